@@ -1,0 +1,587 @@
+"""Every exception of sqlkeel, in one tree.
+
+::
+
+    KeelError
+    ├── ConfigurationError          what you wrote cannot work, found before a statement is sent
+    │   ├── InvalidURL, DriverMissing, CascadeMismatch, NamingCollision, NotSupported
+    │   └── MigrationError ── RevisionExists, DatabaseBehind, ModelsDiffer
+    ├── InvalidValue (ValueError)   a value that would be stored wrong
+    │   └── NaiveDatetime, InexactNumber, UnknownField, InvalidCursor, InvalidKey
+    ├── UsageError                  a call at the wrong time or on the wrong object
+    │   └── NoTransaction, ReadOnlySession, UnloadedAttribute, QueryBudgetExceeded, LeakedTransaction
+    ├── ServerMissing, ServerFailed  a throw-away server of the test kit
+    ├── NotFound (LookupError), MultipleFound
+    ├── VersionConflict             also sqlalchemy.orm.exc.StaleDataError
+    └── DatabaseFault               what the server or the driver said; also a sqlalchemy.exc.DBAPIError
+        ├── ConstraintViolation     also sqlalchemy.exc.IntegrityError
+        │   ├── UniqueViolation ── RestoreConflict
+        │   └── ForeignKeyViolation, CheckViolation, NotNullViolation, ExclusionViolation
+        ├── TransientFault          the whole unit of work may be run again
+        │   └── SerializationFailure, Deadlock, LockTimeout, DatabaseBusy, ConnectionLost
+        ├── DatabaseUnavailable ── AuthenticationFailed, DatabaseMissing
+        └── StatementTimeout, ReadOnlyViolation, SchemaMissing, TransactionAborted, CommitUnknown
+
+A fault is recognised by SQLSTATE or driver code, never by its text, and is also an instance of the SQLAlchemy class
+that would have been raised without us, so that existing handlers keep working. Each class has a ``code``, the anchor
+of its paragraph in ``docs/errors.md``, and a ``hint``: what to type next. Context is in attributes; every error
+pickles.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from sqlalchemy import exc as sa_exc
+from sqlalchemy.orm import exc as orm_exc
+
+__all__ = [
+    "AuthenticationFailed",
+    "CascadeMismatch",
+    "CheckViolation",
+    "CommitUnknown",
+    "ConfigurationError",
+    "ConnectionLost",
+    "ConstraintViolation",
+    "DatabaseBehind",
+    "DatabaseBusy",
+    "DatabaseFault",
+    "DatabaseMissing",
+    "DatabaseUnavailable",
+    "Deadlock",
+    "DriverMissing",
+    "ExclusionViolation",
+    "ForeignKeyViolation",
+    "InexactNumber",
+    "InvalidCursor",
+    "InvalidKey",
+    "InvalidURL",
+    "InvalidValue",
+    "KeelError",
+    "LeakedTransaction",
+    "LockTimeout",
+    "MigrationError",
+    "ModelsDiffer",
+    "MultipleFound",
+    "NaiveDatetime",
+    "NamingCollision",
+    "NoTransaction",
+    "NotFound",
+    "NotNullViolation",
+    "NotSupported",
+    "QueryBudgetExceeded",
+    "ReadOnlySession",
+    "ReadOnlyViolation",
+    "RestoreConflict",
+    "RevisionExists",
+    "SchemaMissing",
+    "SerializationFailure",
+    "ServerFailed",
+    "ServerMissing",
+    "StatementTimeout",
+    "TransactionAborted",
+    "TransientFault",
+    "UniqueViolation",
+    "UnknownField",
+    "UnloadedAttribute",
+    "UsageError",
+    "VersionConflict",
+]
+
+
+class KeelError(Exception):
+    """The base of every error that sqlkeel raises."""
+
+    code: str | None = "keel-error"
+    hint: str = ""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        Exception.__init__(self, message)
+        if hint is not None:
+            self.hint = hint
+
+    @property
+    def message(self) -> str:
+        """What happened, in one paragraph, without the hint."""
+        return str(self.args[0]) if self.args else ""
+
+    def __str__(self) -> str:
+        lines = [self.message]
+        if self.hint:
+            lines.append(f"hint: {self.hint}")
+        lines.append(f"docs: errors#{self.code}")
+        return "\n  ".join(lines)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {name: _picklable(value) for name, value in self.__dict__.items()}
+        return _restore, (type(self), tuple(_picklable(arg) for arg in self.args), state)
+
+
+def _picklable(value: Any) -> Any:
+    """Replace what cannot travel to another process by its text."""
+    try:
+        pickle.loads(pickle.dumps(value))  # noqa: S301 - our own bytes, one line above
+    except Exception:  # noqa: BLE001 - pickling runs foreign code, which may raise anything
+        return repr(value)
+    return value
+
+
+def _restore(kind: type[KeelError], args: tuple[Any, ...], state: dict[str, Any]) -> KeelError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+# --- what you wrote ---------------------------------------------------------------------------
+
+
+class ConfigurationError(KeelError):
+    """What the program says of itself cannot work."""
+
+    code = "configuration"
+
+
+class InvalidURL(ConfigurationError):
+    """A database URL that is missing, cannot be read, or names what sqlkeel does not support."""
+
+    code = "invalid-url"
+    hint = "Write for example sqlite+aiosqlite:///app.db or postgresql+asyncpg://user@host/name."
+
+
+class DriverMissing(ConfigurationError, ImportError):
+    """The driver that the URL names is not installed."""
+
+    code = "driver-missing"
+
+    def __init__(self, driver: str, extra: str) -> None:
+        super().__init__(f"The driver {driver!r} is not installed.", hint=f"pip install 'sqlkeel[{extra}]'")
+        self.driver = driver
+        self.extra = extra
+
+
+class CascadeMismatch(ConfigurationError):
+    """The ORM cascade of a relation and the ON DELETE of its foreign key disagree."""
+
+    code = "cascade-mismatch"
+
+
+class NamingCollision(ConfigurationError):
+    """Two constraints would get one name and nothing tells them apart."""
+
+    code = "naming-collision"
+    hint = "Give one of them a name of its own."
+
+
+class NotSupported(ConfigurationError):
+    """The database or the model cannot do what was asked, and nothing weaker is done instead."""
+
+    code = "not-supported"
+
+
+class MigrationError(ConfigurationError):
+    """The migration environment cannot do what was asked."""
+
+    code = "migration"
+
+
+class RevisionExists(MigrationError):
+    """A migration file of this name exists; it is never overwritten."""
+
+    code = "revision-exists"
+
+
+class DatabaseBehind(MigrationError):
+    """The database is not at the newest revision."""
+
+    code = "database-behind"
+    hint = "sqlkeel migrate up"
+
+    def __init__(self, pending: Sequence[str]) -> None:
+        super().__init__(f"{len(pending)} revision(s) are not applied: {', '.join(pending)}.")
+        self.pending = tuple(pending)
+
+
+class ModelsDiffer(MigrationError):
+    """The models and the database describe different schemas."""
+
+    code = "models-differ"
+    hint = 'sqlkeel migrate new "what changed"'
+
+    def __init__(self, differences: Sequence[str]) -> None:
+        listing = "".join(f"\n    {difference}" for difference in differences)
+        super().__init__(f"The database is not what the models say:{listing}")
+        self.differences = tuple(differences)
+
+
+# --- values -----------------------------------------------------------------------------------
+
+
+class InvalidValue(KeelError, ValueError):
+    """A value that the database would refuse or, worse, store as something else."""
+
+    code = "invalid-value"
+
+
+class NaiveDatetime(InvalidValue):
+    """A datetime without a time zone names no moment."""
+
+    code = "naive-datetime"
+    hint = "datetime.now(timezone.utc), or value.replace(tzinfo=timezone.utc) if it is UTC."
+
+
+class InexactNumber(InvalidValue):
+    """A number that cannot be stored exactly: a float, NaN, infinity, or too many digits."""
+
+    code = "inexact-number"
+    hint = 'Pass a Decimal made from text, Decimal("9.50"), and round it yourself.'
+
+
+class UnknownField(InvalidValue):
+    """A field that the model does not have."""
+
+    code = "unknown-field"
+
+
+class InvalidCursor(InvalidValue):
+    """A page cursor that is damaged, or belongs to another order or filter."""
+
+    code = "invalid-cursor"
+    hint = "Start again without a cursor."
+
+
+class InvalidKey(InvalidValue):
+    """A key of the wrong shape for this model."""
+
+    code = "invalid-key"
+
+
+# --- use --------------------------------------------------------------------------------------
+
+
+class UsageError(KeelError):
+    """A call at the wrong time or on the wrong object."""
+
+    code = "usage"
+
+
+class NoTransaction(UsageError):
+    """The call needs an open transaction."""
+
+    code = "no-transaction"
+    hint = "async with db.transaction() as session: ..."
+
+
+class ReadOnlySession(UsageError):
+    """A write in a session that was opened for reading."""
+
+    code = "read-only-session"
+    hint = "async with db.transaction() as session: ..."
+
+
+class UnloadedAttribute(UsageError):
+    """A relationship was read that was not loaded; a plain attribute read cannot wait for the database."""
+
+    code = "unloaded-attribute"
+
+    def __init__(self, model: str, attribute: str) -> None:
+        super().__init__(
+            f"{model}.{attribute} is not loaded.",
+            hint=f"Load it with the query, load=[{model}.{attribute}], or await obj.awaitable_attrs.{attribute}.",
+        )
+        self.model = model
+        self.attribute = attribute
+
+
+class QueryBudgetExceeded(UsageError):
+    """A block sent more statements than its budget allows."""
+
+    code = "query-budget"
+    hint = "Load the relationship with the query: load=[User.articles]."
+
+    def __init__(self, limit: int, statements: Sequence[str], *, exactly: bool = False) -> None:
+        listing = "".join(f"\n    {n}. {s}" for n, s in enumerate(statements, 1))
+        budget = f"a budget of {'exactly ' if exactly else ''}{limit}"
+        super().__init__(f"Sent {len(statements)} statements on {budget}:{listing}")
+        self.limit = limit
+        self.statements = tuple(statements)
+
+
+class LeakedTransaction(UsageError):
+    """A connection or a lock outlived the code that took it."""
+
+    code = "leaked-transaction"
+    hint = "Open sessions and connections with async with."
+
+    def __init__(self, database: str, leaks: Sequence[str]) -> None:
+        listing = "".join(f"\n    {leak}" for leak in leaks)
+        super().__init__(f"Still held on {database}:{listing}")
+        self.database = database
+        self.leaks = tuple(leaks)
+
+
+class ServerMissing(KeelError):
+    """No programs of this database server are on this machine."""
+
+    code = "server-missing"
+
+    def __init__(self, product: str, *, hint: str) -> None:
+        super().__init__(f"{product} is not installed here.", hint=hint)
+        self.product = product
+
+
+class ServerFailed(KeelError):
+    """A throw-away server did not start; ``log`` is the end of what it wrote."""
+
+    code = "server-failed"
+
+    def __init__(self, product: str, log: str) -> None:
+        super().__init__(f"{product} did not start; its log ends with:\n{log}")
+        self.product = product
+        self.log = log
+
+
+class NotFound(KeelError, LookupError):
+    """No row matches; deleted rows do not count."""
+
+    code = "not-found"
+
+    def __init__(self, model: str, key: object = None) -> None:
+        super().__init__(f"There is no {model}" + (f" with key {key!r}." if key is not None else " that matches."))
+        self.model = model
+        self.key = key
+
+
+class MultipleFound(KeelError, LookupError):
+    """More than one row matches where at most one may."""
+
+    code = "multiple-found"
+    hint = "Filter by a unique column, or use get_all()."
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"More than one {model} matches.")
+        self.model = model
+
+
+class VersionConflict(KeelError, orm_exc.StaleDataError):
+    """Somebody else changed the row since it was read; nothing was written.
+
+    ``expected`` is the version that the caller had, ``current`` the one in the database (``None``: the row is gone),
+    ``row`` its values as they are now. Where one flush met several changed rows, ``others`` holds the rest.
+    """
+
+    code = "version-conflict"
+    hint = "Show both versions to the editor, or reload and apply the change again."
+
+    def __init__(
+        self, model: str, key: object, *, expected: int | None, current: int | None, row: object = None
+    ) -> None:
+        now = "is gone" if current is None else f"is at version {current}"
+        super().__init__(f"{model} {key!r} {now}; the change was made on version {expected}.")
+        self.model = model
+        self.key = key
+        self.expected = expected
+        self.current = current
+        self.row = row
+        self.others: tuple[VersionConflict, ...] = ()
+
+
+# --- what the server said ---------------------------------------------------------------------
+
+
+class DatabaseFault(KeelError, sa_exc.DBAPIError):
+    """What the server or the driver refused, with the statement but without its parameters.
+
+    ``orig`` is the driver's error, ``sqlstate`` its SQLSTATE where there is one, ``statement`` the SQL.
+    """
+
+    code = "database-fault"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        orig: BaseException | None = None,
+        statement: str | None = None,
+        connection_invalidated: bool = False,
+    ) -> None:
+        KeelError.__init__(self, message, hint=hint)
+        self.statement = statement
+        self.params = None
+        self.orig = orig  # type: ignore[assignment]  # None where no driver error exists
+        self.ismulti = None
+        self.hide_parameters = True
+        self.detail = []
+        self.connection_invalidated = connection_invalidated
+        self.sqlstate: str | None = getattr(orig, "sqlstate", None)
+
+    def __str__(self) -> str:
+        text = KeelError.__str__(self)
+        return f"{text}\n  SQL: {self.statement}" if self.statement else text
+
+
+class ConstraintViolation(DatabaseFault, sa_exc.IntegrityError):
+    """A constraint of the database refused the row.
+
+    ``table`` and ``constraint`` are names as the database has them, ``columns`` the columns of the constraint; they are
+    empty where the database does not say (SQLite does not name the foreign key).
+    """
+
+    code = "constraint-violation"
+    rule: ClassVar[str] = "a constraint"
+
+    def __init__(
+        self,
+        *,
+        table: str | None = None,
+        columns: Sequence[str] = (),
+        constraint: str | None = None,
+        orig: BaseException | None = None,
+        statement: str | None = None,
+    ) -> None:
+        name = f" {constraint!r}" if constraint else ""
+        where = f" on {table}" if table else ""
+        which = f" ({', '.join(columns)})" if columns else ""
+        super().__init__(f"The row breaks {self.rule}{name}{where}{which}.", orig=orig, statement=statement)
+        self.table = table
+        self.columns = tuple(columns)
+        self.constraint = constraint
+
+
+class UniqueViolation(ConstraintViolation):
+    """Another row has this value already."""
+
+    code = "unique-violation"
+    rule = "the unique constraint"
+    hint = "Use get_or_create() or upsert() where an existing row is fine."
+
+
+class RestoreConflict(UniqueViolation):
+    """A live row has taken the unique value of a deleted row that was to be restored."""
+
+    code = "restore-conflict"
+    rule = "the unique constraint among live rows"
+    hint = "Rename or delete the live row first."
+
+
+class ForeignKeyViolation(ConstraintViolation):
+    """The row points to a row that does not exist, or other rows still point to it."""
+
+    code = "foreign-key-violation"
+    rule = "the foreign key"
+
+
+class CheckViolation(ConstraintViolation):
+    """A CHECK constraint refused the values."""
+
+    code = "check-violation"
+    rule = "the check"
+
+
+class NotNullViolation(ConstraintViolation):
+    """A required column was left empty."""
+
+    code = "not-null-violation"
+    rule = "NOT NULL"
+
+
+class ExclusionViolation(ConstraintViolation):
+    """An EXCLUDE constraint found an overlapping row (PostgreSQL)."""
+
+    code = "exclusion-violation"
+    rule = "the exclusion constraint"
+
+
+class TransientFault(DatabaseFault, sa_exc.OperationalError):
+    """The transaction lost a race or its connection; run the whole unit of work again."""
+
+    code = "transient"
+    hint = "await db.run_transaction(function, ...) runs the whole function again."
+
+
+class SerializationFailure(TransientFault):
+    """Concurrent transactions cannot be put in an order; the server gave this one up."""
+
+    code = "serialization-failure"
+
+
+class Deadlock(TransientFault):
+    """Two transactions waited for each other; the server gave this one up."""
+
+    code = "deadlock"
+
+
+class LockTimeout(TransientFault):
+    """A lock was not granted in time, or not at once where that was asked for."""
+
+    code = "lock-timeout"
+
+
+class DatabaseBusy(TransientFault):
+    """Another connection is writing to the SQLite file."""
+
+    code = "database-busy"
+
+
+class ConnectionLost(TransientFault, sa_exc.InterfaceError):
+    """The connection broke before COMMIT was sent; nothing was written."""
+
+    code = "connection-lost"
+
+
+class StatementTimeout(DatabaseFault, sa_exc.OperationalError):
+    """The statement ran longer than it may; the server stopped it."""
+
+    code = "statement-timeout"
+
+
+class ReadOnlyViolation(DatabaseFault, sa_exc.OperationalError, sa_exc.InternalError):
+    """A write reached a server or transaction that is read-only."""
+
+    code = "read-only-violation"
+    hint = "async with db.transaction() as session: ..."
+
+
+class SchemaMissing(DatabaseFault, sa_exc.ProgrammingError, sa_exc.OperationalError):
+    """The table or column does not exist; most often the database is not migrated."""
+
+    code = "schema-missing"
+    hint = "sqlkeel migrate up"
+
+
+class DatabaseUnavailable(DatabaseFault, sa_exc.OperationalError):
+    """No connection could be made."""
+
+    code = "database-unavailable"
+    hint = "Is the server running, and are host and port right?"
+
+
+class AuthenticationFailed(DatabaseUnavailable):
+    """The server refused the user or the password."""
+
+    code = "authentication-failed"
+    hint = "Check user and password in the URL; special characters in a password are %-encoded."
+
+
+class DatabaseMissing(DatabaseUnavailable):
+    """The server has no database of this name."""
+
+    code = "database-missing"
+    hint = "Create it first; sqlkeel makes tables, not databases."
+
+
+class TransactionAborted(DatabaseFault, sa_exc.OperationalError):
+    """COMMIT was asked for, but an earlier statement had failed and the server rolled back."""
+
+    code = "transaction-aborted"
+    hint = "Put a statement that may fail into session.savepoint()."
+
+
+class CommitUnknown(DatabaseFault, sa_exc.OperationalError):
+    """The connection broke during COMMIT, and the server cannot say whether it took place."""
+
+    code = "commit-unknown"
+    hint = "Look whether the row is there before you try again."
