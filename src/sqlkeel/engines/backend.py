@@ -1,0 +1,115 @@
+"""What every database file has to say, and how to find the one for a URL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+from sqlalchemy import URL, Engine, make_url
+from sqlalchemy.exc import ArgumentError
+
+from ..errors import DatabaseFault, DriverMissing, InvalidURL
+
+__all__ = ["Backend", "Diagnosis", "Limits", "backend_for", "parse_url"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long things may take, in seconds; ``None`` leaves the server's own setting, 0 is no limit."""
+
+    statement: float | None = None
+    lock: float | None = None
+    idle: float | None = None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What a driver's error means: the class to raise and, for a constraint, what the database says of it."""
+
+    kind: type[DatabaseFault]
+    table: str | None = None
+    columns: tuple[str, ...] = ()
+    constraint: str | None = None
+
+
+class Backend(Protocol):
+    """One database: how to connect to it, begin on it, limit it, and read its errors."""
+
+    name: str
+    """The dialect's name in SQLAlchemy."""
+
+    drivers: Mapping[str, str]
+    """Supported drivers, the preferred one first, each with the extra that installs it (empty: always there)."""
+
+    def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:
+        """Return what `create_async_engine` is to be given; the caller's own options win."""
+
+    def reader_options(self, url: URL, limits: Limits) -> dict[str, Any] | None:
+        """Return the options of a pool whose connections only read, or ``None`` where there can be one pool only."""
+
+    def install(self, engine: Engine) -> None:
+        """Listen to the engine's events."""
+
+    def begin_options(self, *, read_only: bool) -> dict[str, Any]:
+        """Return the execution options with which a transaction begins."""
+
+    def limit_transaction(self, limits: Limits) -> str | None:
+        """Return the statement that limits the transaction it is sent in, and nothing after it."""
+
+    def diagnose(self, error: Any) -> Diagnosis | None:
+        """Read a driver's error by its code; ``None`` where it means nothing special."""
+
+
+def parse_url(url: str | URL) -> URL:
+    """Read a database URL and name an async driver in it.
+
+    Raises:
+        InvalidURL: When it is no URL, or names a database or driver that sqlkeel does not support.
+        DriverMissing: When the driver is not installed.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # The URL is not repeated: it may hold a password.
+        raise InvalidURL("The database URL cannot be read.") from None
+    backend = _lookup(parsed.get_backend_name())
+    preferred = next(iter(backend.drivers))
+    _, _, named = parsed.drivername.partition("+")
+    driver = named or preferred
+    if driver not in backend.drivers:
+        raise InvalidURL(
+            f"The driver {driver!r} is not one that sqlkeel uses with {backend.name}.",
+            hint=f"Write {backend.name}+{preferred}://…",
+        )
+    if find_spec(driver) is None:
+        raise DriverMissing(driver, backend.drivers[driver])
+    return parsed.set(drivername=f"{backend.name}+{driver}")
+
+
+def backend_for(url: URL) -> Backend:
+    """Return the database file of a parsed URL.
+
+    Raises:
+        InvalidURL: When no file is for this database.
+    """
+    return _lookup(url.get_backend_name())
+
+
+def _lookup(name: str) -> Backend:
+    # Imported here: each file imports this one for its vocabulary.
+    from .mariadb import MariaDB
+    from .postgresql import PostgreSQL
+    from .sqlite import SQLite
+
+    known: dict[str, type[Backend]] = {
+        "sqlite": SQLite,
+        "postgresql": PostgreSQL,
+        "mariadb": MariaDB,
+        "mysql": MariaDB,
+    }
+    if name not in known:
+        hint = "postgres:// is written postgresql://." if name == "postgres" else None
+        raise InvalidURL(f"sqlkeel does not support {name!r}; it supports {', '.join(known)}.", hint=hint)
+    return known[name]()
