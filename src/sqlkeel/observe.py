@@ -1,0 +1,84 @@
+"""What is sent to the database: counted, listed, and held to a budget."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Engine, event
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from .errors import QueryBudgetExceeded
+
+__all__ = ["QueryLog", "queries", "record"]
+
+
+class QueryLog:
+    """The statements of a block, in order; iterate it, take its length, or read `statements`."""
+
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self.statements)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.statements)
+
+
+class _HasEngines(Protocol):
+    @property
+    def engines(self) -> tuple[AsyncEngine, ...]: ...
+
+
+_open_logs: WeakKeyDictionary[Engine, list[QueryLog]] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def queries(
+    database: _HasEngines | AsyncEngine, *, at_most: int | None = None, exactly: int | None = None
+) -> AsyncIterator[QueryLog]:
+    """Count the statements that *database* is sent in the block, and hold them to a budget.
+
+    Put it around a handler in a test, and an N+1 cannot come back unseen. It counts what reaches the driver: lazy
+    loads, flushes and COPY too, an ``executemany`` once; BEGIN, COMMIT, savepoints and pragmas are not counted. It
+    sees every task that uses the database, so do not use it beside other traffic.
+
+    Raises:
+        QueryBudgetExceeded: When the block ends and has sent more than *at_most*, or not *exactly*, statements. An
+        error
+            of the block itself is never hidden.
+    """
+    engines = (database,) if isinstance(database, AsyncEngine) else database.engines
+    log = QueryLog()
+    for engine in engines:
+        _logs(engine.sync_engine).append(log)
+    try:
+        yield log
+    finally:
+        for engine in engines:
+            _open_logs[engine.sync_engine].remove(log)
+    if at_most is not None and len(log) > at_most:
+        raise QueryBudgetExceeded(at_most, log.statements)
+    if exactly is not None and len(log) != exactly:
+        raise QueryBudgetExceeded(exactly, log.statements, exactly=True)
+
+
+def record(engine: Engine, statement: str) -> None:
+    """Note a statement that did not pass through SQLAlchemy, such as a COPY."""
+    for log in _open_logs.get(engine, ()):
+        log.statements.append(statement)
+
+
+def _logs(engine: Engine) -> list[QueryLog]:
+    if engine not in _open_logs:
+        _open_logs[engine] = []
+        event.listen(engine, "before_cursor_execute", _note)
+    return _open_logs[engine]
+
+
+def _note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+    if not statement.startswith(("PRAGMA", "BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK", "SET ")):
+        record(connection.engine, statement)
