@@ -1,0 +1,244 @@
+"""The session: SQLAlchemy's, with savepoints that restore, hooks after commit, and safe defaults."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+from sqlalchemy import event, orm, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
+from sqlalchemy.orm import Mapper, ORMExecuteState, SessionTransaction
+
+from .errors import ReadOnlySession, TransientFault
+
+__all__ = ["Session", "SyncSession", "finish", "reload_expired"]
+
+logger = logging.getLogger("sqlkeel.session")
+
+_T = TypeVar("_T")
+
+
+class _Hook(NamedTuple):
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class SyncSession(orm.Session):
+    """The session that all listeners of sqlkeel are registered on.
+
+    Use it to bring soft delete, versions and read-only checks to a session that is not ours:
+    ``async_sessionmaker(engine, sync_session_class=SyncSession)``, or a plain ``sessionmaker(class_=SyncSession)`` in a
+    synchronous worker.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._waiting: dict[SessionTransaction, list[_Hook]] = defaultdict(list)
+        self._committed: set[SessionTransaction] = set()
+        self._due: list[_Hook] = []
+
+    _around_flush: ClassVar[list[Callable[[orm.Session], AbstractContextManager[None]]]] = []
+
+    @classmethod
+    def around_flush(cls, function: Callable[[orm.Session], Iterator[None]]) -> Callable[[orm.Session], Iterator[None]]:
+        """Let *function*, a generator with one ``yield``, surround every flush; for a mixin that reads its error."""
+        cls._around_flush.append(contextmanager(function))
+        return function
+
+    def flush(self, objects: Sequence[Any] | None = None) -> None:
+        """Write the changes; what surrounds the flush may turn its error into a clearer one."""
+        with ExitStack() as stack:
+            if self.new or self.deleted or self.identity_map.check_modified():
+                for surround in self._around_flush:
+                    stack.enter_context(surround(self))
+            super().flush(objects)
+
+    def delete(self, instance: object) -> None:
+        """Delete *instance*, in the way it wants to be deleted where its class has one of its own."""
+        own_way = getattr(instance, "__delete_from__", None)
+        if own_way is None:
+            super().delete(instance)
+        else:
+            own_way(self)
+
+    def get(self, entity: Any, ident: Any, **options: Any) -> Any:
+        """Return the row with this key or ``None``; a deleted row that happens to be loaded does not count."""
+        found = super().get(entity, ident, **options)
+        shown = {**self.execution_options, **(options.get("execution_options") or {})}.get("include_deleted", False)
+        return None if getattr(found, "is_deleted", False) is True and not shown else found
+
+    @property
+    def read_only(self) -> bool:
+        """Whether this session refuses to write."""
+        return bool(self.info.get("sqlkeel_read_only"))
+
+    def add_hook(self, hook: _Hook) -> None:
+        """Keep *hook* until the innermost open transaction ends."""
+        current = self.get_nested_transaction() or self.get_transaction() or self.begin()
+        self._waiting[current].append(hook)
+
+    def take_due_hooks(self) -> list[_Hook]:
+        """Return the hooks whose transaction is committed, once."""
+        due, self._due = self._due, []
+        return due
+
+
+@event.listens_for(SyncSession, "after_commit")
+def _note_commit(session: SyncSession) -> None:
+    # Fires for a released savepoint too; the transaction itself is still the current one.
+    current = session.get_nested_transaction() or session.get_transaction()
+    if current is not None:
+        session._committed.add(current)
+
+
+@event.listens_for(SyncSession, "after_transaction_end")
+def _pass_hooks_on(session: SyncSession, ended: SessionTransaction) -> None:
+    hooks = session._waiting.pop(ended, [])
+    if ended not in session._committed:
+        return
+    session._committed.discard(ended)
+    if ended.nested and ended.parent is not None:
+        session._waiting[ended.parent].extend(hooks)
+    else:
+        session._due.extend(hooks)
+
+
+@event.listens_for(SyncSession, "before_flush")
+def _refuse_flush(session: SyncSession, *_: Any) -> None:
+    if session.read_only and (session.new or session.deleted or any(map(session.is_modified, session.dirty))):
+        raise ReadOnlySession("The session was opened for reading, and holds changes.")
+
+
+@event.listens_for(SyncSession, "do_orm_execute")
+def _refuse_write(state: ORMExecuteState) -> None:
+    writes = state.is_insert or state.is_update or state.is_delete
+    if writes and isinstance(state.session, SyncSession) and state.session.read_only:
+        raise ReadOnlySession("The session was opened for reading; the statement writes.")
+
+
+class _Transaction(AsyncSessionTransaction):
+    """What ``session.begin()`` gives: it runs the hooks when it has committed."""
+
+    async def __aexit__(self, *exc_info: object) -> Any:
+        await super().__aexit__(*exc_info)
+        if not self.nested and isinstance(self.session, Session):
+            await self.session.run_due_hooks()
+
+
+class Session(AsyncSession):
+    """An `AsyncSession` whose defaults suit a request.
+
+    Objects stay readable after commit (``expire_on_commit=False``), a closed session stays closed
+    (``close_resets_only=False``), savepoints restore the objects too, and `on_commit` runs what must happen only when
+    the data is there. Everything else is SQLAlchemy's. Usually `Database` makes it.
+    """
+
+    sync_session_class: type[orm.Session] = SyncSession
+    sync_session: SyncSession
+
+    def __init__(self, bind: Any = None, *, read_only: bool = False, **options: Any) -> None:
+        options = {"expire_on_commit": False, "close_resets_only": False, **options}
+        super().__init__(bind, **options)
+        if read_only:
+            self.info["sqlkeel_read_only"] = True
+
+    @property
+    def read_only(self) -> bool:
+        """Whether this session refuses to write."""
+        return self.sync_session.read_only
+
+    def on_commit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Call ``function(*args, **kwargs)`` after the outermost commit; sync or async, in order, once.
+
+        For what cannot be rolled back: a mail, a message, a cache. A hook made inside a savepoint is dropped when that
+        rolls back. The data is committed by then, so a hook that fails is logged on ``sqlkeel.session`` and does not
+        stop the others; what must not be lost belongs into a table instead.
+        """
+        self.sync_session.add_hook(_Hook(function, args, kwargs))
+
+    async def run_due_hooks(self) -> None:
+        """Run the hooks of what is committed; `commit` and the blocks do so by themselves."""
+        for hook in self.sync_session.take_due_hooks():
+            try:
+                result = hook.function(*hook.args, **hook.kwargs)
+                if inspect.isawaitable(result):
+                    await result
+            except Exception:
+                logger.exception("An on_commit hook failed after the commit: %r", hook.function)
+
+    async def commit(self) -> None:
+        """Commit, then run the hooks; a cancellation in between cannot separate the two."""
+        await finish(self._commit())
+
+    async def _commit(self) -> None:
+        await super().commit()
+        await self.run_due_hooks()
+
+    def begin(self) -> AsyncSessionTransaction:
+        """Begin the transaction as a block: ``async with session.begin(): ...``."""
+        return _Transaction(self)
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[AsyncSessionTransaction]:
+        """Open a savepoint: what fails inside is rolled back to here, and the transaction goes on.
+
+        Objects changed inside have their former values afterwards, so that a handler can read them. Put it around a
+        statement that may fail: without it, PostgreSQL refuses everything until the end of the transaction.
+
+        Raises:
+            BaseException: Whatever the block raised, after the rollback.
+        """
+        nested = self.begin_nested()
+        try:
+            async with nested:
+                yield nested
+        except TransientFault:
+            raise  # The transaction, or the connection, is gone: there is nothing to read.
+        except Exception:
+            if self.is_active:
+                await self.run_sync(reload_expired)
+            raise
+
+
+def reload_expired(session: orm.Session, mapper: Mapper[Any] | None = None) -> None:
+    """Load again the columns that a rollback or an UPDATE has expired, one statement for each class and 500 rows.
+
+    An attribute read cannot wait for the database, so an expired attribute is an error in asynchronous code.
+    """
+    expired: dict[Mapper[Any], list[tuple[Any, ...]]] = defaultdict(list)
+    for state in list(session.identity_map.all_states()):
+        if state.identity is None or (mapper is not None and not state.mapper.isa(mapper)):
+            continue
+        if state.expired or any(key not in state.dict for key in state.expired_attributes):
+            expired[state.mapper].append(state.identity)
+    for found, identities in expired.items():
+        key = found.primary_key[0] if len(found.primary_key) == 1 else tuple_(*found.primary_key)
+        for start in range(0, len(identities), 500):
+            part = identities[start : start + 500]
+            values = [identity[0] if len(identity) == 1 else identity for identity in part]
+            statement = select(found.class_).where(key.in_(values))
+            session.execute(statement, execution_options={"include_deleted": True}).unique().all()
+
+
+async def finish(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run *work* to its end even if the caller is cancelled meanwhile; the cancellation is raised afterwards."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            if task.cancelled():
+                raise
+            cancelled = error
+        except BaseException:  # noqa: BLE001 - it is the task's own, and raised by result() below
+            break
+    if cancelled is not None and not task.exception():
+        raise cancelled
+    return task.result()
