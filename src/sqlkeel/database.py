@@ -1,0 +1,241 @@
+"""The database: engine, pool, limits, and the blocks in which work is done."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from sqlalchemy import URL, event, exc, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from .engines import faults
+from .engines.backend import Backend, Limits, backend_for, parse_url
+from .errors import InvalidURL, TransientFault
+from .session import Session, finish
+
+__all__ = ["Database"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+IDLE_BEFORE_CHECK = 5.0
+"""Seconds that a pooled connection may idle before it is checked on checkout."""
+
+
+class Database:
+    """One database: an engine with safe defaults, and the blocks that open sessions on it.
+
+    Make one per process and URL, and dispose of it at the end, or use it as ``async with Database(url) as db``. Foreign
+    keys are on, SQLite takes turns in writing, connections that idled are checked before use, parameters stay out of
+    logs and errors, and errors are those of `sqlkeel.errors`.
+
+    Args:
+        url: ``sqlite+aiosqlite:///app.db``, ``postgresql+asyncpg://user@host/name``, ``mariadb+asyncmy://…``; without a
+            driver the preferred one is used.
+        statement_timeout: Seconds a statement may run on the server; ``None`` for the server's own limit.
+        lock_timeout: Seconds to wait for a lock.
+        idle_timeout: Seconds a transaction may stay open without a statement.
+        engine_options: What `sqlalchemy.ext.asyncio.create_async_engine` takes: ``pool_size``, ``echo``, ….
+
+    Raises:
+        InvalidURL: When the URL cannot be used.
+        DriverMissing: When its driver is not installed; says which extra to install.
+    """
+
+    def __init__(
+        self,
+        url: str | URL,
+        *,
+        statement_timeout: float | None = 30,
+        lock_timeout: float | None = 5,
+        idle_timeout: float | None = 60,
+        **engine_options: Any,
+    ) -> None:
+        self.url = parse_url(url)
+        self.limits = Limits(statement_timeout, lock_timeout, idle_timeout)
+        self._backend: Backend = backend_for(self.url)
+        self._options = engine_options
+        self.engine = self._make_engine(self._backend.engine_options(self.url, self.limits))
+        self._reader: AsyncEngine | None = None
+
+    @classmethod
+    def from_env(cls, variable: str = "DATABASE_URL", **options: Any) -> Self:
+        """Make the database that an environment variable names.
+
+        Raises:
+            InvalidURL: When the variable is not set or not usable.
+        """
+        url = os.environ.get(variable)
+        if not url:
+            raise InvalidURL(f"The environment variable {variable} is not set.")
+        return cls(url, **options)
+
+    def __repr__(self) -> str:
+        return f"<Database {self.url.render_as_string(hide_password=True)}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.dispose()
+
+    @property
+    def engines(self) -> tuple[AsyncEngine, ...]:
+        """The engines in use: the one that writes and, once it was needed, the one that only reads."""
+        return (self.engine,) if self._reader is None else (self.engine, self._reader)
+
+    @property
+    def dialect(self) -> str:
+        """``sqlite``, ``postgresql`` or ``mariadb``."""
+        return self._backend.name
+
+    def session(self, **options: Any) -> Session:
+        """Return a plain session, ``async with db.session() as session``; the caller commits."""
+        return Session(self.engine, **options)
+
+    @asynccontextmanager
+    async def transaction(
+        self,
+        *,
+        isolation: str | None = None,
+        read_only: bool = False,
+        timeout: float | None = None,
+        lock_timeout: float | None = None,
+    ) -> AsyncIterator[Session]:
+        """Open one unit of work: it commits at the end, or rolls back and raises what the block raised.
+
+        Objects keep their values after a failure, so that a handler can read them, but belong to no session then.
+
+        Args:
+            isolation: ``"serializable"``, ``"repeatable read"``, …; for this transaction only.
+            read_only: Let the server refuse writes; reads see one snapshot where *isolation* gives one.
+            timeout: Seconds that a statement of this transaction may run, 0 for no limit. SQLite cannot; see `Limits`.
+            lock_timeout: Seconds to wait for a lock in this transaction.
+
+        Raises:
+            DatabaseFault: When COMMIT fails; nothing is written then.
+        """
+        session = Session(self.engine, read_only=read_only)
+        try:
+            await self._begin(session, isolation, read_only, Limits(timeout, lock_timeout))
+            yield session
+            await session.commit()
+        except BaseException:
+            # A rollback expires every object, and reading an expired one outside of a session fails.
+            session.expunge_all()
+            raise
+        finally:
+            await finish(session.close())
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Session]:
+        """Open a session that only reads, without the round trips of BEGIN and ROLLBACK.
+
+        Each statement sees what is committed when it starts; use ``transaction(read_only=True)`` where several must see
+        the same. A flush or a writing statement is refused before it is sent, and by the server too. The connections
+        are a pool of their own, of the same size.
+
+        Raises:
+            ReadOnlySession: When the session is asked to write.
+        """
+        session = Session(self._reading_engine(), read_only=True)
+        try:
+            if self._reader is None:
+                await session.connection(execution_options=self._backend.begin_options(read_only=True))
+            yield session
+        finally:
+            await finish(session.close())
+
+    async def run_transaction(
+        self,
+        function: Callable[Concatenate[Session, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run ``function(session, *args)`` as one unit of work, and the whole of it again when it lost a race.
+
+        Serialization failures, deadlocks, lock timeouts, a busy SQLite file and a connection lost before COMMIT are
+        tried again, with a growing random pause. The function must do nothing that cannot be done twice;
+        `Session.on_commit` is for that. ``attempts`` (5) and ``isolation`` may be given as keywords and are not passed
+        on.
+
+        Raises:
+            TransientFault: The last one, when no attempt is left.
+        """
+        attempts = int(kwargs.pop("attempts", 5))  # type: ignore[call-overload]  # taken out of the function's own
+        isolation = kwargs.pop("isolation", None)
+        for attempt in range(1, attempts + 1):
+            try:
+                async with self.transaction(isolation=isolation) as session:  # type: ignore[arg-type]
+                    return await function(session, *args, **kwargs)
+            except TransientFault:
+                if attempt == attempts:
+                    raise
+            await asyncio.sleep(random.uniform(0, min(0.01 * 2**attempt, 1.0)))  # noqa: S311 - no secret
+        raise AssertionError("attempts is at least 1")
+
+    async def check(self) -> None:
+        """Ask the database for one value: the health check of a service.
+
+        Raises:
+            DatabaseFault: When it cannot answer.
+        """
+        async with self.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def dispose(self) -> None:
+        """Close all connections; a later use opens new ones."""
+        for engine in self.engines:
+            await engine.dispose()
+
+    async def _begin(self, session: Session, isolation: str | None, read_only: bool, limits: Limits) -> None:
+        options = self._backend.begin_options(read_only=read_only)
+        if isolation is not None:
+            options["isolation_level"] = isolation.upper().replace("_", " ")
+        if options:
+            await session.connection(execution_options=options)
+        if statement := self._backend.limit_transaction(limits):
+            await session.execute(text(statement))
+
+    def _reading_engine(self) -> AsyncEngine:
+        if self._reader is None:
+            options = self._backend.reader_options(self.url, self.limits)
+            if options is None:
+                return self.engine
+            self._reader = self._make_engine(options)
+        return self._reader
+
+    def _make_engine(self, options: Mapping[str, Any]) -> AsyncEngine:
+        given = dict(self._options)
+        connect_args = {**options.get("connect_args", {}), **given.pop("connect_args", {})}
+        engine = create_async_engine(
+            self.url, **{"hide_parameters": True, **options, **given, "connect_args": connect_args}
+        )
+        faults.install(engine.sync_engine, self._backend)
+        self._backend.install(engine.sync_engine)
+        _check_idle_connections(engine)
+        return engine
+
+
+def _check_idle_connections(engine: AsyncEngine) -> None:
+    """Ping a connection that idled, and let the pool replace it where it is dead; a busy one is trusted."""
+
+    @event.listens_for(engine.sync_engine, "checkin")
+    def note(connection: Any, record: Any) -> None:
+        record.info["sqlkeel_idle_since"] = time.monotonic()
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def check(connection: Any, record: Any, proxy: Any) -> None:
+        since = record.info.get("sqlkeel_idle_since")
+        if since is None or time.monotonic() - since < IDLE_BEFORE_CHECK:
+            return
+        dialect = engine.sync_engine.dialect
+        try:
+            dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error as error:
+            raise exc.DisconnectionError("The connection broke while it was idle.") from error
