@@ -1,0 +1,66 @@
+"""Relationships loaded with the query, and an error that names the fix where one was not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import async_session
+from sqlalchemy.orm import ORMExecuteState, QueryableAttribute, RelationshipProperty, joinedload, selectinload
+from sqlalchemy.orm.interfaces import ORMOption
+from sqlalchemy.util.concurrency import in_greenlet
+
+from .errors import UnknownField, UnloadedAttribute
+from .session import SyncSession
+
+__all__ = ["Load", "loader_options"]
+
+Load: TypeAlias = QueryableAttribute[Any] | Sequence[QueryableAttribute[Any]] | ORMOption
+"""What to load with a query: a relationship, a path of them as a tuple, or an option of SQLAlchemy's."""
+
+
+def loader_options(load: Iterable[Load]) -> list[ORMOption]:
+    """Choose how each relationship is loaded: collections by a second statement, single rows by a join.
+
+    A join repeats the parent for each member of a collection and breaks LIMIT; a second statement for a single row is
+    a round trip more. So ``load=[User.articles, (User.articles, Article.tags), Article.author]`` is one statement for
+    each collection on the way and none for the rest.
+
+    Raises:
+        UnknownField: When an element is not a relationship.
+    """
+    return [_option(element) for element in load]
+
+
+def _option(element: Load) -> ORMOption:
+    if isinstance(element, ORMOption):
+        return element
+    path = tuple(element) if isinstance(element, Sequence) else (element,)
+    option: Any = None
+    for attribute in path:
+        option = _step(option, attribute)
+    return option  # type: ignore[no-any-return]  # a Load, which is an ORMOption
+
+
+def _step(option: Any, attribute: QueryableAttribute[Any]) -> Any:
+    relation = getattr(attribute, "property", None)
+    if not isinstance(relation, RelationshipProperty):
+        raise UnknownField(f"{attribute} is not a relationship.", hint="load=[Model.relationship]")
+    if relation.uselist:
+        return selectinload(attribute) if option is None else option.selectinload(attribute)
+    return joinedload(attribute) if option is None else option.joinedload(attribute)
+
+
+@event.listens_for(SyncSession, "do_orm_execute")
+def _refuse_hidden_load(state: ORMExecuteState) -> None:
+    """Refuse a lazy load that an attribute read of asynchronous code asks for, before it fails in the driver."""
+    # Only a SELECT has the load options that `lazy_loaded_from` reads.
+    parent = state.lazy_loaded_from if state.is_select else None
+    if parent is None or not state.is_relationship_load or in_greenlet():
+        return
+    if async_session(state.session) is None:
+        return
+    path = state.loader_strategy_path
+    attribute = path.prop.key if path is not None else "a relationship"  # type: ignore[attr-defined]
+    raise UnloadedAttribute(parent.class_.__name__, attribute)

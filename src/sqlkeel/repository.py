@@ -1,0 +1,381 @@
+"""The repository: the everyday questions to one table, inside the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, func, select, tuple_
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapper
+from sqlalchemy.orm.attributes import set_committed_value
+
+from .bulk import delete as bulk_delete
+from .bulk import insert as bulk_insert
+from .bulk import update as bulk_update
+from .bulk import upsert as bulk_upsert
+from .bulk.upsert import UpsertResult
+from .errors import (
+    InvalidKey,
+    MultipleFound,
+    NotFound,
+    NotSupported,
+    UnknownField,
+    VersionConflict,
+)
+from .loading import Load, loader_options
+from .mixins.soft_delete import SoftDeleteMixin, restore
+from .pagination import Keyset, Page
+
+__all__ = ["Repository"]
+
+M = TypeVar("M")
+
+_KEYS_AT_ONCE = 5_000
+
+
+class Repository(Generic[M]):
+    """Reads and writes the rows of one model; it never commits, and never opens a transaction of its own.
+
+    ``class UserRepository(Repository[User])`` gives the questions of your domain a home; ``Repository(session, User)``
+    does without a class. Lists have an order that does not change between calls: what you ask for, then the key.
+    Deleted rows do not exist here unless ``include_deleted=True`` is said. It works with any mapped class and any
+    `AsyncSession`; for what it does not have, write the ``select()``.
+    """
+
+    model: type[M]
+    cursor_secret: ClassVar[bytes] = b""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for base in getattr(cls, "__orig_bases__", ()):
+            origin, arguments = get_origin(base), get_args(base)
+            if isinstance(origin, type) and issubclass(origin, Repository) and isinstance(arguments[0], type):
+                cls.model = arguments[0]
+
+    def __init__(self, session: AsyncSession, model: type[M] | None = None) -> None:
+        self.session = session
+        if model is not None:
+            self.model = model
+        if not hasattr(self, "model"):
+            raise NotSupported(
+                "The repository has no model.",
+                hint="class UserRepository(Repository[User]), or Repository(session, User)",
+            )
+        self._mapper: Mapper[M] = sa_inspect(self.model)
+
+    # --- one row ---
+
+    async def get(self, key: Any, *, load: Iterable[Load] = (), include_deleted: bool = False) -> M | None:
+        """Return the row with this key, or ``None``; a composite key is a tuple or a mapping.
+
+        A row that is in the session already is returned without a statement, unless *load* asks for more.
+        """
+        options = loader_options(load)
+        return await self.session.get(
+            self.model,
+            self._identity(key),
+            options=options,
+            populate_existing=bool(options),
+            execution_options={"include_deleted": include_deleted},
+        )
+
+    async def get_one(self, key: Any, *, load: Iterable[Load] = (), include_deleted: bool = False) -> M:
+        """Return the row with this key.
+
+        Raises:
+            NotFound: When there is none.
+        """
+        found = await self.get(key, load=load, include_deleted=include_deleted)
+        if found is None:
+            raise NotFound(self._name, key)
+        return found
+
+    async def get_by_public_id(
+        self, public_id: UUID | str, *, load: Iterable[Load] = (), include_deleted: bool = False
+    ) -> M:
+        """Return the row that the outside knows by this id.
+
+        Raises:
+            NotFound: When there is none, or the text is no UUID: to the outside both are the same.
+        """
+        column = self._column("public_id")
+        try:
+            wanted = public_id if isinstance(public_id, UUID) else UUID(public_id)
+        except ValueError:
+            raise NotFound(self._name, public_id) from None
+        found = await self.find_one(column == wanted, load=load, include_deleted=include_deleted)
+        if found is None:
+            raise NotFound(self._name, str(public_id))
+        return found
+
+    async def find_one(
+        self, *where: ColumnElement[bool], load: Iterable[Load] = (), include_deleted: bool = False
+    ) -> M | None:
+        """Return the only row that matches, or ``None``.
+
+        Raises:
+            MultipleFound: When several match.
+        """
+        statement = self._select(where, load, include_deleted).limit(2)
+        found = (await self.session.scalars(statement)).unique().all()
+        if len(found) > 1:
+            raise MultipleFound(self._name)
+        return found[0] if found else None
+
+    async def get_many(
+        self, keys: Iterable[Any], *, load: Iterable[Load] = (), include_deleted: bool = False
+    ) -> list[M]:
+        """Return the rows with these keys, in the order of the keys; keys without a row are left out."""
+        identities = [self._identity(key) for key in keys]
+        columns = self._mapper.primary_key
+        target: Any = columns[0] if len(columns) == 1 else tuple_(*columns)
+        options = list(load)
+        found: dict[Any, M] = {}
+        for start in range(0, len(identities), _KEYS_AT_ONCE):
+            part = identities[start : start + _KEYS_AT_ONCE]
+            statement = self._select([target.in_(part)], options, include_deleted)
+            for row in (await self.session.scalars(statement)).unique():
+                identity = sa_inspect(row, raiseerr=True).identity
+                found[identity if len(columns) > 1 else identity[0]] = row
+        return [found[identity] for identity in identities if identity in found]
+
+    # --- many rows ---
+
+    async def get_all(
+        self,
+        *where: ColumnElement[bool],
+        order_by: Any = (),
+        skip: int = 0,
+        limit: int | None = None,
+        load: Iterable[Load] = (),
+        include_deleted: bool = False,
+    ) -> list[M]:
+        """Return the rows that match, in a fixed order; *skip* and *limit* make a numbered page.
+
+        Skipping reads what it skips: for lists that are walked through, `page` is faster and misses nothing.
+        """
+        statement = self._select(where, load, include_deleted).order_by(*self._keyset(order_by).order())
+        if skip:
+            statement = statement.offset(skip)
+        if limit is not None or skip:
+            # MariaDB and SQLite know OFFSET only with a LIMIT; SQLAlchemy writes the largest one where there is none.
+            statement = statement.limit(limit)
+        return list((await self.session.scalars(statement)).unique())
+
+    async def page(
+        self,
+        *where: ColumnElement[bool],
+        order_by: Any = (),
+        size: int = 50,
+        after: str | None = None,
+        before: str | None = None,
+        load: Iterable[Load] = (),
+    ) -> Page[M]:
+        """Return one page and the cursors to its neighbours; rows that come or go meanwhile shift nothing.
+
+        *order_by* takes columns of the model; ties are broken by the key and NULL comes last. Give the same filter and
+        order with each cursor. Set ``cursor_secret`` on the class to sign the cursors.
+
+        Raises:
+            InvalidCursor: When the cursor is damaged or belongs to another list.
+            ValueError: When *size* is not positive, or both cursors are given.
+        """
+        keyset = self._keyset(order_by)
+        statement = self._select(where, load, include_deleted=False)
+        paged = keyset.select(statement, size=size, after=after, before=before)
+        rows = (await self.session.scalars(paged)).unique().all()
+        return keyset.page(statement, rows, size=size, after=after, before=before)
+
+    async def stream(
+        self, *where: ColumnElement[bool], order_by: Any = (), load: Iterable[Load] = (), batch: int = 1_000
+    ) -> AsyncIterator[M]:
+        """Yield the rows that match, *batch* at a time from a cursor of the server, so that memory stays bounded."""
+        statement = self._select(where, load, include_deleted=False).order_by(*self._keyset(order_by).order())
+        result = await self.session.stream_scalars(statement.execution_options(yield_per=batch))
+        try:
+            async for row in result:
+                yield row
+        finally:
+            await result.close()
+
+    async def count(self, *where: ColumnElement[bool], include_deleted: bool = False) -> int:
+        """Return how many rows match."""
+        statement = select(func.count()).select_from(self.model).where(*where)
+        return int(await self.session.scalar(statement, execution_options={"include_deleted": include_deleted}) or 0)
+
+    async def exists(self, *where: ColumnElement[bool], include_deleted: bool = False) -> bool:
+        """Return whether a row matches; the database stops at the first."""
+        statement = select(1).select_from(self.model).where(*where).limit(1)
+        return await self.session.scalar(statement, execution_options={"include_deleted": include_deleted}) is not None
+
+    # --- writing one row ---
+
+    async def create(self, **values: Any) -> M:
+        """Insert a row and return it with what the database has filled in.
+
+        Raises:
+            UnknownField: When the model has no such field.
+            ConstraintViolation: When the database refuses the row.
+        """
+        self._check_fields(values)
+        obj = self.model(**values)
+        self.session.add(obj)
+        await self.session.flush([obj])
+        _complete_relations(obj, values)
+        return obj
+
+    async def update(self, obj: M, values: Mapping[str, Any], *, expected_version: int | None = None) -> M:
+        """Change *obj* and write it.
+
+        Across requests, *expected_version* is the version that the client saw: without it, a second editor overwrites
+        what the first one wrote between the two requests.
+
+        Raises:
+            VersionConflict: When the row is not at that version any more.
+            UnknownField: When the model has no such field.
+            ConstraintViolation: When the database refuses the values.
+        """
+        self._check_fields(values)
+        if expected_version is not None:
+            self._compare_version(obj, expected_version)
+        for field, value in values.items():
+            setattr(obj, field, value)
+        await self.session.flush()
+        return obj
+
+    async def delete(self, obj: M) -> None:
+        """Delete *obj* with what belongs to it; a soft-deletable row is marked, and `restore` brings it back.
+
+        Raises:
+            NotFound: When it is deleted already.
+            VersionConflict: When somebody else changed it since it was read.
+            ForeignKeyViolation: When rows that must not be orphaned point to it.
+        """
+        await self.session.delete(obj)
+        await self.session.flush()
+
+    async def restore(self, obj: M) -> M:
+        """Bring back a deleted row and exactly what was deleted with it.
+
+        Raises:
+            RestoreConflict: When a live row has taken a unique value meanwhile; nothing is restored then.
+            NotFound: When the row is not deleted.
+            NotSupported: When the model has no `SoftDeleteMixin`.
+        """
+        if not isinstance(obj, SoftDeleteMixin):
+            raise NotSupported(f"{self._name} keeps no deleted rows.", hint="Give the model the SoftDeleteMixin.")
+        await self.session.run_sync(restore, obj)
+        return obj
+
+    async def get_or_create(self, key: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> tuple[M, bool]:
+        """Return the row with the unique values *key*, made with *defaults* if there is none, and whether it was made.
+
+        Of any number of concurrent callers, one makes the row and all get it.
+
+        Raises:
+            ConstraintViolation: When the new row breaks another constraint.
+        """
+        return await bulk_upsert.get_or_create(self.session, self.model, key, defaults or {})
+
+    async def upsert(
+        self, values: Mapping[str, Any], *, on: Sequence[Any], update: Sequence[Any] | None = None
+    ) -> tuple[M, bool]:
+        """Insert the row or, where the unique columns *on* exist, update it: one statement; tells which it was.
+
+        Only the values given are written (of those, only *update* where it is given); ``updated_at`` and ``version``
+        move.
+
+        Raises:
+            ConstraintViolation: When the row breaks another constraint.
+        """
+        return await bulk_upsert.upsert(self.session, self.model, values, on=on, update=update)
+
+    # --- writing many rows ---
+
+    async def insert_many(self, rows: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]) -> int:
+        """Insert *rows* at the speed of the database's bulk path; returns how many."""
+        return await bulk_insert.insert_many(self.session, self.model, rows)
+
+    async def update_many(self, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Update rows by the key that each mapping holds; a version in it is checked."""
+        return await bulk_update.update_many(self.session, self.model, rows)
+
+    async def upsert_many(
+        self,
+        rows: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
+        *,
+        on: Sequence[Any],
+        update: Sequence[Any] | None = None,
+    ) -> UpsertResult:
+        """Insert or update *rows*; rows that would not change are not written. Returns what was done, counted."""
+        return await bulk_upsert.upsert_many(self.session, self.model, rows, on=on, update=update)
+
+    async def delete_many(self, keys: Iterable[Any]) -> int:
+        """Delete rows by key; returns how many there were."""
+        return await bulk_delete.delete_many(self.session, self.model, keys)
+
+    # --- private ---
+
+    @property
+    def _name(self) -> str:
+        return self.model.__name__
+
+    def _select(self, where: Iterable[ColumnElement[bool]], load: Iterable[Load], include_deleted: bool) -> Select[M]:
+        statement = select(self.model).where(*where).options(*loader_options(load))
+        return statement.execution_options(include_deleted=True) if include_deleted else statement
+
+    def _keyset(self, order_by: Any) -> Keyset:
+        terms = order_by if isinstance(order_by, (list, tuple)) else (order_by,)
+        return Keyset(self.model, terms, secret=self.cursor_secret)
+
+    def _identity(self, key: Any) -> Any:
+        columns = self._mapper.primary_key
+        if isinstance(key, Mapping):
+            names = [self._mapper.get_property_by_column(column).key for column in columns]
+            if set(key) != set(names):
+                raise InvalidKey(f"The key of {self._name} is {', '.join(names)}, not {', '.join(map(str, key))}.")
+            key = tuple(key[name] for name in names)
+            return key if len(columns) > 1 else key[0]
+        given = len(key) if isinstance(key, tuple) else 1
+        if given != len(columns):
+            raise InvalidKey(f"The key of {self._name} has {len(columns)} columns, not {given}.")
+        return key[0] if isinstance(key, tuple) and len(columns) == 1 else key
+
+    def _column(self, name: str) -> Any:
+        column = getattr(self.model, name, None)
+        if column is None:
+            raise NotSupported(f"{self._name} has no {name}.", hint="Give the model the DualIDMixin.")
+        return column
+
+    def _check_fields(self, values: Mapping[str, Any]) -> None:
+        known = self._mapper.attrs
+        for field in values:
+            if field not in known and not hasattr(self.model, field):
+                raise UnknownField(f"{self._name} has no field {field!r}.")
+
+    def _compare_version(self, obj: M, expected: int) -> None:
+        column = self._mapper.version_id_col
+        if column is None:
+            raise NotSupported(f"{self._name} has no version.", hint="Give the model the VersionMixin.")
+        current = cast("int", getattr(obj, self._mapper.get_property_by_column(column).key))
+        if current != expected:
+            key = sa_inspect(obj, raiseerr=True).identity
+            row = {prop.key: getattr(obj, prop.key) for prop in self._mapper.column_attrs}
+            raise VersionConflict(
+                self._name, key[0] if len(key) == 1 else key, expected=expected, current=current, row=row
+            )
+
+
+def _complete_relations(obj: Any, given: Mapping[str, Any]) -> None:
+    """Fill in what a new row cannot have yet, so that reading it needs no statement."""
+    state = sa_inspect(obj)
+    for relation in state.mapper.relationships:
+        if relation.key in given or relation.key in state.dict or relation.lazy in {"dynamic", "write_only"}:
+            continue
+        if relation.direction.name != "MANYTOONE":
+            set_committed_value(obj, relation.key, () if relation.uselist else None)
+        elif all(getattr(obj, state.mapper.get_property_by_column(c).key) is None for c in relation.local_columns):
+            set_committed_value(obj, relation.key, None)
