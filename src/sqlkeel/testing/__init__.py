@@ -1,0 +1,7 @@
+"""Throw-away database servers for tests: the real server, no container, nothing left behind."""
+
+from .mariadb import MariaDBServer
+from .postgresql import PostgreSQLServer
+from .server import Server
+
+__all__ = ["MariaDBServer", "PostgreSQLServer", "Server"]

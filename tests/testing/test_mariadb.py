@@ -1,0 +1,69 @@
+"""The throw-away MariaDB: what it needs and what it can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from sqlkeel.errors import ServerMissing
+from sqlkeel.testing import MariaDBServer
+from tests.fixtures.servers import skip_unless_required
+
+
+async def variable(server: MariaDBServer, name: str) -> object:
+    """Return a variable of the server, asked over a connection."""
+    engine = create_async_engine(server.url())
+    async with engine.connect() as connection:
+        value: object = (await connection.execute(text(f"select @@{name}"))).scalar_one()
+    await engine.dispose()
+    return value
+
+
+@pytest.fixture(scope="module")
+def changed_server() -> Iterator[MariaDBServer]:
+    """A server with a setting of the caller's."""
+    try:
+        server = MariaDBServer(settings={"max-connections": "30"})
+    except ServerMissing as error:
+        skip_unless_required("mariadb", str(error))
+    with server:
+        yield server
+
+
+class TestMariaDBServer:
+    async def test_the_url_connects(self, mariadb_server: MariaDBServer) -> None:
+        """The account root gets in without a password, and text is utf8mb4."""
+        assert await variable(mariadb_server, "character_set_server") == "utf8mb4"
+
+    async def test_a_crashed_server_starts_again(self, mariadb_server: MariaDBServer) -> None:
+        """A crash leaves a data directory that the next start recovers."""
+        mariadb_server.crash()
+        crashed = mariadb_server.running
+        mariadb_server.start()
+
+        assert not crashed
+        assert await variable(mariadb_server, "max_connections") == 200
+
+    async def test_a_stopped_server_starts_again(self, mariadb_server: MariaDBServer) -> None:
+        """A URL stays right over a restart."""
+        url = mariadb_server.url()
+
+        mariadb_server.stop()
+        mariadb_server.start()
+
+        assert mariadb_server.url() == url
+        assert await variable(mariadb_server, "max_connections") == 200
+
+    async def test_settings_come_last(self, changed_server: MariaDBServer) -> None:
+        """A setting of the caller wins over ours."""
+        assert await variable(changed_server, "max_connections") == 30
+
+    def test_missing_programs_name_the_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where there is no MariaDB the error says what to install."""
+        monkeypatch.setenv("PATH", "")
+
+        with pytest.raises(ServerMissing, match="mariadb-server"):
+            MariaDBServer.find()
