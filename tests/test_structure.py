@@ -1,0 +1,230 @@
+"""What the house promises of itself: names, sizes, documentation, and a test for everything."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import inspect
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sqlkeel
+from sqlkeel import errors
+
+ROOT = Path(__file__).parents[1]
+TESTS = ROOT / "tests"
+DOCS = ROOT / "docs"
+PACKAGE = Path(inspect.getfile(sqlkeel)).parent
+
+FRONT_DOOR = [
+    "Base",
+    "Database",
+    "DualIDMixin",
+    "IntKeyMixin",
+    "Money",
+    "Page",
+    "Repository",
+    "Session",
+    "SoftDeleteMixin",
+    "SyncSession",
+    "TimestampMixin",
+    "UTCDateTime",
+    "UUIDKeyMixin",
+    "VersionMixin",
+    "association",
+    "children",
+    "errors",
+    "parent",
+    "queries",
+    "unique_live",
+]
+STAYS_OUTSIDE = {"alembic", "fastapi", "litestar", "pytest", "starlette", "typer"}
+PATTERNS = [
+    "bulk",
+    "cascade",
+    "keys",
+    "loading",
+    "migrations",
+    "naming",
+    "optimistic-locking",
+    "repository",
+    "session",
+    "soft-delete",
+    "timestamps",
+    "transactions",
+    "upsert",
+]
+LONGEST_MODULE = 500
+
+# Alembic writes and runs what is in a migrations directory; a __main__ has nothing to export.
+MODULES = sorted(
+    path.relative_to(PACKAGE)
+    for path in PACKAGE.rglob("*.py")
+    if path.name != "__main__.py" and not path.is_relative_to(PACKAGE / "demo" / "migrations")
+)
+TESTED = [module for module in MODULES if module.name != "__init__.py"]
+ERRORS = [getattr(errors, name) for name in errors.__all__]
+
+every_module = pytest.mark.parametrize("module", MODULES, ids=str)
+every_error = pytest.mark.parametrize("kind", ERRORS)
+
+SAMPLES: dict[str, Any] = {
+    "columns": ("email",),
+    "exactly": True,
+    "hint": "Do this instead.",
+    "orig": ValueError("from the driver"),
+    "statement": "SELECT 1",
+    "statements": ("SELECT 1", "SELECT 2"),
+    "leaks": ("a lock",),
+    "limit": 1,
+    "expected": 3,
+    "current": None,
+    "key": 7,
+    "row": None,
+    "connection_invalidated": True,
+}
+
+
+def parse(module: Path) -> ast.Module:
+    """Return the syntax tree of a module of the package."""
+    return ast.parse((PACKAGE / module).read_text())
+
+
+def exported(module: Path) -> list[str]:
+    """Return the ``__all__`` of a module, read without importing it."""
+    assignments = [node for node in parse(module).body if isinstance(node, ast.Assign | ast.AnnAssign)]
+    found = [node.value for node in assignments if node.value and ast.unparse(node).startswith("__all__")]
+    assert found, "no __all__"
+    names: list[str] = ast.literal_eval(found[0])
+    return names
+
+
+def shelf(name: str) -> tuple[int, str]:
+    """Sort as ruff does: constants, classes, functions."""
+    return (0 if name.isupper() else 1 if name[:1].isupper() else 2), name
+
+
+def places_of_test(module: Path) -> list[Path]:
+    """Return where the test of a module may be: at its mirror, or in one file for its whole room.
+
+    ``bulk/postgresql.py`` is tested by ``tests/bulk/test_postgresql.py`` or by ``tests/test_bulk.py``.
+    """
+    rooms = [module.with_suffix(""), *module.parents][: len(module.parts)]
+    return [TESTS / room.with_name(f"test_{room.name.lstrip('_')}.py") for room in rooms]
+
+
+def sample(kind: type[errors.KeelError]) -> errors.KeelError:
+    """Make an error with every argument that its constructor knows."""
+    names = [name for name in inspect.signature(kind).parameters if name not in {"args", "kwargs"}]
+    return kind(**{name: SAMPLES.get(name, f"the {name}") for name in names})
+
+
+class TestFrontDoor:
+    def test_it_exports_the_everyday_names(self) -> None:
+        """The front door has exactly these names, in order."""
+        assert list(sqlkeel.__all__) == sorted(FRONT_DOOR, key=shelf)
+
+    @pytest.mark.parametrize("name", FRONT_DOOR)
+    def test_every_name_is_documented(self, name: str) -> None:
+        """A name without a docstring of its own is not ready for the front door."""
+        assert getattr(sqlkeel, name).__doc__
+
+    def test_it_loads_no_framework(self) -> None:
+        """Importing sqlkeel imports neither a web framework nor a tool."""
+        program = "import sqlkeel, sys; print(*{name.partition('.')[0] for name in sys.modules})"
+
+        loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+        assert STAYS_OUTSIDE.isdisjoint(loaded.stdout.split())
+
+    def test_it_loads_without_a_warning(self) -> None:
+        """A program that makes warnings errors can import sqlkeel."""
+        loaded = subprocess.run(
+            [sys.executable, "-W", "error", "-c", "import sqlkeel"], capture_output=True, check=False
+        )
+
+        assert loaded.stderr == b""
+
+
+class TestModules:
+    @every_module
+    def test_it_opens_with_one_sentence(self, module: Path) -> None:
+        """The first line of a module says what it is for."""
+        docstring = ast.get_docstring(parse(module)) or ""
+
+        assert docstring.partition("\n")[0].endswith(".")
+
+    @every_module
+    def test_it_says_what_it_exports(self, module: Path) -> None:
+        """Every module has a sorted ``__all__``."""
+        names = exported(module)
+
+        assert names == sorted(names, key=shelf)
+
+    @every_module
+    def test_it_fits_in_the_head(self, module: Path) -> None:
+        """A module that outgrows its bound is split; the tree of errors is one list and may be long."""
+        lines = len((PACKAGE / module).read_text().splitlines())
+
+        assert lines <= LONGEST_MODULE or module == Path("errors.py")
+
+    @pytest.mark.parametrize("module", TESTED, ids=str)
+    def test_it_has_a_test(self, module: Path) -> None:
+        """Every module has its test where one would look for it."""
+        places = places_of_test(module)
+
+        assert [place for place in places if place.exists()], f"none of {[str(p.relative_to(ROOT)) for p in places]}"
+
+
+class TestErrors:
+    @every_error
+    def test_it_travels(self, kind: type[errors.KeelError]) -> None:
+        """An error reaches another process with its message and all of its attributes."""
+        error = sample(kind)
+
+        copy = pickle.loads(pickle.dumps(error))
+
+        assert type(copy) is kind
+        assert str(copy) == str(error)
+        assert repr(vars(copy)) == repr(vars(error))
+
+    @every_error
+    def test_its_code_is_its_own(self, kind: type[errors.KeelError]) -> None:
+        """A code leads to one error only."""
+        assert [other for other in ERRORS if other.code == kind.code] == [kind]
+
+    @every_error
+    def test_it_is_documented(self, kind: type[errors.KeelError]) -> None:
+        """The message names an anchor of docs/errors.md, and that is there."""
+        page = (DOCS / "errors.md").read_text()
+
+        assert f"errors#{kind.code}" in str(sample(kind))
+        assert re.search(rf"^(\({kind.code}\)=|#+ `?{kind.code}`?)$", page, re.MULTILINE)
+
+    def test_all_are_exported(self) -> None:
+        """No error class is missing from ``__all__``."""
+        classes = {name for name, value in vars(errors).items() if inspect.isclass(value)}
+        own = {name for name in classes if vars(errors)[name].__module__ == errors.__name__}
+
+        assert own == set(errors.__all__)
+
+
+class TestDocumentation:
+    @pytest.mark.parametrize("pattern", PATTERNS)
+    def test_every_pattern_has_its_page(self, pattern: str) -> None:
+        """Each pattern that sqlkeel builds in has a page with a title."""
+        page = DOCS / "patterns" / f"{pattern}.md"
+
+        assert page.read_text().startswith("# ")
+
+    def test_the_changelog_knows_the_version(self) -> None:
+        """What is released is described."""
+        version = re.escape(importlib.metadata.version("sqlkeel"))
+
+        assert re.search(rf"^## \[?{version}\b", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
