@@ -56,14 +56,14 @@ def _check_name(constraint: CheckConstraint, table: Table) -> str:
             f"A CHECK on {table.name} has no name and no columns to name it after: {constraint.sqltext}",
             hint='CheckConstraint("...", name="balance") becomes ' + f"{table.name}_balance_check.",
         )
-    # The convention is applied to a name that was given, and SQLAlchemy expects it to be consumed.
-    constraint.name = None
+    if given:
+        # The convention is applied to a name that was given, and SQLAlchemy expects it to be consumed. The CHECK of an
+        # Enum without a name has a marker there, by which it is named each time it is compiled.
+        constraint.name = None
     return _claim(constraint, table, f"{table.name}_{about}", "check")
 
 
 def _columns(constraint: Named) -> tuple[str, ...]:
-    if isinstance(constraint, ForeignKeyConstraint):
-        return tuple(constraint.column_keys)
     if isinstance(constraint, Index):
         return tuple(name for part in constraint.expressions for name in _names_in(part))
     return tuple(column.name for column in constraint.columns)
@@ -81,11 +81,12 @@ def _names_in(expression: Any) -> Iterable[str]:
 
 def _claim(constraint: Named, table: Table, stem: str, suffix: str) -> str:
     """Return the name of *constraint*, and give way to (or take it from) one that would be named alike."""
-    holders: dict[str, tuple[Named, Table]] = table.metadata.info.setdefault(_REGISTRY, {})
+    holders: dict[tuple[str | None, str], tuple[Named, Table]] = table.metadata.info.setdefault(_REGISTRY, {})
     name = _fit(stem, suffix)
-    other, its_table = holders.get(name, (constraint, table))
+    key = table.schema, name
+    other, its_table = holders.get(key, (constraint, table))
     if other is constraint or not _is_current(other, its_table):
-        holders[name] = constraint, table
+        holders[key] = constraint, table
         return name
     ours, theirs = _rank(constraint, table), _rank(other, its_table)
     if ours == theirs:
@@ -93,7 +94,7 @@ def _claim(constraint: Named, table: Table, stem: str, suffix: str) -> str:
     if ours > theirs:
         return _fit(stem, suffix, salt=repr(ours))
     other.name = conv(_fit(stem, suffix, salt=repr(theirs)))
-    holders[name] = constraint, table
+    holders[key] = constraint, table
     return name
 
 
@@ -101,15 +102,17 @@ def _is_current(constraint: Named, table: Table) -> bool:
     """Tell whether *table* still stands in its metadata with *constraint* on it."""
     if table.metadata.tables.get(table.key) is not table:
         return False
-    return constraint in table.constraints or constraint in table.indexes
+    if constraint in table.constraints or constraint in table.indexes:
+        return True
+    return any(constraint in column.constraints for column in table.columns)
 
 
-def _rank(constraint: Named, table: Table) -> tuple[int, int, str, tuple[str, ...], str, str]:
+def _rank(constraint: Named, table: Table) -> tuple[Any, ...]:
     """Order constraints from the simplest to the oddest, by what they are and never by when they were made."""
     columns = _columns(constraint)
     detail = repr([str(part) for part in constraint.expressions]) if isinstance(constraint, Index) else ""
-    options = repr(sorted((key, str(value)) for key, value in constraint.dialect_kwargs.items()))
-    return len(columns), len(table.name), table.fullname, columns, detail, options
+    options = sorted((key, str(value)) for key, value in constraint.dialect_kwargs.items())
+    return len(columns), len(table.name), table.fullname, columns, len(options), detail, options
 
 
 def _fit(stem: str, suffix: str, *, salt: str = "") -> str:
