@@ -1,0 +1,3 @@
+"""One rule a file: the docstring says why and what instead, ``BAD`` and ``GOOD`` are its tests."""
+
+__all__: list[str] = []

@@ -1,0 +1,61 @@
+"""A foreign key has an index that begins with its columns.
+
+Neither PostgreSQL nor SQLite makes one. Without it every delete of a parent reads the whole child table to look for
+children, under a lock, and so does every query from parent to children.
+
+Instead: ``mapped_column(ForeignKey(...), index=True)``, or an index, unique constraint or primary key that begins
+with the same columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import Column, PrimaryKeyConstraint, Table, UniqueConstraint
+
+from ..finding import Options, Problem
+
+__all__ = ["BAD", "GOOD", "check"]
+
+BAD = """
+class User(Base):
+    __tablename__ = "user"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+class Post(Base):
+    __tablename__ = "post"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    author_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+"""
+
+GOOD = """
+class User(Base):
+    __tablename__ = "user"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+class Post(Base):
+    __tablename__ = "post"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    author_id: Mapped[int] = mapped_column(ForeignKey("user.id"), index=True)
+"""
+
+
+def check(table: Table, options: Options) -> Iterator[Problem]:
+    """Yield foreign keys that no index begins with."""
+    indexed = list(_indexed(table))
+    for key in table.foreign_key_constraints:
+        names = [column.name for column in key.columns]
+        if not any(set(columns[: len(names)]) == set(names) for columns in indexed):
+            where = f"{table.name}.{names[0]}"
+            fix = "Give the column index=True." if len(names) == 1 else f"Index(None, {', '.join(map(repr, names))})"
+            yield Problem(where, f"The foreign key ({', '.join(names)}) has no index.", fix)
+
+
+def _indexed(table: Table) -> Iterator[list[str]]:
+    """Yield the columns of everything that an index serves; a partial index does not serve all rows."""
+    for constraint in table.constraints:
+        if isinstance(constraint, (PrimaryKeyConstraint, UniqueConstraint)):
+            yield [column.name for column in constraint.columns]
+    for index in table.indexes:
+        if not any(option.endswith("_where") for option in index.dialect_kwargs):
+            yield [part.name if isinstance(part, Column) else "" for part in index.expressions]

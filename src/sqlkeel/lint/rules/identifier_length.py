@@ -1,0 +1,46 @@
+"""No name is longer than 63 bytes.
+
+PostgreSQL cuts a longer identifier off and says so in a notice that nobody reads (manual, 4.1.1, "Identifiers and Key
+Words"): the name in the models is not the name in the database, and two that differ only at the end collide. Letters
+outside of ASCII take two bytes and more.
+
+Instead: a shorter name. Names made by the convention are cut with a hash and always fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import Constraint, Index, Table
+
+from ...naming import MAX_BYTES
+from ..finding import Options, Problem
+
+__all__ = ["BAD", "GOOD", "check"]
+
+BAD = """
+class Consent(Base):
+    __tablename__ = "consent"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    agreed_to_the_general_terms_and_conditions_of_the_service_by_letter: Mapped[bool]
+"""
+
+GOOD = """
+class Consent(Base):
+    __tablename__ = "consent"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    agreed_by_letter: Mapped[bool]
+"""
+
+
+def check(table: Table, options: Options) -> Iterator[Problem]:
+    """Yield tables, columns, constraints and indexes with longer names."""
+    places = {table.name: table.name}
+    places |= {f"{table.name}.{column.name}": column.name for column in table.columns}
+    named: list[Constraint | Index] = [*table.constraints, *table.indexes]
+    given = [(table.name, str(one.name)) for one in named if isinstance(one.name, str)]
+    for where, name in [*places.items(), *given]:
+        size = len(name.encode())
+        if size > MAX_BYTES:
+            message = f'"{name}" is {size} bytes long, and PostgreSQL keeps {MAX_BYTES}.'
+            yield Problem(where, message, f"Shorten it by {size - MAX_BYTES}.")

@@ -1,0 +1,45 @@
+"""An amount of money is exact.
+
+Binary floating point has no 0.10: sums drift, and two ways to the same total differ by a cent that somebody has to
+find.
+
+Instead: ``sqlkeel.Money``, which ``Mapped[Decimal]`` is on ``sqlkeel.Base``; ``Numeric(18, 2)`` elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from sqlalchemy import Float, Table
+
+from ..finding import Options, Problem
+
+__all__ = ["BAD", "GOOD", "check"]
+
+BAD = """
+class Product(Base):
+    __tablename__ = "product"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    unit_price: Mapped[float]
+"""
+
+GOOD = """
+class Product(Base):
+    __tablename__ = "product"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    unit_price: Mapped[Decimal]
+    weight: Mapped[float]
+"""
+
+_WORDS: Final = frozenset(
+    {"amount", "balance", "cost", "deposit", "fee", "money", "payment", "price", "revenue", "salary", "wage"}
+)
+
+
+def check(table: Table, options: Options) -> Iterator[Problem]:
+    """Yield floating point columns that a word of their name makes money."""
+    for column in table.columns:
+        if isinstance(column.type, Float) and _WORDS & set(column.name.lower().split("_")):
+            where = f"{table.name}.{column.name}"
+            yield Problem(where, f"{where} is money in floating point.", "Use Money(), or Numeric(18, 2).")

@@ -1,0 +1,54 @@
+"""No name is a reserved word that SQLAlchemy does not quote.
+
+A table ``user`` or ``order`` is fine: SQLAlchemy knows these words and quotes them everywhere, and this rule does not
+mention them. A few it does not know, and a statement with one of them is a syntax error: ``lateral``, ``collation``,
+``concurrently`` and ``tablesample`` on PostgreSQL, ``portion`` and three longer ones on MariaDB.
+
+Instead: another word, or one more (``time_portion``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from sqlalchemy import Table
+
+from ..finding import Options, Problem
+
+__all__ = ["BAD", "GOOD", "UNQUOTED", "check"]
+
+BAD = """
+class Share(Base):
+    __tablename__ = "share"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    portion: Mapped[int]
+"""
+
+GOOD = """
+class Order(Base):
+    __tablename__ = "order"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    group: Mapped[int]
+"""
+
+UNQUOTED: Final = {
+    "collation": "PostgreSQL",
+    "concurrently": "PostgreSQL",
+    "lateral": "PostgreSQL",
+    "tablesample": "PostgreSQL",
+    "delete_domain_id": "MariaDB",
+    "master_demote_to_replica": "MariaDB",
+    "master_demote_to_slave": "MariaDB",
+    "portion": "MariaDB",
+}
+"""What a database reserves and SQLAlchemy does not know of; a test asks the servers."""
+
+
+def check(table: Table, options: Options) -> Iterator[Problem]:
+    """Yield tables and columns with such a name."""
+    places = {table.name: table.name} | {f"{table.name}.{column.name}": column.name for column in table.columns}
+    for where, name in places.items():
+        if name.lower() in UNQUOTED:
+            message = f'"{name}" is a reserved word of {UNQUOTED[name.lower()]}, which SQLAlchemy does not quote.'
+            yield Problem(where, message, "Use another word, or add one to it.")

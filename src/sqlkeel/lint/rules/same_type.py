@@ -1,0 +1,93 @@
+"""A key has the same type wherever it stands.
+
+``user_id`` BIGINT in one table and INTEGER in another compare slowly, because the index of one side cannot be used as
+it is, and the narrower one ends at 2,147,483,647 while the wider goes on.
+
+Instead: the type of the column that the foreign key points to; leave the type out, and it is taken over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Column, Table
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import CompileError, NoReferenceError
+
+from ..finding import Options, Problem
+
+__all__ = ["BAD", "GOOD", "check"]
+
+BAD = """
+class User(Base):
+    __tablename__ = "user"
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+
+class Post(Base):
+    __tablename__ = "post"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(Integer, ForeignKey("user.id"), index=True)
+    legacy_id: Mapped[int]
+
+class Vote(Base):
+    __tablename__ = "vote"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(Integer)
+"""
+
+GOOD = """
+class User(Base):
+    __tablename__ = "user"
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+
+class Post(Base):
+    __tablename__ = "post"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"), index=True)
+
+class Vote(Base):
+    __tablename__ = "vote"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(BigInteger)
+"""
+
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
+
+
+def check(table: Table, options: Options) -> Iterator[Problem]:
+    """Yield keys whose type is not that of the column they point to, or of their namesakes that point somewhere."""
+    for column in table.columns:
+        for model in _models_of(column):
+            ours, theirs = _type(column), _type(model)
+            if ours != theirs:
+                where = f"{table.name}.{column.name}"
+                message = f"{where} is {ours}, and {model.table.name}.{model.name} is {theirs}."
+                yield Problem(where, message, f"Make it {theirs}.")
+                break
+
+
+def _models_of(column: Column[Any]) -> Iterator[Column[Any]]:
+    """Yield the columns that this one should be like: its targets, or those of keys with its name elsewhere."""
+    if column.foreign_keys:
+        yield from _targets(column)
+    elif column.name.endswith("_id"):
+        for other in column.table.metadata.tables.values():
+            namesake = other.columns.get(column.name)
+            if namesake is not None and other is not column.table:
+                yield from _targets(namesake)
+
+
+def _targets(column: Column[Any]) -> Iterator[Column[Any]]:
+    for key in column.foreign_keys:
+        try:
+            yield key.column
+        except NoReferenceError:  # a table of another metadata, which is not here to compare with
+            continue
+
+
+def _type(column: Column[Any]) -> str:
+    try:
+        return str(column.type.compile(_DIALECT))
+    except CompileError:
+        return repr(column.type)

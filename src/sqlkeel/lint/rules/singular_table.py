@@ -1,0 +1,78 @@
+"""A table is named after one row: ``post``, ``post_like``, ``user_playlist``.
+
+One rule for all tables ends the guessing: the foreign key to ``user`` is ``user_id``, the class is ``User``, and no
+plural has to be formed to get from one to the other.
+
+Instead: the singular of the last word. A word that only looks like a plural goes into ``singular = ["news"]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import Table
+
+from ..finding import Options, Problem
+
+__all__ = ["BAD", "GOOD", "check", "singular_of"]
+
+BAD = """
+class Like(Base):
+    __tablename__ = "post_likes"
+    id: Mapped[int] = mapped_column(primary_key=True)
+"""
+
+GOOD = """
+class Like(Base):
+    __tablename__ = "post_like"
+    id: Mapped[int] = mapped_column(primary_key=True)
+"""
+
+# Read as one thing, whatever a dictionary says.
+_SINGULAR: Final = frozenset(
+    {
+        "agenda",
+        "alias",
+        "atlas",
+        "bias",
+        "canvas",
+        "chaos",
+        "cosmos",
+        "data",
+        "gas",
+        "lens",
+        "media",
+        "metadata",
+        "news",
+    }
+    | {"series", "settings", "species"}
+)
+# No plural of a thing ends so: address, status, analysis, statistics.
+_SINGULAR_ENDINGS: Final = ("ss", "us", "is", "ics")
+_SHORTEST: Final = 4
+
+
+def check(table: Table, options: Options) -> Iterator[Problem]:
+    """Yield a table whose last word is a plural."""
+    head, underscore, word = table.name.rpartition("_")
+    one = singular_of(word, options)
+    if one is not None:
+        yield Problem(table.name, f'"{table.name}" is a plural.', f'Call it "{head}{underscore}{one}".')
+
+
+def singular_of(word: str, options: Options) -> str | None:
+    """Return the singular of a word that is surely a plural, else ``None``."""
+    known = word in _SINGULAR or word in options.singular
+    if known or len(word) < _SHORTEST or not word.isalpha() or word.endswith(_SINGULAR_ENDINGS):
+        return None
+    one = _english().singular_noun(word)
+    return one if one and one != word else None
+
+
+@cache
+def _english() -> Any:
+    import inflect  # 0.5 s, which only a lint should pay
+
+    return inflect.engine()

@@ -1,0 +1,50 @@
+"""Tables and columns are written lower_snake_case.
+
+A name with a capital letter must be quoted in every statement that is written by hand, and PostgreSQL does not find
+it otherwise; whether MariaDB tells ``User`` from ``user`` depends on the file system of the server.
+
+Instead: small letters, digits, and one underscore between words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from sqlalchemy import Table
+
+from ..finding import Options, Problem
+
+__all__ = ["BAD", "GOOD", "check"]
+
+BAD = """
+class PostLike(Base):
+    __tablename__ = "PostLike"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    likedBy: Mapped[str]
+"""
+
+GOOD = """
+class PostLike(Base):
+    __tablename__ = "post_like"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    liked_by: Mapped[str]
+"""
+
+_SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[0-9]+")
+
+
+def check(table: Table, options: Options) -> Iterator[Problem]:
+    """Yield names that are written differently."""
+    if not _SNAKE.fullmatch(table.name):
+        yield _problem(table.name, table.name)
+    for column in table.columns:
+        if not _SNAKE.fullmatch(column.name):
+            yield _problem(f"{table.name}.{column.name}", column.name)
+
+
+def _problem(where: str, name: str) -> Problem:
+    words = "_".join(_WORD.findall(name)).lower()
+    fix = f'Call it "{words}".' if _SNAKE.fullmatch(words) else "Use small letters, digits and single underscores."
+    return Problem(where, f'"{name}" is not lower_snake_case.', fix)

@@ -1,0 +1,53 @@
+"""Tables of one module begin with the same word, written the same way.
+
+``payment_account`` and ``payment_bill`` stand together in every list. ``payments_refund`` among them is sorted and
+searched for apart.
+
+Instead: one form of the word for the whole group, the singular.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import Table
+
+from ..finding import Options, Problem
+from .singular_table import singular_of
+
+__all__ = ["BAD", "GOOD", "check"]
+
+BAD = """
+class Account(Base):
+    __tablename__ = "payment_account"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+class Refund(Base):
+    __tablename__ = "payments_refund"
+    id: Mapped[int] = mapped_column(primary_key=True)
+"""
+
+GOOD = """
+class Account(Base):
+    __tablename__ = "payment_account"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+class Refund(Base):
+    __tablename__ = "payment_refund"
+    id: Mapped[int] = mapped_column(primary_key=True)
+"""
+
+
+def check(table: Table, options: Options) -> Iterator[Problem]:
+    """Yield a table whose prefix is the plural of another table's."""
+    prefix, _, rest = table.name.partition("_")
+    one = singular_of(prefix, options) if rest else None
+    if one is None:
+        return
+    group = sorted(
+        other.name
+        for other in table.metadata.tables.values()
+        if other.name.startswith(f"{one}_") and other.schema == table.schema
+    )
+    if group:
+        yield Problem(table.name, f'"{table.name}" stands apart from "{group[0]}".', f'Call it "{one}_{rest}".')
