@@ -1,0 +1,166 @@
+"""One unit of work per HTTP request, for any ASGI application: committed before the first byte is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+from ..database import Database
+from ..errors import ConfigurationError, NoTransaction
+from ..session import Session
+
+__all__ = ["UnitOfWork", "UnitOfWorkMiddleware", "unit_of_work"]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+KEY: Final = "sqlkeel.unit_of_work"
+REFUSED_FROM: Final = 400
+_NO_REQUEST: Final = "A WebSocket has no unit of work: it may stay open for days."
+_OVER: Final = "The unit of work of this request ended when its response started."
+
+
+class _RollBack(Exception):
+    pass
+
+
+class UnitOfWork:
+    """The sessions of one request: made when first asked for, ended when the response starts.
+
+    Nothing is sent to the database before the first statement, and nothing at all where nobody asks for a session.
+    """
+
+    def __init__(self, database: Database, *, refusal: str | None = None) -> None:
+        self.database = database
+        self._refusal = refusal
+        self._blocks = AsyncExitStack()
+        self._session: Session | None = None
+        self._read_session: Session | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether it gives no session any more."""
+        return self._refusal is not None
+
+    async def session(self) -> Session:
+        """Return the session of the request, the same one for every caller.
+
+        Raises:
+            NoTransaction: When the response has started, or this is a WebSocket.
+        """
+        self._check()
+        if self._session is None:
+            self._session = await self._blocks.enter_async_context(self.database.transaction())
+        return self._session
+
+    async def read_session(self) -> Session:
+        """Return the session of the request that only reads; see `Database.read`.
+
+        Raises:
+            NoTransaction: When the response has started, or this is a WebSocket.
+        """
+        self._check()
+        if self._read_session is None:
+            self._read_session = await self._blocks.enter_async_context(self.database.read())
+        return self._read_session
+
+    async def commit(self) -> None:
+        """End it and keep what was written.
+
+        Raises:
+            DatabaseFault: When COMMIT fails; nothing is written then.
+        """
+        if not self.over:
+            self._refusal = _OVER
+            await self._blocks.aclose()
+
+    async def roll_back(self, error: BaseException | None = None) -> None:
+        """End it and keep nothing."""
+        if not self.over:
+            self._refusal = _OVER
+            reason = error or _RollBack()
+            await self._blocks.__aexit__(type(reason), reason, reason.__traceback__)
+
+    def _check(self) -> None:
+        if self._refusal is not None:
+            raise NoTransaction(self._refusal)
+
+
+class UnitOfWorkMiddleware:
+    """Hold the start of a response back until its unit of work is committed.
+
+    A status below 400 commits, any other status and any exception rolls back. When COMMIT fails, the response is
+    dropped and the error raised out of the application, so put this inside of whatever turns exceptions into responses:
+    the client never reads a success that is not one. `Session.on_commit` hooks run before the response is sent;
+    background tasks and the body of a streaming response come after it, and use a session of their own.
+    """
+
+    def __init__(self, app: Application, database: Database) -> None:
+        self.app = app
+        self.database = database
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] == "http":
+            await self._serve(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            scope[KEY] = UnitOfWork(self.database, refusal=_NO_REQUEST)
+        await self.app(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[KEY] = unit = UnitOfWork(self.database)
+        gate = _Gate(unit, send)
+        try:
+            await self.app(scope, receive, gate)
+            # No response has started: nothing is promised, so nothing is kept.
+            await unit.roll_back()
+        except BaseException as error:
+            await unit.roll_back(error)
+            if isinstance(error, Exception):
+                gate.check()
+            raise
+        gate.check()
+
+
+class _Gate:
+    """The `send` of a request, which lets a response out only after its unit of work has ended."""
+
+    def __init__(self, unit: UnitOfWork, send: Send) -> None:
+        self.unit = unit
+        self.send = send
+        self.failure: BaseException | None = None
+
+    async def __call__(self, message: Message) -> None:
+        self.check()
+        if message["type"] == "http.response.start":
+            await self._end(message["status"])
+        await self.send(message)
+
+    def check(self) -> None:
+        """Raise the failure of COMMIT, whatever the application has made of it meanwhile."""
+        if self.failure is not None:
+            raise self.failure
+
+    async def _end(self, status: int) -> None:
+        try:
+            await (self.unit.commit() if status < REFUSED_FROM else self.unit.roll_back())
+        except BaseException as error:
+            self.failure = error
+            raise
+
+
+def unit_of_work(scope: Scope) -> UnitOfWork:
+    """Return the unit of work of the connection that *scope* describes.
+
+    Raises:
+        ConfigurationError: When the application has no `UnitOfWorkMiddleware`.
+    """
+    unit = scope.get(KEY)
+    if not isinstance(unit, UnitOfWork):
+        raise ConfigurationError("The application has no unit of work.", hint="install(app, db)")
+    return unit

@@ -1,0 +1,101 @@
+"""What a client is told of an error: a problem document (RFC 9457) that shows no SQL, no values and no hints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import exc
+
+from ..errors import KeelError
+
+__all__ = ["MEDIA_TYPE", "Problem", "describe"]
+
+MEDIA_TYPE: Final = "application/problem+json"
+_POOL_TIMEOUT: Final = "pool-timeout"
+_SHOWN: Final = ("columns", "constraint", "expected", "current")
+
+
+class _Kind(NamedTuple):
+    status: int
+    title: str
+    detail: str | None = None
+    retry_after: int | None = None
+
+
+_INTERNAL: Final = _Kind(500, "Internal Server Error")
+
+# By the code of the error, or of the nearest class that it inherits from.
+_KINDS: Final[Mapping[str, _Kind]] = {
+    "not-found": _Kind(404, "Not found", "What was asked for does not exist."),
+    "unique-violation": _Kind(409, "Already taken", "Another record has this value already."),
+    "restore-conflict": _Kind(409, "Cannot be restored", "Another record has taken the value meanwhile."),
+    "foreign-key-violation": _Kind(
+        409, "Reference broken", "It refers to a record that does not exist, or other records still refer to it."
+    ),
+    "exclusion-violation": _Kind(409, "Overlap", "It overlaps with another record."),
+    "version-conflict": _Kind(412, "Changed meanwhile", "It was changed since it was read; nothing was written."),
+    "check-violation": _Kind(422, "Value not allowed", "A value breaks a rule of this record."),
+    "not-null-violation": _Kind(422, "Value missing", "A required value is missing."),
+    "invalid-value": _Kind(422, "Invalid value", "A value has the wrong form."),
+    "commit-unknown": _Kind(
+        500, "Outcome unknown", "It is not known whether the change was saved; look before you try again."
+    ),
+    "transient": _Kind(503, "Try again", "The request collided with another one; nothing was written.", 1),
+    "database-unavailable": _Kind(503, "Unavailable", "The service cannot reach its database; nothing was written.", 5),
+    _POOL_TIMEOUT: _Kind(503, "Overloaded", "The service has too much to do; nothing was written.", 1),
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem document: the members of RFC 9457, and what the error knows that a client may know too."""
+
+    type: str
+    title: str
+    status: int
+    detail: str | None = None
+    retry_after: int | None = None
+    members: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The document."""
+        detail = {} if self.detail is None else {"detail": self.detail}
+        return {"type": self.type, "title": self.title, "status": self.status, **detail, **self.members}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that belong to it, apart from the media type `MEDIA_TYPE`."""
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
+
+def describe(error: BaseException, *, statuses: Mapping[str, int] | None = None, docs: str = "errors") -> Problem:
+    """Describe *error* to a client.
+
+    An error of which a client need not know more than that it happened is a plain 500.
+
+    Args:
+        error: What was raised; a subclass of one of our errors is described like that one, under its own code.
+        statuses: Status by error code, for errors of your own or where yours differs from ours.
+        docs: The page that explains the codes, best an absolute URL; ``type`` is this page and ``#code``.
+    """
+    for code in _codes(error):
+        if statuses is not None and code in statuses:
+            return _problem(error, _Kind(statuses[code], HTTPStatus(statuses[code]).phrase), docs)
+        if code in _KINDS:
+            return _problem(error, _KINDS[code], docs)
+    return Problem("about:blank", _INTERNAL.title, _INTERNAL.status)
+
+
+def _codes(error: BaseException) -> list[str]:
+    if isinstance(error, exc.TimeoutError):
+        return [_POOL_TIMEOUT]
+    return [str(kind.code) for kind in type(error).__mro__ if issubclass(kind, KeelError)]
+
+
+def _problem(error: BaseException, kind: _Kind, docs: str) -> Problem:
+    members = {name: value for name in _SHOWN if (value := getattr(error, name, None)) not in (None, ())}
+    return Problem(f"{docs}#{_codes(error)[0]}", kind.title, kind.status, kind.detail, kind.retry_after, members)

@@ -1,0 +1,119 @@
+"""Starlette: a unit of work per request, errors as problem documents, the database closed at shutdown."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from sqlalchemy import exc
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, Response
+
+from ..database import Database
+from ..errors import ConfigurationError, KeelError
+from ..session import Session
+from .asgi import UnitOfWorkMiddleware, unit_of_work
+from .problems import MEDIA_TYPE, describe
+
+__all__ = ["database_of", "install", "read_session_of", "session_of"]
+
+logger = logging.getLogger("sqlkeel.integrations")
+
+Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
+Handler = Callable[[Any, Exception], Awaitable[Response]]
+
+
+def install(
+    app: Starlette,
+    database: Database,
+    *,
+    check: bool = True,
+    statuses: Mapping[str, int] | None = None,
+    docs: str = "errors",
+) -> None:
+    """Give *app* a unit of work per request, problem documents, and a database that is closed with it.
+
+    The unit of work sits inside of every middleware and of the exception handlers, however they are added: a COMMIT
+    that fails is answered by them. A handler of your own for an error of ours, or for one class of them, wins.
+
+    Args:
+        app: The outermost application, not yet started; what is mounted below it takes part.
+        database: The database of the requests.
+        check: Refuse to start while the database cannot be reached; a wrong URL is found then and not by a user.
+        statuses: HTTP status by error code, for errors of your own or where yours differs from ours.
+        docs: The page that explains the codes, best an absolute URL; the ``type`` of a problem is this and ``#code``.
+
+    Raises:
+        ConfigurationError: When it is installed already, or the application has started.
+    """
+    if getattr(app.state, "sqlkeel", None) is not None:
+        raise ConfigurationError("The application has a database already.", hint="Call install(app, db) once.")
+    if app.middleware_stack is not None:
+        raise ConfigurationError("The application has started.", hint="Call install(app, db) where app is made.")
+    app.state.sqlkeel = database
+    app.router.lifespan_context = _lifespan(app.router.lifespan_context, database, check=check)
+    # Not add_middleware(): that is outside of the exception handlers, and a failed COMMIT would miss them.
+    app.router.middleware_stack = UnitOfWorkMiddleware(app.router.middleware_stack, database)
+    for kind in (KeelError, exc.TimeoutError):
+        app.exception_handlers.setdefault(kind, _handler(statuses, docs))
+
+
+async def session_of(connection: HTTPConnection) -> Session:
+    """Return the session of the request; it commits when the response starts.
+
+    Raises:
+        NoTransaction: When the response has started, or *connection* is a WebSocket.
+        ConfigurationError: When the application was not installed on.
+    """
+    return await unit_of_work(connection.scope).session()
+
+
+async def read_session_of(connection: HTTPConnection) -> Session:
+    """Return the session of the request that only reads, without a transaction around it.
+
+    Raises:
+        NoTransaction: When the response has started, or *connection* is a WebSocket.
+        ConfigurationError: When the application was not installed on.
+    """
+    return await unit_of_work(connection.scope).read_session()
+
+
+def database_of(connection: HTTPConnection) -> Database:
+    """Return the database, for work outside of the request's own session: a WebSocket, a background task.
+
+    Raises:
+        ConfigurationError: When the application was not installed on.
+    """
+    return unit_of_work(connection.scope).database
+
+
+def _lifespan(own: Lifespan, database: Database, *, check: bool) -> Lifespan:
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[Any]:
+        try:
+            if check:
+                await database.check()
+            async with own(app) as state:
+                yield state
+        finally:
+            await database.dispose()
+
+    return lifespan
+
+
+def _handler(statuses: Mapping[str, int] | None, docs: str) -> Handler:
+    async def respond(connection: HTTPConnection, error: Exception) -> Response:
+        if connection.scope["type"] != "http":
+            raise error  # A WebSocket cannot be answered with a document.
+        problem = describe(error, statuses=statuses, docs=docs)
+        if problem.status == 500:
+            # The error ends here, so that the client gets a document: the log is the only one who sees it.
+            logger.error("A request failed.", exc_info=error)
+        elif problem.status > 500:
+            logger.warning("A request was refused: %s", type(error).__name__)
+        return JSONResponse(problem.body, problem.status, problem.headers, MEDIA_TYPE)
+
+    return respond

@@ -1,0 +1,373 @@
+"""FastAPI applications: the session as a dependency, and every way in which a request can end."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any
+
+import pytest
+from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, WebSocket
+from fastapi.responses import JSONResponse, StreamingResponse
+from sqlalchemy import text
+from sqlalchemy.exc import InvalidRequestError
+
+from sqlkeel import Database, Session
+from sqlkeel.errors import NoTransaction
+from sqlkeel.integrations.fastapi import DatabaseDep, IfMatch, ReadSessionDep, SessionDep, get_session, install
+from tests.integrations.tables import Base, Deferred, Item, Note, stored
+from tests.integrations.wire import Exchange, Message, client, traffic
+
+pytestmark = pytest.mark.tables(Base.metadata)
+deferred = pytest.mark.tables(Deferred.metadata)
+
+
+def service(db: Database, endpoint: Callable[..., Any], **options: Any) -> FastAPI:
+    """Return a service of one endpoint."""
+    app = FastAPI()
+    install(app, db)
+    app.post("/", **options)(endpoint)
+    return app
+
+
+async def write(session: Session) -> None:
+    """Write a note."""
+    session.add(Note(text="kept"))
+    await session.flush()
+
+
+async def who(session: SessionDep) -> int:
+    """Return the identity of the session that a dependency gets."""
+    return id(session)
+
+
+class TestSessionDep:
+    async def test_one_for_all_dependencies(self, sqlite: Database) -> None:
+        """The endpoint and its dependencies, whatever their scope and cache, share one session."""
+
+        async def endpoint(
+            session: SessionDep,
+            first: Annotated[int, Depends(who)],
+            second: Annotated[int, Depends(who, use_cache=False)],
+            direct: Annotated[Session, Depends(get_session, use_cache=False)],
+        ) -> list[bool]:
+            return [first == id(session), second == id(session), direct is session]
+
+        async with client(service(sqlite, endpoint)) as http:
+            response = await http.post("/")
+
+        assert response.json() == [True, True, True]
+
+    async def test_it_can_be_overridden(self, sqlite: Database) -> None:
+        """A test gives the endpoints a session of its own."""
+
+        async def endpoint(session: SessionDep) -> bool:
+            return session is given
+
+        async def give() -> Session:
+            return given
+
+        given = sqlite.session()
+        app = service(sqlite, endpoint)
+        app.dependency_overrides[get_session] = give
+
+        async with client(app) as http:
+            response = await http.post("/")
+
+        assert response.json() is True
+
+    async def test_the_openapi_document_does_not_know_it(self, sqlite: Database) -> None:
+        """A session adds no parameter and no body to the description of the service."""
+
+        async def endpoint(session: SessionDep, reader: ReadSessionDep, db: DatabaseDep) -> None:
+            return None
+
+        operation = service(sqlite, endpoint).openapi()["paths"]["/"]["post"]
+
+        assert "parameters" not in operation
+        assert "requestBody" not in operation
+        assert set(operation["responses"]) == {"200"}
+
+
+class TestReadSessionDep:
+    async def test_it_reads(self, db: Database) -> None:
+        """What is committed is there to read."""
+
+        async def endpoint(session: ReadSessionDep) -> int:
+            return int(await session.scalar(text("SELECT count(*) FROM note")) or 0)
+
+        async with db.transaction() as session:
+            session.add(Note(text="kept"))
+
+        async with client(service(db, endpoint)) as http:
+            response = await http.post("/")
+
+        assert response.json() == 1
+
+    async def test_it_refuses_to_write(self, db: Database) -> None:
+        """A flush is refused; the client learns no more than that it is our fault."""
+
+        async def endpoint(session: ReadSessionDep) -> None:
+            await write(session)
+
+        async with client(service(db, endpoint)) as http:
+            response = await http.post("/")
+
+        assert response.json() == {"type": "about:blank", "title": "Internal Server Error", "status": 500}
+        assert await stored(db) == []
+
+
+class TestOutcome:
+    async def test_a_background_task_sees_the_row(self, db: Database) -> None:
+        """Background tasks run after the commit."""
+        seen: list[str] = []
+
+        async def look() -> None:
+            seen.extend(await stored(db))
+
+        async def endpoint(session: SessionDep, tasks: BackgroundTasks) -> None:
+            await write(session)
+            tasks.add_task(look)
+
+        async with client(service(db, endpoint)) as http:
+            await http.post("/")
+
+        assert seen == ["kept"]
+
+    async def test_a_returned_error_rolls_back(self, db: Database) -> None:
+        """A response with status 400 keeps nothing, though nothing was raised."""
+
+        async def endpoint(session: SessionDep) -> JSONResponse:
+            await write(session)
+            return JSONResponse({}, 400)
+
+        async with client(service(db, endpoint)) as http:
+            response = await http.post("/")
+
+        assert response.status_code == 400
+        assert await stored(db) == []
+
+    async def test_a_raised_error_rolls_back(self, db: Database) -> None:
+        """HTTPException keeps nothing."""
+
+        async def endpoint(session: SessionDep) -> None:
+            await write(session)
+            raise HTTPException(409)
+
+        async with client(service(db, endpoint)) as http:
+            response = await http.post("/")
+
+        assert response.status_code == 409
+        assert await stored(db) == []
+
+    async def test_an_answer_of_the_wrong_form_rolls_back(self, sqlite: Database) -> None:
+        """An answer that does not fit its model is a 500 and keeps nothing."""
+
+        async def endpoint(session: SessionDep) -> Any:
+            await write(session)
+            return "no number"
+
+        async with client(service(sqlite, endpoint, response_model=int)) as http:
+            response = await http.post("/")
+
+        assert response.status_code == 500
+        assert await stored(sqlite) == []
+
+    async def test_a_request_of_the_wrong_form_costs_nothing(self, db: Database) -> None:
+        """A request that fails validation does not reach the database."""
+
+        async def endpoint(session: SessionDep, size: int) -> None:
+            await write(session)
+
+        with traffic(db) as seen:
+            async with client(service(db, endpoint)) as http:
+                response = await http.post("/?size=many")
+
+        assert response.status_code == 422
+        assert seen == []
+
+    async def test_an_unused_session_costs_nothing(self, db: Database) -> None:
+        """A dependency on the session alone takes no connection."""
+
+        async def endpoint(session: SessionDep) -> None:
+            return None
+
+        with traffic(db) as seen:
+            async with client(service(db, endpoint)) as http:
+                await http.post("/")
+
+        assert seen == []
+
+    @deferred
+    async def test_a_failed_commit_is_no_success(self, deferring: Database) -> None:
+        """A foreign key that fails in COMMIT is a 409, not the 201 that the endpoint returned; no task runs."""
+        sent: list[str] = []
+
+        async def endpoint(session: SessionDep, tasks: BackgroundTasks) -> dict[str, bool]:
+            session.add(Item(owner_id=404))
+            await session.flush()
+            tasks.add_task(sent.append, "mail")
+            return {"saved": True}
+
+        async with client(service(deferring, endpoint, status_code=201)) as http:
+            response = await http.post("/")
+
+        assert response.status_code == 409
+        assert response.headers["content-type"] == "application/problem+json"
+        assert response.json()["type"] == "errors#foreign-key-violation"
+        assert sent == []
+
+
+class TestYield:
+    async def test_before_the_response_the_session_is_open(self, db: Database) -> None:
+        """The exit of a dependency with scope "function" takes part in the unit of work."""
+
+        async def after(session: SessionDep) -> AsyncIterator[None]:
+            yield
+            await write(session)
+
+        async def endpoint(nothing: Annotated[None, Depends(after, scope="function")]) -> None:
+            return None
+
+        async with client(service(db, endpoint)) as http:
+            await http.post("/")
+
+        assert await stored(db) == ["kept"]
+
+    async def test_after_the_response_it_is_closed(self, db: Database) -> None:
+        """The exit of any other dependency comes after the response: its session is closed for good."""
+        raised: list[Exception] = []
+
+        async def after(session: SessionDep) -> AsyncIterator[None]:
+            yield
+            with pytest.raises(InvalidRequestError, match="closed") as info:
+                await write(session)
+            raised.append(info.value)
+
+        async def endpoint(nothing: Annotated[None, Depends(after)]) -> None:
+            return None
+
+        async with client(service(db, endpoint)) as http:
+            await http.post("/")
+
+        assert len(raised) == 1
+        assert await stored(db) == []
+
+    @deferred
+    async def test_a_dependency_cannot_swallow_a_failed_commit(self, sqlite: Database) -> None:
+        """A dependency that catches everything does not make a success of a failed COMMIT."""
+
+        async def careless() -> AsyncIterator[None]:
+            with pytest.raises(Exception):  # noqa: B017 - it is careless
+                yield
+
+        async def endpoint(session: SessionDep, nothing: Annotated[None, Depends(careless)]) -> None:
+            session.add(Item(owner_id=404))
+
+        async with client(service(sqlite, endpoint)) as http:
+            response = await http.post("/")
+
+        assert response.status_code == 409
+
+
+class TestStreaming:
+    async def test_a_stream_reads_with_a_session_of_its_own(self, db: Database) -> None:
+        """The body is made after the commit; the database opens what it needs."""
+
+        async def endpoint(session: SessionDep, database: DatabaseDep) -> StreamingResponse:
+            await write(session)
+
+            async def chunks() -> AsyncIterator[str]:
+                async with database.read() as reader:
+                    yield str(await reader.scalar(text("SELECT text FROM note")))
+
+            return StreamingResponse(chunks())
+
+        async with client(service(db, endpoint)) as http:
+            response = await http.post("/")
+
+        assert response.text == "kept"
+
+
+class TestIfMatch:
+    @pytest.mark.parametrize(
+        ("header", "version"), [('"3"', 3), ('"0"', 0), (' "12" ', 12), (f'"{"9" * 18}"', 10**18 - 1)]
+    )
+    async def test_it_is_the_version(self, sqlite: Database, header: str, version: int) -> None:
+        """The tag of a version is that version."""
+
+        async def endpoint(expected: IfMatch) -> int:
+            return expected
+
+        async with client(service(sqlite, endpoint)) as http:
+            response = await http.post("/", headers={"If-Match": header})
+
+        assert response.json() == version
+
+    @pytest.mark.parametrize("header", ["*", 'W/"3"', "3", '"03"', '"-1"', '"abc"', '"3", "4"', f'"{"9" * 19}"', '"³"'])
+    async def test_any_other_tag_does_not_match(self, sqlite: Database, header: str) -> None:
+        """A tag that no version of ours has cannot match: 412."""
+
+        async def endpoint(expected: IfMatch) -> int:
+            return expected
+
+        async with client(service(sqlite, endpoint)) as http:
+            response = await http.post("/", headers=[(b"If-Match", header.encode())])
+
+        assert response.status_code == 412
+
+    async def test_it_must_be_there(self, sqlite: Database) -> None:
+        """Without it nobody could say whether an update is lost: 428."""
+
+        async def endpoint(expected: IfMatch) -> int:
+            return expected
+
+        async with client(service(sqlite, endpoint)) as http:
+            response = await http.post("/")
+
+        assert response.status_code == 428
+
+    def test_the_openapi_document_knows_the_header(self, sqlite: Database) -> None:
+        """A client sees that it has to send If-Match."""
+
+        async def endpoint(expected: IfMatch) -> int:
+            return expected
+
+        operation = service(sqlite, endpoint).openapi()["paths"]["/"]["post"]
+
+        assert [(p["in"], p["name"]) for p in operation["parameters"]] == [("header", "If-Match")]
+
+
+class TestWebSocket:
+    async def test_it_gets_no_session(self, sqlite: Database) -> None:
+        """SessionDep in a WebSocket route is refused before the route runs."""
+        app = FastAPI()
+        install(app, sqlite)
+
+        @app.websocket("/")
+        async def endpoint(websocket: WebSocket, session: SessionDep) -> None:
+            await websocket.accept()
+
+        exchange = Exchange(app, kind="websocket")
+
+        with pytest.raises(NoTransaction, match="WebSocket"):
+            await exchange.run()
+
+        assert exchange.messages == []
+
+    async def test_it_gets_the_database(self, db: Database) -> None:
+        """DatabaseDep opens a transaction for each message."""
+        app = FastAPI()
+        install(app, db)
+
+        @app.websocket("/")
+        async def endpoint(websocket: WebSocket, database: DatabaseDep) -> None:
+            await websocket.accept()
+            async with database.transaction() as session:
+                session.add(Note(text="kept"))
+            await websocket.close()
+
+        await Exchange(app, kind="websocket", receive=_connecting).run()
+
+        assert await stored(db) == ["kept"]
+
+
+async def _connecting() -> Message:
+    return {"type": "websocket.connect"}

@@ -1,0 +1,161 @@
+"""What a client is told of an error, and what not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from sqlalchemy import exc
+
+from sqlkeel import errors
+from sqlkeel.integrations.problems import describe
+
+SECRET = "s3cret"
+
+
+class SeatTaken(errors.UniqueViolation):
+    """An error of a project's own that refines one of ours."""
+
+    code = "seat-taken"
+
+
+class OutOfStock(errors.KeelError):
+    """An error of a project's own that is like none of ours."""
+
+    code = "out-of-stock"
+
+
+def fault(kind: type[errors.DatabaseFault]) -> errors.DatabaseFault:
+    """Return a fault that knows what a client must not."""
+    return kind(f"The database says: {SECRET}", orig=ValueError(SECRET), statement=f"SELECT {SECRET}", hint=SECRET)
+
+
+def violation(kind: type[errors.ConstraintViolation], **facts: Any) -> errors.ConstraintViolation:
+    """Return a violation whose driver error holds a value of the row."""
+    return kind(orig=ValueError(SECRET), statement=f"INSERT {SECRET}", **facts)
+
+
+class TestStatus:
+    @pytest.mark.parametrize(
+        ("error", "status"),
+        [
+            (errors.NotFound("User", SECRET), 404),
+            (violation(errors.UniqueViolation), 409),
+            (violation(errors.RestoreConflict), 409),
+            (violation(errors.ForeignKeyViolation), 409),
+            (violation(errors.ExclusionViolation), 409),
+            (errors.VersionConflict("User", SECRET, expected=3, current=4, row=SECRET), 412),
+            (violation(errors.CheckViolation), 422),
+            (violation(errors.NotNullViolation), 422),
+            (errors.InvalidValue(SECRET), 422),
+            (errors.NaiveDatetime(SECRET), 422),
+            (errors.InexactNumber(SECRET), 422),
+            (errors.UnknownField(SECRET), 422),
+            (errors.InvalidCursor(SECRET), 422),
+            (errors.InvalidKey(SECRET), 422),
+            (fault(errors.SerializationFailure), 503),
+            (fault(errors.Deadlock), 503),
+            (fault(errors.LockTimeout), 503),
+            (fault(errors.DatabaseBusy), 503),
+            (fault(errors.ConnectionLost), 503),
+            (fault(errors.DatabaseUnavailable), 503),
+            (exc.TimeoutError(SECRET), 503),
+            (fault(errors.CommitUnknown), 500),
+            (fault(errors.TransactionAborted), 500),
+            (fault(errors.SchemaMissing), 500),
+            (fault(errors.StatementTimeout), 500),
+            (errors.MultipleFound(SECRET), 500),
+            (errors.ReadOnlySession(SECRET), 500),
+            (errors.InvalidURL(SECRET), 500),
+            (ZeroDivisionError(SECRET), 500),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_it_says_what_happened_and_no_more(self, error: Exception, status: int) -> None:
+        """Each error has its status, and its document repeats no value, no SQL and no hint."""
+        problem = describe(error)
+
+        assert problem.status == problem.body["status"] == status
+        assert SECRET not in json.dumps(problem.body)
+        assert problem.title
+
+    @pytest.mark.parametrize("kind", [errors.Deadlock, errors.DatabaseBusy, errors.DatabaseUnavailable])
+    def test_it_says_when_to_come_back(self, kind: type[errors.DatabaseFault]) -> None:
+        """What may succeed later has a Retry-After."""
+        assert int(describe(fault(kind)).headers["Retry-After"]) > 0
+
+    def test_what_will_not_get_better_has_no_retry(self) -> None:
+        """A conflict stays one."""
+        assert describe(violation(errors.UniqueViolation)).headers == {}
+
+
+class TestMembers:
+    def test_a_violation_names_its_columns(self) -> None:
+        """A form can show the message at the field."""
+        error = violation(errors.UniqueViolation, table="user", columns=["email"], constraint="user_email_key")
+
+        assert describe(error).body == {
+            "type": "errors#unique-violation",
+            "title": "Already taken",
+            "status": 409,
+            "detail": "Another record has this value already.",
+            "columns": ("email",),
+            "constraint": "user_email_key",
+        }
+
+    def test_what_the_database_does_not_say_is_left_out(self) -> None:
+        """SQLite does not name the foreign key: there are no empty members."""
+        body = describe(violation(errors.ForeignKeyViolation)).body
+
+        assert set(body) == {"type", "title", "status", "detail"}
+
+    def test_a_conflict_carries_both_versions(self) -> None:
+        """An editor can show what he has and what there is."""
+        body = describe(errors.VersionConflict("User", 7, expected=3, current=4)).body
+
+        assert (body["expected"], body["current"]) == (3, 4)
+
+    def test_a_row_that_is_gone_has_no_current_version(self) -> None:
+        """Without a current version there is nothing to reload."""
+        body = describe(errors.VersionConflict("User", 7, expected=3, current=None)).body
+
+        assert body["expected"] == 3
+        assert "current" not in body
+
+    def test_an_internal_error_says_nothing_at_all(self) -> None:
+        """What a client can do nothing about is a plain 500."""
+        problem = describe(fault(errors.SchemaMissing))
+
+        assert problem.body == {"type": "about:blank", "title": "Internal Server Error", "status": 500}
+
+
+class TestExtension:
+    def test_a_subclass_is_described_like_its_parent(self) -> None:
+        """A project's own refinement has the parent's status and text, and its own code."""
+        problem = describe(violation(SeatTaken))
+
+        assert (problem.type, problem.status, problem.title) == ("errors#seat-taken", 409, "Already taken")
+
+    def test_an_own_error_gets_a_status(self) -> None:
+        """An error of a project's own is mapped by its code."""
+        problem = describe(OutOfStock("None left."), statuses={"out-of-stock": 409})
+
+        assert problem.body == {"type": "errors#out-of-stock", "title": "Conflict", "status": 409}
+
+    def test_an_own_error_without_status_is_internal(self) -> None:
+        """What nobody has mapped is a plain 500."""
+        assert describe(OutOfStock("None left.")).status == 500
+
+    def test_a_status_of_ours_can_be_replaced(self) -> None:
+        """A project may answer differently from us, for one error only."""
+        statuses = {"not-found": 410}
+
+        assert describe(errors.NotFound("User"), statuses=statuses).status == 410
+        assert describe(errors.Deadlock("…"), statuses=statuses).status == 503
+
+    def test_the_page_of_the_codes_can_be_moved(self) -> None:
+        """The type is the page that the project names, with the code as anchor."""
+        problem = describe(errors.NotFound("User"), docs="https://example.org/errors")
+
+        assert problem.type == "https://example.org/errors#not-found"
