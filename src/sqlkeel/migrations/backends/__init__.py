@@ -1,0 +1,5 @@
+"""What differs between databases while a migration runs; one file per database."""
+
+from .backend import MigrationBackend, backend_for
+
+__all__ = ["MigrationBackend", "backend_for"]

@@ -1,0 +1,63 @@
+"""What every database file says about running migrations, and how to find the one for a dialect."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from sqlalchemy import Column, Connection
+
+__all__ = ["MigrationBackend", "backend_for"]
+
+
+class MigrationBackend(ABC):
+    """One run of migrations on one connection: prepare, wait for the turn, work, verify, restore."""
+
+    batch: bool
+    """Whether ALTER TABLE is written as a copy of the table."""
+
+    has_identity: bool
+    """Whether the database tells an identity column from a column that counts up."""
+
+    after_failure: str
+    """What a failed revision leaves behind, in a sentence that starts after the revision's name."""
+
+    @abstractmethod
+    def prepare(self, connection: Connection, lock_timeout: float) -> None:
+        """Set the session: no limit on statements, a short one on waiting for locks."""
+
+    @abstractmethod
+    def try_lock(self, connection: Connection) -> bool:
+        """Become the only migrator of this database, or say at once that another one is at work."""
+
+    @abstractmethod
+    def verify(self, connection: Connection) -> None:
+        """Look at the result before it is committed, and commit what is still open."""
+
+    @abstractmethod
+    def restore(self, connection: Connection) -> None:
+        """Give the lock back, and the connection as it was, whatever has happened."""
+
+    @abstractmethod
+    def plain_default(self, default: str, column: Column[Any]) -> str:
+        """Return the server default of *column* in the one form that models and database both come to."""
+
+    @abstractmethod
+    def is_generated(self, kind: str, reflected: Any) -> bool:
+        """Tell whether the database made this object by itself, so that the models need not have it."""
+
+
+def backend_for(dialect: str) -> MigrationBackend:
+    """Return a new backend for one run on a database of SQLAlchemy's name *dialect*."""
+    # Imported here: each file imports this one for its vocabulary.
+    from .mariadb import MariaDBMigration
+    from .postgresql import PostgreSQLMigration
+    from .sqlite import SQLiteMigration
+
+    kinds: dict[str, type[MigrationBackend]] = {
+        "mariadb": MariaDBMigration,
+        "mysql": MariaDBMigration,
+        "postgresql": PostgreSQLMigration,
+        "sqlite": SQLiteMigration,
+    }
+    return kinds[dialect]()

@@ -1,0 +1,86 @@
+"""Migrations on MariaDB: every DDL statement commits, so a failed revision stays where it failed."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from alembic.ddl.mysql import MariaDBImpl
+from sqlalchemy import Column, Connection, Integer, Numeric, text
+
+from ...constraints import is_live_marker, live_index
+from .backend import MigrationBackend
+
+__all__ = ["MariaDBMigration"]
+
+_BOOLEANS: Final = {"true": "1", "false": "0"}
+
+
+class MariaDBMigration(MigrationBackend):
+    """DDL is not transactional; a metadata lock is waited for a day unless it is limited."""
+
+    batch = False
+    has_identity = False
+    after_failure = (
+        "stopped half-way: MariaDB commits every DDL statement, so what ran before the failing one stays. "
+        "Take that back by hand before you run it again"
+    )
+
+    def prepare(self, connection: Connection, lock_timeout: float) -> None:
+        """Lift the application's limits for this session."""
+        seconds = max(round(lock_timeout), 1)
+        connection.exec_driver_sql(
+            "SET max_statement_time = 0, idle_transaction_timeout = 0, "
+            f"lock_wait_timeout = {seconds}, innodb_lock_wait_timeout = {seconds}"
+        )
+        connection.commit()
+
+    def try_lock(self, connection: Connection) -> bool:
+        """Take the user lock of this database; the names are the server's, hence the hash of the database's."""
+        got = connection.execute(text("SELECT GET_LOCK(CONCAT('sqlkeel:', MD5(DATABASE())), 0)")).scalar_one()
+        connection.commit()
+        return bool(got)
+
+    def verify(self, connection: Connection) -> None:
+        """Commit the rows that a revision has written."""
+        connection.commit()
+
+    def restore(self, connection: Connection) -> None:
+        """Close the connection: with it go the lock and all that a revision has set in the session."""
+        connection.invalidate()
+
+    def plain_default(self, default: str, column: Column[Any]) -> str:
+        """Take off brackets and quotes, and write numbers one way: the server makes 0.00 of ``'0'``, 1 of ``true``."""
+        plain = default.strip().strip("()'")
+        if not isinstance(column.type, (Integer, Numeric)):
+            return plain
+        try:
+            return str(Decimal(_BOOLEANS.get(plain.lower(), plain)).normalize())
+        except InvalidOperation:
+            return plain
+
+    def is_generated(self, kind: str, reflected: Any) -> bool:
+        """Recognise the column beside the index of `unique_live`."""
+        return kind == "column" and is_live_marker(reflected)
+
+
+class _Impl(MariaDBImpl):
+    """Alembic's part for MariaDB, which reads the index of `unique_live` as what it was made from.
+
+    Alembic keeps one implementation for each dialect, and takes the class that was defined last.
+    """
+
+    __dialect__ = "mariadb"
+
+    def correct_for_autogen_constraints(
+        self, conn_unique_constraints: Any, conn_indexes: Any, metadata_unique_constraints: Any, metadata_indexes: Any
+    ) -> None:
+        for index in list(conn_indexes):
+            made = live_index(index)
+            if made is not None:
+                conn_indexes.remove(index)
+                index.table.append_constraint(made)
+                conn_indexes.add(made)
+        super().correct_for_autogen_constraints(  # type: ignore[no-untyped-call]  # Alembic's is untyped
+            conn_unique_constraints, conn_indexes, metadata_unique_constraints, metadata_indexes
+        )

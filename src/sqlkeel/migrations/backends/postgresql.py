@@ -1,0 +1,59 @@
+"""Migrations on PostgreSQL: a transaction for each revision, a short wait for locks, an advisory lock around all."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import Column, Connection, text
+
+from .backend import MigrationBackend
+
+__all__ = ["PostgreSQLMigration"]
+
+_LOCK_KEY: Final = 0x73716C6B65656C
+"""Advisory locks belong to a database, so one number serves all; it spells "sqlkeel"."""
+
+
+class PostgreSQLMigration(MigrationBackend):
+    """DDL is transactional, but a statement that waits for its lock makes everybody behind it wait too."""
+
+    batch = False
+    has_identity = True
+    after_failure = "was rolled back; the revisions before it are applied"
+
+    def prepare(self, connection: Connection, lock_timeout: float) -> None:
+        """Lift the application's limits for this session."""
+        settings = {
+            "statement_timeout": "0",
+            "idle_in_transaction_session_timeout": "0",
+            "lock_timeout": str(int(lock_timeout * 1000)),
+        }
+        for name, value in settings.items():
+            connection.execute(text("SELECT set_config(:name, :value, false)"), {"name": name, "value": value})
+        connection.commit()
+
+    def try_lock(self, connection: Connection) -> bool:
+        """Ask for a session lock that never waits.
+
+        The waiting form holds a snapshot, and CREATE INDEX CONCURRENTLY waits for all snapshots: two migrators would
+        deadlock. For the same reason the transaction of the question ends with it.
+        """
+        got = connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK_KEY}).scalar_one()
+        connection.commit()
+        return bool(got)
+
+    def verify(self, connection: Connection) -> None:
+        """Commit what Alembic left open; the server has checked everything by then."""
+        connection.commit()
+
+    def restore(self, connection: Connection) -> None:
+        """Close the connection: with it go the lock and all that a revision has set in the session."""
+        connection.invalidate()
+
+    def plain_default(self, default: str, column: Column[Any]) -> str:
+        """Change nothing: Alembic asks the server whether two defaults are equal."""
+        return default
+
+    def is_generated(self, kind: str, reflected: Any) -> bool:
+        """Find nothing that the server makes by itself."""
+        return False

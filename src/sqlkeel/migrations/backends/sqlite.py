@@ -1,0 +1,148 @@
+"""Migrations on SQLite: one transaction for the whole run, foreign keys checked at its end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Column, Connection, inspect
+from sqlalchemy.exc import OperationalError
+
+from ...errors import MigrationError
+from .backend import MigrationBackend
+
+__all__ = ["SQLiteMigration"]
+
+_COPY: Final = "_alembic_tmp_"
+_BUSY: Final = 5
+
+
+class SQLiteMigration(MigrationBackend):
+    """ALTER TABLE is a copy: new table, rows over, old one dropped, new one renamed.
+
+    With foreign keys on, that DROP deletes the rows of every child table with ON DELETE CASCADE. So they are off while
+    the run lasts, and the run is refused where a row points nowhere at its end. The write lock, held from the first
+    read to the commit, keeps a second migrator out.
+    """
+
+    batch = True
+    has_identity = False
+    after_failure = "failed; the whole run was rolled back"
+
+    def __init__(self) -> None:
+        self._enforced = False
+        self._orphans_before: Counter[tuple[str, str]] = Counter()
+        self._triggers_before: dict[str, _Trigger] = {}
+
+    def prepare(self, connection: Connection, lock_timeout: float) -> None:
+        """Switch foreign keys off, which works outside of a transaction only."""
+        self._enforced = bool(_pragma(connection, "foreign_keys")[0][0])
+        _pragma(connection, "foreign_keys=OFF")
+
+    def try_lock(self, connection: Connection) -> bool:
+        """Begin the transaction that writes."""
+        try:
+            connection.begin()
+            driver: Any = connection.connection.driver_connection
+            if not driver.in_transaction:  # An engine that is not ours begins late.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+        except OperationalError as error:
+            connection.rollback()
+            if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == _BUSY:
+                return False
+            raise
+        _drop_old_copies(connection)
+        self._orphans_before = _orphans(connection)
+        self._triggers_before = _triggers(connection)
+        return True
+
+    def verify(self, connection: Connection) -> None:
+        """Commit, unless the run left rows that point nowhere, or lost a trigger by copying its table.
+
+        Raises:
+            MigrationError: When it did.
+        """
+        self._refuse_orphans(connection)
+        self._refuse_lost_triggers(connection)
+        connection.commit()
+
+    def _refuse_orphans(self, connection: Connection) -> None:
+        broken = _orphans(connection) - self._orphans_before
+        if broken:
+            lines = [f"{number} row(s) of {table} → {parent}" for (table, parent), number in sorted(broken.items())]
+            raise MigrationError(
+                f"After these migrations rows would point nowhere: {', '.join(lines)}. The run was rolled back.",
+                hint="Delete or move these rows in the revision, before what they point to goes.",
+            )
+
+    def _refuse_lost_triggers(self, connection: Connection) -> None:
+        now, pages = _triggers(connection), _root_pages(connection)
+        for name, trigger in self._triggers_before.items():
+            copied = pages.get(trigger.table, trigger.root_page) != trigger.root_page
+            if copied and name not in now:
+                raise MigrationError(
+                    f"Copying {trigger.table} lost its trigger {name}. The run was rolled back.",
+                    hint=f"Make it again in the revision: op.execute({trigger.sql!r})",
+                )
+
+    def restore(self, connection: Connection) -> None:
+        """Roll back what is not committed and check foreign keys again."""
+        connection.rollback()
+        _pragma(connection, f"foreign_keys={'ON' if self._enforced else 'OFF'}")
+
+    def plain_default(self, default: str, column: Column[Any]) -> str:
+        """Take off the brackets, as SQLite does."""
+        return default.strip().strip("()")
+
+    def is_generated(self, kind: str, reflected: Any) -> bool:
+        """Find nothing that the database makes by itself."""
+        return False
+
+
+class _Trigger(NamedTuple):
+    table: str
+    sql: str
+    root_page: int
+    """Where the table begins in the file: a copy of it begins somewhere else."""
+
+
+def _triggers(connection: Connection) -> dict[str, _Trigger]:
+    found = connection.exec_driver_sql("SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger'").all()
+    pages = _root_pages(connection)
+    return {name: _Trigger(table, sql, pages.get(table, 0)) for name, table, sql in found}
+
+
+def _root_pages(connection: Connection) -> dict[str, int]:
+    rows = connection.exec_driver_sql("SELECT name, rootpage FROM sqlite_master WHERE type = 'table'").all()
+    return {row.name: row.rootpage for row in rows}
+
+
+def _pragma(connection: Connection, pragma: str) -> list[Any]:
+    """Send a pragma without beginning a transaction, in which it might have no effect."""
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(f"PRAGMA {pragma}")
+        return list(cursor.fetchall()) if cursor.description else []
+    finally:
+        cursor.close()
+
+
+def _orphans(connection: Connection) -> Counter[tuple[str, str]]:
+    return Counter((table, parent) for table, _, parent, _ in _pragma(connection, "foreign_key_check"))
+
+
+def _drop_old_copies(connection: Connection) -> None:
+    """Remove what an interrupted copy has left; it would stop every later one.
+
+    Raises:
+        MigrationError: When the table it was made from is gone, so that it holds the only rows.
+    """
+    tables = set(inspect(connection).get_table_names())
+    for copy in sorted(name for name in tables if name.startswith(_COPY)):
+        table = copy.removeprefix(_COPY)
+        if table not in tables:
+            raise MigrationError(
+                f"An interrupted migration left {copy}, and {table} is gone: the copy may hold the only rows.",
+                hint=f"Look at it, then: ALTER TABLE {copy} RENAME TO {table}",
+            )
+        connection.exec_driver_sql(f"DROP TABLE {connection.dialect.identifier_preparer.quote(copy)}")

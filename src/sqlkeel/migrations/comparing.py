@@ -1,0 +1,77 @@
+"""How models are compared with a database, as a plugin of Alembic: what means the same is not a difference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations.ops import AlterColumnOp
+from alembic.runtime.plugins import Plugin
+from alembic.util import DispatchPriority, PriorityDispatchResult
+from sqlalchemy import Column, DefaultClause, Identity
+from sqlalchemy.schema import CreateColumn
+
+from .backends import MigrationBackend, backend_for
+from .rendering import render_item, skip_needless_drops
+
+__all__ = ["comparison"]
+
+_NAME: Final = "sqlkeel.defaults"
+_ours: Final = Plugin(_NAME)
+
+
+def comparison(backend: MigrationBackend, include: Callable[..., bool] | None) -> dict[str, Any]:
+    """Return the options of ``context.configure`` that compare types, defaults and CHECKs, and write what differs.
+
+    The project's own ``include_object`` is asked about everything that the database did not make by itself.
+    """
+
+    def include_object(item: Any, name: str | None, kind: str, reflected: bool, other: Any) -> bool:
+        if reflected and other is None and backend.is_generated(kind, item):
+            return False
+        return include is None or include(item, name, kind, reflected, other)
+
+    return {
+        "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname", _NAME],
+        "compare_server_default": True,
+        "compare_type": True,
+        "include_object": include_object,
+        "process_revision_directives": skip_needless_drops,
+        "render_as_batch": backend.batch,
+        "render_item": render_item,
+    }
+
+
+def _skip_same_default(
+    context: AutogenContext,
+    op: AlterColumnOp,
+    schema: Any,
+    table: Any,
+    name: Any,
+    found: Column[Any],
+    wanted: Column[Any],
+) -> PriorityDispatchResult:
+    dialect = context.migration_context.dialect
+    backend = backend_for(dialect.name)
+    if not _is_same(backend, dialect, found, wanted):
+        return PriorityDispatchResult.CONTINUE
+    # MariaDB states a column anew when anything of it changes, and loses what is not stated.
+    op.existing_server_default = found.server_default
+    if wanted.table._autoincrement_column is wanted:
+        op.kw["autoincrement"] = True
+    return PriorityDispatchResult.STOP
+
+
+_ours.add_autogenerate_comparator(_skip_same_default, "column", "server_default", priority=DispatchPriority.FIRST)
+
+
+def _is_same(backend: MigrationBackend, dialect: Any, found: Column[Any], wanted: Column[Any]) -> bool:
+    ours, theirs = wanted.server_default, found.server_default
+    if isinstance(ours, Identity):
+        return theirs is None and not backend.has_identity
+    if not isinstance(ours, DefaultClause) or not isinstance(theirs, DefaultClause):
+        return False
+    compiler: Any = dialect.ddl_compiler(dialect, CreateColumn(wanted))
+    wanted_text = compiler.get_column_default_string(wanted)
+    return backend.plain_default(str(theirs.arg), found) == backend.plain_default(wanted_text, found)

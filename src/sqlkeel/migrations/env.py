@@ -1,0 +1,98 @@
+"""The body of a project's ``migrations/env.py``, whoever starts it: ``sqlkeel migrate``, ``alembic`` or a test."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from alembic import context
+from sqlalchemy import Connection, MetaData
+
+from ..errors import MigrationError
+from .backends import backend_for
+from .comparing import comparison
+from .project import Project
+from .turn import turn
+
+__all__ = ["TARGET", "Target", "run"]
+
+TARGET: Final = "sqlkeel.target"
+"""Where `Migrations` leaves the `Target` in the attributes of Alembic's configuration."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The open connection that the revisions run on, and the models they are compared with."""
+
+    connection: Connection
+    metadata: MetaData
+
+
+def run(**options: Any) -> None:
+    """Run what was asked for; the whole of ``env.py`` is this call.
+
+    Started by `Migrations` it uses the connection given. Started by ``alembic`` it reads ``[tool.sqlkeel]`` of the
+    pyproject.toml above it, connects, and keeps the same rules: one migrator at a time, short waits for locks, foreign
+    keys of SQLite checked.
+
+    Args:
+        options: What Alembic's ``context.configure`` takes: ``include_object``, ``version_table``, …. Yours win.
+
+    Raises:
+        MigrationError: When it is started by Alembic's Python functions inside a running event loop.
+    """
+    target = context.config.attributes.get(TARGET)
+    if target is not None:
+        _migrate(target, options)
+        return
+    project = Project.find(Path(context.script.dir))
+    if context.is_offline_mode():
+        _write_sql(project, options)
+    else:
+        _run_here(project, options)
+
+
+def _run_here(project: Project, options: dict[str, Any]) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(_connect_and_migrate(project, options))
+    else:
+        raise MigrationError(
+            "Alembic's own functions cannot migrate inside a running event loop.",
+            hint="await Migrations(db, Base, directory).up()",
+        )
+
+
+async def _connect_and_migrate(project: Project, options: dict[str, Any]) -> None:
+    async with project.open_database() as database, turn(database.engine) as connection:
+        await connection.run_sync(lambda sync: _migrate(Target(sync, project.metadata()), options))
+
+
+def _migrate(target: Target, options: dict[str, Any]) -> None:
+    backend = backend_for(target.connection.dialect.name)
+    given = dict(options)
+    context.configure(
+        connection=target.connection,
+        target_metadata=target.metadata,
+        transaction_per_migration=True,
+        **{**comparison(backend, given.pop("include_object", None)), **given},
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def _write_sql(project: Project, options: dict[str, Any]) -> None:
+    """Print the statements instead of sending them: ``alembic upgrade head --sql``."""
+    dialect = project.open_database().engine.dialect.name
+    context.configure(
+        dialect_name=dialect,
+        target_metadata=project.metadata(),
+        literal_binds=True,
+        transaction_per_migration=True,
+        **options,
+    )
+    with context.begin_transaction():
+        context.run_migrations()

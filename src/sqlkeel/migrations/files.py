@@ -1,0 +1,119 @@
+"""The files of a migrations directory: what they are called, and the two that every directory has."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+from ..errors import MigrationError
+
+__all__ = ["make_directory", "new_file", "require_environment", "slug"]
+
+MAX_SLUG: Final = 48
+
+_ENV: Final = '''\
+"""Run the migrations of this project; settings are in pyproject.toml under [tool.sqlkeel]."""
+
+from sqlkeel.migrations.env import run
+
+run()
+'''
+
+_TEMPLATE: Final = '''\
+"""${message}
+
+Revision: ${up_revision}
+Follows:  ${down_revision | comma,n}
+Made:     ${create_date}
+"""
+
+import sqlalchemy as sa
+from alembic import op
+${imports if imports else ""}
+
+revision = ${repr(up_revision)}
+down_revision = ${repr(down_revision)}
+branch_labels = ${repr(branch_labels)}
+depends_on = ${repr(depends_on)}
+
+
+def upgrade() -> None:
+    ${upgrades if upgrades else "pass"}
+
+
+def downgrade() -> None:
+    ${downgrades if downgrades else "pass"}
+'''
+
+_MARK: Final = "sqlkeel.migrations"
+
+
+def make_directory(directory: Path) -> None:
+    """Make what is missing: the directory, ``env.py``, ``script.py.mako``, ``versions/``; change nothing else."""
+    versions = directory / "versions"
+    versions.mkdir(parents=True, exist_ok=True)
+    for name, content in (("env.py", _ENV), ("script.py.mako", _TEMPLATE)):
+        path = directory / name
+        if not path.exists():
+            path.write_text(content, encoding="utf-8")
+
+
+def require_environment(directory: Path) -> None:
+    """See that the directory is one of ours.
+
+    Raises:
+        MigrationError: When it is missing, or its ``env.py`` would not run on our connection.
+    """
+    env = directory / "env.py"
+    if not env.exists():
+        raise MigrationError(
+            f"There are no migrations in {directory}.", hint='sqlkeel migrate new "first tables" makes the directory.'
+        )
+    if _MARK not in env.read_text(encoding="utf-8"):
+        raise MigrationError(
+            f"{env} does not call sqlkeel.",
+            hint="Let it be:  from sqlkeel.migrations.env import run; run()  with options of configure() in run().",
+        )
+    (directory / "versions").mkdir(exist_ok=True)
+
+
+def slug(message: str) -> str:
+    """Return *message* as part of a file name: ASCII, lower case, whole words, at most `MAX_SLUG` characters."""
+    ascii_text = unicodedata.normalize("NFKD", message).encode("ascii", "ignore").decode()
+    words = re.findall(r"[a-z0-9]+", ascii_text.lower())
+    text = "_".join(words)
+    if len(text) > MAX_SLUG:
+        text = text[: MAX_SLUG + 1].rpartition("_")[0] or text[:MAX_SLUG]
+    return text or "migration"
+
+
+@contextmanager
+def new_file(versions: Path, message: str, *, day: date | None = None) -> Iterator[Path]:
+    """Take a name like ``2024-08-24_add_users_table.py`` that no file has, with ``_2``, ``_3`` where it is taken.
+
+    The name is taken by making the file, so that two callers never get the same one; it goes again if the block fails.
+    """
+    stem = f"{day or datetime.now(UTC).date():%Y-%m-%d}_{slug(message)}"
+    path = _take(versions, stem)
+    try:
+        yield path
+    except BaseException:
+        path.unlink()
+        raise
+
+
+def _take(versions: Path, stem: str) -> Path:
+    for number in count(1):
+        path = versions / (f"{stem}.py" if number == 1 else f"{stem}_{number}.py")
+        try:
+            path.open("x").close()
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError  # count() does not end

@@ -1,0 +1,147 @@
+"""What a project says of itself in pyproject.toml: its database, its models, where its migrations are."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from alembic.config import Config
+from sqlalchemy import MetaData
+from sqlalchemy.orm import configure_mappers
+
+from ..database import Database
+from ..errors import ConfigurationError
+
+__all__ = ["Project", "metadata_of"]
+
+_EXAMPLE: Final = """\
+Add to pyproject.toml:
+
+    [tool.sqlkeel]
+    models = "app.models:Base"
+    database = "app.db:db"      # or leave it out, and set DATABASE_URL
+"""
+_USUAL_NAMES: Final = {"database": "db", "models": "Base"}
+
+
+@dataclass(frozen=True)
+class Project:
+    """The folder with a pyproject.toml, and what its ``[tool.sqlkeel]`` says.
+
+    ``models`` names a base class or a `MetaData`, ``database`` a `Database`, each as ``"package.module:name"`` (the
+    usual names ``Base`` and ``db`` may be left out); importing the models must import all of them. Without
+    ``database``, the environment variable DATABASE_URL is used.
+    """
+
+    root: Path
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def find(cls, start: Path) -> Project:
+        """Read the nearest pyproject.toml with ``[tool.sqlkeel]``, from *start* upwards.
+
+        Raises:
+            ConfigurationError: When there is none, or it cannot be read.
+        """
+        folder = start.resolve()
+        for root in (folder, *folder.parents):
+            settings = _read(root / "pyproject.toml")
+            if settings is not None:
+                return cls(root, settings)
+        raise ConfigurationError(f"No pyproject.toml with [tool.sqlkeel] in {folder} or above.", hint=_EXAMPLE)
+
+    @property
+    def directory(self) -> Path:
+        """Where the migrations are: the setting, else what an alembic.ini says, else ``migrations``."""
+        setting = self.settings.get("migrations", {}).get("directory")
+        ini = self.root / "alembic.ini"
+        if setting is None and ini.exists():
+            setting = Config(str(ini)).get_main_option("script_location")
+        return self.root / (setting or "migrations")
+
+    def open_database(self, url: str | None = None) -> Database:
+        """Return the database at *url*, or the project's own.
+
+        Raises:
+            ConfigurationError: When the setting names no `Database`.
+            InvalidURL: When neither the setting nor DATABASE_URL is there.
+        """
+        if url is not None:
+            return Database(url)
+        setting = self.settings.get("database")
+        if setting is None:
+            return Database.from_env()
+        found = self._load("database", setting)
+        if not isinstance(found, Database):
+            raise ConfigurationError(f"database = {setting!r} is {_kind(found)}, not a sqlkeel Database.")
+        return found
+
+    def models(self) -> Any:
+        """Return the base class or `MetaData` that the project names.
+
+        Raises:
+            ConfigurationError: When it names none, or something else.
+        """
+        setting = self.settings.get("models")
+        if setting is None:
+            raise ConfigurationError("[tool.sqlkeel] does not say where the models are.", hint=_EXAMPLE)
+        found = self._load("models", setting)
+        metadata_of(found)
+        return found
+
+    def metadata(self) -> MetaData:
+        """Return the tables of the models, complete."""
+        return metadata_of(self.models())
+
+    def _load(self, setting: str, path: str) -> Any:
+        if str(self.root) not in sys.path:
+            sys.path.insert(0, str(self.root))
+        module_name, _, name = path.partition(":")
+        name = name or _USUAL_NAMES[setting]
+        wrong = f"{setting} = {path!r} cannot be found"
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+                raise  # The module is there, and imports one that is not.
+            raise ConfigurationError(f"{wrong}: there is no module {error.name!r} in {self.root}.") from None
+        if not hasattr(module, name):
+            raise ConfigurationError(f"{wrong}: module {module_name!r} has no {name!r}.")
+        return getattr(module, name)
+
+
+def metadata_of(models: Any) -> MetaData:
+    """Return the tables of a base class or `MetaData`, with what relations add when the mappers are configured.
+
+    Raises:
+        ConfigurationError: When *models* is neither.
+    """
+    metadata = getattr(models, "metadata", models)
+    if not isinstance(metadata, MetaData):
+        raise ConfigurationError(f"{_kind(models)} is neither a declarative base nor a MetaData.")
+    registry = getattr(models, "registry", None)
+    if registry is None:
+        configure_mappers()
+    else:
+        registry.configure()
+    return metadata
+
+
+def _read(path: Path) -> Mapping[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    settings: Mapping[str, Any] | None = content.get("tool", {}).get("sqlkeel")
+    return settings
+
+
+def _kind(found: object) -> str:
+    return f"{found.__name__} (a class)" if isinstance(found, type) else f"a {type(found).__name__}"

@@ -1,0 +1,62 @@
+"""How types and defaults are written into a revision, with the import that they need."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import ops
+from sqlalchemy import DefaultClause, False_, True_
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeDecorator
+
+from ..types import UTCDateTime, utc_now
+
+__all__ = ["render_item", "skip_needless_drops"]
+
+
+def render_item(kind: str, item: Any, context: AutogenContext) -> str | Literal[False]:
+    """Write types that are not SQLAlchemy's, and defaults, as code that runs on every database.
+
+    Alembic would write ``app.types.Email()`` without importing it, and a default as the SQL of the database at hand.
+    """
+    if kind == "type":
+        return _type(item, context)
+    if kind == "server_default" and isinstance(item, DefaultClause):
+        return _default(item.arg, context)
+    return False
+
+
+def _type(item: Any, context: AutogenContext) -> str | Literal[False]:
+    kind = type(item)
+    if kind is JSONB and context.migration_context.dialect.name != "postgresql":
+        # Only the PostgreSQL part of Alembic knows how to write it, and it is a variant of JSON on the others.
+        context.imports.add("from sqlalchemy.dialects import postgresql")
+        return "postgresql.JSONB()"
+    if not isinstance(item, TypeDecorator) or kind.__module__.startswith("sqlalchemy."):
+        return False
+    context.imports.add(f"from {kind.__module__} import {kind.__qualname__}")
+    return f"{kind.__name__}()" if kind is UTCDateTime else repr(item)
+
+
+def _default(value: Any, context: AutogenContext) -> str | Literal[False]:
+    if isinstance(value, utc_now):
+        context.imports.add(f"from {utc_now.__module__} import {utc_now.__name__}")
+        return f"{utc_now.__name__}()"
+    if isinstance(value, (True_, False_)):
+        return f"sa.{str(value).lower()}()"
+    return False
+
+
+def skip_needless_drops(context: Any, revision: Any, directives: list[ops.MigrationScript]) -> None:
+    """Leave out DROP INDEX before DROP TABLE, which MariaDB refuses where a foreign key needs the index."""
+    for script in directives:
+        for container in (script.upgrade_ops, script.downgrade_ops):
+            if container is not None:
+                dropped = {op.table_name for op in container.ops if isinstance(op, ops.DropTableOp)}
+                container.ops = [op for op in container.ops if not _only_drops_indexes(op, dropped)]
+
+
+def _only_drops_indexes(op: ops.MigrateOperation, dropped: set[str]) -> bool:
+    inner = op.ops if isinstance(op, ops.ModifyTableOps) else [op]
+    return all(isinstance(one, ops.DropIndexOp) and one.table_name in dropped for one in inner)

@@ -1,0 +1,341 @@
+"""Migrations as an object: make them, run them, take them back, ask where the database stands."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import warnings
+from argparse import Namespace
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from alembic.autogenerate import RevisionContext
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import Script, ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ..engines.backend import backend_for as engine_backend_for
+from ..errors import DatabaseBehind, LockTimeout, MigrationError, ModelsDiffer
+from .backends import backend_for
+from .differences import describe
+from .env import TARGET, Target
+from .files import make_directory, new_file, require_environment
+from .project import metadata_of
+from .turn import LOCK_TIMEOUT, WAIT, turn
+
+__all__ = ["Migrations", "Revision"]
+
+Work = Callable[[Any, Any], Iterable[Any]]
+
+
+class _HasEngine(Protocol):
+    @property
+    def engine(self) -> AsyncEngine: ...
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One migration file, and whether the database has it."""
+
+    id: str
+    message: str
+    path: Path
+    applied: bool
+
+    @property
+    def day(self) -> str:
+        """The day in the file's name, ``2024-08-24``; empty where it has none."""
+        day, _, rest = self.path.name.partition("_")
+        return day if rest and day.count("-") == 2 else ""
+
+
+class Migrations:
+    """The migrations in a directory, for one database.
+
+    Every method is awaited in the caller's own event loop, so a service can migrate when it starts and a test can
+    migrate its own database. ``alembic upgrade head`` runs the same files by the same rules.
+
+    Args:
+        database: A `Database`, or an `AsyncEngine`.
+        models: The declarative base or `MetaData` that the database is compared with.
+        directory: Where ``env.py`` and ``versions/`` are; `new` makes it.
+        lock_timeout: Seconds that a statement waits for its lock. Whoever comes later waits behind it.
+        wait: Seconds to wait for another migrator of this database.
+    """
+
+    def __init__(
+        self,
+        database: _HasEngine | AsyncEngine,
+        models: Any,
+        directory: str | Path,
+        *,
+        lock_timeout: float = LOCK_TIMEOUT,
+        wait: float = WAIT,
+    ) -> None:
+        self.engine = database if isinstance(database, AsyncEngine) else database.engine
+        self.models = models
+        self.directory = Path(directory)
+        self.lock_timeout = lock_timeout
+        self.wait = wait
+
+    async def up(self, target: str = "head") -> list[Revision]:
+        """Apply what is missing up to *target*, and return it in order.
+
+        Two callers take turns; the second finds nothing to do. A revision that fails raises what failed in it, with a
+        note that names the revision and what it left behind: nothing on PostgreSQL and SQLite, half of it on MariaDB,
+        which commits every DDL statement.
+
+        Args:
+            target: ``"head"``, a revision id, or ``"+1"``.
+
+        Raises:
+            MigrationError: When the files or the target make no sense.
+            LockTimeout: When a table was in use for longer than ``lock_timeout``; run it again.
+        """
+        scripts = self._scripts()
+        return await self._move(scripts, lambda now: scripts._upgrade_revs(target, now), applied=True)
+
+    async def down(self, target: str = "-1") -> list[Revision]:
+        """Take back revisions down to *target*, which stays, and return what was taken back.
+
+        Args:
+            target: ``"-1"``, a revision id, or ``"base"`` for all.
+
+        Raises:
+            MigrationError: When the files or the target make no sense.
+        """
+        scripts = self._scripts()
+
+        def steps(now: Any) -> Iterable[Any]:
+            return scripts._downgrade_revs(target, now) if now else []
+
+        return await self._move(scripts, steps, applied=False)
+
+    async def status(self) -> list[Revision]:
+        """Return all revisions in order, the oldest first, and whether each is applied.
+
+        Raises:
+            MigrationError: When the database is at a revision that is not in the directory.
+        """
+        scripts = self._scripts()
+        async with self._reading() as connection:
+            return await self._status(scripts, connection)
+
+    async def check(self) -> None:
+        """See that the database is at the newest revision, and that it is what the models say.
+
+        For CI and for the readiness probe of a service.
+
+        Raises:
+            DatabaseBehind: When revisions are not applied.
+            ModelsDiffer: When the models and the database differ, with each difference.
+        """
+        scripts = self._scripts()
+        async with self._reading() as connection:
+            await self._refuse_behind(scripts, connection)
+            revision = await self._compare(scripts, connection, "check")
+        operations = revision.generated_revisions[-1].upgrade_ops
+        if operations is not None and not operations.is_empty():
+            raise ModelsDiffer(describe(operations.as_diffs()))
+
+    async def new(self, message: str, *, autogenerate: bool = True) -> Path | None:
+        """Write a revision with what the models have and the database has not; return its path.
+
+        Read it before you run it: a renamed column looks like one dropped and one added.
+
+        Args:
+            message: A sentence about the change; it names the file.
+            autogenerate: ``False`` for an empty file to be written by hand; the database is not asked then.
+
+        Returns:
+            The new file, or ``None`` where nothing differs: an empty revision is not written.
+
+        Raises:
+            DatabaseBehind: When revisions are not applied; they would be written again.
+        """
+        make_directory(self.directory)
+        scripts = self._scripts()
+        text = _one_line(message)
+        if not autogenerate:
+            return _write(scripts, RevisionContext(self._config(), scripts, _arguments(text)))
+        async with self._reading() as connection:
+            await self._refuse_behind(scripts, connection)
+            revision = await self._compare(scripts, connection, text)
+        operations = revision.generated_revisions[-1].upgrade_ops
+        return None if operations is None or operations.is_empty() else _write(scripts, revision)
+
+    async def _move(
+        self, scripts: ScriptDirectory, steps: Callable[[Any], Iterable[Any]], *, applied: bool
+    ) -> list[Revision]:
+        begun: list[Script] = []
+
+        def work(now: Any, context: Any) -> Iterator[Any]:
+            _refuse_unknown(scripts, now)
+            for step in steps(now):
+                begun.append(step.revision)
+                yield step
+
+        try:
+            async with _alembic(), turn(self.engine, lock_timeout=self.lock_timeout, wait=self.wait) as connection:
+                await self._run(scripts, connection, work)
+        except Exception as error:
+            self._explain(error, begun)
+            raise
+        return [_revision(script, applied=applied) for script in begun]
+
+    def _explain(self, error: Exception, begun: Sequence[Script]) -> None:
+        if begun:
+            error.add_note(f"{Path(begun[-1].path).name} {backend_for(self.engine.dialect.name).after_failure}.")
+        if isinstance(error, LockTimeout):
+            error.hint = f"A table was in use for more than {self.lock_timeout:g} s; run it again when it is not."
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[AsyncConnection]:
+        """Open a connection that reads, and waits for no writer."""
+        options = engine_backend_for(self.engine.url).begin_options(read_only=True)
+        async with _alembic(), self.engine.connect() as connection:
+            yield await connection.execution_options(**options)
+
+    async def _status(self, scripts: ScriptDirectory, connection: AsyncConnection) -> list[Revision]:
+        heads: tuple[str, ...] = ()
+
+        def work(now: Any, context: Any) -> list[Any]:
+            nonlocal heads
+            heads = now
+            return []
+
+        await self._run(scripts, connection, work, dont_mutate=True)
+        _refuse_unknown(scripts, heads)
+        have = {script.revision for script in scripts.iterate_revisions(heads, "base")} if heads else set()
+        history = reversed(list(scripts.walk_revisions()))
+        return [_revision(script, applied=script.revision in have) for script in history]
+
+    async def _refuse_behind(self, scripts: ScriptDirectory, connection: AsyncConnection) -> None:
+        pending = [revision.path.name for revision in await self._status(scripts, connection) if not revision.applied]
+        if pending:
+            raise DatabaseBehind(pending)
+
+    async def _compare(self, scripts: ScriptDirectory, connection: AsyncConnection, message: str) -> RevisionContext:
+        revision = RevisionContext(self._config(), scripts, _arguments(message))
+
+        def work(now: Any, context: Any) -> list[Any]:
+            revision.run_autogenerate(now, context)
+            return []
+
+        options = {"template_args": revision.template_args, "revision_context": revision, "dont_mutate": True}
+        await self._run(scripts, connection, work, **options)
+        return revision
+
+    async def _run(self, scripts: ScriptDirectory, connection: AsyncConnection, work: Work, **options: Any) -> None:
+        """Execute env.py, which calls *work* with the revisions that the database is at."""
+
+        def execute(sync: Connection) -> None:
+            config = self._config()
+            config.attributes[TARGET] = Target(sync, metadata_of(self.models))
+            with _readable(), EnvironmentContext(config, scripts, fn=work, **options):
+                scripts.run_env()
+
+        await connection.run_sync(execute)
+
+    def _config(self) -> Config:
+        config = Config(cmd_opts=Namespace(quiet=True))
+        config.set_main_option("script_location", str(self.directory).replace("%", "%%"))
+        return config
+
+    def _scripts(self) -> ScriptDirectory:
+        """Read the directory.
+
+        Raises:
+            MigrationError: When it is not there, cannot be read, or has two ends.
+        """
+        require_environment(self.directory)
+        scripts = ScriptDirectory(str(self.directory), messaging_opts={"quiet": True})
+        heads = _heads(scripts)
+        if len(heads) > 1:
+            names = [Path(scripts.get_revision(head).path).name for head in sorted(heads)]
+            raise MigrationError(
+                f"There are {len(heads)} newest revisions: {', '.join(names)}.",
+                hint=f"Let one follow the other: down_revision = {min(heads)!r} in {names[1]}.",
+            )
+        return scripts
+
+
+_in_use = threading.Lock()
+_PAUSE: Final = 0.01
+
+
+@asynccontextmanager
+async def _alembic() -> AsyncIterator[None]:
+    """Have Alembic for oneself: ``alembic.op`` and ``alembic.context`` are globals of the process.
+
+    Always taken before a lock of the database, never while holding one.
+    """
+    # Polled: a lock of asyncio belongs to one event loop, and one of threading would stop the whole loop.
+    while not _in_use.acquire(blocking=False):  # noqa: ASYNC110 - there is no event that all loops could await
+        await asyncio.sleep(_PAUSE)
+    try:
+        yield
+    finally:
+        _in_use.release()
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except CommandError as error:
+        raise MigrationError(f"{error}.".replace("..", ".")) from error
+
+
+def _heads(scripts: ScriptDirectory) -> list[str]:
+    with warnings.catch_warnings():
+        # Alembic warns of a gap, and fails on it with a bare KeyError.
+        warnings.filterwarnings("error", message="Revision .* is not present", category=UserWarning)
+        try:
+            with _readable():
+                return scripts.get_heads()
+        except UserWarning as error:
+            raise MigrationError(f"The revisions do not form one line: {error}.") from error
+
+
+def _refuse_unknown(scripts: ScriptDirectory, heads: Sequence[str]) -> None:
+    for head in heads:
+        try:
+            scripts.get_revision(head)
+        except CommandError:
+            raise MigrationError(
+                f"The database is at revision {head!r}, which is not in {scripts.dir}.",
+                hint="Take the branch that has it, or another database.",
+            ) from None
+
+
+def _revision(script: Script, *, applied: bool) -> Revision:
+    return Revision(script.revision, script.doc, Path(script.path), applied)
+
+
+def _arguments(message: str) -> dict[str, Any]:
+    names = ("sql", "splice", "branch_label", "version_path", "rev_id", "depends_on")
+    return {**dict.fromkeys(names), "message": message, "autogenerate": True, "head": "head"}
+
+
+def _one_line(message: str) -> str:
+    """Return *message* fit for the first line of a docstring."""
+    text = " ".join(message.split()).replace("\\", "/").replace('"', "'")
+    if not text:
+        raise MigrationError("A revision needs a message.", hint='sqlkeel migrate new "add users table"')
+    return text
+
+
+def _write(scripts: ScriptDirectory, revision: RevisionContext) -> Path:
+    versions = Path(scripts.versions)
+    with _readable(), new_file(versions, revision.command_args["message"]) as path:
+        scripts.file_template = path.stem
+        for _ in revision.generate_scripts():
+            pass
+    return path

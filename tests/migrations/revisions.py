@@ -1,0 +1,36 @@
+"""Revisions written by hand, for tests of how revisions are run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import MetaData
+from sqlalchemy import inspect as sa_inspect
+
+from sqlkeel.database import Database
+from sqlkeel.migrations import Migrations
+
+__all__ = ["empty_migrations", "revision", "tables"]
+
+
+def empty_migrations(database: Database, directory: Path, **options: float) -> Migrations:
+    """Return migrations without models, for a directory below *directory*."""
+    return Migrations(database, MetaData(), directory / "migrations", **options)
+
+
+async def revision(migrations: Migrations, message: str, upgrade: str, downgrade: str = "pass") -> Path:
+    """Write a revision that does what the Python text says."""
+    path = await migrations.new(message, autogenerate=False)
+    assert path is not None
+    text = path.read_text()
+    for function, body in (("upgrade", upgrade), ("downgrade", downgrade)):
+        indented = body.replace("\n", "\n    ")
+        text = text.replace(f"def {function}() -> None:\n    pass", f"def {function}() -> None:\n    {indented}")
+    path.write_text(text)
+    return path
+
+
+async def tables(database: Database) -> set[str]:
+    """Return the names of the tables in the database."""
+    async with database.engine.connect() as connection:
+        return set(await connection.run_sync(lambda sync: sa_inspect(sync).get_table_names()))

@@ -1,0 +1,116 @@
+"""What means the same is not a difference, and what does not is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Boolean, Column, Integer, MetaData, Numeric, String, Table, false, text, true
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.schema import CheckConstraint
+
+from sqlkeel import errors
+from sqlkeel.constraints import unique_live
+from sqlkeel.database import Database
+from sqlkeel.migrations import Migrations
+from sqlkeel.naming import metadata_with_names
+from sqlkeel.types import UTCDateTime, utc_now
+
+DEFAULTS = {
+    "number": (Integer, "1", "2"),
+    "amount": (Numeric(10, 2), "1", "1.5"),
+    "switch": (Boolean, true(), false()),
+    "word": (String(20), "it", "IT"),
+    "digits": (String(20), "0", "0.00"),
+    "expression": (Integer, text("(1 + 1)"), text("(1 + 2)")),
+    "clock": (UTCDateTime, utc_now(), None),
+}
+
+
+def one_table(*parts: Any, name: str = "a") -> MetaData:
+    """Return tables with a key and *parts*."""
+    metadata = metadata_with_names()
+    Table(name, metadata, Column("id", Integer, primary_key=True), *parts)
+    return metadata
+
+
+async def differences(db: Database, directory: Path, before: MetaData, after: MetaData) -> tuple[str, ...]:
+    """Migrate an empty database to *before*, and compare it with *after*."""
+    first = Migrations(db, before, directory / "migrations")
+    await first.new("first")
+    await first.up()
+    try:
+        await Migrations(db, after, directory / "migrations").check()
+    except errors.ModelsDiffer as error:
+        return error.differences
+    return ()
+
+
+class TestServerDefaults:
+    @pytest.mark.parametrize("kind", DEFAULTS)
+    async def test_the_same_is_no_difference(self, db: Database, tmp_path: Path, kind: str) -> None:
+        """Each database writes a default in its own way."""
+        type_, default, _ = DEFAULTS[kind]
+        same = one_table(Column("x", type_, server_default=default))
+
+        assert await differences(db, tmp_path, same, same) == ()
+
+    @pytest.mark.parametrize("kind", DEFAULTS)
+    async def test_another_is_a_difference(self, db: Database, tmp_path: Path, kind: str) -> None:
+        """A changed default is found, even where only the case of a word changed."""
+        type_, default, other = DEFAULTS[kind]
+        before = one_table(Column("x", type_, server_default=default))
+        after = one_table(Column("x", type_, server_default=other))
+
+        [found] = await differences(db, tmp_path, before, after)
+
+        assert found.startswith("a.x: default is ")
+
+
+class TestChecks:
+    async def test_the_same_is_no_difference(self, db: Database, tmp_path: Path) -> None:
+        """A CHECK is recognised by its name."""
+        same = one_table(Column("x", Integer), CheckConstraint("x > 0", name="positive"))
+
+        assert await differences(db, tmp_path, same, same) == ()
+
+    async def test_a_missing_one_is_a_difference(self, db: Database, tmp_path: Path) -> None:
+        """A CHECK that the models have and the database has not is found."""
+        before = one_table(Column("x", Integer))
+        after = one_table(Column("x", Integer), CheckConstraint("x > 0", name="positive"))
+
+        assert await differences(db, tmp_path, before, after) == ("has no constraint a_positive_check on a",)
+
+
+class TestUniqueLive:
+    @pytest.fixture
+    def with_it(self) -> MetaData:
+        """A table whose names are unique among live rows."""
+        return one_table(Column("name", String(20)), Column("deleted_at", UTCDateTime), unique_live("name"))
+
+    @pytest.fixture
+    def without_it(self) -> MetaData:
+        """The same table without."""
+        return one_table(Column("name", String(20)), Column("deleted_at", UTCDateTime))
+
+    async def test_a_missing_one_is_a_difference(
+        self, db: Database, tmp_path: Path, with_it: MetaData, without_it: MetaData
+    ) -> None:
+        """It is found by its index, on every database."""
+        assert await differences(db, tmp_path, without_it, with_it) == ("has no index a_name_idx on a",)
+
+    async def test_it_can_be_dropped(
+        self, db: Database, tmp_path: Path, with_it: MetaData, without_it: MetaData
+    ) -> None:
+        """The revision that drops it leaves nothing, not even the generated column of MariaDB."""
+        await differences(db, tmp_path, with_it, with_it)
+        migrations = Migrations(db, without_it, tmp_path / "migrations")
+
+        await migrations.new("drop it")
+        await migrations.up()
+
+        await migrations.check()
+        async with db.engine.connect() as connection:
+            columns = await connection.run_sync(lambda sync: sa_inspect(sync).get_columns("a"))
+        assert {column["name"] for column in columns} == {"id", "name", "deleted_at"}
