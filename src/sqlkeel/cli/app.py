@@ -1,0 +1,49 @@
+"""The root of the command line: its groups, and how an error reaches the user."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from . import demo, lint, migrate
+
+__all__ = ["app", "main"]
+
+
+class _Commands(TyperGroup):
+    """Commands whose errors end as a message and exit code 1; a bug keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            from ..errors import KeelError
+            from .console import print_error
+
+            if not isinstance(error, KeelError):
+                raise
+            print_error(error)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    name="sqlkeel",
+    help="The data layer of a Python backend: migrations, model rules, and a tour of what it does.",
+    no_args_is_help=True,
+    add_completion=False,
+    # Its tracebacks would show local variables, and with them passwords.
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.add_typer(migrate.app, name="migrate")
+app.command("lint")(lint.lint)
+app.command("demo")(demo.demo)
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    app()

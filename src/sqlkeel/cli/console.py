@@ -1,0 +1,38 @@
+"""What the commands print: results to standard output, errors in red to standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..errors import DatabaseFault, KeelError
+
+__all__ = ["print_error", "print_line", "print_table"]
+
+
+def print_line(text: str, *, style: str = "") -> None:
+    """Print *text* as it is: brackets are no markup, and long lines are not broken."""
+    Console(highlight=False, soft_wrap=True).print(Text(text, style=style))
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows under *headers*; what is narrow enough stays on one line."""
+    table = Table(*headers, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console(highlight=False).print(table)
+
+
+def print_error(error: KeelError) -> None:
+    """Print what happened, the statement that it happened in, and what to type next."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(Text(error.message, style="bold red"))
+    for note in getattr(error, "__notes__", ()):
+        console.print(Text(note, style="red"))
+    if isinstance(error, DatabaseFault) and error.statement:
+        console.print(Text(f"SQL: {' '.join(error.statement.split())}", style="dim"))
+    if error.hint:
+        console.print(Text(f"hint: {error.hint}", style="yellow"))

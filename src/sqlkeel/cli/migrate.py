@@ -1,0 +1,145 @@
+"""``sqlkeel migrate``: make migrations, run them, take them back, ask where the database stands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from ..migrations import Migrations, Revision
+
+__all__ = ["app"]
+
+T = TypeVar("T")
+Url = Annotated[
+    str | None,
+    typer.Option(help="The database, instead of the one in pyproject.toml or DATABASE_URL.", metavar="URL"),
+]
+
+app = typer.Typer(
+    help="Make and run migrations. Settings are in pyproject.toml under \\[tool.sqlkeel].",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+
+@app.command()
+def new(
+    message: Annotated[str, typer.Argument(help="What changes; it names the file.")],
+    *,
+    empty: Annotated[bool, typer.Option("--empty", help="Write an empty revision; do not ask the database.")] = False,
+    database_url: Url = None,
+) -> None:
+    """Write a revision with what the models have and the database has not.
+
+    Nothing is written where both agree; the exit code is 0 then too.
+
+    Example:  sqlkeel migrate new "add users table"
+    """
+    from .console import print_line
+
+    path = _run(database_url, lambda migrations: migrations.new(message, autogenerate=not empty))
+    print_line("Models and database agree; nothing to write." if path is None else f"Wrote {_short(path)}")
+
+
+@app.command()
+def up(
+    target: Annotated[str, typer.Argument(help="head, a revision id, or +1.")] = "head", *, database_url: Url = None
+) -> None:
+    """Apply the revisions that the database lacks.
+
+    Two at once take turns. On PostgreSQL and SQLite a revision that fails leaves nothing behind; MariaDB commits every
+    DDL statement, and keeps what ran before the one that failed.
+
+    Example:  sqlkeel migrate up
+    """
+    _print_moved("up", _run(database_url, lambda migrations: migrations.up(target)), "The database is up to date.")
+
+
+@app.command()
+def down(
+    target: Annotated[str, typer.Argument(help="-1, a revision id that stays, or base for all.")] = "-1",
+    *,
+    database_url: Url = None,
+) -> None:
+    """Take the last revision back, or several.
+
+    Example:  sqlkeel migrate down
+    """
+    _print_moved("down", _run(database_url, lambda migrations: migrations.down(target)), "Nothing to take back.")
+
+
+@app.command()
+def status(*, database_url: Url = None) -> None:
+    """List all revisions, and which of them the database has.
+
+    Example:  sqlkeel migrate status
+    """
+    from .console import print_line, print_table
+
+    revisions = _run(database_url, lambda migrations: migrations.status())
+    if not revisions:
+        print_line("There are no revisions.")
+        return
+    print_table(
+        ("revision", "date", "message", "state"),
+        [(one.id, one.day, one.message, "applied" if one.applied else "pending") for one in revisions],
+    )
+
+
+@app.command()
+def check(*, database_url: Url = None) -> None:
+    """See that the database has every revision and is what the models say; else exit with 1.
+
+    Example:  sqlkeel migrate check
+    """
+    from .console import print_line
+
+    _run(database_url, lambda migrations: migrations.check())
+    print_line("The database is up to date, and what the models say.", style="green")
+
+
+def _run(url: str | None, work: Callable[[Migrations], Awaitable[T]]) -> T:
+    import logging
+
+    from ..migrations import Migrations, Project
+
+    # Its driver logs every note of MariaDB as a warning.
+    logging.getLogger("asyncmy").setLevel(logging.ERROR)
+    project = Project.find(Path.cwd())
+    models = project.models()
+
+    async def run() -> T:
+        try:
+            async with project.open_database(url) as database:
+                return await work(Migrations(database, models, project.directory))
+        finally:
+            _join_drivers()
+
+    return asyncio.run(run())
+
+
+def _join_drivers() -> None:
+    """Let the threads of the SQLite driver end before the loop closes; one that could not connect would complain."""
+    import threading
+
+    for thread in threading.enumerate():
+        if thread.daemon:
+            thread.join(1)
+
+
+def _print_moved(direction: str, revisions: list[Revision], nothing: str) -> None:
+    from .console import print_line
+
+    for revision in revisions:
+        print_line(f"{direction}  {revision.path.name}  ({revision.id})", style="green")
+    if not revisions:
+        print_line(nothing)
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
