@@ -1,0 +1,21 @@
+"""The service: a FastAPI application over one database."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from sqlkeel import Database
+from sqlkeel.integrations.fastapi import install
+
+from .routes import payments, projects, releases
+
+__all__ = ["create_app"]
+
+
+def create_app(db: Database) -> FastAPI:
+    """Return the service on *db*, whose tables are there."""
+    app = FastAPI(title="Package index", description="What is installed on this machine.")
+    install(app, db)
+    for routes in (projects, releases, payments):
+        app.include_router(routes.router)
+    return app

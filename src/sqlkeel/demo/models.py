@@ -1,0 +1,184 @@
+"""The tables: projects and their releases, who made them, every installed file, and money for it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import TypeEngine
+
+import sqlkeel
+from sqlkeel import (
+    DualIDMixin,
+    IntKeyMixin,
+    Money,
+    SoftDeleteMixin,
+    TimestampMixin,
+    UUIDKeyMixin,
+    VersionMixin,
+    association,
+    children,
+    parent,
+    unique_live,
+)
+
+__all__ = [
+    "Base",
+    "Classifier",
+    "PaymentAccount",
+    "PaymentTransfer",
+    "Person",
+    "Project",
+    "Release",
+    "ReleaseClassifier",
+    "ReleaseFile",
+    "ReleasePerson",
+    "ReleaseRequirement",
+]
+
+
+def exact(length: int) -> TypeEngine[str]:
+    """Text that equals only itself: MariaDB's own collation takes ``readme.md`` for ``README.md``."""
+    return String(length).with_variant(String(length, collation="utf8mb4_nopad_bin"), "mariadb")
+
+
+class Base(sqlkeel.Base):
+    """The base of all models here."""
+
+
+class Project(DualIDMixin, TimestampMixin, VersionMixin, Base):
+    """A project, such as SQLAlchemy; its description is edited by people, one at a time."""
+
+    __tablename__ = "project"
+
+    name: Mapped[str] = mapped_column(exact(200), unique=True)
+    description: Mapped[str] = mapped_column(default="")
+
+    releases: Mapped[list[Release]] = children(back_populates="project")
+    account: Mapped[PaymentAccount | None] = children(back_populates="project", on_delete="set null", uselist=False)
+
+    @property
+    def latest_release(self) -> Release | None:
+        """The newest release that is not deleted."""
+        return max(self.releases, key=lambda release: release.id, default=None)
+
+
+class Release(DualIDMixin, TimestampMixin, SoftDeleteMixin, Base):
+    """One version of a project; withdrawn with all of its files, and brought back with them."""
+
+    __tablename__ = "release"
+    __table_args__ = (unique_live("project_id", "number"),)
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    number: Mapped[str] = mapped_column(exact(100))
+    requires_python: Mapped[str] = mapped_column(default="")
+    size: Mapped[int | None] = mapped_column(BigInteger())
+
+    project: Mapped[Project] = parent(back_populates="releases")
+    files: Mapped[list[ReleaseFile]] = children(back_populates="release", order_by="ReleaseFile.path")
+    requirements: Mapped[list[ReleaseRequirement]] = children(
+        back_populates="release", order_by="ReleaseRequirement.position"
+    )
+    people: Mapped[list[ReleasePerson]] = children(back_populates="release")
+    classifiers: Mapped[list[Classifier]] = association(
+        "release_classifier", back_populates="releases", order_by="Classifier.name"
+    )
+
+
+class ReleaseFile(IntKeyMixin, TimestampMixin, SoftDeleteMixin, Base):
+    """An installed file of a release, as the installer recorded it."""
+
+    __tablename__ = "release_file"
+    __table_args__ = (unique_live("release_id", "path"),)
+
+    release_id: Mapped[int] = mapped_column(ForeignKey("release.id"), index=True)
+    path: Mapped[str] = mapped_column(exact(500))
+    size: Mapped[int | None] = mapped_column(BigInteger())
+    hash: Mapped[str | None] = mapped_column(String(200))
+
+    release: Mapped[Release] = parent(back_populates="files")
+
+
+class ReleaseRequirement(IntKeyMixin, Base):
+    """A line of what a release needs to be installed."""
+
+    __tablename__ = "release_requirement"
+    __table_args__ = (UniqueConstraint("release_id", "position"),)
+
+    release_id: Mapped[int] = mapped_column(ForeignKey("release.id"))
+    position: Mapped[int]
+    line: Mapped[str]
+
+    release: Mapped[Release] = parent(back_populates="requirements")
+
+
+class Person(IntKeyMixin, Base):
+    """Somebody who wrote or maintains a release."""
+
+    __tablename__ = "person"
+    __table_args__ = (UniqueConstraint("name", "email"),)
+
+    name: Mapped[str] = mapped_column(exact(200))
+    email: Mapped[str] = mapped_column(exact(320), default="")
+
+    releases: Mapped[list[ReleasePerson]] = children(back_populates="person")
+
+
+class ReleasePerson(Base):
+    """What a person did for a release: a many-to-many link with data of its own is a model."""
+
+    __tablename__ = "release_person"
+
+    release_id: Mapped[int] = mapped_column(ForeignKey("release.id"), primary_key=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("person.id"), primary_key=True, index=True)
+    role: Mapped[str] = mapped_column(String(20), primary_key=True)
+
+    release: Mapped[Release] = parent(back_populates="people")
+    person: Mapped[Person] = parent(back_populates="releases")
+
+
+class Classifier(IntKeyMixin, Base):
+    """A label such as ``Framework :: AsyncIO``."""
+
+    __tablename__ = "classifier"
+
+    name: Mapped[str] = mapped_column(exact(200), unique=True)
+
+    releases: Mapped[list[Release]] = association("release_classifier", back_populates="classifiers")
+
+
+class ReleaseClassifier(Base):
+    """The labels of a release: a many-to-many link with nothing but the two keys."""
+
+    __tablename__ = "release_classifier"
+
+    release_id: Mapped[int] = mapped_column(ForeignKey("release.id"), primary_key=True)
+    classifier_id: Mapped[int] = mapped_column(ForeignKey("classifier.id"), primary_key=True, index=True)
+
+
+class PaymentAccount(DualIDMixin, TimestampMixin, Base):
+    """Money of a sponsor or a project; the database refuses a balance below zero."""
+
+    __tablename__ = "payment_account"
+    __table_args__ = (CheckConstraint("balance >= 0", name="balance"),)
+
+    holder: Mapped[str] = mapped_column(exact(200), unique=True)
+    project_id: Mapped[int | None] = mapped_column(ForeignKey("project.id"), unique=True)
+    balance: Mapped[Decimal] = mapped_column(Money(), default=Decimal(0))
+
+    project: Mapped[Project | None] = parent(back_populates="account")
+
+
+class PaymentTransfer(UUIDKeyMixin, TimestampMixin, Base):
+    """Money that went from one account to another; the sender chooses the key, so that a retry is recognised."""
+
+    __tablename__ = "payment_transfer"
+    __table_args__ = (CheckConstraint("amount > 0", name="amount"),)
+
+    sender_id: Mapped[int] = mapped_column(ForeignKey("payment_account.id"), index=True)
+    recipient_id: Mapped[int] = mapped_column(ForeignKey("payment_account.id"), index=True)
+    amount: Mapped[Decimal] = mapped_column(Money())
+
+    sender: Mapped[PaymentAccount] = parent(on_delete="restrict", foreign_keys=sender_id)
+    recipient: Mapped[PaymentAccount] = parent(on_delete="restrict", foreign_keys=recipient_id)

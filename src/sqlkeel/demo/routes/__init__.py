@@ -1,0 +1,3 @@
+"""What the service answers, one file per subject."""
+
+__all__: list[str] = []

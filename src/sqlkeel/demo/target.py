@@ -1,0 +1,61 @@
+"""The database that the tour runs on: a file of its own, or one that is given and holds nothing else."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from sqlalchemy import inspect
+
+from sqlkeel import Database
+from sqlkeel.errors import ConfigurationError
+
+from .database import migrations
+from .models import Base
+
+__all__ = ["empty_database"]
+
+ALEMBIC = "alembic_version"
+
+
+@asynccontextmanager
+async def empty_database(url: str | None, *, keep: bool) -> AsyncIterator[Database]:
+    """Open the database for the tour, without tables; afterwards take the tables away again.
+
+    Args:
+        url: Where it is; ``None`` for an SQLite file in a new directory.
+        keep: Leave the tables, or the file, where they are.
+
+    Raises:
+        ConfigurationError: When it holds anything that is not ours.
+        DatabaseUnavailable: When it cannot be reached.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="sqlkeel-demo-")) if url is None else None
+    try:
+        async with Database(url or f"sqlite+aiosqlite:///{directory}/demo.db") as db:
+            await _refuse_strangers(db)
+            await migrations(db).down("base")
+            try:
+                yield db
+            finally:
+                if not keep:
+                    await migrations(db).down("base")
+    finally:
+        if directory is not None and not keep:
+            shutil.rmtree(directory)
+
+
+async def _refuse_strangers(db: Database) -> None:
+    """See that nothing is lost when the tables are dropped."""
+    async with db.engine.connect() as connection:
+        tables = set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
+    ours = {ALEMBIC, *Base.metadata.tables} if ALEMBIC in tables else set()
+    strangers = sorted(tables - ours)
+    if strangers:
+        raise ConfigurationError(
+            f"The database is not empty: it holds {', '.join(strangers[:5])}{' …' if len(strangers) > 5 else ''}.",
+            hint="Make an empty database for the demo, and give its URL.",
+        )

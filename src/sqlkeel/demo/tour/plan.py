@@ -1,0 +1,37 @@
+"""The steps in the order in which they are walked; each finds what the ones before have left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from . import deleting, imports, naming, reading, sponsoring, writing
+from .step import Step
+
+__all__ = ["STEPS"]
+
+STEPS: Final[Sequence[Step]] = (
+    naming.migration_naming,
+    naming.table_naming,
+    naming.constraint_naming,
+    imports.bulk_insert,
+    imports.bulk_update,
+    imports.upsert_unchanged,
+    imports.upsert_changed,
+    reading.sessions,
+    reading.selected,
+    reading.joined,
+    reading.not_loaded,
+    reading.dual_id,
+    reading.repository,
+    writing.commit,
+    writing.roll_back,
+    writing.duplicate,
+    writing.optimistic_locking,
+    writing.timestamps,
+    sponsoring.uuid_keys,
+    sponsoring.savepoint,
+    sponsoring.concurrency,
+    deleting.soft_delete,
+    deleting.cascade_delete,
+)

@@ -1,0 +1,118 @@
+"""What a step of the tour is, what it has at hand, and the row of the table that it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from sqlalchemy import Executable
+
+from sqlkeel import Database, queries
+from sqlkeel.observe import QueryLog
+
+from ..source import Distribution
+
+__all__ = ["Row", "Step", "Tour", "Unexpected", "expect", "step"]
+
+Walk = Callable[["Tour"], Awaitable[str]]
+Progress = Callable[[int, int], None]
+
+
+class Unexpected(Exception):
+    """Something is not as it has to be; the tour fails."""
+
+
+def expect(fact: bool, otherwise: str) -> None:
+    """Go on where *fact* holds.
+
+    Raises:
+        Unexpected: Where it does not, with the sentence *otherwise*.
+    """
+    if not fact:
+        raise Unexpected(otherwise)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One pattern to show; the walk returns the result in words, or raises."""
+
+    pattern: str
+    done: str
+    walk: Walk
+
+
+def step(pattern: str) -> Callable[[Walk], Step]:
+    """Make a step of a function; the first line of its docstring says what is done."""
+
+    def make(walk: Walk) -> Step:
+        return Step(pattern, (walk.__doc__ or "").partition("\n")[0].rstrip("."), walk)
+
+    return make
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of a step."""
+
+    pattern: str
+    done: str
+    statements: int
+    result: str
+    passed: bool
+
+
+@dataclass
+class Tour:
+    """What the steps have at hand.
+
+    ``db`` is the database of the service; ``witness`` is the same one over connections of its own, which sees only what
+    is committed; ``http`` talks to the service over a real socket.
+    """
+
+    db: Database
+    witness: Database
+    http: httpx.AsyncClient
+    distributions: Sequence[Distribution]
+    progress: Progress = field(default=lambda done, total: None)
+    statements: int = 0
+
+    async def take(self, step: Step) -> Row:
+        """Walk one step."""
+        self.statements = 0
+        try:
+            result, passed = await step.walk(self), True
+        except Exception as error:  # noqa: BLE001 - one failed step must not hide what the others show
+            result, passed = f"{type(error).__name__}: {error}".partition("\n")[0], False
+        return Row(step.pattern, step.done, self.statements, result, passed)
+
+    @asynccontextmanager
+    async def counted(self, *, exactly: int | None = None) -> AsyncIterator[QueryLog]:
+        """Count what the service sends in the block: the pattern itself, without what prepares and checks it."""
+        async with queries(self.db, exactly=exactly) as log:
+            try:
+                yield log
+            finally:
+                self.statements += len(log)
+
+    async def see(self, statement: Executable) -> Sequence[Any]:
+        """Return the rows that somebody else sees in the database now, deleted ones too."""
+        async with self.witness.read() as session:
+            result = await session.execute(statement, execution_options={"include_deleted": True})
+            return result.all()
+
+    async def see_one(self, statement: Executable) -> Any:
+        """Return the first value of the first row that somebody else sees."""
+        return (await self.see(statement))[0][0]
+
+    async def call(self, method: str, path: str, *, status: int = 200, **options: Any) -> httpx.Response:
+        """Send a request to the service.
+
+        Raises:
+            Unexpected: When it is answered with another status.
+        """
+        response = await self.http.request(method, path, **options)
+        expect(response.status_code == status, f"{method} {path}: {response.status_code}, not {status}")
+        return response
