@@ -10,6 +10,7 @@ from typing import Any, Final
 from alembic import context
 from sqlalchemy import Connection, MetaData
 
+from ..constraints import register_live_option
 from ..errors import MigrationError
 from .backends import backend_for
 from .comparing import comparison
@@ -43,6 +44,7 @@ def run(**options: Any) -> None:
     Raises:
         MigrationError: When it is started by Alembic's Python functions inside a running event loop.
     """
+    register_live_option()
     target = context.config.attributes.get(TARGET)
     if target is not None:
         _migrate(target, options)
