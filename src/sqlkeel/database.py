@@ -8,14 +8,14 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from sqlalchemy import URL, event, exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from .engines import faults
-from .engines.backend import Backend, Limits, backend_for, parse_url
-from .errors import InvalidURL, TransientFault
+from .engines.backend import ISOLATION_LEVELS, LIMITS, Backend, Limits, backend_for, parse_url
+from .errors import InvalidURL, InvalidValue, TransientFault
 from .session import Session, finish
 
 __all__ = ["Database"]
@@ -39,7 +39,7 @@ class Database:
             driver the preferred one is used.
         statement_timeout: Seconds a statement may run on the server; ``None`` for the server's own limit.
         lock_timeout: Seconds to wait for a lock.
-        idle_timeout: Seconds a transaction may stay open without a statement.
+        idle_timeout: Seconds a transaction may stay open without a statement; SQLite cannot tell.
         engine_options: What `sqlalchemy.ext.asyncio.create_async_engine` takes: ``pool_size``, ``echo``, ….
 
     Raises:
@@ -86,8 +86,9 @@ class Database:
 
     @property
     def engines(self) -> tuple[AsyncEngine, ...]:
-        """The engines in use: the one that writes and, once it was needed, the one that only reads."""
-        return (self.engine,) if self._reader is None else (self.engine, self._reader)
+        """The engine that writes and the one that only reads; one for both where the database is in memory."""
+        reader = self._reading_engine()
+        return (self.engine,) if reader is self.engine else (self.engine, reader)
 
     @property
     def dialect(self) -> str:
@@ -112,22 +113,27 @@ class Database:
         Objects keep their values after a failure, so that a handler can read them, but belong to no session then.
 
         Args:
-            isolation: ``"serializable"``, ``"repeatable read"``, …; for this transaction only.
+            isolation: ``"serializable"``, ``"repeatable read"``, …; for this transaction only. SQLite has only the
+                first, and gives it for any.
             read_only: Let the server refuse writes; reads see one snapshot where *isolation* gives one.
-            timeout: Seconds that a statement of this transaction may run, 0 for no limit. SQLite cannot; see `Limits`.
-            lock_timeout: Seconds to wait for a lock in this transaction.
+            timeout: Seconds that a statement of this transaction may run, 0 for no limit.
+            lock_timeout: Seconds to wait for a lock in this transaction, 0 for no limit. MariaDB counts whole seconds.
 
         Raises:
             DatabaseFault: When COMMIT fails; nothing is written then.
+            CommitUnknown: When the connection broke during COMMIT: the one case in which it may be written.
+            TransactionAborted: When an error was swallowed that had ended the transaction on the server.
+            InvalidValue: When *isolation* is no isolation level.
         """
         session = Session(self.engine, read_only=read_only)
+        session.sync_session.keeps_values = True
         try:
             await self._begin(session, isolation, read_only, Limits(timeout, lock_timeout))
             yield session
             await session.commit()
         except BaseException:
             # A rollback expires every object, and reading an expired one outside of a session fails.
-            session.expunge_all()
+            session.sync_session.let_go()
             raise
         finally:
             await finish(session.close())
@@ -151,27 +157,47 @@ class Database:
         finally:
             await finish(session.close())
 
+    # Typed three times: a ParamSpec knows the function's arguments, and cannot stand beside keywords of ours.
+    @overload
     async def run_transaction(
         self,
-        function: Callable[Concatenate[Session, P], Awaitable[T]],
-        *args: P.args,
-        **kwargs: P.kwargs,
+        function: Callable[Concatenate[Session, ...], Awaitable[T]],
+        *args: Any,
+        attempts: int,
+        isolation: str | None = None,
+        **kwargs: Any,
+    ) -> T: ...
+
+    @overload
+    async def run_transaction(
+        self, function: Callable[Concatenate[Session, ...], Awaitable[T]], *args: Any, isolation: str, **kwargs: Any
+    ) -> T: ...
+
+    @overload
+    async def run_transaction(
+        self, function: Callable[Concatenate[Session, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+
+    async def run_transaction(  # type: ignore[misc]  # a function may not have these two keywords
+        self,
+        function: Callable[Concatenate[Session, ...], Awaitable[T]],
+        *args: Any,
+        attempts: int = 5,
+        isolation: str | None = None,
+        **kwargs: Any,
     ) -> T:
         """Run ``function(session, *args)`` as one unit of work, and the whole of it again when it lost a race.
 
         Serialization failures, deadlocks, lock timeouts, a busy SQLite file and a connection lost before COMMIT are
         tried again, with a growing random pause. The function must do nothing that cannot be done twice;
-        `Session.on_commit` is for that. ``attempts`` (5) and ``isolation`` may be given as keywords and are not passed
-        on.
+        `Session.on_commit` is for that. *attempts* and *isolation* are not passed on to it.
 
         Raises:
             TransientFault: The last one, when no attempt is left.
         """
-        attempts = int(kwargs.pop("attempts", 5))  # type: ignore[call-overload]  # taken out of the function's own
-        isolation = kwargs.pop("isolation", None)
         for attempt in range(1, attempts + 1):
             try:
-                async with self.transaction(isolation=isolation) as session:  # type: ignore[arg-type]
+                async with self.transaction(isolation=isolation) as session:
                     return await function(session, *args, **kwargs)
             except TransientFault:
                 if attempt == attempts:
@@ -194,13 +220,14 @@ class Database:
             await engine.dispose()
 
     async def _begin(self, session: Session, isolation: str | None, read_only: bool, limits: Limits) -> None:
-        options = self._backend.begin_options(read_only=read_only)
-        if isolation is not None:
-            options["isolation_level"] = isolation.upper().replace("_", " ")
+        level = None if isolation is None else isolation.upper().replace("_", " ")
+        if level is not None and level not in ISOLATION_LEVELS:
+            raise InvalidValue(f"{isolation!r} is no isolation level.", hint=f"One of {', '.join(ISOLATION_LEVELS)}.")
+        options = self._backend.begin_options(read_only=read_only, isolation=level)
+        if limits != Limits():
+            options[LIMITS] = limits
         if options:
             await session.connection(execution_options=options)
-        if statement := self._backend.limit_transaction(limits):
-            await session.execute(text(statement))
 
     def _reading_engine(self) -> AsyncEngine:
         if self._reader is None:
@@ -211,15 +238,19 @@ class Database:
         return self._reader
 
     def _make_engine(self, options: Mapping[str, Any]) -> AsyncEngine:
-        given = dict(self._options)
-        connect_args = {**options.get("connect_args", {}), **given.pop("connect_args", {})}
-        engine = create_async_engine(
-            self.url, **{"hide_parameters": True, **options, **given, "connect_args": connect_args}
-        )
+        nested = {name: _merged(options, self._options, name) for name in ("connect_args", "execution_options")}
+        engine = create_async_engine(self.url, **{"hide_parameters": True, **self._options, **options, **nested})
         faults.install(engine.sync_engine, self._backend)
-        self._backend.install(engine.sync_engine)
+        self._backend.install(engine.sync_engine, self.limits)
         _check_idle_connections(engine)
         return engine
+
+
+def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the mapping *name* of both, and those within it; what the caller gives wins there."""
+    mine, given = ours.get(name, {}), theirs.get(name, {})
+    inner = {key: _merged(mine, given, key) for key in mine.keys() & given.keys() if isinstance(mine[key], dict)}
+    return {**mine, **given, **inner}
 
 
 def _check_idle_connections(engine: AsyncEngine) -> None:

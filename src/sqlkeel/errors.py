@@ -20,7 +20,8 @@
         ├── TransientFault          the whole unit of work may be run again
         │   └── SerializationFailure, Deadlock, LockTimeout, DatabaseBusy, ConnectionLost
         ├── DatabaseUnavailable ── AuthenticationFailed, DatabaseMissing
-        └── StatementTimeout, ReadOnlyViolation, SchemaMissing, TransactionAborted, CommitUnknown
+        ├── ValueRefused, StatementTimeout, ReadOnlyViolation, SchemaMissing
+        └── TransactionAborted, CommitUnknown
 
 A fault is recognised by SQLSTATE or driver code, never by its text, and is also an instance of the SQLAlchemy class
 that would have been raised without us, so that existing handlers keep working. Each class has a ``code``, the anchor
@@ -87,6 +88,7 @@ __all__ = [
     "UnknownField",
     "UnloadedAttribute",
     "UsageError",
+    "ValueRefused",
     "VersionConflict",
 ]
 
@@ -94,7 +96,7 @@ __all__ = [
 class KeelError(Exception):
     """The base of every error that sqlkeel raises."""
 
-    code: str | None = "keel-error"
+    code: Any = "keel-error"  # a str; the errors of SQLAlchemy declare it in several ways
     hint: str = ""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
@@ -219,7 +221,7 @@ class ModelsDiffer(MigrationError):
 # --- values -----------------------------------------------------------------------------------
 
 
-class InvalidValue(KeelError, ValueError):
+class InvalidValue(KeelError, ValueError, sa_exc.DontWrapMixin):
     """A value that the database would refuse or, worse, store as something else."""
 
     code = "invalid-value"
@@ -474,14 +476,14 @@ class ForeignKeyViolation(ConstraintViolation):
     rule = "the foreign key"
 
 
-class CheckViolation(ConstraintViolation):
+class CheckViolation(ConstraintViolation, sa_exc.OperationalError):
     """A CHECK constraint refused the values."""
 
     code = "check-violation"
     rule = "the check"
 
 
-class NotNullViolation(ConstraintViolation):
+class NotNullViolation(ConstraintViolation, sa_exc.OperationalError):
     """A required column was left empty."""
 
     code = "not-null-violation"
@@ -530,6 +532,16 @@ class ConnectionLost(TransientFault, sa_exc.InterfaceError):
     """The connection broke before COMMIT was sent; nothing was written."""
 
     code = "connection-lost"
+
+
+class ValueRefused(DatabaseFault, sa_exc.DataError, sa_exc.OperationalError, sa_exc.InternalError):
+    """A value does not fit its column: too long, out of range, or of the wrong form.
+
+    The database's own words are in ``orig`` only, for they repeat the value.
+    """
+
+    code = "value-refused"
+    hint = "Check lengths, ranges and types where the value comes in."
 
 
 class StatementTimeout(DatabaseFault, sa_exc.OperationalError):

@@ -36,7 +36,11 @@ def loader_options(load: Iterable[Load]) -> list[ORMOption]:
 def _option(element: Load) -> ORMOption:
     if isinstance(element, ORMOption):
         return element
-    path = tuple(element) if isinstance(element, Sequence) else (element,)
+    path: tuple[Any, ...] = (
+        tuple(element) if isinstance(element, Sequence) and not isinstance(element, str) else (element,)
+    )
+    if not path:
+        raise UnknownField("An empty path is not a relationship.", hint="load=[(Model.relationship, Other.next)]")
     option: Any = None
     for attribute in path:
         option = _step(option, attribute)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, event
@@ -13,6 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from .errors import QueryBudgetExceeded
 
 __all__ = ["QueryLog", "queries", "record"]
+
+
+_ABOUT_TRANSACTIONS: Final = ("PRAGMA", "BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK", "SET ", "SELECT set_config(")
 
 
 class QueryLog:
@@ -48,8 +51,7 @@ async def queries(
 
     Raises:
         QueryBudgetExceeded: When the block ends and has sent more than *at_most*, or not *exactly*, statements. An
-        error
-            of the block itself is never hidden.
+            error of the block itself is never hidden.
     """
     engines = (database,) if isinstance(database, AsyncEngine) else database.engines
     log = QueryLog()
@@ -80,5 +82,5 @@ def _logs(engine: Engine) -> list[QueryLog]:
 
 
 def _note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
-    if not statement.startswith(("PRAGMA", "BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK", "SET ")):
+    if not statement.startswith(_ABOUT_TRANSACTIONS):
         record(connection.engine, statement)

@@ -6,17 +6,18 @@ import asyncio
 import inspect
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from sqlalchemy import event, orm, select, tuple_
+from sqlalchemy import event, orm, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 from sqlalchemy.orm import Mapper, ORMExecuteState, SessionTransaction
+from sqlalchemy.orm.exc import StaleDataError
 
 from .errors import ReadOnlySession, TransientFault
 
-__all__ = ["Session", "SyncSession", "finish", "reload_expired"]
+__all__ = ["Session", "SyncSession", "finish", "reload_expired", "update_with"]
 
 logger = logging.getLogger("sqlkeel.session")
 
@@ -42,6 +43,10 @@ class SyncSession(orm.Session):
         self._waiting: dict[SessionTransaction, list[_Hook]] = defaultdict(list)
         self._committed: set[SessionTransaction] = set()
         self._due: list[_Hook] = []
+        self._kept: list[tuple[object, dict[str, Any]]] = []
+
+    keeps_values: bool = False
+    """Whether a rollback of the whole transaction keeps the objects' values, for `let_go`."""
 
     _around_flush: ClassVar[list[Callable[[orm.Session], AbstractContextManager[None]]]] = []
 
@@ -67,11 +72,23 @@ class SyncSession(orm.Session):
         else:
             own_way(self)
 
+    def merge(self, instance: Any, **options: Any) -> Any:
+        """Copy the state of *instance* into the session; a class may turn the error into a clearer one."""
+        try:
+            return super().merge(instance, **options)
+        except StaleDataError as error:
+            explain = getattr(instance, "__merge_conflict__", None)
+            conflict = explain(self) if explain is not None else None
+            if conflict is None:
+                raise
+            raise conflict from error
+
     def get(self, entity: Any, ident: Any, **options: Any) -> Any:
         """Return the row with this key or ``None``; a deleted row that happens to be loaded does not count."""
         found = super().get(entity, ident, **options)
         shown = {**self.execution_options, **(options.get("execution_options") or {})}.get("include_deleted", False)
-        return None if getattr(found, "is_deleted", False) is True and not shown else found
+        hidden = not shown and getattr(found, "__soft_delete__", False) and getattr(found, "is_deleted", False)
+        return None if hidden else found
 
     @property
     def read_only(self) -> bool:
@@ -87,6 +104,14 @@ class SyncSession(orm.Session):
         """Return the hooks whose transaction is committed, once."""
         due, self._due = self._due, []
         return due
+
+    def let_go(self) -> None:
+        """Detach every object, with the values that it had before a rollback expired them."""
+        self.expunge_all()
+        kept, self._kept = self._kept, []
+        for instance, values in kept:
+            for key in values.keys() - vars(instance).keys():
+                orm.attributes.set_committed_value(instance, key, values[key])
 
 
 @event.listens_for(SyncSession, "after_commit")
@@ -109,6 +134,14 @@ def _pass_hooks_on(session: SyncSession, ended: SessionTransaction) -> None:
         session._due.extend(hooks)
 
 
+@event.listens_for(SyncSession, "after_rollback")
+def _keep_values(session: SyncSession) -> None:
+    # Fires after the ROLLBACK that a failed flush sends, and before the objects expire.
+    if session.keeps_values and session.get_nested_transaction() is None:
+        states = session.identity_map.all_states()
+        session._kept = [(state.obj(), dict(state.dict)) for state in states if state.obj() is not None]
+
+
 @event.listens_for(SyncSession, "before_flush")
 def _refuse_flush(session: SyncSession, *_: Any) -> None:
     if session.read_only and (session.new or session.deleted or any(map(session.is_modified, session.dirty))):
@@ -123,11 +156,17 @@ def _refuse_write(state: ORMExecuteState) -> None:
 
 
 class _Transaction(AsyncSessionTransaction):
-    """What ``session.begin()`` gives: it runs the hooks when it has committed."""
+    """What ``session.begin()`` gives: it runs the hooks when it has committed, as `Session.commit` does."""
 
-    async def __aexit__(self, *exc_info: object) -> Any:
-        await super().__aexit__(*exc_info)
-        if not self.nested and isinstance(self.session, Session):
+    async def commit(self) -> None:
+        await finish(self._then_hooks(super().commit()))
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await finish(self._then_hooks(super().__aexit__(*exc_info)))
+
+    async def _then_hooks(self, end: Awaitable[None]) -> None:
+        await end
+        if isinstance(self.session, Session):
             await self.session.run_due_hooks()
 
 
@@ -140,7 +179,7 @@ class Session(AsyncSession):
     """
 
     sync_session_class: type[orm.Session] = SyncSession
-    sync_session: SyncSession
+    sync_session: SyncSession  # pyright: ignore[reportIncompatibleVariableOverride]  # ours, by the line above
 
     def __init__(self, bind: Any = None, *, read_only: bool = False, **options: Any) -> None:
         options = {"expire_on_commit": False, "close_resets_only": False, **options}
@@ -195,12 +234,18 @@ class Session(AsyncSession):
             BaseException: Whatever the block raised, after the rollback.
         """
         nested = self.begin_nested()
+        fault: TransientFault | None = None
         try:
             async with nested:
-                yield nested
-        except TransientFault:
-            raise  # The transaction, or the connection, is gone: there is nothing to read.
+                try:
+                    yield nested
+                except TransientFault as error:
+                    fault = error
+                    raise
         except Exception:
+            if fault is not None:
+                # The transaction may be gone and the savepoint with it; an error about that would hide the fault.
+                raise fault  # noqa: B904 - it is the cause, not the consequence
             if self.is_active:
                 await self.run_sync(reload_expired)
             raise
@@ -226,19 +271,59 @@ def reload_expired(session: orm.Session, mapper: Mapper[Any] | None = None) -> N
             session.execute(statement, execution_options={"include_deleted": True}).unique().all()
 
 
+def update_with(state: ORMExecuteState, column: Any, value: Any) -> Any:
+    """Let an ``update()`` statement write *column* too, and read back what it changed in loaded objects.
+
+    For a listener of ``do_orm_execute``, to return. A list of rows by key is left alone, and so is a column that the
+    statement sets itself. Where the column stands in the table of a base class, that is updated first.
+    """
+    mapper: Any = state.bind_mapper
+    if state.is_executemany:
+        return None
+    statement: Any = state.statement
+    parameters: Any = state.parameters or ()
+    given = {getattr(key, "key", key) for key in (*(statement._values or ()), *parameters)}
+    if given.isdisjoint({column.key, mapper.get_property_by_column(column).key}):
+        if column.table is mapper.local_table:
+            statement = _with_value(statement, column, value)
+        else:
+            options = {"include_deleted": state.execution_options.get("include_deleted", False)}
+            state.session.execute(_update_of_base(mapper, statement, column, value), execution_options=options)
+    result = state.invoke_statement(statement=statement)
+    # What the server wrote is not known here; an expired attribute could not be read without waiting.
+    reload_expired(state.session, mapper)
+    return result
+
+
+def _with_value(statement: Any, column: Any, value: Any) -> Any:
+    if not statement._maintain_values_ordering:
+        return statement.values({column: value})
+    # ordered_values() takes no more values; the order of those it has is kept.
+    statement = statement._generate()
+    statement._values = statement._values.union({column: value})
+    return statement
+
+
+def _update_of_base(mapper: Mapper[Any], statement: Any, column: Any, value: Any) -> Any:
+    base = mapper
+    while base.local_table is not column.table and base.inherits is not None:
+        base = base.inherits
+    # A derived table: MariaDB refuses a subquery on the table that is being updated (error 1093).
+    keys = select(*mapper.local_table.primary_key).where(*statement._where_criteria).subquery()
+    key: Any = base.primary_key
+    target: Any = tuple_(*key) if len(key) > 1 else key[0]
+    return update(base.class_).where(target.in_(select(keys))).values({column: value})
+
+
 async def finish(work: Coroutine[Any, Any, _T]) -> _T:
     """Run *work* to its end even if the caller is cancelled meanwhile; the cancellation is raised afterwards."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
-            await asyncio.shield(task)
+            await asyncio.wait({task})
         except asyncio.CancelledError as error:
-            if task.cancelled():
-                raise
             cancelled = error
-        except BaseException:  # noqa: BLE001 - it is the task's own, and raised by result() below
-            break
-    if cancelled is not None and not task.exception():
+    if cancelled is not None and (task.cancelled() or task.exception() is None):
         raise cancelled
     return task.result()

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Any
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
+from typing import Any, Final
 
 from sqlalchemy import BigInteger, DateTime, Dialect, Integer, Numeric
-from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from .errors import InexactNumber, NaiveDatetime, NotSupported
+from .errors import InexactNumber, InvalidValue, NaiveDatetime, NotSupported
 
 __all__ = ["Money", "UTCDateTime", "utc_now"]
+
+_EXACT: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
+"""Never rounds, whatever the thread's own context does."""
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -27,6 +29,7 @@ class UTCDateTime(TypeDecorator[datetime]):
 
     Raises:
         NaiveDatetime: When a value without a time zone is bound.
+        InvalidValue: When something else than a datetime is bound; arithmetic with moments belongs into Python.
     """
 
     impl = DateTime(timezone=True)
@@ -35,14 +38,20 @@ class UTCDateTime(TypeDecorator[datetime]):
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Keep microseconds on MariaDB, whose plain DATETIME drops them."""
         if dialect.name in {"mysql", "mariadb"}:
-            return dialect.type_descriptor(mysql.DATETIME(fsp=6))
+            # Imported here: a program that does not use MariaDB need not load its dialect.
+            from sqlalchemy.dialects.mysql import DATETIME
+
+            return dialect.type_descriptor(DATETIME(fsp=6))
         return dialect.type_descriptor(DateTime(timezone=True))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Turn an aware datetime into UTC, or refuse it."""
         if value is None:
             return None
-        if value.tzinfo is None or value.utcoffset() is None:
+        if not isinstance(value, datetime):
+            hint = "datetime.now(timezone.utc) - timedelta(days=30): compute the moment before the statement."
+            raise InvalidValue(f"A {type(value).__name__} is no moment.", hint=hint)
+        if value.utcoffset() is None:
             raise NaiveDatetime(f"{value!r} has no time zone.")
         moment = value.astimezone(UTC)
         return moment if dialect.name == "postgresql" else moment.replace(tzinfo=None)
@@ -93,20 +102,25 @@ class Money(TypeDecorator[Decimal]):
         if value is None:
             return None
         amount = self._exact(value)
-        return int(amount.scaleb(self.scale)) if dialect.name == "sqlite" else amount
+        return int(amount.scaleb(self.scale, _EXACT)) if dialect.name == "sqlite" else amount
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
         """Return the amount with exactly *scale* digits behind the point."""
         if value is None:
             return None
         if dialect.name == "sqlite":
-            return Decimal(value).scaleb(-self.scale)
-        return Decimal(value).quantize(Decimal(1).scaleb(-self.scale))
+            return Decimal(value).scaleb(-self.scale, _EXACT)
+        return Decimal(value).quantize(Decimal(1).scaleb(-self.scale), context=_EXACT)
 
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
         """Check the other side of a comparison or sum as an amount, and a factor as a whole number."""
+        if op is operators.mul and isinstance(value, int):
+            return Integer()
         if op in {operators.mul, operators.truediv, operators.floordiv, operators.mod}:
-            return Integer() if isinstance(value, int) else Numeric(asdecimal=True)
+            raise NotSupported(
+                f"An amount is not multiplied with or divided by {value!r} in SQL: the result would be rounded.",
+                hint="Load the amount, and compute and round it in Python.",
+            )
         return self
 
     def _exact(self, value: object) -> Decimal:
@@ -115,8 +129,7 @@ class Money(TypeDecorator[Decimal]):
         amount = Decimal(value)
         if not amount.is_finite():
             raise InexactNumber(f"{value!r} is not an amount.")
-        # normalize() would round to the context's 28 digits; the exponent tells the digits as they are
-        cents = amount.scaleb(self.scale)
+        cents = amount.scaleb(self.scale, _EXACT)
         if cents != cents.to_integral_value():
             raise InexactNumber(f"{value!r} has more than {self.scale} digits behind the point.")
         if cents.copy_abs() >= 10**self.precision:

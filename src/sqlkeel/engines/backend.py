@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from sqlalchemy import URL, Engine, make_url
+from sqlalchemy import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
 from ..errors import DatabaseFault, DriverMissing, InvalidURL
 
-__all__ = ["Backend", "Diagnosis", "Limits", "backend_for", "parse_url"]
+__all__ = [
+    "CONNECT_ARGUMENTS",
+    "ISOLATION_LEVELS",
+    "LIMITS",
+    "READ_ONLY",
+    "Backend",
+    "Diagnosis",
+    "Limits",
+    "backend_for",
+    "parse_url",
+]
+
+CONNECT_ARGUMENTS: Final = "sqlkeel_connect_arguments"
+"""Where a connection's ``info`` keeps what the driver was called with, to call it once more the same way."""
+
+ISOLATION_LEVELS: Final = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
+"""The levels of the SQL standard; AUTOCOMMIT is no transaction."""
+
+LIMITS: Final = "sqlkeel_limits"
+"""The execution option with the `Limits` of one transaction."""
+
+READ_ONLY: Final = "sqlkeel_read_only"
+"""The execution option of a transaction, or ("always") of an engine, that only reads."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +45,13 @@ class Limits:
     lock: float | None = None
     idle: float | None = None
 
+    def changed_by(self, other: Limits | None) -> Limits:
+        """Return these limits, and those of *other* where it has some."""
+        if other is None:
+            return self
+        changes = {name: value for name, value in vars(other).items() if value is not None}
+        return replace(self, **changes)
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -32,6 +61,8 @@ class Diagnosis:
     table: str | None = None
     columns: tuple[str, ...] = ()
     constraint: str | None = None
+    primary_key: bool = False
+    """Whether it is the key of the table that was written, which MariaDB calls PRIMARY whatever its name was."""
 
 
 class Backend(Protocol):
@@ -44,22 +75,31 @@ class Backend(Protocol):
     """Supported drivers, the preferred one first, each with the extra that installs it (empty: always there)."""
 
     def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:
-        """Return what `create_async_engine` is to be given; the caller's own options win."""
+        """Return what `create_async_engine` must be given; in ``connect_args`` the caller's own win."""
+        ...
 
     def reader_options(self, url: URL, limits: Limits) -> dict[str, Any] | None:
         """Return the options of a pool whose connections only read, or ``None`` where there can be one pool only."""
+        ...
 
-    def install(self, engine: Engine) -> None:
-        """Listen to the engine's events."""
+    def install(self, engine: Engine, limits: Limits) -> None:
+        """Listen to the engine's events; *limits* are in force where a transaction has none of its own."""
+        ...
 
-    def begin_options(self, *, read_only: bool) -> dict[str, Any]:
-        """Return the execution options with which a transaction begins."""
+    def begin_options(self, *, read_only: bool = False, isolation: str | None = None) -> dict[str, Any]:
+        """Return the execution options with which a transaction begins; *isolation* is of `ISOLATION_LEVELS`."""
+        ...
 
-    def limit_transaction(self, limits: Limits) -> str | None:
-        """Return the statement that limits the transaction it is sent in, and nothing after it."""
+    def aborts(self, error: Any, connection: Connection) -> bool:
+        """Tell whether *error* has ended the transaction, so that nothing of it can be committed."""
+        ...
+
+    savepoint_recovers: bool
+    """Whether a rollback to a savepoint makes such a transaction usable again."""
 
     def diagnose(self, error: Any) -> Diagnosis | None:
         """Read a driver's error by its code; ``None`` where it means nothing special."""
+        ...
 
 
 def parse_url(url: str | URL) -> URL:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Final, cast
 
-from sqlalchemy import Engine, ForeignKeyConstraint, Table, event
+from sqlalchemy import Connection, Engine, ForeignKeyConstraint, Table, event
 from sqlalchemy.engine import ExceptionContext
 
-from ..errors import ConnectionLost, ConstraintViolation, DatabaseFault, DatabaseUnavailable
-from .backend import Backend, Diagnosis
+from ..errors import (
+    CommitUnknown,
+    ConnectionLost,
+    ConstraintViolation,
+    DatabaseFault,
+    DatabaseUnavailable,
+    NotNullViolation,
+    TransactionAborted,
+    ValueRefused,
+)
+from .backend import CONNECT_ARGUMENTS, Backend, Diagnosis, backend_for
 
-__all__ = ["install"]
+__all__ = ["WRITTEN", "install", "translate"]
+
+_ABORTED: Final = "sqlkeel_aborted"
+_COMMITTING: Final = "sqlkeel_committing"
+
+WRITTEN: Final = "sqlkeel_written_table"
+"""The execution option that names the table which a statement writes, where the statement itself is only text."""
 
 
 def install(engine: Engine, backend: Backend) -> None:
@@ -21,39 +37,136 @@ def install(engine: Engine, backend: Backend) -> None:
         original = context.original_exception
         if not isinstance(original, Exception) or context.sqlalchemy_exception is None:
             return None
-        return _fault(context, original, backend.diagnose(original))
+        fault = _fault(context, original, backend.diagnose(original))
+        connection = context.connection
+        if connection is not None and not context.is_disconnect and backend.aborts(original, connection):
+            connection.info[_ABORTED] = fault or context.sqlalchemy_exception
+        return fault
+
+    _refuse_lost_commits(engine, backend)
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Any, record: Any, args: Any, kwargs: Any) -> Any:
         # asyncpg lets an OSError of the socket through, which no listener of SQLAlchemy sees.
+        record.info[CONNECT_ARGUMENTS] = kwargs
         try:
             return dialect.connect(*args, **kwargs)
         except (OSError, TimeoutError) as error:
             raise DatabaseUnavailable(_unreachable(engine), orig=error) from error
 
 
+def translate(connection: Connection, error: Exception, *, statement: str, table: Table) -> DatabaseFault:
+    """Return the typed error for what a driver raised in a call that did not pass through SQLAlchemy.
+
+    A connection that broke is taken out of the pool, as SQLAlchemy would.
+    """
+    backend = backend_for(connection.engine.url)
+    lost = connection.dialect.is_disconnect(cast("Any", error), connection.connection.dbapi_connection, None)
+    context: Any = SimpleNamespace(
+        connection=connection,
+        dialect=connection.dialect,
+        engine=connection.engine,
+        execution_context=SimpleNamespace(execution_options={WRITTEN: table}),
+        is_disconnect=lost,
+        statement=statement,
+    )
+    # The driver refuses what it cannot encode with any kind of error, a TypeError for one.
+    fault = _fault(context, error, backend.diagnose(error)) or ValueRefused(
+        f"A value does not fit its column of {table.name}.", orig=error, statement=statement
+    )
+    if lost:
+        connection.invalidate(error)
+    elif backend.aborts(error, connection):
+        connection.info[_ABORTED] = fault
+    return fault
+
+
+def _refuse_lost_commits(engine: Engine, backend: Backend) -> None:
+    """Make COMMIT fail where the server would only pretend to commit, or would commit half of the transaction.
+
+    PostgreSQL answers the COMMIT of a failed transaction with a ROLLBACK and no error. After a deadlock MariaDB, and
+    after an interrupted write SQLite, have rolled back and are outside of any transaction: what follows would stay.
+    """
+
+    @event.listens_for(engine, "begin")
+    def forget(connection: Connection) -> None:
+        connection.info.pop(_ABORTED, None)
+        connection.info.pop(_COMMITTING, None)
+
+    @event.listens_for(engine, "commit")
+    def refuse(connection: Connection) -> None:
+        if cause := connection.info.pop(_ABORTED, None):
+            # SQLAlchemy takes every COMMIT for the end of the transaction, and would not roll back.
+            connection.connection.rollback()
+            raise _aborted(cause)
+        connection.info[_COMMITTING] = True
+
+    if backend.savepoint_recovers:
+
+        @event.listens_for(engine, "rollback_savepoint")
+        def recover(connection: Connection, *rest: Any) -> None:
+            connection.info.pop(_ABORTED, None)
+
+    else:
+
+        @event.listens_for(engine, "before_cursor_execute")
+        def refuse_statement(connection: Connection, *rest: Any) -> None:
+            if cause := connection.info.get(_ABORTED):
+                raise _aborted(cause)
+
+
+def _aborted(cause: Exception) -> TransactionAborted:
+    error = TransactionAborted(
+        "An earlier statement failed, and the server rolled the whole transaction back; nothing of it is written.",
+        orig=getattr(cause, "orig", None),
+    )
+    error.__cause__ = cause
+    return error
+
+
 def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis | None) -> DatabaseFault | None:
     if diagnosis is None:
-        if not context.is_disconnect:
+        # psycopg's errors have no SQLSTATE before there is a connection.
+        if not context.is_disconnect and not _failed_to_connect(context, original):
             return None
         diagnosis = Diagnosis(ConnectionLost)
     if issubclass(diagnosis.kind, ConstraintViolation):
         return _violation(context, original, diagnosis)
-    kind = DatabaseUnavailable if context.connection is None and diagnosis.kind is ConnectionLost else diagnosis.kind
+    kind = diagnosis.kind
+    if kind is ConnectionLost:
+        kind = _kind_of_loss(context.connection)
     message = f"{kind.__doc__}".partition("\n")[0]
+    if context.connection is None and context.engine is not None:
+        message = _unreachable(context.engine)
+    if kind is not ValueRefused:
+        message = f"{message} The database says: {_first_line(original)}"
     return kind(
-        f"{message} The database says: {_first_line(original)}",
+        message,
         orig=original,
         statement=context.statement,
         connection_invalidated=context.is_disconnect,
     )
 
 
+def _failed_to_connect(context: ExceptionContext, original: Exception) -> bool:
+    driver: Any = context.dialect.dbapi
+    return context.connection is None and isinstance(original, (driver.OperationalError, driver.InterfaceError))
+
+
+def _kind_of_loss(connection: Connection | None) -> type[DatabaseFault]:
+    """Tell a connection that was never made, one lost with its work, and one lost when the work was being committed."""
+    if connection is None:
+        return DatabaseUnavailable
+    return CommitUnknown if not connection.invalidated and connection.info.get(_COMMITTING) else ConnectionLost
+
+
 def _violation(context: ExceptionContext, original: Exception, found: Diagnosis) -> ConstraintViolation:
     written = _written_table(context)
     table, columns, constraint = found.table, found.columns, found.constraint
     if written is not None:
-        known = _known(written, constraint, table, columns)
+        if found.primary_key:
+            columns = _column_names(written.primary_key)
+        known = None if found.kind is NotNullViolation else _known(written, constraint, table, columns)
         if known is not None:
             table, columns, constraint = known
         table = table or written.name
@@ -62,8 +175,11 @@ def _violation(context: ExceptionContext, original: Exception, found: Diagnosis)
 
 
 def _written_table(context: ExceptionContext) -> Table | None:
-    compiled = getattr(context.execution_context, "compiled", None)
+    execution = context.execution_context
+    compiled = getattr(execution, "compiled", None)
     table = getattr(getattr(compiled, "statement", None), "table", None)
+    if execution is not None and WRITTEN in execution.execution_options:
+        table = execution.execution_options[WRITTEN]
     return table if isinstance(table, Table) else None
 
 

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from math import ceil
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy.engine import ExceptionContext
 
 from .. import errors
 from ..errors import DatabaseFault
-from .backend import Backend, Diagnosis, Limits
+from .backend import CONNECT_ARGUMENTS, LIMITS, READ_ONLY, Backend, Diagnosis, Limits
 
 __all__ = ["MariaDB"]
 
-READ_ONLY: Final = "sqlkeel_read_only"
-
+_FOREVER: Final = 31_536_000
+"""The longest that MariaDB waits for a lock, in seconds: a year."""
 
 # https://mariadb.com/kb/en/mariadb-error-code-reference/
 _KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
+    167: errors.ValueRefused,
     1020: errors.SerializationFailure,
     1040: errors.DatabaseUnavailable,
     1044: errors.AuthenticationFailed,
@@ -33,8 +38,13 @@ _KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
     1213: errors.Deadlock,
     1216: errors.ForeignKeyViolation,
     1217: errors.ForeignKeyViolation,
+    1264: errors.ValueRefused,
+    1265: errors.ValueRefused,
     1290: errors.ReadOnlyViolation,
+    1292: errors.ValueRefused,
     1364: errors.NotNullViolation,
+    1366: errors.ValueRefused,
+    1406: errors.ValueRefused,
     1451: errors.ForeignKeyViolation,
     1452: errors.ForeignKeyViolation,
     1586: errors.UniqueViolation,
@@ -48,6 +58,7 @@ _KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
     2013: errors.ConnectionLost,
     4025: errors.CheckViolation,
 }
+_ROLLED_BACK: Final = {1020, 1213}
 _QUOTED: Final = re.compile(r"[`']([^`']+)[`']")
 
 
@@ -56,6 +67,7 @@ class MariaDB(Backend):
 
     name = "mariadb"
     drivers = {"asyncmy": "mariadb"}
+    savepoint_recovers = False
 
     def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:
         """Set the session when it connects: UTC, strict mode, the limits."""
@@ -70,8 +82,9 @@ class MariaDB(Backend):
             "skip_autocommit_rollback": True,
         }
 
-    def install(self, engine: Engine) -> None:
-        """Make transactions read-only where asked, and reset limits that were set for one transaction."""
+    def install(self, engine: Engine, limits: Limits) -> None:
+        """Make transactions read-only where asked, give each its limits, and stop what nobody waits for any more."""
+        _kill_abandoned_statements(engine)
         if engine.get_execution_options().get(READ_ONLY) == "always":
 
             @event.listens_for(engine, "connect")
@@ -81,15 +94,24 @@ class MariaDB(Backend):
                 cursor.close()
 
         else:
-            event.listen(engine, "begin", _begin)
 
-    def begin_options(self, *, read_only: bool) -> dict[str, Any]:
-        """Mark a transaction that only reads."""
-        return {READ_ONLY: True} if read_only else {}
+            @event.listens_for(engine, "begin")
+            def begin(connection: Connection) -> None:
+                options = connection.get_execution_options()
+                _limit(connection, limits, limits.changed_by(options.get(LIMITS)))
+                if options.get(READ_ONLY):
+                    connection.exec_driver_sql("SET TRANSACTION READ ONLY")
 
-    def limit_transaction(self, limits: Limits) -> str | None:
-        """Return the SET that limits the session; the pool's reset takes it back."""
-        return _set(limits)
+    def begin_options(self, *, read_only: bool = False, isolation: str | None = None) -> dict[str, Any]:
+        """Mark a transaction that only reads; the level is set for the session and reset by the pool."""
+        options: dict[str, Any] = {READ_ONLY: True} if read_only else {}
+        return options if isolation is None else {**options, "isolation_level": isolation}
+
+    def aborts(self, error: Any, connection: Connection) -> bool:
+        """Know that a deadlock rolls all back, and that what follows would be a transaction of its own."""
+        number = error.args[0] if getattr(error, "args", None) else None
+        raw: Any = connection.connection.dbapi_connection
+        return number in _ROLLED_BACK and not raw.get_autocommit()
 
     def diagnose(self, error: Any) -> Diagnosis | None:
         """Read the error number; constraint and column names stand only in the text, in quotes."""
@@ -99,28 +121,56 @@ class MariaDB(Backend):
         return _names(kind, number, str(error.args[1]) if len(error.args) > 1 else "")
 
 
-def _begin(connection: Connection) -> None:
-    if connection.get_execution_options().get(READ_ONLY):
-        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+def _kill_abandoned_statements(engine: Engine) -> None:
+    """End the server's side of a cancelled statement: MariaDB runs on, with its locks, after its client is gone."""
+
+    @event.listens_for(engine, "handle_error")
+    def stop(context: ExceptionContext) -> None:
+        connection = context.connection
+        if connection is None or not isinstance(context.original_exception, asyncio.CancelledError):
+            return
+        raw: Any = connection.connection.dbapi_connection
+        how = connection.info[CONNECT_ARGUMENTS]
+        raw.run_async(lambda driver: asyncio.shield(_kill(driver.thread_id(), how)))
+
+
+async def _kill(number: int, how: Mapping[str, Any]) -> None:
+    import asyncmy  # not installed where nobody uses it
+
+    with suppress(asyncmy.errors.Error, OSError):  # gone already, or the server is
+        connection = await asyncmy.connect(**how)
+        async with connection, connection.cursor() as cursor:
+            await cursor.execute(f"KILL {number}")
+
+
+def _limit(connection: Connection, usual: Limits, wanted: Limits) -> None:
+    # MariaDB limits sessions, not transactions: the next transaction, whoever it is, sets what it wants.
+    if wanted != connection.info.get(LIMITS, usual):
+        connection.exec_driver_sql("SET " + ", ".join(f"{name} = {value}" for name, value in _settings(wanted).items()))
+        connection.info[LIMITS] = wanted
 
 
 def _init(limits: Limits) -> str:
-    fixed = "SET time_zone = '+00:00', sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')"
-    limit = _set(limits)
-    return fixed if limit is None else f"{fixed}, {limit.removeprefix('SET ')}"
+    settings = {name: value for name, value in _settings(limits).items() if value != "DEFAULT"}
+    settings |= {"time_zone": "'+00:00'", "sql_mode": "CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')"}
+    return "SET " + ", ".join(f"{name} = {value}" for name, value in settings.items())
 
 
-def _set(limits: Limits) -> str | None:
-    parts = []
-    if limits.statement is not None:
-        parts.append(f"max_statement_time = {limits.statement}")
-    if limits.lock is not None:
-        # InnoDB counts whole seconds and calls "at once" zero.
-        parts.append(f"innodb_lock_wait_timeout = {max(round(limits.lock), 0)}")
-        parts.append(f"lock_wait_timeout = {max(round(limits.lock), 0)}")
-    if limits.idle is not None:
-        parts.append(f"idle_transaction_timeout = {round(limits.idle)}")
-    return f"SET {', '.join(parts)}" if parts else None
+def _settings(limits: Limits) -> dict[str, str]:
+    statement = "DEFAULT" if limits.statement is None else f"{limits.statement:f}"
+    lock, idle = _whole(limits.lock), _whole(limits.idle)
+    # InnoDB calls "at once" zero, where it is no limit everywhere else.
+    lock = str(_FOREVER) if lock == "0" else lock
+    return {
+        "max_statement_time": statement,
+        "innodb_lock_wait_timeout": lock,
+        "lock_wait_timeout": lock,
+        "idle_transaction_timeout": idle,
+    }
+
+
+def _whole(seconds: float | None) -> str:
+    return "DEFAULT" if seconds is None else str(ceil(seconds))
 
 
 def _names(kind: type[DatabaseFault], number: int, text: str) -> Diagnosis:
@@ -128,8 +178,10 @@ def _names(kind: type[DatabaseFault], number: int, text: str) -> Diagnosis:
     if kind is errors.NotNullViolation:
         return Diagnosis(kind, columns=tuple(quoted[:1]))
     if kind is errors.UniqueViolation:
-        # "Duplicate entry '…' for key 'name'": the value may hold quotes, the key comes last.
-        return Diagnosis(kind, constraint=quoted[-1].rpartition(".")[2] if quoted else None)
+        # The value stands before it and may hold quotes.
+        last = re.search(r"for key '([^']+)'$", text)
+        name = last[1].rpartition(".")[2] if last else None
+        return Diagnosis(kind, primary_key=True) if name == "PRIMARY" else Diagnosis(kind, constraint=name)
     if number in {1451, 1452}:
         found = re.search(r"\(`[^`]+`\.`([^`]+)`, CONSTRAINT `([^`]+)` FOREIGN KEY \(([^)]+)\)", text)
         if found:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
+from math import ceil
 from typing import Any, Final
 
 from sqlalchemy import URL, AsyncAdaptedQueuePool, Connection, Engine, event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.pool import PoolResetState
 
 from ..errors import (
@@ -18,13 +21,18 @@ from ..errors import (
     NotNullViolation,
     ReadOnlyViolation,
     SchemaMissing,
+    StatementTimeout,
     UniqueViolation,
 )
-from .backend import Backend, Diagnosis, Limits
+from .backend import LIMITS, READ_ONLY, Backend, Diagnosis, Limits
 
 __all__ = ["SQLite"]
 
-READ_ONLY: Final = "sqlkeel_read_only"
+_BEGUN: Final = "sqlkeel_begun"
+_TIMER: Final = "sqlkeel_timer"
+_DRIVER_WAIT: Final = 5_000
+_FOREVER: Final = 2**31 - 1
+"""How long to wait for the lock, in milliseconds: as `sqlite3` does by itself, and the longest there is."""
 _QUERY_ONLY: Final = "sqlkeel_query_only"
 _IN_MEMORY: Final = {None, "", ":memory:"}
 
@@ -41,6 +49,7 @@ _PRIMARY_KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
     5: DatabaseBusy,
     6: DatabaseBusy,
     8: ReadOnlyViolation,
+    9: StatementTimeout,
     14: DatabaseUnavailable,
 }
 
@@ -55,10 +64,12 @@ class SQLite(Backend):
 
     name = "sqlite"
     drivers = {"aiosqlite": ""}
+    savepoint_recovers = False
 
     def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:
         """Switch the driver's transactions off; a database in memory has exactly one connection."""
-        options: dict[str, Any] = {"connect_args": {"isolation_level": None, "timeout": limits.lock or 0}}
+        wait = _milliseconds(limits.lock) / 1000
+        options: dict[str, Any] = {"connect_args": {"isolation_level": None, "timeout": wait}}
         if _in_memory(url):
             options |= {"poolclass": AsyncAdaptedQueuePool, "pool_size": 1, "max_overflow": 0}
         return options
@@ -69,8 +80,8 @@ class SQLite(Backend):
             return None
         return {**self.engine_options(url, limits), "execution_options": {READ_ONLY: "always"}}
 
-    def install(self, engine: Engine) -> None:
-        """Set the pragmas of each connection and begin each transaction."""
+    def install(self, engine: Engine, limits: Limits) -> None:
+        """Set the pragmas of each connection, begin each transaction, and stop statements that take too long."""
         always = engine.get_execution_options().get(READ_ONLY) == "always"
 
         @event.listens_for(engine, "connect")
@@ -84,21 +95,30 @@ class SQLite(Backend):
             cursor.close()
 
         event.listen(engine, "reset", _roll_back_failed_commit)
+        _stop_late_statements(engine, limits)
         if not always:
-            event.listen(engine, "begin", _begin)
 
-    def begin_options(self, *, read_only: bool) -> dict[str, Any]:
-        """Mark a transaction that only reads."""
+            @event.listens_for(engine, "begin")
+            def begin(connection: Connection) -> None:
+                own = connection.get_execution_options().get(LIMITS)
+                _begin(connection, limits, limits.changed_by(own))
+
+    def begin_options(self, *, read_only: bool = False, isolation: str | None = None) -> dict[str, Any]:
+        """Mark a transaction that only reads; each is serializable, whatever weaker level was asked for."""
         return {READ_ONLY: True} if read_only else {}
 
-    def limit_transaction(self, limits: Limits) -> str | None:
-        """Return the pragma that limits the wait for the writer's turn."""
-        return None if limits.lock is None else f"PRAGMA busy_timeout={int(limits.lock * 1000)}"
+    def aborts(self, error: Any, connection: Connection) -> bool:
+        """Ask the connection: an interrupted write, a full disk and others end the transaction, and no code says so."""
+        raw: Any = connection.connection.driver_connection
+        return connection.info.get(_BEGUN, False) and not raw.in_transaction
 
     def diagnose(self, error: Any) -> Diagnosis | None:
         """Read the extended result code; which columns it is about stands only in the text."""
         code = int(getattr(error, "sqlite_errorcode", None) or 0)
         text = str(error)
+        if code == 1811 and text == "FOREIGN KEY constraint failed":
+            # RESTRICT works as a trigger, and fails as one.
+            return Diagnosis(ForeignKeyViolation)
         if code in _KINDS:
             return _constraint(_KINDS[code], text.partition(": ")[2])
         if code & 0xFF in _PRIMARY_KINDS:
@@ -109,16 +129,77 @@ class SQLite(Backend):
         return None
 
 
-def _begin(connection: Connection) -> None:
-    options = connection.get_execution_options()
-    if options.get("isolation_level") == "AUTOCOMMIT":
+def _begin(connection: Connection, usual: Limits, wanted: Limits) -> None:
+    options, info = connection.get_execution_options(), connection.info
+    info[_BEGUN] = options.get("isolation_level") != "AUTOCOMMIT"
+    if not info[_BEGUN]:
         return
-    read_only, info = bool(options.get(READ_ONLY)), connection.info
+    _leave_driver_transactions(connection)
+    read_only = bool(options.get(READ_ONLY))
+    # Outside the transaction, both: BEGIN IMMEDIATE fails under query_only, and is what waits for the lock.
     if read_only != info.get(_QUERY_ONLY, False):
-        # Outside the transaction: BEGIN IMMEDIATE fails under query_only.
         connection.exec_driver_sql(f"PRAGMA query_only={'ON' if read_only else 'OFF'}")
         info[_QUERY_ONLY] = read_only
+    if wanted.lock != info.get(LIMITS, usual.lock):
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={_milliseconds(wanted.lock)}")
+        info[LIMITS] = wanted.lock
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def _leave_driver_transactions(connection: Connection) -> None:
+    """Switch the driver's own transactions off again: SQLAlchemy switches them on after AUTOCOMMIT."""
+    raw: Any = connection.connection.dbapi_connection
+    if raw.isolation_level is not None:
+        raw.isolation_level = None
+
+
+def _stop_late_statements(engine: Engine, limits: Limits) -> None:
+    """Interrupt a statement that runs too long, and one that nobody waits for any more.
+
+    SQLite has no limit of its own. A cancelled task would otherwise wait for the end of its statement.
+    """
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def start(connection: Connection, *rest: Any) -> None:
+        seconds = limits.changed_by(connection.get_execution_options().get(LIMITS)).statement
+        if seconds:
+            interrupt = _driver(connection).interrupt
+            connection.info[_TIMER] = asyncio.get_running_loop().call_later(seconds, interrupt)
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def stop(connection: Connection, *rest: Any) -> None:
+        if timer := connection.info.pop(_TIMER, None):
+            timer.cancel()
+
+    @event.listens_for(engine, "handle_error")
+    def give_up(context: ExceptionContext) -> None:
+        if context.connection is None or context.connection.invalidated:
+            return
+        stop(context.connection)
+        if isinstance(context.original_exception, asyncio.CancelledError):
+            _abandon(context.connection)
+
+
+def _driver(connection: Connection) -> Any:
+    """Return the `sqlite3.Connection`: its ``interrupt`` may be called from any thread, aiosqlite's own waits."""
+    raw: Any = connection.connection.driver_connection
+    return raw._conn
+
+
+def _abandon(connection: Connection) -> None:
+    """Stop the statement, and roll back behind it without waiting.
+
+    SQLAlchemy closes the connection next. SQLite keeps a closed connection, and its lock, as long as a cursor lives.
+    """
+    raw: Any = connection.connection.driver_connection
+    raw._conn.interrupt()
+    raw._tx.put_nowait((None, raw._conn.rollback))
+
+
+def _milliseconds(seconds: float | None) -> int:
+    if seconds is None:
+        return _DRIVER_WAIT
+    return min(ceil(seconds * 1000), _FOREVER) or _FOREVER
 
 
 def _roll_back_failed_commit(connection: Any, record: Any, state: PoolResetState) -> None:
