@@ -1,0 +1,141 @@
+"""Reading a database URL, and finding who speaks to that database."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import pytest
+from sqlalchemy import URL
+
+from sqlkeel.engines import backend
+from sqlkeel.engines.backend import Limits, backend_for, parse_url
+from sqlkeel.errors import DriverMissing, InvalidURL
+
+
+class TestParseURL:
+    @pytest.mark.parametrize(
+        ("url", "driver"),
+        [
+            ("sqlite:///app.db", "sqlite+aiosqlite"),
+            ("sqlite+aiosqlite://", "sqlite+aiosqlite"),
+            ("postgresql://localhost/app", "postgresql+asyncpg"),
+            ("postgresql+psycopg://localhost/app", "postgresql+psycopg"),
+            ("mariadb://localhost/app", "mariadb+asyncmy"),
+            ("mysql://localhost/app", "mariadb+asyncmy"),
+            ("mysql+asyncmy://localhost/app", "mariadb+asyncmy"),
+        ],
+    )
+    def test_the_driver_is_named(self, url: str, driver: str) -> None:
+        """A URL without a driver gets the preferred one, and MySQL's name means MariaDB."""
+        assert parse_url(url).drivername == driver
+
+    @pytest.mark.parametrize("password", ["p@ss", "a:b/c", "ä ö%", "#?&=+", "'\"\\"])
+    def test_passwords_keep_their_characters(self, password: str) -> None:
+        """What is percent-encoded in the text is what the server gets."""
+        written = URL.create("postgresql", "user", password, "localhost", 5432, "app")
+
+        parsed = parse_url(written.render_as_string(hide_password=False))
+
+        assert parsed.password == password
+        assert (parsed.username, parsed.host, parsed.port, parsed.database) == ("user", "localhost", 5432, "app")
+
+    def test_a_url_object_will_do(self) -> None:
+        """What SQLAlchemy made is taken as it is."""
+        assert parse_url(URL.create("sqlite", database="app.db")).database == "app.db"
+
+    def test_the_query_is_kept(self) -> None:
+        """Options of the driver stay in the URL."""
+        assert parse_url("mariadb://localhost/app?charset=utf8mb4").query == {"charset": "utf8mb4"}
+
+    @pytest.mark.parametrize("url", ["", "app.db", "localhost:5432/app", "postgresql://localhost:port/app"])
+    def test_what_is_no_url(self, url: str) -> None:
+        """The error shows how one is written, and does not repeat what may hold a password."""
+        with pytest.raises(InvalidURL, match="cannot be read") as caught:
+            parse_url(url)
+
+        assert "sqlite+aiosqlite:///app.db" in caught.value.hint
+        assert caught.value.__cause__ is None
+
+    def test_an_unreadable_url_is_not_repeated(self) -> None:
+        """A password in it stays unseen, in the chain of errors too."""
+        with pytest.raises(InvalidURL) as caught:
+            parse_url("postgresql://user:s3cret@localhost:port/app")
+
+        assert "s3cret" not in str(caught.value)
+        assert caught.value.__suppress_context__
+
+    def test_postgres_is_written_postgresql(self) -> None:
+        """The scheme that hosting companies hand out is named in the hint."""
+        with pytest.raises(InvalidURL, match="does not support 'postgres'") as caught:
+            parse_url("postgres://user@localhost/app")
+
+        assert "postgresql://" in caught.value.hint
+
+    @pytest.mark.parametrize("url", ["oracle://localhost/app", "mssql+pyodbc://localhost/app", "redis://localhost"])
+    def test_an_unknown_database(self, url: str) -> None:
+        """The error says which databases there are."""
+        with pytest.raises(InvalidURL, match="it supports sqlite, postgresql, mariadb"):
+            parse_url(url)
+
+    @pytest.mark.parametrize(
+        ("url", "hint"),
+        [
+            ("postgresql+psycopg2://localhost/app", "postgresql+asyncpg://"),
+            ("postgresql+pg8000://localhost/app", "postgresql+asyncpg://"),
+            ("mysql+pymysql://localhost/app", "mariadb+asyncmy://"),
+            ("mysql+aiomysql://localhost/app", "mariadb+asyncmy://"),
+            ("sqlite+pysqlite:///app.db", "sqlite+aiosqlite://"),
+        ],
+    )
+    def test_another_driver(self, url: str, hint: str) -> None:
+        """A synchronous or unsupported driver is refused, with the one to write instead."""
+        with pytest.raises(InvalidURL) as caught:
+            parse_url(url)
+
+        assert hint in caught.value.hint
+
+    @pytest.mark.parametrize(
+        ("url", "extra"),
+        [
+            ("postgresql://localhost/app", "postgres"),
+            ("postgresql+psycopg://localhost/app", "psycopg"),
+            ("mariadb://localhost/app", "mariadb"),
+        ],
+    )
+    def test_a_missing_driver(self, monkeypatch: pytest.MonkeyPatch, url: str, extra: str) -> None:
+        """The error says what to install."""
+        monkeypatch.setattr(backend, "find_spec", lambda name: None)
+
+        with pytest.raises(DriverMissing) as caught:
+            parse_url(url)
+
+        assert caught.value.extra == extra
+        assert f"pip install 'sqlkeel[{extra}]'" in str(caught.value)
+
+    def test_drivers_are_really_looked_for(self) -> None:
+        """The look-up is Python's own."""
+        find: Any = vars(backend)["find_spec"]
+
+        assert find is importlib.util.find_spec
+
+
+class TestBackendFor:
+    @pytest.mark.parametrize("name", ["sqlite", "postgresql", "mariadb"])
+    def test_each_database_has_its_file(self, name: str) -> None:
+        """The backend has the name of the dialect."""
+        assert backend_for(parse_url(f"{name}://")).name == name
+
+
+class TestLimits:
+    def test_what_is_not_said_stays(self) -> None:
+        """A transaction changes only the limits that it names; zero is one."""
+        usual = Limits(statement=30, lock=5, idle=60)
+
+        changed = usual.changed_by(Limits(statement=0, lock=None))
+
+        assert changed == Limits(statement=0, lock=5, idle=60)
+
+    def test_nothing_changes_nothing(self) -> None:
+        """A transaction without limits of its own has the usual ones."""
+        assert Limits(lock=5).changed_by(None) == Limits(lock=5)

@@ -1,0 +1,143 @@
+"""MariaDB: what its sessions begin with, and what its messages hold."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import event, text
+
+from sqlkeel.database import Database
+from sqlkeel.engines.backend import Limits, parse_url
+from sqlkeel.engines.mariadb import MariaDB
+from sqlkeel.errors import (
+    AuthenticationFailed,
+    CheckViolation,
+    DatabaseUnavailable,
+    ForeignKeyViolation,
+    NotNullViolation,
+    StatementTimeout,
+    UniqueViolation,
+)
+from sqlkeel.testing import MariaDBServer
+from tests.engines.peers import SLOW
+from tests.fixtures.databases import OpenDatabase
+
+
+class Answer(Exception):
+    """An error as the driver raises it: a number and a text."""
+
+
+class TestSession:
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("time_zone", "+00:00"),
+            ("max_statement_time", 30),
+            ("innodb_lock_wait_timeout", 5),
+            ("lock_wait_timeout", 5),
+        ],
+    )
+    async def test_it_is_set_when_it_connects(self, mariadb: Database, name: str, value: object) -> None:
+        """UTC and the limits, in one statement with the connection."""
+        async with mariadb.transaction() as session:
+            assert await session.scalar(text(f"select @@session.{name}")) == value
+
+    async def test_it_is_strict(self, mariadb: Database) -> None:
+        """What does not fit is refused, not cut."""
+        async with mariadb.transaction() as session:
+            mode = await session.scalar(text("select @@session.sql_mode"))
+
+        assert "STRICT_ALL_TABLES" in mode
+
+    @pytest.mark.parametrize(("seconds", "setting"), [(0, "31536000"), (0.2, "1"), (1, "1"), (1.5, "2")])
+    def test_a_wait_has_whole_seconds(self, seconds: float, setting: str) -> None:
+        """Rounded up; and zero, which InnoDB takes for "at once", is no limit, as everywhere."""
+        options = MariaDB().engine_options(parse_url("mariadb://"), Limits(lock=seconds))
+
+        assert f"innodb_lock_wait_timeout = {setting}," in options["connect_args"]["init_command"]
+
+    async def test_usual_limits_cost_no_statement(self, mariadb: Database, open_database: OpenDatabase) -> None:
+        """Only a transaction with limits of its own sends them, and only the next one takes them back."""
+        database = open_database(mariadb, pool_size=1, max_overflow=0)
+        sent: list[str] = []
+        async with database.transaction(timeout=1) as session:
+            await session.execute(text("select 1"))
+        event.listen(database.engine.sync_engine, "before_cursor_execute", lambda *args: sent.append(args[2]))
+
+        async with database.transaction() as session:
+            await session.execute(text("select 1"))
+        async with database.transaction() as session:
+            await session.execute(text("select 1"))
+
+        assert [statement.split()[0] for statement in sent] == ["SET", "select", "select"]
+
+    async def test_a_read_has_limits_too(self, mariadb: Database, open_database: OpenDatabase) -> None:
+        """The pool that reads stops a statement as well."""
+        database = open_database(mariadb, statement_timeout=0.1)
+
+        with pytest.raises(StatementTimeout):
+            async with database.read() as session:
+                await session.execute(text(SLOW["mariadb"]))
+
+
+class TestDiagnose:
+    @pytest.mark.parametrize(
+        ("number", "words", "kind", "constraint"),
+        [
+            (1062, "Duplicate entry 'a' for key 'user_email_key'", UniqueViolation, "user_email_key"),
+            (1062, "Duplicate entry 'a' for key 'user.user_email_key'", UniqueViolation, "user_email_key"),
+            (1062, "Duplicate entry 'it's 'quoted'' for key 'k'", UniqueViolation, "k"),
+            (4025, "CONSTRAINT `age_check` failed for `app`.`user`", CheckViolation, "age_check"),
+            (1048, "Column 'email' cannot be null", NotNullViolation, None),
+        ],
+    )
+    def test_names_are_found_in_the_text(self, number: int, words: str, kind: type, constraint: str | None) -> None:
+        """The number says what it is, the quoted names where."""
+        found = MariaDB().diagnose(Answer(number, words))
+
+        assert found is not None
+        assert (found.kind, found.constraint) == (kind, constraint)
+
+    def test_a_foreign_key_of_several_columns(self) -> None:
+        """Table, name and columns of the child are in the message."""
+        words = (
+            "Cannot add or update a child row: a foreign key constraint fails (`app`.`line`, CONSTRAINT `line_fkey` "
+            "FOREIGN KEY (`order_id`, `order_part`) REFERENCES `order` (`id`, `part`))"
+        )
+
+        found = MariaDB().diagnose(Answer(1452, words))
+
+        assert found is not None
+        assert (found.kind, found.table, found.constraint) == (ForeignKeyViolation, "line", "line_fkey")
+        assert found.columns == ("order_id", "order_part")
+
+    @pytest.mark.parametrize("error", [Answer(), Answer("text"), Answer(99999, "unknown"), Answer(1062)], ids=repr)
+    def test_what_it_does_not_know_is_left_alone(self, error: Answer) -> None:
+        """An error without a number, or with an unknown one, has no meaning; one without a text has no names."""
+        found = MariaDB().diagnose(error)
+
+        assert found is None or found.constraint is None
+
+
+class TestServer:
+    async def test_a_wrong_password(self, mariadb_server: MariaDBServer, open_database: OpenDatabase) -> None:
+        """The error says what to check, and not what was tried."""
+        admin = open_database(mariadb_server.url())
+        async with admin.engine.begin() as connection:
+            await connection.execute(text("create user guest@'%' identified by 'right'"))
+        url = admin.url.set(username="guest", password="wr0ng").render_as_string(hide_password=False)
+
+        with pytest.raises(AuthenticationFailed) as caught:
+            await open_database(url).check()
+
+        assert "wr0ng" not in str(caught.value)
+
+    async def test_a_crashed_server(self, mariadb_server: MariaDBServer, open_database: OpenDatabase) -> None:
+        """While the server is away it is unavailable; when it is back, so are we."""
+        database = open_database(mariadb_server.url())
+        await database.check()
+        mariadb_server.crash()
+        with pytest.raises(DatabaseUnavailable):
+            await open_database(mariadb_server.url()).check()
+
+        mariadb_server.start()
+        await database.run_transaction(lambda session: session.execute(text("select 1")))

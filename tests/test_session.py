@@ -1,0 +1,611 @@
+"""The session: savepoints that restore, hooks after commit, safe defaults, and cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import ForeignKey, String, delete, event, func, insert, select, text, update
+from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.orm import Mapped, mapped_column
+
+from sqlkeel import base
+from sqlkeel.database import Database
+from sqlkeel.errors import ReadOnlySession, UniqueViolation
+from sqlkeel.session import Session, SyncSession, finish
+from tests.engines.peers import SLOW, soon, statements_running
+
+
+class Base(base.Base):
+    """The tables of these tests."""
+
+
+class User(Base):
+    """Somebody with an address."""
+
+    __tablename__ = "user"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    email: Mapped[str] = mapped_column(String(50), unique=True)
+
+
+class Note(Base):
+    """Has a key of two columns."""
+
+    __tablename__ = "note"
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"), primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    words: Mapped[str] = mapped_column(String(50))
+
+
+pytestmark = pytest.mark.tables(Base.metadata)
+
+
+class Failure(Exception):
+    """What goes wrong in a test."""
+
+
+async def emails(database: Database) -> list[str]:
+    """Read what is committed."""
+    async with database.session() as session:
+        return list(await session.scalars(select(User.email).order_by(User.id)))
+
+
+def rename(users: list[User]) -> None:
+    """Give everybody another address."""
+    for user in users:
+        user.email = f"changed {user.id}"
+
+
+class TestDefaults:
+    async def test_objects_stay_readable_after_commit(self, db: Database) -> None:
+        """A commit does not expire what was loaded."""
+        async with db.session() as session:
+            user = User(id=1, email="a")
+            session.add(user)
+
+            await session.commit()
+
+            assert user.email == "a"
+
+    async def test_a_closed_session_stays_closed(self, db: Database) -> None:
+        """A session that is used after its block raises instead of taking a connection nobody gives back."""
+        async with db.session() as session:
+            await session.execute(select(1))
+
+        with pytest.raises(InvalidRequestError, match="permanently closed"):
+            await session.execute(select(1))
+
+    async def test_defaults_give_way(self, db: Database) -> None:
+        """What the caller says about the session counts."""
+        async with db.session(expire_on_commit=True) as session:
+            assert session.sync_session.expire_on_commit
+
+    async def test_it_is_an_async_session(self, db: Database) -> None:
+        """Everything that takes an AsyncSession takes ours."""
+        async with db.session() as session:
+            assert isinstance(session, AsyncSession)
+            assert isinstance(session.sync_session, SyncSession)
+
+
+class TestSavepoint:
+    async def test_only_the_savepoint_is_rolled_back(self, every_driver: Database) -> None:
+        """What was done before and after stays."""
+        async with every_driver.transaction() as session:
+            session.add(User(id=1, email="before"))
+            with pytest.raises(Failure):
+                async with session.savepoint():
+                    session.add(User(id=2, email="inside"))
+                    await session.flush()
+                    raise Failure
+            session.add(User(id=3, email="after"))
+
+        assert await emails(every_driver) == ["before", "after"]
+
+    async def test_a_released_savepoint_goes_with_its_transaction(self, every_driver: Database) -> None:
+        """A savepoint that ended well is nothing yet: the rollback of the transaction takes it along."""
+        with pytest.raises(Failure):
+            async with every_driver.transaction() as session:
+                async with session.savepoint():
+                    session.add(User(id=1, email="inside"))
+                raise Failure
+
+        assert await emails(every_driver) == []
+
+    async def test_objects_have_their_former_values(self, every_driver: Database) -> None:
+        """A handler reads what was changed inside without a database call that it cannot make."""
+        async with every_driver.transaction() as session:
+            user, note = User(id=1, email="before"), Note(user_id=1, number=2, words="before")
+            session.add(user)
+            await session.flush()
+            session.add(note)
+            await session.flush()
+
+            with pytest.raises(Failure):
+                async with session.savepoint():
+                    user.email = note.words = "inside"
+                    await session.flush()
+                    raise Failure
+
+            assert (user.email, note.words) == ("before", "before")
+
+    async def test_a_failed_flush_restores_too(self, every_driver: Database) -> None:
+        """After a violation inside a savepoint the objects are readable and the session is usable."""
+        async with every_driver.transaction() as session:
+            user = User(id=1, email="taken")
+            session.add(user)
+            await session.flush()
+
+            with pytest.raises(UniqueViolation):
+                async with session.savepoint():
+                    user.email = "changed"
+                    session.add(User(id=2, email="changed"))
+
+            assert user.email == "taken"
+
+        assert await emails(every_driver) == ["taken"]
+
+    async def test_a_bulk_update_inside_is_restored(self, db: Database) -> None:
+        """An UPDATE statement changed the objects in the session; they have their former values again."""
+        async with db.transaction() as session:
+            user = User(id=1, email="before")
+            session.add(user)
+            await session.flush()
+
+            with pytest.raises(Failure):
+                async with session.savepoint():
+                    await session.execute(update(User).values(email="inside"))
+                    raise Failure
+
+            assert user.email == "before"
+
+    async def test_restoring_costs_one_statement_for_a_class(self, db: Database) -> None:
+        """Ten changed objects are read again together."""
+        sent: list[str] = []
+        async with db.transaction() as session:
+            users = [User(id=number, email=f"{number}") for number in range(10)]
+            session.add_all(users)
+            await session.flush()
+
+            with pytest.raises(Failure):
+                async with session.savepoint():
+                    rename(users)
+                    await session.flush()
+                    event.listen(db.engine.sync_engine, "before_cursor_execute", lambda *args: sent.append(args[2]))
+                    raise Failure
+
+        assert len([statement for statement in sent if statement.startswith("SELECT")]) == 1
+        assert [user.email for user in users] == [f"{number}" for number in range(10)]
+
+    async def test_savepoints_nest(self, every_driver: Database) -> None:
+        """An inner failure that is handled leaves the outer savepoint whole."""
+        async with every_driver.transaction() as session, session.savepoint():
+            session.add(User(id=1, email="outer"))
+            with pytest.raises(UniqueViolation):
+                async with session.savepoint():
+                    session.add(User(id=2, email="outer"))
+            session.add(User(id=3, email="after"))
+
+        assert await emails(every_driver) == ["outer", "after"]
+
+    async def test_an_outer_failure_takes_the_inner_along(self, every_driver: Database) -> None:
+        """What an inner savepoint released is gone with the outer one."""
+        async with every_driver.transaction() as session:
+            with pytest.raises(Failure):
+                async with session.savepoint():
+                    async with session.savepoint():
+                        session.add(User(id=1, email="inner"))
+                    raise Failure
+
+        assert await emails(every_driver) == []
+
+
+class Recorder:
+    """Hooks that remember their calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def note(self, word: str) -> None:
+        """Remember a word."""
+        self.calls.append(word)
+
+    async def note_later(self, word: str) -> None:
+        """Remember a word, asynchronously."""
+        await asyncio.sleep(0)
+        self.calls.append(word)
+
+    def fail(self) -> None:
+        """Fail as a mail server would."""
+        raise Failure("the mail server is down")
+
+
+@pytest.fixture
+def seen() -> Recorder:
+    """Hooks that remember their calls."""
+    return Recorder()
+
+
+class TestOnCommit:
+    async def test_hooks_run_after_the_commit_in_order(self, db: Database, seen: Recorder) -> None:
+        """Nothing runs before the data is there; sync and async hooks take turns as they were made."""
+        async with db.transaction() as session:
+            session.on_commit(seen.note, "first")
+            session.on_commit(seen.note_later, word="second")
+            session.on_commit(seen.note, "third")
+            before = list(seen.calls)
+
+        assert before == []
+        assert seen.calls == ["first", "second", "third"]
+
+    async def test_a_hook_sees_the_committed_data(self, every_driver: Database) -> None:
+        """Another connection finds the rows when the hook runs."""
+        found: list[list[str]] = []
+
+        async def look() -> None:
+            found.append(await emails(every_driver))
+
+        async with every_driver.transaction() as session:
+            session.add(User(id=1, email="a"))
+            session.on_commit(look)
+
+        assert found == [["a"]]
+
+    async def test_a_rollback_drops_hooks(self, db: Database, seen: Recorder) -> None:
+        """What did not happen is not announced."""
+        with pytest.raises(Failure):
+            async with db.transaction() as session:
+                session.on_commit(seen.note, "never")
+                async with session.savepoint():
+                    session.on_commit(seen.note, "nor this")
+                raise Failure
+
+        assert seen.calls == []
+
+    async def test_savepoints_keep_merge_and_drop(self, every_driver: Database, seen: Recorder) -> None:
+        """Released savepoints hand their hooks to the outer one, rolled back ones take theirs along, as in Django."""
+        async with every_driver.transaction() as session:
+            session.on_commit(seen.note, "outer 1")
+            async with session.savepoint():
+                session.on_commit(seen.note, "kept")
+                async with session.savepoint():
+                    session.on_commit(seen.note, "kept inside")
+            with pytest.raises(Failure):
+                async with session.savepoint():
+                    session.on_commit(seen.note, "dropped")
+                    async with session.savepoint():
+                        session.on_commit(seen.note, "released, then dropped")
+                    raise Failure
+            session.on_commit(seen.note, "outer 2")
+
+        assert seen.calls == ["outer 1", "kept", "kept inside", "outer 2"]
+
+    async def test_a_failing_hook_stops_nothing(
+        self, db: Database, seen: Recorder, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The transaction is committed, the failure is logged, and the other hooks run."""
+        with caplog.at_level(logging.ERROR, logger="sqlkeel.session"):
+            async with db.transaction() as session:
+                session.add(User(id=1, email="a"))
+                session.on_commit(seen.fail)
+                session.on_commit(seen.note, "after")
+
+        assert seen.calls == ["after"]
+        assert await emails(db) == ["a"]
+        assert "the mail server is down" in caplog.text
+
+    async def test_session_commit_runs_hooks_once(self, db: Database, seen: Recorder) -> None:
+        """Each commit runs the hooks of its own transaction."""
+        async with db.session() as session:
+            session.on_commit(seen.note, "first")
+            await session.commit()
+            session.on_commit(seen.note, "second")
+            await session.commit()
+            await session.commit()
+
+        assert seen.calls == ["first", "second"]
+
+    async def test_session_rollback_drops_hooks(self, db: Database, seen: Recorder) -> None:
+        """A rolled back hook does not come back with the next commit."""
+        async with db.session() as session:
+            session.on_commit(seen.note, "never")
+            await session.rollback()
+            await session.commit()
+
+        assert seen.calls == []
+
+    async def test_a_begin_block_runs_hooks(self, db: Database, seen: Recorder) -> None:
+        """``async with session.begin()`` is a commit like any other."""
+        async with db.session() as session, session.begin():
+            session.on_commit(seen.note, "called")
+
+        assert seen.calls == ["called"]
+
+    async def test_a_failing_begin_block_drops_hooks(self, db: Database, seen: Recorder) -> None:
+        """The rollback of the block is one for its hooks."""
+        async with db.session() as session:
+            with pytest.raises(Failure):
+                async with session.begin():
+                    session.on_commit(seen.note, "never")
+                    raise Failure
+            await session.commit()
+
+        assert seen.calls == []
+
+    async def test_a_begun_transaction_runs_hooks(self, db: Database, seen: Recorder) -> None:
+        """Committing the transaction object is committing the session."""
+        async with db.session() as session:
+            transaction = await session.begin()
+            session.on_commit(seen.note, "called")
+            await transaction.commit()
+
+        assert seen.calls == ["called"]
+
+    async def test_a_session_factory_runs_hooks(self, db: Database, seen: Recorder) -> None:
+        """``async_sessionmaker(class_=Session).begin()`` ends in the same commit."""
+        factory = async_sessionmaker(db.engine, class_=Session)
+
+        async with factory.begin() as session:
+            session.on_commit(seen.note, "called")
+
+        assert seen.calls == ["called"]
+
+    async def test_a_hook_may_open_a_transaction(self, db: Database, seen: Recorder) -> None:
+        """The connection of the committed transaction is free by then, even in a pool of one."""
+
+        async def write() -> None:
+            async with db.transaction() as inner:
+                inner.add(User(id=2, email="hook"))
+                inner.on_commit(seen.note, "inner")
+
+        async with db.transaction() as session:
+            session.on_commit(write)
+
+        assert seen.calls == ["inner"]
+        assert await emails(db) == ["hook"]
+
+    async def test_a_failed_commit_drops_hooks(self, db: Database, seen: Recorder) -> None:
+        """A flush that fails at the end of the block announces nothing."""
+        with pytest.raises(UniqueViolation):
+            async with db.transaction() as session:
+                session.on_commit(seen.note, "never")
+                session.add_all([User(id=1, email="same"), User(id=2, email="same")])
+
+        assert seen.calls == []
+
+
+class TestReadOnly:
+    @pytest.mark.parametrize(
+        "write",
+        [insert(User).values(id=1, email="a"), update(User).values(email="a"), delete(User)],
+        ids=["insert", "update", "delete"],
+    )
+    async def test_a_writing_statement_is_refused(self, db: Database, write: object) -> None:
+        """A statement that writes is refused before anything is sent."""
+        async with db.session(read_only=True) as session:
+            with pytest.raises(ReadOnlySession):
+                await session.execute(write)  # type: ignore[call-overload]
+
+            assert not session.in_transaction() or not session.get_transaction().connections  # type: ignore[union-attr]
+
+    async def test_a_flush_is_refused(self, db: Database) -> None:
+        """New objects are refused when they are flushed."""
+        async with db.session(read_only=True) as session:
+            session.add(User(id=1, email="a"))
+
+            with pytest.raises(ReadOnlySession):
+                await session.flush()
+
+    async def test_reading_is_not_refused(self, db: Database) -> None:
+        """Queries pass, and so does a flush of nothing."""
+        async with db.session(read_only=True) as session:
+            assert session.read_only
+            await session.flush()
+            assert (await session.scalars(select(User))).all() == []
+
+
+class TestCancellation:
+    async def test_a_cancelled_statement_ends(self, every_driver: Database) -> None:
+        """A timeout around a long statement returns at once; the pool is clean and the server has stopped."""
+        clock = asyncio.get_running_loop().time
+        started = clock()
+
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2), every_driver.transaction() as session:
+                await session.execute(text(SLOW[every_driver.dialect]))
+
+        assert clock() - started < 5
+        assert every_driver.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+    async def test_a_cancelled_write_is_not_there(self, every_driver: Database) -> None:
+        """What a cancelled task wrote is rolled back, and its locks are free."""
+
+        async def work() -> None:
+            async with every_driver.transaction() as session:
+                session.add(User(id=1, email="a"))
+                await session.flush()
+                await session.execute(text(SLOW[every_driver.dialect]))
+
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        async with every_driver.transaction(lock_timeout=5) as session:
+            session.add(User(id=1, email="b"))
+        assert await emails(every_driver) == ["b"]
+
+    @pytest.mark.parametrize("driver", ["postgres", "psycopg", "mariadb"])
+    async def test_the_server_stops_too(self, driver: str, server: Database) -> None:
+        """A cancelled statement does not go on running for nobody."""
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2), server.transaction() as session:
+                await session.execute(text(SLOW[server.dialect]))
+
+        async def idle() -> bool:
+            return await statements_running(server) == 0
+
+        assert await soon(idle, seconds=2)
+
+    @pytest.fixture
+    def server(self, request: pytest.FixtureRequest, driver: str) -> Database:
+        """The database that the test names."""
+        database: Database = request.getfixturevalue(driver)
+        return database
+
+    async def test_a_cancelled_commit_is_finished_with_its_hooks(self, every_driver: Database, seen: Recorder) -> None:
+        """Once COMMIT is on its way, a cancellation waits for it: either all of it happened, or nothing."""
+        committing = asyncio.Event()
+
+        async def work() -> None:
+            async with every_driver.transaction() as session:
+                session.add(User(id=1, email="a"))
+                session.on_commit(seen.note_later, "called")
+                event.listen(session.sync_session, "before_commit", lambda _: committing.set())
+
+        task = asyncio.create_task(work())
+        await committing.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        assert await emails(every_driver) == ["a"]
+        assert seen.calls == ["called"]
+
+    async def test_a_cancelled_begin_block_is_finished_with_its_hooks(
+        self, every_driver: Database, seen: Recorder
+    ) -> None:
+        """``session.begin()`` keeps commit and hooks together as well."""
+        committing = asyncio.Event()
+
+        async def work() -> None:
+            async with every_driver.session() as session, session.begin():
+                session.add(User(id=1, email="a"))
+                session.on_commit(seen.note_later, "called")
+                event.listen(session.sync_session, "before_commit", lambda _: committing.set())
+
+        task = asyncio.create_task(work())
+        await committing.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        assert await emails(every_driver) == ["a"]
+        assert seen.calls == ["called"]
+
+    async def test_a_commit_that_the_server_works_on_is_finished(self, postgres: Database, seen: Recorder) -> None:
+        """A timeout in the middle of a slow COMMIT reports a timeout, and the row and the hook are there."""
+        async with postgres.transaction() as session:
+            await session.execute(
+                text(
+                    "create function slow() returns trigger language plpgsql as "
+                    "'begin perform pg_sleep(0.5); return null; end'"
+                )
+            )
+            await session.execute(
+                text(
+                    'create constraint trigger slow after insert on "user" deferrable initially deferred '
+                    "for each row execute function slow()"
+                )
+            )
+
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3), postgres.transaction() as session:
+                session.on_commit(seen.note, "called")
+                session.add(User(id=1, email="a"))
+                await session.flush()
+
+        assert await emails(postgres) == ["a"]
+        assert seen.calls == ["called"]
+        async with postgres.transaction() as session:
+            await session.execute(text("drop function slow cascade"))
+
+    async def test_a_failed_commit_outweighs_the_cancellation(self, db: Database) -> None:
+        """If the COMMIT that was waited for fails, that is what is raised."""
+        committing = asyncio.Event()
+
+        async def work() -> None:
+            async with db.transaction() as session:
+                session.add_all([User(id=1, email="same"), User(id=2, email="same")])
+                event.listen(session.sync_session, "before_commit", lambda _: committing.set())
+
+        task = asyncio.create_task(work())
+        await committing.wait()
+        task.cancel()
+
+        with pytest.raises(UniqueViolation):
+            await task
+
+
+async def cancel_when(task: asyncio.Task[object], condition: Callable[[], bool]) -> None:
+    """Cancel a task as soon as it has come to a certain place."""
+    assert await soon(condition)
+    task.cancel()
+
+
+class TestFinish:
+    async def test_it_returns_the_result(self) -> None:
+        """Without a cancellation it is a plain await."""
+        assert await finish(asyncio.sleep(0, result=7)) == 7
+
+    async def test_it_raises_what_the_work_raises(self) -> None:
+        """An error of the work is the caller's."""
+
+        async def fail() -> None:
+            raise Failure
+
+        with pytest.raises(Failure):
+            await finish(fail())
+
+    async def test_cancellation_waits_for_the_end(self) -> None:
+        """Two cancellations do not stop the work; the cancellation is raised afterwards."""
+        steps: list[str] = []
+
+        async def work() -> None:
+            steps.append("begun")
+            await asyncio.sleep(0.05)
+            steps.append("done")
+
+        task: asyncio.Task[object] = asyncio.create_task(finish(work()))
+        await cancel_when(task, lambda: bool(steps))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        assert steps == ["begun", "done"]
+
+    async def test_a_timeout_is_a_timeout(self) -> None:
+        """asyncio.timeout() recognises its own cancellation afterwards."""
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await finish(asyncio.sleep(0.05))
+
+
+class TestSyncSession:
+    async def test_a_stock_session_may_use_it(self, db: Database) -> None:
+        """``async_sessionmaker(sync_session_class=SyncSession)`` brings the listeners without our Session."""
+        factory = async_sessionmaker(db.engine, sync_session_class=SyncSession)
+
+        async with factory.begin() as session:
+            session.add(User(id=1, email="a"))
+
+        assert await emails(db) == ["a"]
+
+    async def test_nothing_is_left_behind(self, db: Database) -> None:
+        """A session remembers neither transactions nor hooks that ended."""
+        async with db.session() as session:
+            session.on_commit(lambda: None)
+            async with session.savepoint():
+                session.on_commit(lambda: None)
+            await session.execute(select(func.count()).select_from(User))
+            await session.commit()
+
+        assert (session.sync_session._waiting, session.sync_session._committed, session.sync_session._due) == (
+            {},
+            set(),
+            [],
+        )
