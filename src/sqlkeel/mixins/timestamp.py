@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import event
-from sqlalchemy.orm import Mapped, Mapper, mapped_column
+from sqlalchemy.orm import Mapped, Mapper, ORMExecuteState, mapped_column
 
+from ..session import SyncSession, update_with
 from ..types import UTCDateTime, utc_now
 
 __all__ = ["TimestampMixin"]
@@ -31,3 +32,12 @@ class TimestampMixin:
 def _read_back(mapper: Mapper[Any], cls: type) -> None:
     # Set here and not in __mapper_args__: a model's own __mapper_args__ would replace a mixin's.
     mapper.eager_defaults = True
+
+
+@event.listens_for(SyncSession, "do_orm_execute", retval=True)
+def _move(state: ORMExecuteState) -> Any:
+    """Let loaded objects see the time of an ``update()`` statement, which the column alone would not tell them."""
+    mapper = state.bind_mapper if state.is_update else None
+    if mapper is None or not issubclass(mapper.class_, TimestampMixin):
+        return None
+    return update_with(state, mapper.columns["updated_at"], utc_now())

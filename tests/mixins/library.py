@@ -1,0 +1,223 @@
+"""A small library, some of it deleted, for the tests of soft delete."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Column, ForeignKey, ForeignKeyConstraint, Integer, String, Table, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, WriteOnlyMapped, attribute_keyed_dict, column_property, mapped_column, relationship
+
+import sqlkeel
+from sqlkeel.constraints import unique_live
+from sqlkeel.database import Database
+from sqlkeel.keys import IntKeyMixin
+from sqlkeel.mixins.soft_delete import SoftDeleteMixin
+from sqlkeel.mixins.timestamp import TimestampMixin
+from sqlkeel.mixins.version import VersionMixin
+from sqlkeel.relations import association, children, parent
+
+__all__ = [
+    "DEAD",
+    "Animal",
+    "Author",
+    "Base",
+    "Bone",
+    "Book",
+    "Cat",
+    "Cell",
+    "Chapter",
+    "Creature",
+    "Dog",
+    "Keeper",
+    "Loan",
+    "Mark",
+    "Mouse",
+    "Node",
+    "Profile",
+    "Tag",
+    "fill",
+]
+
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+EARLIER = uuid.UUID(int=1)
+DEAD = {"deleted_at": LONG_AGO, "deletion_id": EARLIER}
+
+
+class Base(sqlkeel.Base):
+    pass
+
+
+class Author(IntKeyMixin, TimestampMixin, SoftDeleteMixin, VersionMixin, Base):
+    __tablename__ = "author"
+    __table_args__ = (unique_live("name"),)
+    name: Mapped[str] = mapped_column(String(50))
+    books: Mapped[list[Book]] = children(back_populates="author", order_by="Book.id")
+    loans: Mapped[list[Loan]] = children(back_populates="author", on_delete="restrict")
+    profile: Mapped[Profile | None] = children(back_populates="author", uselist=False)
+    shelf: WriteOnlyMapped[Book] = relationship(viewonly=True)
+
+
+class Profile(IntKeyMixin, SoftDeleteMixin, Base):
+    __tablename__ = "profile"
+    author_id: Mapped[int] = mapped_column(ForeignKey("author.id"), unique=True)
+    author: Mapped[Author] = parent(back_populates="profile")
+
+
+class Loan(IntKeyMixin, SoftDeleteMixin, Base):
+    """A loan keeps its author from being deleted."""
+
+    __tablename__ = "loan"
+    author_id: Mapped[int] = mapped_column(ForeignKey("author.id"), index=True)
+    author: Mapped[Author] = parent(back_populates="loans")
+
+
+book_tag = Table(
+    "book_tag",
+    Base.metadata,
+    Column("book_id", ForeignKey("book.id"), primary_key=True),
+    Column("tag_id", ForeignKey("tag.id"), primary_key=True),
+)
+
+
+class Book(IntKeyMixin, SoftDeleteMixin, VersionMixin, Base):
+    __tablename__ = "book"
+    title: Mapped[str] = mapped_column(String(50))
+    price: Mapped[int] = mapped_column(Integer(), default=0)
+    author_id: Mapped[int] = mapped_column(ForeignKey("author.id"), index=True)
+    author: Mapped[Author] = parent(back_populates="books")
+    chapters: Mapped[list[Chapter]] = children(back_populates="book")
+    named: Mapped[dict[str, Chapter]] = relationship(viewonly=True, collection_class=attribute_keyed_dict("title"))
+    tags: Mapped[set[Tag]] = association(book_tag, back_populates="books")
+
+
+class Chapter(IntKeyMixin, SoftDeleteMixin, Base):
+    __tablename__ = "chapter"
+    __table_args__ = (unique_live("book_id", "title"),)
+    title: Mapped[str] = mapped_column(String(50))
+    book_id: Mapped[int] = mapped_column(ForeignKey("book.id"), index=True)
+    book: Mapped[Book] = parent(back_populates="chapters")
+
+
+class Tag(IntKeyMixin, Base):
+    """A model without soft delete, that refers to models with it."""
+
+    __tablename__ = "tag"
+    name: Mapped[str] = mapped_column(String(50))
+    books: Mapped[list[Book]] = association(book_tag, back_populates="tags")
+
+
+class Node(IntKeyMixin, SoftDeleteMixin, Base):
+    """A tree in one table."""
+
+    __tablename__ = "node"
+    name: Mapped[str] = mapped_column(String(50))
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("node.id"), index=True)
+    below: Mapped[list[Node]] = children(back_populates="above")
+    above: Mapped[Node | None] = parent(back_populates="below", remote_side="Node.id")
+
+
+class Cell(SoftDeleteMixin, VersionMixin, Base):
+    """A key of two columns, under attributes of other names."""
+
+    __tablename__ = "cell"
+    row: Mapped[int] = mapped_column("row_no", primary_key=True, autoincrement=False)
+    column: Mapped[int] = mapped_column("column_no", primary_key=True, autoincrement=False)
+    marks: Mapped[list[Mark]] = children(back_populates="cell")
+
+
+class Mark(IntKeyMixin, SoftDeleteMixin, Base):
+    __tablename__ = "mark"
+    __table_args__ = (ForeignKeyConstraint(["row_no", "column_no"], ["cell.row_no", "cell.column_no"]),)
+    row: Mapped[int] = mapped_column("row_no")
+    column: Mapped[int] = mapped_column("column_no")
+    cell: Mapped[Cell] = parent(back_populates="marks")
+
+
+class Animal(IntKeyMixin, SoftDeleteMixin, VersionMixin, Base):
+    __tablename__ = "animal"
+    kind: Mapped[str] = mapped_column(String(10))
+    name: Mapped[str] = mapped_column(String(50))
+    author_id: Mapped[int | None] = mapped_column(ForeignKey("author.id", ondelete="SET NULL"), index=True)
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "animal"}
+
+
+class Dog(Animal):
+    __tablename__ = "dog"
+    __mapper_args__ = {"polymorphic_identity": "dog"}
+    id: Mapped[int] = mapped_column("animal_id", ForeignKey("animal.id", ondelete="CASCADE"), primary_key=True)
+    tricks: Mapped[int] = mapped_column(Integer(), default=0)
+    bones: Mapped[list[Bone]] = children(back_populates="dog")
+
+
+class Bone(IntKeyMixin, SoftDeleteMixin, Base):
+    __tablename__ = "bone"
+    dog_id: Mapped[int] = mapped_column(ForeignKey("dog.animal_id"), index=True)
+    dog: Mapped[Dog] = parent(back_populates="bones")
+
+
+class Keeper(IntKeyMixin, SoftDeleteMixin, Base):
+    __tablename__ = "keeper"
+    animals: Mapped[list[Creature]] = children()
+
+
+class Creature(IntKeyMixin, SoftDeleteMixin, Base):
+    """One table for all kinds; some have children of their own."""
+
+    __tablename__ = "creature"
+    kind: Mapped[str] = mapped_column(String(10))
+    keeper_id: Mapped[int] = mapped_column(ForeignKey("keeper.id"), index=True)
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "creature"}
+
+
+class Cat(Creature):
+    __mapper_args__ = {"polymorphic_identity": "cat"}
+    mice: Mapped[list[Mouse]] = children()
+
+
+class Mouse(IntKeyMixin, SoftDeleteMixin, Base):
+    __tablename__ = "mouse"
+    cat_id: Mapped[int] = mapped_column(ForeignKey("creature.id"), index=True)
+
+
+Author.book_count = column_property(  # type: ignore[attr-defined]  # added when Book is known
+    select(func.count(Book.id)).where(Book.author_id == Author.id).correlate_except(Book).scalar_subquery(),
+    deferred=True,
+)
+
+
+async def fill(db: Database) -> None:
+    """Commit two living authors and a deleted one, with living and deleted books.
+
+    Ann wrote "live 1" and "live 2", and "dead", which is deleted. All that Bob wrote is deleted. Cid is deleted, but
+    "stray", which he wrote, is not.
+    """
+    async with db.transaction() as session:
+        await _fill(session)
+
+
+async def _fill(session: AsyncSession) -> None:
+    rows: dict[Any, list[dict[str, Any]]] = {
+        Author: [{"id": 1, "name": "Ann"}, {"id": 2, "name": "Bob"}, {"id": 3, "name": "Cid", **DEAD}],
+        Book: [
+            {"id": 1, "title": "live 1", "author_id": 1},
+            {"id": 2, "title": "live 2", "author_id": 1},
+            {"id": 3, "title": "dead", "author_id": 1, **DEAD},
+            {"id": 4, "title": "gone", "author_id": 2, **DEAD},
+            {"id": 5, "title": "stray", "author_id": 3},
+        ],
+        Tag: [{"id": 100, "name": "new"}],
+        book_tag: [{"book_id": 1, "tag_id": 100}, {"book_id": 3, "tag_id": 100}],
+        Animal.__table__: [
+            {"id": 1, "kind": "dog", "name": "Rex"},
+            {"id": 2, "kind": "dog", "name": "Old", **DEAD},
+            {"id": 3, "kind": "animal", "name": "Tom"},
+        ],
+        Dog.__table__: [{"animal_id": 1, "tricks": 1}, {"animal_id": 2, "tricks": 2}],
+    }
+    for target, values in rows.items():
+        table = getattr(target, "__table__", target)
+        for value in values:
+            await session.execute(insert(table).values(**value))

@@ -1,0 +1,625 @@
+"""Versions: a change made on an old version is refused on every driver, and the error says what happened."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import ForeignKey, Integer, String, delete, event, insert, select, update
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm.exc import StaleDataError
+
+import sqlkeel
+from sqlkeel.database import Database
+from sqlkeel.errors import UsageError, VersionConflict
+from sqlkeel.keys import IntKeyMixin
+from sqlkeel.mixins.timestamp import TimestampMixin
+from sqlkeel.mixins.version import VersionMixin
+from sqlkeel.observe import queries
+from sqlkeel.relations import children
+
+
+class Base(sqlkeel.Base):
+    pass
+
+
+class Doc(IntKeyMixin, VersionMixin, Base):
+    __tablename__ = "doc"
+    title: Mapped[str] = mapped_column(String(50))
+    lines: Mapped[list[Line]] = children()
+
+
+class Line(IntKeyMixin, Base):
+    __tablename__ = "line"
+    doc_id: Mapped[int | None] = mapped_column(ForeignKey("doc.id"), index=True)
+
+
+class Stamped(IntKeyMixin, TimestampMixin, VersionMixin, Base):
+    """The trap: times that are read back with the UPDATE must not switch the check of the version off."""
+
+    __tablename__ = "stamped"
+    title: Mapped[str] = mapped_column(String(50))
+
+
+class Configured(IntKeyMixin, VersionMixin, Base):
+    """The other trap: mapper arguments of the model's own."""
+
+    __tablename__ = "configured"
+    __mapper_args__ = {"confirm_deleted_rows": True}
+    title: Mapped[str] = mapped_column(String(50))
+
+
+class Cell(VersionMixin, Base):
+    __tablename__ = "cell"
+    row: Mapped[int] = mapped_column("row_no", primary_key=True, autoincrement=False)
+    column: Mapped[int] = mapped_column("column_no", primary_key=True, autoincrement=False)
+    title: Mapped[str] = mapped_column(String(50))
+
+
+class Renamed(IntKeyMixin, Base):
+    """A version of the model's own making, under another name."""
+
+    __tablename__ = "renamed"
+    title: Mapped[str] = mapped_column(String(50))
+    edition: Mapped[int] = mapped_column("edition_no")
+    __mapper_args__ = {"version_id_col": edition}
+
+
+class Animal(IntKeyMixin, VersionMixin, Base):
+    __tablename__ = "animal"
+    kind: Mapped[str] = mapped_column(String(10))
+    title: Mapped[str] = mapped_column(String(50))
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "animal"}
+
+
+class Dog(Animal):
+    __tablename__ = "dog"
+    __mapper_args__ = {"polymorphic_identity": "dog"}
+    id: Mapped[int] = mapped_column(ForeignKey("animal.id", ondelete="CASCADE"), primary_key=True)
+    tricks: Mapped[int] = mapped_column(Integer(), default=0)
+
+
+pytestmark = pytest.mark.tables(Base.metadata)
+
+MODELS = [Doc, Stamped, Configured, Cell, Renamed, Dog]
+KEYS: dict[Any, dict[str, Any]] = {Cell: {"row": 1, "column": 2}}
+
+
+async def add(db: Database, model: Any = Doc, **values: Any) -> Any:
+    """Commit a row and return its key."""
+    async with db.transaction() as session:
+        row = model(**{"title": "old", **KEYS.get(model, {}), **values})
+        session.add(row)
+        await session.flush()
+        return model.__mapper__.primary_key_from_instance(row)
+
+
+async def overtake(db: Database, key: Any, model: Any = Doc, title: str = "theirs") -> None:
+    """Change the row in another transaction, and commit."""
+    async with db.transaction() as session:
+        (await session.get_one(model, key)).title = title
+
+
+async def read(db: Database, key: Any, model: Any = Doc) -> Any:
+    """Read a row in a session of its own."""
+    async with db.session() as session:
+        return await session.get_one(model, key)
+
+
+def version_of(row: Any) -> int:
+    """Return the version of an object, however its model calls it."""
+    mapper = type(row).__mapper__
+    found: int = getattr(row, mapper.get_property_by_column(mapper.version_id_col).key)
+    return found
+
+
+@pytest.mark.parametrize("model", MODELS)
+class TestEveryModel:
+    async def test_a_lost_update_is_a_conflict(self, every_driver: Database, model: Any) -> None:
+        """Whoever writes second, on what was read before, is told and writes nothing."""
+        key = await add(every_driver, model)
+
+        with pytest.raises(VersionConflict) as caught:
+            async with every_driver.session() as session:
+                row = await session.get_one(model, key)
+                await session.commit()
+                await overtake(every_driver, key, model)
+                row.title = "mine"
+                await session.commit()
+
+        assert (caught.value.expected, caught.value.current) == (1, 2)
+        assert caught.value.row["title"] == "theirs"
+        assert (await read(every_driver, key, model)).title == "theirs"
+
+    async def test_a_change_counts_once(self, every_driver: Database, model: Any) -> None:
+        """Each flush that changes the row counts one, and the object knows the number."""
+        key = await add(every_driver, model)
+
+        async with every_driver.transaction() as session:
+            row = await session.get_one(model, key)
+            row.title = "new"
+            await session.flush()
+            known = version_of(row)
+
+        assert known == 2
+        assert version_of(await read(every_driver, key, model)) == 2
+
+    async def test_a_stale_delete_is_a_conflict(self, every_driver: Database, model: Any) -> None:
+        """A row that has changed since it was read is not deleted."""
+        key = await add(every_driver, model)
+
+        with pytest.raises(VersionConflict):
+            async with every_driver.session() as session:
+                row = await session.get_one(model, key)
+                await session.commit()
+                await overtake(every_driver, key, model)
+                await session.delete(row)
+                await session.commit()
+
+        assert (await read(every_driver, key, model)).title == "theirs"
+
+
+class TestConflict:
+    async def test_it_says_what_happened(self, every_driver: Database) -> None:
+        """The error names model and key, both versions, and the row as it is now."""
+        [key] = await add(every_driver)
+
+        with pytest.raises(VersionConflict) as caught:
+            async with every_driver.session() as session:
+                doc = await session.get_one(Doc, key)
+                await session.commit()
+                await overtake(every_driver, key)
+                doc.title = "mine"
+                await session.flush()
+
+        conflict = caught.value
+        assert (conflict.model, conflict.key) == ("Doc", key)
+        assert (conflict.expected, conflict.current) == (1, 2)
+        assert conflict.row == {"id": key, "title": "theirs", "version": 2}
+        assert conflict.others == ()
+
+    async def test_it_is_what_sqlalchemy_would_raise(self, sqlite: Database) -> None:
+        """A handler that waits for StaleDataError gets it."""
+        [key] = await add(sqlite)
+
+        with pytest.raises(StaleDataError):
+            async with sqlite.session() as session:
+                doc = await session.get_one(Doc, key)
+                await session.commit()
+                await overtake(sqlite, key)
+                doc.title = "mine"
+                await session.flush()
+
+    async def test_all_rows_of_the_flush_are_named(self, every_driver: Database) -> None:
+        """Where one flush writes three rows and two have changed, both are named and none is written."""
+        keys = [await add(every_driver) for _ in range(3)]
+
+        with pytest.raises(VersionConflict) as caught:
+            async with every_driver.session() as session:
+                docs = [await session.get_one(Doc, key) for key in keys]
+                await session.commit()
+                await overtake(every_driver, keys[1])
+                await overtake(every_driver, keys[2])
+                for doc in docs:
+                    doc.title = "mine"
+                await session.commit()
+
+        conflicts = [caught.value, *caught.value.others]
+        assert sorted((c.key, c.current) for c in conflicts) == [(keys[1][0], 2), (keys[2][0], 2)]
+        assert (await read(every_driver, keys[0])).title == "old"
+
+    async def test_a_row_that_is_gone_has_no_version(self, every_driver: Database) -> None:
+        """A row that somebody else deleted is a conflict without a current version."""
+        key = await add(every_driver)
+
+        with pytest.raises(VersionConflict, match="is gone") as caught:
+            async with every_driver.session() as session:
+                doc = await session.get_one(Doc, key)
+                await session.commit()
+                async with every_driver.transaction() as other:
+                    await other.execute(delete(Doc))
+                doc.title = "mine"
+                await session.commit()
+
+        assert caught.value.current is None
+        assert caught.value.row is None
+
+    async def test_within_one_snapshot_it_shows_the_winner(self, every_driver: Database) -> None:
+        """The row in the error is the committed one, though the transaction had read an older state of it.
+
+        SQLite lets nobody else write while a transaction is open, and PostgreSQL reads what is committed; MariaDB
+        keeps to its snapshot.
+        """
+        key = await add(every_driver)
+        async with every_driver.read() as session:
+            doc = await session.get_one(Doc, key)
+
+        with pytest.raises(VersionConflict) as caught:
+            async with every_driver.session() as session:
+                await overtake(every_driver, key)
+                doc = await session.merge(doc, load=False)
+                doc.title = "mine"
+                await session.flush()
+
+        assert caught.value.row["title"] == "theirs"
+
+    async def test_a_snapshot_does_not_hide_the_winner(self, mariadb: Database) -> None:
+        """MariaDB's snapshot still shows the old row; the error shows the new one all the same."""
+        key = await add(mariadb)
+
+        with pytest.raises(VersionConflict) as caught:
+            async with mariadb.transaction() as session:
+                doc = await session.get_one(Doc, key)
+                await overtake(mariadb, key)
+                doc.title = "mine"
+                await session.flush()
+
+        assert caught.value.row["title"] == "theirs"
+
+    @pytest.mark.parametrize("model", [Doc, Dog])
+    async def test_inside_a_savepoint_it_shows_the_winner(self, mariadb: Database, model: Any) -> None:
+        """In a savepoint the transaction and its snapshot go on, and the error still shows the new row."""
+        key = await add(mariadb, model)
+
+        async with mariadb.transaction() as session:
+            row = await session.get_one(model, key)
+            await overtake(mariadb, key, model)
+            with pytest.raises(VersionConflict) as caught:
+                async with session.savepoint():
+                    row.title = "mine"
+
+        assert caught.value.row["title"] == "theirs"
+
+    async def test_a_failed_savepoint_leaves_the_transaction_usable(self, every_driver: Database) -> None:
+        """After a conflict in a savepoint the transaction goes on and commits."""
+        key, other = await add(every_driver), await add(every_driver)
+
+        async with every_driver.session() as session:
+            doc = await session.get_one(Doc, key)
+            await session.commit()
+            await overtake(every_driver, key)
+            with pytest.raises(VersionConflict):
+                async with session.savepoint():
+                    doc.title = "mine"
+            (await session.get_one(Doc, other)).title = "kept"
+            await session.commit()
+
+        assert (await read(every_driver, key)).title == "theirs"
+        assert (await read(every_driver, other)).title == "kept"
+
+    async def test_the_session_is_usable_after_a_rollback(self, every_driver: Database) -> None:
+        """After a conflict and a rollback, the same session reads the new row and writes it."""
+        key = await add(every_driver)
+
+        async with every_driver.session() as session:
+            doc = await session.get_one(Doc, key)
+            await session.commit()
+            await overtake(every_driver, key)
+            doc.title = "mine"
+            with pytest.raises(VersionConflict):
+                await session.commit()
+            await session.rollback()
+            doc = await session.get_one(Doc, key, populate_existing=True)
+            doc.title = "mine now"
+            await session.commit()
+
+        assert (await read(every_driver, key)).title == "mine now"
+
+    async def test_an_unrolled_session_can_be_closed(self, every_driver: Database) -> None:
+        """A session that is closed right after a conflict gives its connection back; the fixture would complain."""
+        key = await add(every_driver)
+
+        async with every_driver.session() as session:
+            doc = await session.get_one(Doc, key)
+            await session.commit()
+            await overtake(every_driver, key)
+            doc.title = "mine"
+            with pytest.raises(VersionConflict):
+                await session.flush()
+
+        assert every_driver.engine.pool.checkedout() == 0  # type: ignore[attr-defined]  # a QueuePool
+
+    async def test_no_lock_is_left(self, every_driver: Database) -> None:
+        """Reading the row for the error leaves nothing locked, though the session is not rolled back yet."""
+        key = await add(every_driver)
+
+        async with every_driver.session() as session:
+            doc = await session.get_one(Doc, key)
+            await session.commit()
+            await overtake(every_driver, key)
+            doc.title = "mine"
+            with pytest.raises(VersionConflict):
+                await session.flush()
+            await overtake(every_driver, key, title="theirs again")
+
+        assert (await read(every_driver, key)).version == 3
+
+    async def test_autoflush_raises_it_too(self, every_driver: Database) -> None:
+        """A query that flushes first meets the conflict."""
+        key = await add(every_driver)
+
+        with pytest.raises(VersionConflict):
+            async with every_driver.session() as session:
+                doc = await session.get_one(Doc, key)
+                await session.commit()
+                await overtake(every_driver, key)
+                doc.title = "mine"
+                await session.execute(select(Doc))
+
+    async def test_merging_an_old_copy_is_a_conflict(self, every_driver: Database) -> None:
+        """merge() of a copy that has been overtaken is refused, and nothing is overwritten."""
+        [key] = await add(every_driver)
+        await overtake(every_driver, key)
+
+        with pytest.raises(VersionConflict) as caught:
+            async with every_driver.transaction() as session:
+                await session.merge(Doc(id=key, title="mine", version=1))
+
+        assert (caught.value.expected, caught.value.current) == (1, 2)
+        assert (await read(every_driver, key)).title == "theirs"
+
+    async def test_merging_a_current_copy_is_a_change(self, every_driver: Database) -> None:
+        """merge() of a copy with the current version writes and counts."""
+        [key] = await add(every_driver)
+
+        async with every_driver.transaction() as session:
+            await session.merge(Doc(id=key, title="mine", version=1))
+
+        found = await read(every_driver, key)
+        assert (found.title, found.version) == ("mine", 2)
+
+
+class TestConcurrency:
+    @pytest.mark.parametrize("model", [Doc, Stamped])
+    async def test_of_many_editors_one_wins(self, every_driver: Database, model: Any) -> None:
+        """Of eight editors who all read version 1, one writes and seven are told."""
+        key = await add(every_driver, model)
+        everyone_has_read = asyncio.Barrier(8)
+
+        async def edit(name: str) -> str:
+            async with every_driver.session() as session:
+                row = await session.get_one(model, key)
+                await session.commit()
+                await everyone_has_read.wait()
+                row.title = name
+                await session.commit()
+            return name
+
+        results = await asyncio.gather(*(edit(str(n)) for n in range(8)), return_exceptions=True)
+
+        winners = [result for result in results if isinstance(result, str)]
+        losers = [result for result in results if isinstance(result, VersionConflict)]
+        assert (len(winners), len(losers)) == (1, 7)
+        assert {loser.current for loser in losers} == {2}
+        assert (await read(every_driver, key, model)).title == winners[0]
+
+
+class TestUpdateStatement:
+    @pytest.mark.parametrize("synchronize", ["auto", "evaluate", "fetch"])
+    @pytest.mark.parametrize("model", [Doc, Stamped, Cell, Renamed])
+    async def test_it_counts_once_and_objects_know(self, every_driver: Database, model: Any, synchronize: str) -> None:
+        """update() counts one for each row, and loaded objects show the new values without waiting."""
+        key = await add(every_driver, model)
+        options = {"synchronize_session": synchronize}
+
+        async with every_driver.transaction() as session:
+            row = await session.get_one(model, key)
+            await session.execute(update(model).values(title="new"), execution_options=options)
+
+            assert (row.title, version_of(row)) == ("new", 2)
+        assert version_of(await read(every_driver, key, model)) == 2
+
+    async def test_unsynchronized_objects_stay_readable_and_stale(self, every_driver: Database) -> None:
+        """With synchronize_session=False an object keeps what it had, and cannot overwrite the statement."""
+        key = await add(every_driver)
+
+        with pytest.raises(StaleDataError):
+            async with every_driver.transaction() as session:
+                doc = await session.get_one(Doc, key)
+                await session.execute(update(Doc).values(title="new"), execution_options={"synchronize_session": False})
+                assert (doc.title, doc.version) == ("old", 1)
+                doc.title = "mine"
+
+    async def test_an_object_can_be_changed_afterwards(self, every_driver: Database) -> None:
+        """After an update() statement the loaded object has the version with which it can be written."""
+        key = await add(every_driver)
+
+        async with every_driver.transaction() as session:
+            doc = await session.get_one(Doc, key)
+            await session.execute(update(Doc).where(Doc.id == key[0]).values(title="new"))
+            doc.title = "newer"
+
+        found = await read(every_driver, key)
+        assert (found.title, found.version) == ("newer", 3)
+
+    async def test_it_makes_others_conflict(self, every_driver: Database) -> None:
+        """Somebody who read the row before the statement may not overwrite it."""
+        key = await add(every_driver)
+
+        with pytest.raises(VersionConflict):
+            async with every_driver.session() as session:
+                doc = await session.get_one(Doc, key)
+                await session.commit()
+                async with every_driver.transaction() as other:
+                    await other.execute(update(Doc).values(title="theirs"))
+                doc.title = "mine"
+                await session.commit()
+
+    @pytest.mark.parametrize(("model", "name"), [(Doc, "version"), (Renamed, "edition")])
+    async def test_a_version_that_is_given_is_written(self, every_driver: Database, model: Any, name: str) -> None:
+        """Who sets the version himself is not overruled."""
+        key = await add(every_driver, model)
+
+        async with every_driver.transaction() as session:
+            await session.execute(update(model).values(**{"title": "new", name: 40}))
+
+        assert version_of(await read(every_driver, key, model)) == 40
+
+    async def test_values_as_parameters_count_too(self, every_driver: Database) -> None:
+        """update() that gets its values beside the statement counts one."""
+        key = await add(every_driver)
+
+        async with every_driver.transaction() as session:
+            await session.execute(update(Doc).where(Doc.title == "old"), {"title": "new"})
+
+        found = await read(every_driver, key)
+        assert (found.title, found.version) == ("new", 2)
+
+    async def test_rows_that_do_not_match_are_not_counted(self, every_driver: Database) -> None:
+        """Only the rows of the WHERE get a new version."""
+        key = await add(every_driver, title="other")
+
+        async with every_driver.transaction() as session:
+            await session.execute(update(Doc).where(Doc.title == "old").values(title="new"))
+
+        assert (await read(every_driver, key)).version == 1
+
+    async def test_returning_works(self, postgres: Database) -> None:
+        """update().returning() gives the objects with their new version."""
+        await add(postgres)
+
+        async with postgres.transaction() as session:
+            found = (await session.scalars(update(Doc).values(title="new").returning(Doc))).one()
+
+            assert (found.title, found.version) == ("new", 2)
+
+    async def test_ordered_values_work(self, every_driver: Database) -> None:
+        """update().ordered_values() is counted too."""
+        key = await add(every_driver)
+
+        async with every_driver.transaction() as session:
+            await session.execute(update(Doc).ordered_values((Doc.title, "new")))
+
+        assert (await read(every_driver, key)).version == 2
+
+    async def test_a_subclass_table_counts_on_the_base(self, every_driver: Database) -> None:
+        """update() of a subclass in a table of its own raises the version, which stands in the base table."""
+        key = await add(every_driver, Dog)
+        other = await add(every_driver, Dog, tricks=5)
+
+        async with every_driver.transaction() as session:
+            dog = await session.get_one(Dog, key)
+            await session.execute(update(Dog).where(Dog.tricks == 0).values(tricks=3))
+
+            assert (dog.tricks, dog.version) == (3, 2)
+        assert (await read(every_driver, other, Dog)).version == 1
+
+    async def test_only_one_statement_more_for_loaded_objects(self, sqlite: Database) -> None:
+        """The statement costs one SELECT more where objects of the model are loaded, however many they are."""
+        for _ in range(10):
+            await add(sqlite)
+
+        async with sqlite.transaction() as session:
+            docs = (await session.scalars(select(Doc))).all()
+            async with queries(sqlite, at_most=2):
+                await session.execute(update(Doc).values(title="new"))
+
+        assert {doc.version for doc in docs} == {2}
+
+
+class TestBulkUpdateByKey:
+    async def test_a_current_version_is_accepted(self, every_driver: Database) -> None:
+        """update() with a list of rows takes the version of each, and counts."""
+        [key] = await add(every_driver)
+
+        async with every_driver.transaction() as session:
+            await session.execute(update(Doc), [{"id": key, "title": "new", "version": 1}])
+
+        assert (await read(every_driver, key)).version == 2
+
+    async def test_an_old_version_is_refused(self, every_driver: Database) -> None:
+        """update() with a list of rows refuses an old version."""
+        [key] = await add(every_driver)
+        await overtake(every_driver, key)
+
+        with pytest.raises(StaleDataError):
+            async with every_driver.transaction() as session:
+                await session.execute(update(Doc), [{"id": key, "title": "mine", "version": 1}])
+
+
+class TestVersion:
+    async def test_a_new_row_has_version_1(self, every_driver: Database) -> None:
+        """Counting starts at 1, whatever the caller says."""
+        async with every_driver.transaction() as session:
+            doc = Doc(title="new", version=7)
+            session.add(doc)
+            await session.flush()
+
+            assert doc.version == 1
+
+    async def test_core_and_bulk_inserts_have_version_1(self, every_driver: Database) -> None:
+        """Rows that do not pass through the unit of work start at 1 too."""
+        async with every_driver.transaction() as session:
+            await session.execute(insert(Doc.__table__).values(title="core"))
+            await session.execute(insert(Doc), [{"title": "bulk"}])
+
+            versions = (await session.scalars(select(Doc.version))).all()
+        assert versions == [1, 1]
+
+    async def test_an_unchanged_object_keeps_its_version(self, every_driver: Database) -> None:
+        """Setting the value that is there already is no change."""
+        key = await add(every_driver)
+
+        async with every_driver.transaction() as session:
+            (await session.get_one(Doc, key)).title = "old"
+
+        assert (await read(every_driver, key)).version == 1
+
+    async def test_a_child_does_not_count(self, every_driver: Database) -> None:
+        """A new child leaves the version of its parent alone."""
+        key = await add(every_driver)
+
+        async with every_driver.transaction() as session:
+            doc = await session.get_one(Doc, key)
+            (await doc.awaitable_attrs.lines).append(Line())
+
+        assert (await read(every_driver, key)).version == 1
+
+    async def test_it_cannot_be_set(self, sqlite: Database) -> None:
+        """Setting the version of a loaded object is refused: it would let the row go back in time."""
+        key = await add(sqlite)
+        doc = await read(sqlite, key)
+
+        with pytest.raises(UsageError, match="expected_version"):
+            doc.version = 7
+
+        assert doc.version == 1
+
+    async def test_the_version_it_has_can_be_set(self, sqlite: Database) -> None:
+        """A form that sends all fields back, the version with them, is no error."""
+        key = await add(sqlite)
+        doc = await read(sqlite, key)
+
+        doc.version = 1
+
+        assert doc.version == 1
+
+    @pytest.mark.parametrize("model", MODELS)
+    def test_every_model_is_checked(self, model: Any) -> None:
+        """Neither mapper arguments nor inheritance switch the check off."""
+        assert model.__mapper__.version_id_col is not None
+
+
+class TestFlush:
+    async def test_a_flush_without_conflict_costs_nothing(self, every_driver: Database) -> None:
+        """The check is part of the UPDATE: one statement."""
+        key = await add(every_driver)
+
+        async with every_driver.transaction() as session:
+            doc = await session.get_one(Doc, key)
+            doc.title = "new"
+            async with queries(every_driver, exactly=1) as log:
+                await session.flush()
+
+        assert "version" in log.statements[0].partition("WHERE")[2]
+
+    async def test_an_error_of_another_kind_passes(self, every_driver: Database) -> None:
+        """What a listener of the application raises in a flush is not touched."""
+        key = await add(every_driver)
+
+        with pytest.raises(ZeroDivisionError):
+            async with every_driver.transaction() as session:
+                doc = await session.get_one(Doc, key)
+                event.listen(session.sync_session, "after_flush", lambda *_: 1 // 0)
+                doc.title = "new"
