@@ -8,17 +8,31 @@ import hmac
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, UnaryExpression, and_, false, or_
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    ColumnElement,
+    Double,
+    Enum,
+    Float,
+    Select,
+    UnaryExpression,
+    and_,
+    false,
+    literal,
+    or_,
+)
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import QueryableAttribute
 from sqlalchemy.sql import operators
+from sqlalchemy.types import TypeEngine
 
-from .errors import InvalidCursor, UnknownField
+from .errors import InvalidCursor, NotSupported, UnknownField
 
 __all__ = ["Keyset", "Page"]
 
@@ -70,11 +84,12 @@ class _Key:
             filled: ColumnElement[bool] = self.column.is_not(None)
             return filled if backwards else false()
         down = self.descending != backwards
-        further: ColumnElement[bool] = self.column < value if down else self.column > value
+        at = self._bound(value)
+        further: ColumnElement[bool] = self.column < at if down else self.column > at
         return or_(further, self.column.is_(None)) if self.nullable and not backwards else further
 
     def same(self, value: Any) -> ColumnElement[bool]:
-        same: ColumnElement[bool] = self.column.is_(None) if value is None else self.column == value
+        same: ColumnElement[bool] = self.column.is_(None) if value is None else self.column == self._bound(value)
         return same
 
     def reach(self, value: Any, *, backwards: bool) -> ColumnElement[bool] | None:
@@ -82,8 +97,13 @@ class _Key:
         if self.nullable or value is None:
             return None
         down = self.descending != backwards
-        bound: ColumnElement[bool] = self.column <= value if down else self.column >= value
+        at = self._bound(value)
+        bound: ColumnElement[bool] = self.column <= at if down else self.column >= at
         return bound
+
+    def _bound(self, value: Any) -> ColumnElement[Any]:
+        # A parameter even for True and False, which SQLAlchemy would write out and refuse to compare by order.
+        return literal(value, self.column.type)
 
 
 class Keyset:
@@ -97,6 +117,7 @@ class Keyset:
 
     Raises:
         UnknownField: When the order is not by columns of the model.
+        NotSupported: When a column's values are not compared as they are sorted: Enum, Float, JSON, ARRAY.
     """
 
     def __init__(self, model: type[Any], order_by: Sequence[Any] = (), *, secret: bytes = b"") -> None:
@@ -189,12 +210,27 @@ def _key(model: type[Any], element: Any) -> _Key:
     annotations = getattr(element, "_annotations", {})
     name = annotations.get("proxy_key") or getattr(element, "key", None)
     attribute = getattr(model, name, None) if isinstance(name, str) else None
-    if not isinstance(attribute, QueryableAttribute) or not hasattr(attribute, "nullable"):
+    owner = annotations.get("parententity")
+    foreign = owner is not None and not (owner.is_mapper and sa_inspect(model).isa(owner))
+    if foreign or not isinstance(attribute, QueryableAttribute) or not hasattr(attribute, "nullable"):
         raise UnknownField(
             f"A page of {model.__name__} cannot be ordered by {element}.",
             hint=f"Order by columns of {model.__name__}: order_by=[{model.__name__}.created_at.desc()].",
         )
+    if (hint := _disorder(getattr(attribute.type, "impl_instance", attribute.type))) is not None:
+        raise NotSupported(f"A page of {model.__name__} cannot be ordered by {name}.", hint=hint)
     return _Key(str(name), attribute, descending, bool(attribute.nullable))
+
+
+def _disorder(kind: TypeEngine[Any]) -> str | None:
+    """Say what to do instead where values of this type are not compared as they are sorted."""
+    if isinstance(kind, Enum):
+        return "Databases sort an Enum by position and compare it by name; order by a number or text."
+    if isinstance(kind, Float) and not isinstance(kind, Double):
+        return "MariaDB keeps a Float in single precision, which equals no value sent to it; map it as Double."
+    return (
+        "JSON and arrays have no order; order by a number, a time or text." if isinstance(kind, (ARRAY, JSON)) else None
+    )
 
 
 def _fingerprint(statement: Select[Any]) -> str:
@@ -209,6 +245,7 @@ def _fingerprint(statement: Select[Any]) -> str:
 _PACK: Final[dict[type, tuple[str, Callable[[Any], str], Callable[[str], Any]]]] = {
     datetime: ("t", datetime.isoformat, datetime.fromisoformat),
     date: ("d", date.isoformat, date.fromisoformat),
+    time: ("c", time.isoformat, time.fromisoformat),
     UUID: ("u", str, UUID),
     Decimal: ("n", str, Decimal),
     bytes: ("b", bytes.hex, bytes.fromhex),
@@ -219,8 +256,10 @@ _UNPACK: Final = {tag: read for tag, _, read in _PACK.values()}
 def _pack(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    tag, write, _ = _PACK[next(kind for kind in _PACK if isinstance(value, kind))]
-    return {tag: write(value)}
+    for kind, (tag, write, _) in _PACK.items():
+        if isinstance(value, kind):
+            return {tag: write(value)}
+    raise NotSupported(f"A {type(value).__name__} cannot stand in a cursor.", hint="Order by another column.")
 
 
 def _unpack(value: Any) -> Any:

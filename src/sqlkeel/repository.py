@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
+from typing import Any, ClassVar, Final, Generic, TypeVar, cast, get_args, get_origin
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, select, tuple_
@@ -12,11 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapper
 from sqlalchemy.orm.attributes import set_committed_value
 
-from .bulk import delete as bulk_delete
-from .bulk import insert as bulk_insert
-from .bulk import update as bulk_update
-from .bulk import upsert as bulk_upsert
-from .bulk.upsert import UpsertResult
+from . import bulk
+from .bulk import UpsertResult
 from .errors import (
     InvalidKey,
     MultipleFound,
@@ -28,12 +25,13 @@ from .errors import (
 from .loading import Load, loader_options
 from .mixins.soft_delete import SoftDeleteMixin, restore
 from .pagination import Keyset, Page
+from .session import SyncSession
 
 __all__ = ["Repository"]
 
 M = TypeVar("M")
 
-_KEYS_AT_ONCE = 5_000
+_VALUES_AT_ONCE: Final = 5_000
 
 
 class Repository(Generic[M]):
@@ -43,6 +41,9 @@ class Repository(Generic[M]):
     does without a class. Lists have an order that does not change between calls: what you ask for, then the key.
     Deleted rows do not exist here unless ``include_deleted=True`` is said. It works with any mapped class and any
     `AsyncSession`; for what it does not have, write the ``select()``.
+
+    Raises:
+        NotSupported: Without a model; for a soft-deletable model in a session that is not made over `SyncSession`.
     """
 
     model: type[M]
@@ -65,6 +66,11 @@ class Repository(Generic[M]):
                 hint="class UserRepository(Repository[User]), or Repository(session, User)",
             )
         self._mapper: Mapper[M] = sa_inspect(self.model)
+        if issubclass(self.model, SoftDeleteMixin) and not isinstance(session.sync_session, SyncSession):
+            raise NotSupported(
+                f"This session would show deleted rows of {self._name}, and remove rows for good.",
+                hint="Use a session of Database, or async_sessionmaker(engine, sync_session_class=SyncSession).",
+            )
 
     # --- one row ---
 
@@ -79,7 +85,7 @@ class Repository(Generic[M]):
             self._identity(key),
             options=options,
             populate_existing=bool(options),
-            execution_options={"include_deleted": include_deleted},
+            execution_options=_shown(include_deleted),
         )
 
     async def get_one(self, key: Any, *, load: Iterable[Load] = (), include_deleted: bool = False) -> M:
@@ -134,8 +140,9 @@ class Repository(Generic[M]):
         target: Any = columns[0] if len(columns) == 1 else tuple_(*columns)
         options = list(load)
         found: dict[Any, M] = {}
-        for start in range(0, len(identities), _KEYS_AT_ONCE):
-            part = identities[start : start + _KEYS_AT_ONCE]
+        at_once = _VALUES_AT_ONCE // len(columns)
+        for start in range(0, len(identities), at_once):
+            part = identities[start : start + at_once]
             statement = self._select([target.in_(part)], options, include_deleted)
             for row in (await self.session.scalars(statement)).unique():
                 identity = sa_inspect(row, raiseerr=True).identity
@@ -192,24 +199,33 @@ class Repository(Generic[M]):
     async def stream(
         self, *where: ColumnElement[bool], order_by: Any = (), load: Iterable[Load] = (), batch: int = 1_000
     ) -> AsyncIterator[M]:
-        """Yield the rows that match, *batch* at a time from a cursor of the server, so that memory stays bounded."""
-        statement = self._select(where, load, include_deleted=False).order_by(*self._keyset(order_by).order())
-        result = await self.session.stream_scalars(statement.execution_options(yield_per=batch))
-        try:
-            async for row in result:
+        """Yield the rows that match, *batch* at a time, so that memory stays bounded.
+
+        Each batch is a statement that goes on where the last one ended. The session may be used in between, and rows
+        that come or go shift nothing; but it is not one snapshot, unless the transaction is. Any order but that of the
+        key wants an index, or each batch sorts the table.
+        """
+        keyset = self._keyset(order_by)
+        statement = self._select(where, load, include_deleted=False)
+        after: str | None = None
+        while True:
+            rows = (await self.session.scalars(keyset.select(statement, size=batch, after=after))).unique().all()
+            page = keyset.page(statement, rows, size=batch, after=after)
+            for row in page:
                 yield row
-        finally:
-            await result.close()
+            if page.next is None:
+                return
+            after = page.next
 
     async def count(self, *where: ColumnElement[bool], include_deleted: bool = False) -> int:
         """Return how many rows match."""
         statement = select(func.count()).select_from(self.model).where(*where)
-        return int(await self.session.scalar(statement, execution_options={"include_deleted": include_deleted}) or 0)
+        return int(await self.session.scalar(statement, execution_options=_shown(include_deleted)) or 0)
 
     async def exists(self, *where: ColumnElement[bool], include_deleted: bool = False) -> bool:
         """Return whether a row matches; the database stops at the first."""
         statement = select(1).select_from(self.model).where(*where).limit(1)
-        return await self.session.scalar(statement, execution_options={"include_deleted": include_deleted}) is not None
+        return await self.session.scalar(statement, execution_options=_shown(include_deleted)) is not None
 
     # --- writing one row ---
 
@@ -223,7 +239,7 @@ class Repository(Generic[M]):
         self._check_fields(values)
         obj = self.model(**values)
         self.session.add(obj)
-        await self.session.flush([obj])
+        await self.session.flush()
         _complete_relations(obj, values)
         return obj
 
@@ -278,7 +294,7 @@ class Repository(Generic[M]):
         Raises:
             ConstraintViolation: When the new row breaks another constraint.
         """
-        return await bulk_upsert.get_or_create(self.session, self.model, key, defaults or {})
+        return await bulk.get_or_create(self.session, self.model, key, defaults or {})
 
     async def upsert(
         self, values: Mapping[str, Any], *, on: Sequence[Any], update: Sequence[Any] | None = None
@@ -291,17 +307,17 @@ class Repository(Generic[M]):
         Raises:
             ConstraintViolation: When the row breaks another constraint.
         """
-        return await bulk_upsert.upsert(self.session, self.model, values, on=on, update=update)
+        return await bulk.upsert(self.session, self.model, values, on=on, update=update)
 
     # --- writing many rows ---
 
     async def insert_many(self, rows: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]) -> int:
         """Insert *rows* at the speed of the database's bulk path; returns how many."""
-        return await bulk_insert.insert_many(self.session, self.model, rows)
+        return await bulk.insert_many(self.session, self.model, rows)
 
     async def update_many(self, rows: Iterable[Mapping[str, Any]]) -> int:
         """Update rows by the key that each mapping holds; a version in it is checked."""
-        return await bulk_update.update_many(self.session, self.model, rows)
+        return await bulk.update_many(self.session, self.model, rows)
 
     async def upsert_many(
         self,
@@ -311,11 +327,11 @@ class Repository(Generic[M]):
         update: Sequence[Any] | None = None,
     ) -> UpsertResult:
         """Insert or update *rows*; rows that would not change are not written. Returns what was done, counted."""
-        return await bulk_upsert.upsert_many(self.session, self.model, rows, on=on, update=update)
+        return await bulk.upsert_many(self.session, self.model, rows, on=on, update=update)
 
     async def delete_many(self, keys: Iterable[Any]) -> int:
         """Delete rows by key; returns how many there were."""
-        return await bulk_delete.delete_many(self.session, self.model, keys)
+        return await bulk.delete_many(self.session, self.model, keys)
 
     # --- private ---
 
@@ -325,7 +341,7 @@ class Repository(Generic[M]):
 
     def _select(self, where: Iterable[ColumnElement[bool]], load: Iterable[Load], include_deleted: bool) -> Select[M]:
         statement = select(self.model).where(*where).options(*loader_options(load))
-        return statement.execution_options(include_deleted=True) if include_deleted else statement
+        return statement.execution_options(**_shown(include_deleted))
 
     def _keyset(self, order_by: Any) -> Keyset:
         terms = order_by if isinstance(order_by, (list, tuple)) else (order_by,)
@@ -351,9 +367,9 @@ class Repository(Generic[M]):
         return column
 
     def _check_fields(self, values: Mapping[str, Any]) -> None:
-        known = self._mapper.attrs
+        known = self._mapper.all_orm_descriptors
         for field in values:
-            if field not in known and not hasattr(self.model, field):
+            if field not in known and getattr(getattr(self.model, field, None), "fset", None) is None:
                 raise UnknownField(f"{self._name} has no field {field!r}.")
 
     def _compare_version(self, obj: M, expected: int) -> None:
@@ -363,17 +379,25 @@ class Repository(Generic[M]):
         current = cast("int", getattr(obj, self._mapper.get_property_by_column(column).key))
         if current != expected:
             key = sa_inspect(obj, raiseerr=True).identity
-            row = {prop.key: getattr(obj, prop.key) for prop in self._mapper.column_attrs}
+            loaded = vars(obj)
+            row = {prop.key: loaded[prop.key] for prop in self._mapper.column_attrs if prop.key in loaded}
             raise VersionConflict(
                 self._name, key[0] if len(key) == 1 else key, expected=expected, current=current, row=row
             )
+
+
+def _shown(include_deleted: bool) -> dict[str, bool]:
+    # Left out rather than False, which would overrule a session that shows them.
+    return {"include_deleted": True} if include_deleted else {}
 
 
 def _complete_relations(obj: Any, given: Mapping[str, Any]) -> None:
     """Fill in what a new row cannot have yet, so that reading it needs no statement."""
     state = sa_inspect(obj)
     for relation in state.mapper.relationships:
-        if relation.key in given or relation.key in state.dict or relation.lazy in {"dynamic", "write_only"}:
+        if relation.key in given or relation.key in state.dict:
+            continue
+        if relation.viewonly or relation.lazy in {"dynamic", "write_only"}:
             continue
         if relation.direction.name != "MANYTOONE":
             set_committed_value(obj, relation.key, () if relation.uselist else None)
