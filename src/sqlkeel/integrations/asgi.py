@@ -22,6 +22,8 @@ KEY: Final = "sqlkeel.unit_of_work"
 REFUSED_FROM: Final = 400
 _NO_REQUEST: Final = "A WebSocket has no unit of work: it may stay open for days."
 _OVER: Final = "The unit of work of this request ended when its response started."
+_NOT_HERE: Final = "There is no unit of work here: none is installed, or a middleware asks, which is outside of it."
+_INSTALL: Final = "install(app, db), with Litestar plugins=[SQLKeelPlugin(db)]; in a middleware db.transaction()."
 
 
 class _RollBack(Exception):
@@ -158,9 +160,9 @@ def unit_of_work(scope: Scope) -> UnitOfWork:
     """Return the unit of work of the connection that *scope* describes.
 
     Raises:
-        ConfigurationError: When the application has no `UnitOfWorkMiddleware`.
+        ConfigurationError: When the application has no `UnitOfWorkMiddleware`, or who asks is outside of it.
     """
     unit = scope.get(KEY)
     if not isinstance(unit, UnitOfWork):
-        raise ConfigurationError("The application has no unit of work.", hint="install(app, db)")
+        raise ConfigurationError(_NOT_HERE, hint=_INSTALL)
     return unit

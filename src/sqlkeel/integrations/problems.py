@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -11,7 +12,9 @@ from sqlalchemy import exc
 
 from ..errors import KeelError
 
-__all__ = ["MEDIA_TYPE", "Problem", "describe"]
+__all__ = ["MEDIA_TYPE", "Problem", "describe", "report"]
+
+logger = logging.getLogger("sqlkeel.integrations")
 
 MEDIA_TYPE: Final = "application/problem+json"
 _POOL_TIMEOUT: Final = "pool-timeout"
@@ -88,6 +91,14 @@ def describe(error: BaseException, *, statuses: Mapping[str, int] | None = None,
         if code in _KINDS:
             return _problem(error, _KINDS[code], docs)
     return Problem("about:blank", _INTERNAL.title, _INTERNAL.status)
+
+
+def report(error: BaseException, problem: Problem) -> None:
+    """Log an *error* that ends here, so that the client gets *problem*: nobody else sees what it was."""
+    if problem.status == 500:
+        logger.error("A request failed.", exc_info=error)
+    elif problem.status > 500:
+        logger.warning("A request was refused: %s", type(error).__name__)
 
 
 def _codes(error: BaseException) -> list[str]:

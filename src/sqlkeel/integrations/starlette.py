@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -16,11 +15,9 @@ from ..database import Database
 from ..errors import ConfigurationError, KeelError
 from ..session import Session
 from .asgi import UnitOfWorkMiddleware, unit_of_work
-from .problems import MEDIA_TYPE, describe
+from .problems import MEDIA_TYPE, describe, report
 
 __all__ = ["database_of", "install", "read_session_of", "session_of"]
-
-logger = logging.getLogger("sqlkeel.integrations")
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 Handler = Callable[[Any, Exception], Awaitable[Response]]
@@ -109,11 +106,7 @@ def _handler(statuses: Mapping[str, int] | None, docs: str) -> Handler:
         if connection.scope["type"] != "http":
             raise error  # A WebSocket cannot be answered with a document.
         problem = describe(error, statuses=statuses, docs=docs)
-        if problem.status == 500:
-            # The error ends here, so that the client gets a document: the log is the only one who sees it.
-            logger.error("A request failed.", exc_info=error)
-        elif problem.status > 500:
-            logger.warning("A request was refused: %s", type(error).__name__)
+        report(error, problem)
         return JSONResponse(problem.body, problem.status, problem.headers, MEDIA_TYPE)
 
     return respond
