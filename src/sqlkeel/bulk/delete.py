@@ -1,0 +1,70 @@
+"""Delete many rows by key."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterable
+from typing import Any, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..errors import InvalidKey, NotSupported
+from .rows import Batch, Binder, Record, chunks
+from .target import Target
+from .work import Work
+
+__all__ = ["delete_many"]
+
+M = TypeVar("M")
+_KEYS_AT_ONCE = 50_000
+
+
+async def delete_many(session: AsyncSession, model: type[M], keys: Iterable[Any] | AsyncIterable[Any]) -> int:
+    """Delete the rows of *keys* and return how many there were; any number of keys, of any type.
+
+    A composite key is a tuple in the order of the primary key. What hangs on the rows goes by the database's own ON
+    DELETE; relations of the ORM are not looked at. Objects of deleted rows leave the session.
+
+    Raises:
+        NotSupported: For a model whose rows are marked as deleted instead.
+        InvalidKey: For a key of the wrong length.
+        ForeignKeyViolation: When other rows still point to one of them; nothing is deleted.
+        ReadOnlySession: When the session was opened for reading.
+    """
+    deleted = 0
+    async with Work(session, model) as work:
+        _refuse_soft_delete(work.target)
+        binder: Binder | None = None
+        async for chunk in chunks(keys, _KEYS_AT_ONCE):
+            batch = _batch(chunk, work.target)
+            if binder is None:
+                await work.begin()
+                binder = work.binder(new=False)
+            deleted += await work.writer.delete(work.connection, work.target, binder.bind(batch))
+            _forget(work, batch.records)
+    return deleted
+
+
+def _refuse_soft_delete(target: Target) -> None:
+    if target.is_soft_deletable:
+        raise NotSupported(
+            f"Rows of {target.name} are marked as deleted, and stay.",
+            hint="repository.delete(obj) marks it and what belongs to it; a delete() statement removes rows for good.",
+        )
+
+
+def _batch(chunk: list[Any], target: Target) -> Batch:
+    width = len(target.key)
+    if width == 1:
+        return Batch(target.key, list(zip(chunk)))
+    records = [key if isinstance(key, tuple) else (key,) for key in chunk]
+    wrong = next((record for record in records if len(record) != width), None)
+    if wrong is not None:
+        raise InvalidKey(f"{wrong!r} is no key of {target.name}.", hint=f"Its key is {', '.join(target.key)}.")
+    return Batch(target.key, records)
+
+
+def _forget(work: Work, keys: list[Record]) -> None:
+    held = work.held()
+    for key in keys if held else ():
+        if (obj := held.pop(key, None)) is not None:
+            work.session.expunge(obj)

@@ -1,0 +1,92 @@
+"""Insert many rows, at the speed of the driver, or with the objects back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any, TypeVar
+
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from .rows import Batch, Binder, BoundRows, Rows, Run, alike, chunks, runs
+from .work import Work
+
+__all__ = ["insert_many", "insert_many_returning"]
+
+M = TypeVar("M")
+
+
+async def insert_many(session: AsyncSession, model: type[M], rows: Rows) -> int:
+    """Insert *rows* and return how many; any number, from any iterable, in bounded memory.
+
+    A row is a mapping of attribute names. Defaults of the model apply to what it leaves out; ``None`` is NULL. Values
+    are converted by their types as everywhere. PostgreSQL receives them by COPY, the others by their driver's
+    ``executemany``. No objects are made and no events of the ORM are called; use ``session.add_all()`` where those
+    matter, and `insert_many_returning` to go on with the objects.
+
+    Raises:
+        UnknownField: For a field that the model does not have; nothing is inserted.
+        ConstraintViolation: When the database refuses a row; nothing is inserted.
+        ReadOnlySession: When the session was opened for reading.
+    """
+    written = 0
+    async with Work(session, model) as work:
+        binder: Binder | None = None
+        async for run in runs(rows, work.target):
+            await work.begin()
+            binder = binder or work.binder(new=True)
+            if not run.fields or binder.in_sql(run.fields):
+                written += await _insert_by_statement(work, run)
+            else:
+                written += await work.writer.insert(work.connection, work.target.table, binder.bind(run))
+    return written
+
+
+async def _insert_by_statement(work: Work, run: Run) -> int:
+    """Insert rows that need an expression of SQL, which only a statement can hold."""
+    target, written = work.target, 0
+    keys = [column.key for column in target.columns(run.fields)]
+    constants = {target.fields[field]: value for field, value in target.constants(run.fields).items()}
+    statement = insert(target.table).values(constants)
+    for batch in run.batches:
+        await work.connection.execute(statement, [dict(zip(keys, record, strict=True)) for record in batch.records])
+        written += len(batch.records)
+    return written
+
+
+async def insert_many_returning(session: AsyncSession, model: type[M], rows: Rows) -> list[M]:
+    """Insert *rows* and return their objects, in the order of the rows, in the session.
+
+    Everything that the server filled in is loaded. It costs several times what `insert_many` does; use it for rows that
+    are worked with afterwards.
+
+    Raises:
+        UnknownField: For a field that the model does not have; nothing is inserted.
+        ConstraintViolation: When the database refuses a row; nothing is inserted.
+        ReadOnlySession: When the session was opened for reading.
+    """
+    made: list[M] = []
+    async with Work(session, model) as work:
+        async for chunk in chunks(rows):
+            fields = dict.fromkeys(chain.from_iterable(chunk))
+            work.target.check(fields)
+            await work.begin()
+            made.extend(await _insert_returning(work, model, chunk, tuple(fields)))
+    return made
+
+
+async def _insert_returning(
+    work: Work, model: type[M], chunk: list[Mapping[str, Any]], fields: tuple[str, ...]
+) -> list[M]:
+    records = alike(chunk, fields)
+    binder = Binder(work.target, work.dialect, new=True)
+    if records is not None and fields and not binder.in_sql(fields):
+        bound = binder.bind(Batch(fields, records))
+        rows = BoundRows(bound.columns, [bound.all()])
+        found = await work.writer.insert_returning(work.session, work.target, rows)
+        if found is not None:
+            return found
+    statement = insert(model).returning(model, sort_by_parameter_order=True)
+    options = {"render_nulls": True, "include_deleted": True}
+    return [*(await work.session.scalars(statement, [dict(row) for row in chunk], execution_options=options))]

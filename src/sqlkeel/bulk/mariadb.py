@@ -1,0 +1,198 @@
+"""Many rows on MariaDB: multi-row INSERT, temporary tables, and ON DUPLICATE KEY UPDATE with a guard."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from sqlalchemy import (
+    Column,
+    ColumnClause,
+    ColumnElement,
+    Connection,
+    Dialect,
+    Enum,
+    FromClause,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    and_,
+    cast,
+    column,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    literal_column,
+    null,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.mysql import insert as insert_on_duplicate
+from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from ..constraints import marker_name
+from .on_conflict import write_one
+from .rows import BoundRows
+from .target import Target, Unique
+from .writer import Merge, names_of, stage_of, write_by_driver
+
+__all__ = ["MariaDB"]
+
+_INSERTED, _FOUND, _OTHER = 0, 1, 2
+_MET: Final = "@sqlkeel_met"
+
+
+class MariaDB:
+    """MariaDB through asyncmy."""
+
+    async def refuse_autocommit(self, connection: AsyncConnection) -> None:
+        """Do nothing: `Database` has no such connections but those that only read."""
+
+    def predicate(self, index: Index) -> ColumnElement[bool] | None:
+        """Return the condition of a `unique_live` index; there are no other partial ones."""
+        if index.dialect_kwargs.get("mariadb_live") is None or index.table is None:
+            return None
+        # By the column of the index, which no model has: the optimizer would not find the index by what it stands for.
+        marker: ColumnClause[int] = column(marker_name(str(index.name)), Integer())
+        marker.table = index.table
+        return marker == 1
+
+    def makers(self, dialect: Dialect) -> Mapping[Callable[..., Any], Callable[[], Any]]:
+        """Return none: the driver takes what the types make, and nothing else."""
+        return {}
+
+    async def insert(self, connection: AsyncConnection, table: Table, rows: BoundRows) -> int:
+        """Insert by the driver's executemany: many rows in a statement, well under the largest packet."""
+        return await write_by_driver(connection, "INSERT", table, rows, errors_of=table)
+
+    async def insert_returning(self, session: AsyncSession, target: Target, rows: BoundRows) -> list[Any] | None:
+        """Leave it to the ORM, which sends as many rows in a statement as there may be."""
+        return None
+
+    @asynccontextmanager
+    async def source(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> AsyncIterator[FromClause]:
+        """Bring the rows to a temporary table."""
+        async with self.stage(connection, target, rows.columns) as stage:
+            await self.fill(connection, stage, rows, errors_of=target.table)
+            yield stage
+
+    @asynccontextmanager
+    async def stage(
+        self,
+        connection: AsyncConnection,
+        target: Target,
+        columns: Sequence[Column[Any]],
+        unique: Unique | None = None,
+    ) -> AsyncIterator[Table]:
+        """Make a temporary table, in which a row replaces an earlier one with the same key.
+
+        It is no part of the transaction: one that an error left behind is replaced.
+        """
+        stage, dialect = stage_of(target.table, columns), connection.dialect
+        table = dialect.identifier_preparer.format_table(target.table)
+        key = f" (UNIQUE KEY ({names_of(dialect, unique.columns)}))" if unique is not None else ""
+        names = names_of(dialect, columns)
+        await connection.exec_driver_sql(
+            f"CREATE OR REPLACE TEMPORARY TABLE {stage.name}{key} AS SELECT {names} FROM {table} LIMIT 0"  # noqa: S608
+        )
+        yield stage
+        await connection.exec_driver_sql(f"DROP TEMPORARY TABLE {stage.name}")
+
+    async def fill(self, connection: AsyncConnection, stage: Table, rows: BoundRows, *, errors_of: Table) -> int:
+        """Bring rows to a stage."""
+        return await write_by_driver(connection, "REPLACE", stage, rows, errors_of=errors_of)
+
+    async def merge(self, connection: AsyncConnection, stage: Table, merge: Merge) -> tuple[int, int]:
+        """Insert what is missing, then update what differs; both read what is committed, and lock it.
+
+        ON DUPLICATE KEY UPDATE does not say how many rows it inserted, and takes any unique key for the one that is
+        meant.
+        """
+        table, unique = merge.target.table, merge.unique
+        same = [column == stage.c[column.name] for column in unique.columns]
+        if unique.where is not None:
+            same.append(unique.where)
+        missing = select(*stage.c).where(~exists(select(literal_column("1")).select_from(table).where(*same)))
+        new = await connection.execute(insert(table).from_select([*missing.selected_columns.keys()], missing))
+        if not merge.assigned:
+            return new.rowcount, 0
+        changed = or_(*(_differs(column, stage.c[column.name]) for column in merge.assigned))
+        values = {**{column: stage.c[column.name] for column in merge.assigned}, **merge.touched}
+        updated = await connection.execute(update(table).where(*same, changed, *merge.target.guards).values(values))
+        return new.rowcount, updated.rowcount
+
+    async def upsert(self, session: AsyncSession, values: Mapping[str, Any], merge: Merge) -> tuple[Any, bool] | None:
+        """Note in a variable of the connection what the statement met: nothing, the row, or another one.
+
+        ON DUPLICATE KEY UPDATE takes any unique key for the one that is meant. What it meets under another key is left
+        as it is here, and a plain INSERT then raises the error that belongs to that.
+        """
+        model = merge.target.model
+        connection = await session.connection(bind_arguments={"mapper": merge.target.mapper})
+        await connection.run_sync(_declare)
+        statement = _on_duplicate(values, merge)
+        try:
+            obj, met = await write_one(session, statement.returning(model, literal_column(_MET)))
+        except InvalidRequestError:
+            if merge.target.mapper.inherits is None:
+                raise
+            # It met a row of another class of the hierarchy, which no object of this one can be.
+            obj, met = None, _OTHER
+        if int(met) != _OTHER:
+            return obj, int(met) == _INSERTED
+        plain = insert(model).values({getattr(model, field): value for field, value in values.items()})
+        row = await write_one(session, plain.returning(model))
+        return row[0], True
+
+    async def delete(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> int:
+        """Delete by a join with a temporary table of the keys."""
+        async with self.source(connection, target, rows) as source:
+            same = [column == source.c[column.name] for column in rows.columns]
+            result = await connection.execute(delete(target.table).where(*same, *target.guards))
+        return result.rowcount
+
+
+def _declare(connection: Connection) -> None:
+    """Make the variable once for each connection: one that is not there yet when a statement starts reads as NULL."""
+    info: Any = connection.connection.info
+    if _MET not in info:
+        connection.exec_driver_sql(f"SET {_MET} = {_INSERTED}")
+        info[_MET] = True
+
+
+def _on_duplicate(values: Mapping[str, Any], merge: Merge) -> Any:
+    target, unique = merge.target, merge.unique
+    first = target.field(unique.columns[0])
+    # Assigning NULL is false: the variable is reset while the row is put together, in the same statement.
+    reset = func.if_(literal_column(f"({_MET} := {_INSERTED})"), null(), _typed(unique.columns[0], values[first]))
+    given = {getattr(target.model, field): value for field, value in {**values, first: reset}.items()}
+    statement = insert_on_duplicate(target.model).values(given)
+    new = statement.inserted
+    same = [column.op("<=>")(new[column.key]) for column in unique.columns]
+    guards = [*target.guards] if unique.where is None else [*target.guards, unique.where]
+    meant = func.if_(and_(*same, *guards), _FOUND, _OTHER)
+    note = literal_column(_MET).op(":=")(meant)
+    key = target.mapper.primary_key[0]
+    assignments: list[tuple[Any, Any]] = [(key.key, func.if_(note == _FOUND, key, key))]
+    found = literal_column(_MET) == _FOUND
+    values_of = {**{column: new[column.key] for column in merge.assigned}, **merge.touched}
+    assignments += [(column.key, func.if_(found, _typed(column, value), column)) for column, value in values_of.items()]
+    return statement.on_duplicate_key_update(assignments)
+
+
+def _typed(column: Column[Any], value: Any) -> Any:
+    return value if isinstance(value, ColumnElement) else literal(value, column.type)
+
+
+def _differs(old: ColumnElement[Any], new: ColumnElement[Any]) -> ColumnElement[bool]:
+    if isinstance(old.type, String) and not isinstance(old.type, Enum):
+        # Byte by byte: the usual collations call "a" and "A" equal.
+        return cast(old, LargeBinary).is_distinct_from(cast(new, LargeBinary))
+    return old.is_distinct_from(new)

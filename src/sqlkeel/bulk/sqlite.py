@@ -1,0 +1,150 @@
+"""Many rows on SQLite: executemany, and a temporary table merged by ON CONFLICT."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Dialect,
+    Enum,
+    FromClause,
+    Index,
+    String,
+    Table,
+    delete,
+    func,
+    literal_column,
+    select,
+    text,
+    tuple_,
+)
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from .on_conflict import merging_insert, upserting_insert, write_one
+from .rows import BoundRows
+from .target import Target, Unique
+from .writer import Merge, names_of, stage_of, write_by_driver
+
+__all__ = ["SQLite"]
+
+_CONFLICT: Final = "sqlkeel_conflict"
+
+
+class SQLite:
+    """SQLite through aiosqlite."""
+
+    async def refuse_autocommit(self, connection: AsyncConnection) -> None:
+        """Do nothing: a savepoint is a transaction where there is none."""
+
+    def predicate(self, index: Index) -> ColumnElement[bool] | None:
+        """Return the WHERE of a partial index."""
+        where: ColumnElement[bool] | None = index.dialect_options["sqlite"]["where"]
+        return where
+
+    def makers(self, dialect: Dialect) -> Mapping[Callable[..., Any], Callable[[], Any]]:
+        """Return none: the driver takes what the types make, and nothing else."""
+        return {}
+
+    async def insert(self, connection: AsyncConnection, table: Table, rows: BoundRows) -> int:
+        """Insert by the driver's executemany: one prepared statement, one call to its thread."""
+        return await write_by_driver(connection, "INSERT", table, rows, errors_of=table)
+
+    async def insert_returning(self, session: AsyncSession, target: Target, rows: BoundRows) -> list[Any] | None:
+        """Leave it to the ORM, which sends as many rows in a statement as there may be."""
+        return None
+
+    @asynccontextmanager
+    async def source(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> AsyncIterator[FromClause]:
+        """Bring the rows to a temporary table."""
+        async with self.stage(connection, target, rows.columns) as stage:
+            await self.fill(connection, stage, rows, errors_of=target.table)
+            yield stage
+
+    @asynccontextmanager
+    async def stage(
+        self,
+        connection: AsyncConnection,
+        target: Target,
+        columns: Sequence[Column[Any]],
+        unique: Unique | None = None,
+    ) -> AsyncIterator[Table]:
+        """Make a temporary table, in which a row replaces an earlier one with the same key."""
+        stage, dialect = stage_of(target.table, columns), connection.dialect
+        table = dialect.identifier_preparer.format_table(target.table)
+        await connection.exec_driver_sql(
+            f"CREATE TEMPORARY TABLE {stage.name} AS SELECT {names_of(dialect, columns)} FROM {table} WHERE 0"  # noqa: S608
+        )
+        if unique is not None:
+            key = names_of(dialect, unique.columns)
+            await connection.exec_driver_sql(f"CREATE UNIQUE INDEX temp.{stage.name}_key ON {stage.name} ({key})")
+        yield stage
+        await connection.exec_driver_sql(f"DROP TABLE {stage.name}")
+
+    async def fill(self, connection: AsyncConnection, stage: Table, rows: BoundRows, *, errors_of: Table) -> int:
+        """Bring rows to a stage."""
+        return await write_by_driver(connection, "REPLACE", stage, rows, errors_of=errors_of)
+
+    async def merge(self, connection: AsyncConnection, stage: Table, merge: Merge) -> tuple[int, int]:
+        """Count what is new, then write; nobody else writes meanwhile."""
+        same = [column == stage.c[column.name] for column in merge.unique.columns]
+        if merge.unique.where is not None:
+            same.append(merge.unique.where)
+        there = select(literal_column("1")).select_from(merge.target.table).where(*same).exists()
+        new = await connection.execute(select(func.count()).select_from(stage).where(~there))
+        inserted: int = new.scalar_one()
+        # Without a WHERE, the parser takes ON CONFLICT for the ON of a join.
+        rows = select(*stage.c).where(text("true")).order_by(literal_column("rowid"))
+        result = await connection.execute(merging_insert(insert, stage, rows, merge, _differs))
+        return inserted, result.rowcount - inserted
+
+    async def upsert(self, session: AsyncSession, values: Mapping[str, Any], merge: Merge) -> tuple[Any, bool] | None:
+        """Have the statement call a function of ours where it updates: nothing that it returns tells."""
+        noting = getattr(func, _CONFLICT)() == 1
+        statement = upserting_insert(insert, values, merge, noting)
+        connection = await session.connection(bind_arguments={"mapper": merge.target.mapper})
+        conflict = await connection.run_sync(_conflict)
+        row = await write_one(session, statement.returning(merge.target.model))
+        return None if row is None else (row[0], not conflict.seen)
+
+    async def delete(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> int:
+        """Delete by a temporary table of the keys: a list of them in the statement has a limit."""
+        key = rows.columns[0] if len(rows.columns) == 1 else tuple_(*rows.columns)
+        async with self.source(connection, target, rows) as source:
+            among = key.in_(select(*source.c))
+            result = await connection.execute(delete(target.table).where(among, *target.guards))
+        return result.rowcount
+
+
+class _Conflict:
+    """Whether the statement that runs has met an existing row."""
+
+    def __init__(self) -> None:
+        self.seen = False
+
+    def note(self) -> int:
+        self.seen = True
+        return 1
+
+
+def _conflict(connection: Connection) -> _Conflict:
+    """Give the driver's connection the function, once, and forget what an earlier statement noted."""
+    pooled: Any = connection.connection
+    conflict: _Conflict | None = pooled.info.get(_CONFLICT)
+    if conflict is None:
+        conflict = pooled.info[_CONFLICT] = _Conflict()
+        pooled.dbapi_connection.create_function(_CONFLICT, 0, conflict.note)
+    conflict.seen = False
+    return conflict
+
+
+def _differs(old: ColumnElement[Any], new: ColumnElement[Any]) -> ColumnElement[bool]:
+    if isinstance(old.type, String) and not isinstance(old.type, Enum):
+        # Byte by byte: a collation may call different texts equal.
+        return old.collate("BINARY").is_distinct_from(new.collate("BINARY"))
+    return old.is_distinct_from(new)

@@ -1,0 +1,177 @@
+"""What bulk statements have to know about a model: its fields, keys, unique constraints and special columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+from sqlalchemy import Column, ColumnElement, Index, Integer, PrimaryKeyConstraint, Table, UniqueConstraint
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.orm import Mapper, QueryableAttribute
+
+from ..errors import InvalidValue, NotSupported, UnknownField
+from ..mixins.soft_delete import SoftDeleteMixin
+
+__all__ = ["Target", "Unique"]
+
+Predicate = Callable[[Index], ColumnElement[bool] | None]
+
+
+@dataclass(frozen=True)
+class Unique:
+    """A unique constraint or index; ``where`` is the condition of a partial one."""
+
+    name: str | None
+    columns: tuple[Column[Any], ...]
+    where: ColumnElement[bool] | None = None
+
+
+class Target:
+    """A model as the bulk functions see it: one table, and columns by attribute name.
+
+    Raises:
+        NotSupported: For a model that is spread over several tables.
+    """
+
+    def __init__(self, model: type[Any]) -> None:
+        mapper: Mapper[Any] = sa_inspect(model)
+        if len(mapper.tables) != 1 or not isinstance(mapper.local_table, Table):
+            raise NotSupported(
+                f"{model.__name__} is stored in several tables, or in none.",
+                hint="session.add_all() writes such objects; bulk functions write one table.",
+            )
+        self.model = model
+        self.mapper = mapper
+        self.name = model.__name__
+        self.table: Table = mapper.local_table
+        self.fields: dict[str, Column[Any]] = dict(self._fields())
+
+    def _fields(self) -> Iterator[tuple[str, Column[Any]]]:
+        for attribute in self.mapper.column_attrs:
+            column = attribute.columns[0]
+            if isinstance(column, Column) and column.table is self.table:
+                yield attribute.key, column
+
+    @cached_property
+    def key(self) -> tuple[str, ...]:
+        """The names of the attributes of the primary key."""
+        return tuple(self.field(column) for column in self.mapper.primary_key)
+
+    @cached_property
+    def version(self) -> str | None:
+        """The name of the version attribute."""
+        column = self.mapper.version_id_col
+        return None if column is None else self.field(column)
+
+    def field(self, column: ColumnElement[Any]) -> str:
+        """Return the name of the attribute that a column is mapped to."""
+        return self.mapper.get_property_by_column(cast("Column[Any]", column)).key
+
+    def check(self, fields: Iterable[str]) -> None:
+        """Refuse a field that the model does not have.
+
+        Raises:
+            UnknownField: Names it, and those that there are.
+        """
+        for field in fields:
+            if field not in self.fields:
+                raise UnknownField(
+                    f"{self.name} has no column attribute {field!r}.",
+                    hint=f"It has {', '.join(self.fields)}.",
+                )
+
+    def columns(self, fields: Iterable[str]) -> tuple[Column[Any], ...]:
+        """Return the columns of *fields*, in that order."""
+        return tuple(self.fields[field] for field in fields)
+
+    @cached_property
+    def is_soft_deletable(self) -> bool:
+        """Whether rows are marked as deleted instead of removed."""
+        return issubclass(self.model, SoftDeleteMixin)
+
+    @cached_property
+    def guards(self) -> tuple[ColumnElement[bool], ...]:
+        """The conditions on which a row of the table is one of the model: not deleted, and of its class."""
+        found: list[ColumnElement[bool]] = []
+        if self.is_soft_deletable:
+            found.append(self.fields["deleted_at"].is_(None))
+        kind = self.mapper.polymorphic_on
+        if self.mapper.inherits is not None and kind is not None:
+            found.append(kind.in_([child.polymorphic_identity for child in self.mapper.self_and_descendants]))
+        return tuple(found)
+
+    def constants(self, given: Collection[str]) -> dict[str, Any]:
+        """Return what the ORM itself writes into a new row: the class of the row and its first version."""
+        found: dict[str, Any] = {}
+        kind = self.mapper.polymorphic_on
+        if kind is not None and self.mapper.polymorphic_identity is not None and kind in set(self.fields.values()):
+            found[self.field(kind)] = self.mapper.polymorphic_identity
+        column, first = self.mapper.version_id_col, self.mapper.version_id_generator
+        if column is not None and column.server_default is None and callable(first):
+            found[self.field(column)] = first(None)
+        return {field: value for field, value in found.items() if field not in given}
+
+    def touched(self, given: Collection[str]) -> dict[str, Any]:
+        """Return what changes with every update and was not given: ``onupdate`` columns and the version."""
+        found = {name: _onupdate(column) for name, column in self.fields.items() if column.onupdate is not None}
+        column, following = self.mapper.version_id_col, self.mapper.version_id_generator
+        if self.version is not None and column is not None and following is not False:
+            counts = isinstance(column.type, Integer)
+            found[self.version] = column + 1 if counts else cast("Any", following)(None)
+            return {name: value for name, value in found.items() if name not in given or name == self.version}
+        return {name: value for name, value in found.items() if name not in given}
+
+    def unique(self, on: Sequence[QueryableAttribute[Any]], predicate: Predicate) -> Unique:
+        """Find the unique constraint over exactly the attributes *on*, in any order.
+
+        Raises:
+            NotSupported: When there is none; names those that there are.
+        """
+        wanted = {attribute.key for attribute in on}
+        self.check(wanted)
+        known = list(self._uniques(predicate))
+        for unique in known:
+            if {self.field(column) for column in unique.columns} == wanted:
+                return unique
+        names = "; ".join(sorted(", ".join(f"{self.name}.{self.field(c)}" for c in unique.columns) for unique in known))
+        raise NotSupported(
+            f"Nothing makes {', '.join(sorted(wanted))} unique in {self.name}, so a row cannot be found by it.",
+            hint=f"Unique are: {names}.",
+        )
+
+    def _uniques(self, predicate: Predicate) -> Iterator[Unique]:
+        mapped = set(self.fields.values())
+        for constraint in self.table.constraints:
+            if isinstance(constraint, PrimaryKeyConstraint | UniqueConstraint) and not constraint.deferrable:
+                columns = tuple(constraint.columns)
+                if columns and mapped.issuperset(columns):
+                    yield Unique(_text(constraint.name), columns)
+        for index in self.table.indexes:
+            plain = tuple(part for part in index.expressions if isinstance(part, Column))
+            if index.unique and len(plain) == len(index.expressions) and mapped.issuperset(plain):
+                yield Unique(_text(index.name), plain, predicate(index))
+
+    def refuse_null(self, fields: Iterable[str], values: Iterable[Any]) -> None:
+        """Refuse NULL in a unique key: NULL equals nothing, so that every call would insert another row.
+
+        Raises:
+            InvalidValue: Names the field.
+        """
+        for field, value in zip(fields, values, strict=True):
+            if value is None:
+                raise InvalidValue(
+                    f"{self.name}.{field} is None, which equals nothing: every call would insert one more row.",
+                    hint="Give it a value, or insert the row.",
+                )
+
+
+def _onupdate(column: Column[Any]) -> Any:
+    onupdate: Any = column.onupdate
+    # Functions are called without a statement: what needs one to look at has no meaning for a set of rows.
+    return onupdate.arg(None) if onupdate.is_callable else onupdate.arg
+
+
+def _text(name: object) -> str | None:
+    return name if isinstance(name, str) else None

@@ -1,0 +1,251 @@
+"""Insert a row, or update or find the one that is there: decided by the database, in one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import Table, and_, not_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import QueryableAttribute
+
+from ..errors import InvalidValue, NotSupported, UniqueViolation
+from .rows import Batch, Binder, Rows, Run, runs
+from .target import Target
+from .work import Work
+from .writer import Merge
+
+__all__ = ["UpsertResult", "get_or_create", "upsert", "upsert_many"]
+
+M = TypeVar("M")
+_Attributes = Sequence[QueryableAttribute[Any]]
+_ATTEMPTS = 3
+
+
+class UpsertResult(NamedTuple):
+    """How many of the rows given to `upsert_many` were inserted, updated, or equal to what was there.
+
+    A row that a later one with the same key replaced counts as unchanged, so that the three add up to the rows given.
+    """
+
+    inserted: int
+    updated: int
+    unchanged: int
+
+
+async def upsert(
+    session: AsyncSession,
+    model: type[M],
+    values: Mapping[str, Any],
+    *,
+    on: _Attributes,
+    update: _Attributes | None = None,
+) -> tuple[M, bool]:
+    """Insert a row, or update the one that has the same *on*; return the fresh object and whether it is new.
+
+    One statement, free of races. Only what is in *values* is updated, never the key; ``onupdate`` columns and the
+    version change with it. A row that is deleted is not touched.
+
+    Args:
+        session: The session; it does not commit.
+        model: A mapped class.
+        values: Attribute names and values; *on* must be among them.
+        on: The attributes of one unique constraint.
+        update: The attributes to update, where not all; ``[]`` leaves the row that is there as it is.
+
+    Raises:
+        NotSupported: When *on* is not unique.
+        InvalidValue: When a value of *on* is missing or ``None``.
+        UniqueViolation: When the row breaks another unique constraint, or the one that is there is deleted.
+        UnknownField: For a field that the model does not have.
+        ReadOnlySession: When the session was opened for reading.
+    """
+    async with Work(session, model) as work:
+        work.target.check(values)
+        fields = {attribute.key: None for attribute in on}
+        _require(work.target, fields, values)
+        work.target.refuse_null(fields, [values[field] for field in fields])
+        merge = _merge(work, on, tuple(values), update)
+        await work.begin(savepoint=False)
+        return await _upsert(work, values, merge)
+
+
+async def get_or_create(
+    session: AsyncSession, model: type[M], key: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> tuple[M, bool]:
+    """Return the row with *key*, or make it from *key* and *defaults*; and whether it was made.
+
+    Free of races: of any number of concurrent calls exactly one makes the row, and all return it. An existing row is
+    left as it is; `upsert` updates it.
+
+    Raises:
+        NotSupported: When the fields of *key* are not unique: nothing could prevent a second row.
+        InvalidValue: When a value of *key* is ``None``.
+        UniqueViolation: When the row breaks another unique constraint, or the one that is there is deleted.
+        UnknownField: For a field that the model does not have.
+        ReadOnlySession: When the session was opened for reading.
+    """
+    async with Work(session, model) as work:
+        values = {**defaults, **key}
+        work.target.check(values)
+        work.target.refuse_null(key, key.values())
+        merge = _merge(work, [getattr(model, field) for field in key], tuple(values), [])
+        await work.begin(savepoint=False)
+        found = await _find(work, merge, values)
+        return (found, False) if found is not None else await _upsert(work, values, merge)
+
+
+async def _upsert(work: Work, values: Mapping[str, Any], merge: Merge) -> tuple[Any, bool]:
+    target = work.target
+    complete = {**values, **target.constants(values)}
+    for _ in range(_ATTEMPTS):
+        written = await work.writer.upsert(work.session, complete, merge)
+        if written is not None:
+            return written
+        if not merge.assigned and (found := await _find(work, merge, values)) is not None:
+            return found, False
+    raise _hidden(merge)
+
+
+def _hidden(merge: Merge) -> UniqueViolation:
+    columns = tuple(column.name for column in merge.unique.columns)
+    violation = UniqueViolation(table=merge.target.table.name, columns=columns, constraint=merge.unique.name)
+    violation.hint = "The row that has this value is deleted: restore it, or make the column unique with unique_live()."
+    return violation
+
+
+async def _find(work: Work, merge: Merge, values: Mapping[str, Any]) -> Any:
+    target = work.target
+    same = [column == values[target.field(column)] for column in merge.unique.columns]
+    statement = select(target.model).where(*same, *target.guards)
+    if merge.unique.where is not None:
+        statement = statement.where(merge.unique.where)
+    return (await work.session.scalars(statement)).one_or_none()
+
+
+async def upsert_many(
+    session: AsyncSession,
+    model: type[M],
+    rows: Rows,
+    *,
+    on: _Attributes,
+    update: _Attributes | None = None,
+) -> UpsertResult:
+    """Insert rows, or update those that have the same *on*; return how many of which.
+
+    The rows are brought into a temporary table and merged there, so that any number takes linear time and bounded
+    memory. A row that would not change is not written: its ``updated_at`` and version stay. Of several rows with one
+    key the last counts. Rows with different fields are merged one set of fields after the other.
+
+    Args:
+        session: The session; it does not commit.
+        model: A mapped class.
+        rows: Mappings of attribute names, from any iterable; *on* must be among them.
+        on: The attributes of one unique constraint.
+        update: The attributes to update, where not all; ``[]`` leaves the rows that are there as they are.
+
+    Raises:
+        NotSupported: When *on* is not unique.
+        InvalidValue: When a value of *on* is missing or ``None``.
+        UniqueViolation: When a row breaks another unique constraint, or meets one that is deleted; nothing is written.
+        UnknownField: For a field that the model does not have.
+        ReadOnlySession: When the session was opened for reading.
+    """
+    async with Work(session, model) as work, AsyncExitStack() as stages:
+        merging = _Merging(work, on, update, stages)
+        async for run in runs(rows, work.target):
+            await merging.add(run)
+        return await merging.finish()
+
+
+class _Merging:
+    """The stages of one `upsert_many`: one for each set of fields."""
+
+    def __init__(self, work: Work, on: _Attributes, update: _Attributes | None, stages: AsyncExitStack) -> None:
+        self.work = work
+        self.on = on
+        self.update = update
+        self.open_stages = stages
+        self.given = 0
+        self.stages: dict[frozenset[str], tuple[Table, Merge]] = {}
+
+    async def add(self, run: Run) -> None:
+        """Bring a run to its stage."""
+        work, key = self.work, [attribute.key for attribute in self.on]
+        _require(work.target, key, run.fields)
+        merge = _merge(work, self.on, run.fields, self.update)
+        if not self.stages:
+            await work.begin()
+            self.binder = work.binder(new=True)
+        _refuse_expressions(work.target, self.binder, run)
+        rows = self.binder.bind(Run(run.fields, _without_null(work.target, key, run)))
+        fields = frozenset(run.fields)
+        if fields not in self.stages:
+            opening = work.writer.stage(work.connection, work.target, rows.columns, merge.unique)
+            self.stages[fields] = await self.open_stages.enter_async_context(opening), merge
+        stage, _ = self.stages[fields]
+        self.given += await work.writer.fill(work.connection, stage, rows, errors_of=work.target.table)
+
+    async def finish(self) -> UpsertResult:
+        """Merge the stages, and renew the objects that the session holds."""
+        inserted = updated = 0
+        changed: dict[str, None] = {}
+        for stage, merge in self.stages.values():
+            more_inserted, more_updated = await self.work.writer.merge(self.work.connection, stage, merge)
+            inserted, updated = inserted + more_inserted, updated + more_updated
+            await _refuse_hidden(self.work, stage, merge)
+            changed |= dict.fromkeys(map(merge.target.field, (*merge.assigned, *merge.touched)))
+        if updated and (held := self.work.held()):
+            await self.work.refresh(held, changed)
+        return UpsertResult(inserted, updated, self.given - inserted - updated)
+
+
+def _merge(work: Work, on: _Attributes, fields: Sequence[str], update: _Attributes | None) -> Merge:
+    target = work.target
+    unique = target.unique(on, work.writer.predicate)
+    chosen = fields if update is None else [attribute.key for attribute in update]
+    absent = [field for field in chosen if field not in fields]
+    if absent:
+        raise InvalidValue(f"{', '.join(absent)} is to be updated, but {target.name} is given no value for it.")
+    fixed = {*map(target.field, unique.columns), *target.key, target.version}
+    assigned = [field for field in chosen if field not in fixed]
+    touched = target.touched(assigned) if assigned else {}
+    return Merge(
+        target, unique, target.columns(assigned), {target.fields[field]: value for field, value in touched.items()}
+    )
+
+
+def _require(target: Target, key: Iterable[str], given: Collection[str]) -> None:
+    for field in key:
+        if field not in given:
+            raise InvalidValue(f"{target.name} is to be found by {field}, which the values do not have.")
+
+
+def _without_null(target: Target, key: Sequence[str], run: Run) -> Iterator[Batch]:
+    places = [(field, itemgetter(run.fields.index(field))) for field in key]
+    for batch in run.batches:
+        for field, value in places:
+            if None in map(value, batch.records):
+                target.refuse_null([field], [None])
+        yield batch
+
+
+def _refuse_expressions(target: Target, binder: Binder, run: Run) -> None:
+    if binder.in_sql(run.fields):
+        raise NotSupported(
+            f"A value of {target.name} is made by an expression of SQL, which cannot be brought to a temporary table.",
+            hint="Give the column a server_default, or write the rows with upsert() one by one.",
+        )
+
+
+async def _refuse_hidden(work: Work, stage: Table, merge: Merge) -> None:
+    """Refuse rows that met one which is deleted: they were not written, and are not the same either."""
+    target, unique = merge.target, merge.unique
+    if not target.guards or (unique.where is not None and len(target.guards) == 1):
+        return
+    same = [column == stage.c[column.name] for column in unique.columns]
+    statement = select(1).where(*same, not_(and_(*target.guards))).limit(1)
+    if (await work.connection.execute(statement)).first() is not None:
+        raise _hidden(merge)

@@ -1,0 +1,111 @@
+"""One bulk call on a session: begun with its first row, all or nothing, and no stale object left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import Dialect, select, tuple_
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, AsyncTransaction
+from sqlalchemy.orm.attributes import set_committed_value
+
+from ..errors import ReadOnlySession, TransientFault
+from .rows import Binder
+from .target import Target
+from .writer import Writer, writer_for
+
+__all__ = ["Work"]
+
+_KEYS_AT_ONCE = 500
+
+
+class Work:
+    """A bulk call: ``async with Work(session, model) as work``.
+
+    Nothing is sent before `begin`, which flushes the session and opens a savepoint: a call that fails in its second
+    chunk leaves nothing of the first, on any database.
+
+    Raises:
+        ReadOnlySession: When the session was opened for reading.
+        NotSupported: For a model of several tables, or a database that is not known.
+    """
+
+    connection: AsyncConnection
+
+    def __init__(self, session: AsyncSession, model: type[Any]) -> None:
+        if session.info.get("sqlkeel_read_only"):
+            raise ReadOnlySession(f"The session was opened for reading; {model.__name__} cannot be written.")
+        self.session = session
+        self.target = Target(model)
+        self.dialect: Dialect = session.get_bind(mapper=self.target.mapper).dialect
+        self.writer: Writer = writer_for(self.dialect)
+        self._savepoint: AsyncTransaction | None = None
+        self._begun = False
+
+    def binder(self, *, new: bool) -> Binder:
+        """Return what turns the rows of this call into what the driver takes."""
+        return Binder(self.target, self.dialect, new=new, makers=self.writer.makers(self.dialect))
+
+    async def begin(self, *, savepoint: bool = True) -> Self:
+        """Flush, connect, and open the savepoint; a second call does nothing."""
+        if self._begun:
+            return self
+        self._begun = True
+        if self.session.sync_session.autoflush:
+            await self.session.flush()
+        self.connection = await self.session.connection(bind_arguments={"mapper": self.target.mapper})
+        if savepoint:
+            await self.writer.refuse_autocommit(self.connection)
+            self._savepoint = await self.connection.begin_nested()
+        return self
+
+    async def undo(self) -> None:
+        """Take back what was written in this call, to look at the rows as they were."""
+        assert self._savepoint is not None, "begin() opens it"
+        await self._savepoint.rollback()
+        self._savepoint = await self.connection.begin_nested()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._savepoint is None:
+            return
+        if error is None:
+            await self._savepoint.commit()
+        elif not isinstance(error, TransientFault) and not self.connection.invalidated:
+            # Else the transaction, or the connection, is gone, and the savepoint with it.
+            await self._savepoint.rollback()
+
+    def held(self) -> dict[tuple[Any, ...], Any]:
+        """Return the objects of the model that the session holds, by key."""
+        found = {}
+        for obj in list(self.session.sync_session.identity_map.values()):
+            if isinstance(obj, self.target.model) and (identity := sa_inspect(obj).identity) is not None:
+                found[identity] = obj
+        return found
+
+    async def refresh(self, held: dict[tuple[Any, ...], Any], fields: Collection[str]) -> None:
+        """Read *fields* of the given objects again; an attribute that is expired instead could not be read later."""
+        identities = list(held)
+        for start in range(0, len(identities), _KEYS_AT_ONCE):
+            await self._refresh(held, identities[start : start + _KEYS_AT_ONCE], list(fields))
+
+    async def _refresh(
+        self, held: dict[tuple[Any, ...], Any], identities: Sequence[tuple[Any, ...]], fields: list[str]
+    ) -> None:
+        target = self.target
+        key = target.columns(target.key)
+        found = await self.connection.execute(
+            select(*key, *target.columns(fields)).where(
+                key[0].in_([identity[0] for identity in identities]) if len(key) == 1 else tuple_(*key).in_(identities)
+            )
+        )
+        for row in found:
+            obj = held[tuple(row[: len(key)])]
+            for field, value in zip(fields, row[len(key) :], strict=True):
+                set_committed_value(obj, field, value)

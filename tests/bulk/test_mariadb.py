@@ -1,0 +1,121 @@
+"""Tests of sqlkeel.bulk.mariadb: one unique key is meant, whichever the server finds first."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from sqlalchemy import String, Text, func, select, text
+from sqlalchemy.dialects.mysql import LONGTEXT
+from sqlalchemy.orm import Mapped, mapped_column
+
+import sqlkeel
+from sqlkeel import IntKeyMixin
+from sqlkeel.bulk.insert import insert_many
+from sqlkeel.bulk.upsert import UpsertResult, get_or_create, upsert, upsert_many
+from sqlkeel.database import Database
+from sqlkeel.errors import UniqueViolation
+from sqlkeel.session import Session
+from tests.bulk.models import values_of
+
+
+class Base(sqlkeel.Base):
+    pass
+
+
+class Page(IntKeyMixin, Base):
+    """Two unique columns, and room for a book."""
+
+    __tablename__ = "bulk_page"
+
+    path: Mapped[str] = mapped_column(String(50), unique=True)
+    slug: Mapped[str | None] = mapped_column(String(50), unique=True)
+    body: Mapped[str | None] = mapped_column(Text().with_variant(LONGTEXT(), "mariadb"))
+
+
+pytestmark = pytest.mark.tables(Base.metadata)
+
+
+class TestOneRow:
+    async def test_the_first_call_of_a_connection(self, mariadb: Database) -> None:
+        """The variable is there on a connection that has never used it."""
+        async with mariadb.transaction() as first, mariadb.transaction() as second:
+            _, made = await upsert(first, Page, {"path": "a", "body": "x"}, on=[Page.path])
+            await first.commit()
+            _, is_new = await upsert(second, Page, {"path": "a", "body": "y"}, on=[Page.path])
+
+        assert (made, is_new) == (True, False)
+
+    async def test_a_key_that_the_server_finds_first(self, mariadb: Database) -> None:
+        """A conflict under another key is not taken for the one that is meant, though both are there."""
+        async with mariadb.transaction() as session:
+            await insert_many(session, Page, [{"path": "a", "slug": "a"}, {"path": "b", "slug": "b"}])
+
+            with pytest.raises(UniqueViolation):
+                async with session.savepoint():
+                    await upsert(session, Page, {"path": "b", "slug": "a", "body": "x"}, on=[Page.path])
+
+            assert await values_of(session, Page.path, Page.body) == [("a", None), ("b", None)]
+
+    async def test_both_keys_of_one_row(self, mariadb: Database) -> None:
+        """Where all keys lead to the same row, it is the one that is meant."""
+        async with mariadb.transaction() as session:
+            await insert_many(session, Page, [{"path": "a", "slug": "a"}])
+            _, is_new = await upsert(session, Page, {"path": "a", "slug": "a", "body": "x"}, on=[Page.path])
+
+            assert not is_new
+            assert await values_of(session, Page.body) == [("x",)]
+
+    async def test_get_or_create_does_not_write(self, mariadb: Database) -> None:
+        """The row of another connection, made since, is returned as it is."""
+
+        async def call() -> str | None:
+            async with mariadb.transaction() as session:
+                page, _ = await get_or_create(session, Page, {"path": "a"}, {"body": "first"})
+                return page.body
+
+        bodies = await asyncio.gather(*(call() for _ in range(8)))
+
+        assert bodies == ["first"] * 8
+
+
+class TestManyRows:
+    async def test_large_rows_are_split(self, mariadb: Database) -> None:
+        """Rows of more than a packet together are sent in several statements."""
+        size = 300_000
+
+        async with mariadb.transaction() as session:
+            packet = await session.scalar(text("SELECT @@max_allowed_packet"))
+            count = packet // size + 2
+            await insert_many(session, Page, ({"path": f"{n}", "body": "x" * size} for n in range(count)))
+
+            assert await session.scalar(select(func.sum(func.length(Page.body)))) == count * size
+
+    async def test_a_stage_that_an_error_left(self, mariadb: Database) -> None:
+        """Temporary tables outlive a rollback here; the next call does not mind."""
+        rows = [{"path": "b", "slug": "a"}]
+
+        async with mariadb.transaction() as session:
+            await insert_many(session, Page, [{"path": "a", "slug": "a"}])
+            with pytest.raises(UniqueViolation):
+                await upsert_many(session, Page, rows, on=[Page.path])
+
+            result = await upsert_many(session, Page, [{**rows[0], "slug": "b"}], on=[Page.path])
+
+            assert result == UpsertResult(1, 0, 0)
+
+    async def test_a_row_that_came_after_the_snapshot(self, mariadb: Database) -> None:
+        """A row that another transaction has committed since is updated, though the snapshot does not have it."""
+        async with mariadb.transaction() as session, mariadb.transaction() as other:
+            await session.execute(select(Page))
+            await insert_many(other, Page, [{"path": "a", "body": "theirs"}])
+            await other.commit()
+
+            result = await upsert_many(session, Page, [{"path": "a", "body": "ours"}], on=[Page.path])
+
+            assert result == UpsertResult(0, 1, 0)
+            assert await _body(session) == "ours"
+
+
+async def _body(session: Session) -> str | None:
+    return await session.scalar(select(Page.body))

@@ -1,0 +1,140 @@
+"""Tests of sqlkeel.bulk.postgresql: COPY and temporary tables, inside the session's own transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import JSON, String, event, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import UserDefinedType
+
+import sqlkeel
+from sqlkeel import IntKeyMixin
+from sqlkeel.bulk.insert import insert_many, insert_many_returning
+from sqlkeel.bulk.update import update_many
+from sqlkeel.bulk.upsert import UpsertResult, upsert_many
+from sqlkeel.database import Database
+from sqlkeel.session import Session
+from tests.bulk.models import count_of, values_of
+
+
+class Base(sqlkeel.Base):
+    pass
+
+
+class Upper(UserDefinedType[str]):
+    """A type whose values pass through a function of the server."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **kw: Any) -> str:
+        """Be a text."""
+        return "VARCHAR(20)"
+
+    def bind_expression(self, bindvalue: Any) -> Any:
+        """Wrap the value."""
+        return func.upper(bindvalue, type_=self)
+
+
+class Note(IntKeyMixin, Base):
+    """Names that have to be quoted."""
+
+    __tablename__ = "Bulk note"
+
+    subject: Mapped[str] = mapped_column("the subject %", String(20), unique=True)
+    plain: Mapped[dict[str, Any] | None] = mapped_column("order", JSON)
+
+
+class Shout(IntKeyMixin, Base):
+    __tablename__ = "bulk_shout"
+
+    word: Mapped[str] = mapped_column(Upper())
+
+
+pytestmark = pytest.mark.tables(Base.metadata)
+
+
+@pytest.fixture(params=["asyncpg", "psycopg"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """PostgreSQL through each of its drivers."""
+    found: Database = request.getfixturevalue({"asyncpg": "postgres"}.get(request.param, request.param))
+    return found
+
+
+async def _somebody_waits(session: Session) -> None:
+    """Return when a connection waits for a lock, which only the server knows."""
+    if not await session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+        await asyncio.sleep(0.01)
+        await _somebody_waits(session)
+
+
+class TestCopy:
+    async def test_it_waits_for_the_transaction(self, database: Database) -> None:
+        """As the first statement of a session it is rolled back with it: BEGIN was really sent."""
+        async with database.session() as session:
+            await insert_many(session, Note, [{"subject": "a"}])
+            await session.rollback()
+
+        async with database.session() as session:
+            assert await count_of(session, Note) == 0
+
+    async def test_names_are_quoted(self, database: Database) -> None:
+        """Tables and columns with blanks, capitals, percent signs and reserved words are written."""
+        async with database.transaction() as session:
+            await insert_many(session, Note, [{"subject": "a", "plain": {"x": 1}}])
+            (made,) = await insert_many_returning(session, Note, [{"subject": "b", "plain": None}])
+            await update_many(session, Note, [{"id": made.id, "subject": "c"}])
+
+            assert await values_of(session, Note.subject) == [("a",), ("c",)]
+
+    async def test_an_expression_of_a_type(self, database: Database) -> None:
+        """A type that wraps its values into a function is written by a statement."""
+        async with database.transaction() as session:
+            await insert_many(session, Shout, [{"word": "hey"}, {"word": "you"}])
+
+            assert await values_of(session, Shout.word) == [("HEY",), ("YOU",)]
+
+    async def test_a_cancelled_copy_frees_its_connection(self, database: Database) -> None:
+        """A COPY that is cancelled while it waits for a lock writes nothing, and the pool goes on."""
+
+        async def write() -> None:
+            async with database.transaction() as session:
+                await insert_many(session, Note, [{"subject": "a"}])
+
+        replaced: list[bool] = []
+        event.listen(database.engine.sync_engine.pool, "invalidate", lambda *_: replaced.append(True), once=True)
+        async with database.transaction() as other:
+            await other.execute(text('LOCK TABLE "Bulk note" IN ACCESS EXCLUSIVE MODE'))
+            task = asyncio.create_task(write())
+            await _somebody_waits(other)
+            task.cancel()
+            await asyncio.wait([task])
+
+        async with database.transaction() as session:
+            assert task.cancelled()
+            assert replaced
+            assert await count_of(session, Note) == 0
+
+
+class TestStage:
+    async def test_nothing_is_left(self, database: Database) -> None:
+        """The temporary table is gone when the call ends, not only when the transaction does."""
+        async with database.transaction() as session:
+            await upsert_many(session, Note, [{"subject": "a"}], on=[Note.subject])
+
+            left = await session.scalar(text("SELECT count(*) FROM pg_class WHERE relname LIKE 'sqlkeel%'"))
+
+            assert left == 0
+
+    async def test_plain_json_is_compared(self, database: Database) -> None:
+        """The type json has no equality; what it holds is compared."""
+        row = {"subject": "a", "plain": {"x": 1, "y": 2}}
+
+        async with database.transaction() as session:
+            await upsert_many(session, Note, [row], on=[Note.subject])
+            same = await upsert_many(session, Note, [{**row, "plain": {"y": 2, "x": 1}}], on=[Note.subject])
+            other = await upsert_many(session, Note, [{**row, "plain": {"x": 1}}], on=[Note.subject])
+
+        assert (same, other) == (UpsertResult(0, 0, 1), UpsertResult(0, 1, 0))

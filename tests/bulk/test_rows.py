@@ -1,0 +1,175 @@
+"""Tests of sqlkeel.bulk.rows: read once, in bounded memory, and converted only where there is something to convert."""
+
+from __future__ import annotations
+
+import tracemalloc
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy.dialects import postgresql, sqlite
+
+from sqlkeel.bulk.insert import insert_many
+from sqlkeel.bulk.rows import CHUNK, Batch, Binder, alike, batches, chunks, runs
+from sqlkeel.bulk.target import Target
+from sqlkeel.bulk.upsert import upsert_many
+from sqlkeel.database import Database
+from sqlkeel.errors import UnknownField
+from tests.bulk.models import Base, Cabin, Color, Guest, Parcel, User
+
+MEBIBYTE = 2**20
+
+
+async def shape_of(rows: Any, target: Target) -> list[tuple[tuple[str, ...], int]]:
+    """Return the fields of each run, and how many rows it has."""
+    return [(run.fields, sum(len(batch.records) for batch in run.batches)) async for run in runs(rows, target)]
+
+
+async def numbers(count: int) -> AsyncIterator[int]:
+    for number in range(count):
+        yield number
+
+
+class TestChunks:
+    @pytest.mark.parametrize(("count", "lengths"), [(0, []), (3, [3]), (4, [4]), (5, [4, 1])])
+    async def test_both_kinds_of_source(self, count: int, lengths: list[int]) -> None:
+        """A source is read in lists of the size, the last as long as what is left."""
+        assert [len(chunk) async for chunk in chunks(range(count), 4)] == lengths
+        assert [len(chunk) async for chunk in chunks(numbers(count), 4)] == lengths
+
+
+class TestRuns:
+    async def test_equal_fields_are_one_run(self) -> None:
+        """Rows with the same fields are one run, however many."""
+        rows = ({"first": "a", "last": str(number)} for number in range(25_000))
+
+        assert await shape_of(rows, Target(Guest)) == [(("first", "last"), 25_000)]
+
+    async def test_the_order_of_fields_does_not_matter(self) -> None:
+        """A row with its fields in another order is no other kind of row."""
+        rows = [{"first": "a", "last": "b"}, {"last": "d", "first": "c"}] * 400
+
+        found = [batch.records[:2] async for batch in batches(rows, Target(Guest))]
+
+        assert found == [[("a", "b"), ("c", "d")]]
+
+    async def test_mixed_rows_are_sorted_out(self) -> None:
+        """Rows that alternate become one run of each kind for every ten thousand."""
+        rows = [{"first": "a"}, {"last": "b"}] * 6_000
+
+        assert await shape_of(rows, Target(Guest)) == [
+            (("first",), 5_000),
+            (("last",), 5_000),
+            (("first",), 1_000),
+            (("last",), 1_000),
+        ]
+
+    async def test_an_asynchronous_source_is_read_by_the_chunk(self) -> None:
+        """What must be awaited is collected first: the driver's own reading cannot wait."""
+        rows = ({"first": str(number)} async for number in numbers(CHUNK + 1))
+
+        assert await shape_of(rows, Target(Guest)) == [(("first",), CHUNK), (("first",), 1)]
+
+    async def test_an_unknown_field_stops_before_its_rows(self) -> None:
+        """Not even the well-formed rows beside it are passed on."""
+        passed_on: list[Any] = []
+
+        with pytest.raises(UnknownField):
+            passed_on.extend([run.fields async for run in runs([{"first": "a"}, {"frist": "b"}], Target(Guest))])
+
+        assert passed_on == []
+
+    async def test_batches_have_an_end(self) -> None:
+        """A batch holds no more than a chunk."""
+        rows = ({"first": str(number)} for number in range(CHUNK + 1))
+
+        assert [len(batch.records) async for batch in batches(rows, Target(Guest))] == [CHUNK, 1]
+
+
+class TestAlike:
+    @pytest.mark.parametrize(
+        ("rows", "records"),
+        [
+            ([{"a": 1, "b": 2}, {"b": 4, "a": 3}], [(1, 2), (3, 4)]),
+            ([{"a": 1, "b": 2}, {"a": 3}], None),
+            ([{"a": 1, "b": 2}, {"a": 3, "c": 4}], None),
+            ([{"a": 1, "b": 2}, {"a": 3, "b": 4, "c": 5}], None),
+        ],
+    )
+    def test_only_exactly_these_fields(self, rows: list[dict[str, int]], records: list[Any] | None) -> None:
+        """One field too few, too many or another one is found."""
+        assert alike(rows, ("a", "b")) == records
+
+
+class TestBinder:
+    def test_nothing_runs_where_nothing_has_to(self) -> None:
+        """Values that the driver takes as they are are not touched, not even copied."""
+        batch = Batch(("first", "last", "age"), [("a", "b", 1)])
+
+        bound = Binder(Target(Guest), postgresql.asyncpg.dialect(), new=True).bind(batch)
+
+        assert next(iter(bound.blocks)) is batch.records
+
+    def test_values_and_defaults(self) -> None:
+        """Types convert what is given; defaults of the other columns are made, and converted, too."""
+        target, color = Target(Parcel), Color.BLUE
+
+        bound = Binder(target, sqlite.dialect(), new=True).bind(Batch(("color",), [(color,)]))
+        made = dict(zip((column.name for column in bound.columns), bound.all()[0], strict=True))
+
+        assert (made["color"], made["price"], made["data"]) == ("BLUE", 150, "{}")
+        assert len(made["id"]) == 32
+
+    def test_no_defaults_for_rows_that_exist(self) -> None:
+        """An update writes what is given and nothing else."""
+        bound = Binder(Target(Parcel), sqlite.dialect(), new=False).bind(Batch(("weight",), [(1.0,)]))
+
+        assert [column.name for column in bound.columns] == ["weight"]
+
+    def test_a_quicker_maker_is_used(self) -> None:
+        """A driver may name a function whose values it takes as well."""
+        quick = uuid.UUID(int=1)
+        makers = {Parcel.__table__.c.id.default.arg.__wrapped__: lambda: quick}
+
+        bound = Binder(Target(Parcel), postgresql.asyncpg.dialect(), new=True, makers=makers).bind(
+            Batch(("weight",), [(1.0,)])
+        )
+
+        assert quick in bound.all()[0]
+
+    def test_an_expression_is_seen(self) -> None:
+        """A default that is an expression needs a statement, unless the value is given."""
+        binder = Binder(Target(Cabin), sqlite.dialect(), new=True)
+
+        assert binder.in_sql(("user_id",))
+        assert not binder.in_sql(("user_id", "name"))
+
+
+@pytest.mark.tables(Base.metadata)
+class TestMemory:
+    """Memory does not grow with the rows: 200,000 of them would be 100 MiB."""
+
+    @staticmethod
+    def source() -> Iterator[dict[str, Any]]:
+        """Make the rows one by one."""
+        return ({"email": f"{number:09}@example.org", "city": "Bern"} for number in range(200_000))
+
+    @pytest.mark.parametrize("work", ["insert", "upsert"])
+    async def test_it_is_bounded(self, postgres: Database, work: str) -> None:
+        """A generator is never held as a whole."""
+        calls = {
+            "insert": lambda session: insert_many(session, User, self.source()),
+            "upsert": lambda session: upsert_many(session, User, self.source(), on=[User.email]),
+        }
+        async with postgres.session() as session:
+            await session.connection()
+            tracemalloc.start()
+            try:
+                await calls[work](session)
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            await session.rollback()
+
+        assert peak < 16 * MEBIBYTE

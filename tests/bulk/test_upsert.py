@@ -1,0 +1,625 @@
+"""Tests of sqlkeel.bulk.upsert: the database decides whether a row is new, and nothing else is overwritten."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import delete, func, select
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy.orm import QueryableAttribute
+
+from sqlkeel import queries
+from sqlkeel.bulk.insert import insert_many, insert_many_returning
+from sqlkeel.bulk.upsert import UpsertResult, get_or_create, upsert, upsert_many
+from sqlkeel.database import Database
+from sqlkeel.errors import (
+    InvalidValue,
+    NotSupported,
+    ReadOnlySession,
+    TransientFault,
+    UniqueViolation,
+    UnknownField,
+)
+from sqlkeel.session import Session
+from tests.bulk.models import (
+    MOMENT,
+    Animal,
+    Base,
+    Cabin,
+    Color,
+    Dog,
+    Guest,
+    Member,
+    Parcel,
+    Seat,
+    User,
+    count_of,
+    values_of,
+)
+
+pytestmark = pytest.mark.tables(Base.metadata)
+
+EMAIL = [User.email]
+
+
+async def deleted_member(session: Session, **values: Any) -> Member:
+    (member,) = await insert_many_returning(session, Member, [values])
+    await session.delete(member)
+    await session.flush()
+    return member
+
+
+class TestUpsert:
+    async def test_a_new_row_is_inserted(self, every_driver: Database) -> None:
+        """A row that is not there is made, with all defaults, and said to be new."""
+        async with every_driver.transaction() as session:
+            user, is_new = await upsert(session, User, {"email": "a", "city": "Bern"}, on=EMAIL)
+
+            assert is_new
+            assert (user.email, user.city, user.version) == ("a", "Bern", 1)
+            assert user.created_at.tzinfo is UTC
+            assert user in session
+
+    async def test_a_row_that_is_there_is_updated(self, every_driver: Database) -> None:
+        """The row with the same value is updated, and said not to be new."""
+        async with every_driver.transaction() as session:
+            first, _ = await upsert(session, User, {"email": "a", "city": "Bern"}, on=EMAIL)
+            second, is_new = await upsert(session, User, {"email": "a", "city": "Rome"}, on=EMAIL)
+
+            assert not is_new
+            assert second is first
+            assert second.city == "Rome"
+            assert await count_of(session, User) == 1
+
+    async def test_an_update_that_changes_nothing_is_no_insert(self, every_driver: Database) -> None:
+        """The same values again are an update."""
+        async with every_driver.transaction() as session:
+            answers = [await upsert(session, Guest, _guest(30), on=[Guest.first, Guest.last]) for _ in range(3)]
+
+        assert [is_new for _, is_new in answers] == [True, False, False]
+
+    async def test_it_is_one_statement(self, every_driver: Database) -> None:
+        """Insert and update alike are one statement."""
+        async with every_driver.transaction() as session, queries(every_driver, exactly=2):
+            await upsert(session, User, {"email": "a"}, on=EMAIL)
+            await upsert(session, User, {"email": "a", "city": "Bern"}, on=EMAIL)
+
+    async def test_version_and_time_move(self, every_driver: Database) -> None:
+        """The version counts the update, and ``updated_at`` is that of the update."""
+        async with every_driver.transaction() as session:
+            user, _ = await upsert(session, User, {"email": "a"}, on=EMAIL)
+            made_at = user.created_at
+        async with every_driver.transaction() as session:
+            found, _ = await upsert(session, User, {"email": "a", "city": "Bern"}, on=EMAIL)
+
+        assert found.version == 2
+        assert found.updated_at > made_at
+        assert found.created_at == made_at
+
+    async def test_what_is_not_given_stays(self, every_driver: Database) -> None:
+        """Neither other columns nor the key are touched."""
+        async with every_driver.transaction() as session:
+            user, _ = await upsert(session, User, {"email": "a", "city": "Bern", "nick": "n"}, on=EMAIL)
+            before = user.id, user.public_id
+            user, _ = await upsert(session, User, {"email": "a", "city": "Rome"}, on=EMAIL)
+
+            assert (user.id, user.public_id) == before
+            assert user.nick == "n"
+
+    async def test_a_given_key_is_not_moved(self, every_driver: Database) -> None:
+        """A primary key in the values is for a new row only."""
+        values = {"id": 1, "first": "Ada", "last": "L", "age": 1}
+
+        async with every_driver.transaction() as session:
+            await upsert(session, Guest, values, on=[Guest.first, Guest.last])
+            guest, is_new = await upsert(session, Guest, {**values, "id": 2, "age": 2}, on=[Guest.first, Guest.last])
+
+            assert (guest.id, guest.age, is_new) == (1, 2, False)
+
+    async def test_only_some_columns_are_updated(self, every_driver: Database) -> None:
+        """``update`` names the columns that an existing row takes over."""
+        values = {"email": "a", "city": "Bern", "nick": "n"}
+
+        async with every_driver.transaction() as session:
+            await upsert(session, User, values, on=EMAIL)
+            user, _ = await upsert(session, User, {**values, "city": "Rome", "nick": "m"}, on=EMAIL, update=[User.city])
+
+            assert (user.city, user.nick) == ("Rome", "n")
+
+    async def test_nothing_is_updated(self, every_driver: Database) -> None:
+        """With an empty ``update`` the existing row is left and returned."""
+        async with every_driver.transaction() as session:
+            await upsert(session, User, {"email": "a", "city": "Bern"}, on=EMAIL)
+            user, is_new = await upsert(session, User, {"email": "a", "city": "Rome"}, on=EMAIL, update=[])
+
+            assert (user.city, user.version, is_new) == ("Bern", 1, False)
+
+    async def test_a_stale_object_is_refreshed(self, every_driver: Database) -> None:
+        """An object that the session holds shows what the statement wrote."""
+        async with every_driver.transaction() as session:
+            (user,) = await insert_many_returning(session, User, [{"email": "a", "city": "Bern"}])
+            await upsert(session, User, {"email": "a", "city": "Rome"}, on=EMAIL)
+
+            async with queries(every_driver, exactly=0):
+                assert (user.city, user.version) == ("Rome", 2)
+
+    async def test_converted_types_and_a_uuid_key(self, every_driver: Database) -> None:
+        """Values and keys are bound by their types."""
+        key, values = uuid.uuid4(), {"color": Color.BLUE, "data": {"a": 1}, "sent_at": MOMENT}
+
+        async with every_driver.transaction() as session:
+            await upsert(session, Parcel, {"id": key}, on=[Parcel.id])
+            parcel, is_new = await upsert(session, Parcel, {"id": key, **values}, on=[Parcel.id])
+
+            assert not is_new
+            assert {name: getattr(parcel, name) for name in values} == values
+
+    async def test_a_composite_key(self, every_driver: Database) -> None:
+        """Several attributes may be what is unique, in any order."""
+        hall = uuid.uuid4()
+
+        async with every_driver.transaction() as session:
+            await upsert(session, Seat, {"row": 1, "hall": hall, "guest": "a"}, on=[Seat.hall, Seat.row])
+            seat, is_new = await upsert(session, Seat, {"row": 1, "hall": hall, "guest": "b"}, on=[Seat.row, Seat.hall])
+
+            assert (seat.guest, is_new) == ("b", False)
+
+    async def test_a_foreign_model_serves(self, every_driver: Database) -> None:
+        """A model of plain SQLAlchemy, on a stock session, is written as well."""
+        engine = create_async_engine(every_driver.url)
+        try:
+            async with async_sessionmaker(engine).begin() as session:
+                _, first = await upsert(session, Guest, _guest(30), on=[Guest.first, Guest.last])
+                guest, second = await upsert(session, Guest, _guest(31), on=[Guest.first, Guest.last])
+
+                assert (first, second, guest.age) == (True, False, 31)
+        finally:
+            await engine.dispose()
+
+    async def test_concurrent_callers_make_one_row(self, every_driver: Database) -> None:
+        """Of twenty concurrent upserts exactly one inserts."""
+
+        async def call(number: int) -> bool:
+            async def work(session: Session) -> bool:
+                _, is_new = await upsert(session, User, {"email": "a", "city": str(number)}, on=EMAIL)
+                return is_new
+
+            return await every_driver.run_transaction(work)
+
+        answers = await asyncio.gather(*map(call, range(20)))
+
+        async with every_driver.transaction() as session:
+            assert answers.count(True) == 1
+            assert await values_of(session, User.version) == [(20,)]
+
+
+def _guest(age: int) -> dict[str, Any]:
+    return {"first": "Ada", "last": "L", "age": age}
+
+
+class TestAnotherConstraint:
+    async def test_a_new_row_that_breaks_it(self, every_driver: Database) -> None:
+        """A conflict with another unique column is that column's violation, and no row is changed."""
+        async with every_driver.transaction() as session:
+            await insert_many(session, User, [{"email": "a", "nick": "n", "city": "Bern"}])
+
+            with pytest.raises(UniqueViolation) as caught:
+                async with session.savepoint():
+                    await upsert(session, User, {"email": "b", "nick": "n", "city": "Rome"}, on=EMAIL)
+
+            assert caught.value.columns == ("nick",)
+            assert await values_of(session, User.email, User.city, User.version) == [("a", "Bern", 1)]
+
+    async def test_an_update_that_breaks_it(self, every_driver: Database) -> None:
+        """An existing row that would take a value of a third one is refused, too."""
+        async with every_driver.transaction() as session:
+            await insert_many(session, User, [{"email": "a", "nick": "a"}, {"email": "b", "nick": "b"}])
+
+            with pytest.raises(UniqueViolation) as caught:
+                async with session.savepoint():
+                    await upsert(session, User, {"email": "a", "nick": "b"}, on=EMAIL)
+
+            assert caught.value.columns == ("nick",)
+            assert await values_of(session, User.email, User.nick) == [("a", "a"), ("b", "b")]
+
+    async def test_the_next_call_is_right_again(self, every_driver: Database) -> None:
+        """What a failed call noted does not reach the next one."""
+        async with every_driver.transaction() as session:
+            await insert_many(session, User, [{"email": "a", "nick": "a"}, {"email": "b", "nick": "b"}])
+            with pytest.raises(UniqueViolation):
+                async with session.savepoint():
+                    await upsert(session, User, {"email": "a", "nick": "b"}, on=EMAIL)
+
+            _, is_new = await upsert(session, User, {"email": "c", "nick": "c"}, on=EMAIL)
+
+            assert is_new
+
+
+class TestRefused:
+    @pytest.mark.parametrize("on", [[User.city], [User.email, User.nick], []])
+    async def test_what_is_not_unique(self, every_driver: Database, on: Sequence[QueryableAttribute[Any]]) -> None:
+        """Attributes that nothing makes unique are refused, with those that are, before anything is sent."""
+        values = {"email": "a", "nick": "n", "city": "Bern"}
+
+        async with every_driver.transaction() as session, queries(every_driver, exactly=0):
+            with pytest.raises(NotSupported) as caught:
+                await upsert(session, User, values, on=on)
+
+        assert "User.email" in caught.value.hint
+
+    @pytest.mark.parametrize("values", [{"city": "Bern"}, {"nick": None}])
+    async def test_a_key_that_is_missing_or_none(self, every_driver: Database, values: dict[str, Any]) -> None:
+        """NULL equals nothing: every call would insert one more row."""
+        async with every_driver.transaction() as session, queries(every_driver, exactly=0):
+            with pytest.raises(InvalidValue):
+                await upsert(session, User, {"email": "a", **values}, on=[User.nick])
+
+    async def test_an_update_without_a_value(self, every_driver: Database) -> None:
+        """A column that is to be updated needs its value."""
+        async with every_driver.transaction() as session, queries(every_driver, exactly=0):
+            with pytest.raises(InvalidValue, match="city"):
+                await upsert(session, User, {"email": "a"}, on=EMAIL, update=[User.city])
+
+    async def test_an_unknown_field(self, every_driver: Database) -> None:
+        """A field that the model does not have is refused before anything is sent."""
+        async with every_driver.transaction() as session, queries(every_driver, exactly=0):
+            with pytest.raises(UnknownField):
+                await upsert(session, User, {"email": "a", "town": "x"}, on=EMAIL)
+
+    async def test_a_session_that_reads(self, every_driver: Database) -> None:
+        """A read-only session is refused before anything is sent."""
+        async with every_driver.read() as session, queries(every_driver, exactly=0):
+            with pytest.raises(ReadOnlySession):
+                await upsert(session, User, {"email": "a"}, on=EMAIL)
+
+    async def test_a_row_of_another_class(self, every_driver: Database) -> None:
+        """A row of another class of the hierarchy is not updated."""
+        async with every_driver.transaction() as session:
+            await insert_many(session, Animal, [{"name": "Tom", "tricks": 1}])
+
+            with pytest.raises(UniqueViolation):
+                async with session.savepoint():
+                    await upsert(session, Dog, {"name": "Tom", "tricks": 5}, on=[Dog.name])
+
+            assert await values_of(session, Animal.tricks) == [(1,)]
+
+
+class TestDeletedRows:
+    async def test_a_deleted_row_is_not_revived(self, every_driver: Database) -> None:
+        """The value of a deleted row is free: a live row is made beside it."""
+        async with every_driver.transaction() as session:
+            dead = await deleted_member(session, email="a", name="old")
+            member, is_new = await upsert(session, Member, {"email": "a", "name": "new"}, on=[Member.email])
+            again, again_new = await upsert(session, Member, {"email": "a", "name": "newer"}, on=[Member.email])
+
+            assert (is_new, again_new) == (True, False)
+            assert member is again
+            assert member.id != dead.id
+            assert await session.scalar(_name_of(dead)) == "old"
+
+    async def test_a_deleted_row_in_the_way(self, every_driver: Database) -> None:
+        """Where a deleted row keeps its value taken, the call is refused and the row stays as it is."""
+        async with every_driver.transaction() as session:
+            dead = await deleted_member(session, email="a", number=7, name="old")
+
+            with pytest.raises(UniqueViolation):
+                async with session.savepoint():
+                    await upsert(session, Member, {"email": "b", "number": 7, "name": "new"}, on=[Member.number])
+
+            assert await session.scalar(_name_of(dead)) == "old"
+
+    async def test_get_or_create_makes_a_live_one(self, every_driver: Database) -> None:
+        """A deleted row is not found, and not returned."""
+        async with every_driver.transaction() as session:
+            dead = await deleted_member(session, email="a")
+            member, is_new = await get_or_create(session, Member, {"email": "a"}, {"name": "new"})
+
+            assert is_new
+            assert member.id != dead.id
+
+    async def test_many_rows_do_not_revive(self, every_driver: Database) -> None:
+        """Neither do many rows at once."""
+        async with every_driver.transaction() as session:
+            dead = await deleted_member(session, email="a", name="old")
+            result = await upsert_many(session, Member, [{"email": "a", "name": "new"}], on=[Member.email])
+
+            assert result == UpsertResult(1, 0, 0)
+            assert await session.scalar(_name_of(dead)) == "old"
+
+    async def test_a_deleted_row_in_the_way_of_many(self, every_driver: Database) -> None:
+        """A deleted row that keeps its value taken refuses the whole call."""
+        rows = [{"email": "b", "number": 8}, {"email": "c", "number": 7}]
+
+        async with every_driver.transaction() as session:
+            await deleted_member(session, email="a", number=7)
+
+            with pytest.raises(UniqueViolation):
+                await upsert_many(session, Member, rows, on=[Member.number])
+
+            assert await count_of(session, Member) == 1
+
+
+def _name_of(member: Member) -> Any:
+    return select(Member.__table__.c.name).where(Member.__table__.c.id == member.id)
+
+
+class TestGetOrCreate:
+    async def test_it_makes_then_finds(self, every_driver: Database) -> None:
+        """The first call makes the row, the second returns it as it is."""
+        async with every_driver.transaction() as session:
+            made, is_new = await get_or_create(session, User, {"email": "a"}, {"city": "Bern"})
+            found, is_new_again = await get_or_create(session, User, {"email": "a"}, {"city": "Rome"})
+
+            assert (is_new, is_new_again) == (True, False)
+            assert found is made
+            assert (found.city, found.version) == ("Bern", 1)
+
+    async def test_finding_is_one_statement(self, every_driver: Database) -> None:
+        """The usual case costs one SELECT."""
+        async with every_driver.transaction() as session:
+            await get_or_create(session, User, {"email": "a"}, {})
+            async with queries(every_driver, exactly=1) as seen:
+                await get_or_create(session, User, {"email": "a"}, {})
+
+        assert seen.statements[0].startswith("SELECT")
+
+    async def test_concurrent_callers_share_one_row(self, every_driver: Database) -> None:
+        """Twenty concurrent calls for one key make one row and raise nothing."""
+
+        async def call() -> tuple[int, bool]:
+            async with every_driver.transaction() as session:
+                user, is_new = await get_or_create(session, User, {"email": "a"}, {"city": "Bern"})
+                return user.id, is_new
+
+        answers = await asyncio.gather(*(call() for _ in range(20)))
+
+        assert [is_new for _, is_new in answers].count(True) == 1
+        assert len({key for key, _ in answers}) == 1
+
+    async def test_a_row_that_came_after_the_snapshot(self, mariadb: Database) -> None:
+        """At REPEATABLE READ the row of another transaction is returned, though the snapshot does not have it."""
+        async with mariadb.transaction() as session, mariadb.transaction() as other:
+            await session.execute(select(User))
+            await insert_many(other, User, [{"email": "a"}])
+            await other.commit()
+
+            user, is_new = await get_or_create(session, User, {"email": "a"}, {})
+
+            assert (user.email, is_new) == ("a", False)
+
+    async def test_a_row_that_came_after_a_serializable_snapshot(self, postgres: Database) -> None:
+        """Where PostgreSQL cannot show the row, the transaction is one to run again."""
+        async with postgres.session() as session, postgres.transaction() as other:
+            await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            await session.execute(select(User))
+            await insert_many(other, User, [{"email": "a"}])
+            await other.commit()
+
+            with pytest.raises(TransientFault):
+                await get_or_create(session, User, {"email": "a"}, {})
+
+    async def test_another_violation_is_raised(self, every_driver: Database) -> None:
+        """A value of another unique column that is taken is not taken for the row."""
+        async with every_driver.transaction() as session:
+            await insert_many(session, User, [{"email": "a", "nick": "n"}])
+
+            with pytest.raises(UniqueViolation) as caught:
+                async with session.savepoint():
+                    await get_or_create(session, User, {"email": "b"}, {"nick": "n"})
+
+        assert caught.value.columns == ("nick",)
+
+    async def test_what_is_not_unique(self, every_driver: Database) -> None:
+        """Without a unique constraint nothing could prevent a second row."""
+        async with every_driver.transaction() as session, queries(every_driver, exactly=0):
+            with pytest.raises(NotSupported, match=r"User\.email"):
+                await get_or_create(session, User, {"city": "Bern"}, {"email": "a"})
+
+    async def test_none_is_no_key(self, every_driver: Database) -> None:
+        """NULL equals nothing."""
+        async with every_driver.transaction() as session, queries(every_driver, exactly=0):
+            with pytest.raises(InvalidValue):
+                await get_or_create(session, User, {"nick": None}, {"email": "a"})
+
+    async def test_an_unknown_field(self, every_driver: Database) -> None:
+        """A default that the model does not have is refused."""
+        async with every_driver.transaction() as session, queries(every_driver, exactly=0):
+            with pytest.raises(UnknownField):
+                await get_or_create(session, User, {"email": "a"}, {"town": "x"})
+
+
+class TestUpsertMany:
+    async def test_rows_are_counted(self, every_driver: Database) -> None:
+        """New, changed and equal rows are told apart."""
+        rows = [{"email": "a", "city": "Rome"}, {"email": "b", "city": "Bern"}, {"email": "c", "city": "Bern"}]
+
+        async with every_driver.transaction() as session:
+            await insert_many(session, User, [{"email": "a", "city": "Bern"}, {"email": "b", "city": "Bern"}])
+            result = await upsert_many(session, User, rows, on=EMAIL)
+
+            assert result == UpsertResult(inserted=1, updated=1, unchanged=1)
+            assert await values_of(session, User.email, User.city) == [("a", "Rome"), ("b", "Bern"), ("c", "Bern")]
+
+    async def test_an_equal_row_is_not_written(self, every_driver: Database) -> None:
+        """A row that would not change keeps its version and its time."""
+        async with every_driver.transaction() as session:
+            await insert_many(session, User, [{"email": "a", "city": "Bern"}, {"email": "b", "city": "Bern"}])
+            before = await values_of(session, User.email, User.updated_at)
+        async with every_driver.transaction() as session:
+            await upsert_many(session, User, [{"email": "a", "city": "Bern"}, {"email": "b", "city": "Rome"}], on=EMAIL)
+
+            assert await values_of(session, User.email, User.version) == [("a", 1), ("b", 2)]
+            assert (await values_of(session, User.email, User.updated_at))[0] == before[0]
+            assert (await values_of(session, User.email, User.updated_at))[1] > before[1]
+
+    @pytest.mark.parametrize(("old", "new"), [("a", "A"), ("a", "a "), (None, "a"), ("a", None), ("é", "e")])
+    async def test_a_small_change_is_one(self, every_driver: Database, old: str | None, new: str | None) -> None:
+        """Case, trailing blanks, accents and NULL make a difference, whatever the collation thinks."""
+        async with every_driver.transaction() as session:
+            await insert_many(session, User, [{"email": "x", "city": old}])
+            result = await upsert_many(session, User, [{"email": "x", "city": new}], on=EMAIL)
+
+            assert result.updated == 1
+            assert await values_of(session, User.city) == [(new,)]
+
+    async def test_converted_values_are_compared(self, every_driver: Database) -> None:
+        """Enum, amount, JSON, moment, bytes and UUID are recognised as equal."""
+        values = {"color": Color.BLUE, "data": {"b": [1, 2], "a": None}, "sent_at": MOMENT, "photo": b"\x00\xff"}
+        rows = [{"id": uuid.uuid4(), "owner": uuid.uuid4(), "weight": 0.1, **values}]
+
+        async with every_driver.transaction() as session:
+            first = await upsert_many(session, Parcel, rows, on=[Parcel.id])
+            second = await upsert_many(session, Parcel, rows, on=[Parcel.id])
+
+        assert (first, second) == (UpsertResult(1, 0, 0), UpsertResult(0, 0, 1))
+
+    async def test_any_number_is_taken(self, every_driver: Database) -> None:
+        """More rows than a chunk holds, from an asynchronous source, are merged exactly."""
+
+        async def source() -> AsyncIterator[dict[str, Any]]:
+            for number in range(12_000):
+                yield {"email": f"{number}", "city": "Rome"}
+
+        async with every_driver.transaction() as session:
+            await insert_many(session, User, [{"email": f"{number}", "city": "Bern"} for number in range(6_000)])
+            result = await upsert_many(session, User, source(), on=EMAIL)
+
+            assert result == UpsertResult(6_000, 6_000, 0)
+            assert await session.scalar(select(func.count()).where(User.city == "Rome")) == 12_000
+
+    async def test_no_rows_send_nothing(self, every_driver: Database) -> None:
+        """An empty source is no statement."""
+        async with queries(every_driver, exactly=0), every_driver.transaction() as session:
+            assert await upsert_many(session, User, [], on=EMAIL) == UpsertResult(0, 0, 0)
+
+    async def test_the_last_of_two_counts(self, every_driver: Database) -> None:
+        """Of several rows with one key the last is written; the numbers add up to the rows given."""
+        rows = [{"email": "a", "city": city} for city in ("Bern", "Rome", "Oslo")]
+
+        async with every_driver.transaction() as session:
+            result = await upsert_many(session, User, rows, on=EMAIL)
+
+            assert result == UpsertResult(inserted=1, updated=0, unchanged=2)
+            assert await values_of(session, User.city, User.version) == [("Oslo", 1)]
+
+    async def test_rows_may_differ_in_their_fields(self, every_driver: Database) -> None:
+        """A field that a row leaves out keeps its value."""
+        rows: list[dict[str, Any]] = [{"email": "a", "city": "Rome"}, {"email": "b", "nick": "b"}]
+
+        async with every_driver.transaction() as session:
+            await insert_many(session, User, [{"email": x, "city": "Bern", "nick": x.upper()} for x in "ab"])
+            result = await upsert_many(session, User, rows, on=EMAIL)
+
+            assert result == UpsertResult(0, 2, 0)
+            assert await values_of(session, User.city, User.nick) == [("Bern", "b"), ("Rome", "A")]
+
+    async def test_only_some_columns_are_updated(self, every_driver: Database) -> None:
+        """``update`` names the columns that existing rows take over."""
+        async with every_driver.transaction() as session:
+            await insert_many(session, User, [{"email": "a", "city": "Bern", "nick": "n"}])
+            rows = [{"email": "a", "city": "Rome", "nick": "m"}]
+            result = await upsert_many(session, User, rows, on=EMAIL, update=[User.city])
+
+            assert result == UpsertResult(0, 1, 0)
+            assert await values_of(session, User.city, User.nick) == [("Rome", "n")]
+
+    async def test_nothing_is_updated(self, every_driver: Database) -> None:
+        """With an empty ``update`` only new rows are written."""
+        async with every_driver.transaction() as session:
+            await insert_many(session, User, [{"email": "a", "city": "Bern"}])
+            rows = [{"email": "a", "city": "Rome"}, {"email": "b", "city": "Rome"}]
+            result = await upsert_many(session, User, rows, on=EMAIL, update=[])
+
+            assert result == UpsertResult(1, 0, 1)
+            assert await values_of(session, User.city) == [("Bern",), ("Rome",)]
+
+    async def test_held_objects_are_fresh(self, every_driver: Database) -> None:
+        """Objects of the session show the new values, without another statement."""
+        async with every_driver.transaction() as session:
+            (user,) = await insert_many_returning(session, User, [{"email": "a", "city": "Bern"}])
+            await upsert_many(session, User, [{"email": "a", "city": "Rome"}], on=EMAIL)
+
+            async with queries(every_driver, exactly=0):
+                assert (user.city, user.version) == ("Rome", 2)
+
+    async def test_it_can_be_done_twice_in_a_transaction(self, every_driver: Database) -> None:
+        """A second call, with other fields or the same, finds nothing of the first in its way."""
+        async with every_driver.transaction() as session:
+            for rows in ([{"email": "a"}], [{"email": "a", "city": "Bern"}], [{"email": "a"}]):
+                await upsert_many(session, User, rows, on=EMAIL)
+
+            assert await values_of(session, User.email, User.city) == [("a", "Bern")]
+
+    async def test_another_constraint_is_typed(self, every_driver: Database) -> None:
+        """A conflict with another unique column is that column's violation; no row is written."""
+        async with every_driver.transaction() as session:
+            await insert_many(session, User, [{"email": "a", "nick": "n"}])
+
+            with pytest.raises(UniqueViolation) as caught:
+                await upsert_many(session, User, [{"email": "b", "nick": "x"}, {"email": "c", "nick": "n"}], on=EMAIL)
+
+            assert (caught.value.table, caught.value.columns) == ("bulk_user", ("nick",))
+            assert await values_of(session, User.email) == [("a",)]
+
+    @pytest.mark.parametrize("row", [{"email": None}, {"city": "Bern"}])
+    async def test_a_key_that_is_missing_or_none(self, every_driver: Database, row: dict[str, Any]) -> None:
+        """NULL equals nothing."""
+        async with every_driver.transaction() as session:
+            with pytest.raises(InvalidValue):
+                await upsert_many(session, User, [{"email": "a"}, row], on=EMAIL)
+
+            assert await count_of(session, User) == 0
+
+    async def test_a_default_made_in_sql(self, every_driver: Database) -> None:
+        """A value that only a statement can hold is refused, with what to do instead."""
+        async with every_driver.transaction() as session:
+            with pytest.raises(NotSupported, match="server_default"):
+                await upsert_many(session, Cabin, [{"id": 1}], on=[Cabin.id])
+
+    async def test_concurrent_callers_agree(self, every_driver: Database) -> None:
+        """Concurrent calls for the same rows insert each once."""
+        rows = [{"email": f"{number}", "city": "Bern"} for number in range(50)]
+
+        async def call() -> UpsertResult:
+            return await every_driver.run_transaction(lambda session: upsert_many(session, User, rows, on=EMAIL))
+
+        results = await asyncio.gather(*(call() for _ in range(5)))
+
+        async with every_driver.transaction() as session:
+            assert sum(result.inserted for result in results) == 50
+            assert await count_of(session, User) == 50
+
+    @settings(
+        deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+    )
+    @given(
+        before=st.dictionaries(st.sampled_from("abcdefgh"), st.sampled_from(["Bern", "Rome", None]), max_size=6),
+        rows=st.lists(
+            st.tuples(st.sampled_from("abcdefgh"), st.sampled_from(["Bern", "Rome", "Oslo", None])), max_size=12
+        ),
+    )
+    async def test_it_is_a_dictionary(
+        self, every_driver: Database, before: dict[str, str | None], rows: list[tuple[str, str | None]]
+    ) -> None:
+        """A table with an upsert does what a dict does with ``update``, and counts what it did."""
+        after = before | dict(rows)
+        written = dict(rows)
+
+        async with every_driver.transaction() as session:
+            await session.execute(delete(User))
+            await insert_many(session, User, [{"email": email, "city": city} for email, city in before.items()])
+            given_rows = ({"email": email, "city": city} for email, city in rows)
+            result = await upsert_many(session, User, given_rows, on=EMAIL)
+            found = dict(await values_of(session, User.email, User.city))
+
+        assert found == after
+        assert result.inserted == len(after) - len(before)
+        assert result.updated == sum(before[email] != written[email] for email in before if email in written)
+        assert sum(result) == len(rows)

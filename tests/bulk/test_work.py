@@ -1,0 +1,98 @@
+"""Tests of sqlkeel.bulk.work: a call begins with its first row, and leaves nothing half done."""
+
+from __future__ import annotations
+
+import pytest
+
+from sqlkeel import queries
+from sqlkeel.bulk.insert import insert_many, insert_many_returning
+from sqlkeel.bulk.work import Work
+from sqlkeel.database import Database
+from sqlkeel.errors import Deadlock, ReadOnlySession
+from tests.bulk.models import Base, User, count_of
+
+pytestmark = pytest.mark.tables(Base.metadata)
+
+
+class TestBegin:
+    async def test_it_flushes_once(self, db: Database) -> None:
+        """Pending objects are written when the call begins, and a second call does nothing."""
+        async with db.transaction() as session:
+            session.add(User(email="a"))
+            async with Work(session, User) as work, queries(db, exactly=1):
+                await work.begin()
+                await work.begin()
+
+    async def test_no_autoflush_is_respected(self, db: Database) -> None:
+        """In a ``no_autoflush`` block nothing is flushed."""
+        async with db.transaction() as session:
+            with session.no_autoflush:
+                session.add(User(email="a"))
+                async with Work(session, User) as work, queries(db, exactly=0):
+                    await work.begin()
+
+    async def test_a_session_that_reads_is_refused(self, db: Database) -> None:
+        """The call does not even start."""
+        async with db.read() as session:
+            with pytest.raises(ReadOnlySession, match="User"):
+                Work(session, User)
+
+
+class TestEnd:
+    async def test_an_error_undoes_the_call_only(self, db: Database) -> None:
+        """What the transaction did before stays."""
+        async with db.transaction() as session:
+            await insert_many(session, User, [{"email": "a"}])
+
+            with pytest.raises(LookupError):
+                async with Work(session, User) as work:
+                    await work.begin()
+                    await work.connection.exec_driver_sql("DELETE FROM bulk_user")
+                    raise LookupError
+
+            assert await count_of(session, User) == 1
+
+    async def test_undo_takes_back_and_goes_on(self, db: Database) -> None:
+        """After `undo` the rows are as they were, and the call may write again."""
+        async with db.transaction() as session:
+            await insert_many(session, User, [{"email": "a"}])
+            async with Work(session, User) as work:
+                await work.begin()
+                await work.connection.exec_driver_sql("DELETE FROM bulk_user")
+                await work.undo()
+
+            assert await count_of(session, User) == 1
+
+    async def test_a_lost_race_is_not_masked(self, mariadb: Database) -> None:
+        """A deadlock has taken the savepoint with it: rolling back to that would raise another error."""
+        async with mariadb.session() as session:
+            with pytest.raises(Deadlock):
+                async with Work(session, User) as work:
+                    await work.begin()
+                    await work.connection.exec_driver_sql("ROLLBACK")
+                    raise Deadlock("Another transaction was first.")
+            await session.rollback()
+
+
+class TestHeld:
+    async def test_the_objects_of_the_model(self, db: Database) -> None:
+        """Objects are found by their key, pending ones not."""
+        async with db.transaction() as session:
+            (user,) = await insert_many_returning(session, User, [{"email": "a"}])
+            with session.no_autoflush:
+                session.add(User(email="b"))
+
+                assert Work(session, User).held() == {(user.id,): user}
+
+    async def test_refresh_reads_only_what_changed(self, db: Database) -> None:
+        """Other attributes keep what they have, unsaved changes included."""
+        async with db.transaction() as session:
+            (user,) = await insert_many_returning(session, User, [{"email": "a"}])
+            with session.no_autoflush:
+                user.nick = "unsaved"
+                async with Work(session, User) as work:
+                    await work.begin()
+                    await work.connection.exec_driver_sql("UPDATE bulk_user SET city = 'Bern', nick = 'n'")
+                    await work.refresh(work.held(), ["city"])
+
+                assert (user.city, user.nick) == ("Bern", "unsaved")
