@@ -137,7 +137,7 @@ class TestFrontDoor:
 
     def test_it_loads_no_framework(self) -> None:
         """Importing sqlkeel imports neither a web framework nor a tool."""
-        program = "import sqlkeel, sys; print(*{name.partition('.')[0] for name in sys.modules})"
+        program = "from sqlkeel import *; import sys; print(*{name.partition('.')[0] for name in sys.modules})"
 
         loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
@@ -146,7 +146,7 @@ class TestFrontDoor:
     def test_it_loads_without_a_warning(self) -> None:
         """A program that makes warnings errors can import sqlkeel."""
         loaded = subprocess.run(
-            [sys.executable, "-W", "error", "-c", "import sqlkeel"], capture_output=True, check=False
+            [sys.executable, "-W", "error", "-c", "from sqlkeel import *"], capture_output=True, check=False
         )
 
         assert loaded.stderr == b""
