@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 
+import anyio
 import pytest
 from sqlalchemy import ForeignKey, String, delete, event, func, insert, select, text, update
 from sqlalchemy.exc import InvalidRequestError
@@ -14,8 +14,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from sqlkeel import base
 from sqlkeel.database import Database
-from sqlkeel.errors import ReadOnlySession, UniqueViolation
-from sqlkeel.session import Session, SyncSession, finish
+from sqlkeel.errors import ReadOnlySession, UniqueViolation, UsageError
+from sqlkeel.session import Session, SyncSession
 from tests.engines.peers import SLOW, soon, statements_running
 
 
@@ -175,8 +175,9 @@ class TestSavepoint:
                     await session.flush()
                     event.listen(db.engine.sync_engine, "before_cursor_execute", lambda *args: sent.append(args[2]))
                     raise Failure
+            restoring = [statement for statement in sent if statement.startswith("SELECT")]
 
-        assert len([statement for statement in sent if statement.startswith("SELECT")]) == 1
+        assert len(restoring) == 1
         assert [user.email for user in users] == [f"{number}" for number in range(10)]
 
     async def test_savepoints_nest(self, every_driver: Database) -> None:
@@ -376,6 +377,199 @@ class TestOnCommit:
         assert seen.calls == []
 
 
+class TestOnRollback:
+    async def test_hooks_run_after_the_rollback_in_order(self, db: Database, seen: Recorder) -> None:
+        """What was done outside is undone when the block has failed; sync and async hooks take turns."""
+        with pytest.raises(Failure):
+            async with db.transaction() as session:
+                session.on_rollback(seen.note, "first")
+                session.on_rollback(seen.note_later, word="second")
+                session.on_rollback(seen.note, "third")
+                raise Failure
+
+        assert seen.calls == ["first", "second", "third"]
+
+    async def test_a_commit_drops_them(self, db: Database, seen: Recorder) -> None:
+        """What has happened is not undone, in a released savepoint neither."""
+        async with db.transaction() as session:
+            session.on_rollback(seen.note, "never")
+            async with session.savepoint():
+                session.on_rollback(seen.note, "nor this")
+
+        assert seen.calls == []
+
+    async def test_the_rows_are_gone_and_the_locks_free(self, every_driver: Database) -> None:
+        """A hook may use the database: the connection and what it held are free by then."""
+        found: list[list[str]] = []
+
+        async def look() -> None:
+            async with every_driver.transaction(lock_timeout=2) as session:
+                found.append(list(await session.scalars(select(User.email))))
+                session.add(User(id=1, email="hook"))
+
+        with pytest.raises(Failure):
+            async with every_driver.transaction() as session:
+                session.add(User(id=1, email="a"))
+                await session.flush()
+                session.on_rollback(look)
+                raise Failure
+
+        assert found == [[]]
+        assert await emails(every_driver) == ["hook"]
+
+    async def test_a_savepoint_runs_its_own(self, every_driver: Database, seen: Recorder) -> None:
+        """Those made inside run with its rollback; the others wait for the end."""
+        async with every_driver.transaction() as session:
+            session.on_rollback(seen.note, "outer")
+            with pytest.raises(Failure):
+                async with session.savepoint():
+                    session.on_rollback(seen.note, "inner")
+                    async with session.savepoint():
+                        session.on_rollback(seen.note, "innermost")
+                    raise Failure
+            at_once = list(seen.calls)
+
+        assert at_once == ["inner", "innermost"]
+        assert seen.calls == at_once
+
+    async def test_a_released_savepoint_hands_them_on(self, db: Database, seen: Recorder) -> None:
+        """A later failure of the transaction undoes what the savepoint did."""
+        with pytest.raises(Failure):
+            async with db.transaction() as session:
+                async with session.savepoint():
+                    session.on_rollback(seen.note, "inner")
+                raise Failure
+
+        assert seen.calls == ["inner"]
+
+    async def test_a_failed_commit_runs_them(self, db: Database, seen: Recorder) -> None:
+        """A flush at the end of the block that fails is a rollback."""
+        with pytest.raises(UniqueViolation):
+            async with db.transaction() as session:
+                session.on_rollback(seen.note, "undone")
+                session.add_all([User(id=1, email="same"), User(id=2, email="same")])
+
+        assert seen.calls == ["undone"]
+
+    async def test_a_cancellation_runs_them(self, db: Database, seen: Recorder) -> None:
+        """They are run to their end, though the task is cancelled."""
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05), db.transaction() as session:
+                session.on_rollback(seen.note_later, "undone")
+                await asyncio.Event().wait()
+
+        assert seen.calls == ["undone"]
+
+    async def test_a_cancel_scope_runs_them(self, db: Database, seen: Recorder) -> None:
+        """So they are where the task is cancelled again at every await."""
+        with anyio.move_on_after(0.05):
+            async with db.transaction() as session:
+                session.on_rollback(seen.note_later, "undone")
+                await asyncio.Event().wait()
+
+        assert seen.calls == ["undone"]
+
+    async def test_a_failing_hook_stops_nothing(
+        self, db: Database, seen: Recorder, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The error of the block is the one that is raised; that of the hook is logged."""
+        with caplog.at_level(logging.ERROR, logger="sqlkeel.session"), pytest.raises(Failure, match="own"):
+            async with db.transaction() as session:
+                session.on_rollback(seen.fail)
+                session.on_rollback(seen.note, "after")
+                raise Failure("own")
+
+        assert seen.calls == ["after"]
+        assert "on_rollback hook failed after the rollback" in caplog.text
+
+    async def test_session_rollback_runs_them_once(self, db: Database, seen: Recorder) -> None:
+        """Each rollback runs the hooks of its own transaction."""
+        async with db.session() as session:
+            session.on_rollback(seen.note, "first")
+            await session.rollback()
+            session.on_rollback(seen.note, "never")
+            await session.commit()
+            await session.rollback()
+
+        assert seen.calls == ["first"]
+
+    async def test_a_session_that_is_closed_runs_them(self, db: Database, seen: Recorder) -> None:
+        """Closing a session that has not committed is a rollback."""
+        async with db.session() as session:
+            session.on_rollback(seen.note, "closed")
+
+        assert seen.calls == ["closed"]
+
+    async def test_a_failing_begin_block_runs_them(self, db: Database, seen: Recorder) -> None:
+        """``async with session.begin()`` rolls back like any other."""
+        async with db.session() as session:
+            with pytest.raises(Failure):
+                async with session.begin():
+                    session.on_rollback(seen.note, "undone")
+                    raise Failure
+            at_once = list(seen.calls)
+
+        assert at_once == seen.calls == ["undone"]
+
+    async def test_a_begun_transaction_runs_them(self, db: Database, seen: Recorder) -> None:
+        """Rolling the transaction object back is rolling back the session."""
+        async with db.session() as session:
+            transaction = await session.begin()
+            session.on_rollback(seen.note, "undone")
+            await transaction.rollback()
+            at_once = list(seen.calls)
+
+        assert at_once == seen.calls == ["undone"]
+
+
+class TestIsolation:
+    """A level that is asked for too late, or in the wrong place, is an error and not a warning."""
+
+    async def test_before_the_first_statement_it_is_taken(self, db: Database) -> None:
+        """A plain session may set it, as SQLAlchemy documents it."""
+        async with db.session() as session:
+            await session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
+
+            assert await session.scalar(select(1)) == 1
+
+    async def test_after_the_first_statement_it_is_refused(self, db: Database) -> None:
+        """The transaction goes on as it was; it is not in force and must not seem to be."""
+        async with db.session() as session:
+            await session.execute(select(1))
+
+            with pytest.raises(UsageError, match="fixed by the first statement"):
+                await session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
+
+            assert await session.scalar(select(1)) == 1
+
+    async def test_the_next_transaction_may_have_another(self, db: Database) -> None:
+        """With COMMIT everything begins anew."""
+        async with db.session() as session:
+            await session.execute(select(1))
+            await session.commit()
+
+            await session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
+
+    async def test_other_options_are_taken_at_any_time(self, db: Database) -> None:
+        """What does not concern the level is none of this."""
+        async with db.session() as session:
+            await session.execute(select(1))
+
+            connection = await session.connection()
+
+            assert await connection.scalar(select(7)) == 7
+
+    async def test_with_a_statement_it_is_refused(self, db: Database) -> None:
+        """SQLAlchemy refuses it on a statement, and would ignore it beside one in silence."""
+        level = {"isolation_level": "SERIALIZABLE"}
+
+        async with db.session() as session:
+            with pytest.raises(UsageError, match="no effect") as caught:
+                await session.execute(select(1), execution_options=level)
+
+        assert 'db.transaction(isolation="serializable")' in caught.value.hint
+
+
 class TestReadOnly:
     @pytest.mark.parametrize(
         "write",
@@ -457,7 +651,7 @@ class TestCancellation:
         return database
 
     async def test_a_cancelled_commit_is_finished_with_its_hooks(self, every_driver: Database, seen: Recorder) -> None:
-        """Once COMMIT is on its way, a cancellation waits for it: either all of it happened, or nothing."""
+        """Once COMMIT is on its way, a cancellation waits for it: the block ends, and the next await is cancelled."""
         committing = asyncio.Event()
 
         async def work() -> None:
@@ -465,15 +659,18 @@ class TestCancellation:
                 session.add(User(id=1, email="a"))
                 session.on_commit(seen.note_later, "called")
                 event.listen(session.sync_session, "before_commit", lambda _: committing.set())
+            seen.note("ended")
+            await asyncio.sleep(0)
+            seen.note("never")
 
         task = asyncio.create_task(work())
         await committing.wait()
         task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await asyncio.wait({task})
 
+        assert task.cancelled()
         assert await emails(every_driver) == ["a"]
-        assert seen.calls == ["called"]
+        assert seen.calls == ["called", "ended"]
 
     async def test_a_cancelled_begin_block_is_finished_with_its_hooks(
         self, every_driver: Database, seen: Recorder
@@ -482,107 +679,23 @@ class TestCancellation:
         committing = asyncio.Event()
 
         async def work() -> None:
-            async with every_driver.session() as session, session.begin():
-                session.add(User(id=1, email="a"))
-                session.on_commit(seen.note_later, "called")
-                event.listen(session.sync_session, "before_commit", lambda _: committing.set())
+            async with every_driver.session() as session:
+                async with session.begin():
+                    session.add(User(id=1, email="a"))
+                    session.on_commit(seen.note_later, "called")
+                    event.listen(session.sync_session, "before_commit", lambda _: committing.set())
+                seen.note("ended")
+                await asyncio.sleep(0)
+                seen.note("never")
 
         task = asyncio.create_task(work())
         await committing.wait()
         task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await asyncio.wait({task})
 
+        assert task.cancelled()
         assert await emails(every_driver) == ["a"]
-        assert seen.calls == ["called"]
-
-    async def test_a_commit_that_the_server_works_on_is_finished(self, postgres: Database, seen: Recorder) -> None:
-        """A timeout in the middle of a slow COMMIT reports a timeout, and the row and the hook are there."""
-        async with postgres.transaction() as session:
-            await session.execute(
-                text(
-                    "create function slow() returns trigger language plpgsql as "
-                    "'begin perform pg_sleep(0.5); return null; end'"
-                )
-            )
-            await session.execute(
-                text(
-                    'create constraint trigger slow after insert on "user" deferrable initially deferred '
-                    "for each row execute function slow()"
-                )
-            )
-
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.3), postgres.transaction() as session:
-                session.on_commit(seen.note, "called")
-                session.add(User(id=1, email="a"))
-                await session.flush()
-
-        assert await emails(postgres) == ["a"]
-        assert seen.calls == ["called"]
-        async with postgres.transaction() as session:
-            await session.execute(text("drop function slow cascade"))
-
-    async def test_a_failed_commit_outweighs_the_cancellation(self, db: Database) -> None:
-        """If the COMMIT that was waited for fails, that is what is raised."""
-        committing = asyncio.Event()
-
-        async def work() -> None:
-            async with db.transaction() as session:
-                session.add_all([User(id=1, email="same"), User(id=2, email="same")])
-                event.listen(session.sync_session, "before_commit", lambda _: committing.set())
-
-        task = asyncio.create_task(work())
-        await committing.wait()
-        task.cancel()
-
-        with pytest.raises(UniqueViolation):
-            await task
-
-
-async def cancel_when(task: asyncio.Task[object], condition: Callable[[], bool]) -> None:
-    """Cancel a task as soon as it has come to a certain place."""
-    assert await soon(condition)
-    task.cancel()
-
-
-class TestFinish:
-    async def test_it_returns_the_result(self) -> None:
-        """Without a cancellation it is a plain await."""
-        assert await finish(asyncio.sleep(0, result=7)) == 7
-
-    async def test_it_raises_what_the_work_raises(self) -> None:
-        """An error of the work is the caller's."""
-
-        async def fail() -> None:
-            raise Failure
-
-        with pytest.raises(Failure):
-            await finish(fail())
-
-    async def test_cancellation_waits_for_the_end(self) -> None:
-        """Two cancellations do not stop the work; the cancellation is raised afterwards."""
-        steps: list[str] = []
-
-        async def work() -> None:
-            steps.append("begun")
-            await asyncio.sleep(0.05)
-            steps.append("done")
-
-        task: asyncio.Task[object] = asyncio.create_task(finish(work()))
-        await cancel_when(task, lambda: bool(steps))
-        await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-        assert steps == ["begun", "done"]
-
-    async def test_a_timeout_is_a_timeout(self) -> None:
-        """asyncio.timeout() recognises its own cancellation afterwards."""
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.01):
-                await finish(asyncio.sleep(0.05))
+        assert seen.calls == ["called", "ended"]
 
 
 class TestSyncSession:

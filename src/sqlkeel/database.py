@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
-import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar, overload
 
 from sqlalchemy import URL, event, exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from .engines import faults
-from .engines.backend import ISOLATION_LEVELS, LIMITS, Backend, Limits, backend_for, parse_url
-from .errors import InvalidURL, InvalidValue, TransientFault
-from .session import Session, finish
+from .engines.backend import ISOLATION_LEVELS, LIMITS, Backend, Limits, backend_for, parse_url, pooled_backend_for
+from .engines.pool import Pool
+from .errors import InvalidURL, InvalidValue, NestedTransaction
+from .retry import retry
+from .session import Session
+from .tasks import current_task
+from .unit_of_work import UnitOfWork
 
 __all__ = ["Database"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_NOT_INSIDE: Final = "A transaction inside another one joins it, and cannot commit or have options of its own."
+_OUTSIDE: Final = "Call it outside of the other transaction, or give the options to that one."
 
 IDLE_BEFORE_CHECK = 5.0
 """Seconds that a pooled connection may idle before it is checked on checkout."""
@@ -40,11 +47,13 @@ class Database:
         statement_timeout: Seconds a statement may run on the server; ``None`` for the server's own limit.
         lock_timeout: Seconds to wait for a lock.
         idle_timeout: Seconds a transaction may stay open without a statement; SQLite cannot tell.
+        pooler: ``"pgbouncer"`` where one stands before PostgreSQL and gives its connections out by the transaction.
         engine_options: What `sqlalchemy.ext.asyncio.create_async_engine` takes: ``pool_size``, ``echo``, ….
 
     Raises:
         InvalidURL: When the URL cannot be used.
         DriverMissing: When its driver is not installed; says which extra to install.
+        NotSupported: When an option cannot work through the pooler, or the database has none.
     """
 
     def __init__(
@@ -54,14 +63,18 @@ class Database:
         statement_timeout: float | None = 30,
         lock_timeout: float | None = 5,
         idle_timeout: float | None = 60,
+        pooler: Literal["pgbouncer"] | None = None,
         **engine_options: Any,
     ) -> None:
         self.url = parse_url(url)
         self.limits = Limits(statement_timeout, lock_timeout, idle_timeout)
-        self._backend: Backend = backend_for(self.url)
+        self._backend: Backend = (
+            backend_for(self.url) if pooler is None else pooled_backend_for(self.url, pooler, engine_options)
+        )
         self._options = engine_options
         self.engine = self._make_engine(self._backend.engine_options(self.url, self.limits))
         self._reader: AsyncEngine | None = None
+        self._open: dict[asyncio.Task[Any] | None, UnitOfWork] = {}
 
     @classmethod
     def from_env(cls, variable: str = "DATABASE_URL", **options: Any) -> Self:
@@ -107,10 +120,16 @@ class Database:
         read_only: bool = False,
         timeout: float | None = None,
         lock_timeout: float | None = None,
+        savepoint: bool = False,
+        durable: bool = False,
     ) -> AsyncIterator[Session]:
         """Open one unit of work: it commits at the end, or rolls back and raises what the block raised.
 
         Objects keep their values after a failure, so that a handler can read them, but belong to no session then.
+        COMMIT and the `Session.on_commit` hooks are never cut short by a cancellation: the block ends, and the
+        cancellation is delivered at the next ``await``. Inside another transaction of the same task the block joins
+        that one, which alone commits; once a joined block has failed, it cannot commit any more. Another task's is a
+        transaction of its own.
 
         Args:
             isolation: ``"serializable"``, ``"repeatable read"``, …; for this transaction only. SQLite has only the
@@ -118,25 +137,27 @@ class Database:
             read_only: Let the server refuse writes; reads see one snapshot where *isolation* gives one.
             timeout: Seconds that a statement of this transaction may run, 0 for no limit.
             lock_timeout: Seconds to wait for a lock in this transaction, 0 for no limit. MariaDB counts whole seconds.
+            savepoint: Inside another transaction, open a savepoint: if this block fails, the outer one can go on.
+            durable: What the block wrote must be committed when it ends; refuse to run inside another transaction.
 
         Raises:
-            DatabaseFault: When COMMIT fails; nothing is written then.
-            CommitUnknown: When the connection broke during COMMIT: the one case in which it may be written.
-            TransactionAborted: When an error was swallowed that had ended the transaction on the server.
-            InvalidValue: When *isolation* is no isolation level.
+            NestedTransaction: Inside another transaction, for *durable* or for options that only the outer one can
+            have. DatabaseFault: When COMMIT fails; nothing is written then. CommitUnknown: When the connection broke
+            during COMMIT: the one case in which it may be written. TransactionAborted: When an error was swallowed
+            that had ended the transaction on the server. InvalidValue: When *isolation* is no isolation level.
         """
-        session = Session(self.engine, read_only=read_only)
-        session.sync_session.keeps_values = True
-        try:
-            await self._begin(session, isolation, read_only, Limits(timeout, lock_timeout))
-            yield session
-            await session.commit()
-        except BaseException:
-            # A rollback expires every object, and reading an expired one outside of a session fails.
-            session.sync_session.let_go()
-            raise
-        finally:
-            await finish(session.close())
+        limits = Limits(timeout, lock_timeout)
+        if (outer := self._current()) is not None:
+            if durable or isolation is not None or read_only or limits != Limits():
+                raise NestedTransaction(_NOT_INSIDE, hint=_OUTSIDE)
+            async with outer.join(savepoint=savepoint) as session:
+                yield session
+            return
+        unit = UnitOfWork(Session(self.engine, read_only=read_only), self._backend)
+        with self._as_current(unit):
+            async with unit:
+                await self._begin(unit.session, isolation, read_only, limits)
+                yield unit.session
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Session]:
@@ -144,7 +165,7 @@ class Database:
 
         Each statement sees what is committed when it starts; use ``transaction(read_only=True)`` where several must see
         the same. A flush or a writing statement is refused before it is sent, and by the server too. The connections
-        are a pool of their own, of the same size.
+        are a pool of their own, of the same size. Behind a pooler it is a read-only transaction, round trips included.
 
         Raises:
             ReadOnlySession: When the session is asked to write.
@@ -155,9 +176,9 @@ class Database:
                 await session.connection(execution_options=self._backend.begin_options(read_only=True))
             yield session
         finally:
-            await finish(session.close())
+            await session.close()
 
-    # Typed three times: a ParamSpec knows the function's arguments, and cannot stand beside keywords of ours.
+    # Typed four times: a ParamSpec knows the function's arguments, and cannot stand beside keywords of ours.
     @overload
     async def run_transaction(
         self,
@@ -165,12 +186,23 @@ class Database:
         *args: Any,
         attempts: int,
         isolation: str | None = None,
+        deadline: float | None = None,
         **kwargs: Any,
     ) -> T: ...
 
     @overload
     async def run_transaction(
-        self, function: Callable[Concatenate[Session, ...], Awaitable[T]], *args: Any, isolation: str, **kwargs: Any
+        self,
+        function: Callable[Concatenate[Session, ...], Awaitable[T]],
+        *args: Any,
+        isolation: str,
+        deadline: float | None = None,
+        **kwargs: Any,
+    ) -> T: ...
+
+    @overload
+    async def run_transaction(
+        self, function: Callable[Concatenate[Session, ...], Awaitable[T]], *args: Any, deadline: float, **kwargs: Any
     ) -> T: ...
 
     @overload
@@ -178,32 +210,64 @@ class Database:
         self, function: Callable[Concatenate[Session, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
     ) -> T: ...
 
-    async def run_transaction(  # type: ignore[misc]  # a function may not have these two keywords
+    async def run_transaction(  # type: ignore[misc]  # a function may not have these keywords
         self,
         function: Callable[Concatenate[Session, ...], Awaitable[T]],
         *args: Any,
         attempts: int = 5,
         isolation: str | None = None,
+        deadline: float | None = None,
         **kwargs: Any,
     ) -> T:
         """Run ``function(session, *args)`` as one unit of work, and the whole of it again when it lost a race.
 
         Serialization failures, deadlocks, lock timeouts, a busy SQLite file and a connection lost before COMMIT are
-        tried again, with a growing random pause. The function must do nothing that cannot be done twice;
-        `Session.on_commit` is for that. *attempts* and *isolation* are not passed on to it.
+        tried again, after a random pause that grows (`sqlkeel.retry`). The function must do nothing that cannot be done
+        twice; `Session.on_commit` is for that. The keywords of this method are not passed on to it.
+
+        Args:
+            function: An async function whose first parameter is the session.
+            args: The rest of its parameters.
+            attempts: How often it may run.
+            isolation: As in `transaction`.
+            deadline: Seconds after which no further attempt is begun.
+            kwargs: Its keyword parameters.
 
         Raises:
             TransientFault: The last one, when no attempt is left.
+            NestedTransaction: Inside another transaction: it could only be run again as a whole.
         """
-        for attempt in range(1, attempts + 1):
-            try:
-                async with self.transaction(isolation=isolation) as session:
-                    return await function(session, *args, **kwargs)
-            except TransientFault:
-                if attempt == attempts:
-                    raise
-            await asyncio.sleep(random.uniform(0, min(0.01 * 2**attempt, 1.0)))  # noqa: S311 - no secret
-        raise AssertionError("attempts is at least 1")
+        if self._current() is not None:
+            raise NestedTransaction("A transaction inside another one cannot be run again alone.", hint=_OUTSIDE)
+
+        async def attempt() -> T:
+            async with self.transaction(isolation=isolation) as session:
+                return await function(session, *args, **kwargs)
+
+        return await retry(attempt, attempts=attempts, deadline=deadline)
+
+    def transactional(
+        self, *, attempts: int = 5, isolation: str | None = None, deadline: float | None = None
+    ) -> Callable[[Callable[Concatenate[Session, P], Awaitable[T]]], Callable[P, Coroutine[Any, Any, T]]]:
+        """Decorate a function whose first parameter is a session, so that a call of it is a `run_transaction`.
+
+        It is called without the session, and gets one that is new for each attempt.
+        """
+
+        def decorate(function: Callable[Concatenate[Session, P], Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+            @functools.wraps(function)
+            async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+                return await self.run_transaction(
+                    functools.partial(function, **kwargs),
+                    *args,
+                    attempts=attempts,
+                    isolation=isolation,
+                    deadline=deadline,
+                )
+
+            return run
+
+        return decorate
 
     async def check(self) -> None:
         """Ask the database for one value: the health check of a service.
@@ -218,6 +282,28 @@ class Database:
         """Close all connections; a later use opens new ones."""
         for engine in self.engines:
             await engine.dispose()
+
+    def hand_over(self, task: asyncio.Task[Any] | None) -> None:
+        """Let *task* be the one whose blocks join the transaction that is open in this one.
+
+        For a framework that opens the transaction of a request in a task beside the handler's.
+        """
+        unit = self._current()
+        if unit is not None and task not in self._open:
+            self._open[task] = self._open.pop(unit.task)
+            unit.task = task
+
+    def _current(self) -> UnitOfWork | None:
+        """Return the unit of work that the running task has open on this database."""
+        return self._open.get(current_task())
+
+    @contextmanager
+    def _as_current(self, unit: UnitOfWork) -> Iterator[None]:
+        self._open[unit.task] = unit
+        try:
+            yield
+        finally:
+            del self._open[unit.task]
 
     async def _begin(self, session: Session, isolation: str | None, read_only: bool, limits: Limits) -> None:
         level = None if isolation is None else isolation.upper().replace("_", " ")
@@ -239,7 +325,9 @@ class Database:
 
     def _make_engine(self, options: Mapping[str, Any]) -> AsyncEngine:
         nested = {name: _merged(options, self._options, name) for name in ("connect_args", "execution_options")}
-        engine = create_async_engine(self.url, **{"hide_parameters": True, **self._options, **options, **nested})
+        engine = create_async_engine(
+            self.url, **{"hide_parameters": True, "poolclass": Pool, **self._options, **options, **nested}
+        )
         faults.install(engine.sync_engine, self._backend)
         self._backend.install(engine.sync_engine, self.limits)
         _check_idle_connections(engine)

@@ -9,7 +9,8 @@
     ├── InvalidValue (ValueError)   a value that would be stored wrong
     │   └── NaiveDatetime, InexactNumber, UnknownField, InvalidCursor, InvalidKey
     ├── UsageError                  a call at the wrong time or on the wrong object
-    │   └── NoTransaction, ReadOnlySession, UnloadedAttribute, QueryBudgetExceeded, LeakedTransaction
+    │   └── NoTransaction, NestedTransaction, ReadOnlySession, SessionShared, PoolTimeout,
+    │       UnloadedAttribute, QueryBudgetExceeded, LeakedTransaction
     ├── ServerMissing, ServerFailed  a throw-away server of the test kit
     ├── NotFound (LookupError), MultipleFound
     ├── VersionConflict             also sqlalchemy.orm.exc.StaleDataError
@@ -28,6 +29,9 @@ that would have been raised without us, so that existing handlers keep working. 
 of its paragraph in ``docs/errors.md``, and a ``hint``: what to type next. Context is in attributes; every error
 pickles.
 """
+
+# pyright: reportIncompatibleVariableOverride=false
+# A code is ours on each class, and something else on each of SQLAlchemy's.
 
 from __future__ import annotations
 
@@ -68,10 +72,12 @@ __all__ = [
     "MultipleFound",
     "NaiveDatetime",
     "NamingCollision",
+    "NestedTransaction",
     "NoTransaction",
     "NotFound",
     "NotNullViolation",
     "NotSupported",
+    "PoolTimeout",
     "QueryBudgetExceeded",
     "ReadOnlySession",
     "ReadOnlyViolation",
@@ -81,6 +87,7 @@ __all__ = [
     "SerializationFailure",
     "ServerFailed",
     "ServerMissing",
+    "SessionShared",
     "StatementTimeout",
     "TransactionAborted",
     "TransientFault",
@@ -281,6 +288,31 @@ class ReadOnlySession(UsageError):
 
     code = "read-only-session"
     hint = "async with db.transaction() as session: ..."
+
+
+class NestedTransaction(UsageError):
+    """A transaction was opened inside another one of the same task, in a way that cannot be."""
+
+    code = "nested-transaction"
+
+
+class SessionShared(UsageError):
+    """Two tasks use one session at the same time; a session is one conversation with the server."""
+
+    code = "session-shared"
+    hint = "Give each task a session of its own: async with db.read() as session, inside the task."
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"The session is in use at {first}, and was called at {second}.")
+        self.first = first
+        self.second = second
+
+
+class PoolTimeout(UsageError, sa_exc.TimeoutError):
+    """All connections of the pool are in use, and none came back in time."""
+
+    code = "pool-timeout"
+    hint = "Hold sessions for shorter, or raise pool_size; a block inside a block needs two connections."
 
 
 class UnloadedAttribute(UsageError):

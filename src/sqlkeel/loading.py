@@ -1,18 +1,14 @@
-"""Relationships loaded with the query, and an error that names the fix where one was not."""
+"""Relationships loaded with the query: one argument that chooses the cheaper way for each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
-from sqlalchemy import event
-from sqlalchemy.ext.asyncio import async_session
-from sqlalchemy.orm import ORMExecuteState, QueryableAttribute, RelationshipProperty, joinedload, selectinload
+from sqlalchemy.orm import QueryableAttribute, RelationshipProperty, joinedload, selectinload
 from sqlalchemy.orm.interfaces import ORMOption
-from sqlalchemy.util.concurrency import in_greenlet
 
-from .errors import UnknownField, UnloadedAttribute
-from .session import SyncSession
+from .errors import UnknownField
 
 __all__ = ["Load", "loader_options"]
 
@@ -54,17 +50,3 @@ def _step(option: Any, attribute: QueryableAttribute[Any]) -> Any:
     if relation.uselist:
         return selectinload(attribute) if option is None else option.selectinload(attribute)
     return joinedload(attribute) if option is None else option.joinedload(attribute)
-
-
-@event.listens_for(SyncSession, "do_orm_execute")
-def _refuse_hidden_load(state: ORMExecuteState) -> None:
-    """Refuse a lazy load that an attribute read of asynchronous code asks for, before it fails in the driver."""
-    # Only a SELECT has the load options that `lazy_loaded_from` reads.
-    parent = state.lazy_loaded_from if state.is_select else None
-    if parent is None or not state.is_relationship_load or in_greenlet():
-        return
-    if async_session(state.session) is None:
-        return
-    path = state.loader_strategy_path
-    attribute = path.prop.key if path is not None else "a relationship"  # type: ignore[attr-defined]
-    raise UnloadedAttribute(parent.class_.__name__, attribute)

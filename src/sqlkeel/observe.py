@@ -15,7 +15,10 @@ from .errors import QueryBudgetExceeded
 __all__ = ["QueryLog", "queries", "record"]
 
 
-_ABOUT_TRANSACTIONS: Final = ("PRAGMA", "BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK", "SET ", "SELECT set_config(")
+_ABOUT_TRANSACTIONS: Final = (
+    *("PRAGMA", "BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK", "SET "),
+    *("SELECT set_config(", "SELECT pg_current_xact"),
+)
 
 
 class QueryLog:

@@ -39,7 +39,7 @@ pytestmark = pytest.mark.tables(Base.metadata)
 class TestOneRow:
     async def test_the_first_call_of_a_connection(self, mariadb: Database) -> None:
         """The variable is there on a connection that has never used it."""
-        async with mariadb.transaction() as first, mariadb.transaction() as second:
+        async with mariadb.session() as first, mariadb.session() as second:
             _, made = await upsert(first, Page, {"path": "a", "body": "x"}, on=[Page.path])
             await first.commit()
             _, is_new = await upsert(second, Page, {"path": "a", "body": "y"}, on=[Page.path])
@@ -106,7 +106,7 @@ class TestManyRows:
 
     async def test_a_row_that_came_after_the_snapshot(self, mariadb: Database) -> None:
         """A row that another transaction has committed since is updated, though the snapshot does not have it."""
-        async with mariadb.transaction() as session, mariadb.transaction() as other:
+        async with mariadb.transaction() as session, mariadb.session() as other:
             await session.execute(select(Page))
             await insert_many(other, Page, [{"path": "a", "body": "theirs"}])
             await other.commit()

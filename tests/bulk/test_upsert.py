@@ -385,7 +385,7 @@ class TestGetOrCreate:
 
     async def test_a_row_that_came_after_the_snapshot(self, mariadb: Database) -> None:
         """At REPEATABLE READ the row of another transaction is returned, though the snapshot does not have it."""
-        async with mariadb.transaction() as session, mariadb.transaction() as other:
+        async with mariadb.transaction() as session, mariadb.session() as other:
             await session.execute(select(User))
             await insert_many(other, User, [{"email": "a"}])
             await other.commit()

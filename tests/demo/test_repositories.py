@@ -58,7 +58,7 @@ class TestPaymentAccountRepository:
 
         async with postgres.transaction() as session:
             await session.get(PaymentAccount, account.id)
-            async with postgres.transaction() as other:
+            async with postgres.session() as other, other.begin():
                 (await other.get_one(PaymentAccount, account.id)).balance += 1
             async with queries(postgres, exactly=1):
                 locked = await PaymentAccountRepository(session).lock([account.public_id])

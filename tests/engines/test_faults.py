@@ -382,7 +382,7 @@ class TestRaces:
         await fill(server)
 
         with pytest.raises(LockTimeout):
-            async with server.transaction() as holder, server.transaction(lock_timeout=0.2) as waiter:
+            async with server.session() as holder, server.transaction(lock_timeout=0.2) as waiter:
                 await holder.execute(update(person).where(person.c.id == 1).values(age=2))
                 await waiter.execute(update(person).where(person.c.id == 1).values(age=3))
 
@@ -392,14 +392,14 @@ class TestRaces:
         row = select(person).where(person.c.id == 1)
 
         with pytest.raises(LockTimeout):
-            async with server.transaction() as holder, server.transaction() as other:
+            async with server.session() as holder, server.transaction() as other:
                 await holder.execute(row.with_for_update())
                 await other.execute(row.with_for_update(nowait=True))
 
     async def test_a_second_writer_of_a_file_waits_its_time(self, sqlite: Database) -> None:
         """SQLite has one writer; who does not get the turn within lock_timeout is told so."""
         with pytest.raises(DatabaseBusy):
-            async with sqlite.transaction() as writer:
+            async with sqlite.session() as writer:
                 await writer.execute(insert(person).values(id=1, email="a"))
                 async with sqlite.transaction(lock_timeout=0.05) as other:
                     await other.execute(insert(person).values(id=2, email="b"))
@@ -473,24 +473,36 @@ class TestLostConnections:
         assert len(set(numbers)) == 2
 
     async def test_a_loss_during_commit_is_unknown(self, server: Database) -> None:
-        """Whether a COMMIT without an answer took place, nobody knows; it is not a fault that may be run again."""
-        with pytest.raises(CommitUnknown) as caught:
-            async with server.transaction() as session:
-                await session.execute(insert(person).values(id=1, email="a"))
-                await kill(server, await own_id(session, server))
+        """Whether a COMMIT without an answer took place, the driver cannot say; it may not be run again just so."""
+        async with server.session() as session:
+            await session.execute(insert(person).values(id=1, email="a"))
+            await kill(server, await own_id(session, server))
 
+            with pytest.raises(CommitUnknown) as caught:
+                await session.commit()
+
+        assert caught.value.connection_invalidated
         assert not isinstance(caught.value, TransientFault)
 
-    async def test_an_unknown_commit_is_not_retried(self, server: Database) -> None:
+    async def test_a_loss_just_before_commit_is_none(self, postgresql: Database) -> None:
+        """A transaction of PostgreSQL asks for its name before it commits: who is gone by then has not committed."""
+        with pytest.raises(ConnectionLost):
+            async with postgresql.transaction() as session:
+                await session.execute(insert(person).values(id=1, email="a"))
+                await kill(postgresql, await own_id(session, postgresql))
+
+        assert await _count(postgresql) == 0
+
+    async def test_an_unknown_commit_is_not_retried(self, mariadb: Database) -> None:
         """Running it again could do it twice."""
         calls: list[int] = []
 
         async def work(session: Any) -> None:
-            calls.append(await own_id(session, server))
-            await kill(server, calls[-1])
+            calls.append(await own_id(session, mariadb))
+            await kill(mariadb, calls[-1])
 
         with pytest.raises(CommitUnknown):
-            await server.run_transaction(work)
+            await mariadb.run_transaction(work)
 
         assert len(calls) == 1
 

@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from sqlkeel.database import Database
 from sqlkeel.engines.backend import Limits, parse_url
-from sqlkeel.engines.postgresql import PostgreSQL
+from sqlkeel.engines.postgresql import NOTICE, PostgreSQL
 from sqlkeel.errors import AuthenticationFailed, DatabaseUnavailable, StatementTimeout
 from sqlkeel.testing import PostgreSQLServer
 from tests.fixtures.databases import OpenDatabase
@@ -29,8 +29,12 @@ class TestLimits:
         asyncpg = backend.engine_options(parse_url("postgresql+asyncpg://"), limits)
         psycopg = backend.engine_options(parse_url("postgresql+psycopg://"), limits)
 
-        assert asyncpg["connect_args"] == {"server_settings": {"statement_timeout": "30000", "lock_timeout": "5000"}}
-        assert psycopg["connect_args"] == {"options": "-c statement_timeout=30000 -c lock_timeout=5000"}
+        assert asyncpg["connect_args"] == {
+            "server_settings": {"statement_timeout": "30000", "lock_timeout": "5000", **NOTICE}
+        }
+        assert psycopg["connect_args"] == {
+            "options": "-c statement_timeout=30000 -c lock_timeout=5000 -c client_connection_check_interval=500"
+        }
 
     @pytest.mark.parametrize(("seconds", "milliseconds"), [(0, "0"), (0.0001, "1"), (0.5, "500"), (1.0004, "1001")])
     def test_a_short_limit_is_a_limit(self, seconds: float, milliseconds: str) -> None:

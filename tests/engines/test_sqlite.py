@@ -103,7 +103,7 @@ class TestTransactions:
 
         async with sqlite.transaction(read_only=True) as reader:
             before = await reader.scalar(text("select count(*) from number"))
-            async with sqlite.transaction() as writer:
+            async with sqlite.session() as writer, writer.begin():
                 await writer.execute(text("insert into number values (1)"))
             after = await reader.scalar(text("select count(*) from number"))
 

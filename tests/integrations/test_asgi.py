@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import InvalidRequestError
 
 from sqlkeel import Database, Session
-from sqlkeel.errors import ConfigurationError, ForeignKeyViolation, NoTransaction, UniqueViolation
+from sqlkeel.errors import ConfigurationError, ForeignKeyViolation, NoTransaction, TransactionAborted, UniqueViolation
 from sqlkeel.integrations.asgi import UnitOfWork, UnitOfWorkMiddleware, unit_of_work
 from tests.integrations.tables import Base, Deferred, Item, Note, stored
 from tests.integrations.wire import ANSWER, Exchange, Message, Receive, Scope, Send, disconnecting, traffic
@@ -373,6 +373,102 @@ class TestSessions:
             unit_of_work({"type": "http"})
 
 
+class TestJoining:
+    """What a handler calls may open ``database.transaction()`` itself, and is a part of the request all the same."""
+
+    async def test_a_transaction_in_the_handler_is_the_requests(self, every_driver: Database) -> None:
+        """It is the same session, and is committed with the response."""
+        sessions: list[Session] = []
+        before: list[list[str]] = []
+
+        async def handler(unit: UnitOfWork, send: Send) -> None:
+            sessions.append(await unit.session())
+            async with unit.database.transaction() as session:
+                sessions.append(session)
+                session.add(Note(text="kept"))
+            before.append(await stored(every_driver))
+            await answer(send)
+
+        await served(every_driver, handler).run()
+
+        assert sessions[0] is sessions[1]
+        assert before == [[]]
+        assert await stored(every_driver) == ["kept"]
+
+    async def test_it_is_rolled_back_with_the_request(self, db: Database) -> None:
+        """A bad status takes it along."""
+
+        async def handler(unit: UnitOfWork, send: Send) -> None:
+            await unit.session()
+            async with unit.database.transaction() as session:
+                session.add(Note(text="lost"))
+            await answer(send, 400)
+
+        await served(db, handler).run()
+
+        assert await stored(db) == []
+
+    async def test_a_failure_that_the_handler_swallowed_is_no_success(self, db: Database) -> None:
+        """What was left half done is not committed, and the 200 is not sent."""
+
+        async def handler(unit: UnitOfWork, send: Send) -> None:
+            await unit.session()
+            with pytest.raises(ZeroDivisionError):
+                async with unit.database.transaction() as session:
+                    session.add(Note(text="half"))
+                    raise ZeroDivisionError
+            await answer(send)
+
+        exchange = served(db, handler)
+
+        with pytest.raises(TransactionAborted):
+            await exchange.run()
+
+        assert exchange.messages == []
+        assert await stored(db) == []
+
+    async def test_without_a_session_it_is_its_own(self, db: Database) -> None:
+        """A request that never asked for its session has nothing to join: the row is there before the response."""
+        before: list[list[str]] = []
+
+        async def handler(unit: UnitOfWork, send: Send) -> None:
+            async with unit.database.transaction() as session:
+                session.add(Note(text="kept"))
+            before.append(await stored(db))
+            await answer(send, 400)
+
+        await served(db, handler).run()
+
+        assert before == [["kept"]]
+
+    async def test_after_the_start_it_is_its_own(self, db: Database) -> None:
+        """A background task writes in a transaction that commits by itself."""
+
+        async def handler(unit: UnitOfWork, send: Send) -> None:
+            await unit.session()
+            await answer(send)
+            async with unit.database.transaction() as session:
+                session.add(Note(text="later"))
+
+        await served(db, handler).run()
+
+        assert await stored(db) == ["later"]
+
+    async def test_a_session_that_another_task_asked_for_is_joined(self, db: Database) -> None:
+        """Some frameworks resolve dependencies in tasks of their own; the handler's blocks join all the same."""
+        sessions: list[Session] = []
+
+        async def handler(unit: UnitOfWork, send: Send) -> None:
+            sessions.append(await asyncio.create_task(unit.session()))
+            async with unit.database.transaction() as session:
+                sessions.append(session)
+            await answer(send)
+
+        await served(db, handler).run()
+
+        assert sessions[0] is sessions[1]
+
+
 class TestTraffic:
     @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
     async def test_a_request_without_session_costs_nothing(self, db: Database, method: str) -> None:
@@ -410,6 +506,14 @@ class TestTraffic:
             await served(postgres, handler).run()
 
         assert seen == ["checkout", "begin", "before_cursor_execute", "commit"]
+
+
+async def wait(message: Message) -> None:
+    """Send as a server does whose buffer is full."""
+    await asyncio.sleep(0)
+
+
+SENDING: dict[str, Callable[[Message], Awaitable[None]] | None] = {"at once": None, "with a wait": wait}
 
 
 class TestCancellation:
@@ -457,8 +561,9 @@ class TestCancellation:
         assert scope.cancelled_caught
         assert await stored(every_driver) == []
 
-    async def test_a_cancel_during_commit_does_not_tear_it(self, db: Database) -> None:
-        """Cancelled while it commits, the request is committed with its hooks, and sends no response."""
+    @pytest.mark.parametrize("sending", ["at once", "with a wait"])
+    async def test_a_cancel_during_commit_does_not_tear_it(self, db: Database, sending: str) -> None:
+        """Cancelled while it commits, the request is committed with its hooks; only a send that waits is cut short."""
         committing = asyncio.Event()
         go_on = asyncio.Event()
 
@@ -471,15 +576,15 @@ class TestCancellation:
             await write(unit)
             await answer(send)
 
-        exchange = served(db, handler)
+        exchange = served(db, handler, watch=SENDING[sending])
         task = asyncio.create_task(exchange.run())
         await committing.wait()
         task.cancel()
         go_on.set()
+        await asyncio.wait({task})
 
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert exchange.messages == []
+        assert task.cancelled() is (sending == "with a wait")
+        assert bool(exchange.messages) is (sending == "at once")
         assert await stored(db) == ["kept"]
 
     async def test_a_client_that_left_does_not_stop_a_handler(self, db: Database) -> None:

@@ -97,7 +97,7 @@ async def add(db: Database, model: Any = Doc, **values: Any) -> Any:
 
 async def overtake(db: Database, key: Any, model: Any = Doc, title: str = "theirs") -> None:
     """Change the row in another transaction, and commit."""
-    async with db.transaction() as session:
+    async with db.session() as session, session.begin():
         (await session.get_one(model, key)).title = title
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 import sqlkeel
 from sqlkeel import Database, DualIDMixin, Session, queries
 from sqlkeel.errors import ForeignKeyViolation, UniqueViolation, VersionConflict
-from sqlkeel.session import finish
+from sqlkeel.tasks import finish
 
 
 class Base(sqlkeel.Base):

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any, Final, Protocol
 
-from sqlalchemy import URL, Connection, Engine, make_url
+from sqlalchemy import URL, Connection, Engine, make_url, orm
 from sqlalchemy.exc import ArgumentError
 
-from ..errors import DatabaseFault, DriverMissing, InvalidURL
+from ..errors import DatabaseFault, DriverMissing, InvalidURL, InvalidValue
 
 __all__ = [
+    "ABORTED",
     "CONNECT_ARGUMENTS",
     "ISOLATION_LEVELS",
     "LIMITS",
@@ -22,7 +23,11 @@ __all__ = [
     "Limits",
     "backend_for",
     "parse_url",
+    "pooled_backend_for",
 ]
+
+ABORTED: Final = "sqlkeel_aborted"
+"""Where a connection's ``info`` keeps the error that ended its transaction on the server."""
 
 CONNECT_ARGUMENTS: Final = "sqlkeel_connect_arguments"
 """Where a connection's ``info`` keeps what the driver was called with, to call it once more the same way."""
@@ -94,11 +99,27 @@ class Backend(Protocol):
         """Tell whether *error* has ended the transaction, so that nothing of it can be committed."""
         ...
 
+    def transaction_ticket(self, session: orm.Session) -> str | None:
+        """Return a name for the transaction by which `was_committed` can ask for its fate; ``None`` if none can be."""
+        return None
+
+    def was_committed(self, connection: Connection, ticket: str) -> bool | None:
+        """Tell whether the transaction was committed; ``None`` while nobody can say."""
+        return None
+
     savepoint_recovers: bool
     """Whether a rollback to a savepoint makes such a transaction usable again."""
 
     def diagnose(self, error: Any) -> Diagnosis | None:
         """Read a driver's error by its code; ``None`` where it means nothing special."""
+        ...
+
+    def keeps_locks(self, connection: Connection) -> bool:
+        """Tell whether the connection is in a transaction that keeps what it locks from others until it ends."""
+        ...
+
+    def lock(self, connection: Connection, name: str, *, nowait: bool) -> bool:
+        """Take the lock *name* until the transaction ends, and tell whether it was granted."""
         ...
 
 
@@ -135,6 +156,20 @@ def backend_for(url: URL) -> Backend:
         InvalidURL: When no file is for this database.
     """
     return _lookup(url.get_backend_name())
+
+
+def pooled_backend_for(url: URL, pooler: str, options: Mapping[str, Any]) -> Backend:
+    """Return the file of a database that is reached through *pooler*; *options* are the caller's for its engine.
+
+    Raises:
+        InvalidValue: When sqlkeel knows no such pooler.
+        NotSupported: When it is not for this database, or *options* cannot work through it.
+    """
+    from .pgbouncer import PgBouncer
+
+    if pooler != "pgbouncer":
+        raise InvalidValue(f"{pooler!r} is no pooler that sqlkeel knows.", hint='pooler="pgbouncer"')
+    return PgBouncer(url, options)
 
 
 def _lookup(name: str) -> Backend:

@@ -18,11 +18,10 @@ from ..errors import (
     TransactionAborted,
     ValueRefused,
 )
-from .backend import CONNECT_ARGUMENTS, Backend, Diagnosis, backend_for
+from .backend import ABORTED, CONNECT_ARGUMENTS, Backend, Diagnosis, backend_for
 
 __all__ = ["WRITTEN", "install", "translate"]
 
-_ABORTED: Final = "sqlkeel_aborted"
 _COMMITTING: Final = "sqlkeel_committing"
 
 WRITTEN: Final = "sqlkeel_written_table"
@@ -40,7 +39,7 @@ def install(engine: Engine, backend: Backend) -> None:
         fault = _fault(context, original, backend.diagnose(original))
         connection = context.connection
         if connection is not None and not context.is_disconnect and backend.aborts(original, connection):
-            connection.info[_ABORTED] = fault or context.sqlalchemy_exception
+            connection.info[ABORTED] = fault or context.sqlalchemy_exception
         return fault
 
     _refuse_lost_commits(engine, backend)
@@ -77,7 +76,7 @@ def translate(connection: Connection, error: Exception, *, statement: str, table
     if lost:
         connection.invalidate(error)
     elif backend.aborts(error, connection):
-        connection.info[_ABORTED] = fault
+        connection.info[ABORTED] = fault
     return fault
 
 
@@ -90,12 +89,12 @@ def _refuse_lost_commits(engine: Engine, backend: Backend) -> None:
 
     @event.listens_for(engine, "begin")
     def forget(connection: Connection) -> None:
-        connection.info.pop(_ABORTED, None)
+        connection.info.pop(ABORTED, None)
         connection.info.pop(_COMMITTING, None)
 
     @event.listens_for(engine, "commit")
     def refuse(connection: Connection) -> None:
-        if cause := connection.info.pop(_ABORTED, None):
+        if cause := connection.info.pop(ABORTED, None):
             # SQLAlchemy takes every COMMIT for the end of the transaction, and would not roll back.
             connection.connection.rollback()
             raise _aborted(cause)
@@ -105,13 +104,15 @@ def _refuse_lost_commits(engine: Engine, backend: Backend) -> None:
 
         @event.listens_for(engine, "rollback_savepoint")
         def recover(connection: Connection, *rest: Any) -> None:
-            connection.info.pop(_ABORTED, None)
+            # One that broke has nothing to recover, and an error here would replace the cancellation that broke it.
+            if not connection.invalidated:
+                connection.info.pop(ABORTED, None)
 
     else:
 
         @event.listens_for(engine, "before_cursor_execute")
         def refuse_statement(connection: Connection, *rest: Any) -> None:
-            if cause := connection.info.get(_ABORTED):
+            if cause := connection.info.get(ABORTED):
                 raise _aborted(cause)
 
 
@@ -125,6 +126,9 @@ def _aborted(cause: Exception) -> TransactionAborted:
 
 
 def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis | None) -> DatabaseFault | None:
+    if _lost_in_the_middle(context):
+        # Whatever the server refused before that: the transaction is gone, and no savepoint is left to go back to.
+        diagnosis = Diagnosis(ConnectionLost)
     if diagnosis is None:
         # psycopg's errors have no SQLSTATE before there is a connection.
         if not context.is_disconnect and not _failed_to_connect(context, original):
@@ -148,6 +152,14 @@ def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis 
     )
 
 
+def _lost_in_the_middle(context: ExceptionContext) -> bool:
+    return context.is_disconnect and context.connection is not None and not _is_committing(context.connection)
+
+
+def _is_committing(connection: Connection) -> bool:
+    return not connection.invalidated and bool(connection.info.get(_COMMITTING))
+
+
 def _failed_to_connect(context: ExceptionContext, original: Exception) -> bool:
     driver: Any = context.dialect.dbapi
     return context.connection is None and isinstance(original, (driver.OperationalError, driver.InterfaceError))
@@ -157,7 +169,7 @@ def _kind_of_loss(connection: Connection | None) -> type[DatabaseFault]:
     """Tell a connection that was never made, one lost with its work, and one lost when the work was being committed."""
     if connection is None:
         return DatabaseUnavailable
-    return CommitUnknown if not connection.invalidated and connection.info.get(_COMMITTING) else ConnectionLost
+    return CommitUnknown if _is_committing(connection) else ConnectionLost
 
 
 def _violation(context: ExceptionContext, original: Exception, found: Diagnosis) -> ConstraintViolation:

@@ -9,8 +9,9 @@ from contextlib import suppress
 from math import ceil
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy import URL, Connection, Engine, event, text
 from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.pool import PoolResetState
 
 from .. import errors
 from ..errors import DatabaseFault
@@ -31,6 +32,7 @@ _KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
     1047: errors.DatabaseUnavailable,
     1048: errors.NotNullViolation,
     1049: errors.DatabaseMissing,
+    1053: errors.ConnectionLost,
     1054: errors.SchemaMissing,
     1062: errors.UniqueViolation,
     1146: errors.SchemaMissing,
@@ -42,11 +44,14 @@ _KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
     1265: errors.ValueRefused,
     1290: errors.ReadOnlyViolation,
     1292: errors.ValueRefused,
+    1317: errors.StatementTimeout,
     1364: errors.NotNullViolation,
     1366: errors.ValueRefused,
     1406: errors.ValueRefused,
     1451: errors.ForeignKeyViolation,
     1452: errors.ForeignKeyViolation,
+    # "Failed to read auto-increment value": what a deadlock over the counter of a table is called.
+    1467: errors.Deadlock,
     1586: errors.UniqueViolation,
     1698: errors.AuthenticationFailed,
     1792: errors.ReadOnlyViolation,
@@ -58,7 +63,20 @@ _KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
     2013: errors.ConnectionLost,
     4025: errors.CheckViolation,
 }
-_ROLLED_BACK: Final = {1020, 1213}
+_ROLLED_BACK: Final = {1020, 1213, 1467}
+_LOCK: Final = (
+    "SELECT GET_LOCK(CONCAT('sqlkeel:', MD5(CONCAT(DATABASE(), CHAR(0), :name))), COALESCE(:wait, @@lock_wait_timeout))"
+)
+"""A hash: names are those of the whole server, not empty, and have at most 192 bytes."""
+
+_RELEASE: Final = "DO RELEASE_ALL_LOCKS()"
+
+_LOCKS: Final = "sqlkeel_locks"
+"""Where a connection's ``info`` notes that it may hold such a lock."""
+
+_ISOLATION: Final = "sqlkeel_isolation"
+"""The execution option with the isolation level of one transaction."""
+
 _QUOTED: Final = re.compile(r"[`']([^`']+)[`']")
 
 
@@ -94,18 +112,25 @@ class MariaDB(Backend):
                 cursor.close()
 
         else:
+            event.listen(engine, "reset", _release_locks_of_returned)
 
             @event.listens_for(engine, "begin")
             def begin(connection: Connection) -> None:
+                # Those of an earlier transaction, where the connection was not returned in between.
+                if connection.info.pop(_LOCKS, False):
+                    connection.exec_driver_sql(_RELEASE)
                 options = connection.get_execution_options()
                 _limit(connection, limits, limits.changed_by(options.get(LIMITS)))
-                if options.get(READ_ONLY):
-                    connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+                _characterize(connection, options)
 
     def begin_options(self, *, read_only: bool = False, isolation: str | None = None) -> dict[str, Any]:
-        """Mark a transaction that only reads; the level is set for the session and reset by the pool."""
+        """Mark a transaction that only reads, or has a level of its own.
+
+        SQLAlchemy's ``isolation_level`` would set it for the session and take it back behind COMMIT: a connection that
+        breaks in between would make an error of what is committed.
+        """
         options: dict[str, Any] = {READ_ONLY: True} if read_only else {}
-        return options if isolation is None else {**options, "isolation_level": isolation}
+        return options if isolation is None else {**options, _ISOLATION: isolation}
 
     def aborts(self, error: Any, connection: Connection) -> bool:
         """Know that a deadlock rolls all back, and that what follows would be a transaction of its own."""
@@ -119,6 +144,31 @@ class MariaDB(Backend):
         if not isinstance(number, int) or (kind := _KINDS.get(number)) is None:
             return None
         return _names(kind, number, str(error.args[1]) if len(error.args) > 1 else "")
+
+    def keeps_locks(self, connection: Connection) -> bool:
+        """Know that there is a transaction unless the driver commits each statement."""
+        raw: Any = connection.connection.dbapi_connection
+        return not raw.get_autocommit()
+
+    def lock(self, connection: Connection, name: str, *, nowait: bool) -> bool:
+        """Take a lock of the session, and have it released behind the transaction."""
+        # Noted first: it may be granted to a task that is cancelled before it hears of it.
+        connection.info[_LOCKS] = True
+        granted: int | None = connection.scalar(text(_LOCK), {"name": name, "wait": 0 if nowait else None})
+        return granted == 1
+
+
+def _release_locks_of_returned(raw: Any, record: Any, state: PoolResetState) -> None:
+    # A connection that is only to be closed takes its locks along, and must not be spoken to.
+    if not state.terminate_only:
+        _release_locks(raw, record.info)
+
+
+def _release_locks(raw: Any, info: dict[Any, Any]) -> None:
+    if info.pop(_LOCKS, False):
+        cursor = raw.cursor()
+        cursor.execute(_RELEASE)
+        cursor.close()
 
 
 def _kill_abandoned_statements(engine: Engine) -> None:
@@ -148,6 +198,14 @@ def _limit(connection: Connection, usual: Limits, wanted: Limits) -> None:
     if wanted != connection.info.get(LIMITS, usual):
         connection.exec_driver_sql("SET " + ", ".join(f"{name} = {value}" for name, value in _settings(wanted).items()))
         connection.info[LIMITS] = wanted
+
+
+def _characterize(connection: Connection, options: Mapping[str, Any]) -> None:
+    """Say of what kind the transaction is, which is about to begin."""
+    kind = [f"ISOLATION LEVEL {options[_ISOLATION]}"] if _ISOLATION in options else []
+    kind += ["READ ONLY"] if options.get(READ_ONLY) else []
+    if kind:
+        connection.exec_driver_sql(f"SET TRANSACTION {', '.join(kind)}")
 
 
 def _init(limits: Limits) -> str:

@@ -6,16 +6,19 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy import URL, Connection, Engine, event, orm, text
 
 from .. import errors
 from ..errors import DatabaseFault
-from .backend import LIMITS, Backend, Diagnosis, Limits
+from .backend import ABORTED, LIMITS, Backend, Diagnosis, Limits
 
-__all__ = ["PostgreSQL"]
+__all__ = ["NOTICE", "PostgreSQL", "set_locally", "settings_of"]
 
 _NOT_SENT: Final = "22000"
 """What asyncpg calls an argument that it cannot encode; the server itself is always more specific."""
+
+_LONGEST: Final = 2**31 - 1
+"""The longest limit that the server takes, in milliseconds: three weeks."""
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _KINDS: Final[Mapping[str, type[DatabaseFault]]] = {
@@ -51,6 +54,29 @@ _KINDS: Final[Mapping[str, type[DatabaseFault]]] = {
     "57P03": errors.DatabaseUnavailable,
 }
 
+# A cancellation that comes again at every await (anyio's) stops the driver before it has told the server. With this the
+# server notices within half a second that nobody listens, ends the statement and lets its locks go.
+NOTICE: Final = {"client_connection_check_interval": "500"}
+
+# The id alone is no name. A server that is killed forgets the last ids it has given, and gives them to others: it may
+# then call committed what was another transaction. So it is noted how far the log was written, and how far it had been
+# read the last time that the server recovered; a log that was read again, but not so far, has lost this transaction.
+_TICKET: Final = """
+SELECT CASE WHEN pg_current_xact_id_if_assigned() IS NOT NULL THEN
+    concat_ws(' ', pg_current_xact_id_if_assigned(), pg_current_wal_insert_lsn(), pg_last_wal_replay_lsn())
+END
+"""
+_FATE: Final = text("""
+SELECT CASE
+    WHEN pg_is_in_recovery() THEN NULL
+    WHEN pg_last_wal_replay_lsn() <> CAST(CAST(:replayed AS text) AS pg_lsn)
+         AND pg_last_wal_replay_lsn() < CAST(CAST(:written AS text) AS pg_lsn) THEN 'aborted'
+    ELSE pg_xact_status(CAST(CAST(:number AS text) AS xid8))
+END
+""")
+_NEVER: Final = "0/0"
+"""Where the log begins: how far a server has read it again that was stopped in good order."""
+
 
 class PostgreSQL(Backend):
     """The main database."""
@@ -58,14 +84,15 @@ class PostgreSQL(Backend):
     name = "postgresql"
     drivers = {"asyncpg": "postgres", "psycopg": "psycopg"}
     savepoint_recovers = True
+    _gives_tickets = True
 
     def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:
         """Give the session its limits in the start-up message: no statement, and nothing to reset."""
-        return {"connect_args": _connect_args(url, _settings(limits))}
+        return {"connect_args": _connect_args(url, {**settings_of(limits), **NOTICE})}
 
     def reader_options(self, url: URL, limits: Limits) -> dict[str, Any] | None:
         """Return options of connections that the server lets only read, and that send no BEGIN and no ROLLBACK."""
-        settings = {**_settings(limits), "default_transaction_read_only": "on"}
+        settings = {**settings_of(limits), **NOTICE, "default_transaction_read_only": "on"}
         return {
             "connect_args": _connect_args(url, settings),
             "isolation_level": "AUTOCOMMIT",
@@ -75,11 +102,47 @@ class PostgreSQL(Backend):
     def install(self, engine: Engine, limits: Limits) -> None:
         """Set the limits that a transaction has of its own; all else is in the start-up message."""
         event.listen(engine, "begin", _limit)
+        event.listen(engine, "first_connect", self._try_ticket)
 
     def begin_options(self, *, read_only: bool = False, isolation: str | None = None) -> dict[str, Any]:
         """Put READ ONLY and the isolation level into the BEGIN message."""
         options: dict[str, Any] = {"postgresql_readonly": True} if read_only else {}
         return options if isolation is None else {**options, "isolation_level": isolation}
+
+    def transaction_ticket(self, session: orm.Session) -> str | None:
+        """Return the id of the transaction, which has one once it has written."""
+        root = session.get_transaction()
+        connection = next(iter(root.connections), None) if root is not None else None
+        if connection is None or ABORTED in connection.info or not self._gives_tickets:
+            return None
+        raw: Any = connection.connection.dbapi_connection
+        ticket: str | None
+        try:
+            # Straight to the driver: every transaction that writes pays for it.
+            ticket = raw.run_async(_first_value)
+        except Exception:  # noqa: BLE001 - whatever it is, the same statement meets it again, and is read as usual
+            ticket = connection.exec_driver_sql(_TICKET).scalar()
+        return ticket
+
+    def was_committed(self, connection: Connection, ticket: str) -> bool | None:
+        """Ask for the status of the transaction, which is in progress while the server works on the COMMIT."""
+        number, written, replayed = (*ticket.split(), _NEVER)[:3]
+        status = connection.scalar(_FATE, {"number": number, "written": written, "replayed": replayed})
+        return {"committed": True, "aborted": False}.get(status or "")
+
+    def _try_ticket(self, connection: Any, record: Any) -> None:
+        """See whether the server lets its log be looked at: Aurora keeps another one, and refuses."""
+        cursor = connection.cursor()
+        try:
+            cursor.execute("SELECT pg_current_wal_insert_lsn(), pg_last_wal_replay_lsn()")
+        except Exception as error:
+            # Not supported, not there, not allowed, or not with these settings.
+            if str(getattr(error, "sqlstate", None))[:2] not in {"0A", "42", "55"}:
+                raise
+            self._gives_tickets = False
+        finally:
+            cursor.close()
+            connection.rollback()
 
     def aborts(self, error: Any, connection: Connection) -> bool:
         """Know that whatever the server refuses ends the transaction, and that COMMIT then is a silent ROLLBACK."""
@@ -100,23 +163,46 @@ class PostgreSQL(Backend):
             constraint=_field(error, "constraint_name"),
         )
 
+    def keeps_locks(self, connection: Connection) -> bool:
+        """Know that there is a transaction unless the driver commits each statement."""
+        raw: Any = connection.connection.dbapi_connection
+        return not raw.autocommit
+
+    def lock(self, connection: Connection, name: str, *, nowait: bool) -> bool:
+        """Take a transaction-level lock, which ends however the transaction ends; ``lock_timeout`` limits the wait."""
+        function = "pg_try_advisory_xact_lock" if nowait else "pg_advisory_xact_lock"
+        statement = text(f"SELECT {function}(hashtextextended(:name, 0))")
+        return connection.scalar(statement, {"name": name}) is not False
+
+
+async def _first_value(driver: Any) -> Any:
+    if hasattr(driver, "fetchval"):
+        return await driver.fetchval(_TICKET)
+    row = await (await driver.execute(_TICKET)).fetchone()
+    return row[0]
+
 
 def _limit(connection: Connection) -> None:
     """Set the limits until the transaction ends, in one SELECT."""
-    settings = _settings(connection.get_execution_options().get(LIMITS, Limits()))
+    settings = settings_of(connection.get_execution_options().get(LIMITS, Limits()))
     if settings:
-        calls = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
-        connection.exec_driver_sql(f"SELECT {calls}")
+        connection.exec_driver_sql(set_locally(settings))
 
 
-def _settings(limits: Limits) -> dict[str, str]:
+def set_locally(settings: Mapping[str, str]) -> str:
+    """Write the SELECT that changes settings until the transaction ends."""
+    return "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
+
+
+def settings_of(limits: Limits) -> dict[str, str]:
+    """Return the settings of the server that keep *limits*."""
     values = {
         "statement_timeout": limits.statement,
         "lock_timeout": limits.lock,
         "idle_in_transaction_session_timeout": limits.idle,
     }
     # Rounded up: zero is no limit at all.
-    return {name: str(ceil(seconds * 1000)) for name, seconds in values.items() if seconds is not None}
+    return {name: str(min(ceil(seconds * 1000), _LONGEST)) for name, seconds in values.items() if seconds is not None}
 
 
 def _connect_args(url: URL, settings: Mapping[str, str]) -> dict[str, Any]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sqlite3
 from collections.abc import Mapping
 from math import ceil
 from typing import Any, Final
+from weakref import WeakSet
 
-from sqlalchemy import URL, AsyncAdaptedQueuePool, Connection, Engine, event
+import aiosqlite
+from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.pool import PoolResetState
 
@@ -69,9 +72,10 @@ class SQLite(Backend):
     def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:
         """Switch the driver's transactions off; a database in memory has exactly one connection."""
         wait = _milliseconds(limits.lock) / 1000
-        options: dict[str, Any] = {"connect_args": {"isolation_level": None, "timeout": wait}}
+        arguments = {"isolation_level": None, "timeout": wait, "async_creator_fn": _open, "factory": _Connection}
+        options: dict[str, Any] = {"connect_args": arguments}
         if _in_memory(url):
-            options |= {"poolclass": AsyncAdaptedQueuePool, "pool_size": 1, "max_overflow": 0}
+            options |= {"pool_size": 1, "max_overflow": 0}
         return options
 
     def reader_options(self, url: URL, limits: Limits) -> dict[str, Any] | None:
@@ -128,6 +132,59 @@ class SQLite(Backend):
             return Diagnosis(SchemaMissing)
         return None
 
+    def keeps_locks(self, connection: Connection) -> bool:
+        """Know that BEGIN IMMEDIATE holds the one lock there is: that of the whole database, against every writer."""
+        return bool(connection.info.get(_BEGUN)) and not connection.info.get(_QUERY_ONLY)
+
+    def lock(self, connection: Connection, name: str, *, nowait: bool) -> bool:
+        """Do nothing: every other writer waits for this transaction already."""
+        return True
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that lets its lock go when it is closed.
+
+    SQLite keeps a closed connection, and its lock, as long as a cursor lives; the cursor of a statement that nobody
+    waits for any more lives for long. A cursor in the middle of its rows also keeps an interrupt alive, which would
+    hit the ROLLBACK too.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
+        self._closed = False
+
+    def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
+        cursor = super().cursor(factory)
+        self._cursors.add(cursor)
+        return cursor
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            for cursor in list(self._cursors):
+                cursor.close()
+            if self.in_transaction:
+                self.rollback()
+            super().close()
+
+
+class _Driver(aiosqlite.Connection):
+    """A connection that is stopped once: SQLAlchemy does it twice when it is cancelled, and would wait for ever."""
+
+    _stopped: asyncio.Future[Any] | None = None
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        if self._stopped is None:
+            self._stopped = super().stop()
+        return self._stopped
+
+
+def _open(database: str, **options: Any) -> aiosqlite.Connection:
+    connection = _Driver(lambda: sqlite3.connect(database, **options), iter_chunk_size=64)
+    connection._thread.daemon = True  # as SQLAlchemy has it: a program may end without closing
+    return connection
+
 
 def _begin(connection: Connection, usual: Limits, wanted: Limits) -> None:
     options, info = connection.get_execution_options(), connection.info
@@ -177,23 +234,14 @@ def _stop_late_statements(engine: Engine, limits: Limits) -> None:
             return
         stop(context.connection)
         if isinstance(context.original_exception, asyncio.CancelledError):
-            _abandon(context.connection)
+            # SQLAlchemy closes the connection next, which waits for the statement.
+            _driver(context.connection).interrupt()
 
 
 def _driver(connection: Connection) -> Any:
     """Return the `sqlite3.Connection`: its ``interrupt`` may be called from any thread, aiosqlite's own waits."""
     raw: Any = connection.connection.driver_connection
     return raw._conn
-
-
-def _abandon(connection: Connection) -> None:
-    """Stop the statement, and roll back behind it without waiting.
-
-    SQLAlchemy closes the connection next. SQLite keeps a closed connection, and its lock, as long as a cursor lives.
-    """
-    raw: Any = connection.connection.driver_connection
-    raw._conn.interrupt()
-    raw._tx.put_nowait((None, raw._conn.rollback))
 
 
 def _milliseconds(seconds: float | None) -> int:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from ..database import Database
 from ..errors import ConfigurationError, NoTransaction
 from ..session import Session
+from ..tasks import current_task
 
 __all__ = ["UnitOfWork", "UnitOfWorkMiddleware", "unit_of_work"]
 
@@ -39,6 +40,7 @@ class UnitOfWork:
     def __init__(self, database: Database, *, refusal: str | None = None) -> None:
         self.database = database
         self._refusal = refusal
+        self._task = current_task()
         self._blocks = AsyncExitStack()
         self._session: Session | None = None
         self._read_session: Session | None = None
@@ -57,6 +59,8 @@ class UnitOfWork:
         self._check()
         if self._session is None:
             self._session = await self._blocks.enter_async_context(self.database.transaction())
+            # A framework may resolve its dependencies in tasks of their own.
+            self.database.hand_over(self._task)
         return self._session
 
     async def read_session(self) -> Session:

@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ..errors import MigrationError
-from ..session import finish
+from ..tasks import finish
 from .backends import MigrationBackend, backend_for
 
 __all__ = ["LOCK_TIMEOUT", "WAIT", "turn"]

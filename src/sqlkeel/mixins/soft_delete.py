@@ -6,7 +6,8 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+from weakref import WeakSet
 
 from sqlalchemy import ColumnElement, Table, Uuid, event, orm, select, tuple_, update
 from sqlalchemy import inspect as sa_inspect
@@ -85,10 +86,21 @@ class _Shown(UserDefinedOption):
 
 _SHOWN = _Shown()
 
+# Most statements are about models that cannot be soft-deleted, and pay nothing for it.
+_WITH_SOFT_DELETE: Final[WeakSet[orm.registry]] = WeakSet()
+
+
+@event.listens_for(SoftDeleteMixin, "after_mapper_constructed", propagate=True)
+def _note_registry(mapper: Mapper[Any], cls: type) -> None:
+    _WITH_SOFT_DELETE.add(mapper.registry)
+
 
 @event.listens_for(SyncSession, "do_orm_execute")
 def _leave_out_deleted(state: ORMExecuteState) -> None:
     if state.is_column_load or not (state.is_select or state.is_update or state.is_delete or state.is_insert):
+        return
+    mapper = state.bind_mapper
+    if mapper is not None and mapper.registry not in _WITH_SOFT_DELETE:
         return
     shown = state.execution_options.get("include_deleted", False)
     if not shown and state.is_relationship_load:

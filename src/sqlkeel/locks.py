@@ -1,0 +1,133 @@
+"""Locks that end with the transaction: of rows, in the order of their keys, and of a name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, TypeVar
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Connection, orm, select, tuple_
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.orm import InstanceState, Mapper, SessionTransaction, selectinload
+
+from .engines.backend import Backend, backend_for
+from .errors import InvalidKey, InvalidValue, LockTimeout, NoTransaction, ReadOnlySession
+
+__all__ = ["advisory_lock", "holds_lock", "lock_rows"]
+
+M = TypeVar("M")
+
+_VALUES_AT_ONCE: Final = 500
+"""Fewer than the thousand from which MariaDB looks the keys up in a table of its own, and locks in that one's order."""
+
+_held: WeakKeyDictionary[SessionTransaction, set[Any]] = WeakKeyDictionary()
+
+
+def lock_rows(
+    session: orm.Session, model: type[M], keys: Iterable[Any], *, nowait: bool = False, skip_locked: bool = False
+) -> list[M]:
+    """Do what ``Session.lock_rows`` says; for a session that is not ours, ``await session.run_sync(lock_rows, …)``.
+
+    Raises:
+        InvalidKey: When a key has not the columns of the model's.
+        InvalidValue: When both *nowait* and *skip_locked* are asked for.
+        LockTimeout: When a row is not free in time, or at once with *nowait*.
+        NoTransaction: When nothing would keep the locks.
+        ReadOnlySession: When the session was opened for reading.
+    """
+    if nowait and skip_locked:
+        raise InvalidValue("A locked row is either waited for, skipped, or an error.", hint="nowait or skip_locked")
+    mapper: Mapper[M] = sa_inspect(model)
+    wanted = _distinct(mapper, keys)
+    _writer(session, {"mapper": mapper})
+    # What is changed and not yet written would be overwritten by the values read now.
+    session.flush()
+    at_once = _VALUES_AT_ONCE // len(mapper.primary_key)
+    if len(wanted) > at_once:
+        wanted.sort()
+    found: list[M] = []
+    for start in range(0, len(wanted), at_once):
+        part = wanted[start : start + at_once]
+        rows = _lock(session, mapper, part, nowait=nowait, skip_locked=skip_locked)
+        _complete(session, mapper, rows, nowait=nowait)
+        found += rows
+    _note(session, found)
+    return found
+
+
+def advisory_lock(session: orm.Session, name: str, *, nowait: bool = False) -> None:
+    """Do what ``Session.advisory_lock`` says; for a session that is not ours, ``await session.run_sync(…)``.
+
+    Raises:
+        LockTimeout: When the name is not free in time, or at once with *nowait*.
+        NoTransaction: When nothing would keep the lock.
+        ReadOnlySession: When the session was opened for reading.
+    """
+    connection, backend = _writer(session, {})
+    if not backend.lock(connection, name, nowait=nowait):
+        raise LockTimeout(f"Another transaction holds the lock {name!r}.")
+
+
+def holds_lock(session: orm.Session, state: InstanceState[Any]) -> bool:
+    """Tell whether this transaction has locked the row with `lock_rows`."""
+    transaction = session.get_transaction()
+    return transaction is not None and state.key in _held.get(transaction, ())
+
+
+def _writer(session: orm.Session, bind_arguments: dict[str, Any]) -> tuple[Connection, Backend]:
+    """Return the connection of a transaction that may write and keeps what it locks."""
+    if getattr(session, "read_only", False):
+        raise ReadOnlySession("The session was opened for reading; a lock is taken in order to write.")
+    if not session.autobegin and not session.in_transaction():
+        raise NoTransaction("A lock ends with its transaction, and none has begun.")
+    connection = session.connection(bind_arguments=bind_arguments)
+    backend = backend_for(connection.engine.url)
+    if not backend.keeps_locks(connection):
+        raise NoTransaction("A lock ends with its transaction, and this connection is in none that keeps others away.")
+    return connection, backend
+
+
+def _distinct(mapper: Mapper[Any], keys: Iterable[Any]) -> list[Any]:
+    wanted = list(dict.fromkeys(keys))
+    columns = len(mapper.primary_key)
+    for key in wanted:
+        if (len(key) if isinstance(key, tuple) else 1) != columns:
+            raise InvalidKey(f"The key of {mapper.class_.__name__} has {columns} columns; {key!r} has not.")
+    return wanted
+
+
+def _lock(session: orm.Session, mapper: Mapper[Any], keys: Sequence[Any], **how: bool) -> list[Any]:
+    columns = mapper.primary_key
+    target: Any = columns[0] if len(columns) == 1 else tuple_(*columns)
+    statement = (
+        select(mapper.class_)
+        .where(target.in_(keys))
+        .order_by(*columns)
+        .options(*_apart(mapper))
+        # Its own tables only: PostgreSQL refuses to lock what an outer join may or may not find.
+        .with_for_update(of=[*mapper.tables], **how)
+        .execution_options(populate_existing=True)
+    )
+    return list(session.scalars(statement).unique())
+
+
+def _apart(mapper: Mapper[Any]) -> list[Any]:
+    """Load by a statement of its own what the model joins: MariaDB would lock it too, and the rows in another order."""
+    joined = [relation.key for relation in mapper.relationships if relation.lazy in {"joined", False}]
+    return [selectinload(getattr(mapper.class_, key)) for key in joined]
+
+
+def _complete(session: orm.Session, mapper: Mapper[Any], rows: Sequence[Any], *, nowait: bool) -> None:
+    """Lock and load the rows of subclasses in tables of their own, which a query for the base class does not join."""
+    states = [sa_inspect(row) for row in rows]
+    for below in dict.fromkeys(state.mapper for state in states):
+        if below.tables != mapper.tables:
+            identities = [state.identity for state in states if state.mapper is below]
+            keys = [identity[0] if len(identity) == 1 else identity for identity in identities]
+            _lock(session, below, keys, nowait=nowait)
+
+
+def _note(session: orm.Session, rows: Sequence[Any]) -> None:
+    transaction = session.get_transaction()
+    if transaction is not None and rows:
+        _held.setdefault(transaction, set()).update(sa_inspect(row).key for row in rows)

@@ -1,0 +1,149 @@
+"""One unit of work: a session that commits once, or rolls back, and says truthfully which of the two it was."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final, Self
+
+from sqlalchemy import orm
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from .engines.backend import Backend
+from .errors import CommitUnknown, ConnectionLost
+from .session import Session
+from .tasks import current_task, finish
+
+__all__ = ["UnitOfWork"]
+
+_ASKS_AFTER: Final = (0.0, 0.1, 0.3, 0.6, 1.0, 2.0, 4.0)
+"""Seconds between the questions whether a COMMIT took place: a server that was killed takes a moment to come back."""
+
+_ASKS_FOR: Final = 15.0
+"""Seconds that all of them may take together: the server may not even refuse to answer."""
+
+
+class UnitOfWork:
+    """The life of a session from its first statement to its end; `Database.transaction` makes it.
+
+    It ends in one step that no cancellation cuts in two: COMMIT, giving the connection back, the hooks. Where the
+    answer to COMMIT is lost, PostgreSQL is asked what became of it (``pg_xact_status``, manual 9.27.10); the others
+    cannot say.
+    """
+
+    def __init__(self, session: Session, backend: Backend) -> None:
+        self.session = session
+        self.session.sync_session.keeps_values = True
+        self._backend = backend
+        self.task = current_task()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            if error is None:
+                await self._prepare()
+        except BaseException:
+            await finish(self._abandon())
+            raise
+        await finish(self._complete() if error is None else self._abandon())
+
+    @asynccontextmanager
+    async def join(self, *, savepoint: bool) -> AsyncIterator[Session]:
+        """Use the session for a block inside of this one, which leaves the end to it.
+
+        A block that fails without a savepoint has done half of its work, so that nothing may be committed any more,
+        unless a savepoint around it is rolled back.
+        """
+        if savepoint:
+            async with self.session.savepoint():
+                yield self.session
+            return
+        try:
+            yield self.session
+        except BaseException as error:
+            self.session.sync_session.leave_half_done(error)
+            raise
+
+    async def _prepare(self) -> None:
+        """Do all that comes before COMMIT, and may be cut short: a flush may wait for a lock."""
+        session = self.session.sync_session
+        session.refuse_half_done()
+        if session.has_changes:
+            await self.session.flush()
+
+    async def _complete(self) -> None:
+        try:
+            await self._commit()
+        except BaseException:
+            self.session.sync_session.let_go()
+            raise
+        finally:
+            await self._close()
+
+    async def _abandon(self) -> None:
+        # A rollback expires every object, and reading an expired one outside of a session fails.
+        self.session.sync_session.let_go()
+        await self._close()
+
+    async def _close(self) -> None:
+        await self.session.close()
+
+    async def _commit(self) -> None:
+        ticket: list[str | None] = []
+        try:
+            await self.session.run_sync(self._commit_in_one_go, ticket)
+        except CommitUnknown as error:
+            await self._settle(ticket[0] if ticket else None, error)
+        else:
+            await self.session.run_due_hooks()
+
+    def _commit_in_one_go(self, session: orm.Session, ticket: list[str | None]) -> None:
+        """Write, ask for the name by which the server can be asked for the transaction's fate, commit."""
+        if not self.session.read_only:
+            session.flush()
+            ticket.append(self._backend.transaction_ticket(session))
+        session.commit()
+
+    async def _settle(self, ticket: str | None, error: CommitUnknown) -> None:
+        """Find out what became of a COMMIT without an answer.
+
+        Raises:
+            CommitUnknown: When nobody can say.
+            ConnectionLost: When it was rolled back, and may be tried again.
+        """
+        committed = await _first_answer(self._engine, ticket, self._backend) if ticket is not None else None
+        if committed is None:
+            self.session.sync_session.drop_hooks()
+            raise error
+        if not committed:
+            raise ConnectionLost(
+                "The connection broke during COMMIT, and the server has rolled back.", orig=error.orig
+            ) from error
+        self.session.sync_session.count_as_committed()
+
+    @property
+    def _engine(self) -> AsyncEngine:
+        bind = self.session.bind
+        assert isinstance(bind, AsyncEngine)
+        return bind
+
+
+async def _first_answer(engine: AsyncEngine, ticket: str, backend: Backend) -> bool | None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_ASKS_FOR):
+            for pause in _ASKS_AFTER:
+                await asyncio.sleep(pause)
+                with suppress(SQLAlchemyError, OSError):
+                    answer = await _ask(engine, ticket, backend)
+                    if answer is not None:
+                        return answer
+    return None
+
+
+async def _ask(engine: AsyncEngine, ticket: str, backend: Backend) -> bool | None:
+    async with engine.connect() as connection:
+        return await connection.run_sync(backend.was_committed, ticket)

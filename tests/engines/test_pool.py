@@ -1,0 +1,102 @@
+"""The pool: what is said when it is empty."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import NullPool, exc, select
+
+from sqlkeel.database import Database
+from sqlkeel.engines.pool import Pool
+from sqlkeel.errors import PoolTimeout, UsageError
+from tests.fixtures.databases import OpenDatabase
+
+
+async def hold(database: Database, others: int) -> int | None:
+    """Hold a connection, and *others* more, one inside the other, while one more is asked for."""
+    async with database.engine.connect():
+        return await hold(database, others - 1) if others else await ask(database)
+
+
+async def ask(database: Database) -> int | None:
+    """Ask for a value over a connection of its own."""
+    async with database.engine.connect() as connection:
+        return await connection.scalar(select(7))
+
+
+class TestPool:
+    @pytest.mark.parametrize(("size", "overflow"), [(1, 0), (2, 0), (1, 1)])
+    async def test_an_empty_pool_says_so(
+        self, every_driver: Database, open_database: OpenDatabase, size: int, overflow: int
+    ) -> None:
+        """Who waits in vain is told how many connections there are, and for how long it waited."""
+        database = open_database(every_driver, pool_size=size, max_overflow=overflow, pool_timeout=0.1)
+
+        with pytest.raises(PoolTimeout) as caught:
+            await hold(database, others=size + overflow - 1)
+
+        assert f"All {size + overflow} connections" in caught.value.message
+        assert "in 0.1 s" in caught.value.message
+        assert "pool_size" in caught.value.hint
+
+    @pytest.mark.parametrize(("size", "overflow"), [(2, 0), (1, 1)])
+    async def test_the_last_connection_is_given_out(
+        self, every_driver: Database, open_database: OpenDatabase, size: int, overflow: int
+    ) -> None:
+        """One holder less, and there is no error."""
+        database = open_database(every_driver, pool_size=size, max_overflow=overflow, pool_timeout=0.1)
+
+        assert await hold(database, others=size + overflow - 2) == 7
+
+    async def test_it_goes_on_afterwards(self, db: Database, open_database: OpenDatabase) -> None:
+        """What was held came back, and nothing was lost."""
+        database = open_database(db, pool_size=1, max_overflow=0, pool_timeout=0.05)
+        with pytest.raises(PoolTimeout):
+            await hold(database, others=0)
+
+        assert await ask(database) == 7
+        assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+    async def test_it_is_sqlalchemys_error_too(self, sqlite: Database, open_database: OpenDatabase) -> None:
+        """An ``except sqlalchemy.exc.TimeoutError`` still works; it is no fault of the server."""
+        database = open_database(sqlite, pool_size=1, max_overflow=0, pool_timeout=0.05)
+
+        with pytest.raises(exc.TimeoutError) as caught:
+            await hold(database, others=0)
+
+        assert isinstance(caught.value, UsageError)
+        assert not isinstance(caught.value, exc.DBAPIError)
+        assert type(caught.value.__cause__) is exc.TimeoutError
+
+    async def test_a_block_in_a_block_of_another_session(self, db: Database, open_database: OpenDatabase) -> None:
+        """The mistake that it is most often: a session of its own in a function that is called inside of one."""
+        database = open_database(db, pool_size=1, max_overflow=0, pool_timeout=0.05)
+
+        with pytest.raises(PoolTimeout, match="block inside a block"):
+            async with database.transaction() as outer:
+                await outer.execute(select(1))
+                await ask(database)
+
+    async def test_who_waits_in_time_is_served(self, db: Database, open_database: OpenDatabase) -> None:
+        """Ten tasks share one connection, one after the other."""
+        database = open_database(db, pool_size=1, max_overflow=0)
+
+        assert await asyncio.gather(*(ask(database) for _ in range(10))) == [7] * 10
+
+    async def test_readers_have_a_pool_like_it(self, sqlite: Database, open_database: OpenDatabase) -> None:
+        """``db.read()`` waits in a queue of its own, with the same error at its end."""
+        database = open_database(sqlite, pool_size=1, max_overflow=0, pool_timeout=0.05)
+
+        with pytest.raises(PoolTimeout):
+            async with database.read() as first, database.read() as second:
+                await first.execute(select(1))
+                await second.execute(select(1))
+
+    @pytest.mark.parametrize(("options", "kind"), [({}, Pool), ({"poolclass": NullPool}, NullPool)])
+    async def test_the_caller_may_choose_another(
+        self, postgres: Database, open_database: OpenDatabase, options: dict[str, Any], kind: type
+    ) -> None:
+        """``poolclass=`` is SQLAlchemy's, and wins."""
+        assert type(open_database(postgres, **options).engine.pool) is kind

@@ -1,0 +1,337 @@
+"""Tasks: what a cancellation does not cut in two, and a session that one task uses at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import anyio
+import pytest
+from sqlalchemy import create_engine, select, text
+from sqlalchemy.orm import sessionmaker
+
+from sqlkeel.database import Database
+from sqlkeel.errors import SessionShared
+from sqlkeel.session import Session, SyncSession
+from sqlkeel.tasks import current_task, finish, one_task_at_a_time
+from tests.engines.peers import SLOW, soon
+
+
+class Failure(Exception):
+    """What goes wrong in a test."""
+
+
+class Work:
+    """Work that says when it is under way, and goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.go_on = asyncio.Event()
+
+    async def run(self) -> str:
+        """Begin, wait, end."""
+        self.steps.append("begun")
+        await self.go_on.wait()
+        self.steps.append("ended")
+        return "result"
+
+    async def fail(self) -> None:
+        """Begin, wait, fail."""
+        await self.run()
+        raise Failure
+
+    async def cancelled_meanwhile(self, caller: Coroutine[Any, Any, None], *, times: int = 1) -> asyncio.Task[None]:
+        """Cancel *caller* while it waits for this work, then let the work go on; return the task when it is over."""
+        task = asyncio.create_task(caller)
+        assert await soon(lambda: self.steps)
+        await cancel(task, times)
+        self.go_on.set()
+        await asyncio.wait({task})
+        return task
+
+
+async def cancel(task: asyncio.Task[Any], times: int) -> None:
+    """Cancel *task* again and again, as a caller does who has no patience."""
+    for number in range(times):
+        task.cancel(f"cancellation {number}")
+        await asyncio.sleep(0)
+
+
+class TestFinish:
+    async def test_it_returns_the_result(self) -> None:
+        """Without a cancellation it is a plain await."""
+        assert await finish(asyncio.sleep(0, result=7)) == 7
+
+    async def test_it_raises_what_the_work_raises(self) -> None:
+        """An error of the work is the caller's."""
+
+        async def fail() -> None:
+            raise Failure
+
+        with pytest.raises(Failure):
+            await finish(fail())
+
+    async def test_a_cancellation_of_the_work_itself_is_raised(self) -> None:
+        """Work that was cancelled by somebody else has not ended well."""
+
+        async def give_up() -> None:
+            raise asyncio.CancelledError
+
+        with pytest.raises(asyncio.CancelledError):
+            await finish(give_up())
+
+    @pytest.mark.parametrize("times", [1, 3])
+    async def test_the_result_comes_before_the_cancellation(self, times: int) -> None:
+        """What follows directly on the work knows that it has ended; the next await raises the cancellation."""
+        work = Work()
+
+        async def caller() -> None:
+            work.steps.append(await finish(work.run()))
+            await asyncio.sleep(0)
+            work.steps.append("never")
+
+        task = await work.cancelled_meanwhile(caller(), times=times)
+
+        assert work.steps == ["begun", "ended", "result"]
+        assert task.cancelled()
+
+    async def test_an_error_comes_before_the_cancellation(self) -> None:
+        """Work that fails raises its own error; who handles it is cancelled at the next await."""
+        work = Work()
+
+        async def caller() -> None:
+            with pytest.raises(Failure):
+                await finish(work.fail())
+            work.steps.append("handled")
+            await asyncio.sleep(0)
+
+        task = await work.cancelled_meanwhile(caller())
+
+        assert work.steps == ["begun", "ended", "handled"]
+        assert task.cancelled()
+
+    async def test_it_is_raised_once(self) -> None:
+        """Who catches the cancellation and cleans up is not cancelled again."""
+        work = Work()
+
+        async def caller() -> None:
+            await finish(work.run())
+            with pytest.raises(asyncio.CancelledError, match="cancellation 0"):
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            work.steps.append("clean")
+
+        task = await work.cancelled_meanwhile(caller())
+
+        assert work.steps[-1] == "clean"
+        assert task.exception() is None
+
+    async def test_a_caller_without_a_further_await_ends_well(self) -> None:
+        """A cancellation that came too late to stop anything stops nothing."""
+        work = Work()
+
+        async def caller() -> None:
+            await finish(work.run())
+
+        task = await work.cancelled_meanwhile(caller())
+
+        assert task.exception() is None
+
+    async def test_the_count_of_cancellations_is_kept(self) -> None:
+        """asyncio.timeout and TaskGroup count on Task.cancelling() being right."""
+        work = Work()
+        counts: list[int] = []
+
+        async def caller() -> None:
+            await finish(work.run())
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.sleep(0)
+            counts.append(asyncio.current_task().cancelling())  # type: ignore[union-attr]
+
+        await work.cancelled_meanwhile(caller())
+
+        assert counts == [1]
+
+    async def test_a_timeout_that_goes_on_is_a_timeout(self) -> None:
+        """asyncio.timeout() recognises its own cancellation at the next await."""
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await finish(asyncio.sleep(0.05))
+                await asyncio.sleep(0)
+
+    async def test_a_timeout_that_ends_there_is_none(self) -> None:
+        """It has nothing to cut short any more, and does not haunt what comes after it."""
+        async with asyncio.timeout(0.01):
+            done = await finish(asyncio.sleep(0.05, result="done"))
+        await asyncio.sleep(0)
+
+        assert done == "done"
+
+    async def test_a_cancel_scope_that_goes_on_is_cancelled(self) -> None:
+        """anyio, which cancels at every await again, recognises its own cancellation."""
+        steps: list[str] = []
+
+        with anyio.move_on_after(0.01) as scope:
+            steps.append(await finish(asyncio.sleep(0.05, result="done")))
+            await asyncio.sleep(0)
+            steps.append("never")
+        await asyncio.sleep(0)
+
+        assert scope.cancelled_caught
+        assert steps == ["done"]
+
+    async def test_a_cancel_scope_that_ends_there_is_not(self) -> None:
+        """Nothing of a scope that is over is left in its task."""
+        with anyio.move_on_after(0.01) as scope:
+            await finish(asyncio.sleep(0.05))
+        await asyncio.sleep(0)
+
+        assert not scope.cancelled_caught
+        assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+    async def test_a_group_gets_its_cancellation(self) -> None:
+        """A task of a group whose sibling failed is cancelled after its work, and the group fails as usual."""
+        steps: list[str] = []
+
+        async def work() -> None:
+            steps.append(await finish(asyncio.sleep(0.05, result="done")))
+            await asyncio.sleep(0)
+            steps.append("never")
+
+        async def fail() -> None:
+            await asyncio.sleep(0)
+            raise Failure
+
+        with pytest.raises(ExceptionGroup) as caught:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(work())
+                group.create_task(fail())
+
+        assert [type(error) for error in caught.value.exceptions] == [Failure]
+        assert steps == ["done"]
+
+
+class TestCurrentTask:
+    async def test_it_is_asyncios(self) -> None:
+        """In a task it is that one."""
+        assert current_task() is asyncio.current_task()
+
+    def test_there_is_none_in_synchronous_code(self) -> None:
+        """Outside of an event loop there is none, and that is no error."""
+        assert current_task() is None
+
+
+class Desk:
+    """Something that one task uses at a time."""
+
+    _owner: asyncio.Task[Any] | None = None
+
+    @one_task_at_a_time
+    def use(self, then: Callable[[], object]) -> object:
+        """Do something at the desk."""
+        return then()
+
+    @one_task_at_a_time
+    def fail(self) -> None:
+        """Break something at the desk."""
+        raise Failure
+
+
+class TestOneTaskAtATime:
+    async def test_a_method_may_call_another(self) -> None:
+        """An execute() that flushes is one use."""
+        desk = Desk()
+
+        assert desk.use(lambda: desk.use(lambda: 7)) == 7
+
+    async def test_it_is_free_again_after_a_failure(self) -> None:
+        """An error in one task is not the next one's."""
+        desk = Desk()
+        with pytest.raises(Failure):
+            desk.fail()
+
+        assert await asyncio.create_task(asyncio.to_thread(desk.use, lambda: 7)) == 7
+
+    async def test_an_owner_that_has_ended_is_none(self) -> None:
+        """A task that never came back, because it was thrown away, does not lock everybody out."""
+        desk = Desk()
+        desk._owner = asyncio.create_task(asyncio.sleep(0))
+        await desk._owner
+
+        assert desk.use(lambda: 7) == 7
+
+    async def test_a_living_owner_is_one(self) -> None:
+        """While it lives, it keeps the others out."""
+        desk = Desk()
+        desk._owner = asyncio.create_task(asyncio.sleep(0))
+
+        with pytest.raises(SessionShared):
+            desk.use(lambda: 7)
+
+        await desk._owner
+
+    def test_synchronous_code_is_not_guarded(self) -> None:
+        """A worker without an event loop has no tasks that could meet."""
+        with sessionmaker(create_engine("sqlite://"), class_=SyncSession)() as session:
+            assert session.scalar(select(7)) == 7
+
+    def test_it_keeps_its_name(self) -> None:
+        """A traceback and help() show the method that was written."""
+        assert (Desk.use.__name__, Desk.use.__doc__) == ("use", "Do something at the desk.")
+
+
+async def query_slowly(session: Session, dialect: str) -> None:
+    """Be the first who uses the session."""
+    await session.execute(text(SLOW[dialect]))
+
+
+async def query(session: Session, method: str) -> None:
+    """Be the second who uses the session."""
+    await USES[method](session)
+
+
+USES: dict[str, Callable[[Session], Coroutine[Any, Any, Any]]] = {
+    "execute": lambda session: session.execute(select(1)),
+    "scalar": lambda session: session.scalar(select(1)),
+    "scalars": lambda session: session.scalars(select(1)),
+    "stream": lambda session: session.stream(select(1)),
+    "flush": lambda session: session.flush(),
+    "commit": lambda session: session.commit(),
+}
+
+
+class TestSharedSession:
+    @pytest.mark.parametrize("method", USES)
+    async def test_a_second_task_is_refused(self, every_driver: Database, method: str) -> None:
+        """Whatever it calls while the first one waits; the error says where both of them are."""
+        async with every_driver.session() as session:
+            first = asyncio.create_task(query_slowly(session, every_driver.dialect))
+            await asyncio.sleep(0.1)
+
+            with pytest.raises(SessionShared) as caught:
+                await query(session, method)
+
+            first.cancel()
+            await asyncio.wait({first})
+
+        assert caught.value.first.startswith("test_tasks.py:")
+        assert caught.value.first.endswith("in query_slowly()")
+        assert "test_tasks.py" in caught.value.second
+
+    async def test_the_first_one_is_not_harmed(self, db: Database) -> None:
+        """Of two queries at once one gets its answer, the other the error."""
+        async with db.session() as session:
+            results = await asyncio.gather(session.scalar(select(7)), session.scalar(select(8)), return_exceptions=True)
+
+        assert results[0] == 7
+        assert isinstance(results[1], SessionShared)
+        assert "in use at AsyncSession.scalar(), and was called at AsyncSession.scalar()." in str(results[1])
+
+    async def test_one_after_the_other_is_fine(self, db: Database) -> None:
+        """A session may be handed on from task to task."""
+        async with db.session() as session:
+            first = await asyncio.create_task(session.scalar(select(7)))
+            second = await asyncio.create_task(session.scalar(select(8)))
+
+        assert (first, second) == (7, 8)
