@@ -241,6 +241,28 @@ class TestHalfDone:
 
         assert str(caught.value.__cause__) == "first"
 
+    async def test_a_failed_flush_is_one(self, every_driver: Database) -> None:
+        """What comes after it in the outer block is not what fails."""
+        with pytest.raises(TransactionAborted) as caught:
+            async with every_driver.transaction() as session:
+                session.add(User(id=1, email="half"))
+                with pytest.raises(UniqueViolation):
+                    await fail(every_driver)
+                session.add(User(id=2, email="after"))
+
+        assert isinstance(caught.value.__cause__, UniqueViolation)
+        assert await emails(every_driver) == []
+
+    async def test_it_is_forgotten_with_its_transaction(self, db: Database) -> None:
+        """A session that goes on keeps no errors, with their tracebacks, of what has ended."""
+        async with db.transaction() as session:
+            with pytest.raises(Failure):
+                async with session.savepoint():
+                    await fail(db)
+            inside = dict(session.sync_session._half_done)
+
+        assert inside == session.sync_session._half_done == {}
+
     async def test_objects_are_readable_afterwards(self, db: Database) -> None:
         """A handler may look at what was not written."""
         user = User(id=1, email="outer")

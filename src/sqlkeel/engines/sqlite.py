@@ -160,12 +160,14 @@ class _Connection(sqlite3.Connection):
         return cursor
 
     def close(self) -> None:
-        if not self._closed:
-            self._closed = True
+        if self._closed:
+            return
+        self._closed = True
+        try:
             for cursor in list(self._cursors):
                 cursor.close()
-            if self.in_transaction:
-                self.rollback()
+            self.rollback()
+        finally:
             super().close()
 
 
