@@ -9,13 +9,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench faults clean
 
 help:
 	@echo "make demo     start the reference service and walk through it (ARGS=--serve keeps it running)"
 	@echo "make test     run every test on SQLite, PostgreSQL and MariaDB (ARGS='-k upsert')"
 	@echo "make check    format, lint, types, import contracts, examples of the docs"
 	@echo "make bench    measure against plain SQLAlchemy"
+	@echo "make faults   move money for minutes while everything breaks (ARGS='--seconds 300 --seed 7')"
 	@echo "make clean    remove the virtual environment and caches"
 
 demo: $(READY)
@@ -35,6 +36,9 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+faults: $(READY)
+	$(BIN)/python -m tests.faults $(ARGS)
 
 clean:
 	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist

@@ -55,13 +55,11 @@ class AsyncmyStand(ServerStand):
 
     async def kill(self, random: Random) -> None:
         """Kill the server."""
-        self.server.crash()
-        await self.restart()
+        await self.restart(self.server.crash)
 
     async def stop(self, random: Random) -> None:
         """Stop in good order: transactions are rolled back."""
-        self.server.stop()
-        await self.restart()
+        await self.restart(self.server.stop)
 
     async def _kill(self, how: str, random: Random, *, share: float) -> None:
         async with self.direct() as connection:

@@ -17,6 +17,8 @@ __all__ = ["AsyncpgStand", "PsycopgStand", "kill_everything"]
 
 # A write of a page can be cut in two by SIGKILL; the rest of the launcher's settings lose nothing but power cuts.
 SAFE = {"full_page_writes": "on", "synchronous_commit": "on", "restart_after_crash": "on"}
+# A server that ends waits for who has connected while it started, and said nothing since.
+PROMPT = {"authentication_timeout": "1s"}
 OURS = f"datname = '{BANK}' and pid <> pg_backend_pid() and backend_type = 'client backend'"
 
 
@@ -24,7 +26,7 @@ class PostgreSQLStand(ServerStand):
     """PostgreSQL, whichever driver talks to it."""
 
     launcher = PostgreSQLServer
-    settings = SAFE
+    settings = SAFE | PROMPT
     connections = f"select count(*) from pg_stat_activity where {OURS}"
     busy = f"""
         select format('connection %s is %s, after: %s', pid, state, query) from pg_stat_activity
@@ -69,18 +71,15 @@ class PostgreSQLStand(ServerStand):
 
     async def kill(self, random: Random) -> None:
         """Kill every process of the server at once."""
-        kill_everything(self.server)
-        await self.restart()
+        await self.restart(lambda: kill_everything(self.server))
 
     async def crash(self, random: Random) -> None:
         """Stop without a checkpoint: the backends say goodbye."""
-        self.server.crash()
-        await self.restart()
+        await self.restart(self.server.crash)
 
     async def stop(self, random: Random) -> None:
         """Stop in good order: transactions are rolled back."""
-        self.server.stop()
-        await self.restart()
+        await self.restart(self.server.stop)
 
 
 class AsyncpgStand(PostgreSQLStand):

@@ -109,8 +109,9 @@ class ServerStand(ABC):
         await self.database.dispose()
         return [*found, *await self._settled(self._connected)]
 
-    async def restart(self) -> None:
-        """Start the server again where it ended."""
+    async def restart(self, end: Callable[[], None]) -> None:
+        """End the server, and start it again in the same place."""
+        await asyncio.to_thread(end)
         await asyncio.to_thread(self.server.start)
 
     def _pools(self) -> list[QueuePool]:
