@@ -907,7 +907,9 @@ async def crash_in_commit(database: Database, server: PostgreSQLServer) -> async
         session.add(User(id=1, email="a"))
 
     async def committing() -> bool:
-        return await statements_running(database) == 1
+        running = "select count(*) from pg_stat_activity where state = 'active' and query ilike 'commit%'"
+        async with database.engine.connect() as connection:
+            return (await connection.execute(text(running))).scalar_one() == 1
 
     task = asyncio.create_task(outcome(database, work))
     assert await soon(committing)
