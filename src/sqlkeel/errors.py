@@ -5,7 +5,7 @@
     KeelError
     ├── ConfigurationError          what you wrote cannot work, found before a statement is sent
     │   ├── InvalidURL, DriverMissing, CascadeMismatch, NamingCollision, NotSupported
-    │   └── MigrationError ── RevisionExists, DatabaseBehind, ModelsDiffer
+    │   └── MigrationError ── DatabaseBehind, ModelsDiffer
     ├── InvalidValue (ValueError)   a value that would be stored wrong
     │   └── NaiveDatetime, InexactNumber, UnknownField, InvalidCursor, InvalidKey
     ├── UsageError                  a call at the wrong time or on the wrong object
@@ -82,7 +82,6 @@ __all__ = [
     "ReadOnlySession",
     "ReadOnlyViolation",
     "RestoreConflict",
-    "RevisionExists",
     "SchemaMissing",
     "SerializationFailure",
     "ServerFailed",
@@ -194,12 +193,6 @@ class MigrationError(ConfigurationError):
     """The migration environment cannot do what was asked."""
 
     code = "migration"
-
-
-class RevisionExists(MigrationError):
-    """A migration file of this name exists; it is never overwritten."""
-
-    code = "revision-exists"
 
 
 class DatabaseBehind(MigrationError):
