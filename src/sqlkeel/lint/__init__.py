@@ -5,7 +5,7 @@ is its page in ``docs/rules.md``, its examples are its tests, and no list has to
 """
 
 from .checking import check
-from .finding import Finding, Options, Problem
+from .finding import Finding, Problem, Schema
 from .rulebook import Rule, load_rules, render_rules
 
-__all__ = ["Finding", "Options", "Problem", "Rule", "check", "load_rules", "render_rules"]
+__all__ = ["Finding", "Problem", "Rule", "Schema", "check", "load_rules", "render_rules"]

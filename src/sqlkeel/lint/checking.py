@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
 from sqlalchemy import MetaData, Table
-from sqlalchemy.orm import registry
+from sqlalchemy.orm import Mapper, registry
 
 from ..errors import ConfigurationError
-from .finding import Finding, Options
+from .finding import Finding, Schema
 from .rulebook import load_rules
 
 __all__ = ["check"]
@@ -33,15 +34,16 @@ def check(
     """
     ignored = set(ignore)
     _refuse_unknown(ignored)
-    options = Options(frozenset(singular))
-    found = {finding for metadata in _metadata_of(target) for finding in _findings(metadata, options)}
+    words = frozenset(singular)
+    schemas = [Schema(metadata, _mappers_on(metadata, target), words) for metadata in _metadata_of(target)]
+    found = {finding for schema in schemas for finding in _findings(schema)}
     return sorted(one for one in found if not {one.code, f"{one.code}:{one.where}"} & ignored)
 
 
-def _findings(metadata: MetaData, options: Options) -> Iterator[Finding]:
-    for table in metadata.tables.values():
+def _findings(schema: Schema) -> Iterator[Finding]:
+    for table in schema.metadata.tables.values():
         for rule in load_rules():
-            for problem in rule.check(table, options):
+            for problem in rule.check(table, schema):
                 yield Finding(problem.where, rule.code, problem.message, problem.fix)
 
 
@@ -52,6 +54,24 @@ def _metadata_of(target: object) -> list[MetaData]:
     return list({id(one): one for one in found}.values())
 
 
+def _mappers_on(metadata: MetaData, target: object) -> dict[Table, tuple[Mapper[Any], ...]]:
+    registries = {one for candidate in _candidates(target) if (one := _registry(candidate)) is not None}
+    found: dict[Table, list[Mapper[Any]]] = defaultdict(list)
+    for mapper in (mapper for one in registries for mapper in one.mappers):
+        if isinstance(mapper.local_table, Table) and mapper.local_table.metadata is metadata:
+            found[mapper.local_table].append(mapper)
+    return {table: tuple(sorted(mappers, key=_depth)) for table, mappers in found.items()}
+
+
+def _depth(mapper: Mapper[Any]) -> tuple[int, str]:
+    return len(list(mapper.iterate_to_root())), mapper.class_.__qualname__
+
+
+def _registry(candidate: object) -> registry | None:
+    found = getattr(candidate, "registry", None)
+    return found if isinstance(found, registry) else None
+
+
 def _candidates(target: object) -> Iterable[object]:
     return vars(target).values() if isinstance(target, ModuleType) else (target,)
 
@@ -59,9 +79,9 @@ def _candidates(target: object) -> Iterable[object]:
 def _metadata(candidate: object) -> MetaData | None:
     if isinstance(candidate, Table):
         return candidate.metadata
-    if isinstance(getattr(candidate, "registry", None), registry):
+    if (models := _registry(candidate)) is not None:
         # Configured mappers have written ON DELETE into the foreign keys.
-        candidate.registry.configure()  # type: ignore[attr-defined]  # checked one line above
+        models.configure()
     metadata = getattr(candidate, "metadata", candidate)
     return metadata if isinstance(metadata, MetaData) else None
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-__all__ = ["Finding", "Options", "Problem"]
+from sqlalchemy import MetaData, Table
+from sqlalchemy.orm import Mapper
+
+__all__ = ["Finding", "Problem", "Schema"]
 
 
 class Problem(NamedTuple):
@@ -29,8 +33,20 @@ class Finding:
         return f"{self.code}  {self.where}: {self.message} {self.fix}"
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a project may say of itself: words that look like a plural and are none."""
+@dataclass(frozen=True, eq=False)
+class Schema:
+    """What a rule may know beside the table: all that is checked together with it, and what the project says of it."""
+
+    metadata: MetaData
+    mappers: Mapping[Table, tuple[Mapper[Any], ...]] = field(default_factory=dict)
+    """The mapped classes of each table, base class first; empty where tables are checked without models."""
 
     singular: frozenset[str] = frozenset()
+    """Words that look like a plural and are none."""
+
+    database: str | None = None
+    """``sqlite``, ``postgresql`` or ``mariadb`` where a live database is checked; ``None`` for models."""
+
+    def mappers_of(self, table: Table) -> tuple[Mapper[Any], ...]:
+        """Return the mapped classes whose own table this is."""
+        return self.mappers.get(table, ())

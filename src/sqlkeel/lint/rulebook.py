@@ -12,7 +12,7 @@ from importlib import import_module
 from sqlalchemy import Table
 
 from . import rules as _shelf
-from .finding import Options, Problem
+from .finding import Problem, Schema
 
 __all__ = ["Rule", "load_rules", "render_rules"]
 
@@ -32,7 +32,7 @@ class Rule:
     why: str
     bad: str
     good: str
-    check: Callable[[Table, Options], Iterator[Problem]]
+    check: Callable[[Table, Schema], Iterator[Problem]]
 
 
 @cache

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, PrimaryKeyConstraint, Table, UniqueConstraint
 
-from ..finding import Options, Problem
+from ..finding import Problem, Schema
 
 __all__ = ["BAD", "GOOD", "check"]
 
@@ -43,7 +43,7 @@ _ENDINGS: Final = {
 _ROOM_TO_CUT: Final = 40
 
 
-def check(table: Table, options: Options) -> Iterator[Problem]:
+def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield constraints and indexes without a name, or with one of another form."""
     for constraint in (*table.constraints, *table.indexes):
         ending = next((word for kind, word in _ENDINGS.items() if isinstance(constraint, kind)), "_idx")

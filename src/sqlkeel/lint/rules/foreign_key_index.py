@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Column, PrimaryKeyConstraint, Table, UniqueConstraint
 
-from ..finding import Options, Problem
+from ..finding import Problem, Schema
 
 __all__ = ["BAD", "GOOD", "check"]
 
@@ -40,7 +40,7 @@ class Post(Base):
 """
 
 
-def check(table: Table, options: Options) -> Iterator[Problem]:
+def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield foreign keys that no index begins with."""
     indexed = list(_indexed(table))
     for key in table.foreign_key_constraints:

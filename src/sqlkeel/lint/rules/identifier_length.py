@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from sqlalchemy import Constraint, Index, Table
 
 from ...naming import MAX_BYTES
-from ..finding import Options, Problem
+from ..finding import Problem, Schema
 
 __all__ = ["BAD", "GOOD", "check"]
 
@@ -33,7 +33,7 @@ class Consent(Base):
 """
 
 
-def check(table: Table, options: Options) -> Iterator[Problem]:
+def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield tables, columns, constraints and indexes with longer names."""
     places = {table.name: table.name}
     places |= {f"{table.name}.{column.name}": column.name for column in table.columns}

@@ -13,7 +13,7 @@ from typing import Final
 
 from sqlalchemy import Float, Table
 
-from ..finding import Options, Problem
+from ..finding import Problem, Schema
 
 __all__ = ["BAD", "GOOD", "check"]
 
@@ -37,7 +37,7 @@ _WORDS: Final = frozenset(
 )
 
 
-def check(table: Table, options: Options) -> Iterator[Problem]:
+def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield floating point columns that a word of their name makes money."""
     for column in table.columns:
         if isinstance(column.type, Float) and _WORDS & set(column.name.lower().split("_")):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import DateTime, Table
 
-from ..finding import Options, Problem
+from ..finding import Problem, Schema
 
 __all__ = ["BAD", "GOOD", "check"]
 
@@ -33,7 +33,7 @@ class Visit(Base):
 """
 
 
-def check(table: Table, options: Options) -> Iterator[Problem]:
+def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield columns that keep a datetime without a zone."""
     for column in table.columns:
         if isinstance(column.type, DateTime) and not column.type.timezone:

@@ -14,7 +14,7 @@ from typing import Final
 
 from sqlalchemy import Table
 
-from ..finding import Options, Problem
+from ..finding import Problem, Schema
 
 __all__ = ["BAD", "GOOD", "UNQUOTED", "check"]
 
@@ -45,7 +45,7 @@ UNQUOTED: Final = {
 """What a database reserves and SQLAlchemy does not know of; a test asks the servers."""
 
 
-def check(table: Table, options: Options) -> Iterator[Problem]:
+def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield tables and columns with such a name."""
     places = {table.name: table.name} | {f"{table.name}.{column.name}": column.name for column in table.columns}
     for where, name in places.items():

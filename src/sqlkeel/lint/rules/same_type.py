@@ -15,7 +15,7 @@ from sqlalchemy import Column, Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import CompileError, NoReferenceError
 
-from ..finding import Options, Problem
+from ..finding import Problem, Schema
 
 __all__ = ["BAD", "GOOD", "check"]
 
@@ -55,7 +55,7 @@ class Vote(Base):
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
 
 
-def check(table: Table, options: Options) -> Iterator[Problem]:
+def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield keys whose type is not that of the column they point to, or of their namesakes that point somewhere."""
     for column in table.columns:
         for model in _models_of(column):

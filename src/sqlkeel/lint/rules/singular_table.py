@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import Table
 
-from ..finding import Options, Problem
+from ..finding import Problem, Schema
 
 __all__ = ["BAD", "GOOD", "check", "singular_of"]
 
@@ -54,17 +54,17 @@ _SINGULAR_ENDINGS: Final = ("ss", "us", "is", "ics")
 _SHORTEST: Final = 4
 
 
-def check(table: Table, options: Options) -> Iterator[Problem]:
+def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield a table whose last word is a plural."""
     head, underscore, word = table.name.rpartition("_")
-    one = singular_of(word, options)
+    one = singular_of(word, schema)
     if one is not None:
         yield Problem(table.name, f'"{table.name}" is a plural.', f'Call it "{head}{underscore}{one}".')
 
 
-def singular_of(word: str, options: Options) -> str | None:
+def singular_of(word: str, schema: Schema) -> str | None:
     """Return the singular of a word that is surely a plural, else ``None``."""
-    known = word in _SINGULAR or word in options.singular
+    known = word in _SINGULAR or word in schema.singular
     if known or len(word) < _SHORTEST or not word.isalpha() or word.endswith(_SINGULAR_ENDINGS):
         return None
     one = _english().singular_noun(word)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Table
 
-from ..finding import Options, Problem
+from ..finding import Problem, Schema
 from .singular_table import singular_of
 
 __all__ = ["BAD", "GOOD", "check"]
@@ -38,10 +38,10 @@ class Refund(Base):
 """
 
 
-def check(table: Table, options: Options) -> Iterator[Problem]:
+def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield a table whose prefix is the plural of another table's."""
     prefix, _, rest = table.name.partition("_")
-    one = singular_of(prefix, options) if rest else None
+    one = singular_of(prefix, schema) if rest else None
     if one is None:
         return
     group = sorted(

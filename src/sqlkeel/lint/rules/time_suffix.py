@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Column, Table
 from sqlalchemy.types import TypeDecorator
 
-from ..finding import Options, Problem
+from ..finding import Problem, Schema
 
 __all__ = ["BAD", "GOOD", "check"]
 
@@ -43,7 +43,7 @@ _SUFFIXES = {datetime: "_at", date: "_date"}
 _KINDS = {"_at": "a datetime", "_date": "a date"}
 
 
-def check(table: Table, options: Options) -> Iterator[Problem]:
+def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield columns whose name and type tell different stories."""
     for column in table.columns:
         wanted = _SUFFIXES.get(_python_type(column))
