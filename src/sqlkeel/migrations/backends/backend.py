@@ -1,4 +1,4 @@
-"""What every database file says about running migrations, and how to find the one for a dialect."""
+"""What every database file says about running migrations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection
 
-__all__ = ["MigrationBackend", "backend_for"]
+__all__ = ["MigrationBackend"]
 
 
 class MigrationBackend(ABC):
@@ -45,19 +45,3 @@ class MigrationBackend(ABC):
     @abstractmethod
     def is_generated(self, kind: str, reflected: Any) -> bool:
         """Tell whether the database made this object by itself, so that the models need not have it."""
-
-
-def backend_for(dialect: str) -> MigrationBackend:
-    """Return a new backend for one run on a database of SQLAlchemy's name *dialect*."""
-    # Imported here: each file imports this one for its vocabulary.
-    from .mariadb import MariaDBMigration
-    from .postgresql import PostgreSQLMigration
-    from .sqlite import SQLiteMigration
-
-    kinds: dict[str, type[MigrationBackend]] = {
-        "mariadb": MariaDBMigration,
-        "mysql": MariaDBMigration,
-        "postgresql": PostgreSQLMigration,
-        "sqlite": SQLiteMigration,
-    }
-    return kinds[dialect]()
