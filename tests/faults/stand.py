@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from typing import ClassVar, Final, Self
 
 from sqlalchemy import NullPool, QueuePool, make_url
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from sqlkeel import Database
 from sqlkeel.testing import Server
@@ -24,6 +25,9 @@ __all__ = ["ServerStand"]
 Look = Callable[[AsyncConnection], Awaitable[list[str]]]
 
 BANK: Final = "bank"
+RECOVERY_SECONDS: Final = 30
+"""How long a server may refuse connections after one of its processes was killed."""
+
 SETTLE_SECONDS: Final = 10
 """How long a server may take to notice that a client is gone; MariaDB looks when its statement ends."""
 
@@ -76,11 +80,14 @@ class ServerStand(ABC):
 
     @asynccontextmanager
     async def direct(self, database: str | None = BANK) -> AsyncIterator[AsyncConnection]:
-        """Connect past the proxy and past the pool."""
+        """Connect past the proxy and past the pool, as soon as the server has recovered from the last fault."""
         url = self.server.url(database, driver=self.driver)
         engine = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-        async with engine.connect() as connection:
+        connection = await _connected(engine)
+        try:
             yield connection
+        finally:
+            await connection.close()
 
     def faults(self, tellers: Sequence[Teller]) -> Mapping[str, Fault]:
         """Return everything that can happen here."""
@@ -142,3 +149,14 @@ class ServerStand(ABC):
             if not seen or asyncio.get_running_loop().time() > end:
                 return seen
             await asyncio.sleep(0.1)
+
+
+async def _connected(engine: AsyncEngine) -> AsyncConnection:
+    end = asyncio.get_running_loop().time() + RECOVERY_SECONDS
+    while True:
+        try:
+            return await engine.connect()
+        except (DBAPIError, OSError):
+            if asyncio.get_running_loop().time() > end:
+                raise
+        await asyncio.sleep(0.05)
