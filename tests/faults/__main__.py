@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Final
@@ -53,7 +54,8 @@ def main(
     # What the drivers and the pool say of broken connections is the weather itself.
     for noisy in ("psycopg", "sqlkeel.engines.pool"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
-    console = Console()
+    # Where nobody looks on, a table that is cut to a screen's width loses the figures that it is for.
+    console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(f"seed {seed}: repeat with --seconds {seconds:g} --workers {workers} --seed {seed}")
     results: dict[str, Result] = {}
     for name in names:
