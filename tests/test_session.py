@@ -7,16 +7,16 @@ import logging
 
 import anyio
 import pytest
-from sqlalchemy import ForeignKey, String, delete, event, func, insert, select, text, update
+from sqlalchemy import ForeignKey, String, event, select, text, update
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Mapped, mapped_column
 
 from sqlkeel import base
 from sqlkeel.database import Database
-from sqlkeel.errors import ReadOnlySession, UniqueViolation, UsageError
+from sqlkeel.errors import Deadlock, UniqueViolation
 from sqlkeel.session import Session, SyncSession
-from tests.engines.peers import SLOW, soon, statements_running
+from tests.engines.peers import SLOW, soon, statements_running, under_way
 
 
 class Base(base.Base):
@@ -160,25 +160,6 @@ class TestSavepoint:
                     raise Failure
 
             assert user.email == "before"
-
-    async def test_restoring_costs_one_statement_for_a_class(self, db: Database) -> None:
-        """Ten changed objects are read again together."""
-        sent: list[str] = []
-        async with db.transaction() as session:
-            users = [User(id=number, email=f"{number}") for number in range(10)]
-            session.add_all(users)
-            await session.flush()
-
-            with pytest.raises(Failure):
-                async with session.savepoint():
-                    rename(users)
-                    await session.flush()
-                    event.listen(db.engine.sync_engine, "before_cursor_execute", lambda *args: sent.append(args[2]))
-                    raise Failure
-            restoring = [statement for statement in sent if statement.startswith("SELECT")]
-
-        assert len(restoring) == 1
-        assert [user.email for user in users] == [f"{number}" for number in range(10)]
 
     async def test_savepoints_nest(self, every_driver: Database) -> None:
         """An inner failure that is handled leaves the outer savepoint whole."""
@@ -367,6 +348,18 @@ class TestOnCommit:
         assert seen.calls == ["inner"]
         assert await emails(db) == ["hook"]
 
+    async def test_hooks_run_in_a_session_of_a_test(self, every_driver: Database, seen: Recorder) -> None:
+        """Bound to a transaction that a test rolls back, a session runs its hooks, and the row goes all the same."""
+        async with every_driver.engine.connect() as connection, connection.begin() as outer:
+            async with Session(connection, join_transaction_mode="create_savepoint") as session:
+                session.add(User(id=1, email="a"))
+                session.on_commit(seen.note, "called")
+                await session.commit()
+            await outer.rollback()
+
+        assert seen.calls == ["called"]
+        assert await emails(every_driver) == []
+
     async def test_a_failed_commit_drops_hooks(self, db: Database, seen: Recorder) -> None:
         """A flush that fails at the end of the block announces nothing."""
         with pytest.raises(UniqueViolation):
@@ -522,82 +515,99 @@ class TestOnRollback:
         assert at_once == seen.calls == ["undone"]
 
 
-class TestIsolation:
-    """A level that is asked for too late, or in the wrong place, is an error and not a warning."""
-
-    async def test_before_the_first_statement_it_is_taken(self, db: Database) -> None:
-        """A plain session may set it, as SQLAlchemy documents it."""
-        async with db.session() as session:
-            await session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
-
-            assert await session.scalar(select(1)) == 1
-
-    async def test_after_the_first_statement_it_is_refused(self, db: Database) -> None:
-        """The transaction goes on as it was; it is not in force and must not seem to be."""
-        async with db.session() as session:
-            await session.execute(select(1))
-
-            with pytest.raises(UsageError, match="fixed by the first statement"):
-                await session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
-
-            assert await session.scalar(select(1)) == 1
-
-    async def test_the_next_transaction_may_have_another(self, db: Database) -> None:
-        """With COMMIT everything begins anew."""
-        async with db.session() as session:
-            await session.execute(select(1))
-            await session.commit()
-
-            await session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
-
-    async def test_other_options_are_taken_at_any_time(self, db: Database) -> None:
-        """What does not concern the level is none of this."""
-        async with db.session() as session:
-            await session.execute(select(1))
-
-            connection = await session.connection()
-
-            assert await connection.scalar(select(7)) == 7
-
-    async def test_with_a_statement_it_is_refused(self, db: Database) -> None:
-        """SQLAlchemy refuses it on a statement, and would ignore it beside one in silence."""
-        level = {"isolation_level": "SERIALIZABLE"}
-
-        async with db.session() as session:
-            with pytest.raises(UsageError, match="no effect") as caught:
-                await session.execute(select(1), execution_options=level)
-
-        assert 'db.transaction(isolation="serializable")' in caught.value.hint
-
-
-class TestReadOnly:
-    @pytest.mark.parametrize(
-        "write",
-        [insert(User).values(id=1, email="a"), update(User).values(email="a"), delete(User)],
-        ids=["insert", "update", "delete"],
-    )
-    async def test_a_writing_statement_is_refused(self, db: Database, write: object) -> None:
-        """A statement that writes is refused before anything is sent."""
-        async with db.session(read_only=True) as session:
-            with pytest.raises(ReadOnlySession):
-                await session.execute(write)  # type: ignore[call-overload]
-
-            assert not session.in_transaction() or not session.get_transaction().connections  # type: ignore[union-attr]
-
-    async def test_a_flush_is_refused(self, db: Database) -> None:
-        """New objects are refused when they are flushed."""
-        async with db.session(read_only=True) as session:
-            session.add(User(id=1, email="a"))
-
-            with pytest.raises(ReadOnlySession):
-                await session.flush()
-
-    async def test_reading_is_not_refused(self, db: Database) -> None:
-        """Queries pass, and so does a flush of nothing."""
-        async with db.session(read_only=True) as session:
-            assert session.read_only
+async def reword_both(database: Database, here: asyncio.Barrier, first: int, *, flush_between: bool) -> None:
+    """Change two notes, the given one first, while somebody else does so the other way round."""
+    async with database.transaction() as session:
+        notes = {note.number: note for note in await session.scalars(select(Note))}
+        notes[first].words = f"first of {first}"
+        if flush_between:
             await session.flush()
-            assert (await session.scalars(select(User))).all() == []
+        await here.wait()
+        notes[3 - first].words = f"second of {first}"
+
+
+class TestFlushOrder:
+    @pytest.mark.parametrize(("flush_between", "fails"), [(False, []), (True, [Deadlock])])
+    async def test_one_flush_writes_in_the_order_of_keys(
+        self, server: Database, flush_between: bool, fails: list[type]
+    ) -> None:
+        """Opposite changes of one flush do not deadlock; a flush in between, an autoflush too, gives that away."""
+        async with server.transaction() as session:
+            session.add(User(id=1, email="a"))
+            await session.flush()
+            session.add_all([Note(user_id=1, number=1, words="a"), Note(user_id=1, number=2, words="b")])
+        here = asyncio.Barrier(2)
+
+        calls = [reword_both(server, here, first, flush_between=flush_between) for first in (1, 2)]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+
+        assert [type(result) for result in results if result is not None] == fails
+
+
+async def write_slowly(session: Session, written: asyncio.Event) -> None:
+    """Write a row, and begin what does not end."""
+    session.add(User(id=1, email="a"))
+    await session.flush()
+    written.set()
+    await session.execute(text(SLOW[session.get_bind().dialect.name]))
+
+
+async def in_a_transaction(database: Database, written: asyncio.Event) -> None:
+    """Be cancelled in the middle of a statement."""
+    async with database.transaction() as session:
+        await write_slowly(session, written)
+
+
+async def in_a_savepoint(database: Database, written: asyncio.Event) -> None:
+    """Be cancelled in the middle of a statement of a savepoint."""
+    async with database.transaction() as session, session.savepoint():
+        await write_slowly(session, written)
+
+
+async def in_a_begin_block(database: Database, written: asyncio.Event) -> None:
+    """Be cancelled in a block of SQLAlchemy's own kind."""
+    async with database.session() as session, session.begin():
+        await write_slowly(session, written)
+
+
+async def in_a_session(database: Database, written: asyncio.Event) -> None:
+    """Be cancelled in a session that nobody has begun."""
+    async with database.session() as session:
+        await write_slowly(session, written)
+
+
+async def without_a_block(database: Database, written: asyncio.Event) -> None:
+    """Be cancelled where nothing closes the session."""
+    await write_slowly(database.session(), written)
+
+
+async def between_two_statements(database: Database, written: asyncio.Event) -> None:
+    """Be cancelled while the connection has nothing to do."""
+    async with database.transaction() as session:
+        session.add(User(id=1, email="a"))
+        await session.flush()
+        written.set()
+        await asyncio.Event().wait()
+
+
+SHAPES = {
+    shape.__name__: shape
+    for shape in (
+        in_a_transaction,
+        in_a_savepoint,
+        in_a_begin_block,
+        in_a_session,
+        without_a_block,
+        between_two_statements,
+    )
+}
+
+
+@pytest.fixture(params=["postgres", "psycopg", "mariadb"])
+def server(request: pytest.FixtureRequest) -> Database:
+    """Each database that is a server, through each of its drivers."""
+    database: Database = request.getfixturevalue(request.param)
+    return database
 
 
 class TestCancellation:
@@ -615,15 +625,18 @@ class TestCancellation:
 
     async def test_a_cancelled_write_is_not_there(self, every_driver: Database) -> None:
         """What a cancelled task wrote is rolled back, and its locks are free."""
+        written = asyncio.Event()
 
         async def work() -> None:
             async with every_driver.transaction() as session:
                 session.add(User(id=1, email="a"))
                 await session.flush()
+                written.set()
                 await session.execute(text(SLOW[every_driver.dialect]))
 
         task = asyncio.create_task(work())
-        await asyncio.sleep(0.2)
+        await written.wait()
+        await under_way(every_driver)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -632,8 +645,24 @@ class TestCancellation:
             session.add(User(id=1, email="b"))
         assert await emails(every_driver) == ["b"]
 
-    @pytest.mark.parametrize("driver", ["postgres", "psycopg", "mariadb"])
-    async def test_the_server_stops_too(self, driver: str, server: Database) -> None:
+    @pytest.mark.parametrize("shape", SHAPES)
+    async def test_however_the_session_was_opened(self, every_driver: Database, shape: str) -> None:
+        """No way to open one leaves a row, a lock, a connection or a running statement of a cancelled task behind."""
+        written = asyncio.Event()
+        task = asyncio.create_task(SHAPES[shape](every_driver, written))
+        await written.wait()
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        async with every_driver.transaction(lock_timeout=5) as session:
+            session.add(User(id=1, email="b"))
+
+        assert await emails(every_driver) == ["b"]
+        assert every_driver.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+    async def test_the_server_stops_too(self, server: Database) -> None:
         """A cancelled statement does not go on running for nobody."""
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2), server.transaction() as session:
@@ -643,12 +672,6 @@ class TestCancellation:
             return await statements_running(server) == 0
 
         assert await soon(idle, seconds=2)
-
-    @pytest.fixture
-    def server(self, request: pytest.FixtureRequest, driver: str) -> Database:
-        """The database that the test names."""
-        database: Database = request.getfixturevalue(driver)
-        return database
 
     async def test_a_cancelled_commit_is_finished_with_its_hooks(self, every_driver: Database, seen: Recorder) -> None:
         """Once COMMIT is on its way, a cancellation waits for it: the block ends, and the next await is cancelled."""
@@ -696,29 +719,3 @@ class TestCancellation:
         assert task.cancelled()
         assert await emails(every_driver) == ["a"]
         assert seen.calls == ["called", "ended"]
-
-
-class TestSyncSession:
-    async def test_a_stock_session_may_use_it(self, db: Database) -> None:
-        """``async_sessionmaker(sync_session_class=SyncSession)`` brings the listeners without our Session."""
-        factory = async_sessionmaker(db.engine, sync_session_class=SyncSession)
-
-        async with factory.begin() as session:
-            session.add(User(id=1, email="a"))
-
-        assert await emails(db) == ["a"]
-
-    async def test_nothing_is_left_behind(self, db: Database) -> None:
-        """A session remembers neither transactions nor hooks that ended."""
-        async with db.session() as session:
-            session.on_commit(lambda: None)
-            async with session.savepoint():
-                session.on_commit(lambda: None)
-            await session.execute(select(func.count()).select_from(User))
-            await session.commit()
-
-        assert (session.sync_session._waiting, session.sync_session._committed, session.sync_session._due) == (
-            {},
-            set(),
-            [],
-        )

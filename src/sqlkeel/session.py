@@ -4,233 +4,23 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, event, orm, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction, async_session
-from sqlalchemy.orm import Mapper, ORMExecuteState, SessionTransaction
-from sqlalchemy.orm.exc import StaleDataError
-from sqlalchemy.util.concurrency import in_greenlet
+from sqlalchemy import orm
+from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 from . import locks
-from .errors import CommitUnknown, ReadOnlySession, TransactionAborted, TransientFault, UnloadedAttribute, UsageError
-from .tasks import finish, one_task_at_a_time
+from .errors import CommitUnknown, TransientFault
+from .refresh import reload_expired, update_with
+from .sync_session import Hook, SyncSession
+from .tasks import finish
 
 __all__ = ["Session", "SyncSession", "reload_expired", "update_with"]
 
-if TYPE_CHECKING:
-    import asyncio
-
 logger = logging.getLogger("sqlkeel.session")
 _M = TypeVar("_M")
-_ISOLATION: Final = 'async with db.transaction(isolation="serializable") as session: ...'
-
-
-class _Hook(NamedTuple):
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    after_commit: bool
-
-
-class SyncSession(orm.Session):
-    """The session that all listeners of sqlkeel are registered on.
-
-    Use it to bring soft delete, versions and read-only checks to a session that is not ours:
-    ``async_sessionmaker(engine, sync_session_class=SyncSession)``, or a plain ``sessionmaker(class_=SyncSession)`` in a
-    synchronous worker.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._waiting: dict[SessionTransaction, list[_Hook]] = defaultdict(list)
-        self._committed: set[SessionTransaction] = set()
-        self._due: list[_Hook] = []
-        self._half_done: dict[SessionTransaction, BaseException] = {}
-        self._kept: list[tuple[object, dict[str, Any]]] = []
-        self._owner: asyncio.Task[Any] | None = None
-
-    keeps_values: bool = False
-    """Whether a rollback of the whole transaction keeps the objects' values, for `let_go`."""
-
-    _around_flush: ClassVar[list[Callable[[orm.Session], AbstractContextManager[None]]]] = []
-
-    @classmethod
-    def around_flush(cls, function: Callable[[orm.Session], Iterator[None]]) -> Callable[[orm.Session], Iterator[None]]:
-        """Let *function*, a generator with one ``yield``, surround every flush; for a mixin that reads its error."""
-        cls._around_flush.append(contextmanager(function))
-        return function
-
-    execute = one_task_at_a_time(orm.Session.execute)
-    scalar = one_task_at_a_time(orm.Session.scalar)  # type: ignore[assignment,arg-type]  # its overloads overlap
-    scalars = one_task_at_a_time(orm.Session.scalars)
-
-    @one_task_at_a_time
-    def commit(self) -> None:
-        """Commit, unless a part of the work was left half done."""
-        self.refuse_half_done()
-        super().commit()
-
-    @one_task_at_a_time
-    def flush(self, objects: Sequence[Any] | None = None) -> None:
-        """Write the changes; what surrounds the flush may turn its error into a clearer one."""
-        with ExitStack() as stack:
-            if self.has_changes:
-                for surround in self._around_flush:
-                    stack.enter_context(surround(self))
-            super().flush(objects)
-
-    def connection(self, *args: Any, **options: Any) -> Connection:
-        """Return the transaction's connection.
-
-        Raises:
-            UsageError: For an isolation level after the first statement, which SQLAlchemy would only warn about.
-        """
-        current = self.get_transaction()
-        begun = current is not None and current.connections
-        if begun and "isolation_level" in (options.get("execution_options") or {}):
-            raise UsageError("The isolation level is fixed by the first statement.", hint=_ISOLATION)
-        return super().connection(*args, **options)
-
-    def delete(self, instance: object) -> None:
-        """Delete *instance*, in the way it wants to be deleted where its class has one of its own."""
-        own_way = getattr(instance, "__delete_from__", None)
-        if own_way is None:
-            super().delete(instance)
-        else:
-            own_way(self)
-
-    def merge(self, instance: Any, **options: Any) -> Any:
-        """Copy the state of *instance* into the session; a class may turn the error into a clearer one."""
-        try:
-            return super().merge(instance, **options)
-        except StaleDataError as error:
-            explain = getattr(instance, "__merge_conflict__", None)
-            conflict = explain(self) if explain is not None else None
-            if conflict is None:
-                raise
-            raise conflict from error
-
-    def get(self, entity: Any, ident: Any, **options: Any) -> Any:
-        """Return the row with this key or ``None``; a deleted row that happens to be loaded does not count."""
-        found = super().get(entity, ident, **options)
-        shown = {**self.execution_options, **(options.get("execution_options") or {})}.get("include_deleted", False)
-        hidden = not shown and getattr(found, "__soft_delete__", False) and getattr(found, "is_deleted", False)
-        return None if hidden else found
-
-    @property
-    def read_only(self) -> bool:
-        """Whether this session refuses to write."""
-        return bool(self.info.get("sqlkeel_read_only"))
-
-    @property
-    def has_changes(self) -> bool:
-        """Whether a flush may have something to write."""
-        return bool(self.new or self.deleted or self.identity_map.check_modified())
-
-    def add_hook(self, hook: _Hook) -> None:
-        """Keep *hook* until the innermost open transaction ends."""
-        current = self.get_nested_transaction() or self.get_transaction() or self.begin()
-        self._waiting[current].append(hook)
-
-    def leave_half_done(self, error: BaseException) -> None:
-        """Remember what ended a part of the work; only a rollback, of a savepoint around it at least, mends that."""
-        current = self.get_nested_transaction() or self.get_transaction() or self.begin()
-        self._half_done.setdefault(current, error)
-
-    def refuse_half_done(self) -> None:
-        """Raise `TransactionAborted` where a part of the work was left half done."""
-        root = self.get_transaction()
-        if root is not None and (cause := self._half_done.get(root)):
-            raise TransactionAborted("A block that had joined the transaction failed; nothing is written.") from cause
-
-    def count_as_committed(self) -> None:
-        """Treat the transaction as committed when it ends: the server says so, though its answer to COMMIT was lost."""
-        if (root := self.get_transaction()) is not None:
-            self._committed.add(root)
-
-    def take_due_hooks(self) -> list[_Hook]:
-        """Return the hooks whose transaction has ended in the way they wait for, once."""
-        due, self._due = self._due, []
-        return due
-
-    def drop_hooks(self) -> None:
-        """Forget the hooks of a transaction whose end nobody knows: neither kind may be called."""
-        self._waiting.clear()
-        self._due.clear()
-
-    def let_go(self) -> None:
-        """Detach every object, with the values that it had before a rollback expired them."""
-        self.expunge_all()
-        kept, self._kept = self._kept, []
-        for instance, values in kept:
-            for key in values.keys() - vars(instance).keys():
-                orm.attributes.set_committed_value(instance, key, values[key])
-
-
-@event.listens_for(SyncSession, "after_commit")
-def _note_commit(session: SyncSession) -> None:
-    # Fires for a released savepoint too; the transaction itself is still the current one.
-    current = session.get_nested_transaction() or session.get_transaction()
-    if current is not None:
-        session._committed.add(current)
-
-
-@event.listens_for(SyncSession, "after_transaction_end")
-def _pass_hooks_on(session: SyncSession, ended: SessionTransaction) -> None:
-    hooks = session._waiting.pop(ended, [])
-    committed = ended in session._committed
-    session._committed.discard(ended)
-    failure = session._half_done.pop(ended, None)
-    if committed and ended.nested and ended.parent is not None:
-        session._waiting[ended.parent].extend(hooks)
-        if failure is not None:
-            session._half_done.setdefault(ended.parent, failure)
-    else:
-        session._due.extend(hook for hook in hooks if hook.after_commit is committed)
-
-
-@event.listens_for(SyncSession, "after_rollback")
-def _keep_values(session: SyncSession) -> None:
-    # Fires after the ROLLBACK that a failed flush sends, and before the objects expire.
-    if session.keeps_values and session.get_nested_transaction() is None:
-        states = session.identity_map.all_states()
-        session._kept = [(state.obj(), dict(state.dict)) for state in states if state.obj() is not None]
-
-
-@event.listens_for(SyncSession, "before_flush")
-def _refuse_flush(session: SyncSession, *_: Any) -> None:
-    if session.read_only and (session.new or session.deleted or any(map(session.is_modified, session.dirty))):
-        raise ReadOnlySession("The session was opened for reading, and holds changes.")
-
-
-@event.listens_for(SyncSession, "do_orm_execute")
-def _refuse_write(state: ORMExecuteState) -> None:
-    if "isolation_level" in state.local_execution_options:
-        raise UsageError(
-            "An isolation level on a statement has no effect: it is the transaction's.",
-            hint=_ISOLATION,
-        )
-    writes = state.is_insert or state.is_update or state.is_delete
-    if writes and isinstance(state.session, SyncSession) and state.session.read_only:
-        raise ReadOnlySession("The session was opened for reading; the statement writes.")
-
-
-@event.listens_for(SyncSession, "do_orm_execute")
-def _refuse_hidden_load(state: ORMExecuteState) -> None:
-    """Refuse a lazy load that an attribute read of asynchronous code asks for, before it fails in the driver."""
-    # Only a SELECT has the load options that `lazy_loaded_from` reads.
-    parent = state.lazy_loaded_from if state.is_select else None
-    if parent is None or not state.is_relationship_load or in_greenlet():
-        return
-    if async_session(state.session) is None:
-        return
-    path = state.loader_strategy_path
-    attribute = path.prop.key if path is not None else "a relationship"  # type: ignore[attr-defined]
-    raise UnloadedAttribute(parent.class_.__name__, attribute)
 
 
 class _Transaction(AsyncSessionTransaction):
@@ -277,7 +67,7 @@ class Session(AsyncSession):
         rolls back. The data is committed by then, so a hook that fails is logged on ``sqlkeel.session`` and does not
         stop the others; what must not be lost belongs into a table instead.
         """
-        self.sync_session.add_hook(_Hook(function, args, kwargs, after_commit=True))
+        self.sync_session.add_hook(Hook(function, args, kwargs, after_commit=True))
 
     def on_rollback(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Call ``function(*args, **kwargs)`` after the transaction, or the savepoint around the call, was rolled back.
@@ -285,7 +75,7 @@ class Session(AsyncSession):
         For what was done outside of the database already: a file that was written, a lock that was taken elsewhere.
         Sync or async, in order, once; a hook that fails is logged and does not stop the others.
         """
-        self.sync_session.add_hook(_Hook(function, args, kwargs, after_commit=False))
+        self.sync_session.add_hook(Hook(function, args, kwargs, after_commit=False))
 
     async def run_due_hooks(self) -> None:
         """Run the hooks of what has ended; `commit`, `rollback` and the blocks do so by themselves."""
@@ -316,7 +106,8 @@ class Session(AsyncSession):
         if self.sync_session.in_transaction():
             await finish(self._then_hooks(super().close()))
         else:
-            await super().close()
+            # There is no connection, and so nothing to wait for.
+            self.sync_session.close()
 
     async def _then_hooks(self, end: Awaitable[None]) -> None:
         try:
@@ -400,70 +191,3 @@ class Session(AsyncSession):
             NoTransaction: Where each statement commits by itself.
         """
         await self.run_sync(locks.advisory_lock, name, nowait=nowait)
-
-
-def reload_expired(session: orm.Session, mapper: Mapper[Any] | None = None) -> None:
-    """Load again the columns that a rollback or an UPDATE has expired, one statement for each class and 500 rows.
-
-    An attribute read cannot wait for the database, so an expired attribute is an error in asynchronous code.
-    """
-    expired: dict[tuple[Mapper[Any], bool], list[tuple[Any, ...]]] = defaultdict(list)
-    for state in list(session.identity_map.all_states()):
-        if state.identity is None or (mapper is not None and not state.mapper.isa(mapper)):
-            continue
-        if state.expired or any(key not in state.dict for key in state.expired_attributes):
-            expired[state.mapper, locks.holds_lock(session, state)].append(state.identity)
-    for (found, locked), identities in expired.items():
-        key = found.primary_key[0] if len(found.primary_key) == 1 else tuple_(*found.primary_key)
-        for start in range(0, len(identities), 500):
-            part = identities[start : start + 500]
-            values = [identity[0] if len(identity) == 1 else identity for identity in part]
-            statement = select(found.class_).where(key.in_(values))
-            if locked:
-                # MariaDB would answer a plain read from a snapshot that may be older than the lock.
-                statement = statement.with_for_update(of=[*found.tables])
-            session.execute(statement, execution_options={"include_deleted": True}).unique().all()
-
-
-def update_with(state: ORMExecuteState, column: Any, value: Any) -> Any:
-    """Let an ``update()`` statement write *column* too, and read back what it changed in loaded objects.
-
-    For a listener of ``do_orm_execute``, to return. A list of rows by key is left alone, and so is a column that the
-    statement sets itself. Where the column stands in the table of a base class, that is updated first.
-    """
-    mapper: Any = state.bind_mapper
-    if state.is_executemany:
-        return None
-    statement: Any = state.statement
-    parameters: Any = state.parameters or ()
-    given = {getattr(key, "key", key) for key in (*(statement._values or ()), *parameters)}
-    if given.isdisjoint({column.key, mapper.get_property_by_column(column).key}):
-        if column.table is mapper.local_table:
-            statement = _with_value(statement, column, value)
-        else:
-            options = {"include_deleted": state.execution_options.get("include_deleted", False)}
-            state.session.execute(_update_of_base(mapper, statement, column, value), execution_options=options)
-    result = state.invoke_statement(statement=statement)
-    # What the server wrote is not known here; an expired attribute could not be read without waiting.
-    reload_expired(state.session, mapper)
-    return result
-
-
-def _with_value(statement: Any, column: Any, value: Any) -> Any:
-    if not statement._maintain_values_ordering:
-        return statement.values({column: value})
-    # ordered_values() takes no more values; the order of those it has is kept.
-    statement = statement._generate()
-    statement._values = statement._values.union({column: value})
-    return statement
-
-
-def _update_of_base(mapper: Mapper[Any], statement: Any, column: Any, value: Any) -> Any:
-    base = mapper
-    while base.local_table is not column.table and base.inherits is not None:
-        base = base.inherits
-    # A derived table: MariaDB refuses a subquery on the table that is being updated (error 1093).
-    keys = select(*mapper.local_table.primary_key).where(*statement._where_criteria).subquery()
-    key: Any = base.primary_key
-    target: Any = tuple_(*key) if len(key) > 1 else key[0]
-    return update(base.class_).where(target.in_(select(keys))).values({column: value})

@@ -1,0 +1,259 @@
+"""The synchronous session inside of every session, on which all listeners of sqlkeel are registered."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+
+from sqlalchemy import Connection, event, orm
+from sqlalchemy.ext.asyncio import async_session
+from sqlalchemy.orm import LoaderCallableStatus, ORMExecuteState, SessionTransaction
+from sqlalchemy.orm.exc import StaleDataError
+from sqlalchemy.util import immutabledict
+from sqlalchemy.util.concurrency import in_greenlet
+
+from .errors import ReadOnlySession, TransactionAborted, UnloadedAttribute, UsageError
+from .tasks import one_task_at_a_time
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["Hook", "SyncSession"]
+
+_ISOLATION: Final = 'async with db.transaction(isolation="serializable") as session: ...'
+
+
+class Hook(NamedTuple):
+    """What is called when a transaction has ended in the way it waits for."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    after_commit: bool
+
+
+class SyncSession(orm.Session):
+    """The session that all listeners of sqlkeel are registered on.
+
+    Use it to bring soft delete, versions and read-only checks to a session that is not ours:
+    ``async_sessionmaker(engine, sync_session_class=SyncSession)``, or a plain ``sessionmaker(class_=SyncSession)`` in a
+    synchronous worker.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._waiting: dict[SessionTransaction, list[Hook]] = defaultdict(list)
+        self._committed: set[SessionTransaction] = set()
+        self._due: list[Hook] = []
+        self._half_done: dict[SessionTransaction, BaseException] = {}
+        self._kept: list[tuple[object, dict[str, Any]]] = []
+        self._owner: asyncio.Task[Any] | None = None
+
+    keeps_values: bool = False
+    """Whether a rollback of the whole transaction keeps the objects' values, for `let_go`."""
+
+    _around_flush: ClassVar[list[Callable[[orm.Session], AbstractContextManager[None]]]] = []
+
+    @classmethod
+    def around_flush(cls, function: Callable[[orm.Session], Iterator[None]]) -> Callable[[orm.Session], Iterator[None]]:
+        """Let *function*, a generator with one ``yield``, surround every flush; for a mixin that reads its error."""
+        cls._around_flush.append(contextmanager(function))
+        return function
+
+    execute = one_task_at_a_time(orm.Session.execute)
+    scalar = one_task_at_a_time(orm.Session.scalar)  # type: ignore[assignment,arg-type]  # its overloads overlap
+    scalars = one_task_at_a_time(orm.Session.scalars)
+
+    @one_task_at_a_time
+    def commit(self) -> None:
+        """Commit, unless a part of the work was left half done."""
+        self.refuse_half_done()
+        super().commit()
+
+    @one_task_at_a_time
+    def flush(self, objects: Sequence[Any] | None = None) -> None:
+        """Write the changes; what surrounds the flush may turn its error into a clearer one."""
+        with ExitStack() as stack:
+            if self.has_changes:
+                for surround in self._around_flush:
+                    stack.enter_context(surround(self))
+            try:
+                super().flush(objects)
+            except BaseException as error:
+                if not self.is_active:  # rolled back: who swallows the error shall not go on as if nothing had been
+                    self.leave_half_done(error)
+                raise
+
+    def connection(self, *args: Any, **options: Any) -> Connection:
+        """Return the transaction's connection.
+
+        Raises:
+            UsageError: For an isolation level after the first statement, which SQLAlchemy would only warn about.
+        """
+        current = self.get_transaction()
+        begun = current is not None and current.connections
+        if begun and "isolation_level" in (options.get("execution_options") or {}):
+            raise UsageError("The isolation level is fixed by the first statement.", hint=_ISOLATION)
+        return super().connection(*args, **options)
+
+    def delete(self, instance: object) -> None:
+        """Delete *instance*, in the way it wants to be deleted where its class has one of its own."""
+        own_way = getattr(instance, "__delete_from__", None)
+        if own_way is None:
+            super().delete(instance)
+        else:
+            own_way(self)
+
+    def merge(self, instance: Any, **options: Any) -> Any:
+        """Copy the state of *instance* into the session; a class may turn the error into a clearer one."""
+        try:
+            return super().merge(instance, **options)
+        except StaleDataError as error:
+            explain = getattr(instance, "__merge_conflict__", None)
+            conflict = explain(self) if explain is not None else None
+            if conflict is None:
+                raise
+            raise conflict from error
+
+    def _identity_lookup(self, mapper: Any, primary_key_identity: Any, *args: Any, **options: Any) -> Any:
+        """Return a loaded object for its key; one that is deleted does not count, for ``get()`` and lazy loads alike.
+
+        SQLAlchemy's own extensions override it too (``horizontal_shard``): these two answer without a statement that
+        a listener could see.
+        """
+        found = super()._identity_lookup(mapper, primary_key_identity, *args, **options)
+        hidden = getattr(found, "__soft_delete__", False) and vars(found).get("deleted_at") is not None
+        return LoaderCallableStatus.PASSIVE_CLASS_MISMATCH if hidden and not self._shows_deleted(**options) else found
+
+    def _shows_deleted(
+        self, *, lazy_loaded_from: Any = None, execution_options: Mapping[str, Any] = immutabledict(), **_: Any
+    ) -> bool:
+        shown = execution_options.get("include_deleted", self.execution_options.get("include_deleted", False))
+        marked = lazy_loaded_from.load_options if lazy_loaded_from is not None else ()
+        return bool(shown) or any(getattr(option, "shows_deleted", False) for option in marked)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether this session refuses to write."""
+        return bool(self.info.get("sqlkeel_read_only"))
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether a flush may have something to write."""
+        # What `new` and `deleted` are views of: each query that flushes first asks this.
+        return bool(self._new or self._deleted or self.identity_map.check_modified())
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether something waits for the end of a transaction, or is due because of one."""
+        return bool(self._waiting or self._due)
+
+    def add_hook(self, hook: Hook) -> None:
+        """Keep *hook* until the innermost open transaction ends."""
+        current = self.get_nested_transaction() or self.get_transaction() or self.begin()
+        self._waiting[current].append(hook)
+
+    def leave_half_done(self, error: BaseException) -> None:
+        """Remember what ended a part of the work; only a rollback, of a savepoint around it at least, mends that."""
+        current = self.get_nested_transaction() or self.get_transaction() or self.begin()
+        self._half_done.setdefault(current, error)
+
+    def refuse_half_done(self) -> None:
+        """Raise `TransactionAborted` where a part of the work was left half done."""
+        root = self.get_transaction()
+        if root is not None and (cause := self._half_done.get(root)):
+            raise TransactionAborted(
+                "A part of the transaction failed, and its error was swallowed; nothing is written."
+            ) from cause
+
+    def count_as_committed(self) -> None:
+        """Treat the transaction as committed when it ends: the server says so, though its answer to COMMIT was lost."""
+        if (root := self.get_transaction()) is not None:
+            self._committed.add(root)
+
+    def take_due_hooks(self) -> list[Hook]:
+        """Return the hooks whose transaction has ended in the way they wait for, once."""
+        due, self._due = self._due, []
+        return due
+
+    def drop_hooks(self) -> None:
+        """Forget the hooks of a transaction whose end nobody knows: neither kind may be called."""
+        self._waiting.clear()
+        self._due.clear()
+
+    def let_go(self) -> None:
+        """Detach every object, with the values that it had before a rollback expired them."""
+        self.expunge_all()
+        kept, self._kept = self._kept, []
+        for instance, values in kept:
+            for key in values.keys() - vars(instance).keys():
+                orm.attributes.set_committed_value(instance, key, values[key])
+
+
+@event.listens_for(SyncSession, "after_commit")
+def _note_commit(session: SyncSession) -> None:
+    # Fires for a released savepoint too; the transaction itself is still the current one.
+    current = session.get_nested_transaction() or session.get_transaction()
+    if current is not None:
+        session._committed.add(current)
+
+
+@event.listens_for(SyncSession, "after_transaction_end")
+def _pass_hooks_on(session: SyncSession, ended: SessionTransaction) -> None:
+    hooks = session._waiting.pop(ended, [])
+    committed = ended in session._committed
+    session._committed.discard(ended)
+    failure = session._half_done.pop(ended, None)
+    if committed and ended.nested and ended.parent is not None:
+        session._waiting[ended.parent].extend(hooks)
+        if failure is not None:
+            session._half_done.setdefault(ended.parent, failure)
+    else:
+        session._due.extend(hook for hook in hooks if hook.after_commit is committed)
+
+
+@event.listens_for(SyncSession, "after_rollback")
+def _keep_values(session: SyncSession) -> None:
+    # Fires after the ROLLBACK that a failed flush sends, and before the objects expire.
+    if session.keeps_values and session.get_nested_transaction() is None:
+        states = session.identity_map.all_states()
+        session._kept = [(state.obj(), dict(state.dict)) for state in states if state.obj() is not None]
+
+
+@event.listens_for(SyncSession, "before_flush")
+def _refuse_flush(session: SyncSession, *_: Any) -> None:
+    if session.read_only and (session.new or session.deleted or any(map(session.is_modified, session.dirty))):
+        raise ReadOnlySession("The session was opened for reading, and holds changes.")
+
+
+@event.listens_for(SyncSession, "do_orm_execute")
+def _refuse(state: ORMExecuteState) -> None:
+    if "isolation_level" in state.local_execution_options:
+        raise UsageError(
+            "An isolation level on a statement has no effect: it is the transaction's.",
+            hint=_ISOLATION,
+        )
+    if state.is_select:
+        _refuse_hidden_load(state)
+    elif state.is_insert or state.is_update or state.is_delete:
+        _refuse_write(state)
+
+
+def _refuse_write(state: ORMExecuteState) -> None:
+    if isinstance(state.session, SyncSession) and state.session.read_only:
+        raise ReadOnlySession("The session was opened for reading; the statement writes.")
+
+
+def _refuse_hidden_load(state: ORMExecuteState) -> None:
+    """Refuse a lazy load that an attribute read of asynchronous code asks for, before it fails in the driver."""
+    # Only a SELECT has the load options that `lazy_loaded_from` reads.
+    parent = state.lazy_loaded_from
+    if parent is None or not state.is_relationship_load or in_greenlet():
+        return
+    if async_session(state.session) is None:
+        return
+    path = state.loader_strategy_path
+    attribute = path.prop.key if path is not None else "a relationship"  # type: ignore[attr-defined]
+    raise UnloadedAttribute(parent.class_.__name__, attribute)
