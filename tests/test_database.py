@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import anyio
 import pytest
 from sqlalchemy import String, event, insert, select, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -24,8 +25,9 @@ from sqlkeel.errors import (
     ReadOnlyViolation,
     UniqueViolation,
 )
+from sqlkeel.observe import queries
 from sqlkeel.session import Session
-from tests.engines.peers import kill, own_id
+from tests.engines.peers import SLOW, kill, own_id
 from tests.fixtures.databases import OpenDatabase
 
 SECRET = "p@ss:w/rd?#%"
@@ -325,6 +327,46 @@ class TestRead:
         assert (begin, commit) == ("BEGIN;", "COMMIT;")
         assert "pg_current_xact_id_if_assigned()" in name
 
+    async def test_a_cancelled_read_leaves_nothing_behind(
+        self, every_driver: Database, open_database: OpenDatabase
+    ) -> None:
+        """The place in the pool is free again, and the next read has a connection that works."""
+        database = open_database(every_driver, pool_size=1, max_overflow=0, pool_timeout=2)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2), database.read() as session:
+                await session.execute(text(SLOW[database.dialect]))
+
+        async with database.read() as session:
+            answer = await session.scalar(text("select 7"))
+
+        assert answer == 7
+
+    async def test_a_read_that_is_cancelled_again_and_again_leaves_nothing_behind(
+        self, every_driver: Database, open_database: OpenDatabase
+    ) -> None:
+        """So it is where anyio cancels at every await, the one that gives the connection back included."""
+        database = open_database(every_driver, pool_size=1, max_overflow=0, pool_timeout=2)
+        with anyio.move_on_after(0.2):
+            async with database.read() as session:
+                await session.execute(select(1))
+                await asyncio.Event().wait()
+
+        async with database.read() as session:
+            answer = await session.scalar(text("select 7"))
+
+        assert answer == 7
+
+    async def test_its_hooks_are_called(self, every_driver: Database) -> None:
+        """A read is never committed: what waits for the end of it hears of a rollback."""
+        heard: list[str] = []
+
+        async with every_driver.read() as session:
+            await session.execute(select(User))
+            session.on_commit(heard.append, "committed")
+            session.on_rollback(heard.append, "rolled back")
+
+        assert heard == ["rolled back"]
+
     async def test_readers_do_not_wait_for_the_writer(self, sqlite: Database) -> None:
         """On SQLite a read goes on while somebody writes."""
         async with sqlite.transaction() as writer:
@@ -601,8 +643,11 @@ class TestDatabase:
         assert open_database(url).url.password == SECRET
 
     async def test_check_answers(self, every_driver: Database) -> None:
-        """The health check of a living database says nothing."""
-        await every_driver.check()
+        """The health check of a living database asks it for one value, and says nothing."""
+        async with queries(every_driver) as seen:
+            await every_driver.check()
+
+        assert list(seen) == ["SELECT 1"]
 
     async def test_the_dialect_has_its_name(self, db: Database) -> None:
         """One word for each database."""
@@ -619,11 +664,14 @@ class TestDatabase:
     async def test_a_disposed_database_opens_again(self, db: Database, open_database: OpenDatabase) -> None:
         """Disposing closes the connections; using it opens new ones."""
         database = open_database(db)
+        opened: list[object] = []
+        event.listen(database.engine.sync_engine, "connect", lambda *args: opened.append(args))
         await database.check()
 
         await database.dispose()
-
         await database.check()
+
+        assert len(opened) == 2
 
 
 async def _spy(block: Callable[[], AbstractAsyncContextManager[Session]]) -> list[str]:

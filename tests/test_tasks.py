@@ -111,6 +111,34 @@ class TestFinish:
         assert work.steps == ["begun", "ended", "handled"]
         assert task.cancelled()
 
+    async def test_a_cancellation_that_is_on_its_way_waits_too(self) -> None:
+        """One that came before the work began does not keep it from ending."""
+        steps: list[str] = []
+
+        async def caller() -> None:
+            asyncio.current_task().cancel()  # type: ignore[union-attr]
+            steps.append(await finish(asyncio.sleep(0.01, result="done")))
+            await asyncio.sleep(0)
+            steps.append("never")
+
+        task = asyncio.create_task(caller())
+        await asyncio.wait({task})
+
+        assert steps == ["done"]
+        assert task.cancelled()
+
+    async def test_a_timeout_of_the_work_itself_is_one(self) -> None:
+        """What keeps the caller's cancellation away does not keep the work from giving up by itself."""
+
+        async def work() -> None:
+            async with asyncio.timeout(0.01):
+                await asyncio.Event().wait()
+
+        with pytest.raises(TimeoutError):
+            await finish(work())
+
+        assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
     async def test_it_is_raised_once(self) -> None:
         """Who catches the cancellation and cleans up is not cancelled again."""
         work = Work()

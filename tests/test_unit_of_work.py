@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 from sqlalchemy import String, select, text
+from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlalchemy.orm import Mapped, mapped_column
 
 from sqlkeel import base
@@ -27,7 +28,7 @@ from sqlkeel.errors import (
 )
 from sqlkeel.session import Session
 from sqlkeel.testing import PostgreSQLServer
-from tests.engines.peers import SLOW, soon, statements_running
+from tests.engines.peers import SLOW, committing, soon, statements_running, under_way
 from tests.faults.proxy import Proxy, proxy_to
 from tests.fixtures.databases import OpenDatabase
 
@@ -249,6 +250,20 @@ class TestHalfDone:
                 with pytest.raises(UniqueViolation):
                     await fail(every_driver)
                 session.add(User(id=2, email="after"))
+
+        assert isinstance(caught.value.__cause__, UniqueViolation)
+        assert await emails(every_driver) == []
+
+    async def test_a_failed_flush_that_was_swallowed(self, every_driver: Database) -> None:
+        """The session has rolled back then; the block says so with our error, whatever is done afterwards."""
+        with pytest.raises(TransactionAborted) as caught:
+            async with every_driver.transaction() as session:
+                await add(every_driver, 1)
+                await session.flush()
+                session.add(User(id=2, email="1"))
+                with pytest.raises(UniqueViolation):
+                    await session.flush()
+                session.add(User(id=3, email="3"))
 
         assert isinstance(caught.value.__cause__, UniqueViolation)
         assert await emails(every_driver) == []
@@ -552,6 +567,52 @@ async def _drop(database: Database) -> None:
         await connection.execute(text("drop function at_commit cascade"))
 
 
+async def during_commit(database: Database, function: Callable[[], object]) -> None:
+    """Call the function while the server works on a COMMIT."""
+    assert await soon(lambda: committing(database))
+    function()
+
+
+async def while_it_waits(database: Database, function: Callable[[], object]) -> None:
+    """Call the function while the server works on a statement."""
+    await under_way(database)
+    function()
+
+
+def add_with_hook(session: Session, steps: list[str]) -> None:
+    """Add a row, and a hook that notes its commit."""
+    session.on_commit(steps.append, "hook")
+    session.add(User(id=1, email="a"))
+
+
+async def by_session_commit(database: Database, steps: list[str]) -> None:
+    """Call ``session.commit()``."""
+    async with database.session() as session:
+        add_with_hook(session, steps)
+        await session.commit()
+
+
+async def by_begin_block(database: Database, steps: list[str]) -> None:
+    """Leave ``session.begin()``."""
+    async with database.session() as session, session.begin():
+        add_with_hook(session, steps)
+
+
+async def by_factory(database: Database, steps: list[str]) -> None:
+    """Leave ``async_sessionmaker.begin()``."""
+    async with async_sessionmaker(database.engine, class_=Session).begin() as session:
+        add_with_hook(session, steps)
+
+
+async def by_transaction_block(database: Database, steps: list[str]) -> None:
+    """Leave ``db.transaction()``."""
+    async with database.transaction() as session:
+        add_with_hook(session, steps)
+
+
+WAYS_TO_COMMIT = {way.__name__: way for way in (by_session_commit, by_begin_block, by_factory, by_transaction_block)}
+
+
 class TestCancelledCommit:
     """A cancellation that arrives while the server works on the COMMIT; the row tells what became of it."""
 
@@ -570,8 +631,7 @@ class TestCancelledCommit:
             steps.append("never")
 
         task = asyncio.create_task(work())
-        await soon(lambda: steps)
-        await asyncio.sleep(0.1)
+        await soon(lambda: committing(slow_commit))
         task.cancel()
         await asyncio.wait({task})
 
@@ -581,19 +641,37 @@ class TestCancelledCommit:
 
     async def test_a_timeout_around_nothing_else_is_none(self, slow_commit: Database) -> None:
         """It expired during COMMIT and had nothing to cut short: the caller learns that it is committed."""
-        async with asyncio.timeout(0.2), slow_commit.transaction() as session:
-            session.add(User(id=1, email="a"))
+        async with asyncio.timeout(None) as limit:
+            expiry = asyncio.create_task(during_commit(slow_commit, lambda: limit.reschedule(0)))
+            async with slow_commit.transaction() as session:
+                session.add(User(id=1, email="a"))
 
+        assert expiry.done()
         assert await emails(slow_commit) == ["a"]
 
     async def test_a_cancel_scope_too(self, slow_commit: Database) -> None:
         """Anyio cancels again at every await, and the COMMIT is whole all the same."""
-        with anyio.move_on_after(0.2) as scope:
+        with anyio.CancelScope() as scope:
+            expiry = asyncio.create_task(during_commit(slow_commit, scope.cancel))
             async with slow_commit.transaction() as session:
                 session.add(User(id=1, email="a"))
         await asyncio.sleep(0)
 
+        assert expiry.done()
         assert not scope.cancelled_caught
+        assert await emails(slow_commit) == ["a"]
+
+    @pytest.mark.parametrize("way", WAYS_TO_COMMIT)
+    async def test_however_it_is_committed(self, slow_commit: Database, way: str) -> None:
+        """Whoever sends the COMMIT: row and hook belong together, and the task is cancelled after both."""
+        steps: list[str] = []
+
+        task = asyncio.create_task(WAYS_TO_COMMIT[way](slow_commit, steps))
+        await soon(lambda: committing(slow_commit))
+        task.cancel()
+        await asyncio.wait({task})
+
+        assert steps == ["hook"]
         assert await emails(slow_commit) == ["a"]
 
     async def test_a_failed_one_raises_its_error_first(self, failing_commit: Database) -> None:
@@ -611,8 +689,7 @@ class TestCancelledCommit:
             await asyncio.sleep(0)
 
         task = asyncio.create_task(work())
-        await soon(lambda: steps)
-        await asyncio.sleep(0.1)
+        await soon(lambda: committing(failing_commit))
         task.cancel()
         await asyncio.wait({task})
 
@@ -621,18 +698,18 @@ class TestCancelledCommit:
         assert await emails(failing_commit) == []
 
     async def test_what_comes_before_commit_is_cut_short(self, server: Database) -> None:
-        """The flush at the end of the block may wait for a lock; a timeout ends that wait, and nothing is written."""
+        """The flush at the end of the block may wait for a lock; a timeout ends that wait, before lock_timeout does."""
         async with server.session() as holder, holder.begin():
             holder.add(User(id=1, email="taken"))
             await holder.flush()
-            clock = asyncio.get_running_loop().time
-            started = clock()
 
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.2), server.transaction() as session:
-                    session.add(User(id=2, email="taken"))
+                async with asyncio.timeout(None) as limit:
+                    expiry = asyncio.create_task(while_it_waits(server, lambda: limit.reschedule(0)))
+                    async with server.transaction() as session:
+                        session.add(User(id=2, email="taken"))
 
-            assert clock() - started < 2
+            assert expiry.done()
             await holder.rollback()
 
         assert await emails(server) == []
@@ -681,6 +758,23 @@ class TestLostCommit:
         assert heard == ["committed"]
         assert (user.id, user.email) == (1, "a")
         assert await emails(server) == ["a"]
+
+    @delivered
+    async def test_what_has_only_read_is_never_unknown(
+        self, server: Database, proxy: Proxy, remote: Remote, deliver: bool
+    ) -> None:
+        """Nothing can have been written, so that it may be run again; nobody is asked."""
+        database, heard = remote(), list[str]()
+
+        with pytest.raises(ConnectionLost, match="only read") as caught:
+            async with database.transaction(read_only=True) as session:
+                await session.scalars(select(User))
+                session.on_commit(heard.append, "committed")
+                session.on_rollback(heard.append, "rolled back")
+                proxy.cut_at(is_commit, deliver=deliver)
+
+        assert isinstance(caught.value, TransientFault)
+        assert heard == ["rolled back"]
 
     @only_postgresql
     async def test_what_the_server_did_not_is_lost(self, server: Database, proxy: Proxy, remote: Remote) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextvars import Context
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 import sqlalchemy
 
@@ -33,15 +34,44 @@ async def finish(work: Coroutine[Any, Any, _T]) -> _T:
     """
     caller = asyncio.current_task()
     task = _start(_finishing(work, caller))
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None and caller is not None:
-        asyncio.get_running_loop().call_soon(_deliver, caller, cancelled.args)
+    if not task.done():
+        end = _End(task)
+        await end
+        if end.cancelled is not None and caller is not None:
+            asyncio.get_running_loop().call_soon(_deliver, caller, end.cancelled)
     return task.result()
+
+
+class _End:
+    """The end of a task, which can be awaited and not cancelled; it keeps the cancellation for later.
+
+    A future as `asyncio.isfuture` knows it. Waiting with ``asyncio.wait`` again and again does the same, but costs each
+    transaction one more future and turn of the event loop.
+    """
+
+    cancelled: tuple[object] | None = None
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self._task = task
+        self._asyncio_future_blocking = False
+        self.get_loop = task.get_loop
+
+    def __await__(self) -> Generator[Self, None, None]:
+        while not self._task.done():
+            self._asyncio_future_blocking = True
+            yield self
+
+    def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
+        """Call back when the task has ended; with this and not with the task, whose error is not raised here."""
+        self._task.add_done_callback(lambda _: callback(self), context=context)
+
+    def cancel(self, msg: object = None) -> bool:
+        """Do what asyncio asks of a future that a cancelled task waits for: say that it has been seen to."""
+        self.cancelled = (msg,)
+        return True
+
+    def result(self) -> None:
+        """Return nothing: whoever waits is only woken up."""
 
 
 def _start(work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
@@ -61,7 +91,7 @@ async def _finishing(work: Coroutine[Any, Any, _T], caller: asyncio.Task[Any] | 
         del _callers[task]
 
 
-def _deliver(task: asyncio.Task[Any], message: tuple[Any, ...]) -> None:
+def _deliver(task: asyncio.Task[Any], message: tuple[object]) -> None:
     """Cancel *task* once more, unless whoever cancelled it has taken that back (a timeout that ended)."""
     if task.cancelling():
         task.uncancel()

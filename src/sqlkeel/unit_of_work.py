@@ -102,9 +102,8 @@ class UnitOfWork:
             await self.session.run_due_hooks()
 
     def _commit_in_one_go(self, session: orm.Session, ticket: list[str | None]) -> None:
-        """Write, ask for the name by which the server can be asked for the transaction's fate, commit."""
+        """Ask for the name by which the server can be asked for the transaction's fate, and commit."""
         if not self.session.read_only:
-            session.flush()
             ticket.append(self._backend.transaction_ticket(session))
         session.commit()
 
@@ -113,8 +112,13 @@ class UnitOfWork:
 
         Raises:
             CommitUnknown: When nobody can say.
-            ConnectionLost: When it was rolled back, and may be tried again.
+            ConnectionLost: When it was rolled back, or has only read, and may be tried again.
         """
+        if self.session.read_only:
+            # Not simply done: what a serializable transaction has read counts only when it is committed.
+            raise ConnectionLost(
+                "The connection broke during COMMIT; the transaction has only read.", orig=error.orig
+            ) from error
         committed = await _first_answer(self._engine, ticket, self._backend) if ticket is not None else None
         if committed is None:
             self.session.sync_session.drop_hooks()

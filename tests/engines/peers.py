@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from sqlkeel.database import Database
 
-__all__ = ["SLOW", "kill", "own_id", "soon", "statements_running"]
+__all__ = ["SLOW", "committing", "kill", "own_id", "soon", "statements_running", "under_way"]
 
 OWN_ID = {"postgresql": "select pg_backend_pid()", "mariadb": "select connection_id()"}
 KILL = {"postgresql": "select pg_terminate_backend({}, 5000)", "mariadb": "kill {}"}
@@ -20,6 +20,10 @@ RUNNING = {
     "mariadb": "select count(*) from information_schema.processlist where db = database() and command = 'Query'"
     " and id <> connection_id()",
 }
+COMMITTING = (
+    "select count(*) from pg_stat_activity where datname = current_database() and state = 'active'"
+    " and query ilike 'commit%'"
+)
 SLOW = {
     "postgresql": "select pg_sleep(20)",
     "mariadb": "select sleep(20)",
@@ -44,6 +48,18 @@ async def statements_running(database: Database) -> int:
     """Count what other connections to this database are running now."""
     async with database.engine.connect() as connection:
         return int((await connection.execute(text(RUNNING[database.dialect]))).scalar_one())
+
+
+async def under_way(database: Database) -> None:
+    """Wait until a server works on a statement; SQLite is a library, and begins whenever its thread does."""
+    if database.dialect != "sqlite":
+        assert await soon(lambda: statements_running(database))
+
+
+async def committing(database: Database) -> bool:
+    """Tell whether PostgreSQL works on a COMMIT now."""
+    async with database.engine.connect() as connection:
+        return bool(await connection.scalar(text(COMMITTING)))
 
 
 async def soon(claim: Callable[[], object], *, seconds: float = 5.0) -> bool:

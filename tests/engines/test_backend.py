@@ -10,7 +10,7 @@ from sqlalchemy import URL
 
 from sqlkeel.engines import backend
 from sqlkeel.engines.backend import Limits, backend_for, parse_url
-from sqlkeel.errors import DriverMissing, InvalidURL
+from sqlkeel.errors import DriverMissing, InvalidURL, InvalidValue
 
 
 class TestParseURL:
@@ -128,6 +128,20 @@ class TestBackendFor:
 
 
 class TestLimits:
+    @pytest.mark.parametrize("name", ["statement", "lock", "idle"])
+    @pytest.mark.parametrize("seconds", [-1, -0.001, float("nan"), float("inf")])
+    def test_what_is_no_time_is_refused(self, name: str, seconds: float) -> None:
+        """A negative limit would be none on one database, and an error of the server on another."""
+        with pytest.raises(InvalidValue, match=f"no {name} limit") as caught:
+            Limits(**{name: seconds})
+
+        assert "0 for no limit" in caught.value.hint
+
+    @pytest.mark.parametrize("seconds", [None, 0, 0.001, 10**9])
+    def test_what_is_a_time_is_taken(self, seconds: float | None) -> None:
+        """Zero is no limit, and nothing is the server's own."""
+        assert Limits(seconds, seconds, seconds).lock == seconds
+
     def test_what_is_not_said_stays(self) -> None:
         """A transaction changes only the limits that it names; zero is one."""
         usual = Limits(statement=30, lock=5, idle=60)

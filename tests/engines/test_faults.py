@@ -21,6 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
     delete,
     event,
+    func,
     insert,
     select,
     text,
@@ -53,6 +54,7 @@ from sqlkeel.errors import (
     UniqueViolation,
     ValueRefused,
 )
+from sqlkeel.session import Session
 from tests.engines.peers import SLOW, kill, own_id
 from tests.fixtures.databases import OpenDatabase
 
@@ -172,6 +174,12 @@ async def touch_both(database: Database, here: asyncio.Barrier, first: int, seco
         await session.execute(update(person).where(person.c.id == first).values(age=person.c.age + 1))
         await here.wait()
         await session.execute(update(person).where(person.c.id == second).values(age=person.c.age + 1))
+
+
+async def meet(here: asyncio.Barrier, arrivals: int) -> None:
+    """Let the first two wait for each other; whoever comes again passes."""
+    if arrivals <= here.parties:
+        await here.wait()
 
 
 async def deadlock(database: Database) -> list[BaseException]:
@@ -377,6 +385,24 @@ class TestRaces:
         expected = Deadlock if server.dialect == "mariadb" else SerializationFailure
         assert sorted(type(result).__name__ for result in results) == sorted(["NoneType", expected.__name__])
 
+    async def test_an_order_that_is_lost_in_commit_is_run_again(self, postgresql: Database) -> None:
+        """Where both have written before either commits, COMMIT itself fails: the retry encloses it."""
+        await fill(postgresql)
+        here = asyncio.Barrier(2)
+        written: list[int] = []
+
+        async def leave_one_adult(session: Session, mine: int) -> None:
+            adults = await session.scalar(select(func.count()).where(person.c.age >= 1))
+            await session.execute(update(person).where(person.c.id == mine).values(age=adults))
+            written.append(mine)
+            await meet(here, len(written))
+
+        calls = [postgresql.run_transaction(leave_one_adult, mine, isolation="serializable") for mine in (1, 3)]
+        await asyncio.gather(*calls)
+
+        assert sorted(written[:2]) == [1, 3]
+        assert len(written) == 3
+
     async def test_a_lock_that_is_not_there_in_time(self, server: Database) -> None:
         """lock_timeout= ends the wait for a row that another transaction holds."""
         await fill(server)
@@ -484,6 +510,17 @@ class TestLostConnections:
         assert caught.value.connection_invalidated
         assert not isinstance(caught.value, TransientFault)
 
+    async def test_a_loss_in_a_rollback_is_no_doubt(self, server: Database) -> None:
+        """Only COMMIT leaves one: what was to be rolled back is gone in any case."""
+        async with server.engine.connect() as connection:
+            await connection.execute(insert(person).values(id=1, email="a"))
+            await kill(server, await own_id(connection, server))
+
+            with pytest.raises(ConnectionLost):
+                await connection.rollback()
+
+        assert await _count(server) == 0
+
     async def test_a_loss_just_before_commit_is_none(self, postgresql: Database) -> None:
         """A transaction of PostgreSQL asks for its name before it commits: who is gone by then has not committed."""
         with pytest.raises(ConnectionLost):
@@ -539,6 +576,58 @@ class TestAbortedTransactions:
             await session.execute(insert(person).values(id=3, email="c"))
 
         assert await _count(every_driver) == 2
+
+    async def test_an_error_after_a_savepoint_counts(self, postgresql: Database) -> None:
+        """That two savepoints contained theirs does not excuse the third one, which none contained."""
+        with pytest.raises(TransactionAborted):
+            async with postgresql.transaction() as session:
+                await session.execute(insert(person).values(id=1, email="a"))
+                with pytest.raises(SchemaMissing):
+                    async with session.savepoint():
+                        await session.execute(text("select 1 from nowhere"))
+                with pytest.raises(SchemaMissing):
+                    async with session.savepoint():
+                        await session.execute(text("select 1 from nowhere"))
+                with pytest.raises(SchemaMissing):
+                    await session.execute(text("select 1 from nowhere"))
+
+        assert await _count(postgresql) == 0
+
+    async def test_a_rollback_ends_it(self, postgresql: Database) -> None:
+        """What is done on the same connection afterwards is a transaction that may be committed."""
+        async with postgresql.engine.connect() as connection:
+            with pytest.raises(SchemaMissing):
+                await connection.execute(text("select 1 from nowhere"))
+            await connection.rollback()
+            await connection.execute(insert(person).values(id=1, email="a"))
+            await connection.commit()
+
+        assert await _count(postgresql) == 1
+
+    async def test_the_next_borrower_has_nothing_to_do_with_it(
+        self, postgresql: Database, open_database: OpenDatabase
+    ) -> None:
+        """On the same connection, the next transaction is committed."""
+        database = open_database(postgresql, pool_size=1, max_overflow=0)
+        with pytest.raises(TransactionAborted):
+            async with database.transaction() as session:
+                with pytest.raises(SchemaMissing):
+                    await session.execute(text("select 1 from nowhere"))
+
+        async with database.transaction() as session:
+            await session.execute(insert(person).values(id=1, email="a"))
+
+        assert await _count(postgresql) == 1
+
+    async def test_a_connection_of_an_engine_is_held_to_it(self, postgresql: Database) -> None:
+        """Who works without a session is not told that it is committed either."""
+        with pytest.raises(TransactionAborted):
+            async with postgresql.engine.begin() as connection:
+                await connection.execute(insert(person).values(id=1, email="a"))
+                with pytest.raises(SchemaMissing):
+                    await connection.execute(text("select 1 from nowhere"))
+
+        assert await _count(postgresql) == 0
 
     async def test_a_swallowed_deadlock_cannot_be_continued(self, mariadb: Database) -> None:
         """MariaDB rolls all back; what followed would be committed alone."""

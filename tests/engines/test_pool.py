@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -100,3 +101,23 @@ class TestPool:
     ) -> None:
         """``poolclass=`` is SQLAlchemy's, and wins."""
         assert type(open_database(postgres, **options).engine.pool) is kind
+
+    async def test_it_logs_under_a_name_that_one_can_guess(self, sqlite: Database, open_database: OpenDatabase) -> None:
+        """The logger is that of the pool, and not of the module where its class happens to be."""
+        pool = open_database(sqlite).engine.pool
+
+        assert pool.logger is logging.getLogger("sqlkeel.pool")
+
+    async def test_a_pool_with_a_name_has_a_logger_of_its_own(
+        self, sqlite: Database, open_database: OpenDatabase
+    ) -> None:
+        """Of several databases each can be told from the others."""
+        pool = open_database(sqlite, pool_logging_name="archive").engine.pool
+
+        assert pool.logger is logging.getLogger("sqlkeel.pool.archive")
+
+    async def test_it_may_be_told_to_print(self, sqlite: Database, open_database: OpenDatabase) -> None:
+        """``echo_pool`` is SQLAlchemy's, and means what it says there."""
+        pool = open_database(sqlite, echo_pool="debug").engine.pool
+
+        assert pool._should_log_debug()

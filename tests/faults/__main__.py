@@ -52,7 +52,7 @@ def main(
         raise typer.BadParameter(f"{', '.join(unknown)}: one of {', '.join(RUNS)}")
     seed = secrets.randbelow(10**6) if seed is None else seed
     # What the drivers and the pool say of broken connections is the weather itself.
-    for noisy in ("psycopg", "sqlkeel.engines.pool"):
+    for noisy in ("psycopg", "sqlkeel.pool"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     # Where nobody looks on, a table that is cut to a screen's width loses the figures that it is for.
     console = Console(width=None if sys.stdout.isatty() else 160)

@@ -85,6 +85,8 @@ class TestCancelledStatement:
         with closing(sqlite3.connect(tmp_path / "one.db", timeout=0)) as other:
             other.execute("BEGIN IMMEDIATE")
 
+            assert other.in_transaction
+
     async def test_a_connection_that_is_closed_twice_is_closed(self, driver: Any) -> None:
         """SQLite: a close that is cancelled is followed by a stop, and neither waits for the other for ever."""
         end = asyncio.ensure_future(driver.close())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from traceback import walk_tb
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
@@ -22,8 +23,6 @@ from .backend import ABORTED, CONNECT_ARGUMENTS, Backend, Diagnosis, backend_for
 
 __all__ = ["WRITTEN", "install", "translate"]
 
-_COMMITTING: Final = "sqlkeel_committing"
-
 WRITTEN: Final = "sqlkeel_written_table"
 """The execution option that names the table which a statement writes, where the statement itself is only text."""
 
@@ -39,10 +38,8 @@ def install(engine: Engine, backend: Backend) -> None:
         fault = _fault(context, original, backend.diagnose(original))
         connection = context.connection
         if connection is not None and not context.is_disconnect and backend.aborts(original, connection):
-            connection.info[ABORTED] = fault or context.sqlalchemy_exception
+            _doom(connection, fault or context.sqlalchemy_exception, backend)
         return fault
-
-    _refuse_lost_commits(engine, backend)
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Any, record: Any, args: Any, kwargs: Any) -> Any:
@@ -76,44 +73,42 @@ def translate(connection: Connection, error: Exception, *, statement: str, table
     if lost:
         connection.invalidate(error)
     elif backend.aborts(error, connection):
-        connection.info[ABORTED] = fault
+        _doom(connection, fault, backend)
     return fault
 
 
-def _refuse_lost_commits(engine: Engine, backend: Backend) -> None:
+def _doom(connection: Connection, cause: Exception, backend: Backend) -> None:
     """Make COMMIT fail where the server would only pretend to commit, or would commit half of the transaction.
 
     PostgreSQL answers the COMMIT of a failed transaction with a ROLLBACK and no error. After a deadlock MariaDB, and
     after an interrupted write SQLite, have rolled back and are outside of any transaction: what follows would stay.
     """
-
-    @event.listens_for(engine, "begin")
-    def forget(connection: Connection) -> None:
-        connection.info.pop(ABORTED, None)
-        connection.info.pop(_COMMITTING, None)
-
-    @event.listens_for(engine, "commit")
-    def refuse(connection: Connection) -> None:
-        if cause := connection.info.pop(ABORTED, None):
-            # SQLAlchemy takes every COMMIT for the end of the transaction, and would not roll back.
-            connection.connection.rollback()
-            raise _aborted(cause)
-        connection.info[_COMMITTING] = True
-
+    connection.info[ABORTED] = cause
+    # Only now, and only to this connection: an engine that is listened to pays for it with each statement.
+    event.listen(connection, "commit", _refuse_commit)
+    event.listen(connection, "rollback", _forget)
     if backend.savepoint_recovers:
-
-        @event.listens_for(engine, "rollback_savepoint")
-        def recover(connection: Connection, *rest: Any) -> None:
-            # One that broke has nothing to recover, and an error here would replace the cancellation that broke it.
-            if not connection.invalidated:
-                connection.info.pop(ABORTED, None)
-
+        event.listen(connection, "rollback_savepoint", _forget)
     else:
+        event.listen(connection, "before_cursor_execute", _refuse_statement)
 
-        @event.listens_for(engine, "before_cursor_execute")
-        def refuse_statement(connection: Connection, *rest: Any) -> None:
-            if cause := connection.info.get(ABORTED):
-                raise _aborted(cause)
+
+def _refuse_commit(connection: Connection) -> None:
+    if cause := connection.info.pop(ABORTED, None):
+        # SQLAlchemy takes every COMMIT for the end of the transaction, and would not roll back.
+        connection.connection.rollback()
+        raise _aborted(cause)
+
+
+def _refuse_statement(connection: Connection, *rest: Any) -> None:
+    if cause := connection.info.get(ABORTED):
+        raise _aborted(cause)
+
+
+def _forget(connection: Connection, *rest: Any) -> None:
+    # One that broke has nothing to forget, and an error here would replace the cancellation that broke it.
+    if not connection.invalidated:
+        connection.info.pop(ABORTED, None)
 
 
 def _aborted(cause: Exception) -> TransactionAborted:
@@ -126,7 +121,8 @@ def _aborted(cause: Exception) -> TransactionAborted:
 
 
 def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis | None) -> DatabaseFault | None:
-    if _lost_in_the_middle(context):
+    committing = _is_raised_by_commit(original)
+    if context.is_disconnect and context.connection is not None and not committing:
         # Whatever the server refused before that: the transaction is gone, and no savepoint is left to go back to.
         diagnosis = Diagnosis(ConnectionLost)
     if diagnosis is None:
@@ -138,7 +134,7 @@ def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis 
         return _violation(context, original, diagnosis)
     kind = diagnosis.kind
     if kind is ConnectionLost:
-        kind = _kind_of_loss(context.connection)
+        kind = _kind_of_loss(context.connection, committing=committing)
     message = f"{kind.__doc__}".partition("\n")[0]
     if context.connection is None and context.engine is not None:
         message = _unreachable(context.engine)
@@ -152,12 +148,9 @@ def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis 
     )
 
 
-def _lost_in_the_middle(context: ExceptionContext) -> bool:
-    return context.is_disconnect and context.connection is not None and not _is_committing(context.connection)
-
-
-def _is_committing(connection: Connection) -> bool:
-    return not connection.invalidated and bool(connection.info.get(_COMMITTING))
+def _is_raised_by_commit(error: Exception) -> bool:
+    # SQLAlchemy says so nowhere else: BEGIN, COMMIT and ROLLBACK fail in the same context.
+    return any(frame.f_code.co_name == "do_commit" for frame, _ in walk_tb(error.__traceback__))
 
 
 def _failed_to_connect(context: ExceptionContext, original: Exception) -> bool:
@@ -165,11 +158,11 @@ def _failed_to_connect(context: ExceptionContext, original: Exception) -> bool:
     return context.connection is None and isinstance(original, (driver.OperationalError, driver.InterfaceError))
 
 
-def _kind_of_loss(connection: Connection | None) -> type[DatabaseFault]:
+def _kind_of_loss(connection: Connection | None, *, committing: bool) -> type[DatabaseFault]:
     """Tell a connection that was never made, one lost with its work, and one lost when the work was being committed."""
     if connection is None:
         return DatabaseUnavailable
-    return CommitUnknown if _is_committing(connection) else ConnectionLost
+    return CommitUnknown if committing else ConnectionLost
 
 
 def _violation(context: ExceptionContext, original: Exception, found: Diagnosis) -> ConstraintViolation:
