@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar, overload
 
 from sqlalchemy import URL, event, exc, text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from .engines import faults
+from .engines import faults, traces
 from .engines.backend import ISOLATION_LEVELS, LIMITS, Backend, Limits, backend_for, parse_url, pooled_backend_for
 from .engines.pool import Pool
 from .errors import InvalidURL, InvalidValue, NestedTransaction
@@ -74,6 +74,7 @@ class Database:
         self._options = engine_options
         self.engine = self._make_engine(self._backend.engine_options(self.url, self.limits))
         self._reader: AsyncEngine | None = None
+        self._reads_in_autocommit = False
         self._open: dict[asyncio.Task[Any] | None, UnitOfWork] = {}
 
     @classmethod
@@ -176,7 +177,11 @@ class Database:
                 await session.connection(execution_options=self._backend.begin_options(read_only=True))
             yield session
         finally:
-            await session.close()
+            if self._reads_in_autocommit and not session.sync_session.has_hooks:
+                # A connection that commits by itself has nothing to end, so that a cancellation can cut nothing short.
+                await AsyncSession.close(session)
+            else:
+                await session.close()
 
     # Typed four times: a ParamSpec knows the function's arguments, and cannot stand beside keywords of ours.
     @overload
@@ -313,7 +318,7 @@ class Database:
         if limits != Limits():
             options[LIMITS] = limits
         if options:
-            await session.connection(execution_options=options)
+            await session.run_sync(self._backend.begin, options)
 
     def _reading_engine(self) -> AsyncEngine:
         if self._reader is None:
@@ -321,6 +326,7 @@ class Database:
             if options is None:
                 return self.engine
             self._reader = self._make_engine(options)
+            self._reads_in_autocommit = options.get("isolation_level") == "AUTOCOMMIT"
         return self._reader
 
     def _make_engine(self, options: Mapping[str, Any]) -> AsyncEngine:
@@ -331,6 +337,8 @@ class Database:
         faults.install(engine.sync_engine, self._backend)
         self._backend.install(engine.sync_engine, self.limits)
         _check_idle_connections(engine)
+        if (leaves_traces := self._backend.traces(self.url)) is not None:
+            traces.install(engine.sync_engine, leaves_traces)
         return engine
 
 

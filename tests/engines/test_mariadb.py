@@ -7,13 +7,16 @@ from sqlalchemy import event, text
 
 from sqlkeel.database import Database
 from sqlkeel.engines.backend import Limits, parse_url
-from sqlkeel.engines.mariadb import MariaDB
+from sqlkeel.engines.mariadb import _KINDS, MariaDB
 from sqlkeel.errors import (
     AuthenticationFailed,
     CheckViolation,
+    DatabaseFault,
     DatabaseUnavailable,
     ForeignKeyViolation,
+    LockTimeout,
     NotNullViolation,
+    SerializationFailure,
     StatementTimeout,
     UniqueViolation,
 )
@@ -77,6 +80,55 @@ class TestSession:
         with pytest.raises(StatementTimeout):
             async with database.read() as session:
                 await session.execute(text(SLOW["mariadb"]))
+
+
+class TestCodes:
+    @pytest.mark.parametrize("number", _KINDS)
+    async def test_each_has_its_class(self, mariadb: Database, number: int) -> None:
+        """Whatever number the server sends, the driver does not keep it from us."""
+        raising = f"signal sqlstate '45000' set mysql_errno = {number}, message_text = 'provoked'"
+
+        with pytest.raises(DatabaseFault) as caught:
+            async with mariadb.transaction() as session:
+                await session.execute(text(raising))
+
+        assert caught.value.orig is not None
+        assert caught.value.orig.args[0] == number
+        assert caught.value.code == _KINDS[number].code
+
+
+class TestSnapshot:
+    async def test_a_row_that_moved_on_is_a_serialization_failure(self, mariadb: Database) -> None:
+        """With innodb_snapshot_isolation an UPDATE of what was changed since the snapshot is error 1020."""
+        async with mariadb.engine.begin() as connection:
+            await connection.execute(text("create table counter (i int) engine=innodb"))
+            await connection.execute(text("insert into counter values (1)"))
+
+        with pytest.raises(SerializationFailure) as caught:
+            async with mariadb.transaction() as session:
+                await session.execute(text("set innodb_snapshot_isolation = on"))
+                await session.execute(text("select i from counter"))
+                async with mariadb.session() as other, other.begin():
+                    await other.execute(text("update counter set i = 2"))
+                await session.execute(text("update counter set i = 3"))
+
+        assert caught.value.orig is not None
+        assert caught.value.orig.args[0] == 1020
+
+    async def test_a_lock_timeout_costs_one_statement(self, mariadb: Database) -> None:
+        """Error 1205 rolls back the statement only: what came before is there, and is committed."""
+        async with mariadb.engine.begin() as connection:
+            await connection.execute(text("create table counter (id int primary key, i int) engine=innodb"))
+            await connection.execute(text("insert into counter values (1, 0), (2, 0)"))
+
+        async with mariadb.session() as holder, mariadb.transaction(lock_timeout=1) as session:
+            await holder.execute(text("update counter set i = 7 where id = 2"))
+            await session.execute(text("update counter set i = 1 where id = 1"))
+            with pytest.raises(LockTimeout):
+                await session.execute(text("update counter set i = 2 where id = 2"))
+
+        async with mariadb.read() as session:
+            assert (await session.scalars(text("select i from counter order by id"))).all() == [1, 0]
 
 
 class TestDiagnose:

@@ -7,8 +7,8 @@ from sqlalchemy import text
 
 from sqlkeel.database import Database
 from sqlkeel.engines.backend import Limits, parse_url
-from sqlkeel.engines.postgresql import NOTICE, PostgreSQL
-from sqlkeel.errors import AuthenticationFailed, DatabaseUnavailable, StatementTimeout
+from sqlkeel.engines.postgresql import _KINDS, NOTICE, PostgreSQL
+from sqlkeel.errors import AuthenticationFailed, ConnectionLost, DatabaseFault, DatabaseUnavailable, StatementTimeout
 from sqlkeel.testing import PostgreSQLServer
 from tests.fixtures.databases import OpenDatabase
 
@@ -67,6 +67,37 @@ class TestLimits:
                 await session.execute(text("select pg_sleep(5)"))
 
 
+class TestCodes:
+    @pytest.mark.parametrize("state", [*_KINDS, "08006"])
+    async def test_each_has_its_class(self, database: Database, state: str) -> None:
+        """Whatever SQLSTATE the server sends, neither driver keeps it from us."""
+        raising = f"do $$ begin raise exception 'provoked' using errcode = '{state}'; end $$"
+
+        with pytest.raises(DatabaseFault) as caught:
+            async with database.transaction() as session:
+                await session.execute(text(raising))
+
+        assert getattr(caught.value.orig, "sqlstate", None) == state
+        assert caught.value.code == _KINDS.get(state, ConnectionLost).code
+
+
+class TestEngineOptions:
+    async def test_a_copy_of_the_engine_gives_its_level_back(
+        self, database: Database, open_database: OpenDatabase
+    ) -> None:
+        """An engine derived from ours shares the pool; the next borrower has the usual level, and may write."""
+        one = open_database(database, pool_size=1, max_overflow=0)
+        strict = one.engine.execution_options(isolation_level="SERIALIZABLE", postgresql_readonly=True)
+        settings = text("select current_setting('transaction_isolation'), current_setting('transaction_read_only')")
+
+        async with strict.connect() as connection:
+            inside = (await connection.execute(settings)).one()
+        async with one.transaction() as session:
+            after = (await session.execute(settings)).one()
+
+        assert (tuple(inside), tuple(after)) == (("serializable", "on"), ("read committed", "off"))
+
+
 class TestReadOnly:
     async def test_it_is_the_servers(self, database: Database) -> None:
         """The transaction is read-only for the server, at the level that was asked for."""
@@ -89,6 +120,14 @@ def guarded(postgres_server: PostgreSQLServer) -> PostgreSQLServer:
     trusting = "host all postgres 127.0.0.1/32 trust\nhost all guest 127.0.0.1/32 scram-sha-256\n"
     rules.write_text(trusting)
     return postgres_server
+
+
+class TestEvents:
+    async def test_nobody_listens_to_the_engines(self, database: Database, open_database: OpenDatabase) -> None:
+        """Each statement would pay for it, the one listener or ten: a tenth of a read by key."""
+        fresh = open_database(database)  # a listener leaves its trace on an engine when it has gone
+
+        assert [engine.sync_engine._has_events for engine in fresh.engines] == [False, False]
 
 
 class TestAuthentication:

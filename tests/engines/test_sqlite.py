@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from sqlkeel.database import Database
 from sqlkeel.engines.backend import Limits, parse_url
 from sqlkeel.engines.sqlite import SQLite
-from sqlkeel.errors import DatabaseBusy, ForeignKeyViolation, StatementTimeout
-from tests.engines.peers import SLOW
+from sqlkeel.errors import DatabaseBusy, DatabaseFault, ForeignKeyViolation, StatementTimeout, UniqueViolation
+from tests.engines.peers import SLOW, soon
 from tests.fixtures.databases import OpenDatabase
 
 
@@ -151,6 +152,19 @@ class TestTransactions:
         assert level is None
         assert await numbers(one) == [1]
 
+    async def test_a_rollback_that_could_be_saved_is_not(self, sqlite: Database, open_database: OpenDatabase) -> None:
+        """skip_autocommit_rollback takes a connection without the driver's transactions for one without any."""
+        one = open_database(sqlite, pool_size=1, max_overflow=0, skip_autocommit_rollback=True)
+        with pytest.raises(Failure):
+            async with one.transaction() as session:
+                await session.execute(text("create table number (i int)"))
+                raise Failure
+
+        async with one.transaction() as session:
+            count = await session.scalar(text("select count(*) from sqlite_master"))
+
+        assert count == 0
+
     async def test_query_only_is_for_one_borrower(self, one: Database) -> None:
         """A reader, a writer and a reader take turns on one connection."""
         async with one.transaction(read_only=True) as session:
@@ -177,9 +191,81 @@ class TestTransactions:
         assert await numbers(one) == [1]
 
 
+class TestCodes:
+    async def test_a_snapshot_that_is_too_old_is_busy(self, one: Database) -> None:
+        """A transaction that did not begin as a writer cannot become one behind another: 517, which no wait helps."""
+        deferred = one.engine.execution_options(isolation_level="AUTOCOMMIT")
+        second = Database(one.url)
+
+        with pytest.raises(DatabaseBusy) as caught:
+            async with deferred.connect() as connection, second:
+                await connection.execute(text("begin deferred"))
+                await connection.execute(text("select * from number"))
+                async with second.transaction() as session:
+                    await session.execute(text("insert into number values (1)"))
+                await connection.execute(text("insert into number values (2)"))
+
+        assert getattr(caught.value.orig, "sqlite_errorcode", None) == 517
+
+    async def test_a_number_of_a_row_is_unique_too(self, one: Database) -> None:
+        """A rowid without a column of its own has a code of its own: 2579."""
+        async with one.engine.begin() as connection:
+            await connection.execute(text("create table plain (word text)"))
+            await connection.execute(text("insert into plain (rowid) values (1)"))
+
+        with pytest.raises(UniqueViolation) as caught:
+            async with one.transaction() as session:
+                await session.execute(text("insert into plain (rowid) values (1)"))
+
+        assert getattr(caught.value.orig, "sqlite_errorcode", None) == 2579
+
+    async def test_a_table_that_is_being_read_is_locked(self, one: Database) -> None:
+        """A table cannot be dropped while a cursor of the same connection is in it: 6."""
+        async with one.engine.begin() as connection:
+            await connection.execute(text("insert into number values (1), (2), (3)"))
+
+        with pytest.raises(DatabaseFault) as caught:
+            async with one.transaction() as session:
+                rows = await session.stream(text("select i from number"))
+                await anext(aiter(rows))
+                await session.execute(text("drop table number"))
+
+        assert caught.value.code == DatabaseBusy.code
+
+
+class TestCancellation:
+    async def test_a_statement_that_has_not_begun_is_stopped(self, one: Database) -> None:
+        """A cancellation that is faster than the thread of the connection stops it all the same, and frees the lock."""
+        queued, gate = asyncio.Event(), threading.Event()
+
+        def hold_up(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+            if statement == SLOW["sqlite"]:
+                connection.connection.driver_connection._tx.put_nowait((None, gate.wait))
+                queued.set()
+
+        async def work() -> None:
+            async with one.transaction() as session:
+                await session.execute(text("insert into number values (1)"))
+                await session.execute(text(SLOW["sqlite"]))
+
+        event.listen(one.engine.sync_engine, "before_cursor_execute", hold_up)
+        task = asyncio.create_task(work())
+        await queued.wait()
+        task.cancel()
+        await asyncio.sleep(0)
+        gate.set()
+
+        assert await soon(task.done)
+        assert task.cancelled()
+        async with one.transaction() as session:
+            await session.execute(text("insert into number values (2)"))
+        assert await numbers(one) == [2]
+
+
 class TestWaiting:
-    async def test_begin_waits_for_its_turn(self, sqlite: Database) -> None:
+    async def test_begin_waits_for_its_turn(self, one: Database, open_database: OpenDatabase) -> None:
         """A second writer begins when the first has ended, without an error."""
+        sqlite = open_database(one)
         order: list[str] = []
 
         async def write(name: str, begun: asyncio.Event, go_on: asyncio.Event) -> None:
@@ -193,8 +279,10 @@ class TestWaiting:
         ready.set()
         first = asyncio.create_task(write("first", begun, go_on))
         await begun.wait()
+        sent: list[str] = []
+        event.listen(sqlite.engine.sync_engine, "before_cursor_execute", lambda *args: sent.append(args[2]))
         second = asyncio.create_task(write("second", asyncio.Event(), ready))
-        await asyncio.sleep(0.1)
+        await soon(lambda: "BEGIN IMMEDIATE" in sent)
         before = list(order)
         go_on.set()
         await asyncio.gather(first, second)

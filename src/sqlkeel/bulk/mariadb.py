@@ -17,6 +17,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    Select,
     String,
     Table,
     and_,
@@ -38,6 +39,7 @@ from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from ..constraints import marker_name
+from ..engines.traces import RESTORED
 from .on_conflict import write_one
 from .rows import BoundRows
 from .target import Target, Unique
@@ -100,7 +102,8 @@ class MariaDB:
         key = f" (UNIQUE KEY ({names_of(dialect, unique.columns)}))" if unique is not None else ""
         names = names_of(dialect, columns)
         await connection.exec_driver_sql(
-            f"CREATE OR REPLACE TEMPORARY TABLE {stage.name}{key} AS SELECT {names} FROM {table} LIMIT 0"  # noqa: S608
+            f"CREATE OR REPLACE TEMPORARY TABLE {stage.name}{key} AS SELECT {names} FROM {table} LIMIT 0",  # noqa: S608
+            execution_options=RESTORED,
         )
         yield stage
         await connection.exec_driver_sql(f"DROP TEMPORARY TABLE {stage.name}")
@@ -127,6 +130,18 @@ class MariaDB:
         values = {**{column: stage.c[column.name] for column in merge.assigned}, **merge.touched}
         updated = await connection.execute(update(table).where(*same, changed, *merge.target.guards).values(values))
         return new.rowcount, updated.rowcount
+
+    async def keep_last(self, connection: AsyncConnection, stage: Table, unique: Unique) -> None:
+        """Do nothing: a row replaced the earlier one when it came."""
+
+    async def lock_first(self, connection: AsyncConnection, rows: Select[Any], key: Sequence[Column[Any]]) -> Any:
+        """Find it, then lock it by its key: a search that locks would lock the gaps, and callers deadlock on them."""
+        found = (await connection.execute(rows.limit(1))).first()
+        if found is None:
+            return None
+        match = [column == value for column, value in zip(key, found, strict=False)]
+        same = select(*rows.selected_columns).where(*match)
+        return (await connection.execute(same.with_for_update())).first()
 
     async def upsert(self, session: AsyncSession, values: Mapping[str, Any], merge: Merge) -> tuple[Any, bool] | None:
         """Note in a variable of the connection what the statement met: nothing, the row, or another one.
@@ -163,7 +178,7 @@ def _declare(connection: Connection) -> None:
     """Make the variable once for each connection: one that is not there yet when a statement starts reads as NULL."""
     info: Any = connection.connection.info
     if _MET not in info:
-        connection.exec_driver_sql(f"SET {_MET} = {_INSERTED}")
+        connection.exec_driver_sql(f"SET {_MET} = {_INSERTED}", execution_options=RESTORED)
         info[_MET] = True
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Enum,
     FromClause,
     Index,
+    Select,
     String,
     Table,
     delete,
@@ -26,7 +27,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from .on_conflict import merging_insert, upserting_insert, write_one
+from ..engines.traces import RESTORED
+from .on_conflict import lock_first, merging_insert, upserting_insert, write_one
 from .rows import BoundRows
 from .target import Target, Unique
 from .writer import Merge, names_of, stage_of, write_by_driver
@@ -78,7 +80,8 @@ class SQLite:
         stage, dialect = stage_of(target.table, columns), connection.dialect
         table = dialect.identifier_preparer.format_table(target.table)
         await connection.exec_driver_sql(
-            f"CREATE TEMPORARY TABLE {stage.name} AS SELECT {names_of(dialect, columns)} FROM {table} WHERE 0"  # noqa: S608
+            f"CREATE TEMPORARY TABLE {stage.name} AS SELECT {names_of(dialect, columns)} FROM {table} WHERE 0",  # noqa: S608
+            execution_options=RESTORED,
         )
         if unique is not None:
             key = names_of(dialect, unique.columns)
@@ -102,6 +105,13 @@ class SQLite:
         rows = select(*stage.c).where(text("true")).order_by(literal_column("rowid"))
         result = await connection.execute(merging_insert(insert, stage, rows, merge, _differs))
         return inserted, result.rowcount - inserted
+
+    async def keep_last(self, connection: AsyncConnection, stage: Table, unique: Unique) -> None:
+        """Do nothing: a row replaced the earlier one when it came."""
+
+    async def lock_first(self, connection: AsyncConnection, rows: Select[Any], key: Sequence[Column[Any]]) -> Any:
+        """Return it; the transaction has the database to itself, or the next write fails."""
+        return await lock_first(connection, rows)
 
     async def upsert(self, session: AsyncSession, values: Mapping[str, Any], merge: Merge) -> tuple[Any, bool] | None:
         """Have the statement call a function of ours where it updates: nothing that it returns tells."""

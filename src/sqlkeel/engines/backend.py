@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from math import inf
 from typing import Any, Final, Protocol
 
 from sqlalchemy import URL, Connection, Engine, make_url, orm
 from sqlalchemy.exc import ArgumentError
 
 from ..errors import DatabaseFault, DriverMissing, InvalidURL, InvalidValue
+from .traces import LeavesTraces
 
 __all__ = [
     "ABORTED",
@@ -18,6 +20,7 @@ __all__ = [
     "ISOLATION_LEVELS",
     "LIMITS",
     "READ_ONLY",
+    "START",
     "Backend",
     "Diagnosis",
     "Limits",
@@ -41,14 +44,28 @@ LIMITS: Final = "sqlkeel_limits"
 READ_ONLY: Final = "sqlkeel_read_only"
 """The execution option of a transaction, or ("always") of an engine, that only reads."""
 
+START: Final = r"\A\s*(?:(?:--[^\n]*\n|/\*.*?\*/)\s*)*"
+"""What may stand before the first word of a statement: space and comments."""
+
 
 @dataclass(frozen=True)
 class Limits:
-    """How long things may take, in seconds; ``None`` leaves the server's own setting, 0 is no limit."""
+    """How long things may take, in seconds; ``None`` leaves the server's own setting, 0 is no limit.
+
+    Raises:
+        InvalidValue: When one is negative, or not finite.
+    """
 
     statement: float | None = None
     lock: float | None = None
     idle: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, seconds in vars(self).items():
+            if seconds is not None and not 0 <= seconds < inf:
+                raise InvalidValue(
+                    f"{seconds!r} is no {name} limit in seconds.", hint="0 for no limit, None for the server's own."
+                )
 
     def changed_by(self, other: Limits | None) -> Limits:
         """Return these limits, and those of *other* where it has some."""
@@ -91,9 +108,20 @@ class Backend(Protocol):
         """Listen to the engine's events; *limits* are in force where a transaction has none of its own."""
         ...
 
+    def traces(self, url: URL) -> LeavesTraces | None:
+        """Return what tells whether a statement changes the session beyond its transaction.
+
+        ``None`` where there is nothing to tell: the statement is refused, or the connection is the database.
+        """
+        ...
+
     def begin_options(self, *, read_only: bool = False, isolation: str | None = None) -> dict[str, Any]:
         """Return the execution options with which a transaction begins; *isolation* is of `ISOLATION_LEVELS`."""
         ...
+
+    def begin(self, session: orm.Session, options: Mapping[str, Any]) -> None:
+        """Begin the transaction of *session* with *options*, which are those of `begin_options` and its `LIMITS`."""
+        session.connection(execution_options=options)
 
     def aborts(self, error: Any, connection: Connection) -> bool:
         """Tell whether *error* has ended the transaction, so that nothing of it can be committed."""

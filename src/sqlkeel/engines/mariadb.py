@@ -15,7 +15,8 @@ from sqlalchemy.pool import PoolResetState
 
 from .. import errors
 from ..errors import DatabaseFault
-from .backend import CONNECT_ARGUMENTS, LIMITS, READ_ONLY, Backend, Diagnosis, Limits
+from .backend import CONNECT_ARGUMENTS, LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits
+from .traces import RESTORED, LeavesTraces
 
 __all__ = ["MariaDB"]
 
@@ -77,6 +78,13 @@ _LOCKS: Final = "sqlkeel_locks"
 _ISOLATION: Final = "sqlkeel_isolation"
 """The execution option with the isolation level of one transaction."""
 
+_TRACE: Final = re.compile(
+    START
+    + r"(?:SET\b(?!\s+(?:TRANSACTION|STATEMENT)\b)|USE\b|LOCK\s+TABLES?\b|PREPARE\b|HANDLER\b"
+    + r"|CREATE\s+(?:OR\s+REPLACE\s+)?TEMPORARY\b)"
+    + r"|\bGET_LOCK\s*\(|@(?!sqlkeel)\w+\s*:=",
+    re.IGNORECASE | re.DOTALL,
+)
 _QUOTED: Final = re.compile(r"[`']([^`']+)[`']")
 
 
@@ -123,6 +131,10 @@ class MariaDB(Backend):
                 _limit(connection, limits, limits.changed_by(options.get(LIMITS)))
                 _characterize(connection, options)
 
+    def traces(self, url: URL) -> LeavesTraces | None:
+        """Tell statements that set, prepare, lock or make something temporary for the whole session."""
+        return lambda statement, parameters: _TRACE.search(statement) is not None
+
     def begin_options(self, *, read_only: bool = False, isolation: str | None = None) -> dict[str, Any]:
         """Mark a transaction that only reads, or has a level of its own.
 
@@ -154,7 +166,8 @@ class MariaDB(Backend):
         """Take a lock of the session, and have it released behind the transaction."""
         # Noted first: it may be granted to a task that is cancelled before it hears of it.
         connection.info[_LOCKS] = True
-        granted: int | None = connection.scalar(text(_LOCK), {"name": name, "wait": 0 if nowait else None})
+        given = {"name": name, "wait": 0 if nowait else None}
+        granted: int | None = connection.scalar(text(_LOCK), given, execution_options=RESTORED)
         return granted == 1
 
 
@@ -196,7 +209,8 @@ async def _kill(number: int, how: Mapping[str, Any]) -> None:
 def _limit(connection: Connection, usual: Limits, wanted: Limits) -> None:
     # MariaDB limits sessions, not transactions: the next transaction, whoever it is, sets what it wants.
     if wanted != connection.info.get(LIMITS, usual):
-        connection.exec_driver_sql("SET " + ", ".join(f"{name} = {value}" for name, value in _settings(wanted).items()))
+        settings = ", ".join(f"{name} = {value}" for name, value in _settings(wanted).items())
+        connection.exec_driver_sql(f"SET {settings}", execution_options=RESTORED)
         connection.info[LIMITS] = wanted
 
 

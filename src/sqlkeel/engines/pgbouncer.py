@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy import URL, Connection, Engine, event, orm
 
 from ..errors import NotSupported
-from .backend import LIMITS, Limits
-from .postgresql import NOTICE, PostgreSQL, set_locally, settings_of
+from .backend import LIMITS, Backend, Limits
+from .postgresql import NOTICE, PostgreSQL, find_session_state, set_locally, settings_of
+from .traces import LeavesTraces
 
 __all__ = ["PgBouncer"]
 
@@ -35,21 +35,6 @@ _REFUSED: Final[Mapping[str, str]] = {
 }
 
 _DIRECT: Final = "Open a Database on PostgreSQL itself, without pooler=, for this."
-_START: Final = r"\A\s*(?:(?:--[^\n]*\n|/\*.*?\*/)\s*)*"
-_HEAD: Final = re.compile(
-    _START
-    + r"(?:(?P<listen>(?:UN)?LISTEN\b)"
-    + r"|(?P<set>SET\b(?!\s+(?:LOCAL|TRANSACTION|CONSTRAINTS)\b))"
-    + r"|(?P<prepare>PREPARE\b(?!\s+TRANSACTION\b)|DEALLOCATE\b)"
-    + r"|(?P<temporary>CREATE\s+(?:OR\s+REPLACE\s+)?(?:(?:LOCAL|GLOBAL)\s+)?TEMP(?:ORARY)?\b"
-    + r"(?!.*\bON\s+COMMIT\s+DROP\b))"
-    + r"|(?P<hold>DECLARE\b.*\bWITH\s+HOLD\b))",
-    re.IGNORECASE | re.DOTALL,
-)
-_CALL: Final = re.compile(
-    r"\b(?:(?P<lock>pg_(?:try_)?advisory_lock(?:_shared)?\s*\()|(?P<set>set_config\s*\((?:[^()]|\([^()]*\))*,\s*false\s*\)))",
-    re.IGNORECASE,
-)
 _REASONS: Final[Mapping[str, tuple[str, str]]] = {
     "listen": ("Notifications do not arrive", _DIRECT),
     "set": (
@@ -96,6 +81,14 @@ class PgBouncer(PostgreSQL):
     def reader_options(self, url: URL, limits: Limits) -> dict[str, Any] | None:
         """Return options of transactions that only read: a session that does could be given to a writer next."""
         return {**self.engine_options(url, limits), "execution_options": {"postgresql_readonly": True}}
+
+    def traces(self, url: URL) -> LeavesTraces | None:
+        """Tell nothing: what would leave a trace is refused."""
+        return None
+
+    def begin(self, session: orm.Session, options: Mapping[str, Any]) -> None:
+        """Begin; the limits travel with BEGIN."""
+        Backend.begin(self, session, options)
 
     def install(self, engine: Engine, limits: Limits) -> None:
         """Set the limits of each transaction; refuse statements outside of one, and what would outlive it."""
@@ -163,15 +156,10 @@ def _refuse_autocommit(target: object, options: Mapping[str, Any]) -> None:
 
 
 def _refuse_session_state(connection: Connection, cursor: Any, statement: str, *rest: Any) -> None:
-    """Refuse what would outlive the transaction.
-
-    No parser: it finds what people write, a statement of that kind or a call of that name, not what they hide.
-    """
-    found = _HEAD.match(statement)
-    if found is None and ("advisory_lock" in statement or "set_config" in statement):
-        found = _CALL.search(statement)
-    if found is not None and found.lastgroup is not None:
-        raise _refusal(*_REASONS[found.lastgroup])
+    """Refuse what would outlive the transaction."""
+    found = find_session_state(statement)
+    if found is not None:
+        raise _refusal(*_REASONS[found])
 
 
 def _refusal(reason: str, hint: str) -> NotSupported:

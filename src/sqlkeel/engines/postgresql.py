@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from math import ceil
 from typing import Any, Final
@@ -10,9 +11,10 @@ from sqlalchemy import URL, Connection, Engine, event, orm, text
 
 from .. import errors
 from ..errors import DatabaseFault
-from .backend import ABORTED, LIMITS, Backend, Diagnosis, Limits
+from .backend import ABORTED, LIMITS, START, Backend, Diagnosis, Limits
+from .traces import LeavesTraces
 
-__all__ = ["NOTICE", "PostgreSQL", "set_locally", "settings_of"]
+__all__ = ["NOTICE", "PostgreSQL", "find_session_state", "set_locally", "settings_of"]
 
 _NOT_SENT: Final = "22000"
 """What asyncpg calls an argument that it cannot encode; the server itself is always more specific."""
@@ -74,6 +76,21 @@ SELECT CASE
     ELSE pg_xact_status(CAST(CAST(:number AS text) AS xid8))
 END
 """)
+_HEAD: Final = re.compile(
+    START
+    + r"(?:(?P<listen>(?:UN)?LISTEN\b)"
+    + r"|(?P<set>SET\b(?!\s+(?:LOCAL|TRANSACTION|CONSTRAINTS)\b))"
+    + r"|(?P<prepare>PREPARE\b(?!\s+TRANSACTION\b)|DEALLOCATE\b)"
+    + r"|(?P<temporary>CREATE\s+(?:OR\s+REPLACE\s+)?(?:(?:LOCAL|GLOBAL)\s+)?TEMP(?:ORARY)?\b"
+    + r"(?!.*\bON\s+COMMIT\s+DROP\b))"
+    + r"|(?P<hold>DECLARE\b.*\bWITH\s+HOLD\b))",
+    re.IGNORECASE | re.DOTALL,
+)
+_CALL: Final = re.compile(
+    r"\b(?:(?P<lock>pg_(?:try_)?advisory_lock(?:_shared)?\s*\()|(?P<set>set_config\s*\((?:[^()]|\([^()]*\))*,\s*false\s*\)))",
+    re.IGNORECASE,
+)
+_BOUND_FLAG: Final = re.compile(r"set_config\s*\(.*,\s*(?:\$\d+|%\(\w+\)s|%s)[^(),]*\)", re.IGNORECASE | re.DOTALL)
 _NEVER: Final = "0/0"
 """Where the log begins: how far a server has read it again that was stopped in good order."""
 
@@ -100,14 +117,23 @@ class PostgreSQL(Backend):
         }
 
     def install(self, engine: Engine, limits: Limits) -> None:
-        """Set the limits that a transaction has of its own; all else is in the start-up message."""
-        event.listen(engine, "begin", _limit)
+        """See whether the server gives tickets; all else is in the start-up message."""
         event.listen(engine, "first_connect", self._try_ticket)
+
+    def traces(self, url: URL) -> LeavesTraces | None:
+        """Tell statements that set, prepare, listen, lock or make something temporary for the whole session."""
+        return _leaves_traces
 
     def begin_options(self, *, read_only: bool = False, isolation: str | None = None) -> dict[str, Any]:
         """Put READ ONLY and the isolation level into the BEGIN message."""
         options: dict[str, Any] = {"postgresql_readonly": True} if read_only else {}
         return options if isolation is None else {**options, "isolation_level": isolation}
+
+    def begin(self, session: orm.Session, options: Mapping[str, Any]) -> None:
+        """Begin, and set the limits that the transaction has of its own, in one SELECT."""
+        connection = session.connection(execution_options=options)
+        if limits := options.get(LIMITS):
+            connection.exec_driver_sql(set_locally(settings_of(limits)))
 
     def transaction_ticket(self, session: orm.Session) -> str | None:
         """Return the id of the transaction, which has one once it has written."""
@@ -182,11 +208,29 @@ async def _first_value(driver: Any) -> Any:
     return row[0]
 
 
-def _limit(connection: Connection) -> None:
-    """Set the limits until the transaction ends, in one SELECT."""
-    settings = settings_of(connection.get_execution_options().get(LIMITS, Limits()))
-    if settings:
-        connection.exec_driver_sql(set_locally(settings))
+def find_session_state(statement: str) -> str | None:
+    """Return what a statement changes beyond its transaction: ``listen``, ``set``, ``prepare``, …; ``None`` if nothing.
+
+    No parser: it finds what people write, a statement of that kind or a call of that name, not what they hide.
+    """
+    found = _HEAD.match(statement)
+    if found is None and _may_call(statement):
+        found = _CALL.search(statement)
+    return None if found is None else found.lastgroup
+
+
+def _may_call(statement: str) -> bool:
+    lowered = statement.lower()
+    return "advisory_lock" in lowered or "set_config" in lowered
+
+
+def _leaves_traces(statement: str, parameters: Any) -> bool:
+    if find_session_state(statement) is not None:
+        return True
+    if not _may_call(statement) or not _BOUND_FLAG.search(statement):
+        return False
+    # Whether the setting is local is a parameter: func.set_config(name, value, True).
+    return False in (parameters.values() if isinstance(parameters, Mapping) else parameters)
 
 
 def set_locally(settings: Mapping[str, str]) -> str:

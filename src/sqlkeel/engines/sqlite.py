@@ -6,6 +6,7 @@ import asyncio
 import re
 import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from math import ceil
 from typing import Any, Final
 from weakref import WeakSet
@@ -27,17 +28,27 @@ from ..errors import (
     StatementTimeout,
     UniqueViolation,
 )
-from .backend import LIMITS, READ_ONLY, Backend, Diagnosis, Limits
+from .backend import LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits
+from .traces import RESTORED, LeavesTraces
 
 __all__ = ["SQLite"]
 
 _BEGUN: Final = "sqlkeel_begun"
 _TIMER: Final = "sqlkeel_timer"
+_INTERRUPT_AGAIN: Final = 0.01
 _DRIVER_WAIT: Final = 5_000
 _FOREVER: Final = 2**31 - 1
 """How long to wait for the lock, in milliseconds: as `sqlite3` does by itself, and the longest there is."""
 _QUERY_ONLY: Final = "sqlkeel_query_only"
 _IN_MEMORY: Final = {None, "", ":memory:"}
+
+_TRACE: Final = re.compile(
+    START
+    + r"(?:ATTACH\b|DETACH\b|CREATE\s+TEMP(?:ORARY)?\b"
+    + r"|PRAGMA\s+(?:\w+\.)?(?!table_|index_|foreign_key_|database_|collation_|function_|module_|pragma_)\w+\s*[=(])",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A PRAGMA with a value sets something; those of these names are asked with one."""
 
 # Extended result codes: https://www.sqlite.org/rescode.html
 _KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
@@ -73,7 +84,8 @@ class SQLite(Backend):
         """Switch the driver's transactions off; a database in memory has exactly one connection."""
         wait = _milliseconds(limits.lock) / 1000
         arguments = {"isolation_level": None, "timeout": wait, "async_creator_fn": _open, "factory": _Connection}
-        options: dict[str, Any] = {"connect_args": arguments}
+        # The dialect takes a connection without the driver's transactions for one that commits each statement.
+        options: dict[str, Any] = {"connect_args": arguments, "skip_autocommit_rollback": False}
         if _in_memory(url):
             options |= {"pool_size": 1, "max_overflow": 0}
         return options
@@ -106,6 +118,10 @@ class SQLite(Backend):
             def begin(connection: Connection) -> None:
                 own = connection.get_execution_options().get(LIMITS)
                 _begin(connection, limits, limits.changed_by(own))
+
+    def traces(self, url: URL) -> LeavesTraces | None:
+        """Tell statements that attach, set or make something temporary; a database in memory is its connection."""
+        return None if _in_memory(url) else lambda statement, parameters: _TRACE.match(statement) is not None
 
     def begin_options(self, *, read_only: bool = False, isolation: str | None = None) -> dict[str, Any]:
         """Mark a transaction that only reads; each is serializable, whatever weaker level was asked for."""
@@ -197,10 +213,10 @@ def _begin(connection: Connection, usual: Limits, wanted: Limits) -> None:
     read_only = bool(options.get(READ_ONLY))
     # Outside the transaction, both: BEGIN IMMEDIATE fails under query_only, and is what waits for the lock.
     if read_only != info.get(_QUERY_ONLY, False):
-        connection.exec_driver_sql(f"PRAGMA query_only={'ON' if read_only else 'OFF'}")
+        connection.exec_driver_sql(f"PRAGMA query_only={'ON' if read_only else 'OFF'}", execution_options=RESTORED)
         info[_QUERY_ONLY] = read_only
     if wanted.lock != info.get(LIMITS, usual.lock):
-        connection.exec_driver_sql(f"PRAGMA busy_timeout={_milliseconds(wanted.lock)}")
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={_milliseconds(wanted.lock)}", execution_options=RESTORED)
         info[LIMITS] = wanted.lock
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
@@ -237,7 +253,14 @@ def _stop_late_statements(engine: Engine, limits: Limits) -> None:
         stop(context.connection)
         if isinstance(context.original_exception, asyncio.CancelledError):
             # SQLAlchemy closes the connection next, which waits for the statement.
-            _driver(context.connection).interrupt()
+            _interrupt_until_closed(_driver(context.connection))
+
+
+def _interrupt_until_closed(driver: sqlite3.Connection) -> None:
+    # Once is not enough: a statement that the thread has not begun yet knows nothing of an interrupt before it.
+    with suppress(sqlite3.ProgrammingError):
+        driver.interrupt()
+        asyncio.get_running_loop().call_later(_INTERRUPT_AGAIN, _interrupt_until_closed, driver)
 
 
 def _driver(connection: Connection) -> Any:
