@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any
+from enum import Enum, IntEnum
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
-from sqlalchemy import ForeignKey, MetaData, String, Text, Uuid, select
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import ForeignKey, MetaData, String, Text, Uuid, func, null, select, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.mysql import mariadb
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from sqlkeel import base
+from sqlkeel.bulk import insert_many
 from sqlkeel.database import Database
 from sqlkeel.naming import metadata_with_names
+from sqlkeel.observe import queries
 from sqlkeel.types import Money, UTCDateTime
 
 
@@ -36,6 +41,24 @@ class Person(Base):
     token: Mapped[uuid.UUID | None]
     boss_id: Mapped[int | None] = mapped_column(ForeignKey("person.id"))
     boss: Mapped[Person | None] = relationship(remote_side="Person.id")
+
+
+class Sign(Base):
+    """Has columns that the server fills in when the row is changed."""
+
+    __tablename__ = "sign"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    words: Mapped[str]
+    length: Mapped[int | None] = mapped_column(onupdate=func.length(text("'changed'")))
+    seen: Mapped[int] = mapped_column(server_default="1")
+
+
+class Quiet(Base):
+    """Says itself what is read back."""
+
+    __tablename__ = "quiet"
+    __mapper_args__ = {"eager_defaults": False}
+    id: Mapped[int] = mapped_column(primary_key=True)
 
 
 class Seat(Base):
@@ -110,7 +133,7 @@ class TestTypeMap:
         """The kind that can be indexed."""
         kind = Person.__table__.c.settings.type
 
-        assert isinstance(kind.dialect_impl(postgresql.dialect()), JSONB)
+        assert isinstance(kind.dialect_impl(DIALECTS[0]), JSONB)
 
     async def test_every_kind_comes_back(self, every_driver: Database) -> None:
         """What was stored is what is read."""
@@ -124,6 +147,114 @@ class TestTypeMap:
 
         assert (found.name, found.wealth) == ("Ann" * 100, Decimal("1.10"))
         assert (found.settings, found.token) == (settings, token)
+
+
+class Colour(Enum):
+    """Has members."""
+
+    RED = 1
+
+
+class Level(IntEnum):
+    """Has numbers."""
+
+    LOW = 1
+
+
+class Sample(Base):
+    """Has a column of each annotation, in the order of the page about types."""
+
+    __tablename__ = "sample"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    bool_: Mapped[bool | None]
+    int_: Mapped[int | None]
+    float_: Mapped[float | None]
+    Decimal_: Mapped[Decimal | None]
+    str_: Mapped[str | None]
+    bytes_: Mapped[bytes | None]
+    UUID_: Mapped[uuid.UUID | None]
+    datetime_: Mapped[datetime | None]
+    date_: Mapped[date | None]
+    time_: Mapped[time | None]
+    timedelta_: Mapped[timedelta | None]
+    Enum_: Mapped[Colour | None]
+    IntEnum_: Mapped[Level | None]
+    Literal_: Mapped[Literal["a", "b"] | None]
+    dict_: Mapped[dict[str, Any] | None]
+    list_: Mapped[list[int] | None]
+
+
+SHOWN = {
+    "UUID_": "uuid.UUID",
+    "Literal_": 'Literal["a", "b"]',
+    "dict_": "dict[str, Any]",
+    "list_": "list[int]",
+}
+VALUES: dict[str, Any] = {
+    "bool_": True,
+    "int_": 2**31 - 1,
+    "float_": 0.1 + 0.2,
+    "Decimal_": Decimal("1.10"),
+    "str_": "ö" * 30_000,
+    "bytes_": bytes(range(256)),
+    "UUID_": uuid.UUID(int=7),
+    "date_": date(2026, 11, 22),
+    "time_": time(9, 30, 0, 1),
+    "timedelta_": timedelta(days=1, microseconds=1),
+    "Enum_": Colour.RED,
+    "IntEnum_": Level.LOW,
+    "Literal_": "b",
+    "dict_": {"a": [1, {"b": None}], "ö": "ü"},
+    "list_": [1, 2],
+}
+DIALECTS = (postgresql.dialect(), mariadb.MariaDBDialect(), sqlite.dialect())  # type: ignore[no-untyped-call]
+
+
+class TestEveryAnnotation:
+    @pytest.mark.parametrize("name", [column.name for column in Sample.__table__.c if column.name != "id"])
+    def test_the_page_says_its_types(self, name: str) -> None:
+        """docs/patterns/types.md has a line for it, with what CREATE TABLE says on each database."""
+        page = (Path(__file__).parents[1] / "docs" / "patterns" / "types.md").read_text()
+        kinds = [str(Sample.__table__.c[name].type.compile(dialect).partition(" COLLATE")[0]) for dialect in DIALECTS]
+
+        line = " | ".join(f"`{word}`" for word in (SHOWN.get(name, name.rstrip("_")), *kinds))
+
+        assert f"| {line} |" in page
+
+    @pytest.mark.parametrize("name", VALUES)
+    @pytest.mark.parametrize("bulk", [False, True], ids=["orm", "bulk"])
+    async def test_a_value_comes_back(self, every_driver: Database, name: str, bulk: bool) -> None:
+        """The value that was stored, and of its own class, whichever way it went in."""
+        row = {"id": 1, name: VALUES[name]}
+        async with every_driver.transaction() as session:
+            await (insert_many(session, Sample, [row]) if bulk else _add(session, Sample(**row)))
+
+        async with every_driver.read() as session:
+            found = getattr(await session.get_one(Sample, 1), name)
+
+        assert found == VALUES[name]
+        assert isinstance(found, type(VALUES[name]))  # asyncpg has a subclass of UUID
+
+    async def test_no_document_is_null(self, every_driver: Database) -> None:
+        """None is NULL and not a JSON null, which IS NULL would not find."""
+        async with every_driver.transaction() as session:
+            session.add(Sample(id=1, dict_=None, list_=None))
+
+        async with every_driver.read() as session:
+            missing = select(func.count()).where(Sample.dict_.is_(null()), Sample.list_.is_(None))
+            assert await session.scalar(missing) == 1
+
+    async def test_a_fraction_keeps_all_of_its_digits(self, every_driver: Database) -> None:
+        """Seventeen of them, where MariaDB's FLOAT would have seven."""
+        async with every_driver.transaction() as session:
+            session.add(Sample(id=1, float_=123456789.123456789))
+
+        async with every_driver.read() as session:
+            assert await session.scalar(select(Sample.float_)) == 123456789.123456789
+
+
+async def _add(session: Any, row: Any) -> None:
+    session.add(row)
 
 
 class TestRepr:
@@ -151,6 +282,36 @@ class TestRepr:
             assert repr(person) == "<Person 7>"
 
             await session.refresh(person)
+
+
+class TestServerValues:
+    async def test_what_an_update_fills_in_can_be_read(self, every_driver: Database) -> None:
+        """A column with an onupdate in SQL is read back by the flush; nothing has to be awaited afterwards."""
+        async with every_driver.transaction() as session:
+            sign = Sign(id=1, words="new")
+            session.add(sign)
+            await session.flush()
+            sign.words = "changed"
+            await session.flush()
+
+            assert (sign.length, sign.seen) == (7, 1)
+
+    async def test_nothing_more_is_sent_where_the_server_returns_it(self, postgres: Database) -> None:
+        """On PostgreSQL the value comes back with the UPDATE."""
+        async with postgres.transaction() as session:
+            sign = Sign(id=1, words="new")
+            session.add(sign)
+            await session.flush()
+            sign.words = "changed"
+
+            async with queries(postgres, exactly=1) as seen:
+                await session.flush()
+
+        assert "RETURNING" in seen.statements[0]
+
+    def test_a_model_may_say_otherwise(self) -> None:
+        """What stands in __mapper_args__ is left as it is."""
+        assert Quiet.__mapper__.eager_defaults is False
 
 
 class TestAsyncAttrs:

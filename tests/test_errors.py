@@ -125,13 +125,14 @@ class TestTree:
 class TestTravel:
     def test_attributes_travel(self) -> None:
         """Whatever an error knows, its copy knows."""
-        error = VersionConflict("Article", 7, expected=3, current=5, row={"title": "b"})
+        error = VersionConflict("Article", 7, expected=3, current=5, current_row={"title": "b"})
         error.others = (VersionConflict("Article", 8, expected=1, current=None),)
         error.add_note("seen in a job")
 
         copy = pickle.loads(pickle.dumps(error))
 
-        assert (copy.model, copy.key, copy.expected, copy.current, copy.row) == ("Article", 7, 3, 5, {"title": "b"})
+        assert (copy.model, copy.key, copy.expected, copy.current) == ("Article", 7, 3, 5)
+        assert copy.current_row == {"title": "b"}
         assert copy.others[0].current is None
         assert copy.__notes__ == ["seen in a job"]
         assert str(copy) == str(error)

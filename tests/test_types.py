@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import JSON, DateTime, create_engine, func, insert, select, text
+from sqlalchemy import JSON, DateTime, create_engine, func, insert, literal, select, text
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.pool import StaticPool
@@ -19,8 +19,9 @@ from sqlalchemy.schema import CreateTable
 from sqlkeel import base
 from sqlkeel.database import Database
 from sqlkeel.errors import InexactNumber, InvalidValue, NaiveDatetime, NotSupported
-from sqlkeel.types import Money, UTCDateTime, utc_now
+from sqlkeel.types import ExactNumeric, Money, UTCDateTime, utc_now
 
+POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 NEPAL = timezone(timedelta(hours=5, minutes=45))
 
 
@@ -140,8 +141,8 @@ class TestUTCDateTime:
 
     def test_columns_keep_microseconds(self) -> None:
         """The DDL says so, for each database."""
-        table = Event.__table__
-        create = {d.name: str(CreateTable(table).compile(dialect=d)) for d in (postgresql.dialect(), mysql.dialect())}
+        table: Any = Event.__table__
+        create = {d.name: str(CreateTable(table).compile(dialect=d)) for d in (POSTGRESQL, mysql.dialect())}
 
         assert "at TIMESTAMP WITH TIME ZONE" in create["postgresql"]
         assert "at DATETIME(6)" in create["mysql"]
@@ -290,7 +291,7 @@ class TestMoney:
     )
     def test_long_amounts_are_not_rounded(self, amount: str, fits: bool) -> None:
         """More than the 28 digits of Python's default context are checked as they are."""
-        kind, dialect = Money(precision=40, scale=2), postgresql.dialect()
+        kind, dialect = Money(precision=40, scale=2), POSTGRESQL
 
         outcome = _attempt(lambda: kind.process_bind_param(Decimal(amount), dialect))
 
@@ -301,7 +302,7 @@ class TestMoney:
     )
     def test_precision_and_scale_are_bounds(self, amount: str, fits: bool) -> None:
         """The largest amount passes, one more does not."""
-        outcome = _attempt(lambda: Money(5, 3).process_bind_param(Decimal(amount), postgresql.dialect()))
+        outcome = _attempt(lambda: Money(5, 3).process_bind_param(Decimal(amount), POSTGRESQL))
 
         assert isinstance(outcome, InexactNumber) is not fits
 
@@ -321,6 +322,79 @@ class TestMoney:
         assert total == sum(amounts)
         assert ordered == sorted(amounts)
         assert above == len([amount for amount in amounts if amount > amounts[0]])
+
+
+class Measure(Base):
+    """A number of three digits behind the point, and others."""
+
+    __tablename__ = "measure"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    weight: Mapped[Decimal | None] = mapped_column(ExactNumeric(12, 3))
+    limit: Mapped[Decimal | None] = mapped_column(ExactNumeric(10, 3))
+    price: Mapped[Decimal | None] = mapped_column(Money())
+    pieces: Mapped[int | None]
+    share: Mapped[float | None]
+
+
+class TestExactNumeric:
+    async def test_it_keeps_its_scale(self, every_driver: Database) -> None:
+        """Three digits are three digits, zeros included."""
+        async with every_driver.transaction() as session:
+            session.add(Measure(id=1, weight=Decimal("-123456789.120")))
+
+        async with every_driver.read() as session:
+            assert str(await session.scalar(select(Measure.weight))) == "-123456789.120"
+
+    @pytest.mark.parametrize("value", [1.5, True, "1.5", Decimal("NaN"), Decimal("0.0001"), Decimal("1E+9")], ids=repr)
+    async def test_what_is_inexact_is_refused(self, every_driver: Database, value: object) -> None:
+        """As for an amount."""
+        with pytest.raises(InexactNumber):
+            async with every_driver.transaction() as session:
+                session.add(Measure(id=1, weight=value))
+
+    async def test_columns_of_one_scale_meet(self, every_driver: Database) -> None:
+        """They compare, add and subtract in the database, and multiply with whole numbers."""
+        async with every_driver.transaction() as session:
+            session.add(Measure(id=1, weight=Decimal("2.125"), limit=Decimal("2.130"), pieces=3))
+
+        async with every_driver.read() as session:
+            row = (
+                await session.execute(
+                    select(
+                        Measure.limit - Measure.weight,
+                        Measure.weight * Measure.pieces,
+                        func.coalesce(Measure.weight, Decimal(0)),
+                    ).where(Measure.weight < Measure.limit, Measure.weight.is_not(None))
+                )
+            ).one()
+
+        assert tuple(row) == (Decimal("0.005"), Decimal("6.375"), Decimal("2.125"))
+
+    @pytest.mark.parametrize(
+        "combine",
+        [
+            lambda: Measure.weight + Measure.price,
+            lambda: Measure.weight > Measure.price,
+            lambda: Measure.weight == Measure.pieces,
+            lambda: Measure.weight.between(Measure.price, Measure.limit),
+            lambda: Measure.weight * Measure.limit,
+            lambda: Measure.weight * Measure.share,
+            lambda: Measure.weight / Measure.pieces,
+            lambda: Measure.weight - literal(1),
+        ],
+        ids=["add", "greater", "equal", "between", "multiply", "share", "divide", "literal"],
+    )
+    def test_columns_of_another_unit_are_refused(self, combine: Any) -> None:
+        """On SQLite they are whole numbers of other units: the result would be wrong by a power of ten."""
+        with pytest.raises(NotSupported):
+            str(select(combine()))
+
+    def test_a_list_of_columns_can_be_searched(self) -> None:
+        """SQLAlchemy itself asks whether a column is among others, and means no comparison in the database."""
+        columns = Measure.__table__.c
+
+        assert columns.limit not in [columns.weight, columns.pieces]
+        assert columns.limit in [columns.weight, columns.limit]
 
 
 ENGINE = create_engine("sqlite://", poolclass=StaticPool)

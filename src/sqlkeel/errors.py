@@ -7,12 +7,14 @@
     │   ├── InvalidURL, DriverMissing, CascadeMismatch, NamingCollision, NotSupported
     │   └── MigrationError ── DatabaseBehind, ModelsDiffer
     ├── InvalidValue (ValueError)   a value that would be stored wrong
-    │   └── NaiveDatetime, InexactNumber, UnknownField, InvalidCursor, InvalidKey
+    │   └── NaiveDatetime, InexactNumber, UnknownField, InvalidCursor, InvalidKey, InvalidETag
     ├── UsageError                  a call at the wrong time or on the wrong object
     │   └── NoTransaction, NestedTransaction, ReadOnlySession, SessionShared, PoolTimeout,
     │       UnloadedAttribute, QueryBudgetExceeded, LeakedTransaction
     ├── ServerMissing, ServerFailed  a throw-away server of the test kit
+    ├── UnexpectedValue             the database holds what the program does not know
     ├── NotFound (LookupError), MultipleFound
+    ├── PreconditionRequired        a change over HTTP that does not say which version it was made on
     ├── VersionConflict             also sqlalchemy.orm.exc.StaleDataError
     └── DatabaseFault               what the server or the driver said; also a sqlalchemy.exc.DBAPIError
         ├── ConstraintViolation     also sqlalchemy.exc.IntegrityError
@@ -36,7 +38,7 @@ pickles.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from sqlalchemy import exc as sa_exc
@@ -61,6 +63,7 @@ __all__ = [
     "ForeignKeyViolation",
     "InexactNumber",
     "InvalidCursor",
+    "InvalidETag",
     "InvalidKey",
     "InvalidURL",
     "InvalidValue",
@@ -78,6 +81,7 @@ __all__ = [
     "NotNullViolation",
     "NotSupported",
     "PoolTimeout",
+    "PreconditionRequired",
     "QueryBudgetExceeded",
     "ReadOnlySession",
     "ReadOnlyViolation",
@@ -90,6 +94,7 @@ __all__ = [
     "StatementTimeout",
     "TransactionAborted",
     "TransientFault",
+    "UnexpectedValue",
     "UniqueViolation",
     "UnknownField",
     "UnloadedAttribute",
@@ -260,6 +265,13 @@ class InvalidKey(InvalidValue):
     code = "invalid-key"
 
 
+class InvalidETag(InvalidValue):
+    """A conditional request whose header is no list of entity tags."""
+
+    code = "invalid-etag"
+    hint = 'Send the ETag as it came, quotes included: If-Match: "3".'
+
+
 # --- use --------------------------------------------------------------------------------------
 
 
@@ -280,7 +292,7 @@ class ReadOnlySession(UsageError):
     """A write in a session that was opened for reading."""
 
     code = "read-only-session"
-    hint = "async with db.transaction() as session: ..."
+    hint = "The outermost block decides: async with db.transaction() as session: ..., without read_only=True."
 
 
 class NestedTransaction(UsageError):
@@ -370,6 +382,13 @@ class ServerFailed(KeelError):
         self.log = log
 
 
+class UnexpectedValue(KeelError):
+    """The database holds a value that the program does not know: no member of the enumeration."""
+
+    code = "unexpected-value"
+    hint = "Deploy the program that knows a new value before the one that writes it."
+
+
 class NotFound(KeelError, LookupError):
     """No row matches; deleted rows do not count."""
 
@@ -392,26 +411,41 @@ class MultipleFound(KeelError, LookupError):
         self.model = model
 
 
+class PreconditionRequired(KeelError):
+    """A change over HTTP that does not say which version it was made on."""
+
+    code = "precondition-required"
+    hint = 'Send the ETag of what was read: If-Match: "3".'
+
+
 class VersionConflict(KeelError, orm_exc.StaleDataError):
     """Somebody else changed the row since it was read; nothing was written.
 
     ``expected`` is the version that the caller had, ``current`` the one in the database (``None``: the row is gone),
-    ``row`` its values as they are now. Where one flush met several changed rows, ``others`` holds the rest.
+    ``current_row`` its values as they are now, by attribute. Where one flush met several changed rows, ``others`` holds
+    the rest.
     """
 
     code = "version-conflict"
     hint = "Show both versions to the editor, or reload and apply the change again."
 
     def __init__(
-        self, model: str, key: object, *, expected: int | None, current: int | None, row: object = None
+        self,
+        model: str,
+        key: object,
+        *,
+        expected: int | None,
+        current: int | None,
+        current_row: Mapping[str, Any] | None = None,
     ) -> None:
         now = "is gone" if current is None else f"is at version {current}"
-        super().__init__(f"{model} {key!r} {now}; the change was made on version {expected}.")
+        made_on = "another one" if expected is None else f"version {expected}"
+        super().__init__(f"{model} {key!r} {now}; the change was made on {made_on}.")
         self.model = model
         self.key = key
         self.expected = expected
         self.current = current
-        self.row = row
+        self.current_row = current_row
         self.others: tuple[VersionConflict, ...] = ()
 
 

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
-from typing import Any, Final
+from typing import Any, Final, Self, cast
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer, Numeric
+from sqlalchemy import BigInteger, BinaryExpression, ColumnElement, DateTime, Dialect, Integer, Numeric
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 
 from .errors import InexactNumber, InvalidValue, NaiveDatetime, NotSupported
 
-__all__ = ["Money", "UTCDateTime", "utc_now"]
+__all__ = ["ExactNumeric", "Money", "UTCDateTime", "utc_now"]
 
 _EXACT: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 """Never rounds, whatever the thread's own context does."""
+
+_ROUNDING: Final = frozenset({operators.mul, operators.truediv, operators.floordiv, operators.mod})
+_OF_ONE_UNIT: Final = frozenset(
+    {
+        operators.add, operators.sub, operators.between_op, operators.not_between_op, operators.eq, operators.ne,
+        operators.lt, operators.le, operators.gt, operators.ge, operators.is_distinct_from,
+        operators.is_not_distinct_from,
+    }
+)  # fmt: skip
+_EQUALITY: Final = frozenset({operators.eq, operators.ne})
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -63,12 +73,12 @@ class UTCDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class Money(TypeDecorator[Decimal]):
-    """An exact decimal amount: no float, no NaN, no silent rounding, on every database.
+class ExactNumeric(TypeDecorator[Decimal]):
+    """A decimal number of fixed scale: no float, no NaN, no silent rounding, on every database.
 
-    ``NUMERIC(precision, scale)`` on PostgreSQL and MariaDB. SQLite has no decimals, so the amount is kept there as a
-    whole number of its smallest unit (cents for ``scale=2``), and sums and comparisons in SQL stay exact; multiply and
-    divide in Python.
+    ``NUMERIC(precision, scale)`` on PostgreSQL and MariaDB. SQLite has no decimals, so the number is kept there as a
+    whole number of its smallest unit (thousandths for ``scale=3``), and sums, comparisons and order in SQL stay exact.
+    Multiply with whole numbers in SQL, with anything else in Python. ``avg()`` divides: sum and count instead.
 
     Args:
         precision: All digits, at most 18 where SQLite is used.
@@ -76,10 +86,25 @@ class Money(TypeDecorator[Decimal]):
 
     Raises:
         InexactNumber: When a float, NaN, infinity or a value with more digits than fit is bound.
+        NotSupported: In an expression whose result would be rounded, or mean something else on SQLite.
     """
 
     impl = Numeric
     cache_ok = True
+
+    class Comparator(TypeDecorator.Comparator[Decimal], Numeric.Comparator[Decimal]):
+        """Refuses to meet a column of another scale; values are checked when they are bound."""
+
+        def operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
+            """Check the columns on the other side."""
+            kind = cast("ExactNumeric", self.type)
+            refusals = [found for one in other if (found := kind._refusal(op, one)) is not None]
+            if refusals and op not in _EQUALITY:
+                raise refusals[0]
+            result: Any = super().operate(op, *other, **kwargs)
+            return _Refused.instead_of(result) if refusals else result
+
+    comparator_factory: Any = Comparator
 
     def __init__(self, precision: int = 18, scale: int = 2) -> None:
         super().__init__(precision, scale)
@@ -91,21 +116,21 @@ class Money(TypeDecorator[Decimal]):
         if dialect.name == "sqlite":
             if self.precision > 18:
                 raise NotSupported(
-                    f"Money(precision={self.precision}) does not fit SQLite's 64-bit integers.",
+                    f"{type(self).__name__}(precision={self.precision}) does not fit SQLite's 64-bit integers.",
                     hint="Use a precision of at most 18.",
                 )
             return dialect.type_descriptor(BigInteger())
         return dialect.type_descriptor(Numeric(self.precision, self.scale))
 
     def process_bind_param(self, value: Decimal | int | None, dialect: Dialect) -> Any:
-        """Return the exact amount in the database's own form, or refuse it."""
+        """Return the exact number in the database's own form, or refuse it."""
         if value is None:
             return None
-        amount = self._exact(value)
-        return int(amount.scaleb(self.scale, _EXACT)) if dialect.name == "sqlite" else amount
+        number = self._exact(value)
+        return int(number.scaleb(self.scale, _EXACT)) if dialect.name == "sqlite" else number
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
-        """Return the amount with exactly *scale* digits behind the point."""
+        """Return the number with exactly *scale* digits behind the point."""
         if value is None:
             return None
         if dialect.name == "sqlite":
@@ -113,28 +138,78 @@ class Money(TypeDecorator[Decimal]):
         return Decimal(value).quantize(Decimal(1).scaleb(-self.scale), context=_EXACT)
 
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
-        """Check the other side of a comparison or sum as an amount, and a factor as a whole number."""
+        """Check the other side of a comparison or sum as such a number, and a factor as a whole number."""
         if op is operators.mul and isinstance(value, int):
             return Integer()
-        if op in {operators.mul, operators.truediv, operators.floordiv, operators.mod}:
-            raise NotSupported(
-                f"An amount is not multiplied with or divided by {value!r} in SQL: the result would be rounded.",
-                hint="Load the amount, and compute and round it in Python.",
-            )
+        if op in _ROUNDING:
+            raise _rounded(repr(value))
         return self
+
+    def _refusal(self, op: Any, given: Any) -> NotSupported | None:
+        other = given.__clause_element__() if hasattr(given, "__clause_element__") else given
+        if not isinstance(other, ColumnElement) or isinstance(other.type, NullType):
+            return None
+        if op in _ROUNDING and not (op is operators.mul and isinstance(other.type, Integer)):
+            return _rounded(str(other))
+        if op in _OF_ONE_UNIT and not (isinstance(other.type, ExactNumeric) and other.type.scale == self.scale):
+            return _of_other_unit(str(other), self.scale)
+        return None
 
     def _exact(self, value: object) -> Decimal:
         if isinstance(value, bool) or not isinstance(value, (Decimal, int)):
-            raise InexactNumber(f"{value!r} is a {type(value).__name__}, not an exact amount.")
-        amount = Decimal(value)
-        if not amount.is_finite():
-            raise InexactNumber(f"{value!r} is not an amount.")
-        cents = amount.scaleb(self.scale, _EXACT)
-        if cents != cents.to_integral_value():
+            raise InexactNumber(f"{value!r} is a {type(value).__name__}, not an exact number.")
+        number = Decimal(value)
+        if not number.is_finite():
+            raise InexactNumber(f"{value!r} is not a number.")
+        units = number.scaleb(self.scale, _EXACT)
+        if units != units.to_integral_value():
             raise InexactNumber(f"{value!r} has more than {self.scale} digits behind the point.")
-        if cents.copy_abs() >= 10**self.precision:
+        if units.copy_abs() >= 10**self.precision:
             raise InexactNumber(f"{value!r} has more than {self.precision} digits.")
-        return amount
+        return number
+
+
+class Money(ExactNumeric):
+    """An exact amount, ``NUMERIC(18, 2)`` unless told otherwise; ``Mapped[Decimal]`` is this.
+
+    An `ExactNumeric` whose name says what it holds; keep the currency in a column of its own.
+    """
+
+    cache_ok = True
+
+
+class _Refused(BinaryExpression[Any]):
+    """An equality that cannot be sent, but asked for: SQLAlchemy looks for columns in lists of others."""
+
+    inherit_cache = True
+
+    @classmethod
+    def instead_of(cls, other: Any) -> Self:
+        """Take the place of an expression."""
+        return cls(other.left, other.right, other.operator, other.type, negate=other.negate, modifiers=other.modifiers)
+
+
+@compiles(_Refused)
+def _refuse(element: _Refused, compiler: SQLCompiler, **kw: Any) -> str:
+    exact, other = (element.left, element.right)
+    if not isinstance(exact.type, ExactNumeric):
+        exact, other = other, exact
+    raise _of_other_unit(str(other), cast("ExactNumeric", exact.type).scale)
+
+
+def _of_other_unit(operand: str, scale: int) -> NotSupported:
+    return NotSupported(
+        f"{operand} is no number of {scale} digits behind the point: on SQLite the two are whole numbers of different "
+        "units.",
+        hint="Give both columns the same scale, or compute in Python.",
+    )
+
+
+def _rounded(operand: str) -> NotSupported:
+    return NotSupported(
+        f"A number is not multiplied with or divided by {operand} in SQL: the result would be rounded.",
+        hint="Load the number, and compute and round it in Python.",
+    )
 
 
 class utc_now(FunctionElement[datetime]):  # noqa: N801 - reads as a SQL function

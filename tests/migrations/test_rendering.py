@@ -35,7 +35,7 @@ class TestTypes:
     def test_variants_are_written_for_all_databases(self, written: str) -> None:
         """A column is not narrowed to the database that the revision was made on."""
         assert "sa.BigInteger().with_variant(sa.Integer(), 'sqlite')" in written
-        assert "sa.JSON().with_variant(postgresql.JSONB(" in written
+        assert "sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(" in written
 
 
 class TestServerDefaults:

@@ -10,7 +10,9 @@ from sqlalchemy import DefaultClause, False_, True_
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator
 
+from ..choice import Choice
 from ..types import UTCDateTime, utc_now
+from .choices import render_check, render_type
 
 __all__ = ["render_item", "skip_needless_drops"]
 
@@ -24,11 +26,15 @@ def render_item(kind: str, item: Any, context: AutogenContext) -> str | Literal[
         return _type(item, context)
     if kind == "server_default" and isinstance(item, DefaultClause):
         return _default(item.arg, context)
+    if kind == "check":
+        return render_check(item, context) or False
     return False
 
 
 def _type(item: Any, context: AutogenContext) -> str | Literal[False]:
     kind = type(item)
+    if isinstance(item, Choice):
+        return render_type(item)
     if kind is JSONB and context.migration_context.dialect.name != "postgresql":
         # Only the PostgreSQL part of Alembic knows how to write it, and it is a variant of JSON on the others.
         context.imports.add("from sqlalchemy.dialects import postgresql")
