@@ -49,6 +49,16 @@ class Colour(enum.Enum):
     blue = 2
 
 
+class Mood(enum.Enum):
+    calm = "calm"
+    wild = "wild"
+
+
+class Level(enum.IntEnum):
+    low = 10
+    high = 20
+
+
 class Sample(IntKeyMixin, Base):
     """A column of every type that a page can be ordered by, each of which may be NULL."""
 
@@ -65,6 +75,9 @@ class Sample(IntKeyMixin, Base):
     token: Mapped[UUID | None] = mapped_column()
     raw: Mapped[bytes | None] = mapped_column(LargeBinary(50))
     colour: Mapped[Colour | None] = mapped_column(Enum(Colour, length=10))
+    mood: Mapped[Mood | None] = mapped_column()
+    level: Mapped[Level | None] = mapped_column()
+    length: Mapped[timedelta | None] = mapped_column()
     data: Mapped[dict[str, Any] | None] = mapped_column()
 
 
@@ -99,6 +112,9 @@ VALUES: dict[str, list[Any]] = {
     "ratio": [0.1, 1 / 3, -1e300, 0.0],
     "token": [UUID(int=1), UUID(int=2**127), UUID("0190a0b0-ffff-7fff-8fff-ffffffffffff")],
     "raw": [b"", b"\x00\xff", b"abc"],
+    "mood": [Mood.wild, Mood.calm],
+    "level": [Level.high, Level.low],
+    "length": [timedelta(days=1, microseconds=1), timedelta(days=-1), timedelta(0)],
 }
 
 

@@ -8,7 +8,7 @@ import hmac
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
@@ -32,6 +32,7 @@ from sqlalchemy.orm import QueryableAttribute
 from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeEngine
 
+from .choice import Choice
 from .errors import InvalidCursor, NotSupported, UnknownField
 
 __all__ = ["Keyset", "Page"]
@@ -100,6 +101,20 @@ class _Key:
         at = self._bound(value)
         bound: ColumnElement[bool] = self.column <= at if down else self.column >= at
         return bound
+
+    def write(self, row: Any) -> Any:
+        """Return the row's value as JSON has it."""
+        value = getattr(row, self.attribute)
+        return _pack(self.column.type.stored[value] if self._is_choice and value is not None else value)
+
+    def read(self, written: Any) -> Any:
+        """Return the value again; one that was never written is damage."""
+        value = _unpack(written)
+        return self.column.type.members[value] if self._is_choice and value is not None else value
+
+    @property
+    def _is_choice(self) -> bool:
+        return isinstance(self.column.type, Choice)
 
     def _bound(self, value: Any) -> ColumnElement[Any]:
         # A parameter even for True and False, which SQLAlchemy would write out and refuse to compare by order.
@@ -182,7 +197,7 @@ class Keyset:
         return [condition] if reach is None else [reach, condition]
 
     def _write(self, row: Any, context: str) -> str:
-        values = [_pack(getattr(row, key.attribute)) for key in self.keys]
+        values = [key.write(row) for key in self.keys]
         body = json.dumps(values, separators=(",", ":")).encode()
         return base64.urlsafe_b64encode(self._sign(body, context) + body).decode().rstrip("=")
 
@@ -191,7 +206,7 @@ class Keyset:
             raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
             signature, body = raw[:12], raw[12:]
             if hmac.compare_digest(signature, self._sign(body, context)):
-                return [_unpack(value) for value in json.loads(body)]
+                return [key.read(value) for key, value in zip(self.keys, json.loads(body), strict=True)]
         except (ValueError, TypeError, KeyError) as error:
             raise InvalidCursor("The cursor is damaged.") from error
         raise InvalidCursor("The cursor does not belong to this list, its order or its filter.")
@@ -242,12 +257,14 @@ def _fingerprint(statement: Select[Any]) -> str:
     return f"{compiled}{sorted(compiled.params.items(), key=lambda item: item[0])!r}"
 
 
+_MICROSECOND: Final = timedelta(microseconds=1)
 _PACK: Final[dict[type, tuple[str, Callable[[Any], str], Callable[[str], Any]]]] = {
     datetime: ("t", datetime.isoformat, datetime.fromisoformat),
     date: ("d", date.isoformat, date.fromisoformat),
     time: ("c", time.isoformat, time.fromisoformat),
     UUID: ("u", str, UUID),
     Decimal: ("n", str, Decimal),
+    timedelta: ("p", lambda value: str(value // _MICROSECOND), lambda text: int(text) * _MICROSECOND),
     bytes: ("b", bytes.hex, bytes.fromhex),
 }
 _UNPACK: Final = {tag: read for tag, _, read in _PACK.values()}
