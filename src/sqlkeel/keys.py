@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import sys
 import uuid
+from typing import Any, ClassVar, Final, Self
 
 from sqlalchemy import BigInteger, Identity, Integer, Uuid
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
-__all__ = ["DualIDMixin", "IntKeyMixin", "UUIDKeyMixin", "uuid7"]
+from .errors import NotSupported
+from .public_ids import PublicID, prefix_of, public_id_of
+
+__all__ = ["DualIDMixin", "IntKeyMixin", "UUIDKeyMixin", "server_uuid7", "uuid7"]
+
+_FIRST_WITH_UUID7: Final = (18,)
 
 if sys.version_info >= (3, 14):
     from uuid import uuid7
@@ -41,7 +50,58 @@ class UUIDKeyMixin:
 class DualIDMixin(IntKeyMixin):
     """An integer ``id`` for joins and foreign keys, a UUIDv7 ``public_id`` for everything outside.
 
-    The small key stays in the indexes; addresses, responses and logs carry one that cannot be counted or guessed.
+    The small key stays in the indexes; addresses, responses and logs carry one that cannot be counted or guessed. With
+    ``__public_prefix__ = "usr"`` it is written ``usr_01h455vb4pex5vsknk084sn02q``; the database keeps the UUID.
+
+    Raises:
+        ConfigurationError: When the prefix is none, as the class is made.
     """
 
+    __public_prefix__: ClassVar[str] = ""
+
     public_id: Mapped[uuid.UUID] = mapped_column(Uuid(), unique=True, default=uuid7, sort_order=-99)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        prefix_of(cls)
+        super().__init_subclass__(**kwargs)
+
+    @property
+    def public_ref(self) -> PublicID[Self]:
+        """The public id as it is written outside: ``str(user.public_ref)``."""
+        return public_id_of(type(self))(self.public_id)
+
+
+class server_uuid7(FunctionElement[uuid.UUID]):  # noqa: N801 - reads as a SQL function
+    """PostgreSQL's own ``uuidv7()``, from version 18 on: rows of other programs get their key too.
+
+    ``id: Mapped[UUID] = mapped_column(primary_key=True, server_default=server_uuid7())``. It is in the order of time
+    for each connection, while `uuid7` is so for the whole process, and costs no round trip.
+
+    Raises:
+        NotSupported: When it is compiled for a database without such a function: no other one is put in its place.
+    """
+
+    type = Uuid()
+    name = "server_uuid7"
+    inherit_cache = True
+
+
+@compiles(server_uuid7)
+def _no_uuid7(element: server_uuid7, compiler: SQLCompiler, **kw: Any) -> str:
+    raise _unknown(compiler.dialect.name)
+
+
+@compiles(server_uuid7, "postgresql")
+def _postgresql_uuid7(element: server_uuid7, compiler: SQLCompiler, **kw: Any) -> str:
+    # Known once a connection was made; text for nobody in particular is written for the newest.
+    version = getattr(compiler.dialect, "server_version_info", None)
+    if version is not None and version < _FIRST_WITH_UUID7:
+        raise _unknown(f"PostgreSQL {'.'.join(map(str, version))}")
+    return "uuidv7()"
+
+
+def _unknown(server: str) -> NotSupported:
+    return NotSupported(
+        f"server_uuid7() is PostgreSQL's uuidv7(), from version 18 on; this is {server}.",
+        hint="default=uuid7: the program makes the key, as UUIDKeyMixin does.",
+    )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import assert_type
+from typing import Any, assert_type
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 import sqlkeel
 from sqlkeel import Database, DualIDMixin, Session, queries
 from sqlkeel.errors import ForeignKeyViolation, UniqueViolation, VersionConflict
+from sqlkeel.retry import retry_on_conflict
 from sqlkeel.tasks import finish
 
 
@@ -85,6 +86,17 @@ async def work() -> int:
     return 1
 
 
+async def repeated(db: Database) -> None:
+    """A function that is run again after a conflict keeps its parameters, but for the session."""
+    again = retry_on_conflict(db, attempts=10)(count)
+    assert_type(await again(1, name="a"), int)
+
+
+async def count(session: Session, key: int, *, name: str) -> int:
+    """Read something and write it."""
+    return key
+
+
 async def helpers() -> None:
     """Finishing work gives its result."""
     assert_type(await finish(work()), int)
@@ -96,4 +108,5 @@ def attributes(error: UniqueViolation | ForeignKeyViolation, conflict: VersionCo
     assert_type(error.columns, tuple[str, ...])
     assert_type(error.constraint, str | None)
     assert_type(conflict.expected, int | None)
+    assert_type(conflict.current_row, Mapping[str, Any] | None)
     assert_type(conflict.others, tuple[VersionConflict, ...])
