@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.orm import Mapped, mapped_column
 
+import sqlkeel
+from sqlkeel import Database, Repository, Session
 from sqlkeel import retry as retrying
 from sqlkeel.errors import (
     CommitUnknown,
@@ -17,6 +20,8 @@ from sqlkeel.errors import (
     Deadlock,
     KeelError,
     LockTimeout,
+    NestedTransaction,
+    NotFound,
     PoolTimeout,
     SerializationFailure,
     StatementTimeout,
@@ -24,7 +29,18 @@ from sqlkeel.errors import (
     UniqueViolation,
     VersionConflict,
 )
-from sqlkeel.retry import FIRST_PAUSE, LONGEST_PAUSE, is_transient, retry
+from sqlkeel.keys import IntKeyMixin
+from sqlkeel.mixins.version import VersionMixin
+from sqlkeel.retry import FIRST_PAUSE, LONGEST_PAUSE, is_transient, retry, retry_on_conflict
+
+
+class Base(sqlkeel.Base):
+    pass
+
+
+class Counter(IntKeyMixin, VersionMixin, Base):
+    __tablename__ = "counter"
+    value: Mapped[int] = mapped_column(default=0)
 
 
 class Failure(Exception):
@@ -233,3 +249,156 @@ class TestIsTransient:
     def test_a_group_is_if_every_member_is(self, members: list[Exception], transient: bool) -> None:
         """What one of several tasks did wrong stays wrong."""
         assert is_transient(ExceptionGroup("of a TaskGroup", members)) is transient
+
+
+@pytest.fixture
+async def counter(every_driver: Database) -> tuple[Database, int]:
+    """A database, and the key of a counter that stands at 0."""
+    async with every_driver.transaction() as session:
+        counter = await Repository(session, Counter).create(value=0)
+    return every_driver, counter.id
+
+
+async def read_apart(db: Database, key: int) -> Counter:
+    """Return the counter as it is now, read by a session of its own."""
+    async with db.session() as session:
+        return await Repository(session, Counter).get_one(key)
+
+
+async def read(db: Database, key: int) -> tuple[int, int]:
+    """Return the value and the version of a counter."""
+    counter = await read_apart(db, key)
+    return counter.value, counter.version
+
+
+async def increment(session: Session, key: int) -> int:
+    """Read the counter, and write one more."""
+    counter = await session.get_one(Counter, key)
+    counter.value += 1
+    return counter.value
+
+
+@pytest.mark.tables(Base.metadata)
+class TestRetryOnConflict:
+    async def test_of_many_increments_none_is_lost(self, counter: tuple[Database, int]) -> None:
+        """Sixteen who read the same value and write one more make it sixteen more."""
+        db, key = counter
+        everyone_has_read = asyncio.Barrier(16)
+        runs: list[int] = []
+
+        @retry_on_conflict(db, attempts=100)
+        async def increment_together(session: Session, key: int) -> int:
+            runs.append(key)
+            first = len(runs) <= 16
+            counter = await read_apart(db, key)
+            await (everyone_has_read.wait() if first else asyncio.sleep(0))
+            session.add(counter)
+            counter.value += 1
+            return counter.value
+
+        results = await asyncio.gather(*(increment_together(key) for _ in range(16)))
+
+        assert await read(db, key) == (16, 17)
+        assert sorted(results) == list(range(1, 17))
+        assert len(runs) > 16
+
+    async def test_it_returns_what_the_function_returns(self, counter: tuple[Database, int]) -> None:
+        """Without a conflict it is a transaction, called without the session."""
+        db, key = counter
+
+        assert await retry_on_conflict(db)(increment)(key) == 1
+        assert await read(db, key) == (1, 2)
+
+    @pytest.mark.parametrize("attempts", [1, 3])
+    async def test_the_last_conflict_is_raised(
+        self, counter: tuple[Database, int], pauses: list[float], attempts: int
+    ) -> None:
+        """Who loses each time is told in the end, and has written nothing."""
+        db, key = counter
+
+        @retry_on_conflict(db, attempts=attempts)
+        async def lose(session: Session) -> None:
+            counter = await read_apart(db, key)
+            async with db.session() as other, other.begin():
+                await increment(other, key)
+            session.add(counter)
+            counter.value = 100
+
+        with pytest.raises(VersionConflict) as caught:
+            await lose()
+
+        assert (caught.value.expected, caught.value.current) == (attempts, attempts + 1)
+        assert await read(db, key) == (attempts, attempts + 1)
+
+    async def test_a_version_that_was_given_is_not_tried_for_ever(
+        self, counter: tuple[Database, int], pauses: list[float]
+    ) -> None:
+        """A conflict with what a client saw comes back, and ends it."""
+        db, key = counter
+        runs: list[int] = []
+
+        @retry_on_conflict(db, attempts=50)
+        async def change(session: Session, seen: int) -> None:
+            runs.append(seen)
+            counters = Repository(session, Counter)
+            await counters.update(await counters.get_one(key), {"value": 5}, expected_version=seen)
+
+        with pytest.raises(VersionConflict):
+            await change(7)
+
+        assert runs == [7, 7]
+
+    async def test_a_row_that_is_gone_is_looked_for_once_more(
+        self, counter: tuple[Database, int], pauses: list[float]
+    ) -> None:
+        """Deleted meanwhile, it is not found by the next attempt."""
+        db, key = counter
+
+        @retry_on_conflict(db)
+        async def change(session: Session) -> None:
+            counter = await read_apart(db, key)
+            async with db.session() as other, other.begin():
+                await other.delete(await other.get_one(Counter, key))
+            session.add(counter)
+            counter.value = 5
+
+        with pytest.raises(NotFound):
+            await change()
+
+    async def test_a_lost_race_of_another_kind_is_run_again(
+        self, counter: tuple[Database, int], pauses: list[float]
+    ) -> None:
+        """A deadlock and a conflict are met by one decorator."""
+        db, key = counter
+        faults = iter([Deadlock("lost"), VersionConflict("Counter", key, expected=0, current=1)])
+
+        @retry_on_conflict(db)
+        async def change(session: Session) -> int:
+            for fault in faults:
+                raise fault
+            return await increment(session, key)
+
+        assert await change() == 1
+
+    async def test_another_error_ends_it(self, counter: tuple[Database, int]) -> None:
+        """What is no conflict is raised at once."""
+        db, key = counter
+        runs: list[int] = []
+
+        @retry_on_conflict(db)
+        async def fail(session: Session) -> None:
+            runs.append(key)
+            raise NotFound("Counter", key)
+
+        with pytest.raises(NotFound):
+            await fail()
+
+        assert runs == [key]
+
+    async def test_it_is_no_part_of_a_transaction(self, counter: tuple[Database, int]) -> None:
+        """Inside another transaction it could only be run again as a whole: refused."""
+        db, key = counter
+
+        async with db.transaction():
+            with pytest.raises(NestedTransaction):
+                await retry_on_conflict(db)(increment)(key)

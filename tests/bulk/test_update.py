@@ -224,6 +224,20 @@ class TestVersions:
             assert (caught.value.key, caught.value.expected, caught.value.current) == (second.id, 1, 2)
             assert await values_of(session, User.email, User.city) == [("000000@x.org", None), ("000001@x.org", "Rome")]
 
+    async def test_all_conflicts_are_named(self, every_driver: Database) -> None:
+        """Each row with an old version is named, with what it is now."""
+        async with every_driver.transaction() as session:
+            first, second, third = await make_users(session, 3)
+            await session.execute(update(User).where(User.id != first.id).values(city="Rome"))
+
+            with pytest.raises(VersionConflict) as caught:
+                rows = [{"id": user.id, "version": 1, "city": "x"} for user in (first, second, third)]
+                await update_many(session, User, rows)
+
+        conflicts = [caught.value, *caught.value.others]
+        assert [(c.key, c.expected, c.current) for c in conflicts] == [(second.id, 1, 2), (third.id, 1, 2)]
+        assert [(c.current_row or {})["city"] for c in conflicts] == ["Rome", "Rome"]
+
     async def test_a_row_that_is_gone_conflicts(self, every_driver: Database) -> None:
         """A row that was read, and is gone, is a conflict without a current version."""
         async with every_driver.transaction() as session:

@@ -6,16 +6,16 @@ import asyncio
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, Integer, String, delete, event, insert, select, update
+from sqlalchemy import ForeignKey, Integer, String, bindparam, delete, event, insert, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.orm.exc import StaleDataError
 
 import sqlkeel
 from sqlkeel.database import Database
-from sqlkeel.errors import UsageError, VersionConflict
+from sqlkeel.errors import NotNullViolation, NotSupported, UsageError, VersionConflict
 from sqlkeel.keys import IntKeyMixin
 from sqlkeel.mixins.timestamp import TimestampMixin
-from sqlkeel.mixins.version import VersionMixin
+from sqlkeel.mixins.version import VersionMixin, touch
 from sqlkeel.observe import queries
 from sqlkeel.relations import children
 
@@ -33,6 +33,7 @@ class Doc(IntKeyMixin, VersionMixin, Base):
 class Line(IntKeyMixin, Base):
     __tablename__ = "line"
     doc_id: Mapped[int | None] = mapped_column(ForeignKey("doc.id"), index=True)
+    text: Mapped[str | None] = mapped_column(String(50))
 
 
 class Stamped(IntKeyMixin, TimestampMixin, VersionMixin, Base):
@@ -78,6 +79,20 @@ class Dog(Animal):
     __mapper_args__ = {"polymorphic_identity": "dog"}
     id: Mapped[int] = mapped_column(ForeignKey("animal.id", ondelete="CASCADE"), primary_key=True)
     tricks: Mapped[int] = mapped_column(Integer(), default=0)
+
+
+class Plant(IntKeyMixin, TimestampMixin, VersionMixin, Base):
+    __tablename__ = "plant"
+    kind: Mapped[str] = mapped_column(String(10))
+    title: Mapped[str] = mapped_column(String(50))
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "plant"}
+
+
+class Branch(Plant):
+    __tablename__ = "branch"
+    __mapper_args__ = {"polymorphic_identity": "branch"}
+    id: Mapped[int] = mapped_column(ForeignKey("plant.id", ondelete="CASCADE"), primary_key=True)
+    leaves: Mapped[int] = mapped_column(Integer(), default=0)
 
 
 pytestmark = pytest.mark.tables(Base.metadata)
@@ -129,7 +144,7 @@ class TestEveryModel:
                 await session.commit()
 
         assert (caught.value.expected, caught.value.current) == (1, 2)
-        assert caught.value.row["title"] == "theirs"
+        assert caught.value.current_row["title"] == "theirs"  # type: ignore[index]  # a dict
         assert (await read(every_driver, key, model)).title == "theirs"
 
     async def test_a_change_counts_once(self, every_driver: Database, model: Any) -> None:
@@ -176,7 +191,7 @@ class TestConflict:
         conflict = caught.value
         assert (conflict.model, conflict.key) == ("Doc", key)
         assert (conflict.expected, conflict.current) == (1, 2)
-        assert conflict.row == {"id": key, "title": "theirs", "version": 2}
+        assert conflict.current_row == {"id": key, "title": "theirs", "version": 2}
         assert conflict.others == ()
 
     async def test_it_is_what_sqlalchemy_would_raise(self, sqlite: Database) -> None:
@@ -223,7 +238,7 @@ class TestConflict:
                 await session.commit()
 
         assert caught.value.current is None
-        assert caught.value.row is None
+        assert caught.value.current_row is None
 
     async def test_within_one_snapshot_it_shows_the_winner(self, every_driver: Database) -> None:
         """The row in the error is the committed one, though the transaction had read an older state of it.
@@ -242,7 +257,7 @@ class TestConflict:
                 doc.title = "mine"
                 await session.flush()
 
-        assert caught.value.row["title"] == "theirs"
+        assert caught.value.current_row["title"] == "theirs"  # type: ignore[index]  # a dict
 
     async def test_a_snapshot_does_not_hide_the_winner(self, mariadb: Database) -> None:
         """MariaDB's snapshot still shows the old row; the error shows the new one all the same."""
@@ -255,7 +270,7 @@ class TestConflict:
                 doc.title = "mine"
                 await session.flush()
 
-        assert caught.value.row["title"] == "theirs"
+        assert caught.value.current_row["title"] == "theirs"  # type: ignore[index]  # a dict
 
     @pytest.mark.parametrize("model", [Doc, Dog])
     async def test_inside_a_savepoint_it_shows_the_winner(self, mariadb: Database, model: Any) -> None:
@@ -269,7 +284,7 @@ class TestConflict:
                 async with session.savepoint():
                     row.title = "mine"
 
-        assert caught.value.row["title"] == "theirs"
+        assert caught.value.current_row["title"] == "theirs"  # type: ignore[index]  # a dict
 
     async def test_a_failed_savepoint_leaves_the_transaction_usable(self, every_driver: Database) -> None:
         """After a conflict in a savepoint the transaction goes on and commits."""
@@ -395,6 +410,160 @@ class TestConcurrency:
         assert (await read(every_driver, key, model)).title == winners[0]
 
 
+class TestTouch:
+    @pytest.mark.parametrize("model", [*MODELS, Branch])
+    async def test_it_counts_with_nothing_else_to_write(self, every_driver: Database, model: Any) -> None:
+        """An object that is unchanged is counted, and knows its version."""
+        key = await add(every_driver, model)
+
+        async with every_driver.transaction() as session:
+            row = await session.get_one(model, key)
+            touch(row)
+            await session.flush()
+            known = version_of(row)
+
+        assert known == 2
+        assert version_of(await read(every_driver, key, model)) == 2
+
+    @pytest.mark.parametrize("model", [Doc, Dog])
+    async def test_it_counts_once(self, every_driver: Database, model: Any) -> None:
+        """Touched twice and changed as well, one flush is one change."""
+        key = await add(every_driver, model)
+
+        async with every_driver.transaction() as session:
+            row = await session.get_one(model, key)
+            touch(row)
+            row.title = "new"
+            touch(row)
+
+        found = await read(every_driver, key, model)
+        assert (found.title, version_of(found)) == ("new", 2)
+
+    async def test_each_flush_counts(self, every_driver: Database) -> None:
+        """Touched before each of two flushes, it is two changes."""
+        key = await add(every_driver)
+
+        async with every_driver.transaction() as session:
+            doc = await session.get_one(Doc, key)
+            touch(doc)
+            await session.flush()
+            touch(doc)
+
+        assert (await read(every_driver, key)).version == 3
+
+    async def test_it_writes_the_version_only(self, sqlite: Database) -> None:
+        """What another program has written meanwhile is not overwritten with what was read."""
+        key = await add(sqlite)
+
+        async with sqlite.transaction() as session:
+            doc = await session.get_one(Doc, key)
+            touch(doc)
+            async with queries(sqlite, exactly=1) as log:
+                await session.flush()
+
+        assert log.statements == ["UPDATE doc SET version=? WHERE doc.id = ? AND doc.version = ?"]
+
+    async def test_the_time_moves_with_it(self, every_driver: Database) -> None:
+        """updated_at is written by the same UPDATE, and known afterwards."""
+        key = await add(every_driver, Stamped)
+        before = (await read(every_driver, key, Stamped)).updated_at
+
+        async with every_driver.transaction() as session:
+            stamped = await session.get_one(Stamped, key)
+            touch(stamped)
+            await session.flush()
+            known = stamped.updated_at
+
+        assert known > before
+        assert (await read(every_driver, key, Stamped)).updated_at == known
+
+    async def test_it_is_checked(self, every_driver: Database) -> None:
+        """An object that was overtaken cannot be touched."""
+        key = await add(every_driver)
+
+        with pytest.raises(VersionConflict) as caught:
+            async with every_driver.session() as session:
+                doc = await session.get_one(Doc, key)
+                await session.commit()
+                await overtake(every_driver, key)
+                touch(doc)
+                await session.commit()
+
+        assert (caught.value.expected, caught.value.current) == (1, 2)
+
+    async def test_a_new_object_counts_by_itself(self, sqlite: Database) -> None:
+        """Touching what is not yet inserted changes nothing."""
+        async with sqlite.transaction() as session:
+            doc = Doc(title="new")
+            session.add(doc)
+            touch(doc)
+            await session.flush()
+
+            assert doc.version == 1
+
+    async def test_a_rollback_takes_it_back(self, every_driver: Database) -> None:
+        """After a savepoint that failed, the object has the version that the row has."""
+        key = await add(every_driver)
+
+        async with every_driver.transaction() as session:
+            doc = await session.get_one(Doc, key)
+            with pytest.raises(ZeroDivisionError):
+                async with session.savepoint():
+                    touch(doc)
+                    await session.flush()
+                    _ = 1 // 0
+            known = doc.version
+
+        assert known == 1
+        assert (await read(every_driver, key)).version == 1
+
+    async def test_without_a_version_there_is_nothing_to_count(self) -> None:
+        """A model without a version is refused."""
+        with pytest.raises(NotSupported, match="VersionMixin"):
+            touch(Line())
+
+    async def test_the_parent_is_written_first(self, sqlite: Database) -> None:
+        """The UPDATE of the root comes before those of its children, so that editors meet there and do not deadlock."""
+        [key] = await add(sqlite)
+        async with sqlite.transaction() as session:
+            session.add(Line(id=1, doc_id=key))
+
+        async with sqlite.transaction() as session:
+            doc, line = await session.get_one(Doc, key), await session.get_one(Line, 1)
+            line.text = "new"
+            touch(doc)
+            async with queries(sqlite) as log:
+                await session.flush()
+
+        assert [statement.split()[1] for statement in log.statements] == ["doc", "line"]
+
+    async def test_of_two_editors_of_one_aggregate_one_is_told(self, every_driver: Database) -> None:
+        """Two who edit different lines of one document at the same time: one writes, the other one is told."""
+        [key] = await add(every_driver)
+        async with every_driver.transaction() as session:
+            session.add_all([Line(id=1, doc_id=key), Line(id=2, doc_id=key)])
+        both_have_read = asyncio.Barrier(2)
+
+        async def edit(line_id: int) -> int:
+            async with every_driver.session() as session:
+                doc, line = await session.get_one(Doc, key), await session.get_one(Line, line_id)
+                await session.commit()
+                await both_have_read.wait()
+                line.text = "mine"
+                touch(doc)
+                await session.commit()
+            return line_id
+
+        results = await asyncio.gather(edit(1), edit(2), return_exceptions=True)
+
+        [winner] = [result for result in results if isinstance(result, int)]
+        [loser] = [result for result in results if isinstance(result, VersionConflict)]
+        async with every_driver.session() as session:
+            written = (await session.scalars(select(Line.id).where(Line.text == "mine"))).all()
+        assert (loser.model, loser.expected, loser.current) == ("Doc", 1, 2)
+        assert written == [winner]
+
+
 class TestUpdateStatement:
     @pytest.mark.parametrize("synchronize", ["auto", "evaluate", "fetch"])
     @pytest.mark.parametrize("model", [Doc, Stamped, Cell, Renamed])
@@ -447,14 +616,38 @@ class TestUpdateStatement:
                 await session.commit()
 
     @pytest.mark.parametrize(("model", "name"), [(Doc, "version"), (Renamed, "edition")])
-    async def test_a_version_that_is_given_is_written(self, every_driver: Database, model: Any, name: str) -> None:
-        """Who sets the version himself is not overruled."""
+    async def test_a_version_that_is_given_is_refused(self, sqlite: Database, model: Any, name: str) -> None:
+        """A statement cannot set the version: it would let rows go back in time."""
+        key = await add(sqlite, model)
+
+        async with sqlite.transaction() as session:
+            with pytest.raises(UsageError, match="counts by itself"):
+                await session.execute(update(model).values(**{"title": "new", name: 40}))
+            with pytest.raises(UsageError, match="counts by itself"):
+                await session.execute(update(model).where(model.title == "old"), {"title": "new", name: 40})
+
+        assert version_of(await read(sqlite, key, model)) == 1
+
+    @pytest.mark.parametrize(("model", "name"), [(Doc, "version"), (Renamed, "edition")])
+    async def test_the_next_version_may_be_given(self, every_driver: Database, model: Any, name: str) -> None:
+        """A statement that counts by itself, as one had to without us, counts once."""
         key = await add(every_driver, model)
 
         async with every_driver.transaction() as session:
-            await session.execute(update(model).values(**{"title": "new", name: 40}))
+            await session.execute(update(model).values({"title": "new", name: getattr(model, name) + 1}))
 
-        assert version_of(await read(every_driver, key, model)) == 40
+        assert version_of(await read(every_driver, key, model)) == 2
+
+    async def test_it_is_checked_where_it_is_asked_for(self, every_driver: Database) -> None:
+        """A condition on the version makes the check a part of the statement."""
+        [key] = await add(every_driver)
+        current, old = (update(Doc).where(Doc.id == key, Doc.version == n).values(title="new") for n in (1, 0))
+
+        async with every_driver.transaction() as session:
+            matched: Any = [await session.execute(statement) for statement in (old, current)]
+
+        assert [result.rowcount for result in matched] == [0, 1]
+        assert (await read(every_driver, key)).version == 2
 
     async def test_values_as_parameters_count_too(self, every_driver: Database) -> None:
         """update() that gets its values beside the statement counts one."""
@@ -505,6 +698,16 @@ class TestUpdateStatement:
             assert (dog.tricks, dog.version) == (3, 2)
         assert (await read(every_driver, other, Dog)).version == 1
 
+    async def test_a_time_beside_it_counts_no_second_time(self, every_driver: Database) -> None:
+        """update() of a subclass whose base table holds both the version and the time of the change counts once."""
+        key = await add(every_driver, Branch)
+
+        async with every_driver.transaction() as session:
+            await session.execute(update(Branch).values(leaves=3))
+
+        found = await read(every_driver, key, Branch)
+        assert (found.version, found.updated_at > found.created_at) == (2, True)
+
     async def test_only_one_statement_more_for_loaded_objects(self, sqlite: Database) -> None:
         """The statement costs one SELECT more where objects of the model are loaded, however many they are."""
         for _ in range(10):
@@ -528,14 +731,83 @@ class TestBulkUpdateByKey:
 
         assert (await read(every_driver, key)).version == 2
 
-    async def test_an_old_version_is_refused(self, every_driver: Database) -> None:
-        """update() with a list of rows refuses an old version."""
-        [key] = await add(every_driver)
-        await overtake(every_driver, key)
+    async def test_old_versions_are_named(self, every_driver: Database) -> None:
+        """Of three rows of which two have changed, both are named with what they are now, and none is written."""
+        keys = [key for [key] in [await add(every_driver) for _ in range(3)]]
+        await overtake(every_driver, keys[1])
+        await overtake(every_driver, keys[2])
 
-        with pytest.raises(StaleDataError):
+        with pytest.raises(VersionConflict) as caught:
             async with every_driver.transaction() as session:
-                await session.execute(update(Doc), [{"id": key, "title": "mine", "version": 1}])
+                await session.execute(update(Doc), [{"id": key, "title": "mine", "version": 1} for key in keys])
+
+        conflicts = [caught.value, *caught.value.others]
+        assert [(c.key, c.expected, c.current) for c in conflicts] == [(keys[1], 1, 2), (keys[2], 1, 2)]
+        assert [c.current_row["title"] for c in conflicts if c.current_row] == ["theirs", "theirs"]
+        assert (await read(every_driver, keys[0])).title == "old"
+
+    async def test_nothing_of_it_is_written(self, every_driver: Database) -> None:
+        """Who catches the conflict inside the transaction commits nothing of the rows."""
+        [first], [second] = await add(every_driver), await add(every_driver)
+        await overtake(every_driver, second)
+
+        async with every_driver.transaction() as session:
+            with pytest.raises(VersionConflict):
+                await session.execute(update(Doc), [{"id": n, "title": "mine", "version": 1} for n in (first, second)])
+
+        assert (await read(every_driver, first)).title == "old"
+
+    async def test_what_waits_is_flushed_first(self, every_driver: Database) -> None:
+        """A conflict of an object that waits to be written is that object's, not one of the rows."""
+        [first], [second] = await add(every_driver), await add(every_driver)
+
+        with pytest.raises(VersionConflict) as caught:
+            async with every_driver.session() as session:
+                doc = await session.get_one(Doc, first)
+                await session.commit()
+                await overtake(every_driver, first)
+                doc.title = "mine"
+                await session.execute(update(Doc), [{"id": second, "title": "mine", "version": 1}])
+
+        assert caught.value.key == first
+
+    async def test_another_error_leaves_the_transaction_as_it_was(self, every_driver: Database) -> None:
+        """A row that the database refuses takes back the others, and the transaction goes on."""
+        [first], [second] = await add(every_driver), await add(every_driver)
+        rows = [{"id": first, "title": "mine", "version": 1}, {"id": second, "title": None, "version": 1}]
+
+        async with every_driver.transaction() as session:
+            with pytest.raises(NotNullViolation):
+                await session.execute(update(Doc), rows)
+            (await session.get_one(Doc, second)).title = "kept"
+
+        found = [await read(every_driver, key) for key in (first, second)]
+        assert [(doc.title, doc.version) for doc in found] == [("old", 1), ("kept", 2)]
+
+    async def test_a_row_without_version_is_refused(self, sqlite: Database) -> None:
+        """SQLAlchemy has no statement for it; sqlkeel has."""
+        [key] = await add(sqlite)
+
+        async with sqlite.transaction() as session:
+            with pytest.raises(UsageError, match="has no version") as caught:
+                await session.execute(update(Doc), [{"id": key, "title": "new"}])
+
+        assert "update_many" in caught.value.hint
+
+    async def test_a_statement_for_many_parameters_counts(self, every_driver: Database) -> None:
+        """One statement for a list of parameters, with a WHERE of its own, counts each row."""
+        [first], [second] = await add(every_driver), await add(every_driver)
+        statement = update(Doc).where(Doc.id == bindparam("key")).values(title=bindparam("new"))
+
+        async with every_driver.transaction() as session:
+            await session.execute(
+                statement,
+                [{"key": first, "new": "a"}, {"key": second, "new": "b"}],
+                execution_options={"dml_strategy": "core_only"},
+            )
+
+        found = [await read(every_driver, key) for key in (first, second)]
+        assert [(doc.title, doc.version) for doc in found] == [("a", 2), ("b", 2)]
 
 
 class TestVersion:
@@ -551,7 +823,7 @@ class TestVersion:
     async def test_core_and_bulk_inserts_have_version_1(self, every_driver: Database) -> None:
         """Rows that do not pass through the unit of work start at 1 too."""
         async with every_driver.transaction() as session:
-            await session.execute(insert(Doc.__table__).values(title="core"))
+            await session.execute(insert(Doc.__table__).values(title="core"))  # type: ignore[arg-type]  # a Table
             await session.execute(insert(Doc), [{"title": "bulk"}])
 
             versions = (await session.scalars(select(Doc.version))).all()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-from sqlalchemy import FromClause, Update, null, select, update
+from sqlalchemy import FromClause, Update, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..errors import InvalidKey, KeelError, NotFound, VersionConflict
@@ -27,7 +27,7 @@ async def update_many(session: AsyncSession, model: type[M], rows: Rows) -> int:
 
     Raises:
         NotFound: When there is no row of a key, or it is deleted; nothing is updated.
-        VersionConflict: When a row has another version than was given; nothing is updated.
+        VersionConflict: When rows have another version than was given, all of them; nothing is updated.
         InvalidKey: When a row leaves out a part of the key.
         UnknownField: For a field that the model does not have.
         ReadOnlySession: When the session was opened for reading.
@@ -79,7 +79,7 @@ async def _update(work: Work, binder: Binder, batch: Batch) -> int:
     if result.rowcount != len(batch.records):
         await work.undo()
         async with work.writer.source(work.connection, work.target, binder.bind(batch)) as source:
-            current = await _current_versions(work, source)
+            current = await _current_rows(work, source)
         raise _reason(work.target, batch, current)
     return len(batch.records)
 
@@ -96,25 +96,41 @@ def _statement(target: Target, fields: tuple[str, ...], given: FromClause) -> Up
     return update(target.table).where(*conditions, *target.guards).values(values)
 
 
-async def _current_versions(work: Work, given: FromClause) -> dict[Record, int | None]:
-    """Return the versions of those of the given keys that are there; a locking read sees what was committed since."""
+async def _current_rows(work: Work, given: FromClause) -> dict[Record, dict[str, Any]]:
+    """Return those of the given rows that are there, by key; a locking read sees what was committed since."""
     target = work.target
     key = target.columns(target.key)
-    version = null() if target.version is None else target.fields[target.version]
     same = [column == given.c[column.name] for column in key]
-    statement = select(*key, version).where(*same, *target.guards).with_for_update(read=True)
-    return {tuple(row[:-1]): row[-1] for row in await work.connection.execute(statement)}
+    statement = select(*key, *target.fields.values()).where(*same, *target.guards).with_for_update(read=True)
+    width = len(key)
+    rows = [tuple(row) for row in await work.connection.execute(statement)]
+    return {row[:width]: dict(zip(target.fields, row[width:], strict=True)) for row in rows}
 
 
-def _reason(target: Target, batch: Batch, current: dict[Record, int | None]) -> KeelError:
-    """Return the error for the first row that could not be updated."""
-    width = len(target.key)
-    place = batch.fields.index(target.version) if target.version in batch.fields else None
-    for record in batch.records:
-        key, expected = record[:width], None if place is None else record[place]
-        shown = key[0] if width == 1 else key
-        if place is not None and current.get(key) != expected:
-            return VersionConflict(target.name, shown, expected=expected, current=current.get(key))
-        if key not in current:
-            return NotFound(target.name, shown)
+def _reason(target: Target, batch: Batch, current: dict[Record, dict[str, Any]]) -> KeelError:
+    """Return the error for the first row that could not be updated; a conflict holds the others too."""
+    conflicts = list(_conflicts(target, batch, current))
+    keys = [record[: len(target.key)] for record in batch.records]
+    missing = next((key for key in keys if key not in current), None)
+    if conflicts:
+        conflicts[0].others = tuple(conflicts[1:])
+        return conflicts[0]
+    if missing is not None:
+        return NotFound(target.name, _shown(missing))
     return InvalidKey(f"Two of the rows to update {target.name} have the same key.", hint="Give each key once.")
+
+
+def _conflicts(target: Target, batch: Batch, current: dict[Record, dict[str, Any]]) -> Iterator[VersionConflict]:
+    if target.version is None or target.version not in batch.fields:
+        return
+    place, width = batch.fields.index(target.version), len(target.key)
+    for record in batch.records:
+        key, expected = record[:width], record[place]
+        row = current.get(key)
+        found = None if row is None else row[target.version]
+        if found != expected:
+            yield VersionConflict(target.name, _shown(key), expected=expected, current=found, current_row=row)
+
+
+def _shown(key: Record) -> Any:
+    return key[0] if len(key) == 1 else key

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, Integer, event, orm, select
 from sqlalchemy.orm import Mapped, Mapper, ORMExecuteState, mapped_column, validates
 from sqlalchemy.orm.exc import StaleDataError
 
-from ..errors import UsageError, VersionConflict
+from ..errors import NotSupported, TransientFault, UsageError, VersionConflict
 from ..session import SyncSession, update_with
 
-__all__ = ["VersionMixin", "find_conflict"]
+__all__ = ["VersionMixin", "find_conflict", "touch"]
+
+
+class _Counted(int):
+    """A version that `touch` sets, as nobody else may."""
 
 
 class VersionMixin:
@@ -21,7 +25,8 @@ class VersionMixin:
     Each UPDATE and DELETE of the unit of work carries the version that was read; when somebody else was faster it
     matches no row and `VersionConflict` is raised, with both versions and the row as it is now. ``update()``
     statements, upserts and bulk updates raise the version too. Across requests, give the version that the client saw
-    to ``Repository.update(..., expected_version=…)``.
+    to ``Repository.update(..., expected_version=…)``; `touch` counts the change of a child. What other programs write
+    counts nothing, unless a trigger counts: `TriggerVersionMixin`.
     """
 
     version: Mapped[int] = mapped_column(Integer(), server_default="1", sort_order=902)
@@ -29,6 +34,8 @@ class VersionMixin:
     @validates("version")
     def _refuse_version(self, key: str, value: int) -> int:
         state = orm.attributes.instance_state(self)
+        if isinstance(value, _Counted):
+            return int(value)
         if state.has_identity and value != state.dict.get(key, value):
             raise UsageError(
                 f"The version of {self!r} counts by itself and cannot be set to {value!r}.",
@@ -49,11 +56,98 @@ def _check_version(mapper: Mapper[Any], cls: type) -> None:
         mapper.version_id_col = mapper.columns["version"]
 
 
+def touch(obj: object) -> None:
+    """Count the next flush as a change of *obj*, whether or not it writes anything else of it.
+
+    For the root of an aggregate: who edits an order line changes the order, and two who edit different lines of one
+    order shall not miss each other. The flush then sends the UPDATE of the root, with its check, before those of its
+    children. Several calls before one flush count once, and a new object counts by itself.
+
+    Raises:
+        NotSupported: When the model has no version that the client counts.
+    """
+    state = orm.attributes.instance_state(obj)
+    column, following = state.mapper.version_id_col, state.mapper.version_id_generator
+    if column is None or not callable(following):
+        name = state.mapper.class_.__name__
+        raise NotSupported(f"{name} has no version to count.", hint="Give the model the VersionMixin.")
+    key = state.mapper.get_property_by_column(column).key
+    if key not in state.committed_state:
+        counted = following(getattr(obj, key))
+        setattr(obj, key, _Counted(counted) if isinstance(counted, int) else counted)
+
+
 @event.listens_for(SyncSession, "do_orm_execute", retval=True)
 def _raise_version(state: ORMExecuteState) -> Any:
     """Count an ``update()`` statement as a change of each row it touches."""
-    column: Any = state.bind_mapper.version_id_col if state.is_update and state.bind_mapper is not None else None
-    return None if column is None else update_with(state, column, column + 1)
+    mapper = state.bind_mapper if state.is_update and not state.execution_options.get("sqlkeel_part") else None
+    if mapper is None or mapper.version_id_col is None or not callable(mapper.version_id_generator):
+        return None
+    column: Any = mapper.version_id_col
+    counts = isinstance(column.type, Integer)
+    following = column + 1 if counts else mapper.version_id_generator(None)
+    if not state.is_executemany:
+        if counts:
+            _refuse_given(state, mapper, following)
+        return update_with(state, column, following)
+    if state.execution_options.get("dml_strategy") == "core_only":
+        statement: Any = state.statement
+        return state.invoke_statement(statement=statement.values({column: following}))
+    return _update_by_key(state, mapper)
+
+
+def _refuse_given(state: ORMExecuteState, mapper: Mapper[Any], following: Any) -> None:
+    """Refuse a version that the statement sets by itself, to anything but the next one."""
+    column: Any = mapper.version_id_col
+    names = {column.key, mapper.get_property_by_column(column).key}
+    statement: Any = state.statement
+    parameters: Any = state.parameters or {}
+    for key, value in (*(statement._values or {}).items(), *parameters.items()):
+        counted = hasattr(value, "compare") and value.compare(following)
+        if getattr(key, "key", key) in names and not counted:
+            raise UsageError(
+                f"The version of {mapper.class_.__name__} counts by itself and cannot be set by an update().",
+                hint="Leave it out. To check it: .where(Model.version == expected).",
+            )
+
+
+def _update_by_key(state: ORMExecuteState, mapper: Mapper[Any]) -> Any:
+    """Run ``update(Model)`` with a list of rows by key; SQLAlchemy checks the version of each."""
+    version = mapper.get_property_by_column(_version_of(mapper)).key
+    rows: Any = state.parameters
+    if any(version not in row for row in rows):
+        raise UsageError(
+            f"A row to update {mapper.class_.__name__} has no {version}, by which it would be checked.",
+            hint="Repository.update_many(rows) takes rows with and without it.",
+        )
+    if state.session.autoflush:
+        state.session.flush()
+    connection = state.session.connection(bind_arguments={"mapper": mapper})
+    # What was written before the row that failed is to be taken back, and not to be found as a change.
+    savepoint = connection.begin_nested()
+    try:
+        result = state.invoke_statement()
+    except Exception as error:
+        if not isinstance(error, TransientFault) and not connection.invalidated:
+            # Else the transaction, or the connection, is gone, and the savepoint with it.
+            savepoint.rollback()
+        if isinstance(error, StaleDataError) and (conflict := _conflict(_given(mapper, rows), {mapper: connection})):
+            raise conflict from error
+        raise
+    savepoint.commit()
+    return result
+
+
+def _given(mapper: Mapper[Any], rows: Iterable[Mapping[str, Any]]) -> list[_Written]:
+    version = mapper.get_property_by_column(_version_of(mapper)).key
+    keys = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    return [_Written(mapper, tuple(row.get(key) for key in keys), row[version]) for row in rows]
+
+
+def _version_of(mapper: Mapper[Any]) -> Column[Any]:
+    column = mapper.version_id_col
+    assert isinstance(column, Column), "only versioned mappers come here"
+    return column
 
 
 def find_conflict(
@@ -72,7 +166,7 @@ def find_conflict(
     if current == expected:
         return None
     key = identity[0] if len(identity) == 1 else tuple(identity)
-    return VersionConflict(mapper.class_.__name__, key, expected=expected, current=current, row=values)
+    return VersionConflict(mapper.class_.__name__, key, expected=expected, current=current, current_row=values)
 
 
 class _Written(NamedTuple):
@@ -92,17 +186,20 @@ class _Flush:
 
     def conflict(self) -> VersionConflict | None:
         """Ask the database which of the rows somebody else has changed."""
-        found = [conflict for row in self.rows if (conflict := self._compare(row)) is not None]
+        found = _conflict(self.rows, self.connections)
         if not self.nested:
             for connection in self.connections.values():
                 connection.rollback()
-        if not found:
-            return None
-        found[0].others = tuple(found[1:])
-        return found[0]
+        return found
 
-    def _compare(self, row: _Written) -> VersionConflict | None:
-        return find_conflict(self.connections[row.mapper], row.mapper, row.identity, row.version)
+
+def _conflict(rows: Iterable[_Written], connections: Mapping[Mapper[Any], Connection]) -> VersionConflict | None:
+    compared = (find_conflict(connections[row.mapper], row.mapper, row.identity, row.version) for row in rows)
+    found = [conflict for conflict in compared if conflict is not None]
+    if not found:
+        return None
+    found[0].others = tuple(found[1:])
+    return found[0]
 
 
 def _written_rows(session: orm.Session) -> Iterator[_Written]:
