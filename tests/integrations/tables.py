@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import CheckConstraint, ForeignKey, String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 import sqlkeel
-from sqlkeel import Database
+from sqlkeel import Database, IntKeyMixin
 
-__all__ = ["Base", "Deferred", "Item", "Note", "Owner", "stored"]
+__all__ = ["Answer", "Base", "Deferred", "Item", "Note", "Owner", "stored"]
 
 
 class Base(sqlkeel.Base):
@@ -23,6 +25,15 @@ class Note(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     text: Mapped[str] = mapped_column(String(50), unique=True)
     weight: Mapped[int] = mapped_column(default=0)
+
+
+class Answer(IntKeyMixin, Base):
+    """What was answered to a request that may be sent again."""
+
+    __tablename__ = "answer"
+    key: Mapped[str] = mapped_column(String(80), unique=True)
+    request: Mapped[str] = mapped_column(String(64))
+    body: Mapped[dict[str, Any] | None]
 
 
 class Deferred(sqlkeel.Base):

@@ -15,6 +15,7 @@ from sqlalchemy.exc import InvalidRequestError
 from sqlkeel import Database, Session
 from sqlkeel.errors import ConfigurationError, ForeignKeyViolation, NoTransaction, TransactionAborted, UniqueViolation
 from sqlkeel.integrations.asgi import UnitOfWork, UnitOfWorkMiddleware, unit_of_work
+from tests.engines.peers import soon, statements_running, under_way
 from tests.integrations.tables import Base, Deferred, Item, Note, stored
 from tests.integrations.wire import ANSWER, Exchange, Message, Receive, Scope, Send, disconnecting, traffic
 
@@ -469,6 +470,123 @@ class TestJoining:
         assert sessions[0] is sessions[1]
 
 
+class TestByHand:
+    """A handler may end the transaction itself, or have nothing to do with it."""
+
+    async def test_what_it_committed_stays(self, every_driver: Database) -> None:
+        """After ``session.commit()`` a bad status takes back only what came later."""
+
+        async def handler(unit: UnitOfWork, send: Send) -> None:
+            await write(unit)
+            await (await unit.session()).commit()
+            await write(unit, "lost")
+            await answer(send, 502)
+
+        await served(every_driver, handler).run()
+
+        assert await stored(every_driver) == ["kept"]
+
+    async def test_the_rest_is_committed_by_the_response(self, every_driver: Database) -> None:
+        """After ``session.commit()`` the request goes on in another transaction, which ends as usual."""
+
+        async def handler(unit: UnitOfWork, send: Send) -> None:
+            await write(unit, "first")
+            await (await unit.session()).commit()
+            await write(unit, "rest")
+            await answer(send)
+
+        await served(every_driver, handler).run()
+
+        assert await stored(every_driver) == ["first", "rest"]
+
+    async def test_what_it_rolled_back_is_gone(self, every_driver: Database) -> None:
+        """After ``session.rollback()`` a success keeps only what came later."""
+
+        async def handler(unit: UnitOfWork, send: Send) -> None:
+            await write(unit, "lost")
+            await (await unit.session()).rollback()
+            await write(unit)
+            await answer(send)
+
+        await served(every_driver, handler).run()
+
+        assert await stored(every_driver) == ["kept"]
+
+    async def test_it_ends_the_unit_of_work(self, every_driver: Database) -> None:
+        """After ``unit.commit()`` the row is there, its hook has run, the connection is free, and no status matters."""
+        seen: list[object] = []
+
+        async def handler(unit: UnitOfWork, send: Send) -> None:
+            (await unit.session()).on_commit(seen.append, "hook")
+            await write(unit)
+            await unit.commit()
+            seen.append(every_driver.engine.pool.checkedout())  # type: ignore[attr-defined]
+            seen.append(await stored(every_driver))
+            await answer(send, 502)
+
+        exchange = await served(every_driver, handler).run()
+
+        assert exchange.status == 502
+        assert seen == ["hook", 0, ["kept"]]
+        assert await stored(every_driver) == ["kept"]
+
+    async def test_an_exception_afterwards_takes_nothing_back(self, db: Database) -> None:
+        """What was committed by hand is committed, whatever goes wrong later."""
+
+        async def handler(unit: UnitOfWork, send: Send) -> None:
+            await write(unit)
+            await unit.commit()
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await served(db, handler).run()
+
+        assert await stored(db) == ["kept"]
+
+    async def test_it_may_keep_nothing(self, db: Database) -> None:
+        """After ``unit.roll_back()`` a success keeps nothing: a trial run."""
+
+        async def handler(unit: UnitOfWork, send: Send) -> None:
+            await write(unit)
+            await unit.roll_back()
+            await answer(send)
+
+        exchange = await served(db, handler).run()
+
+        assert exchange.status == 200
+        assert await stored(db) == []
+
+    async def test_there_is_no_session_afterwards(self, sqlite: Database) -> None:
+        """What comes later opens a transaction of its own; one that nobody commits cannot be had."""
+
+        async def handler(unit: UnitOfWork, send: Send) -> None:
+            await write(unit)
+            await unit.commit()
+            with pytest.raises(NoTransaction, match="by hand"):
+                await unit.session()
+            async with unit.database.transaction() as session:
+                session.add(Note(text="later"))
+            await answer(send, 502)
+
+        await served(sqlite, handler).run()
+
+        assert await stored(sqlite) == ["kept", "later"]
+
+    @deferred
+    async def test_a_failed_commit_is_the_handlers(self, deferring: Database) -> None:
+        """Who commits by hand has the error in hand, and may answer it."""
+
+        async def handler(unit: UnitOfWork, send: Send) -> None:
+            await write_orphan(unit)
+            with pytest.raises(ForeignKeyViolation):
+                await unit.commit()
+            await answer(send, 409)
+
+        exchange = await served(deferring, handler).run()
+
+        assert exchange.status == 409
+
+
 class TestTraffic:
     @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
     async def test_a_request_without_session_costs_nothing(self, db: Database, method: str) -> None:
@@ -508,6 +626,11 @@ class TestTraffic:
         assert seen == ["checkout", "begin", "before_cursor_execute", "commit"]
 
 
+async def nothing_runs(database: Database) -> bool:
+    """Tell whether the server works on nothing."""
+    return await statements_running(database) == 0
+
+
 async def wait(message: Message) -> None:
     """Send as a server does whose buffer is full."""
     await asyncio.sleep(0)
@@ -543,9 +666,13 @@ class TestCancellation:
             await write(unit)
             await (await unit.session()).execute(text("SELECT pg_sleep(30)"))
 
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(served(sleeper, handler).run(), 0.3)
+        task = asyncio.create_task(served(sleeper, handler).run())
+        await under_way(sleeper)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
+        assert await soon(lambda: nothing_runs(sleeper))
         assert await stored(sleeper) == []
 
     async def test_a_cancel_scope_is_rolled_back(self, every_driver: Database) -> None:
@@ -553,9 +680,10 @@ class TestCancellation:
 
         async def handler(unit: UnitOfWork, send: Send) -> None:
             await write(unit)
+            scope.cancel()
             await asyncio.Event().wait()
 
-        with anyio.move_on_after(0.2) as scope:
+        with anyio.CancelScope() as scope:
             await served(every_driver, handler).run()
 
         assert scope.cancelled_caught

@@ -1,19 +1,22 @@
 """FastAPI applications: the session as a dependency, and every way in which a request can end."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any
 
 import pytest
-from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, WebSocket
+from fastapi import BackgroundTasks, Depends, FastAPI, Header, HTTPException, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import JSONResponse, StreamingResponse
 from sqlalchemy import text
 from sqlalchemy.exc import InvalidRequestError
 
-from sqlkeel import Database, Session
+from sqlkeel import Database, Repository, Session
 from sqlkeel.errors import NoTransaction
-from sqlkeel.integrations.fastapi import DatabaseDep, IfMatch, ReadSessionDep, SessionDep, get_session, install
-from tests.integrations.tables import Base, Deferred, Item, Note, stored
-from tests.integrations.wire import Exchange, Message, client, traffic
+from sqlkeel.integrations.asgi import unit_of_work
+from sqlkeel.integrations.fastapi import DatabaseDep, ReadSessionDep, SessionDep, get_session, install
+from tests.integrations.tables import Answer, Base, Deferred, Item, Note, stored
+from tests.integrations.wire import Exchange, Message, client, disconnecting, traffic
 
 pytestmark = pytest.mark.tables(Base.metadata)
 deferred = pytest.mark.tables(Deferred.metadata)
@@ -285,54 +288,175 @@ class TestStreaming:
 
         assert response.text == "kept"
 
+    async def test_a_stream_that_uses_the_session_fails(self, db: Database) -> None:
+        """The session of the request is closed then: the stream breaks off, and no connection is leaked."""
 
-class TestIfMatch:
-    @pytest.mark.parametrize(
-        ("header", "version"), [('"3"', 3), ('"0"', 0), (' "12" ', 12), (f'"{"9" * 18}"', 10**18 - 1)]
-    )
-    async def test_it_is_the_version(self, sqlite: Database, header: str, version: int) -> None:
-        """The tag of a version is that version."""
+        async def endpoint(session: SessionDep) -> StreamingResponse:
+            await write(session)
 
-        async def endpoint(expected: IfMatch) -> int:
-            return expected
+            async def chunks() -> AsyncIterator[str]:
+                yield str(await session.scalar(text("SELECT 1")))
 
-        async with client(service(sqlite, endpoint)) as http:
-            response = await http.post("/", headers={"If-Match": header})
+            return StreamingResponse(chunks())
 
-        assert response.json() == version
+        exchange = Exchange(service(db, endpoint), method="POST")
 
-    @pytest.mark.parametrize("header", ["*", 'W/"3"', "3", '"03"', '"-1"', '"abc"', '"3", "4"', f'"{"9" * 19}"', '"³"'])
-    async def test_any_other_tag_does_not_match(self, sqlite: Database, header: str) -> None:
-        """A tag that no version of ours has cannot match: 412."""
+        with pytest.raises(Exception, match="closed") as raised:
+            await exchange.run()
 
-        async def endpoint(expected: IfMatch) -> int:
-            return expected
+        assert type(raised.value).__name__ in {"InvalidRequestError", "ExceptionGroup"}
+        assert [message["type"] for message in exchange.messages] == ["http.response.start"]
 
-        async with client(service(sqlite, endpoint)) as http:
-            response = await http.post("/", headers=[(b"If-Match", header.encode())])
+    async def test_a_client_that_leaves_ends_the_stream(self, every_driver: Database) -> None:
+        """The stream's own transaction is rolled back, and its connection goes home."""
+        gone = asyncio.Event()
 
-        assert response.status_code == 412
+        async def endpoint(session: SessionDep, database: DatabaseDep) -> StreamingResponse:
+            await write(session)
 
-    async def test_it_must_be_there(self, sqlite: Database) -> None:
-        """Without it nobody could say whether an update is lost: 428."""
+            async def chunks() -> AsyncIterator[str]:
+                async with database.transaction() as own:
+                    own.add(Note(text="half"))
+                    await own.flush()
+                    yield "first"
+                    gone.set()
+                    await asyncio.Event().wait()
 
-        async def endpoint(expected: IfMatch) -> int:
-            return expected
+            return StreamingResponse(chunks())
 
-        async with client(service(sqlite, endpoint)) as http:
+        await Exchange(service(every_driver, endpoint), method="POST", receive=disconnecting(gone)).run()
+
+        assert await stored(every_driver) == ["kept"]
+
+
+class TestBackgroundTask:
+    async def test_it_cannot_use_the_session(self, db: Database) -> None:
+        """A task that was given the session of the request gets an error, and takes no connection."""
+
+        async def task(session: Session) -> None:
+            await write(session)
+
+        async def endpoint(session: SessionDep, tasks: BackgroundTasks) -> None:
+            tasks.add_task(task, session)
+
+        with pytest.raises(InvalidRequestError, match="closed"):
+            await Exchange(service(db, endpoint), method="POST").run()
+
+        assert await stored(db) == []
+
+    async def test_it_opens_its_own(self, db: Database) -> None:
+        """A task that was given the database opens a transaction, which commits by itself."""
+
+        async def task(database: Database) -> None:
+            async with database.transaction() as session:
+                await write(session)
+
+        async def endpoint(session: SessionDep, database: DatabaseDep, tasks: BackgroundTasks) -> None:
+            tasks.add_task(task, database)
+
+        async with client(service(db, endpoint)) as http:
+            await http.post("/")
+
+        assert await stored(db) == ["kept"]
+
+
+class TestByHand:
+    async def test_a_handler_commits_before_it_calls_somebody(self, every_driver: Database) -> None:
+        """Nothing is held while another service takes its time, and what that answers takes nothing back."""
+        held: list[int] = []
+
+        async def endpoint(request: Request, session: SessionDep) -> JSONResponse:
+            await write(session)
+            await unit_of_work(request.scope).commit()
+            held.append(every_driver.engine.pool.checkedout())  # type: ignore[attr-defined]
+            return JSONResponse({"paid": False}, 502)
+
+        async with client(service(every_driver, endpoint)) as http:
             response = await http.post("/")
 
-        assert response.status_code == 428
+        assert (response.status_code, held) == (502, [0])
+        assert await stored(every_driver) == ["kept"]
 
-    def test_the_openapi_document_knows_the_header(self, sqlite: Database) -> None:
-        """A client sees that it has to send If-Match."""
+    async def test_a_handler_without_a_session_is_on_its_own(self, db: Database) -> None:
+        """DatabaseDep alone: what it commits is committed, whatever the response says."""
 
-        async def endpoint(expected: IfMatch) -> int:
-            return expected
+        async def endpoint(database: DatabaseDep) -> JSONResponse:
+            async with database.transaction() as session:
+                await write(session)
+            return JSONResponse({}, 502)
 
-        operation = service(sqlite, endpoint).openapi()["paths"]["/"]["post"]
+        async with client(service(db, endpoint)) as http:
+            await http.post("/")
 
-        assert [(p["in"], p["name"]) for p in operation["parameters"]] == [("header", "If-Match")]
+        assert await stored(db) == ["kept"]
+
+
+async def note_once(
+    note: str, key: Annotated[str, Header(alias="Idempotency-Key", max_length=80)], session: SessionDep
+) -> dict[str, Any] | None:
+    """Write a note for the first request with the key, and give its answer to all of them."""
+    answer, first = await Repository(session, Answer).get_or_create({"key": key}, {"request": note})
+    if answer.request != note:
+        raise HTTPException(422, "Another request had this key.")
+    if first:
+        written = await Repository(session, Note).create(text=f"{note} {uuid.uuid4()}"[:50])
+        answer.body = {"text": written.text}
+    return answer.body
+
+
+class TestSentAgain:
+    """A client that got no answer sends its request again, with the same Idempotency-Key."""
+
+    async def test_it_is_answered_as_before(self, every_driver: Database) -> None:
+        """The work is done once, and the second answer is the first one."""
+        async with client(service(every_driver, note_once)) as http:
+            first = await http.post("/", params={"note": "a"}, headers={"Idempotency-Key": "k"})
+            second = await http.post("/", params={"note": "a"}, headers={"Idempotency-Key": "k"})
+
+        assert first.json() == second.json()
+        assert await stored(every_driver) == [first.json()["text"]]
+
+    async def test_all_at_once(self, every_driver: Database) -> None:
+        """Of six requests that come together one does the work, and all get its answer."""
+        here = asyncio.Barrier(6)
+
+        async def endpoint(note: str, session: SessionDep) -> dict[str, Any] | None:
+            await here.wait()
+            return await note_once(note, "k", session)
+
+        async with client(service(every_driver, endpoint)) as http:
+            calls = [http.post("/", params={"note": "a"}) for _ in range(6)]
+            responses = await asyncio.gather(*calls)
+
+        assert [response.status_code for response in responses] == [200] * 6
+        assert {response.json()["text"] for response in responses} == {*await stored(every_driver)}
+        assert len(await stored(every_driver)) == 1
+
+    async def test_a_key_is_for_one_request(self, db: Database) -> None:
+        """Another request under the same key is refused: its answer would be that of something else."""
+        async with client(service(db, note_once)) as http:
+            await http.post("/", params={"note": "a"}, headers={"Idempotency-Key": "k"})
+            response = await http.post("/", params={"note": "b"}, headers={"Idempotency-Key": "k"})
+
+        assert response.status_code == 422
+        assert len(await stored(db)) == 1
+
+    async def test_a_failure_leaves_the_key_free(self, db: Database) -> None:
+        """What was rolled back took the key along, so that the client may try again with it."""
+        failures = [True, False]
+
+        async def endpoint(note: str, session: SessionDep) -> dict[str, Any] | None:
+            body = await note_once(note, "k", session)
+            if failures.pop(0):
+                raise HTTPException(503, "Not now.")
+            return body
+
+        async with client(service(db, endpoint)) as http:
+            first = await http.post("/", params={"note": "a"})
+            second = await http.post("/", params={"note": "a"})
+
+        assert (first.status_code, second.status_code) == (503, 200)
+        assert await stored(db) == [second.json()["text"]]
 
 
 class TestWebSocket:
@@ -367,6 +491,34 @@ class TestWebSocket:
         await Exchange(app, kind="websocket", receive=_connecting).run()
 
         assert await stored(db) == ["kept"]
+
+    async def test_a_client_that_leaves_rolls_its_message_back(self, every_driver: Database) -> None:
+        """A transaction that was open when the client went away is rolled back, and its connection goes home."""
+        app = FastAPI()
+        install(app, every_driver)
+
+        @app.websocket("/")
+        async def endpoint(websocket: WebSocket, database: DatabaseDep) -> None:
+            await websocket.accept()
+            async with database.transaction() as session:
+                session.add(Note(text="half"))
+                await session.flush()
+                await websocket.receive_text()
+
+        messages: Iterator[Message] = iter(
+            [{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1001}]
+        )
+
+        async def receive() -> Message:
+            return next(messages)
+
+        exchange = Exchange(app, kind="websocket", receive=receive)
+
+        with pytest.raises(WebSocketDisconnect):
+            await exchange.run()
+
+        assert await stored(every_driver) == []
+        assert every_driver.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
 async def _connecting() -> Message:

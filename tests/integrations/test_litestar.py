@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -32,6 +32,7 @@ from starlette.routing import Route
 from sqlkeel import Database, Session
 from sqlkeel.errors import ConfigurationError, DatabaseUnavailable, ForeignKeyViolation, KeelError, NotFound
 from sqlkeel.integrations import starlette
+from sqlkeel.integrations.asgi import unit_of_work
 from sqlkeel.integrations.litestar import (
     DatabaseDep,
     ReadSessionDep,
@@ -823,6 +824,25 @@ class TestYield:
         assert response.status_code == 409
 
 
+class TestByHand:
+    async def test_a_handler_commits_before_it_calls_somebody(self, db: Database) -> None:
+        """Nothing is held while another service takes its time, and what that answers takes nothing back."""
+        held: list[int] = []
+
+        @post("/")
+        async def endpoint(request: Request[Any, Any, Any], session: SessionDep) -> Response[dict[str, bool]]:
+            await write(session)
+            await unit_of_work(dict(request.scope)).commit()
+            held.append(db.engine.pool.checkedout())  # type: ignore[attr-defined]
+            return Response({"paid": False}, status_code=502)
+
+        async with client(site(db, endpoint)) as http:
+            response = await http.post("/")
+
+        assert (response.status_code, held) == (502, [0])
+        assert await stored(db) == ["kept"]
+
+
 class TestStreaming:
     async def test_the_row_is_there_before_the_first_chunk(self, db: Database) -> None:
         """The body of a stream is made after the commit; the database opens what it needs."""
@@ -903,6 +923,29 @@ class TestWebSocket:
         await connecting(site(db, endpoint)).run()
 
         assert await stored(db) == ["kept"]
+
+    async def test_a_client_that_leaves_rolls_its_message_back(self, db: Database) -> None:
+        """A transaction that was open when the client went away is rolled back, and its connection goes home."""
+        messages: Iterator[Message] = iter(
+            [{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1001}]
+        )
+
+        async def receive() -> Message:
+            return next(messages)
+
+        @websocket("/")
+        async def endpoint(socket: WebSocket[Any, Any, Any], database: DatabaseDep) -> None:
+            await socket.accept()
+            async with database.transaction() as session:
+                await write(session, "half")
+                await socket.receive_text()
+
+        exchange = connecting(site(db, endpoint))
+        exchange.receive = receive
+        await exchange.run()
+
+        assert await stored(db) == []
+        assert db.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
     async def test_it_gets_no_session(self, sqlite: Database) -> None:
         """SessionDep in a WebSocket handler is refused before the handler runs; Litestar closes the connection."""

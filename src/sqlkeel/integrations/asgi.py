@@ -22,7 +22,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 KEY: Final = "sqlkeel.unit_of_work"
 REFUSED_FROM: Final = 400
 _NO_REQUEST: Final = "A WebSocket has no unit of work: it may stay open for days."
-_OVER: Final = "The unit of work of this request ended when its response started."
+_OVER: Final = "The unit of work of this request ended when its response started, or by hand before that."
 _NOT_HERE: Final = "There is no unit of work here: none is installed, or a middleware asks, which is outside of it."
 _INSTALL: Final = "install(app, db), with Litestar plugins=[SQLKeelPlugin(db)]; in a middleware db.transaction()."
 
@@ -34,7 +34,9 @@ class _RollBack(Exception):
 class UnitOfWork:
     """The sessions of one request: made when first asked for, ended when the response starts.
 
-    Nothing is sent to the database before the first statement, and nothing at all where nobody asks for a session.
+    Nothing is sent to the database before the first statement, and nothing at all where nobody asks for a session. A
+    handler may end it by hand, with `commit` or `roll_back`: before it calls a slow service, or to answer a failed
+    COMMIT itself. The response then decides nothing any more.
     """
 
     def __init__(self, database: Database, *, refusal: str | None = None) -> None:
@@ -54,7 +56,7 @@ class UnitOfWork:
         """Return the session of the request, the same one for every caller.
 
         Raises:
-            NoTransaction: When the response has started, or this is a WebSocket.
+            NoTransaction: When it has ended, or this is a WebSocket.
         """
         self._check()
         if self._session is None:
@@ -67,7 +69,7 @@ class UnitOfWork:
         """Return the session of the request that only reads; see `Database.read`.
 
         Raises:
-            NoTransaction: When the response has started, or this is a WebSocket.
+            NoTransaction: When it has ended, or this is a WebSocket.
         """
         self._check()
         if self._read_session is None:
@@ -75,7 +77,7 @@ class UnitOfWork:
         return self._read_session
 
     async def commit(self) -> None:
-        """End it and keep what was written.
+        """End it and keep what was written, whatever the response says; the connection is free then.
 
         Raises:
             DatabaseFault: When COMMIT fails; nothing is written then.
@@ -85,7 +87,7 @@ class UnitOfWork:
             await self._blocks.aclose()
 
     async def roll_back(self, error: BaseException | None = None) -> None:
-        """End it and keep nothing."""
+        """End it and keep nothing, whatever the response says."""
         if not self.over:
             self._refusal = _OVER
             reason = error or _RollBack()

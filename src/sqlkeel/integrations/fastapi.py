@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from fastapi import Depends, Header, HTTPException
-from starlette.requests import HTTPConnection
+from fastapi import Depends, Header, HTTPException, Response
+from starlette.requests import HTTPConnection, Request
 
 from ..database import Database
 from ..session import Session
+from .path_id import PathID
+from .preconditions import READ_RESPONSES, WRITE_RESPONSES, Versions, etag, expected_versions, is_known, require
+from .problems import MEDIA_TYPE
 from .starlette import database_of, install, read_session_of, session_of
 
 __all__ = [
+    "CONDITIONAL_READ",
+    "CONDITIONAL_WRITE",
     "DatabaseDep",
+    "ETag",
+    "ETagDep",
     "IfMatch",
+    "OptionalIfMatch",
+    "PathID",
     "ReadSessionDep",
     "SessionDep",
     "get_database",
+    "get_etag",
+    "get_expected_version",
+    "get_optional_version",
     "get_read_session",
     "get_session",
     "install",
 ]
 
-_VERSION: Final = re.compile(r'"(0|[1-9][0-9]{0,17})"')
+_IfMatchHeader = Annotated[str | None, Header(alias="If-Match", description='The version that you change: "3".')]
+_IfNoneMatchHeader = Annotated[str | None, Header(alias="If-None-Match", description='The version that you have: "3".')]
 
 
 async def get_session(connection: HTTPConnection) -> Session:
@@ -41,20 +53,57 @@ async def get_database(connection: HTTPConnection) -> Database:
     return database_of(connection)
 
 
-async def get_expected_version(
-    if_match: Annotated[str | None, Header(alias="If-Match", description='The version you change: "3".')] = None,
-) -> int:
-    """Return the version in ``If-Match: "3"``.
+async def get_optional_version(connection: HTTPConnection, if_match: _IfMatchHeader = None) -> Versions | None:
+    """Return what ``If-Match`` expects, ``None`` where it is not sent.
 
     Raises:
-        HTTPException: 428 where the header is missing, 412 where it is not the tag of a version.
+        InvalidETag: When it is malformed; a 400.
     """
-    if if_match is None:
-        raise HTTPException(428, 'Say which version you change: If-Match: "3".')
-    found = _VERSION.fullmatch(if_match.strip())
-    if found is None:
-        raise HTTPException(412, "If-Match is not the tag of one version.")
-    return int(found[1])
+    # Not the parameter, which is there to be described: of several lines it is one.
+    return expected_versions(connection.headers.getlist("If-Match"))
+
+
+async def get_expected_version(versions: Annotated[Versions | None, Depends(get_optional_version)]) -> Versions:
+    """Return what ``If-Match`` expects.
+
+    Raises:
+        PreconditionRequired: When it is not sent; a 428.
+        InvalidETag: When it is malformed; a 400.
+    """
+    return require(versions)
+
+
+class ETag:
+    """The tag of the response, as a function of a version: ``tag(article.version)``."""
+
+    def __init__(self, request: Request, response: Response) -> None:
+        self._request = request
+        self._response = response
+
+    def __call__(self, version: int) -> None:
+        """Send ``ETag: "3"``; end a GET or HEAD with 304 where ``If-None-Match`` says that the client has it.
+
+        What the endpoint would load or compute afterwards is spared. An endpoint that returns a `Response` of its own
+        has to set the header there.
+
+        Raises:
+            HTTPException: 304, which is the answer.
+            InvalidETag: When ``If-None-Match`` is malformed; a 400.
+        """
+        self._response.headers["ETag"] = etag(version)
+        known = is_known(self._request.headers.getlist("If-None-Match"), version)
+        if known and self._request.method in {"GET", "HEAD"}:
+            raise HTTPException(304, headers=dict(self._response.headers))
+
+
+async def get_etag(request: Request, response: Response, if_none_match: _IfNoneMatchHeader = None) -> ETag:
+    """Return what tags the response with a version."""
+    return ETag(request, response)
+
+
+def _described(responses: dict[int, str]) -> dict[int | str, dict[str, Any]]:
+    problem: dict[str, Any] = {"content": {MEDIA_TYPE: {}}}
+    return {status: {"description": text, **(problem if status >= 400 else {})} for status, text in responses.items()}
 
 
 SessionDep = Annotated[Session, Depends(get_session)]
@@ -66,5 +115,17 @@ ReadSessionDep = Annotated[Session, Depends(get_read_session)]
 DatabaseDep = Annotated[Database, Depends(get_database)]
 """The database itself: ``async with db.transaction()`` in a WebSocket, in a background task, beside the request."""
 
-IfMatch = Annotated[int, Depends(get_expected_version)]
-"""The version that a client read, for ``expected_version=``; the reply carries it as ``ETag: "3"``."""
+IfMatch = Annotated[Versions, Depends(get_expected_version)]
+"""The version that a client read, for ``expected_version=``; a request without it is answered 428."""
+
+OptionalIfMatch = Annotated[Versions | None, Depends(get_optional_version)]
+"""The same where a client may do without, and then overwrites what it has not seen."""
+
+ETagDep = Annotated[ETag, Depends(get_etag)]
+"""What tags the response with its version, and ends a GET with 304 where the client has that already."""
+
+CONDITIONAL_READ: Final = _described(READ_RESPONSES)
+"""For ``responses=`` of an operation with `ETagDep`: its 304 in the OpenAPI document."""
+
+CONDITIONAL_WRITE: Final = _described(WRITE_RESPONSES)
+"""For ``responses=`` of an operation with `IfMatch`: 400, 412 and 428 in the OpenAPI document."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 from litestar import Litestar, Response
 from litestar.config.app import AppConfig
 from litestar.connection import ASGIConnection, Request
 from litestar.di import NamedDependency, Provide
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import HeaderParameter, SkipValidation
 from litestar.plugins import InitPlugin, ReceiveRoutePlugin
 from litestar.routes import BaseRoute
 from litestar.types import ExceptionHandler, Scope
@@ -18,11 +20,18 @@ from sqlalchemy import exc
 from ..database import Database
 from ..errors import ConfigurationError, KeelError
 from ..session import Session
-from .asgi import Application, UnitOfWork, UnitOfWorkMiddleware, unit_of_work
+from .asgi import Application, Message, Send, UnitOfWork, UnitOfWorkMiddleware, unit_of_work
+from .preconditions import READ_RESPONSES, WRITE_RESPONSES, Versions, etag, expected_versions, is_known, require
 from .problems import MEDIA_TYPE, describe, report
 
 __all__ = [
+    "CONDITIONAL_READ",
+    "CONDITIONAL_WRITE",
     "DatabaseDep",
+    "ETag",
+    "ETagDep",
+    "IfMatch",
+    "OptionalIfMatch",
     "ReadSessionDep",
     "SQLKeelPlugin",
     "SessionDep",
@@ -40,19 +49,26 @@ ReadSessionDep: TypeAlias = NamedDependency[Session]
 DatabaseDep: TypeAlias = NamedDependency[Database]
 """For a parameter named ``database``: ``async with database.transaction()`` in a WebSocket or beside the request."""
 
+IfMatch: TypeAlias = NamedDependency[SkipValidation[Versions]]
+"""For a parameter named ``if_match``: the version that a client read, for ``expected_version=``; it has to be sent."""
+
+OptionalIfMatch: TypeAlias = NamedDependency[SkipValidation[Versions | None]]
+"""For a parameter named ``optional_if_match``: the same where a client may do without, and overwrite the unseen."""
+
 Connection: TypeAlias = ASGIConnection[Any, Any, Any, Any]
 
 _STATE: Final = "sqlkeel"
+_ETAG: Final = "sqlkeel.etag"
 
 
 class SQLKeelPlugin(InitPlugin, ReceiveRoutePlugin):
     """Give an application a unit of work per request, problem documents, and a database that is closed with it.
 
     ``Litestar(handlers, plugins=[SQLKeelPlugin(db)])`` provides the dependencies ``session``, ``read_session`` and
-    ``database``. The unit of work sits inside of every middleware, of the response cache and of the exception handlers,
-    on whatever layer they are: a COMMIT that fails is answered by them. Guards and dependencies are inside of it.
-    A dependency of your own with one of these names wins, and so does an exception handler of your own for an error of
-    ours or for one class of them.
+    ``database``, and for conditional requests ``if_match``, ``optional_if_match`` and ``etag``. The unit of work sits
+    inside of every middleware, of the response cache and of the exception handlers, on whatever layer they are: a
+    COMMIT that fails is answered by them. Guards and dependencies are inside of it. A dependency of your own with one
+    of these names wins, and so does an exception handler of your own for an error of ours or for one class of them.
     """
 
     def __init__(
@@ -90,6 +106,7 @@ class SQLKeelPlugin(InitPlugin, ReceiveRoutePlugin):
         app_config.exception_handlers = {
             KeelError: respond,
             exc.TimeoutError: respond,
+            _NotModified: _without_body,
             **app_config.exception_handlers,
         }
         if self.check:
@@ -118,7 +135,70 @@ class _InUnitOfWork:
 
     async def handle(self, scope: Any, receive: Any, send: Any) -> None:
         route: Application = super().handle  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
-        await UnitOfWorkMiddleware(route, scope["litestar_app"].state[_STATE])(scope, receive, send)
+        database = scope["litestar_app"].state[_STATE]
+        await UnitOfWorkMiddleware(route, database)(scope, receive, _tagging(scope, send))
+
+
+class _NotModified(Exception):
+    """The client has what it asks for."""
+
+
+class ETag:
+    """The tag of the response, as a function of a version: ``etag(article.version)``."""
+
+    def __init__(self, request: Request[Any, Any, Any]) -> None:
+        self._request = request
+
+    def __call__(self, version: int) -> None:
+        """Send ``ETag: "3"``; end a GET or HEAD with 304 where ``If-None-Match`` says that the client has it.
+
+        What the handler would load or compute afterwards is spared. An error is sent without it.
+
+        Raises:
+            InvalidETag: When ``If-None-Match`` is malformed; a 400.
+        """
+        known = is_known(self._request.headers.getall("If-None-Match", []), version)
+        scope: Any = self._request.scope
+        scope[_ETAG] = etag(version)
+        if known and self._request.method in {"GET", "HEAD"}:
+            raise _NotModified
+
+
+ETagDep: TypeAlias = NamedDependency[ETag]
+"""For a parameter named ``etag``: what tags the response, and ends a GET with 304 where the client has that version."""
+
+
+def _tagging(scope: Any, send: Send) -> Send:
+    """Send the tag that the handler has set, whatever kind of response it returns."""
+
+    async def tagging(message: Message) -> None:
+        if message["type"] == "http.response.start" and _ETAG in scope and message["status"] < 400:
+            message["headers"] = [*message.get("headers", ()), (b"etag", scope[_ETAG].encode())]
+        await send(message)
+
+    return tagging
+
+
+def _without_body(request: Request[Any, Any, Any], error: Exception) -> Response[None]:
+    scope: Any = request.scope
+    # Here too: exception handlers are outside of the route, whose `send` adds the tag.
+    return Response(None, status_code=304, headers={"ETag": scope[_ETAG]})
+
+
+def _described(responses: Mapping[int, str]) -> dict[int, ResponseSpec]:
+    return {
+        status: ResponseSpec(
+            dict[str, Any] if status >= 400 else None, description=text, media_type=MEDIA_TYPE, generate_examples=False
+        )
+        for status, text in responses.items()
+    }
+
+
+CONDITIONAL_READ: Final = _described(READ_RESPONSES)
+"""For ``responses=`` of a handler with ``etag``: its 304 in the OpenAPI document."""
+
+CONDITIONAL_WRITE: Final = _described(WRITE_RESPONSES)
+"""For ``responses=`` of a handler with ``if_match``: 400, 412 and 428 in the OpenAPI document."""
 
 
 async def session_of(connection: Connection) -> Session:
@@ -173,7 +253,31 @@ def _dependencies() -> dict[str, Provide]:
         "session": Provide(provide_session),
         "read_session": Provide(provide_read_session),
         "database": Provide(provide_database),
+        "if_match": Provide(_provide_if_match),
+        "optional_if_match": Provide(_provide_optional_if_match),
+        "etag": Provide(_provide_etag),
     }
+
+
+_IfMatchHeader = Annotated[str | None, HeaderParameter(name="If-Match", description='The version you change: "3".')]
+_IfNoneMatchHeader = Annotated[
+    str | None, HeaderParameter(name="If-None-Match", description='The version you have: "3".')
+]
+
+
+async def _provide_optional_if_match(
+    request: Request[Any, Any, Any], if_match_header: _IfMatchHeader = None
+) -> Versions | None:
+    # Not the parameter, which is there to be described: of several lines it is one.
+    return expected_versions(request.headers.getall("If-Match", []))
+
+
+async def _provide_if_match(request: Request[Any, Any, Any], if_match_header: _IfMatchHeader = None) -> Versions:
+    return require(expected_versions(request.headers.getall("If-Match", [])))
+
+
+async def _provide_etag(request: Request[Any, Any, Any], if_none_match_header: _IfNoneMatchHeader = None) -> ETag:
+    return ETag(request)
 
 
 def _handler(statuses: Mapping[str, int] | None, docs: str) -> ExceptionHandler[Exception]:

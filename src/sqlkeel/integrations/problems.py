@@ -40,6 +40,10 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     ),
     "exclusion-violation": _Kind(409, "Overlap", "It overlaps with another record."),
     "version-conflict": _Kind(412, "Changed meanwhile", "It was changed since it was read; nothing was written."),
+    "precondition-required": _Kind(
+        428, "Version missing", 'Say which version you change: send the ETag of what you read, If-Match: "3".'
+    ),
+    "invalid-etag": _Kind(400, "Malformed header", "A precondition is no list of entity tags."),
     "check-violation": _Kind(422, "Value not allowed", "A value breaks a rule of this record."),
     "not-null-violation": _Kind(422, "Value missing", "A required value is missing."),
     "invalid-value": _Kind(422, "Invalid value", "A value has the wrong form."),

@@ -1,0 +1,118 @@
+"""Conditional requests over a version (RFC 9110, section 13), for any framework."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterable, Iterator
+from typing import Final, NamedTuple, TypeAlias
+
+from ..errors import InvalidETag, PreconditionRequired
+
+__all__ = ["ANY", "READ_RESPONSES", "WRITE_RESPONSES", "Versions", "etag", "expected_versions", "is_known", "require"]
+
+Versions: TypeAlias = int | Container[int]
+"""The version that a client expects, or several of them: what ``expected_version=`` takes."""
+
+READ_RESPONSES: Final = {304: "The client has this version: there is no body."}
+WRITE_RESPONSES: Final = {
+    400: "If-Match is no list of entity tags.",
+    412: "Somebody else changed it since it was read; nothing was written.",
+    428: "If-Match is missing.",
+}
+"""What the headers add to the answers of an operation, by status, for its description."""
+
+_ITEM: Final = re.compile(r'[ \t]*(?:(W/)?"([\x21\x23-\x7e\x80-\xff]*)"[ \t]*)?(?:,|$)')
+_VERSION: Final = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
+
+
+class _Any:
+    """Every version: ``*`` asks for nothing but that there is one."""
+
+    def __contains__(self, version: object) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return "ANY"
+
+
+ANY: Final = _Any()
+"""What ``If-Match: *`` expects."""
+
+
+class _Tag(NamedTuple):
+    weak: bool
+    version: int | None
+    """``None`` for a tag that no version of ours has."""
+
+
+def etag(version: int) -> str:
+    """Return the strong entity tag of a version, quotes included: ``"3"``.
+
+    It belongs to one URL, so that it need not say of what. It is true of a representation that changes with the version
+    only: an aggregate whose root is touched, and not a list, or a row shown with what other tables say of it.
+    """
+    return f'"{version}"'
+
+
+def expected_versions(lines: Iterable[str]) -> Versions | None:
+    """Return what the lines of ``If-Match`` expect, ``None`` where there are none.
+
+    Compared strongly: a weak tag matches nothing, and neither does one that is no version; then no version is expected,
+    and every one a conflict.
+
+    Raises:
+        InvalidETag: When it is no list of entity tags.
+    """
+    tags = _parse("If-Match", lines)
+    if tags is None or isinstance(tags, _Any):
+        return tags
+    versions = {tag.version for tag in tags if not tag.weak and tag.version is not None}
+    return versions.pop() if len(versions) == len(tags) == 1 else frozenset(versions)
+
+
+def require(versions: Versions | None) -> Versions:
+    """Return *versions*, which have to be there: otherwise nobody could say whether an update is lost (RFC 6585).
+
+    Raises:
+        PreconditionRequired: Where there are none.
+    """
+    if versions is None:
+        raise PreconditionRequired("The request does not say which version it changes.")
+    return versions
+
+
+def is_known(lines: Iterable[str], version: int) -> bool:
+    """Tell whether the lines of ``If-None-Match`` name *version*, compared weakly: the client has it already.
+
+    Raises:
+        InvalidETag: When it is no list of entity tags.
+    """
+    tags = _parse("If-None-Match", lines)
+    if tags is None or isinstance(tags, _Any):
+        return tags is ANY
+    return version in {tag.version for tag in tags}
+
+
+def _parse(name: str, lines: Iterable[str]) -> _Any | list[_Tag] | None:
+    given = list(lines)
+    if not given:
+        return None
+    value = ",".join(given)
+    if value.strip(" \t") == "*":
+        return ANY
+    tags = list(_tags(name, value))
+    if not tags:
+        raise InvalidETag(f"{name} names no entity tag.")
+    return tags
+
+
+def _tags(name: str, value: str) -> Iterator[_Tag]:
+    place = 0
+    while place < len(value):
+        item = _ITEM.match(value, place)
+        if item is None:
+            raise InvalidETag(f"{name} is no list of entity tags.")
+        weak, opaque = item.groups()
+        if opaque is not None:
+            yield _Tag(weak is not None, int(opaque) if _VERSION.fullmatch(opaque) else None)
+        place = item.end()
