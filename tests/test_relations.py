@@ -20,11 +20,12 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     delete,
+    func,
     insert,
     select,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
-from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.exc import InvalidRequestError, OperationalError
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
@@ -155,6 +156,26 @@ def on_delete(model: Any, column: str) -> str | None:
     return key.ondelete
 
 
+async def chain(db: Database, depth: int) -> None:
+    """Store a tree of one branch."""
+    async with db.transaction() as session:
+        rows = [{"id": n, "parent_id": n - 1 or None} for n in range(1, depth + 1)]
+        await session.execute(insert(Base.metadata.tables["node"]), rows)
+
+
+async def fell(db: Database) -> None:
+    """Delete the root of the tree."""
+    async with db.transaction() as session:
+        await session.delete(await session.get_one(Node, 1))
+
+
+async def uproot(db: Database) -> int:
+    """Return how many nodes there are, and take them apart: the database cannot delete them otherwise."""
+    async with db.transaction() as session:
+        result = await session.execute(Base.metadata.tables["node"].update().values(parent_id=None))
+        return int(result.rowcount)  # type: ignore[attr-defined]  # a cursor result
+
+
 async def ids(session: Session, model: Any) -> list[int]:
     """Return all keys of a table, past the ORM."""
     table = model.__table__
@@ -227,6 +248,26 @@ class TestDelete:
         async with db.read() as session:
             assert await ids(session, Article) == []
         assert seen.statements[0].startswith("DELETE FROM")
+
+    async def test_a_hundred_thousand_children_go_with_one_statement(self, db: Database) -> None:
+        """Deleting a row with 131,072 children sends one DELETE, and the server does the rest."""
+        table = Base.metadata.tables["article"]
+        async with db.transaction() as session:
+            session.add(User(id=1, articles=[Article(id=1)]))
+            await session.flush()
+            for power in range(17):
+                more = select(table.c.id + 2**power, table.c.author_id)
+                await session.execute(insert(table).from_select(["id", "author_id"], more))
+
+        async with db.transaction() as session:
+            before = await session.scalar(select(func.count()).select_from(table))
+            user = await session.get_one(User, 1)
+            async with queries(db, exactly=1):
+                await session.delete(user)
+                await session.flush()
+            after = await session.scalar(select(func.count()).select_from(table))
+
+        assert (before, after) == (131_072, 0)
 
     async def test_set_null_keeps_the_children(self, db: Database) -> None:
         """Children of a deleted row stay, without a parent, in one statement."""
@@ -349,6 +390,52 @@ class TestDelete:
 
         async with db.read() as session:
             assert await ids(session, Node) == []
+
+    async def test_a_tree_a_thousand_deep(self, postgres: Database) -> None:
+        """PostgreSQL takes a thousand levels along with one DELETE."""
+        await chain(postgres, 1000)
+
+        async with queries(postgres, exactly=2):
+            await fell(postgres)
+
+        async with postgres.read() as session:
+            assert await ids(session, Node) == []
+
+    async def test_a_tree_nine_hundred_deep(self, sqlite: Database) -> None:
+        """SQLite takes nine hundred; its limit is a thousand triggers."""
+        await chain(sqlite, 900)
+
+        await fell(sqlite)
+
+        async with sqlite.read() as session:
+            assert await ids(session, Node) == []
+
+    async def test_a_tree_fifteen_deep(self, mariadb: Database) -> None:
+        """MariaDB takes fifteen."""
+        await chain(mariadb, 15)
+
+        await fell(mariadb)
+
+        async with mariadb.read() as session:
+            assert await ids(session, Node) == []
+
+    async def test_a_tree_too_deep_for_sqlite(self, sqlite: Database) -> None:
+        """SQLite refuses what is deeper, and the tree stays whole."""
+        await chain(sqlite, 1100)
+
+        with pytest.raises(OperationalError, match="trigger recursion"):
+            await fell(sqlite)
+
+        assert await uproot(sqlite) == 1100
+
+    async def test_a_tree_too_deep_for_mariadb(self, mariadb: Database) -> None:
+        """MariaDB refuses what is deeper, and the tree stays whole."""
+        await chain(mariadb, 16)
+
+        with pytest.raises(OperationalError, match="ON DELETE CASCADE"):
+            await fell(mariadb)
+
+        assert await uproot(mariadb) == 16
 
     async def test_joined_inheritance_leaves_no_half(self, db: Database) -> None:
         """A child in two tables loses both of its rows."""
@@ -596,6 +683,8 @@ class TestRefusedAtConfiguration:
 
         base.registry.configure()
 
+        assert [key.ondelete for key in base.metadata.tables["player"].foreign_keys] == ["CASCADE"]
+
     def test_parent_alone_must_decide(self) -> None:
         """A foreign key that nobody gave an ON DELETE is refused."""
         error = refusal(pair(key=ForeignKey("team.id"), up=parent(argument="Team")))
@@ -649,6 +738,8 @@ class TestRefusedAtConfiguration:
         )
 
         base.registry.configure()
+
+        assert [key.ondelete for key in base.metadata.tables["player"].foreign_keys] == ["CASCADE"]
 
     def test_children_on_the_wrong_side(self) -> None:
         """children() on the side of the foreign key says to use parent()."""

@@ -118,7 +118,7 @@ class TestBinder:
         bound = Binder(target, sqlite.dialect(), new=True).bind(Batch(("color",), [(color,)]))
         made = dict(zip((column.name for column in bound.columns), bound.all()[0], strict=True))
 
-        assert (made["color"], made["price"], made["data"]) == ("BLUE", 150, "{}")
+        assert (made["color"], made["price"], made["data"]) == (color.value, 150, "{}")
         assert len(made["id"]) == 32
 
     def test_no_defaults_for_rows_that_exist(self) -> None:

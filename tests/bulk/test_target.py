@@ -123,3 +123,19 @@ class TestUnique:
         """The first field that is None is named."""
         with pytest.raises(InvalidValue, match=r"Room\.door"):
             Target(Room).refuse_null(["floor", "door"], [1, None])
+
+
+class TestGuards:
+    def test_a_live_row(self) -> None:
+        """A row of a model with the mixin is one only while it is not deleted; its class does not matter."""
+        target = Target(Member)
+
+        assert [str(guard) for guard in target.guards] == ["bulk_member.deleted_at IS NULL"]
+        assert target.kinds == ()
+
+    def test_a_row_of_a_class(self) -> None:
+        """Of a hierarchy in one table, rows of other classes do not count, deleted or not."""
+        target = Target(Dog)
+
+        assert target.guards == target.kinds
+        assert "kind IN" in str(target.kinds[0])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import update
 
 from sqlkeel import queries
 from sqlkeel.bulk.insert import insert_many, insert_many_returning
 from sqlkeel.bulk.work import Work
 from sqlkeel.database import Database
-from sqlkeel.errors import Deadlock, ReadOnlySession
-from tests.bulk.models import Base, User, count_of
+from sqlkeel.errors import Deadlock, ReadOnlySession, UniqueViolation
+from tests.bulk.models import Base, User, count_of, values_of
 
 pytestmark = pytest.mark.tables(Base.metadata)
 
@@ -96,3 +97,19 @@ class TestHeld:
                     await work.refresh(work.held(), ["city"])
 
                 assert (user.city, user.nick) == ("Bern", "unsaved")
+
+
+class TestAttempt:
+    async def test_a_failure_leaves_the_rest(self, every_driver: Database) -> None:
+        """A statement that fails is rolled back alone: what was written before it stays, and the call goes on."""
+        table = Base.metadata.tables["bulk_user"]
+        async with every_driver.transaction() as session:
+            await insert_many(session, User, [{"email": "a"}, {"email": "b"}])
+            async with Work(session, User) as work:
+                await work.begin(savepoint=False)
+                with pytest.raises(UniqueViolation):
+                    await work.attempt(update(table).values(email="c"))
+                result = await work.attempt(update(table).where(table.c.email == "a").values(email="d"))
+
+            assert result.rowcount == 1
+            assert await values_of(session, User.email) == [("b",), ("d",)]

@@ -14,13 +14,14 @@ import sqlkeel
 from sqlkeel.constraints import unique_live
 from sqlkeel.database import Database
 from sqlkeel.keys import IntKeyMixin
-from sqlkeel.mixins.soft_delete import SoftDeleteMixin
+from sqlkeel.mixins.soft_delete import SoftDeleteMixin, restore
 from sqlkeel.mixins.timestamp import TimestampMixin
 from sqlkeel.mixins.version import VersionMixin
 from sqlkeel.relations import association, children, parent
 
 __all__ = [
     "DEAD",
+    "SHOWN",
     "Animal",
     "Author",
     "Base",
@@ -38,11 +39,18 @@ __all__ = [
     "Node",
     "Profile",
     "Tag",
+    "add",
+    "author",
+    "bring_back",
+    "count",
+    "delete",
+    "everything",
     "fill",
 ]
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 EARLIER = uuid.UUID(int=1)
+SHOWN = {"include_deleted": True}
 DEAD = {"deleted_at": LONG_AGO, "deletion_id": EARLIER}
 
 
@@ -221,3 +229,52 @@ async def _fill(session: AsyncSession) -> None:
         table = getattr(target, "__table__", target)
         for value in values:
             await session.execute(insert(table).values(**value))
+
+
+def author(name: str = "Ann", *, books: int = 2, chapters: int = 2) -> Author:
+    """Make an author with books, each with chapters."""
+    return Author(
+        name=name,
+        books=[
+            Book(title=f"{name} {b}", chapters=[Chapter(title=f"{name} {b}.{c}") for c in range(chapters)])
+            for b in range(books)
+        ],
+    )
+
+
+async def add(db: Database, *rows: Any) -> Any:
+    """Commit rows, and return the key of the first."""
+    async with db.transaction() as session:
+        session.add_all(rows)
+        await session.flush()
+        key = type(rows[0]).__mapper__.primary_key_from_instance(rows[0])
+        return key[0] if len(key) == 1 else tuple(key)
+
+
+async def delete(db: Database, model: Any, key: Any) -> Any:
+    """Delete a row in a transaction of its own, and return the object."""
+    async with db.transaction() as session:
+        row = await session.get_one(model, key)
+        await session.delete(row)
+        return row
+
+
+async def bring_back(db: Database, model: Any, key: Any) -> Any:
+    """Restore a deleted row in a transaction of its own, and return the object."""
+    async with db.transaction() as session:
+        row = await session.get_one(model, key, execution_options=SHOWN)
+        await session.run_sync(restore, row)
+        return row
+
+
+async def count(db: Database, model: Any, **options: Any) -> int:
+    """Count the rows of a model."""
+    async with db.session() as session:
+        return int(await session.scalar(select(func.count()).select_from(model), execution_options=options) or 0)
+
+
+async def everything(db: Database, model: Any) -> list[Any]:
+    """Load the rows of a model in the order of their keys, the deleted ones with them."""
+    async with db.session() as session:
+        order = model.__mapper__.primary_key
+        return list(await session.scalars(select(model).order_by(*order), execution_options=SHOWN))

@@ -1,53 +1,24 @@
-"""Soft delete: marked with what belongs to it, in a few statements, and brought back exactly."""
+"""Tests of sqlkeel.mixins.soft_delete: deleted rows are hidden, and shown where it is asked for."""
 
 from __future__ import annotations
 
 import asyncio
 import pickle
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, func, insert, select, update
+from sqlalchemy import create_engine, select, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, selectinload, sessionmaker
 
 from sqlkeel.database import Database
-from sqlkeel.errors import (
-    ForeignKeyViolation,
-    NotFound,
-    ReadOnlySession,
-    RestoreConflict,
-    UniqueViolation,
-    UsageError,
-    VersionConflict,
-)
-from sqlkeel.mixins.soft_delete import SoftDeleteMixin, restore
+from sqlkeel.errors import NotSupported, UniqueViolation
+from sqlkeel.mixins.soft_delete import SoftDeleteMixin, include_deleted, restore
 from sqlkeel.observe import queries
 from sqlkeel.session import SyncSession
-from tests.mixins.library import (
-    DEAD,
-    Author,
-    Base,
-    Bone,
-    Book,
-    Cat,
-    Cell,
-    Chapter,
-    Creature,
-    Dog,
-    Keeper,
-    Loan,
-    Mark,
-    Mouse,
-    Node,
-    Profile,
-    Tag,
-)
+from tests.mixins.library import SHOWN, Author, Base, Book, add, author, delete, everything, fill
 
 pytestmark = pytest.mark.tables(Base.metadata)
-
-SHOWN = {"include_deleted": True}
 
 
 class Plain(DeclarativeBase):
@@ -61,410 +32,11 @@ class Memo(SoftDeleteMixin, Plain):
     id: Mapped[int] = mapped_column(primary_key=True)
 
 
-def author(name: str = "Ann", *, books: int = 2, chapters: int = 2) -> Author:
-    """Make an author with books, each with chapters."""
-    return Author(
-        name=name,
-        books=[
-            Book(title=f"{name} {b}", chapters=[Chapter(title=f"{name} {b}.{c}") for c in range(chapters)])
-            for b in range(books)
-        ],
-    )
+def titles(books: Any) -> list[str]:
+    return sorted(book.title for book in books)
 
 
-async def add(db: Database, *rows: Any) -> Any:
-    """Commit rows, and return the key of the first."""
-    async with db.transaction() as session:
-        session.add_all(rows)
-        await session.flush()
-        key = type(rows[0]).__mapper__.primary_key_from_instance(rows[0])
-        return key[0] if len(key) == 1 else tuple(key)
-
-
-async def delete(db: Database, model: Any, key: Any) -> Any:
-    """Delete a row in a transaction of its own, and return the object."""
-    async with db.transaction() as session:
-        row = await session.get_one(model, key)
-        await session.delete(row)
-        return row
-
-
-async def bring_back(db: Database, model: Any, key: Any) -> Any:
-    """Restore a deleted row in a transaction of its own, and return the object."""
-    async with db.transaction() as session:
-        row = await session.get_one(model, key, execution_options=SHOWN)
-        await session.run_sync(restore, row)
-        return row
-
-
-async def count(db: Database, model: Any, **options: Any) -> int:
-    """Count the rows of a model."""
-    async with db.session() as session:
-        return int(await session.scalar(select(func.count()).select_from(model), execution_options=options) or 0)
-
-
-async def everything(db: Database, model: Any) -> list[Any]:
-    """Load the rows of a model in the order of their keys, the deleted ones with them."""
-    async with db.session() as session:
-        order = model.__mapper__.primary_key
-        return list(await session.scalars(select(model).order_by(*order), execution_options=SHOWN))
-
-
-class TestDelete:
-    async def test_the_row_stays_and_is_hidden(self, every_driver: Database) -> None:
-        """A deleted row is in the table, marked with the time, and found by nobody."""
-        key = await add(every_driver, author())
-
-        await delete(every_driver, Author, key)
-
-        [row] = await everything(every_driver, Author)
-        assert await count(every_driver, Author) == 0
-        assert row.is_deleted
-        assert abs(datetime.now(UTC) - row.deleted_at) < timedelta(minutes=1)
-
-    async def test_what_belongs_to_it_goes_along(self, every_driver: Database) -> None:
-        """Children and their children are marked with one deletion and one time."""
-        key = await add(every_driver, author(), author("Bob"))
-
-        deleted = await delete(every_driver, Author, key)
-
-        books, chapters = await everything(every_driver, Book), await everything(every_driver, Chapter)
-        dead = [row for row in (*books, *chapters) if row.is_deleted]
-        assert await count(every_driver, Book) == 2
-        assert await count(every_driver, Chapter) == 4
-        assert len(dead) == 2 + 4
-        assert {(row.deletion_id, row.deleted_at) for row in dead} == {(deleted.deletion_id, deleted.deleted_at)}
-
-    async def test_statements_do_not_grow_with_the_rows(self, db: Database) -> None:
-        """Twenty books with twenty chapters each take as many statements as one with one."""
-        small = await add(db, author(books=1, chapters=1))
-        large = await add(db, author("Bob", books=20, chapters=20))
-
-        async with queries(db) as few:
-            await delete(db, Author, small)
-        async with queries(db) as many:
-            await delete(db, Author, large)
-
-        assert len(many) == len(few)
-        assert await count(db, Chapter) == 0
-
-    async def test_one_statement_marks_a_level(self, db: Database) -> None:
-        """Each relation of the tree is marked by one UPDATE."""
-        key = await add(db, author(books=3, chapters=3))
-
-        async with queries(db) as log:
-            await delete(db, Author, key)
-
-        marked = [statement.split()[1].strip("`") for statement in log if statement.startswith("UPDATE")]
-        assert marked == ["author", "book", "profile", "chapter"]
-
-    async def test_versions_and_times_of_change_move(self, every_driver: Database) -> None:
-        """A deletion is a change: the version counts and updated_at moves, in the object too."""
-        key = await add(every_driver, author())
-        async with every_driver.transaction() as session:
-            await session.execute(update(Author.__table__).values(updated_at=DEAD["deleted_at"]))
-
-        deleted = await delete(every_driver, Author, key)
-
-        [row] = await everything(every_driver, Author)
-        assert row.version == deleted.version == 2
-        assert row.updated_at == deleted.updated_at > DEAD["deleted_at"]
-        assert {book.version for book in await everything(every_driver, Book)} == {2}
-
-    async def test_what_was_deleted_before_keeps_its_mark(self, every_driver: Database) -> None:
-        """A child that was deleted on its own keeps its own deletion."""
-        key = await add(every_driver, author())
-        [first, second] = await everything(every_driver, Book)
-        before = await delete(every_driver, Book, first.id)
-
-        after = await delete(every_driver, Author, key)
-
-        [first, second] = await everything(every_driver, Book)
-        assert first.deletion_id == before.deletion_id
-        assert second.deletion_id == after.deletion_id != before.deletion_id
-
-    async def test_pending_changes_are_written_first(self, every_driver: Database) -> None:
-        """What was changed before the deletion is saved with the row."""
-        key = await add(every_driver, author())
-
-        async with every_driver.transaction() as session:
-            row = await session.get_one(Author, key)
-            row.name = "renamed"
-            await session.delete(row)
-
-        assert [row.name for row in await everything(every_driver, Author)] == ["renamed"]
-
-    async def test_a_rollback_undoes_it(self, every_driver: Database) -> None:
-        """A deletion that is not committed has not happened."""
-        key = await add(every_driver, author())
-
-        async with every_driver.session() as session:
-            await session.delete(await session.get_one(Author, key))
-            await session.rollback()
-
-        assert await count(every_driver, Author) == 1
-        assert await count(every_driver, Chapter) == 4
-
-    async def test_a_second_deletion_finds_nothing(self, every_driver: Database) -> None:
-        """Deleting a deleted row is an error, and leaves its mark alone."""
-        key = await add(every_driver, author())
-        deleted = await delete(every_driver, Author, key)
-
-        with pytest.raises(NotFound):
-            async with every_driver.transaction() as session:
-                await session.delete(deleted)
-
-        [row] = await everything(every_driver, Author)
-        assert row.deletion_id == deleted.deletion_id
-
-    async def test_a_row_that_is_gone_is_not_found(self, every_driver: Database) -> None:
-        """A row that was really deleted meanwhile is an error too."""
-        key = await add(every_driver, Tag(name="t"), Node(name="n"))
-        [node] = await everything(every_driver, Node)
-        async with every_driver.transaction() as session:
-            await session.execute(Node.__table__.delete())
-
-        with pytest.raises(NotFound):
-            async with every_driver.transaction() as session:
-                await session.delete(node)
-
-        assert key is not None
-
-    async def test_a_detached_object_knows_that_it_is_deleted(self, every_driver: Database) -> None:
-        """An object of another session can be deleted, and carries the mark."""
-        await add(every_driver, author())
-        [row] = await everything(every_driver, Author)
-
-        async with every_driver.transaction() as session:
-            await session.delete(row)
-
-        assert row.is_deleted
-        assert row.version == 2
-
-    async def test_an_unsaved_object_is_refused(self, sqlite: Database) -> None:
-        """What was never saved cannot be deleted."""
-        async with sqlite.session() as session:
-            with pytest.raises(UsageError, match="never saved"):
-                await session.delete(author())
-
-    async def test_a_reading_session_refuses(self, db: Database) -> None:
-        """A session that only reads deletes nothing."""
-        key = await add(db, author())
-
-        async with db.read() as session:
-            row = await session.get_one(Author, key)
-            with pytest.raises(ReadOnlySession):
-                await session.delete(row)
-
-    async def test_a_stale_object_is_a_conflict(self, every_driver: Database) -> None:
-        """A row that somebody else changed since it was read is not deleted."""
-        key = await add(every_driver, author())
-        [row] = await everything(every_driver, Author)
-        async with every_driver.transaction() as session:
-            (await session.get_one(Author, key)).name = "theirs"
-
-        with pytest.raises(VersionConflict) as caught:
-            async with every_driver.transaction() as session:
-                await session.delete(row)
-
-        conflict = caught.value
-        assert (conflict.expected, conflict.current, conflict.key) == (1, 2, key)
-        assert conflict.row["name"] == "theirs"  # type: ignore[index]  # a dict
-        assert await count(every_driver, Book) == 2
-
-    async def test_a_unique_value_is_free_again(self, every_driver: Database) -> None:
-        """unique_live lets a new row take the name of a deleted one, and no second living one."""
-        key = await add(every_driver, author())
-        await delete(every_driver, Author, key)
-
-        await add(every_driver, author())
-
-        with pytest.raises(UniqueViolation):
-            await add(every_driver, author())
-
-
-class TestShapesOfTrees:
-    async def test_a_tree_in_one_table_goes_level_by_level(self, every_driver: Database) -> None:
-        """A self-referencing tree goes to the last leaf; its other branches stay."""
-        leaf = Node(name="leaf")
-        key = await add(
-            every_driver, Node(name="branch", below=[Node(name="twig", below=[leaf]), Node(name="bud")]), Node(name="x")
-        )
-
-        await delete(every_driver, Node, key)
-
-        assert [node.name for node in await everything(every_driver, Node) if not node.is_deleted] == ["x"]
-
-    async def test_a_tree_in_one_table_comes_back(self, every_driver: Database) -> None:
-        """A self-referencing tree is restored without the twig that was deleted before."""
-        key = await add(every_driver, Node(name="branch", below=[Node(name="twig"), Node(name="bud")]))
-        [twig] = [node.id for node in await everything(every_driver, Node) if node.name == "twig"]
-        await delete(every_driver, Node, twig)
-        await delete(every_driver, Node, key)
-
-        await bring_back(every_driver, Node, key)
-
-        alive = [node.name for node in await everything(every_driver, Node) if not node.is_deleted]
-        assert sorted(alive) == ["branch", "bud"]
-
-    async def test_keys_of_several_columns(self, every_driver: Database) -> None:
-        """A composite key is followed column by column, and only its own children go."""
-        key = await add(every_driver, Cell(row=1, column=2, marks=[Mark()]), Cell(row=2, column=1, marks=[Mark()]))
-
-        deleted = await delete(every_driver, Cell, key)
-        gone = await count(every_driver, Mark)
-        await bring_back(every_driver, Cell, key)
-
-        assert deleted.version == 2
-        assert gone == 1
-        assert await count(every_driver, Mark) == 2
-
-    async def test_a_subclass_with_a_table_of_its_own(self, every_driver: Database) -> None:
-        """The mark of a subclass stands in the base table, and its own children go along."""
-        key = await add(every_driver, Dog(name="Rex", bones=[Bone(), Bone()]), Dog(name="Max", bones=[Bone()]))
-
-        deleted = await delete(every_driver, Dog, key)
-        gone = await count(every_driver, Bone)
-        await bring_back(every_driver, Dog, key)
-
-        assert deleted.version == 2
-        assert gone == 1
-        assert await count(every_driver, Bone) == 3
-
-    async def test_children_of_a_subclass_go_with_the_base(self, every_driver: Database) -> None:
-        """A cascade to a base class goes on along the relations of its subclasses."""
-        key = await add(every_driver, Keeper(animals=[Cat(mice=[Mouse()]), Creature()]))
-
-        await delete(every_driver, Keeper, key)
-
-        assert await count(every_driver, Creature) == 0
-        assert await count(every_driver, Mouse) == 0
-
-    async def test_one_child_instead_of_many(self, every_driver: Database) -> None:
-        """A one-to-one child goes along and comes back."""
-        key = await add(every_driver, Author(name="Ann", profile=Profile()))
-
-        await delete(every_driver, Author, key)
-        gone = await count(every_driver, Profile)
-        await bring_back(every_driver, Author, key)
-
-        assert gone == 0
-        assert await count(every_driver, Profile) == 1
-
-
-class TestRestrict:
-    async def test_a_live_row_refuses(self, every_driver: Database) -> None:
-        """A row with a child that restricts is not deleted; the error names the table and column."""
-        key = await add(every_driver, Author(name="Ann", books=[Book(title="b")], loans=[Loan()]))
-
-        with pytest.raises(ForeignKeyViolation) as caught:
-            await delete(every_driver, Author, key)
-
-        assert (caught.value.table, caught.value.columns) == ("loan", ("author_id",))
-        assert await count(every_driver, Author) == 1
-
-    async def test_nothing_is_marked_when_it_refuses(self, every_driver: Database) -> None:
-        """Who catches the refusal and commits has deleted nothing."""
-        key = await add(every_driver, Author(name="Ann", books=[Book(title="b")], loans=[Loan()]))
-
-        async with every_driver.transaction() as session:
-            row = await session.get_one(Author, key)
-            with pytest.raises(ForeignKeyViolation):
-                await session.delete(row)
-
-        assert await count(every_driver, Author) == 1
-        assert await count(every_driver, Book) == 1
-
-    async def test_a_deleted_row_does_not_refuse(self, every_driver: Database) -> None:
-        """A child that is deleted itself restricts nothing."""
-        key = await add(every_driver, Author(name="Ann", loans=[Loan()]))
-        [loan] = await everything(every_driver, Loan)
-        await delete(every_driver, Loan, loan.id)
-
-        await delete(every_driver, Author, key)
-
-        assert await count(every_driver, Author) == 0
-
-
-class TestSession:
-    async def test_deleted_objects_leave_the_session(self, db: Database) -> None:
-        """The object and its loaded children are detached, readable, and carry the mark."""
-        key = await add(db, author())
-
-        async with db.transaction() as session:
-            row = await session.get_one(Author, key, options=[selectinload(Author.books)])
-            book = row.books[0]
-            await session.delete(row)
-
-            assert row not in session
-            assert book not in session
-            assert (row.is_deleted, book.is_deleted) == (True, True)
-            assert (row.version, book.version) == (2, 2)
-            assert await session.get(Author, key) is None
-            assert await session.get(Book, book.id) is None
-
-    async def test_loaded_collections_lose_the_row(self, db: Database) -> None:
-        """A loaded list, set or dict that held the row does not hold it any more."""
-        tag = Tag(name="t")
-        [first, second] = books = [Book(title="a", tags={tag}), Book(title="b", tags={tag})]
-        first.chapters = [Chapter(title="1"), Chapter(title="2")]
-        key = await add(db, Author(name="Ann", books=books))
-
-        async with db.transaction() as session:
-            options = [selectinload(Author.books).options(selectinload(Book.chapters), selectinload(Book.named))]
-            row = await session.get_one(Author, key, options=options)
-            tag = await session.get_one(Tag, tag.id, options=[selectinload(Tag.books)])
-            await session.delete(row.books[0].chapters[0])
-            await session.delete(row.books[1])
-
-            assert [book.title for book in row.books] == ["a"]
-            assert [book.title for book in tag.books] == ["a"]
-            assert [chapter.title for chapter in row.books[0].chapters] == ["2"]
-            assert list(row.books[0].named) == ["2"]
-        assert second.id not in {book.id for book in row.books}
-
-    async def test_a_collection_without_the_row_is_no_change(self, db: Database) -> None:
-        """Taking the row out of a collection writes nothing: the link stays for the restoration."""
-        key = await add(db, author())
-
-        async with db.transaction() as session:
-            row = await session.get_one(Author, key, options=[selectinload(Author.books)])
-            await session.delete(row.books[0])
-            async with queries(db, exactly=0):
-                await session.flush()
-
-    async def test_the_collection_takes_new_rows(self, db: Database) -> None:
-        """A collection that lost a row works as before."""
-        key = await add(db, author())
-
-        async with db.transaction() as session:
-            row = await session.get_one(Author, key, options=[selectinload(Author.books)])
-            await session.delete(row.books[0])
-            row.books.append(Book(title="new"))
-
-        assert await count(db, Book) == 2
-
-    async def test_a_one_to_one_child_leaves_its_parent(self, db: Database) -> None:
-        """A loaded attribute that held the row holds None."""
-        key = await add(db, Author(name="Ann", profile=Profile()))
-
-        async with db.transaction() as session:
-            row = await session.get_one(Author, key, options=[selectinload(Author.profile)])
-            await session.delete(row.profile)
-
-            assert row.profile is None
-
-    async def test_other_objects_stay(self, db: Database) -> None:
-        """What does not belong to the row stays in the session."""
-        key = await add(db, author(), author("Bob"))
-
-        async with db.transaction() as session:
-            bob = (await session.scalars(select(Author).where(Author.name == "Bob"))).one()
-            await session.delete(await session.get_one(Author, key))
-            bob.name = "Bert"
-
-        assert [row.name for row in await everything(db, Author)] == ["Ann", "Bert"]
-
+class TestObjects:
     async def test_a_deleted_object_can_be_refreshed(self, db: Database) -> None:
         """refresh() of an object that was found deleted reads it again."""
         key = await add(db, author())
@@ -499,175 +71,173 @@ class TestSession:
         assert [row.name for row in dead] == ["Ann"]
         assert dead[0].is_deleted
 
-
-class TestRestore:
-    async def test_it_brings_back_exactly_what_went(self, every_driver: Database) -> None:
-        """The row and what was deleted with it are back; what was deleted before is not."""
-        key = await add(every_driver, author())
-        [first, _] = await everything(every_driver, Book)
-        await delete(every_driver, Book, first.id)
-        await delete(every_driver, Author, key)
-
-        row = await bring_back(every_driver, Author, key)
-
-        assert not row.is_deleted
-        assert row.deletion_id is None
-        assert row.version == 3
-        assert [book.is_deleted for book in await everything(every_driver, Book)] == [True, False]
-        assert await count(every_driver, Chapter) == 2
-
-    async def test_the_deleted_object_comes_back_with_its_children(self, db: Database) -> None:
-        """An object that was deleted in this session is in it again, with its loaded children, and can be written."""
-        key = await add(db, author())
-
-        async with db.transaction() as session:
-            row = await session.get_one(Author, key, options=[selectinload(Author.books)])
-            await session.delete(row)
-            await session.run_sync(restore, row)
-            row.name = "back"
-            row.books[0].title = "back"
-
-        assert [row.name for row in await everything(db, Author)] == ["back"]
-        assert [book.title for book in await everything(db, Book)] == ["back", "Ann 1"]
-        assert (row.is_deleted, row.books[1].is_deleted, row.books[1].version) == (False, False, 3)
-
-    async def test_loaded_children_know(self, db: Database) -> None:
-        """Children that were loaded as deleted rows are alive afterwards, and can be written."""
-        key = await add(db, author())
-        await delete(db, Author, key)
-
-        async with db.transaction() as session:
-            row = await session.get_one(Author, key, options=[selectinload(Author.books)], execution_options=SHOWN)
-            await session.run_sync(restore, row)
-            row.books[0].title = "back"
-
-            assert [book.is_deleted for book in row.books] == [False, False]
-
-    async def test_statements_do_not_grow_with_the_rows(self, db: Database) -> None:
-        """Twenty books with twenty chapters come back with as many statements as one with one."""
-        small = await add(db, author(books=1, chapters=1))
-        large = await add(db, author("Bob", books=20, chapters=20))
-        await delete(db, Author, small)
-        await delete(db, Author, large)
-
-        async with queries(db) as few:
-            await bring_back(db, Author, small)
-        async with queries(db) as many:
-            await bring_back(db, Author, large)
-
-        assert len(many) == len(few)
-        assert await count(db, Chapter) == 401
-
-    async def test_a_taken_value_is_a_conflict(self, every_driver: Database) -> None:
-        """Nothing is restored when a live row has the unique value; the transaction goes on."""
+    async def test_merge_does_not_revive(self, every_driver: Database) -> None:
+        """Merging over a deleted row is a violation of its key, and the row stays as it is."""
         key = await add(every_driver, author())
         await delete(every_driver, Author, key)
-        await add(every_driver, author(books=0))
+
+        with pytest.raises(UniqueViolation):
+            async with every_driver.transaction() as session:
+                await session.merge(Author(id=key, name="again"))
+
+        [row] = await everything(every_driver, Author)
+        assert (row.name, row.is_deleted) == ("Ann", True)
+
+    async def test_merge_writes_a_row_that_is_shown(self, every_driver: Database) -> None:
+        """Where deleted rows are shown, merge finds the row and changes what is given."""
+        key = await add(every_driver, author())
+        await delete(every_driver, Author, key)
 
         async with every_driver.transaction() as session:
-            row = await session.get_one(Author, key, execution_options=SHOWN)
-            with pytest.raises(RestoreConflict) as caught:
-                await session.run_sync(restore, row)
-            session.add(author("Bob", books=0))
+            with include_deleted(session):
+                merged = await session.merge(Author(id=key, name="again"))
+                await session.flush()
 
-        assert caught.value.table == "author"
-        assert await count(every_driver, Author) == 2
-        assert await count(every_driver, Book) == 0
-
-    async def test_a_conflict_further_down_restores_nothing(self, every_driver: Database) -> None:
-        """All or nothing: a child's conflict keeps its parent deleted."""
-        key = await add(every_driver, Author(name="Ann", books=[Book(title="b", chapters=[Chapter(title="c")])]))
-        await delete(every_driver, Author, key)
-        [book] = await everything(every_driver, Book)
-        async with every_driver.transaction() as session:
-            await session.execute(insert(Chapter).values(title="c", book_id=book.id))
-
-        with pytest.raises(RestoreConflict):
-            await bring_back(every_driver, Author, key)
-
-        assert await count(every_driver, Author) == 0
-        assert await count(every_driver, Book) == 0
-
-    async def test_a_child_is_not_restored_below_a_deleted_parent(self, every_driver: Database) -> None:
-        """A child that was deleted with its parent comes back with it, not alone."""
-        key = await add(every_driver, author())
-        [book, _] = await everything(every_driver, Book)
-        await delete(every_driver, Author, key)
-
-        with pytest.raises(UsageError, match="belongs to a Author that is deleted"):
-            await bring_back(every_driver, Book, book.id)
-
-        assert await count(every_driver, Book) == 0
-
-    async def test_a_child_that_went_before_waits_for_its_parent(self, every_driver: Database) -> None:
-        """A child that was deleted on its own comes back on its own, once its parent is there."""
-        key = await add(every_driver, author())
-        [book, _] = await everything(every_driver, Book)
-        await delete(every_driver, Book, book.id)
-        await delete(every_driver, Author, key)
-
-        with pytest.raises(UsageError):
-            await bring_back(every_driver, Book, book.id)
-        await bring_back(every_driver, Author, key)
-        await bring_back(every_driver, Book, book.id)
-
-        assert await count(every_driver, Book) == 2
-        assert await count(every_driver, Chapter) == 4
-
-    async def test_a_living_row_is_not_found(self, db: Database) -> None:
-        """What is not deleted cannot be restored."""
-        key = await add(db, author())
-
-        with pytest.raises(NotFound):
-            await bring_back(db, Author, key)
-
-    async def test_a_row_that_somebody_else_restored_is_not_found(self, db: Database) -> None:
-        """The second of two restorations finds nothing to do, and says so."""
-        key = await add(db, author())
-        deleted = await delete(db, Author, key)
-        await bring_back(db, Author, key)
-
-        with pytest.raises(NotFound):
-            async with db.transaction() as session:
-                await session.run_sync(restore, deleted)
+        [row] = await everything(every_driver, Author)
+        assert (row.name, row.is_deleted, merged.id) == ("again", True, key)
 
 
-class TestConcurrency:
-    async def test_of_many_deleters_one_wins(self, every_driver: Database) -> None:
-        """Of six concurrent deletions one happens, and the others find nothing."""
-        key = await add(every_driver, author())
-        everyone_has_read = asyncio.Barrier(6)
+class TestBlock:
+    async def test_loaded_objects_load_deleted_rows(self, db: Database) -> None:
+        """In the block, an object found before it loads its deleted children too, by attribute and by refresh."""
+        await fill(db)
 
-        async def remove() -> Any:
-            async with every_driver.session() as session:
-                row = await session.get_one(Author, key)
-                await session.commit()
-                await everyone_has_read.wait()
-                await session.delete(row)
-                await session.commit()
-            return row.deletion_id
+        async with db.session() as session:
+            seen, other = await session.get_one(Author, 1), await session.get_one(Author, 2)
+            with include_deleted(session):
+                by_attribute = titles(await seen.awaitable_attrs.books)
+                await session.refresh(other, ["books"])
 
-        results = await asyncio.gather(*(remove() for _ in range(6)), return_exceptions=True)
+        assert by_attribute == ["dead", "live 1", "live 2"]
+        assert titles(other.books) == ["gone"]
 
-        won = [result for result in results if not isinstance(result, BaseException)]
-        rows = [*await everything(every_driver, Author), *await everything(every_driver, Book)]
-        assert len(won) == 1
-        assert [type(result) for result in results if isinstance(result, BaseException)] == [NotFound] * 5
-        assert {row.deletion_id for row in rows} == set(won)
+    async def test_a_held_object_is_returned(self, db: Database) -> None:
+        """get() returns a deleted object of the session in the block, and not behind it."""
+        await fill(db)
 
-    async def test_a_deletion_overtakes_an_edit(self, every_driver: Database) -> None:
-        """Who edits a row that was deleted meanwhile is told."""
-        key = await add(every_driver, author())
+        async with db.session() as session:
+            with include_deleted(session):
+                inside = await session.get(Book, 3)
+            behind = await session.get(Book, 3)
 
-        with pytest.raises(VersionConflict) as caught:
-            async with every_driver.session() as session:
-                row = await session.get_one(Author, key)
-                await session.commit()
-                await delete(every_driver, Author, key)
-                row.name = "mine"
-                await session.commit()
+        assert inside is not None
+        assert behind is None
 
-        assert caught.value.row["deleted_at"] is not None  # type: ignore[index]  # a dict
+    async def test_objects_found_inside_load_living_rows_behind(self, db: Database) -> None:
+        """The block marks nothing: a lazy load behind it hides deleted rows again."""
+        await fill(db)
+
+        async with db.session() as session:
+            with include_deleted(session):
+                found = await session.get_one(Author, 1)
+            books = await found.awaitable_attrs.books
+
+        assert titles(books) == ["live 1", "live 2"]
+
+    async def test_what_was_loaded_inside_stays(self, db: Database) -> None:
+        """A collection that was loaded inside keeps its deleted rows, until it is refreshed."""
+        await fill(db)
+
+        async with db.session() as session:
+            with include_deleted(session):
+                found = await session.get_one(Author, 1, options=[selectinload(Author.books)])
+            kept = titles(found.books)
+            await session.refresh(found, ["books"])
+
+        assert kept == ["dead", "live 1", "live 2"]
+        assert titles(found.books) == ["live 1", "live 2"]
+
+    async def test_an_option_inside_still_marks(self, db: Database) -> None:
+        """An object that was asked for by the option of a statement goes on showing what hangs on it."""
+        await fill(db)
+
+        async with db.session() as session:
+            with include_deleted(session):
+                found = await session.get_one(Author, 1, execution_options=SHOWN)
+            books = await found.awaitable_attrs.books
+
+        assert titles(books) == ["dead", "live 1", "live 2"]
+
+    async def test_a_statement_may_hide_them_inside(self, db: Database) -> None:
+        """``include_deleted=False`` on a statement overrules the block."""
+        await fill(db)
+
+        async with db.session() as session:
+            with include_deleted(session):
+                found = await session.scalars(select(Book).execution_options(include_deleted=False))
+
+        assert titles(found) == ["live 1", "live 2", "stray"]
+
+    async def test_blocks_nest(self, db: Database) -> None:
+        """The inner block ends in the outer one, which still shows them."""
+        await fill(db)
+
+        async with db.session() as session:
+            with include_deleted(session):
+                with include_deleted(session):
+                    inner = len((await session.scalars(select(Book))).all())
+                outer = len((await session.scalars(select(Book))).all())
+            behind = len((await session.scalars(select(Book))).all())
+
+        assert (inner, outer, behind) == (5, 5, 3)
+
+    async def test_an_exception_ends_it(self, db: Database) -> None:
+        """Whatever is raised inside, the session hides deleted rows behind the block."""
+        await fill(db)
+
+        async with db.session() as session:
+            before = session.sync_session.execution_options
+            with pytest.raises(asyncio.CancelledError), include_deleted(session):
+                raise asyncio.CancelledError
+
+            assert session.sync_session.execution_options is before
+            assert len((await session.scalars(select(Book))).all()) == 3
+
+    async def test_it_sends_nothing(self, db: Database) -> None:
+        """The block itself is no statement."""
+        async with db.session() as session, queries(db, exactly=0):
+            with include_deleted(session):
+                pass
+
+    async def test_statements_write_deleted_rows(self, db: Database) -> None:
+        """``update()`` in the block reaches deleted rows, also of a versioned model, and raises their version."""
+        await fill(db)
+
+        async with db.transaction() as session:
+            with include_deleted(session):
+                await session.execute(update(Book).where(Book.id == 3).values(price=7))
+
+        [book] = [book for book in await everything(db, Book) if book.id == 3]
+        assert (book.price, book.version, book.is_deleted) == (7, 2, True)
+
+    async def test_objects_found_inside_pickle(self, db: Database) -> None:
+        """What was found inside travels to another process."""
+        await fill(db)
+
+        async with db.session() as session:
+            with include_deleted(session):
+                found = await session.get_one(Author, 1, options=[selectinload(Author.books)])
+
+        assert titles(pickle.loads(pickle.dumps(found)).books) == ["dead", "live 1", "live 2"]
+
+    async def test_a_copy_that_traveled_is_shown_its_rows(self, db: Database) -> None:
+        """An object that was unpickled into a session loads deleted rows in the block as any other."""
+        await fill(db)
+        async with db.session() as session:
+            copy = pickle.loads(pickle.dumps(await session.get_one(Author, 1)))
+
+        async with db.session() as session:
+            session.add(copy)
+            with include_deleted(session):
+                books = await copy.awaitable_attrs.books
+
+        assert titles(books) == ["dead", "live 1", "live 2"]
+
+    async def test_a_stock_session_is_refused(self, sqlite: Database) -> None:
+        """A session that hides nothing has nothing to show."""
+        async with async_sessionmaker(sqlite.engine)() as session:
+            with pytest.raises(NotSupported, match="at any time"), include_deleted(session):
+                pass
 
 
 class TestOtherModels:

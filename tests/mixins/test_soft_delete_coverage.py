@@ -1,12 +1,13 @@
-"""Every shape of query leaves deleted rows out, and shows them when it is asked to."""
+"""Every shape of query leaves deleted rows out, and shows them when it is asked to; those that do not are named."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, exists, func, insert, literal, select, union_all, update
+from sqlalchemy import delete, exists, func, insert, literal, select, text, union_all, update
 from sqlalchemy.orm import (
     Bundle,
     aliased,
@@ -19,8 +20,10 @@ from sqlalchemy.orm import (
 )
 
 from sqlkeel.database import Database
+from sqlkeel.errors import UniqueViolation
+from sqlkeel.mixins.soft_delete import include_deleted
 from sqlkeel.session import Session
-from tests.mixins.library import DEAD, Animal, Author, Base, Book, Dog, Tag, fill
+from tests.mixins.library import DEAD, Animal, Author, Base, Book, Dog, Tag, book_tag, fill
 
 pytestmark = pytest.mark.tables(Base.metadata)
 
@@ -30,6 +33,10 @@ ALL = ["dead", "gone", "live 1", "live 2", "stray"]
 PAIRS = [("Ann", "live 1"), ("Ann", "live 2")]
 ALL_PAIRS = [("Ann", "dead"), ("Ann", "live 1"), ("Ann", "live 2"), ("Bob", "gone"), ("Cid", "stray")]
 SHAPES: dict[str, tuple[Shape, Any, Any]] = {}
+UNCOVERED: dict[str, tuple[Shape, Any, str, str]] = {}
+BOOK = Base.metadata.tables["book"]
+SHOWN = {"include_deleted": True}
+PAGE = Path(__file__).parents[2] / "docs" / "patterns" / "soft-delete.md"
 
 
 def shape(live: Any, all_rows: Any) -> Callable[[Shape], Shape]:
@@ -40,6 +47,34 @@ def shape(live: Any, all_rows: Any) -> Callable[[Shape], Shape]:
         return function
 
     return register
+
+
+def uncovered(found: Any, *, then: str, instead: str) -> Callable[[Shape], Shape]:
+    """Register what no filter reaches, with what it finds, what that means, and what to do instead."""
+
+    def register(function: Shape) -> Shape:
+        UNCOVERED[function.__name__] = function, found, then, instead
+        return function
+
+    return register
+
+
+def render_coverage() -> str:
+    """Return the tables of the documentation."""
+    covered = [f"| {name.replace('_', ' ')} | left out |" for name in SHAPES]
+    rest = [f"| {name.replace('_', ' ')} | {then} | {instead} |" for name, (_, _, then, instead) in UNCOVERED.items()]
+    return "\n".join(
+        [
+            "| query | deleted rows |",
+            "|---|---|",
+            *covered,
+            "",
+            "| not covered | what happens | instead |",
+            "|---|---|---|",
+            *rest,
+            "",
+        ]
+    )
 
 
 async def scalars(session: Session, statement: Any) -> list[Any]:
@@ -76,7 +111,7 @@ async def column(session: Session) -> list[Any]:
 
 @shape(LIVE, ALL)
 async def bundle(session: Session) -> list[Any]:
-    found = await session.scalars(select(Bundle("b", Book.title, Book.id)))
+    found: Any = await session.scalars(select(Bundle("b", Book.title, Book.id)))
     return sorted(book.title for book in found)
 
 
@@ -354,7 +389,8 @@ async def write_only_collection(session: Session) -> list[Any]:
 
 @shape([("Ann", 2), ("Bob", 0)], [("Ann", 3), ("Bob", 1), ("Cid", 1)])
 async def column_property(session: Session) -> list[Any]:
-    found = await session.scalars(select(Author).options(undefer(Author.book_count)))  # type: ignore[attr-defined]
+    book_count: Any = Author.__mapper__.attrs.book_count.class_attribute
+    found: Any = await session.scalars(select(Author).options(undefer(book_count)))
     return sorted((author.name, author.book_count) for author in found)
 
 
@@ -406,6 +442,84 @@ async def insert_from_select(session: Session) -> list[Any]:
     return await scalars(session, select(Tag.name).where(Tag.name != "new"))
 
 
+@shape([], ["Cid"])
+async def lazy_load_of_a_held_parent(session: Session) -> list[Any]:
+    held = await session.get_one(Author, 3, execution_options=SHOWN)
+    book = await session.get_one(Book, 5)
+    author = await book.awaitable_attrs.author
+    return [author.name] if held and author else []
+
+
+@uncovered(ALL, then="deleted rows are found", instead="`select(Book.title)`, or write the condition")
+async def text_statement(session: Session) -> list[Any]:
+    return await scalars(session, text("select title from book"))
+
+
+@uncovered(ALL, then="deleted rows are found", instead="`from_statement()` of a `select()`")
+async def text_from_statement(session: Session) -> list[Any]:
+    return titles(await session.scalars(select(Book).from_statement(text("select * from book"))))
+
+
+@uncovered(ALL, then="deleted rows are found", instead="select from the class, not from its table")
+async def core_table(session: Session) -> list[Any]:
+    return await scalars(session, select(BOOK.c.title))
+
+
+@uncovered(
+    [("Ann", "dead"), *PAIRS, ("Bob", "gone")],
+    then="deleted rows of the table are found, of the class not",
+    instead="join the class",
+)
+async def join_to_core_table(session: Session) -> list[Any]:
+    return await rows(session, select(Author.name, BOOK.c.title).join(BOOK, BOOK.c.author_id == Author.id))
+
+
+@uncovered(ALL, then="deleted rows are found", instead="`session.execute()`")
+async def statement_on_the_connection(session: Session) -> list[Any]:
+    connection = await session.connection()
+    return sorted((await connection.execute(select(Book.title))).scalars())
+
+
+@uncovered([1, 3], then="the link of a deleted row is found", instead="join the class at its end")
+async def row_of_an_association(session: Session) -> list[Any]:
+    return await scalars(session, select(book_tag.c.book_id))
+
+
+@uncovered([7], then="the deleted row is updated", instead="`update_many()`, which raises `NotFound`")
+async def update_by_key(session: Session) -> list[Any]:
+    await session.execute(update(Book), [{"id": 3, "price": 7, "version": 1}])
+    return [await session.scalar(select(Book.price).where(Book.id == 3), execution_options=SHOWN)]
+
+
+@uncovered(["dead"], then="deleted rows are updated", instead="`update(Book)`")
+async def update_of_the_table(session: Session) -> list[Any]:
+    await session.execute(update(BOOK).where(BOOK.c.id == 3).values(price=7))
+    return await scalars(session, select(Book.title).where(Book.price == 7).execution_options(**SHOWN))
+
+
+@uncovered(["taken"], then="`UniqueViolation`, never a silent revival", instead="`with include_deleted(session)`")
+async def merge_over_a_deleted_row(session: Session) -> list[Any]:
+    await session.merge(Book(id=3, title="again", author_id=1))
+    with pytest.raises(UniqueViolation):
+        await session.flush()
+    return ["taken"]
+
+
+@uncovered(["dead", "live 1", "live 2"], then="it keeps what it has", instead="`session.refresh(author, ['books'])`")
+async def loaded_collection(session: Session) -> list[Any]:
+    with include_deleted(session):
+        author = await session.get_one(Author, 1)
+        await author.awaitable_attrs.books
+    return titles(author.books)
+
+
+@uncovered(["live 1"], then="the object is returned as it is", instead="`update(Book)`, which the session notices")
+async def get_after_update_of_the_table(session: Session) -> list[Any]:
+    book = await session.get(Book, 1)
+    await session.execute(update(BOOK).values(deleted_at=func.now()))
+    return [getattr(await session.get(Book, 1), "title", None)] if book else []
+
+
 @pytest.mark.parametrize("name", SHAPES)
 class TestShapes:
     async def test_deleted_rows_are_left_out(self, db: Database, name: str) -> None:
@@ -427,6 +541,34 @@ class TestShapes:
             found = await query(session)
 
         assert found == expected
+
+    async def test_deleted_rows_are_shown_in_a_block(self, db: Database, name: str) -> None:
+        """So does include_deleted(session), in its block."""
+        query, _, expected = SHAPES[name]
+        await fill(db)
+
+        async with db.session() as session:
+            with include_deleted(session):
+                found = await query(session)
+
+        assert found == expected
+
+
+class TestUncovered:
+    @pytest.mark.parametrize("name", UNCOVERED)
+    async def test_what_happens(self, db: Database, name: str) -> None:
+        """What cannot be filtered does what the documentation says."""
+        query, expected, _, _ = UNCOVERED[name]
+        await fill(db)
+
+        async with db.session() as session:
+            found = await query(session)
+
+        assert found == expected
+
+    def test_the_documentation_says_so(self) -> None:
+        """The tables in docs/patterns/soft-delete.md are those of this file."""
+        assert render_coverage() in PAGE.read_text()
 
 
 class TestOnRequest:

@@ -3,10 +3,11 @@
 from .delete import delete_many
 from .insert import insert_many, insert_many_returning
 from .update import update_many
-from .upsert import UpsertResult, get_or_create, upsert, upsert_many
+from .upsert import Upserted, UpsertResult, get_or_create, upsert, upsert_many
 
 __all__ = [
     "UpsertResult",
+    "Upserted",
     "delete_many",
     "get_or_create",
     "insert_many",

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Table, and_, or_
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from .writer import Merge
 
-__all__ = ["merging_insert", "upserting_insert", "write_one"]
+__all__ = ["lock_first", "merging_insert", "upserting_insert", "write_one"]
 
 Differs = Callable[[Any, Any], ColumnElement[bool]]
 
@@ -38,6 +38,11 @@ def merging_insert(insert: Any, stage: Table, rows: Select[Any], merge: Merge, d
     return statement.on_conflict_do_update(
         **conflict, set_=_set(statement, merge), where=and_(changed, *merge.target.guards)
     )
+
+
+async def lock_first(connection: AsyncConnection, rows: Select[Any]) -> Any:
+    """Lock the first of *rows*; where somebody else holds it, its values are those that it then has."""
+    return (await connection.execute(rows.limit(1).with_for_update())).first()
 
 
 async def write_one(session: AsyncSession, statement: Any) -> Any:

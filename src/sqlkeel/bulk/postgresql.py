@@ -41,7 +41,7 @@ from ..engines.faults import WRITTEN, translate
 from ..errors import NoTransaction
 from ..keys import uuid7
 from ..observe import record
-from .on_conflict import merging_insert, upserting_insert, write_one
+from .on_conflict import lock_first, merging_insert, upserting_insert, write_one
 from .rows import BoundRows, Record
 from .target import Target, Unique
 from .writer import Bound, Merge, names_of, stage_of
@@ -140,6 +140,18 @@ class PostgreSQL:
         )
         inserted, updated = result.one()
         return inserted, updated
+
+    async def keep_last(self, connection: AsyncConnection, stage: Table, unique: Unique) -> None:
+        """Remove the earlier of two rows with one key: rows lie in a new table in the order in which they came."""
+        key = [stage.c[column.name] for column in unique.columns]
+        place = func.row_number().over(partition_by=key, order_by=literal_column("ctid").desc())
+        rows = select(literal_column("ctid").label("at"), place.label("place")).select_from(stage).subquery()
+        replaced = select(rows.c.at).where(rows.c.place > 1)
+        await connection.execute(delete(stage).where(literal_column("ctid").in_(replaced)))
+
+    async def lock_first(self, connection: AsyncConnection, rows: Select[Any], key: Sequence[Column[Any]]) -> Any:
+        """Return it as whoever held it has left it."""
+        return await lock_first(connection, rows)
 
     async def upsert(self, session: AsyncSession, values: Mapping[str, Any], merge: Merge) -> tuple[Any, bool] | None:
         """Ask for xmax with the row: it is zero in a row that was never updated or locked."""

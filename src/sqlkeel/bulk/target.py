@@ -94,13 +94,16 @@ class Target:
     @cached_property
     def guards(self) -> tuple[ColumnElement[bool], ...]:
         """The conditions on which a row of the table is one of the model: not deleted, and of its class."""
-        found: list[ColumnElement[bool]] = []
-        if self.is_soft_deletable:
-            found.append(self.fields["deleted_at"].is_(None))
+        live = (self.fields["deleted_at"].is_(None),) if self.is_soft_deletable else ()
+        return (*live, *self.kinds)
+
+    @cached_property
+    def kinds(self) -> tuple[ColumnElement[bool], ...]:
+        """The conditions on which a row of the table is of the model's class, deleted or not."""
         kind = self.mapper.polymorphic_on
-        if self.mapper.inherits is not None and kind is not None:
-            found.append(kind.in_([child.polymorphic_identity for child in self.mapper.self_and_descendants]))
-        return tuple(found)
+        if self.mapper.inherits is None or kind is None:
+            return ()
+        return (kind.in_([child.polymorphic_identity for child in self.mapper.self_and_descendants]),)
 
     def constants(self, given: Collection[str]) -> dict[str, Any]:
         """Return what the ORM itself writes into a new row: the class of the row and its first version."""

@@ -5,34 +5,51 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from operator import itemgetter
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from sqlalchemy import Table, and_, not_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute
 
 from ..errors import InvalidValue, NotSupported, UniqueViolation
+from .revive import refuse_without_mark, revive_many, revive_one, unmarked
 from .rows import Batch, Binder, Rows, Run, runs
 from .target import Target
 from .work import Work
 from .writer import Merge
 
-__all__ = ["UpsertResult", "get_or_create", "upsert", "upsert_many"]
+__all__ = ["UpsertResult", "Upserted", "get_or_create", "upsert", "upsert_many"]
 
 M = TypeVar("M")
 _Attributes = Sequence[QueryableAttribute[Any]]
 _ATTEMPTS = 3
 
 
-class UpsertResult(NamedTuple):
-    """How many of the rows given to `upsert_many` were inserted, updated, or equal to what was there.
+class Upserted(tuple[M, bool], Generic[M]):
+    """The object and whether its row is new; ``revived`` tells whether it was deleted before."""
 
-    A row that a later one with the same key replaced counts as unchanged, so that the three add up to the rows given.
+    revived: bool
+
+    def __new__(cls, obj: M, created: bool, *, revived: bool = False) -> Self:
+        """Make the pair."""
+        made = super().__new__(cls, (obj, created))
+        made.revived = revived
+        return made
+
+    def __getnewargs__(self) -> tuple[M, bool]:
+        return self[0], self[1]
+
+
+class UpsertResult(NamedTuple):
+    """How many of the rows given to `upsert_many` were inserted, updated, equal to what was there, or revived.
+
+    A row that a later one with the same key replaced counts as unchanged, so that the four add up to the rows given.
     """
 
     inserted: int
     updated: int
     unchanged: int
+    revived: int = 0
 
 
 async def upsert(
@@ -42,11 +59,12 @@ async def upsert(
     *,
     on: _Attributes,
     update: _Attributes | None = None,
-) -> tuple[M, bool]:
+    revive: bool = False,
+) -> Upserted[M]:
     """Insert a row, or update the one that has the same *on*; return the fresh object and whether it is new.
 
     One statement, free of races. Only what is in *values* is updated, never the key; ``onupdate`` columns and the
-    version change with it. A row that is deleted is not touched.
+    version change with it. A row that is deleted is not touched, unless *revive* asks for it.
 
     Args:
         session: The session; it does not commit.
@@ -54,22 +72,31 @@ async def upsert(
         values: Attribute names and values; *on* must be among them.
         on: The attributes of one unique constraint.
         update: The attributes to update, where not all; ``[]`` leaves the row that is there as it is.
+        revive: Where no live row has the same *on* and deleted ones do, bring back and update the one that was deleted
+            last, and no other row; the result's ``revived`` tells. One statement more, six where it happens. It is
+            looked for by *on*, for which a `unique_live` index alone is no help.
 
     Raises:
-        NotSupported: When *on* is not unique.
+        NotSupported: When *on* is not unique; for *revive*, when the model keeps no deleted rows.
         InvalidValue: When a value of *on* is missing or ``None``.
         UniqueViolation: When the row breaks another unique constraint, or the one that is there is deleted.
+        UsageError: When the row above the one to revive is deleted.
+        NoTransaction: For *revive*, where each statement commits by itself.
         UnknownField: For a field that the model does not have.
         ReadOnlySession: When the session was opened for reading.
     """
     async with Work(session, model) as work:
+        if revive:
+            refuse_without_mark(work.target)
         work.target.check(values)
         fields = {attribute.key: None for attribute in on}
         _require(work.target, fields, values)
         work.target.refuse_null(fields, [values[field] for field in fields])
         merge = _merge(work, on, tuple(values), update)
         await work.begin(savepoint=False)
-        return await _upsert(work, values, merge)
+        if revive:
+            await work.writer.refuse_autocommit(work.connection)
+        return await _upsert(work, values, merge, revive=revive)
 
 
 async def get_or_create(
@@ -97,15 +124,17 @@ async def get_or_create(
         return (found, False) if found is not None else await _upsert(work, values, merge)
 
 
-async def _upsert(work: Work, values: Mapping[str, Any], merge: Merge) -> tuple[Any, bool]:
+async def _upsert(work: Work, values: Mapping[str, Any], merge: Merge, *, revive: bool = False) -> Upserted[Any]:
     target = work.target
     complete = {**values, **target.constants(values)}
     for _ in range(_ATTEMPTS):
+        if revive and (revived := await revive_one(work, values, merge)) is not None:
+            return Upserted(revived, created=False, revived=True)
         written = await work.writer.upsert(work.session, complete, merge)
         if written is not None:
-            return written
+            return Upserted(*written)
         if not merge.assigned and (found := await _find(work, merge, values)) is not None:
-            return found, False
+            return Upserted(found, created=False)
     raise _hidden(merge)
 
 
@@ -132,6 +161,7 @@ async def upsert_many(
     *,
     on: _Attributes,
     update: _Attributes | None = None,
+    revive: bool = False,
 ) -> UpsertResult:
     """Insert rows, or update those that have the same *on*; return how many of which.
 
@@ -145,16 +175,21 @@ async def upsert_many(
         rows: Mappings of attribute names, from any iterable; *on* must be among them.
         on: The attributes of one unique constraint.
         update: The attributes to update, where not all; ``[]`` leaves the rows that are there as they are.
+        revive: For each *on* that no live row and some deleted ones have, bring back and update the one that was
+            deleted last.
 
     Raises:
-        NotSupported: When *on* is not unique.
+        NotSupported: When *on* is not unique; for *revive*, when the model keeps no deleted rows.
         InvalidValue: When a value of *on* is missing or ``None``.
         UniqueViolation: When a row breaks another unique constraint, or meets one that is deleted; nothing is written.
+        UsageError: When the row above one to revive is deleted; nothing is written.
         UnknownField: For a field that the model does not have.
         ReadOnlySession: When the session was opened for reading.
     """
     async with Work(session, model) as work, AsyncExitStack() as stages:
-        merging = _Merging(work, on, update, stages)
+        if revive:
+            refuse_without_mark(work.target)
+        merging = _Merging(work, on, update, stages, revive=revive)
         async for run in runs(rows, work.target):
             await merging.add(run)
         return await merging.finish()
@@ -163,11 +198,14 @@ async def upsert_many(
 class _Merging:
     """The stages of one `upsert_many`: one for each set of fields."""
 
-    def __init__(self, work: Work, on: _Attributes, update: _Attributes | None, stages: AsyncExitStack) -> None:
+    def __init__(
+        self, work: Work, on: _Attributes, update: _Attributes | None, stages: AsyncExitStack, *, revive: bool
+    ) -> None:
         self.work = work
         self.on = on
         self.update = update
         self.open_stages = stages
+        self.revive = revive
         self.given = 0
         self.stages: dict[frozenset[str], tuple[Table, Merge]] = {}
 
@@ -190,16 +228,19 @@ class _Merging:
 
     async def finish(self) -> UpsertResult:
         """Merge the stages, and renew the objects that the session holds."""
-        inserted = updated = 0
+        inserted = updated = revived = 0
         changed: dict[str, None] = {}
         for stage, merge in self.stages.values():
+            if self.revive:
+                revived += await revive_many(self.work, stage, merge)
+                changed |= dict.fromkeys(map(merge.target.field, unmarked(merge)))
             more_inserted, more_updated = await self.work.writer.merge(self.work.connection, stage, merge)
             inserted, updated = inserted + more_inserted, updated + more_updated
             await _refuse_hidden(self.work, stage, merge)
             changed |= dict.fromkeys(map(merge.target.field, (*merge.assigned, *merge.touched)))
-        if updated and (held := self.work.held()):
+        if updated + revived and (held := self.work.held()):
             await self.work.refresh(held, changed)
-        return UpsertResult(inserted, updated, self.given - inserted - updated)
+        return UpsertResult(inserted, updated, self.given - inserted - updated - revived, revived)
 
 
 def _merge(work: Work, on: _Attributes, fields: Sequence[str], update: _Attributes | None) -> Merge:

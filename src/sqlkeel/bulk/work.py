@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Dialect, select, tuple_
+from sqlalchemy import CursorResult, Dialect, Executable, select, tuple_
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, AsyncTransaction
 from sqlalchemy.orm.attributes import set_committed_value
@@ -61,6 +61,21 @@ class Work:
             self._savepoint = await self.connection.begin_nested()
         return self
 
+    async def attempt(self, statement: Executable) -> CursorResult[Any]:
+        """Run a statement that may fail without the rest of the transaction.
+
+        Raises:
+            KeelError: What the database says; the transaction goes on, unless the server ended it.
+        """
+        savepoint = await self.connection.begin_nested()
+        try:
+            result = await self.connection.execute(statement)
+        except Exception as error:
+            await self._roll_back(savepoint, error)
+            raise
+        await savepoint.commit()
+        return result
+
     async def undo(self) -> None:
         """Take back what was written in this call, to look at the rows as they were."""
         assert self._savepoint is not None, "begin() opens it"
@@ -77,9 +92,13 @@ class Work:
             return
         if error is None:
             await self._savepoint.commit()
-        elif not isinstance(error, TransientFault) and not self.connection.invalidated:
+        else:
+            await self._roll_back(self._savepoint, error)
+
+    async def _roll_back(self, savepoint: AsyncTransaction, error: BaseException) -> None:
+        if not isinstance(error, TransientFault) and not self.connection.invalidated:
             # Else the transaction, or the connection, is gone, and the savepoint with it.
-            await self._savepoint.rollback()
+            await savepoint.rollback()
 
     def held(self) -> dict[tuple[Any, ...], Any]:
         """Return the objects of the model that the session holds, by key."""

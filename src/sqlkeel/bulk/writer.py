@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import Column, ColumnElement, Dialect, FromClause, Index, MetaData, Table
+from sqlalchemy import Column, ColumnElement, Dialect, FromClause, Index, MetaData, Select, Table
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.types import UserDefinedType
 
@@ -81,6 +81,14 @@ class Writer(Protocol):
 
     async def merge(self, connection: AsyncConnection, stage: Table, merge: Merge) -> tuple[int, int]:
         """Merge the stage into its table; return how many rows were inserted, and how many updated."""
+        ...
+
+    async def keep_last(self, connection: AsyncConnection, stage: Table, unique: Unique) -> None:
+        """Remove the rows of a stage that a later one with the same key replaces, where filling it did not."""
+        ...
+
+    async def lock_first(self, connection: AsyncConnection, rows: Select[Any], key: Sequence[Column[Any]]) -> Any:
+        """Return the first of *rows*, which select their *key*, as it is now, and let nobody else write it."""
         ...
 
     async def upsert(self, session: AsyncSession, values: Mapping[str, Any], merge: Merge) -> tuple[Any, bool] | None:

@@ -1,0 +1,552 @@
+"""Tests of sqlkeel.bulk.revive: a deleted row comes back instead of a second one, whoever else asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import ForeignKey, String, delete, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+import sqlkeel
+from sqlkeel import (
+    IntKeyMixin,
+    Repository,
+    SoftDeleteMixin,
+    TimestampMixin,
+    VersionMixin,
+    children,
+    parent,
+    queries,
+    unique_live,
+)
+from sqlkeel.bulk.insert import insert_many, insert_many_returning
+from sqlkeel.bulk.upsert import Upserted, UpsertResult, upsert, upsert_many
+from sqlkeel.database import Database
+from sqlkeel.errors import NoTransaction, NotSupported, UniqueViolation, UsageError
+from sqlkeel.session import Session
+
+
+class Base(sqlkeel.Base):
+    pass
+
+
+class Club(IntKeyMixin, SoftDeleteMixin, Base):
+    __tablename__ = "club"
+
+    name: Mapped[str] = mapped_column(String(50), unique=True)
+    members: Mapped[list[Member]] = children(back_populates="club")
+
+
+class Member(IntKeyMixin, TimestampMixin, SoftDeleteMixin, VersionMixin, Base):
+    """Many deleted rows may have one address; a number stays taken."""
+
+    __tablename__ = "member"
+    __table_args__ = (unique_live("email"),)
+
+    email: Mapped[str] = mapped_column(String(50))
+    name: Mapped[str | None] = mapped_column(String(50))
+    number: Mapped[int | None] = mapped_column(unique=True)
+    club_id: Mapped[int | None] = mapped_column(ForeignKey("club.id"), index=True)
+    club: Mapped[Club | None] = parent(back_populates="members")
+
+
+class Plain(IntKeyMixin, Base):
+    __tablename__ = "plain"
+
+    name: Mapped[str] = mapped_column(String(50), unique=True)
+
+
+class Creature(IntKeyMixin, SoftDeleteMixin, Base):
+    """One table for two classes."""
+
+    __tablename__ = "creature"
+    __table_args__ = (unique_live("name"),)
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "creature"}
+
+    kind: Mapped[str] = mapped_column(String(20))
+    name: Mapped[str] = mapped_column(String(20))
+
+
+class Cat(Creature):
+    __mapper_args__ = {"polymorphic_identity": "cat"}
+
+
+pytestmark = pytest.mark.tables(Base.metadata)
+
+EMAIL = [Member.email]
+TABLE = Base.metadata.tables["member"]
+SHOWN = {"include_deleted": True}
+
+
+async def deleted(session: Session, **values: Any) -> int:
+    """Make a member and delete it; return its key."""
+    (member,) = await insert_many_returning(session, Member, [{"email": "a", **values}])
+    await session.delete(member)
+    return member.id
+
+
+async def names(session: Session, **options: Any) -> list[tuple[Any, ...]]:
+    """Return key, address and name of the members."""
+    statement = select(Member.id, Member.email, Member.name).order_by(Member.id)
+    return [tuple(row) for row in await session.execute(statement, execution_options=options)]
+
+
+class TestOneRow:
+    async def test_the_deleted_row_comes_back(self, every_driver: Database) -> None:
+        """The row has its key again, the new values, no mark, the next version, and is fresh in the session."""
+        async with every_driver.transaction() as session:
+            key = await deleted(session, name="old", number=7)
+            result = await upsert(session, Member, {"email": "a", "name": "new"}, on=EMAIL, revive=True)
+            member, created = result
+
+            assert (created, result.revived) == (False, True)
+            assert (member.id, member.name, member.number, member.version) == (key, "new", 7, 3)
+            assert (member.deleted_at, member.deletion_id) == (None, None)
+            assert member in session
+            assert await names(session, **SHOWN) == [(key, "a", "new")]
+
+    async def test_the_time_of_change_moves(self, every_driver: Database) -> None:
+        """To come back is a change."""
+        async with every_driver.transaction() as session:
+            key = await deleted(session)
+        async with every_driver.transaction() as session:
+            before = (await session.get_one(Member, key, execution_options=SHOWN)).updated_at
+            member, _ = await upsert(session, Member, {"email": "a"}, on=EMAIL, revive=True)
+
+            assert member.updated_at > before
+
+    async def test_the_last_deleted_comes_back(self, every_driver: Database) -> None:
+        """Of several deleted rows it is the one that was deleted last, whichever was made first."""
+        async with every_driver.transaction() as session:
+            (one,) = await insert_many_returning(session, Member, [{"email": "a", "name": "one"}])
+        async with every_driver.transaction() as session:
+            one = await session.get_one(Member, one.id)
+            one.email = "aside"
+            await session.flush()
+            await deleted(session, name="two")
+        async with every_driver.transaction() as session:
+            one = await session.get_one(Member, one.id)
+            one.email = "a"
+            await session.delete(one)
+        async with every_driver.transaction() as session:
+            member, _ = await upsert(session, Member, {"email": "a"}, on=EMAIL, revive=True)
+
+            assert member.name == "one"
+            assert await names(session) == [(one.id, "a", "one")]
+
+    async def test_a_live_row_is_updated(self, every_driver: Database) -> None:
+        """Where a live row has the value, deleted ones stay as they are."""
+        async with every_driver.transaction() as session:
+            await deleted(session, name="old")
+            (live,) = await insert_many_returning(session, Member, [{"email": "a"}])
+            result = await upsert(session, Member, {"email": "a", "name": "new"}, on=EMAIL, revive=True)
+
+            assert (result[0], result[1], result.revived) == (live, False, False)
+            assert await names(session) == [(live.id, "a", "new")]
+
+    async def test_a_new_row_is_inserted(self, every_driver: Database) -> None:
+        """Where nothing has the value, a row is made."""
+        async with every_driver.transaction() as session:
+            key = await deleted(session)
+            result = await upsert(session, Member, {"email": "b"}, on=EMAIL, revive=True)
+
+            assert (result[1], result.revived) == (True, False)
+            assert result[0].id != key
+
+    async def test_the_number_of_statements(self, every_driver: Database) -> None:
+        """One more than without, where nothing is revived."""
+        async with every_driver.transaction() as session, queries(every_driver, exactly=2):
+            await upsert(session, Member, {"email": "a"}, on=EMAIL, revive=True)
+
+    async def test_a_plain_unique_value(self, every_driver: Database) -> None:
+        """A deleted row that keeps its value taken, and refuses an upsert, comes back."""
+        async with every_driver.transaction() as session:
+            key = await deleted(session, number=7)
+            member, _ = await upsert(session, Member, {"email": "b", "number": 7}, on=[Member.number], revive=True)
+
+            assert (member.id, member.email) == (key, "b")
+
+    async def test_only_some_columns_are_written(self, every_driver: Database) -> None:
+        """``update`` holds for a row that comes back as for one that is there."""
+        values = {"email": "a", "name": "new", "number": 8}
+
+        async with every_driver.transaction() as session:
+            await deleted(session, name="old", number=7)
+            member, _ = await upsert(session, Member, values, on=EMAIL, update=[Member.number], revive=True)
+
+            assert (member.name, member.number, member.version) == ("old", 8, 3)
+
+    async def test_nothing_is_written_but_the_mark(self, every_driver: Database) -> None:
+        """With an empty ``update`` the row comes back as it was."""
+        async with every_driver.transaction() as session:
+            await deleted(session, name="old")
+            result = await upsert(session, Member, {"email": "a", "name": "new"}, on=EMAIL, update=[], revive=True)
+
+            assert (result[0].name, result[0].is_deleted, result.revived) == ("old", False, True)
+
+    async def test_another_constraint_is_its_own_violation(self, every_driver: Database) -> None:
+        """A value of another unique column that is taken refuses the call; the row stays deleted."""
+        async with every_driver.transaction() as session:
+            await insert_many(session, Member, [{"email": "b", "number": 7}])
+            key = await deleted(session)
+
+            with pytest.raises(UniqueViolation) as caught:
+                async with session.savepoint():
+                    await upsert(session, Member, {"email": "a", "number": 7}, on=EMAIL, revive=True)
+
+            assert caught.value.columns == ("number",) or "number" in str(caught.value.constraint)
+            assert await session.get(Member, key) is None
+
+    async def test_a_row_of_another_class_stays(self, every_driver: Database) -> None:
+        """A deleted row of another class of the hierarchy is not taken for one of this."""
+        async with every_driver.transaction() as session:
+            (creature,) = await insert_many_returning(session, Creature, [{"name": "Tom"}])
+            await session.delete(creature)
+            result = await upsert(session, Cat, {"name": "Tom"}, on=[Cat.name], revive=True)
+
+            assert result[1]
+            assert result[0].id != creature.id
+
+    async def test_below_a_deleted_row_it_stays(self, every_driver: Database) -> None:
+        """A row that was deleted with its parent does not come back without it, unless it gets another one."""
+        async with every_driver.transaction() as session:
+            club = Club(name="c", members=[Member(email="a")])
+            session.add_all([club, Club(name="d", id=99)])
+            await session.flush()
+            await session.delete(club)
+
+            with pytest.raises(UsageError, match="belongs to a Club that is deleted"):
+                await upsert(session, Member, {"email": "a"}, on=EMAIL, revive=True)
+            member, _ = await upsert(session, Member, {"email": "a", "club_id": 99}, on=EMAIL, revive=True)
+
+            assert member.club_id == 99
+
+    async def test_what_went_with_it_stays_deleted(self, every_driver: Database) -> None:
+        """Children that were deleted with the row are restored one by one, or not."""
+        async with every_driver.transaction() as session:
+            club = Club(name="c", members=[Member(email="a")])
+            session.add(club)
+            await session.flush()
+            await session.delete(club)
+            await upsert(session, Club, {"name": "c"}, on=[Club.name], revive=True)
+
+            assert await names(session) == []
+
+    async def test_the_repository_does_it(self, db: Database) -> None:
+        """``Repository.upsert`` and ``upsert_many`` take the word."""
+        async with db.transaction() as session:
+            members = Repository(session, Member)
+            key = await deleted(session)
+            member, _ = await members.upsert({"email": "a"}, on=EMAIL, revive=True)
+            await session.delete(member)
+            result = await members.upsert_many([{"email": "a"}], on=EMAIL, revive=True)
+
+            assert (member.id, result.revived) == (key, 1)
+
+    async def test_the_result_travels(self) -> None:
+        """The result keeps what it says in a pickle."""
+        made = Upserted("obj", created=False, revived=True)
+
+        copy = pickle.loads(pickle.dumps(made))
+
+        assert (copy, copy.revived) == (("obj", False), True)
+
+
+class TestRefused:
+    async def test_a_model_without_the_mixin(self, db: Database) -> None:
+        """What keeps no deleted rows has none to revive."""
+        async with db.transaction() as session, queries(db, exactly=0):
+            with pytest.raises(NotSupported, match="keeps no deleted rows"):
+                await upsert(session, Plain, {"name": "a"}, on=[Plain.name], revive=True)
+            with pytest.raises(NotSupported, match="keeps no deleted rows"):
+                await upsert_many(session, Plain, [{"name": "a"}], on=[Plain.name], revive=True)
+
+    async def test_without_a_transaction(self, postgres: Database) -> None:
+        """Where each statement commits by itself, the row that was found could change before it is written."""
+        engine = postgres.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+        async with Session(engine) as session:
+            with pytest.raises(NoTransaction):
+                await upsert(session, Member, {"email": "a"}, on=EMAIL, revive=True)
+
+
+class TestManyRows:
+    async def test_rows_are_counted(self, every_driver: Database) -> None:
+        """Inserted, updated, equal and revived rows are told apart."""
+        rows = [{"email": email, "name": "new"} for email in ("a", "new", "live", "same")]
+
+        async with every_driver.transaction() as session:
+            key = await deleted(session, name="old")
+            await insert_many(session, Member, [{"email": "live", "name": "x"}, {"email": "same", "name": "new"}])
+            result = await upsert_many(session, Member, rows, on=EMAIL, revive=True)
+
+            assert result == UpsertResult(inserted=1, updated=1, unchanged=1, revived=1)
+            assert len(await names(session, **SHOWN)) == 4
+            assert (await session.get_one(Member, key)).name == "new"
+            assert (await session.get_one(Member, key)).version == 3
+
+    async def test_the_last_deleted_comes_back(self, every_driver: Database) -> None:
+        """Of several deleted rows of a key one comes back; a key with a live row revives none."""
+        rows = [{"email": "a", "name": "new"}, {"email": "b", "name": "new"}]
+
+        async with every_driver.transaction() as session:
+            await deleted(session, name="one")
+            await deleted(session, name="one", email="b")
+        async with every_driver.transaction() as session:
+            last = await deleted(session, name="two")
+            (live,) = await insert_many_returning(session, Member, [{"email": "b"}])
+            result = await upsert_many(session, Member, rows, on=EMAIL, revive=True)
+
+            assert result == UpsertResult(inserted=0, updated=1, unchanged=0, revived=1)
+            assert await names(session) == [(last, "a", "new"), (live.id, "b", "new")]
+
+    async def test_the_last_of_two_rows_counts(self, every_driver: Database) -> None:
+        """Of several given rows with one key the last is written, once."""
+        rows = [{"email": "a", "name": name} for name in ("x", "y", "z")]
+
+        async with every_driver.transaction() as session:
+            key = await deleted(session)
+            result = await upsert_many(session, Member, rows, on=EMAIL, revive=True)
+
+            assert result == UpsertResult(inserted=0, updated=0, unchanged=2, revived=1)
+            assert await names(session) == [(key, "a", "z")]
+
+    async def test_a_plain_unique_value(self, every_driver: Database) -> None:
+        """Deleted rows that keep their values taken come back."""
+        async with every_driver.transaction() as session:
+            key = await deleted(session, number=7)
+            rows = [{"email": "b", "number": 7}, {"email": "c", "number": 8}]
+            result = await upsert_many(session, Member, rows, on=[Member.number], revive=True)
+
+            assert result == UpsertResult(inserted=1, updated=0, unchanged=0, revived=1)
+            assert (await session.get_one(Member, key)).email == "b"
+
+    async def test_below_a_deleted_row_nothing_is_written(self, every_driver: Database) -> None:
+        """One row whose parent is deleted refuses the whole call; with another parent it comes back."""
+        async with every_driver.transaction() as session:
+            club = Club(name="c", members=[Member(email="a")])
+            session.add_all([club, Club(name="d", id=99)])
+            await session.flush()
+            await session.delete(club)
+
+            with pytest.raises(UsageError, match="belongs to a Club that is deleted"):
+                await upsert_many(session, Member, [{"email": "a"}, {"email": "b"}], on=EMAIL, revive=True)
+            before = await names(session)
+            result = await upsert_many(session, Member, [{"email": "a", "club_id": 99}], on=EMAIL, revive=True)
+
+            assert (before, result.revived) == ([], 1)
+
+    async def test_held_objects_are_fresh(self, every_driver: Database) -> None:
+        """An object of the deleted row that the session holds is alive, without another statement."""
+        async with every_driver.transaction() as session:
+            key = await deleted(session, name="old")
+            held = await session.get_one(Member, key, execution_options=SHOWN)
+            await upsert_many(session, Member, [{"email": "a", "name": "new"}], on=EMAIL, revive=True)
+
+            async with queries(every_driver, exactly=0):
+                assert (held.is_deleted, held.name, held.version) == (False, "new", 3)
+
+    async def test_statements_do_not_grow_with_the_rows(self, db: Database) -> None:
+        """A thousand rows come back with as many statements as one."""
+        few, many = ([{"email": f"{size} {n}"} for n in range(size)] for size in (1, 1000))
+        async with db.transaction() as session:
+            await insert_many(session, Member, [*few, *many])
+            dead = {"deleted_at": TABLE.c.created_at}
+            await session.execute(TABLE.update().values(dead))
+
+        async with db.transaction() as session:
+            async with queries(db) as for_few:
+                await upsert_many(session, Member, few, on=EMAIL, revive=True)
+            async with queries(db) as for_many:
+                result = await upsert_many(session, Member, many, on=EMAIL, revive=True)
+
+        assert result == UpsertResult(0, 0, 0, 1000)
+        assert len(for_many) == len(for_few)
+
+
+class TestConcurrency:
+    async def test_of_many_callers_one_revives(self, every_driver: Database) -> None:
+        """Of twelve concurrent calls one revives and the others update that row; none inserts."""
+        async with every_driver.transaction() as session:
+            older = await deleted(session)
+        async with every_driver.transaction() as session:
+            last = await deleted(session)
+
+        async def call(number: int) -> tuple[bool, bool]:
+            async def work(session: Session) -> tuple[bool, bool]:
+                values = {"email": "a", "name": str(number)}
+                result = await upsert(session, Member, values, on=EMAIL, revive=True)
+                return result[1], result.revived
+
+            return await every_driver.run_transaction(work, attempts=12)
+
+        answers = await asyncio.gather(*map(call, range(12)))
+
+        async with every_driver.session() as session:
+            rows = (await session.scalars(select(Member), execution_options=SHOWN)).all()
+        assert [created for created, _ in answers].count(True) == 0
+        assert [revived for _, revived in answers].count(True) == 1
+        assert {row.id for row in rows} == {older, last}
+        assert [(row.id, row.version) for row in rows if not row.is_deleted] == [(last, 2 + 12)]
+
+    async def test_reviving_and_plain_calls_make_one_live_row(self, every_driver: Database) -> None:
+        """Callers that revive and callers that do not agree on one live row."""
+        async with every_driver.transaction() as session:
+            await deleted(session)
+
+        async def call(number: int) -> None:
+            async def work(session: Session) -> None:
+                values = {"email": "a", "name": str(number)}
+                await upsert(session, Member, values, on=EMAIL, revive=number % 2 == 0)
+
+            await every_driver.run_transaction(work, attempts=12)
+
+        await asyncio.gather(*map(call, range(12)))
+
+        async with every_driver.session() as session:
+            assert len(await names(session)) == 1
+
+    async def test_a_row_made_meanwhile_is_updated(self, postgres: Database) -> None:
+        """Whoever finds the deleted row, and then a live one that was committed meanwhile, updates that."""
+        async with postgres.transaction() as session:
+            await deleted(session)
+
+        async with postgres.session() as first, postgres.session() as second:
+            (made,) = await insert_many_returning(first, Member, [{"email": "a"}])
+            waiting = asyncio.create_task(upsert(second, Member, {"email": "a", "name": "x"}, on=EMAIL, revive=True))
+            await _until_it_waits(postgres)
+            await first.commit()
+            result = await waiting
+            await second.commit()
+
+        async with postgres.session() as session:
+            assert (result[1], result.revived) == (False, False)
+            assert await names(session) == [(made.id, "a", "x")]
+
+    async def test_a_row_deleted_meanwhile_is_revived(self, postgres: Database) -> None:
+        """A row that somebody is about to delete is waited for, and then brought back: no second one is made."""
+        async with postgres.transaction() as session:
+            (live,) = await insert_many_returning(session, Member, [{"email": "a"}])
+
+        async with postgres.session() as first, postgres.session() as second:
+            await first.delete(await first.get_one(Member, live.id))
+            waiting = asyncio.create_task(upsert(second, Member, {"email": "a"}, on=EMAIL, revive=True))
+            await _until_it_waits(postgres)
+            await first.commit()
+            result = await waiting
+            await second.commit()
+
+        async with postgres.session() as session:
+            assert result.revived
+            assert [key for key, _, _ in await names(session, **SHOWN)] == [live.id]
+
+    async def test_many_rows_meet_a_row_made_meanwhile(self, postgres: Database) -> None:
+        """The call for many rows tries again, and updates it."""
+        async with postgres.transaction() as session:
+            await deleted(session)
+
+        async with postgres.session() as first, postgres.session() as second:
+            await insert_many(first, Member, [{"email": "a"}])
+            rows = [{"email": "a", "name": "x"}]
+            waiting = asyncio.create_task(upsert_many(second, Member, rows, on=EMAIL, revive=True))
+            await _until_it_waits(postgres)
+            await first.commit()
+            result = await waiting
+            await second.commit()
+
+        assert result == UpsertResult(inserted=0, updated=1, unchanged=0, revived=0)
+
+    async def test_many_callers_with_many_rows(self, every_driver: Database) -> None:
+        """Concurrent calls for the same deleted rows revive each once."""
+        rows = [{"email": f"{number}"} for number in range(20)]
+        async with every_driver.transaction() as session:
+            for member in await insert_many_returning(session, Member, rows):
+                await session.delete(member)
+
+        async def work(session: Session) -> UpsertResult:
+            return await upsert_many(session, Member, rows, on=EMAIL, revive=True)
+
+        async def call() -> UpsertResult:
+            return await every_driver.run_transaction(work, attempts=12)
+
+        results = await asyncio.gather(*(call() for _ in range(5)))
+
+        async with every_driver.session() as session:
+            assert sum(result.revived for result in results) == 20
+            assert len(await names(session, **SHOWN)) == 20
+
+
+async def _until_it_waits(db: Database) -> None:
+    """Return when a statement waits for a lock."""
+    async with db.engine.connect() as connection:
+        waits = "select count(*) from pg_locks where not granted"
+        while not (await connection.exec_driver_sql(waits)).scalar_one():  # noqa: ASYNC110 - only the server knows
+            await asyncio.sleep(0)
+
+
+class TestModel:
+    @settings(
+        deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+    )
+    @given(
+        before=st.lists(st.tuples(st.sampled_from("abcd"), st.booleans()), max_size=8),
+        rows=st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["x", "y"])), max_size=6),
+    )
+    async def test_one_by_one_and_all_at_once(
+        self, db: Database, before: list[tuple[str, bool]], rows: list[tuple[str, str]]
+    ) -> None:
+        """One by one or all at once, the same rows are alive: the live one of a key, or the one deleted last."""
+        written = dict(rows)
+        first = await _after(db, before, lambda session: _one_by_one(session, written))
+        second = await _after(db, before, lambda session: _at_once(session, rows))
+
+        expected = {email: (_survivor(before, email), name) for email, name in written.items()}
+        assert {email: found for email, found in first.items() if email in written} == expected
+        assert second == first
+
+
+async def _after(db: Database, before: list[tuple[str, bool]], work: Any) -> dict[str, tuple[int, str | None]]:
+    """Make rows, one after the other deleted or not, do the work, and return the place and name of the live ones."""
+    async with db.transaction() as session:
+        await session.execute(delete(TABLE))
+    live: set[str] = set()
+    for place, (email, dies) in enumerate(before, 1):
+        async with db.transaction() as session:
+            if email in live:
+                continue
+            member = Member(email=email, number=place)
+            session.add(member)
+            await session.flush()
+            live.add(email)
+            if dies:
+                await session.delete(member)
+                live.discard(email)
+    async with db.transaction() as session:
+        await work(session)
+    async with db.session() as session:
+        return {row.email: (row.number or 0, row.name) for row in await session.scalars(select(Member))}
+
+
+def _survivor(before: list[tuple[str, bool]], email: str) -> int:
+    """Return the place of the row that is to have *email*: the live one, the last that was made, or a new one (0)."""
+    found = 0
+    for place, (one, dies) in enumerate(before, 1):
+        if one == email:
+            found = place
+            if not dies:
+                break
+    return found
+
+
+async def _one_by_one(session: Session, written: dict[str, str]) -> None:
+    for email, name in written.items():
+        await upsert(session, Member, {"email": email, "name": name}, on=EMAIL, revive=True)
+
+
+async def _at_once(session: Session, rows: list[tuple[str, str]]) -> None:
+    await upsert_many(session, Member, [{"email": email, "name": name} for email, name in rows], on=EMAIL, revive=True)
