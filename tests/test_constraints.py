@@ -24,6 +24,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    inspect,
     select,
     text,
     update,
@@ -125,10 +126,16 @@ class TestUniqueLive:
         async with db.transaction() as session:
             await session.execute(update(USER).where(USER.c.id == 1).values(deleted_at=None))
 
+        async with db.read() as session:
+            assert (await session.scalars(select(USER.c.deleted_at))).all() == [None, None]
+
     async def test_nulls_are_not_equal(self, db: Database) -> None:
         """Live rows without a value do not collide, as with any unique constraint of SQL."""
         async with db.transaction() as session:
             session.add_all([User(id=1), User(id=2)])
+
+        async with db.read() as session:
+            assert await session.scalar(select(func.count()).select_from(User)) == 2
 
     async def test_several_columns(self, db: Database) -> None:
         """Several columns are unique together, by the column that marks deletion."""
@@ -365,4 +372,8 @@ class TestAlembic:
         """The whole schema is made and dropped with it."""
         async with db.engine.begin() as connection:
             await connection.run_sync(Base.metadata.create_all)
+            made = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
             await connection.run_sync(Base.metadata.drop_all)
+            left = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
+
+        assert (sorted(made), left) == (sorted(Base.metadata.tables), [])

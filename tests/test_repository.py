@@ -665,7 +665,7 @@ class TestUpdate:
 
         conflict = caught.value
         assert (conflict.key, conflict.expected, conflict.current) == (key, 1, 2)
-        assert conflict.row["email"] == "theirs"  # type: ignore[index]  # a dict
+        assert conflict.current_row["email"] == "theirs"  # type: ignore[index]  # a dict
 
     async def test_a_model_without_version_is_refused(self, db: Database) -> None:
         """Nothing can be expected of a model that does not count."""
@@ -687,8 +687,75 @@ class TestUpdate:
 
             assert user.email == "0@x.org"
 
+    async def test_one_of_several_versions_passes(self, sqlite: Database) -> None:
+        """A client that knows several versions, all of which suit it, may change any of them."""
+        [key] = await add(sqlite, *users(1))
+
+        async with sqlite.transaction() as session:
+            repository = Repository(session, User)
+            user = await repository.update(await repository.get_one(key), {"email": "new"}, expected_version={1, 7})
+            with pytest.raises(VersionConflict, match="another one") as caught:
+                await repository.update(user, {"email": "newer"}, expected_version={1, 7})
+
+        assert (caught.value.expected, caught.value.current) == (None, 2)
+
+
+class TestTouch:
+    async def test_it_counts_and_writes_what_waits(self, every_driver: Database) -> None:
+        """The root of an aggregate is counted with the change of its child, and its time moves."""
+        [key] = await add(every_driver, User(email="a", articles=[Article(title="t")]))
+
+        async with every_driver.transaction() as session:
+            repository = Repository(session, User)
+            user = await repository.get_one(key, load=[User.articles])
+            user.articles[0].title = "new"
+            touched = await repository.touch(user, expected_version=1)
+
+        async with every_driver.session() as session:
+            assert (await session.scalars(select(Article.title))).all() == ["new"]
+        assert touched is user
+        assert user.version == 2
+        assert user.updated_at > user.created_at
+
+    async def test_another_version_is_a_conflict(self, every_driver: Database) -> None:
+        """Who saw another version is told, and nothing is written."""
+        [key] = await add(every_driver, User(email="a", articles=[Article(title="t")]))
+
+        with pytest.raises(VersionConflict) as caught:
+            async with every_driver.transaction() as session:
+                repository = Repository(session, User)
+                user = await repository.get_one(key, load=[User.articles])
+                user.articles[0].title = "new"
+                await repository.touch(user, expected_version=7)
+
+        async with every_driver.session() as session:
+            assert (await session.scalars(select(Article.title))).all() == ["t"]
+        assert (caught.value.expected, caught.value.current) == (7, 1)
+
+    async def test_a_model_without_version_is_refused(self, sqlite: Database) -> None:
+        """There is nothing to count."""
+        [key] = await add(sqlite, Tag(name="t"))
+
+        async with sqlite.session() as session:
+            repository = Repository(session, Tag)
+            with pytest.raises(NotSupported, match="VersionMixin"):
+                await repository.touch(await repository.get_one(key))
+
 
 class TestDelete:
+    async def test_another_version_is_a_conflict(self, every_driver: Database) -> None:
+        """A row that is not what the client saw is not deleted."""
+        [key] = await add(every_driver, *users(1))
+
+        with pytest.raises(VersionConflict) as caught:
+            async with every_driver.transaction() as session:
+                repository = Repository(session, User)
+                await repository.delete(await repository.get_one(key), expected_version=7)
+
+        async with every_driver.session() as session:
+            assert await Repository(session, User).count() == 1
+        assert (caught.value.expected, caught.value.current) == (7, 1)
+
     async def test_a_soft_deletable_row_comes_back(self, every_driver: Database) -> None:
         """delete() hides the row with its children, restore() brings them back."""
         [key] = await add(every_driver, User(email="a", articles=[Article(title="t")]))

@@ -40,6 +40,8 @@ FRONT_DOOR = [
     "association",
     "children",
     "errors",
+    "include_deleted",
+    "live_parent",
     "parent",
     "queries",
     "unique_live",
@@ -86,7 +88,7 @@ SAMPLES: dict[str, Any] = {
     "expected": 3,
     "current": None,
     "key": 7,
-    "row": None,
+    "current_row": None,
     "connection_invalidated": True,
 }
 

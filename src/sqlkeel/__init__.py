@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import errors
     from .base import Base
-    from .constraints import unique_live
+    from .constraints import live_parent, unique_live
     from .database import Database
     from .keys import DualIDMixin, IntKeyMixin, UUIDKeyMixin
-    from .mixins.soft_delete import SoftDeleteMixin
+    from .mixins.soft_delete import SoftDeleteMixin, include_deleted
     from .mixins.timestamp import TimestampMixin
     from .mixins.version import VersionMixin
     from .observe import queries
@@ -37,6 +37,8 @@ __all__ = [
     "association",
     "children",
     "errors",
+    "include_deleted",
+    "live_parent",
     "parent",
     "queries",
     "unique_live",
@@ -60,6 +62,8 @@ _HOMES = {
     "VersionMixin": "mixins.version",
     "association": "relations",
     "children": "relations",
+    "include_deleted": "mixins.soft_delete",
+    "live_parent": "constraints",
     "parent": "relations",
     "queries": "observe",
     "unique_live": "constraints",

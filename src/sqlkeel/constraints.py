@@ -1,22 +1,49 @@
-"""Uniqueness among the rows that are not deleted, on databases with and without partial indexes."""
+"""What holds among the rows that are not deleted: unique values, and parents that are there."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, Index, column
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Computed,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    MetaData,
+    SmallInteger,
+    Table,
+    UniqueConstraint,
+    column,
+    event,
+)
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.schema import CreateIndex, DropIndex
+from sqlalchemy.schema import CreateIndex, DropIndex, SchemaItem
 from sqlalchemy.sql.compiler import DDLCompiler
 
 from .errors import ConfigurationError, NotSupported
 
-__all__ = ["is_live_marker", "live_index", "marker_name", "register_live_option", "unique_live"]
+__all__ = [
+    "is_live_key",
+    "is_live_marker",
+    "live_index",
+    "live_parent",
+    "marker_name",
+    "register_live_option",
+    "unique_live",
+]
 
 _LONGEST: Final = 64
+_DELETED: Final = "deleted_at"
+_LIVE: Final = "is_live"
+_LIVE_KEYS: Final = "sqlkeel.live_keys"
+"""Where a table's ``info`` notes the columns of `live_parent`, and a metadata's the tables that are not there yet."""
+
 _MARKER: Final = re.compile(r"\(?case when `?(\w+)`? is null then 1 end\)?", re.IGNORECASE)
 
 
@@ -135,3 +162,124 @@ def _plain_columns(index: Index) -> list[str]:
                 hint="Store the expression in a Computed column, and name that in unique_live().",
             )
     return [part.name for part in index.expressions if isinstance(part, Column)]
+
+
+def live_parent(*columns: str) -> SchemaItem:
+    """Let no live row point by *columns* to a deleted one; for ``__table_args__`` of the child.
+
+    The foreign key over *columns* accepts a deleted parent: its row is there. This adds a second one that does not.
+    Both tables get a generated column ``is_live``, 1 in live rows and NULL in deleted ones; the parent is unique by its
+    key and that, and the child refers to both. So the database refuses what soft delete cannot see: a child inserted
+    by another transaction while its parent is being deleted, a child brought back alone, a parent marked by SQL while
+    it has live children. It looks at COMMIT, so that parent and children are marked in any order. Relationships and
+    joins go on using the plain foreign key, and models do not have the column.
+
+    It costs an index on the parent and two stored columns; adding them to a table that exists rewrites it. A
+    transaction that inserts a child waits for one that is deleting its parent.
+
+    Args:
+        columns: Names of the child's columns, of one foreign key.
+
+    Raises:
+        ConfigurationError: When the tables are declared: without such a foreign key, when one of the tables has no
+            ``deleted_at``, or has an ``is_live`` of its own.
+        NotSupported: When the table is created, on MariaDB, which checks at once and not at COMMIT.
+    """
+    if not columns:
+        raise ConfigurationError("live_parent() names no column.", hint='live_parent("author_id")')
+    return _LiveParent(columns)
+
+
+def is_live_key(key: ForeignKeyConstraint) -> bool:
+    """Tell whether a foreign key is the second one of `live_parent`."""
+    return any(_LIVE_KEYS in one.info for one in key.columns)
+
+
+class _LiveParent(SchemaItem):
+    """Waits for its table to be complete: the foreign key may stand behind it."""
+
+    __visit_name__ = "live_parent"
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.columns = columns
+
+    def _set_parent(self, parent: Any, **kw: Any) -> None:
+        parent.info.setdefault(_LIVE_KEYS, []).append(self.columns)
+
+
+class _Unjoined(ForeignKey):
+    """An element of a key that no join goes by: with two ways from table to table, SQLAlchemy would ask which."""
+
+    def get_referent(self, table: Any) -> None:
+        return None
+
+
+@event.listens_for(Table, "after_parent_attach")
+def _add_live_keys(table: Table, metadata: MetaData) -> None:
+    for columns in table.info.pop(_LIVE_KEYS, ()):
+        above, key = _add_live_key(table, columns)
+        if above in metadata.tables:
+            _accept_live_key(metadata.tables[above], key)
+        else:
+            metadata.info.setdefault(_LIVE_KEYS, {}).setdefault(above, []).append(key)
+    for key in metadata.info.get(_LIVE_KEYS, {}).pop(table.key, ()):
+        _accept_live_key(table, key)
+
+
+def _add_live_key(table: Table, columns: Sequence[str]) -> tuple[str, list[str]]:
+    """Give the child its second foreign key; return where it leads: a table, and columns of that."""
+    plain = [key for key in table.foreign_key_constraints if set(key.column_keys) == set(columns)]
+    if not plain:
+        named = ", ".join(columns)
+        raise ConfigurationError(
+            f"live_parent({named}) on {table.name}: there is no foreign key over ({named}).",
+            hint=f"{columns[0]}: Mapped[int] = mapped_column(ForeignKey(...), index=True)",
+        )
+    _add_mark(table)
+    targets = [element.target_fullname for element in plain[0].elements]
+    above = targets[0].rpartition(".")[0]
+    live = ForeignKeyConstraint(
+        [*plain[0].column_keys, _LIVE], [*targets, f"{above}.{_LIVE}"], deferrable=True, initially="DEFERRED"
+    )
+    live.elements = [_Unjoined(element.target_fullname, _constraint=live) for element in live.elements]
+    table.append_constraint(live)
+    schema = table.metadata.schema
+    above = f"{schema}.{above}" if schema and "." not in above else above
+    return above, [target.rpartition(".")[2] for target in targets]
+
+
+def _accept_live_key(table: Table, key: list[str]) -> None:
+    """Make the parent unique by what live children refer to."""
+    _add_mark(table)
+    columns = [*key, _LIVE]
+    uniques = (one for one in table.constraints if isinstance(one, UniqueConstraint))
+    if not any([column.key for column in one.columns] == columns for one in uniques):
+        table.append_constraint(UniqueConstraint(*columns))
+
+
+def _add_mark(table: Table) -> None:
+    if _DELETED not in table.c:
+        raise ConfigurationError(
+            f"live_parent() needs soft-deletable tables, and {table.name} has no {_DELETED}.",
+            hint="Give the model the SoftDeleteMixin; with joined inheritance, point to the table that has it.",
+        )
+    if _LIVE not in table.c:
+        # ELSE NULL stands there because PostgreSQL writes it so: what is reflected is compared with this.
+        live = Computed(f"CASE WHEN {_DELETED} IS NULL THEN 1 ELSE NULL END", persisted=True)
+        table.append_column(Column(_LIVE, SmallInteger(), live, info={_LIVE_KEYS: True}, _omit_from_statements=True))
+    elif _LIVE_KEYS not in table.c[_LIVE].info:
+        raise ConfigurationError(
+            f"live_parent() needs the name {_LIVE} for a column, and {table.name} has one of its own.",
+            hint="Give yours another name.",
+        )
+
+
+@compiles(ForeignKeyConstraint, "mariadb")
+@compiles(ForeignKeyConstraint, "mysql")
+def _refuse_deferred(key: ForeignKeyConstraint, compiler: Any, **kw: Any) -> str:
+    if key.deferrable or key.initially:
+        raise NotSupported(
+            f"The foreign key ({', '.join(key.column_keys)}) is to be checked at COMMIT, and MariaDB checks at once.",
+            hint="A soft delete marks the parent before its children: leave live_parent() out on MariaDB.",
+        )
+    return str(compiler.visit_foreign_key_constraint(key, **kw))

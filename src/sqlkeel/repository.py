@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final, Generic, TypeVar, cast, get_args, get_origin
+from collections.abc import AsyncIterable, AsyncIterator, Container, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar, cast, get_args, get_origin
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, select, tuple_
@@ -13,7 +14,7 @@ from sqlalchemy.orm import Mapper
 from sqlalchemy.orm.attributes import set_committed_value
 
 from . import bulk
-from .bulk import UpsertResult
+from .bulk import Upserted, UpsertResult
 from .errors import (
     InvalidKey,
     MultipleFound,
@@ -24,12 +25,16 @@ from .errors import (
 )
 from .loading import Load, loader_options
 from .mixins.soft_delete import SoftDeleteMixin, restore
+from .mixins.version import touch
 from .pagination import Keyset, Page
+from .public_ids import PublicID, uuid_of
+from .purge import Purged, purge_in
 from .session import SyncSession
 
 __all__ = ["Repository"]
 
 M = TypeVar("M")
+Versions: TypeAlias = int | Container[int]
 
 _VALUES_AT_ONCE: Final = 5_000
 
@@ -100,18 +105,18 @@ class Repository(Generic[M]):
         return found
 
     async def get_by_public_id(
-        self, public_id: UUID | str, *, load: Iterable[Load] = (), include_deleted: bool = False
+        self, public_id: PublicID[M] | UUID | str, *, load: Iterable[Load] = (), include_deleted: bool = False
     ) -> M:
-        """Return the row that the outside knows by this id.
+        """Return the row that the outside knows by this id; a text is one with the prefix of the model, if it has one.
 
         Raises:
-            NotFound: When there is none, or the text is no UUID: to the outside both are the same.
+            NotFound: When there is none, or the text is no id of the model: to the outside both are the same.
         """
         column = self._column("public_id")
         try:
-            wanted = public_id if isinstance(public_id, UUID) else UUID(public_id)
-        except ValueError:
-            raise NotFound(self._name, public_id) from None
+            wanted = uuid_of(public_id, self.model)
+        except InvalidKey:
+            raise NotFound(self._name, str(public_id)) from None
         found = await self.find_one(column == wanted, load=load, include_deleted=include_deleted)
         if found is None:
             raise NotFound(self._name, str(public_id))
@@ -243,11 +248,11 @@ class Repository(Generic[M]):
         _complete_relations(obj, values)
         return obj
 
-    async def update(self, obj: M, values: Mapping[str, Any], *, expected_version: int | None = None) -> M:
+    async def update(self, obj: M, values: Mapping[str, Any], *, expected_version: Versions | None = None) -> M:
         """Change *obj* and write it.
 
         Across requests, *expected_version* is the version that the client saw: without it, a second editor overwrites
-        what the first one wrote between the two requests.
+        what the first one wrote between the two requests. A set stands for one of several.
 
         Raises:
             VersionConflict: When the row is not at that version any more.
@@ -262,7 +267,23 @@ class Repository(Generic[M]):
         await self.session.flush()
         return obj
 
-    async def delete(self, obj: M) -> None:
+    async def touch(self, obj: M, *, expected_version: Versions | None = None) -> M:
+        """Count a change of *obj* that is none of its own columns, and write what waits to be written.
+
+        For the root of an aggregate: of two who edit different children of it, the second is told. Times of change move
+        with it, in the same UPDATE.
+
+        Raises:
+            VersionConflict: When the row is not at that version any more.
+            NotSupported: When the model has no version.
+        """
+        if expected_version is not None:
+            self._compare_version(obj, expected_version)
+        touch(obj)
+        await self.session.flush()
+        return obj
+
+    async def delete(self, obj: M, *, expected_version: Versions | None = None) -> None:
         """Delete *obj* with what belongs to it; a soft-deletable row is marked, and `restore` brings it back.
 
         Raises:
@@ -270,6 +291,8 @@ class Repository(Generic[M]):
             VersionConflict: When somebody else changed it since it was read.
             ForeignKeyViolation: When rows that must not be orphaned point to it.
         """
+        if expected_version is not None:
+            self._compare_version(obj, expected_version)
         await self.session.delete(obj)
         await self.session.flush()
 
@@ -286,6 +309,18 @@ class Repository(Generic[M]):
         await self.session.run_sync(restore, obj)
         return obj
 
+    async def purge(self, *, older_than: timedelta, batch: int = 1_000) -> list[Purged]:
+        """Remove for good the rows that were deleted longer ago than *older_than*, and such rows of what is below.
+
+        A row to which something still points stays, and is counted. All of it is one transaction, the caller's, with
+        *batch* rows at a time; `sqlkeel.purge.purge` commits after each batch, for more than some thousands.
+
+        Raises:
+            InvalidValue: When *older_than* is not positive, or *batch* less than one.
+            NotSupported: When the model has no `SoftDeleteMixin`.
+        """
+        return await purge_in(self.session, self.model, older_than=older_than, batch=batch)
+
     async def get_or_create(self, key: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> tuple[M, bool]:
         """Return the row with the unique values *key*, made with *defaults* if there is none, and whether it was made.
 
@@ -297,17 +332,17 @@ class Repository(Generic[M]):
         return await bulk.get_or_create(self.session, self.model, key, defaults or {})
 
     async def upsert(
-        self, values: Mapping[str, Any], *, on: Sequence[Any], update: Sequence[Any] | None = None
-    ) -> tuple[M, bool]:
+        self, values: Mapping[str, Any], *, on: Sequence[Any], update: Sequence[Any] | None = None, revive: bool = False
+    ) -> Upserted[M]:
         """Insert the row or, where the unique columns *on* exist, update it: one statement; tells which it was.
 
         Only the values given are written (of those, only *update* where it is given); ``updated_at`` and ``version``
-        move.
+        move. With *revive*, the row that was deleted last comes back where no live one has the values.
 
         Raises:
             ConstraintViolation: When the row breaks another constraint.
         """
-        return await bulk.upsert(self.session, self.model, values, on=on, update=update)
+        return await bulk.upsert(self.session, self.model, values, on=on, update=update, revive=revive)
 
     # --- writing many rows ---
 
@@ -325,9 +360,10 @@ class Repository(Generic[M]):
         *,
         on: Sequence[Any],
         update: Sequence[Any] | None = None,
+        revive: bool = False,
     ) -> UpsertResult:
         """Insert or update *rows*; rows that would not change are not written. Returns what was done, counted."""
-        return await bulk.upsert_many(self.session, self.model, rows, on=on, update=update)
+        return await bulk.upsert_many(self.session, self.model, rows, on=on, update=update, revive=revive)
 
     async def delete_many(self, keys: Iterable[Any]) -> int:
         """Delete rows by key; returns how many there were."""
@@ -372,17 +408,18 @@ class Repository(Generic[M]):
             if field not in known and getattr(getattr(self.model, field, None), "fset", None) is None:
                 raise UnknownField(f"{self._name} has no field {field!r}.")
 
-    def _compare_version(self, obj: M, expected: int) -> None:
+    def _compare_version(self, obj: M, expected: Versions) -> None:
         column = self._mapper.version_id_col
         if column is None:
             raise NotSupported(f"{self._name} has no version.", hint="Give the model the VersionMixin.")
         current = cast("int", getattr(obj, self._mapper.get_property_by_column(column).key))
-        if current != expected:
+        if current not in ((expected,) if isinstance(expected, int) else expected):
+            known = expected if isinstance(expected, int) else None
             key = sa_inspect(obj, raiseerr=True).identity
             loaded = vars(obj)
             row = {prop.key: loaded[prop.key] for prop in self._mapper.column_attrs if prop.key in loaded}
             raise VersionConflict(
-                self._name, key[0] if len(key) == 1 else key, expected=expected, current=current, row=row
+                self._name, key[0] if len(key) == 1 else key, expected=known, current=current, current_row=row
             )
 
 

@@ -26,6 +26,7 @@ other = 1
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A project with one module; what importing it leaves behind goes with the test."""
+    monkeypatch.delitem(sys.modules, "shop_models", raising=False)  # of another test's project
     before = set(sys.modules)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delenv("DATABASE_URL", raising=False)

@@ -42,8 +42,9 @@ class TestNew:
         await migrations.new("first tables")
 
         await migrations.up()
-
         await migrations.check()
+
+        assert [revision.applied for revision in await migrations.status()] == [True]
 
     async def test_a_second_one_finds_nothing(self, migrations: Migrations) -> None:
         """Where models and database agree, no empty revision is written."""
@@ -61,8 +62,9 @@ class TestNew:
         await migrations.new("first tables")
 
         await migrations.up()
-
         await migrations.check()
+
+        assert [revision.applied for revision in await migrations.status()] == [True]
 
     async def test_a_database_that_is_behind_is_refused(self, migrations: Migrations) -> None:
         """What is written but not applied would be written again."""

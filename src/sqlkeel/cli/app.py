@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from . import demo, lint, migrate
+from . import demo, lint, migrate, purge
 
 __all__ = ["app", "main"]
 
@@ -41,6 +41,7 @@ app = typer.Typer(
 )
 app.add_typer(migrate.app, name="migrate")
 app.command("lint")(lint.lint)
+app.command("purge")(purge.purge)
 app.command("demo")(demo.demo)
 
 

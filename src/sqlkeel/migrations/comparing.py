@@ -13,7 +13,10 @@ from sqlalchemy import Column, DefaultClause, Identity
 from sqlalchemy.schema import CreateColumn
 
 from .backends import MigrationBackend, backend_for
+from .choices import compare_choices
+from .foreign_keys import put_foreign_keys_last
 from .rendering import render_item, skip_needless_drops
+from .triggers import compare_triggers
 
 __all__ = ["comparison"]
 
@@ -64,6 +67,9 @@ def _skip_same_default(
 
 
 _ours.add_autogenerate_comparator(_skip_same_default, "column", "server_default", priority=DispatchPriority.FIRST)
+_ours.add_autogenerate_comparator(compare_choices, "table", priority=DispatchPriority.LAST)
+_ours.add_autogenerate_comparator(compare_triggers, "schema", priority=DispatchPriority.LAST)
+_ours.add_autogenerate_comparator(put_foreign_keys_last, "schema", priority=DispatchPriority.LAST)
 
 
 def _is_same(backend: MigrationBackend, dialect: Any, found: Column[Any], wanted: Column[Any]) -> bool:

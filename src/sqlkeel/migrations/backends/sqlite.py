@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Column, Connection, inspect
+from alembic.ddl.sqlite import SQLiteImpl
+from sqlalchemy import Column, Connection, Table, inspect
 from sqlalchemy.exc import OperationalError
 
 from ...errors import MigrationError
@@ -97,6 +98,21 @@ class SQLiteMigration(MigrationBackend):
     def is_generated(self, kind: str, reflected: Any) -> bool:
         """Find nothing that the database makes by itself."""
         return False
+
+
+class _Impl(SQLiteImpl):
+    """Alembic's part for SQLite, which leaves generated columns out when it copies the rows of a table.
+
+    Alembic keeps one implementation for each dialect, and takes the class that was defined last.
+    """
+
+    __dialect__ = "sqlite"
+
+    def prep_table_for_batch(self, batch_impl: Any, table: Table) -> None:
+        for column in batch_impl.table.c:
+            if column.computed is not None:
+                batch_impl.column_transfers.get(column.name, {}).pop("expr", None)
+        super().prep_table_for_batch(batch_impl, table)
 
 
 class _Trigger(NamedTuple):
