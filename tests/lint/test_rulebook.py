@@ -1,11 +1,14 @@
-"""Tests of sqlkeel.lint.rulebook: rules are found, and written down."""
+"""Tests of sqlkeel.lint.rulebook: rules are found, explained, and written down."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 import sqlkeel.lint.rules
-from sqlkeel.lint import load_rules, render_rules
+from sqlkeel.errors import ConfigurationError
+from sqlkeel.lint import explain, load_rules, render_rules
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,3 +30,32 @@ class TestRules:
         headings = [line.removeprefix("## ") for line in render_rules().splitlines() if line.startswith("## ")]
 
         assert headings == [rule.code for rule in load_rules()]
+
+    def test_summary(self) -> None:
+        """The first sentence of a rule is its summary, on one line."""
+        assert all(rule.summary and "\n" not in rule.summary for rule in load_rules())
+
+    def test_databases(self) -> None:
+        """A rule that a database cannot be asked about names that by the name that reflection gives it."""
+        named = {name for rule in load_rules() for name in rule.unseen_on}
+
+        assert named <= {"sqlite", "postgresql", "mariadb"}
+
+
+class TestExplain:
+    def test_text(self) -> None:
+        """A rule is explained with why, what instead, and both examples."""
+        shown = explain("naive-datetime")
+
+        assert shown.startswith("naive-datetime\n\nA moment is stored with its time zone.\n")
+        assert "\nInstead: " in shown
+        assert "\nNot judged in a live database of sqlite: " in shown
+        assert "\nRefused:\n\n    class Visit(Base):\n        __tablename__" in shown
+        assert "\nAccepted:\n\n    class Visit(Base):\n        __tablename__" in shown
+
+    def test_unknown(self) -> None:
+        """A code that does not exist is refused with all that do."""
+        with pytest.raises(ConfigurationError, match="There is no rule naive") as caught:
+            explain("naive")
+
+        assert caught.value.hint == "The rules are " + ", ".join(rule.code for rule in load_rules()) + "."

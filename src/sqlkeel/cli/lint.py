@@ -1,36 +1,269 @@
-"""``sqlkeel lint``: hold the models to the rules."""
+"""``sqlkeel lint``: hold models, a live database and an application's answers to the rules."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
+
+if TYPE_CHECKING:
+    from ..database import Database
+    from ..errors import ConfigurationError
+    from ..lint import Finding, RenamePlan
+    from ..migrations import Project
 
 __all__ = ["lint"]
 
 
+T = TypeVar("T")
+_Format = Literal["text", "json", "github", "sarif"]
+_Target = Annotated[
+    str | None,
+    typer.Argument(
+        help="package.module:Base, a module, or package.main:app; without it, what pyproject.toml names.",
+        show_default=False,
+    ),
+]
+_Url = Annotated[
+    str | None, typer.Option(help="Look at this database instead of the models.", metavar="URL", show_default=False)
+]
+_Code = Annotated[str | None, typer.Option(help="Say what a rule asks for, and why.", metavar="CODE")]
+_Style = Annotated[_Format, typer.Option("--format", help="How findings are written.")]
+_Known = Annotated[Path | None, typer.Option(help="Let the findings of this file through.", metavar="FILE")]
+_Write = Annotated[Path | None, typer.Option(help="Write the findings to this file.", metavar="FILE")]
+_Fix = Annotated[bool, typer.Option("--fix-migration", help="Write the migration that renames what can be renamed.")]
+
+
 def lint(
-    models: Annotated[
-        str | None,
-        typer.Argument(help="package.module:Base; without it, the one in pyproject.toml.", show_default=False),
-    ] = None,
+    target: _Target = None,
+    *,
+    database_url: _Url = None,
+    explain: _Code = None,
+    style: _Style = "text",
+    baseline: _Known = None,
+    write_baseline: _Write = None,
+    fix_migration: _Fix = False,
 ) -> None:
-    """Hold the models to the rules for names and schema; exit with 1 where one is broken.
+    """Hold the models to the rules for names, types and indexes.
+
+    Exit code 0: nothing found; 1: findings; 2: the command or its settings are wrong, or a database cannot be reached.
+    DATABASE_URL is not read: a variable of the shell does not decide whether models or a database are looked at.
 
     Example:  sqlkeel lint app.models:Base
     """
-    from ..lint import check
-    from ..migrations import Project
+    from ..errors import KeelError
+    from .console import print_error
+
+    try:
+        if explain is not None:
+            _explain(explain)
+        elif fix_migration:
+            _write_migration(database_url)
+        else:
+            _lint(target, database_url, _Output(style, baseline, write_baseline))
+    except KeelError as error:
+        print_error(error)
+        raise typer.Exit(2) from None
+
+
+@dataclass(frozen=True)
+class _Output:
+    style: _Format
+    baseline: Path | None
+    write_baseline: Path | None
+
+
+def _explain(code: str) -> None:
+    from ..lint import explain
     from .console import print_line
 
-    project = Project.find(Path.cwd()) if models is None else Project(Path.cwd(), {"models": models})
-    settings = project.settings.get("lint", {})
-    findings = check(project.models(), singular=settings.get("singular", ()), ignore=settings.get("ignore", ()))
+    print_line(explain(code))
+
+
+def _lint(target: str | None, url: str | None, output: _Output) -> None:
+    project = _project(required=target is None and url is None)
+    settings = _settings(project)
+    findings = _of_models(project, target) if url is None else _of_database(project, url)
+    if output.write_baseline is not None:
+        _write_baseline(findings, output.write_baseline)
+        return
+    known = output.baseline or (project.root / settings["baseline"] if "baseline" in settings else None)
+    if known is not None:
+        findings = _without_known(findings, known)
+    _print(findings, output.style, "models" if url is None else "database")
+    if findings:
+        raise typer.Exit(1)
+
+
+def _of_models(project: Project, target: str | None) -> list[Finding]:
+    from ..lint import check
+    from ..lint.responses import is_app
+
+    settings = _settings(project)
+    named = _resolve(project, target) if target is not None else None
+    app = named if is_app(named) else settings.get("app") if named is None else None
+    models = project.models() if named is None or is_app(named) else named
+    apps = [_resolve(project, app) if isinstance(app, str) else app] if app is not None else []
+    return check(models, apps=apps, **_options(settings))
+
+
+def _of_database(project: Project, url: str) -> list[Finding]:
+    from ..database import Database
+    from ..lint import check_database
+
+    settings = _settings(project)
+
+    async def run(database: Database) -> list[Finding]:
+        options = _options(settings) | {"schemas": settings.get("schemas", ()), "models": _models_if_any(project)}
+        return await check_database(database, **options)
+
+    return _with_database(Database(url), run)
+
+
+def _write_migration(url: str | None) -> None:
+    from .console import print_line
+
+    project = _project(required=True)
+    plan, path = _with_database(project.open_database(url), lambda database: _plan_and_write(project, database))
+    for line in plan.renames:
+        print_line(line)
+    for line in plan.refused:
+        print_line(f"not renamed: {line}", style="yellow")
+    if path is None:
+        print_line("Nothing to rename.")
+    else:
+        print_line(f"Wrote {_short(path)}", style="green")
+        print_line("Rename the same in the models, and stop what runs with the old names before you run it.")
+    if plan.refused:
+        raise typer.Exit(1)
+
+
+async def _plan_and_write(project: Project, database: Database) -> tuple[RenamePlan, Path | None]:
+    from ..errors import DatabaseBehind
+    from ..lint import plan_renames
+    from ..lint.revision import fill_revision
+    from ..migrations import Migrations
+
+    settings, models = _settings(project), project.models()
+    migrations = Migrations(database, models, project.directory)
+    revisions = await migrations.status() if (project.directory / "env.py").exists() else []
+    if pending := [one.path.name for one in revisions if not one.applied]:
+        raise DatabaseBehind(pending)
+    plan = await plan_renames(database, models=models, schemas=settings.get("schemas", ()), **_options(settings))
+    path = await migrations.new("rename by convention", autogenerate=False) if plan.renames else None
+    if path is not None:
+        fill_revision(path, upgrade=plan.upgrade, downgrade=plan.downgrade)
+    return plan, path
+
+
+def _with_database(database: Database, work: Callable[[Database], Awaitable[T]]) -> T:
+    import asyncio
+    import logging
+
+    from .migrate import _join_drivers
+
+    # Its driver logs every note of MariaDB as a warning.
+    logging.getLogger("asyncmy").setLevel(logging.ERROR)
+
+    async def run() -> T:
+        try:
+            async with database:
+                return await work(database)
+        finally:
+            _join_drivers()
+
+    return asyncio.run(run())
+
+
+def _write_baseline(findings: list[Finding], path: Path) -> None:
+    from ..lint import Baseline
+    from .console import print_line
+
+    Baseline.of(findings).write(path)
+    print_line(f"Wrote {len(findings)} finding(s) to {path}.")
+
+
+def _without_known(findings: list[Finding], path: Path) -> list[Finding]:
+    from ..lint import Baseline
+
+    fresh, gone = Baseline.read(path).sift(findings)
+    if gone:
+        # Not to standard output, where a report is read by a program.
+        typer.echo(f"{len(gone)} finding(s) of {path} are repaired: {', '.join(gone)}", err=True)
+        typer.echo(f"hint: sqlkeel lint --write-baseline {path}", err=True)
+    return fresh
+
+
+def _print(findings: list[Finding], style: _Format, what: str) -> None:
+    from ..lint import report
+    from .console import print_line
+
+    if style != "text":
+        print_line(report(findings, style))
+        return
     for finding in findings:
-        print_line(f"{finding.code}  {finding.where}: {finding.message}", style="red")
-        print_line(f"    fix: {finding.fix}", style="yellow")
+        head, _, fix = report([finding]).partition("\n")
+        print_line(head, style="red")
+        print_line(fix, style="yellow")
     if findings:
         print_line(f"{len(findings)} finding(s).")
-        raise typer.Exit(1)
-    print_line("The models keep all rules.", style="green")
+    else:
+        print_line(f"The {what} keep{'s' if what == 'database' else ''} all rules.", style="green")
+
+
+def _project(*, required: bool) -> Project:
+    from ..errors import ConfigurationError
+    from ..migrations import Project
+
+    try:
+        return Project.find(Path.cwd())
+    except ConfigurationError:
+        if required:
+            raise
+        return Project(Path.cwd(), {})
+
+
+def _settings(project: Project) -> Mapping[str, Any]:
+    settings: Mapping[str, Any] = project.settings.get("lint", {})
+    unknown = set(settings) - {"app", "baseline", "exclude", "ignore", "schemas", "singular"}
+    if unknown:
+        raise _wrong(f"[tool.sqlkeel.lint] has no setting {', '.join(sorted(unknown))}.")
+    return settings
+
+
+def _options(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: settings[name] for name in ("exclude", "ignore", "singular") if name in settings}
+
+
+def _models_if_any(project: Project) -> Any:
+    return project.models() if "models" in project.settings else None
+
+
+def _resolve(project: Project, path: str) -> Any:
+    """Import ``package.module`` or what it has under a name."""
+    import pkgutil
+    import sys
+
+    if str(project.root) not in sys.path:
+        sys.path.insert(0, str(project.root))
+    try:
+        return pkgutil.resolve_name(path)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{path.partition(':')[0]}.".startswith(f"{error.name}."):
+            raise  # The module is there, and imports one that is not.
+        raise _wrong(f"{path!r} cannot be found: there is no module {error.name!r} in {project.root}.") from None
+    except (AttributeError, ValueError) as error:
+        raise _wrong(f"{path!r} cannot be found: {error}.") from None
+
+
+def _wrong(message: str) -> ConfigurationError:
+    from ..errors import ConfigurationError
+
+    return ConfigurationError(message)
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

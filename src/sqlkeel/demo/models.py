@@ -53,7 +53,7 @@ class Project(DualIDMixin, TimestampMixin, VersionMixin, Base):
     __tablename__ = "project"
 
     name: Mapped[str] = mapped_column(exact(200), unique=True)
-    description: Mapped[str] = mapped_column(default="")
+    description: Mapped[str] = mapped_column(server_default="")
 
     releases: Mapped[list[Release]] = children(back_populates="project")
     account: Mapped[PaymentAccount | None] = children(back_populates="project", on_delete="set null", uselist=False)
@@ -72,7 +72,7 @@ class Release(DualIDMixin, TimestampMixin, SoftDeleteMixin, Base):
 
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
     number: Mapped[str] = mapped_column(exact(100))
-    requires_python: Mapped[str] = mapped_column(default="")
+    requires_python: Mapped[str] = mapped_column(server_default="")
     size: Mapped[int | None] = mapped_column(BigInteger())
 
     project: Mapped[Project] = parent(back_populates="releases")
@@ -120,7 +120,7 @@ class Person(IntKeyMixin, Base):
     __table_args__ = (UniqueConstraint("name", "email"),)
 
     name: Mapped[str] = mapped_column(exact(200))
-    email: Mapped[str] = mapped_column(exact(320), default="")
+    email: Mapped[str] = mapped_column(exact(320), server_default="")
 
     releases: Mapped[list[ReleasePerson]] = children(back_populates="person")
 
@@ -165,7 +165,7 @@ class PaymentAccount(DualIDMixin, TimestampMixin, Base):
 
     holder: Mapped[str] = mapped_column(exact(200), unique=True)
     project_id: Mapped[int | None] = mapped_column(ForeignKey("project.id"), unique=True)
-    balance: Mapped[Decimal] = mapped_column(Money(), default=Decimal(0))
+    balance: Mapped[Decimal] = mapped_column(Money(), server_default="0")
 
     project: Mapped[Project | None] = parent(back_populates="account")
 

@@ -1,11 +1,32 @@
-"""Rules for models, checked without a database: names, types and indexes.
+"""Rules for models, live databases and responses: names, types, indexes, and what must not go out.
 
 ``check(Base)`` returns what breaks them; ``sqlkeel lint`` prints it. A rule is one file in ``rules/``: its docstring
 is its page in ``docs/rules.md``, its examples are its tests, and no list has to be edited to add one.
 """
 
-from .checking import check
-from .finding import Finding, Problem, Schema
-from .rulebook import Rule, load_rules, render_rules
+from .allowing import allow
+from .baseline import Baseline
+from .checking import check, check_database
+from .finding import Finding, Problem, Rename, Schema, Source
+from .renaming import RenamePlan, plan_renames
+from .reports import report
+from .rulebook import Rule, explain, load_rules, render_rules
 
-__all__ = ["Finding", "Problem", "Rule", "Schema", "check", "load_rules", "render_rules"]
+__all__ = [
+    "Baseline",
+    "Finding",
+    "Problem",
+    "Rename",
+    "RenamePlan",
+    "Rule",
+    "Schema",
+    "Source",
+    "allow",
+    "check",
+    "check_database",
+    "explain",
+    "load_rules",
+    "plan_renames",
+    "render_rules",
+    "report",
+]

@@ -1,9 +1,10 @@
-"""Hold models to the rules."""
+"""Hold models, what an application answers, or a live database to the rules."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from types import ModuleType
 from typing import Any
 
@@ -11,14 +12,23 @@ from sqlalchemy import MetaData, Table
 from sqlalchemy.orm import Mapper, registry
 
 from ..errors import ConfigurationError
-from .finding import Finding, Schema
-from .rulebook import load_rules
+from .allowing import Allowance, allowances_in, parse_ignore, sift
+from .finding import Finding, Problem, Schema
+from .locating import source_of
+from .reflecting import HasEngine, reflect
+from .responses import is_app
+from .rulebook import Rule, load_rules, require_rules
 
-__all__ = ["check"]
+__all__ = ["check", "check_database", "judge"]
 
 
 def check(
-    target: MetaData | type[Any] | ModuleType, *, singular: Iterable[str] = (), ignore: Iterable[str] = ()
+    target: MetaData | type[Any] | ModuleType,
+    *,
+    apps: Iterable[Any] = (),
+    singular: Iterable[str] = (),
+    ignore: Mapping[str, str] | None = None,
+    exclude: Mapping[str, str] | None = None,
 ) -> list[Finding]:
     """Return what breaks the rules in the models of *target*, sorted by table.
 
@@ -26,25 +36,92 @@ def check(
 
     Args:
         target: A declarative base, a `MetaData`, or a module that holds one or the other.
+        apps: FastAPI or Litestar applications that answer with these models.
         singular: Words that look like a plural and are none, ``["news"]``.
-        ignore: What is let through: ``"code"`` everywhere, ``"code:table"`` and ``"code:table.column"`` at one place.
+        ignore: What is let through and why: ``{"code": reason}`` everywhere, ``{"code:table.column": reason}`` at one
+            place, ``*`` for anything. What lets nothing through is found itself. `allow` says it at the model.
+        exclude: Tables that are not looked at and why, ``{"legacy_*": reason}``.
 
     Raises:
-        ConfigurationError: When *target* holds no tables, or *ignore* names a rule that does not exist.
+        ConfigurationError: When *target* holds no tables, a rule does not exist, or a reason is missing.
     """
-    ignored = set(ignore)
-    _refuse_unknown(ignored)
-    words = frozenset(singular)
-    schemas = [Schema(metadata, _mappers_on(metadata, target), words) for metadata in _metadata_of(target)]
-    found = {finding for schema in schemas for finding in _findings(schema)}
-    return sorted(one for one in found if not {one.code, f"{one.code}:{one.where}"} & ignored)
+    schemas = [
+        Schema(metadata, _mappers_on(metadata, target), frozenset(singular)) for metadata in _metadata_of(target)
+    ]
+    allowances = [*parse_ignore(ignore or {}), *(one for each in schemas for one in allowances_in(each))]
+    require_rules(one.code for one in allowances)
+    apps = [*apps, *(one for one in _candidates(target) if is_app(one))]
+    skipped = tuple(one.code for one in parse_ignore(exclude or {}, setting="exclude"))
+    found = [finding for schema in schemas for finding in judge(schema, apps=apps, exclude=skipped)]
+    kept, idle = sift(found, allowances)
+    return sorted([*kept, *_unused(idle, allowances, with_apps=bool(apps))])
 
 
-def _findings(schema: Schema) -> Iterator[Finding]:
+async def check_database(
+    database: HasEngine,
+    *,
+    models: MetaData | type[Any] | None = None,
+    schemas: Iterable[str] = (),
+    singular: Iterable[str] = (),
+    ignore: Mapping[str, str] | None = None,
+    exclude: Mapping[str, str] | None = None,
+) -> list[Finding]:
+    """Return what breaks the rules in a live database, sorted by table; it is read only.
+
+    For a database that other programs made, or to see what the models do not show. A rule says nothing where this
+    database does not show what it needs to see. An exception that lets nothing through is no finding here: the same
+    list serves the models, of which a database shows a part.
+
+    Args:
+        database: A `Database`, or an `AsyncEngine`.
+        models: Where `allow` says what is let through.
+        schemas: The schemas to look at; without, the default one.
+        singular: As for `check`.
+        ignore: As for `check`.
+        exclude: As for `check`; ``alembic_version`` is always left out.
+
+    Raises:
+        ConfigurationError: When a rule does not exist or a reason is missing.
+        DatabaseFault: When the database cannot be read.
+    """
+    allowances = [*parse_ignore(ignore or {})]
+    if models is not None:
+        allowances += [one for metadata in _metadata_of(models) for one in allowances_in(Schema(metadata))]
+    require_rules(one.code for one in allowances)
+    skipped = [one.code for one in parse_ignore(exclude or {}, setting="exclude")]
+    schema = await reflect(database, schemas=schemas, exclude=skipped, singular=singular)
+    return sift(judge(schema), allowances)[0]
+
+
+def judge(schema: Schema, *, apps: Iterable[Any] = (), exclude: Iterable[str] = ()) -> Iterator[Finding]:
+    """Yield all that the rules find in a schema, whatever is let through."""
+    rules = [rule for rule in load_rules() if schema.database not in rule.unseen_on]
     for table in schema.metadata.tables.values():
-        for rule in load_rules():
-            for problem in rule.check(table, schema):
-                yield Finding(problem.where, rule.code, problem.message, problem.fix)
+        if not any(fnmatchcase(table.fullname, pattern) for pattern in exclude):
+            for rule in rules:
+                yield from (_finding(rule, problem, table, schema) for problem in rule.check(table, schema))
+    for app in apps:
+        for rule in rules:
+            yield from (_plain(rule, problem) for problem in rule.check_app(app, schema))
+
+
+def _finding(rule: Rule, problem: Problem, table: Table, schema: Schema) -> Finding:
+    _, _, column = problem.where.partition(".")
+    where = f"{table.schema}.{problem.where}" if table.schema else problem.where
+    source = problem.source or source_of(schema.mappers_of(table), column or None)
+    return Finding(where, rule.code, problem.message, problem.fix, problem.rename, source)
+
+
+def _plain(rule: Rule, problem: Problem) -> Finding:
+    return Finding(problem.where, rule.code, problem.message, problem.fix, problem.rename, problem.source)
+
+
+def _unused(idle: Iterable[Allowance], allowances: Iterable[Allowance], *, with_apps: bool) -> list[Finding]:
+    # Without an application nobody knows what the rules on its answers would have found.
+    silent = set() if with_apps else {rule.code for rule in load_rules() if rule.is_about_apps}
+    judged = [one for one in idle if one.code not in silent]
+    found = [_plain(rule, problem) for rule in load_rules() for problem in rule.check_idle(judged)]
+    return sift(found, allowances)[0]
 
 
 def _metadata_of(target: object) -> list[MetaData]:
@@ -84,12 +161,3 @@ def _metadata(candidate: object) -> MetaData | None:
         models.configure()
     metadata = getattr(candidate, "metadata", candidate)
     return metadata if isinstance(metadata, MetaData) else None
-
-
-def _refuse_unknown(ignored: set[str]) -> None:
-    unknown = {entry.partition(":")[0] for entry in ignored} - {rule.code for rule in load_rules()}
-    if unknown:
-        raise ConfigurationError(
-            f"There is no rule {', '.join(sorted(unknown))}.",
-            hint=f"The rules are {', '.join(rule.code for rule in load_rules())}.",
-        )

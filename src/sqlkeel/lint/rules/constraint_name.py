@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, PrimaryKeyConstraint, Table, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, PrimaryKeyConstraint, Table, UniqueConstraint
 
-from ..finding import Problem, Schema
+from ..convention import convention_name
+from ..finding import Problem, Rename, Schema
 
-__all__ = ["BAD", "GOOD", "check"]
+__all__ = ["BAD", "GOOD", "check", "follows"]
 
 BAD = """
 class User(Base):
@@ -45,26 +46,33 @@ _ROOM_TO_CUT: Final = 40
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield constraints and indexes without a name, or with one of another form."""
+    keys = {key.name for key in table.foreign_key_constraints}
     for constraint in (*table.constraints, *table.indexes):
-        ending = next((word for kind, word in _ENDINGS.items() if isinstance(constraint, kind)), "_idx")
-        if not _is_made_later(constraint):
-            yield from _problems(table, constraint, ending)
+        # MariaDB makes an index with a foreign key, and calls it the same.
+        is_by_product = isinstance(constraint, Index) and constraint.name in keys
+        if not is_by_product and not _is_made_later(constraint) and not follows(constraint, table.name):
+            yield _problem(table, constraint)
 
 
-def _problems(table: Table, constraint: Any, ending: str) -> Iterator[Problem]:
-    columns = [] if ending == "_pkey" else [column.name for column in constraint.columns]
-    wanted = "_".join([table.name, *columns]) + ending
+def follows(constraint: Any, table: str) -> bool:
+    """Tell whether the name has the form that the convention gives it on a table of this name."""
     if constraint.name is None:
-        message = f"A {type(constraint).__name__} has no name."
-        yield Problem(table.name, message, f'Use metadata_with_names(), or name="{wanted}".')
-    elif not _follows(table, str(constraint.name), ending):
-        message = f'"{constraint.name}" is not a name of the convention.'
-        yield Problem(table.name, message, f'Drop name=, or call it "{wanted}".')
-
-
-def _follows(table: Table, name: str, ending: str) -> bool:
+        return False
+    ending = next((word for kind, word in _ENDINGS.items() if isinstance(constraint, kind)), "_idx")
     # A long table name is cut to make room for a hash.
-    return name.startswith(f"{table.name[:_ROOM_TO_CUT]}_"[:_ROOM_TO_CUT]) and name.endswith(ending)
+    head = f"{table[:_ROOM_TO_CUT]}_"[:_ROOM_TO_CUT]
+    return str(constraint.name).startswith(head) and str(constraint.name).endswith(ending)
+
+
+def _problem(table: Table, constraint: Any) -> Problem:
+    wanted = convention_name(constraint, table=table.name, columns={})
+    rename = None if wanted is None else Rename("constraint", constraint.name, wanted)
+    if constraint.name is None:
+        fix = "Use metadata_with_names(), " + (f'or name="{wanted}".' if wanted else "and give it a name.")
+        return Problem(table.name, f"A {type(constraint).__name__} has no name.", fix, rename)
+    message = f'"{constraint.name}" is not a name of the convention.'
+    fix = "Drop name=" + (f', or call it "{wanted}".' if wanted else ".")
+    return Problem(table.name, message, fix, rename)
 
 
 def _is_made_later(constraint: Any) -> bool:

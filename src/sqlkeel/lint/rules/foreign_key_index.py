@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Column, PrimaryKeyConstraint, Table, UniqueConstraint
 
+from ...constraints import is_live_key
 from ..finding import Problem, Schema
 
 __all__ = ["BAD", "GOOD", "check"]
@@ -45,7 +46,8 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
     indexed = list(_indexed(table))
     for key in table.foreign_key_constraints:
         names = [column.name for column in key.columns]
-        if not any(set(columns[: len(names)]) == set(names) for columns in indexed):
+        # The index of the plain key serves the one of live_parent too.
+        if not is_live_key(key) and not any(set(columns[: len(names)]) == set(names) for columns in indexed):
             where = f"{table.name}.{names[0]}"
             fix = "Give the column index=True." if len(names) == 1 else f"Index(None, {', '.join(map(repr, names))})"
             yield Problem(where, f"The foreign key ({', '.join(names)}) has no index.", fix)

@@ -10,12 +10,13 @@ elsewhere.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from sqlalchemy import DateTime, Table
 
 from ..finding import Problem, Schema
 
-__all__ = ["BAD", "GOOD", "check"]
+__all__ = ["BAD", "GOOD", "UNSEEN_ON", "check"]
 
 BAD = """
 class Visit(Base):
@@ -31,6 +32,11 @@ class Visit(Base):
     seen_at: Mapped[datetime]
     left_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 """
+
+UNSEEN_ON: Final = {
+    "sqlite": "It has no type for a moment, with a zone or without.",
+    "mariadb": "DATETIME keeps no zone, whether it holds UTC or a wall clock.",
+}
 
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:

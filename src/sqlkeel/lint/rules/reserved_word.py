@@ -49,6 +49,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield tables and columns with such a name."""
     places = {table.name: table.name} | {f"{table.name}.{column.name}": column.name for column in table.columns}
     for where, name in places.items():
-        if name.lower() in UNQUOTED:
-            message = f'"{name}" is a reserved word of {UNQUOTED[name.lower()]}, which SQLAlchemy does not quote.'
+        product = UNQUOTED.get(name.lower())
+        if product is not None and schema.database in {None, product.lower()}:
+            message = f'"{name}" is a reserved word of {product}, which SQLAlchemy does not quote.'
             yield Problem(where, message, "Use another word, or add one to it.")

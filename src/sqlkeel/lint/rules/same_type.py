@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Column, Table
+from sqlalchemy import Column, Integer, Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import CompileError, NoReferenceError
 
 from ..finding import Problem, Schema
 
-__all__ = ["BAD", "GOOD", "check"]
+__all__ = ["BAD", "GOOD", "check", "targets_of"]
 
 BAD = """
 class User(Base):
@@ -59,7 +59,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield keys whose type is not that of the column they point to, or of their namesakes that point somewhere."""
     for column in table.columns:
         for model in _models_of(column):
-            ours, theirs = _type(column), _type(model)
+            ours, theirs = _type(column, schema), _type(model, schema)
             if ours != theirs:
                 where = f"{table.name}.{column.name}"
                 message = f"{where} is {ours}, and {model.table.name}.{model.name} is {theirs}."
@@ -70,15 +70,16 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
 def _models_of(column: Column[Any]) -> Iterator[Column[Any]]:
     """Yield the columns that this one should be like: its targets, or those of keys with its name elsewhere."""
     if column.foreign_keys:
-        yield from _targets(column)
+        yield from targets_of(column)
     elif column.name.endswith("_id"):
         for other in column.table.metadata.tables.values():
             namesake = other.columns.get(column.name)
             if namesake is not None and other is not column.table:
-                yield from _targets(namesake)
+                yield from targets_of(namesake)
 
 
-def _targets(column: Column[Any]) -> Iterator[Column[Any]]:
+def targets_of(column: Column[Any]) -> Iterator[Column[Any]]:
+    """Yield the columns that the foreign keys of this one point to, as far as their tables are here."""
     for key in column.foreign_keys:
         try:
             yield key.column
@@ -86,7 +87,9 @@ def _targets(column: Column[Any]) -> Iterator[Column[Any]]:
             continue
 
 
-def _type(column: Column[Any]) -> str:
+def _type(column: Column[Any], schema: Schema) -> str:
+    if schema.database == "sqlite" and isinstance(column.type, Integer):
+        return "INTEGER"  # of 64 bits, whatever it is called
     try:
         return str(column.type.compile(_DIALECT))
     except CompileError:

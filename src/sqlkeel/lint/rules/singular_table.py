@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import Table
 
-from ..finding import Problem, Schema
+from ..finding import Problem, Rename, Schema
 
 __all__ = ["BAD", "GOOD", "check", "singular_of"]
 
@@ -52,6 +52,8 @@ _SINGULAR: Final = frozenset(
 # No plural of a thing ends so: address, status, analysis, statistics.
 _SINGULAR_ENDINGS: Final = ("ss", "us", "is", "ics")
 _SHORTEST: Final = 4
+# The dictionary takes seconds to load, and most words are no plural at first sight.
+_PLURAL_ENDINGS: Final = ("s", "men", "people", "children", "mice", "geese", "feet", "teeth", "criteria", "phenomena")
 
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
@@ -59,7 +61,9 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
     head, underscore, word = table.name.rpartition("_")
     one = singular_of(word, schema)
     if one is not None:
-        yield Problem(table.name, f'"{table.name}" is a plural.', f'Call it "{head}{underscore}{one}".')
+        name = f"{head}{underscore}{one}"
+        rename = Rename("table", table.name, name)
+        yield Problem(table.name, f'"{table.name}" is a plural.', f'Call it "{name}".', rename)
 
 
 def singular_of(word: str, schema: Schema) -> str | None:
@@ -67,12 +71,14 @@ def singular_of(word: str, schema: Schema) -> str | None:
     known = word in _SINGULAR or word in schema.singular
     if known or len(word) < _SHORTEST or not word.isalpha() or word.endswith(_SINGULAR_ENDINGS):
         return None
+    if not word.endswith(_PLURAL_ENDINGS):
+        return None
     one = _english().singular_noun(word)
     return one if one and one != word else None
 
 
 @cache
 def _english() -> Any:
-    import inflect  # 0.5 s, which only a lint should pay
+    import inflect  # seconds, which only a lint should pay, and only where there is something to look up
 
     return inflect.engine()

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 from sqlalchemy import Table
 
-from ..finding import Problem, Schema
+from ..finding import Problem, Rename, Schema
 
 __all__ = ["BAD", "GOOD", "check"]
 
@@ -38,13 +39,15 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[0-9]+")
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield names that are written differently."""
     if not _SNAKE.fullmatch(table.name):
-        yield _problem(table.name, table.name)
+        yield _problem(table.name, "table", table.name)
     for column in table.columns:
         if not _SNAKE.fullmatch(column.name):
-            yield _problem(f"{table.name}.{column.name}", column.name)
+            yield _problem(f"{table.name}.{column.name}", "column", column.name)
 
 
-def _problem(where: str, name: str) -> Problem:
+def _problem(where: str, kind: Literal["table", "column"], name: str) -> Problem:
     words = "_".join(_WORD.findall(name)).lower()
-    fix = f'Call it "{words}".' if _SNAKE.fullmatch(words) else "Use small letters, digits and single underscores."
-    return Problem(where, f'"{name}" is not lower_snake_case.', fix)
+    message = f'"{name}" is not lower_snake_case.'
+    if not _SNAKE.fullmatch(words):
+        return Problem(where, message, "Use small letters, digits and single underscores.")
+    return Problem(where, message, f'Call it "{words}".', Rename(kind, name, words))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Table
 
-from ..finding import Problem, Schema
+from ..finding import Problem, Rename, Schema
 from .singular_table import singular_of
 
 __all__ = ["BAD", "GOOD", "check"]
@@ -50,4 +50,6 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
         if other.name.startswith(f"{one}_") and other.schema == table.schema
     )
     if group:
-        yield Problem(table.name, f'"{table.name}" stands apart from "{group[0]}".', f'Call it "{one}_{rest}".')
+        name = f"{one}_{rest}"
+        message = f'"{table.name}" stands apart from "{group[0]}".'
+        yield Problem(table.name, message, f'Call it "{name}".', Rename("table", table.name, name))

@@ -15,9 +15,9 @@ from typing import Any
 from sqlalchemy import Column, Table
 from sqlalchemy.types import TypeDecorator
 
-from ..finding import Problem, Schema
+from ..finding import Problem, Rename, Schema
 
-__all__ = ["BAD", "GOOD", "check"]
+__all__ = ["BAD", "GOOD", "check", "python_type_of"]
 
 BAD = """
 class Invoice(Base):
@@ -41,14 +41,15 @@ class Invoice(Base):
 
 _SUFFIXES = {datetime: "_at", date: "_date"}
 _KINDS = {"_at": "a datetime", "_date": "a date"}
+_KEEP_TIMES_AS_TEXT = frozenset({"sqlite"})
 
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield columns whose name and type tell different stories."""
     for column in table.columns:
-        wanted = _SUFFIXES.get(_python_type(column))
+        wanted = _SUFFIXES.get(python_type_of(column))
         has = next((suffix for suffix in _KINDS if column.name.endswith(suffix)), None)
-        if wanted == has:
+        if wanted == has or (wanted is None and schema.database in _KEEP_TIMES_AS_TEXT):
             continue
         where = f"{table.name}.{column.name}"
         if wanted is None:
@@ -56,10 +57,12 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
             yield Problem(where, message, f'Drop "{has}", or give it the type.')
         else:
             stem = column.name.removesuffix(has or "")
-            yield Problem(where, f'"{column.name}" is {_KINDS[wanted]}.', f'Call it "{stem}{wanted}".')
+            rename = Rename("column", column.name, f"{stem}{wanted}")
+            yield Problem(where, f'"{column.name}" is {_KINDS[wanted]}.', f'Call it "{rename.new}".', rename)
 
 
-def _python_type(column: Column[Any]) -> Any:
+def python_type_of(column: Column[Any]) -> Any:
+    """Return the class of the values that the column stores; ``None`` where its type does not say."""
     stored = column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
     try:
         return stored.python_type

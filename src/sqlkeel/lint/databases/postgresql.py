@@ -1,0 +1,60 @@
+"""Names on PostgreSQL: everything is renamed in place, without touching a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from sqlalchemy import Connection, Index, MetaData, Table, text
+from sqlalchemy.sql.compiler import IdentifierPreparer
+
+from .backend import ConstraintRename, Step, StoredCode, execute
+
+__all__ = ["PostgreSQLBackend"]
+
+# Views and rules are kept by the numbers of what they use and follow a rename; a function is kept as text. One whose
+# body was parsed when it was made (BEGIN ATOMIC) follows too, and has no text.
+_FUNCTIONS = """
+SELECT p.proname, p.prosrc FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+ WHERE l.lanname NOT IN ('internal', 'c') AND p.prosrc <> '' AND p.pronamespace NOT IN (
+       SELECT oid FROM pg_catalog.pg_namespace WHERE nspname IN ('pg_catalog', 'information_schema'))
+"""
+
+
+class PostgreSQLBackend:
+    """Each rename is an entry of the catalogue, made under a lock that is held for an instant."""
+
+    name = "postgresql"
+    names_keys = True
+
+    def adapt(self, metadata: MetaData) -> None:
+        """Change nothing: the catalogue has it all."""
+
+    def stored_code(self, connection: Connection) -> Iterator[StoredCode]:
+        """Yield the functions that are kept as text."""
+        for name, body in connection.execute(text(_FUNCTIONS)):
+            yield StoredCode(f"the function {name}()", body)
+
+    def why_not(self, connection: Connection, table: Table) -> str | None:
+        """Find nothing in the way."""
+        return None
+
+    def rename_constraints(
+        self, table: Table, renames: Iterable[ConstraintRename], preparer: IdentifierPreparer
+    ) -> Iterator[Step]:
+        """Yield one statement for each; the index of a constraint goes with it."""
+        schema = f"{preparer.quote_schema(table.schema)}." if table.schema else ""
+        for item, new in renames:
+            old, wanted = preparer.quote(str(item.name)), preparer.quote(new)
+            if isinstance(item, Index):
+                up, down = (f"ALTER INDEX {schema}{a} RENAME TO {b}" for a, b in ((old, wanted), (wanted, old)))
+            else:
+                place = f"ALTER TABLE {preparer.format_table(table)} RENAME CONSTRAINT"
+                up, down = f"{place} {old} TO {wanted}", f"{place} {wanted} TO {old}"
+            yield Step(execute(up), execute(down))
+
+    def rename_table(self, table: Table, new: str, preparer: IdentifierPreparer) -> Iterator[Step]:
+        """Yield the one statement."""
+        schema = f", schema={table.schema!r}" if table.schema else ""
+        yield Step(
+            f"op.rename_table({table.name!r}, {new!r}{schema})", f"op.rename_table({new!r}, {table.name!r}{schema})"
+        )

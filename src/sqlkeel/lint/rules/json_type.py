@@ -1,0 +1,56 @@
+"""A document is ``jsonb`` on PostgreSQL, and not ``json``.
+
+``json`` keeps the text as it came: each access parses it anew, no GIN index covers it, and it has no ``=``, so that
+DISTINCT, GROUP BY and UNION over such a row fail (manual, 8.14, "JSON Types"). To change it later rewrites the table.
+
+Instead: ``JSON().with_variant(JSONB(), "postgresql")``, which ``Mapped[dict[str, Any]]`` is on ``sqlkeel.Base``. Let a
+document through that has to come back byte by byte, such as a signed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import CompileError
+
+from ..finding import Problem, Schema
+
+__all__ = ["BAD", "GOOD", "UNSEEN_ON", "check"]
+
+BAD = """
+class Event(Base):
+    __tablename__ = "event"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    payload: Mapped[dict[str, Any]] = mapped_column(JSON())
+"""
+
+GOOD = """
+class Event(Base):
+    __tablename__ = "event"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    payload: Mapped[dict[str, Any]]
+    answer: Mapped[list[str]] = mapped_column(JSON().with_variant(JSONB(), "postgresql"))
+"""
+
+UNSEEN_ON: Final = {
+    "sqlite": "It has one kind of JSON.",
+    "mariadb": "It has one kind of JSON, a checked LONGTEXT.",
+}
+
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
+
+
+def check(table: Table, schema: Schema) -> Iterator[Problem]:
+    """Yield columns that are ``json`` on PostgreSQL."""
+    for column in table.columns:
+        try:
+            name = column.type.compile(_DIALECT)
+        except CompileError:  # a type that PostgreSQL does not have
+            continue
+        if name == "JSON":
+            where = f"{table.name}.{column.name}"
+            fix = 'Use JSON().with_variant(JSONB(), "postgresql").'
+            yield Problem(where, f"{where} is json on PostgreSQL, and not jsonb.", fix)

@@ -1,0 +1,55 @@
+"""A boolean is true or false.
+
+With NULL it has three values, and two of them look alike: ``WHERE NOT active`` leaves the NULL rows out, ``WHERE
+active IS NOT TRUE`` does not, and Python's ``if not user.active`` takes both for the same.
+
+Instead: ``Mapped[bool] = mapped_column(server_default=false())``; where "unknown" is an answer, a text with three
+names, or the moment of the answer: ``confirmed_at``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from sqlalchemy import Boolean, Column, Table
+from sqlalchemy.types import TypeDecorator
+
+from ..finding import Problem, Schema
+
+__all__ = ["BAD", "GOOD", "UNSEEN_ON", "check"]
+
+BAD = """
+class User(Base):
+    __tablename__ = "user"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    active: Mapped[bool | None]
+"""
+
+GOOD = """
+class User(Base):
+    __tablename__ = "user"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    active: Mapped[bool] = mapped_column(server_default=true())
+    confirmed_at: Mapped[datetime | None]
+"""
+
+UNSEEN_ON: Final = {"mariadb": "Its BOOLEAN is TINYINT(1), which may as well be a small number."}
+
+
+def check(table: Table, schema: Schema) -> Iterator[Problem]:
+    """Yield booleans that may be NULL; not a computed one, and not one that only a subclass in the table has."""
+    for column in table.columns:
+        if column.nullable and column.computed is None and _is_boolean(column) and _is_of_all(column, schema):
+            where = f"{table.name}.{column.name}"
+            yield Problem(where, f"{where} is true, false, or NULL.", "Use Mapped[bool] with server_default=false().")
+
+
+def _is_boolean(column: Column[Any]) -> bool:
+    stored = column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
+    return isinstance(stored, Boolean)
+
+
+def _is_of_all(column: Column[Any], schema: Schema) -> bool:
+    base = next(iter(schema.mappers_of(column.table)), None)
+    return base is None or column in set(base.columns)

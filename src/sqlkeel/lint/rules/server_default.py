@@ -1,0 +1,86 @@
+"""A NOT NULL column with a default has it in the database, too.
+
+``default=`` is known to this program only. A migration, a script, a bulk load or another service that inserts without
+the column is refused, and the column cannot be added to a table that has rows.
+
+A value that only a program can make, such as a UUIDv7 or a token, stays where it is made.
+
+Instead: ``server_default=`` beside ``default=``, or alone; for a moment ``server_default=sqlkeel.types.utc_now()``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date, datetime
+from enum import Enum
+from typing import Any, Final
+
+from sqlalchemy import ARRAY, Column, Table, literal
+
+from ..finding import Problem, Schema
+from .time_suffix import python_type_of
+
+__all__ = ["BAD", "GOOD", "check"]
+
+BAD = """
+class Post(Base):
+    __tablename__ = "post"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    title: Mapped[str] = mapped_column(default="")
+    posted_at: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))
+"""
+
+GOOD = """
+class Post(Base):
+    __tablename__ = "post"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    title: Mapped[str] = mapped_column(default="", server_default="")
+    posted_at: Mapped[datetime] = mapped_column(server_default=utc_now())
+    subtitle: Mapped[str | None] = mapped_column(default="")
+    public_id: Mapped[UUID] = mapped_column(default=uuid7)
+"""
+
+_CLOCKS: Final = {datetime: "sqlkeel.types.utc_now()", date: "func.current_date()"}
+
+
+def check(table: Table, schema: Schema) -> Iterator[Problem]:
+    """Yield NOT NULL columns whose default the database could have, and has not."""
+    versions = {mapper.version_id_col for mapper in schema.mappers_of(table)}
+    for column in table.columns:
+        if column.nullable or column.server_default is not None:
+            continue
+        # The ORM counts versions from one without being told so in a default.
+        first = 'Add server_default="1".' if column in versions else None
+        fix = first if column.default is None else _fix(column, column.default)
+        if fix is not None:
+            where = f"{table.name}.{column.name}"
+            yield Problem(where, f"{where} has its default in this program only.", fix)
+
+
+def _fix(column: Column[Any], default: Any) -> str | None:
+    if default.is_scalar:
+        return f"Add server_default={_literal(default.arg, column)}."
+    if default.is_clause_element:
+        return "Write server_default= instead of default=."
+    if default.is_callable and (clock := _CLOCKS.get(python_type_of(column))) is not None:
+        return f"Write server_default={clock}."
+    if default.is_callable and (default.compare_argument(dict) or default.compare_argument(list)):
+        empty = "[]" if default.compare_argument(list) and not isinstance(column.type, ARRAY) else "{}"
+        return f"Add server_default=text(\"'{empty}'\")."
+    return None
+
+
+def _literal(value: object, column: Column[Any]) -> str:
+    """Write a value as one would behind ``server_default=``."""
+    if isinstance(value, bool):
+        return f"{value}()".lower()
+    if isinstance(value, Enum):
+        stored = literal(value, column.type).compile(compile_kwargs={"literal_binds": True})
+        return json.dumps(str(stored).strip("'"), ensure_ascii=False)
+    if isinstance(value, (str, int)):
+        return json.dumps(str(value), ensure_ascii=False)
+    if value == 0:
+        return '"0"'
+    # Text would go past the type, which keeps an amount in cents on SQLite.
+    return f"literal({value!r}, {column.type!r})"

@@ -1,0 +1,67 @@
+"""A text has a limit because its values have one.
+
+255 and 256 are what a length byte could count, 191 is what the index of an old MySQL could hold in utf8mb4: no value
+has these lengths. PostgreSQL and SQLite store a short text alike in every type, so the number saves nothing; and when
+it turns out too small, the change locks the table and every prepared statement on it fails once.
+
+A key or an index is a reason: MariaDB indexes no text without a length, so 255 stands there.
+
+Instead: ``Text()``, which ``Mapped[str]`` is on ``sqlkeel.Base``, with a CHECK where there is a rule; or the length of
+the longest right value, ``String(320)`` for an email address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from sqlalchemy import Column, PrimaryKeyConstraint, String, Table, UniqueConstraint
+
+from ..finding import Problem, Schema
+
+__all__ = ["BAD", "GOOD", "check"]
+
+BAD = """
+class Person(Base):
+    __tablename__ = "person"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(255))
+"""
+
+GOOD = """
+class Person(Base):
+    __tablename__ = "person"
+    __table_args__ = (CheckConstraint("char_length(motto) <= 140", name="motto"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    motto: Mapped[str] = mapped_column(Text())
+    email: Mapped[str] = mapped_column(String(320))
+    nickname: Mapped[str] = mapped_column(String(255), unique=True)
+"""
+
+_HABITS: Final = frozenset({191, 255, 256})
+# Not Text, CHAR, ENUM and SET, which are strings to SQLAlchemy too.
+_KINDS: Final = frozenset({"NVARCHAR", "VARCHAR", "string", "unicode"})
+
+
+def check(table: Table, schema: Schema) -> Iterator[Problem]:
+    """Yield texts with a length of habit that no key and no index asks for."""
+    keyed = set(_keyed(table))
+    for column in table.columns:
+        if column.name not in keyed and not column.foreign_keys and _is_habit(column):
+            where = f"{table.name}.{column.name}"
+            message = f"{where} is {column.type!r}: a length out of habit."
+            yield Problem(where, message, "Use Text(), or the length of the longest right value.")
+
+
+def _is_habit(column: Column[Any]) -> bool:
+    kind = column.type
+    return isinstance(kind, String) and kind.__visit_name__ in _KINDS and kind.length in _HABITS
+
+
+def _keyed(table: Table) -> Iterator[str]:
+    for constraint in table.constraints:
+        if isinstance(constraint, (PrimaryKeyConstraint, UniqueConstraint)):
+            yield from (column.name for column in constraint.columns)
+    for index in table.indexes:
+        yield from (column.name for column in index.columns)

@@ -1,0 +1,43 @@
+"""What is let through is there to be let through.
+
+An exception that covers nothing any more hides the next mistake at the same place, and a long list of them is not read.
+It was for a model that has been repaired or renamed, or its place was mistyped.
+
+Instead: delete the entry of ``ignore`` in pyproject.toml, or the ``allow()`` at the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ..allowing import Allowance
+from ..finding import Problem
+
+__all__ = ["BAD", "GOOD", "check_idle"]
+
+BAD = """
+from sqlkeel.lint import allow
+
+class Product(Base):
+    __tablename__ = "product"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    unit_price: Mapped[Decimal] = mapped_column(info=allow("inexact-money", "an estimate"))
+"""
+
+GOOD = """
+from sqlkeel.lint import allow
+
+class Product(Base):
+    __tablename__ = "product"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    unit_price: Mapped[float] = mapped_column(info=allow("inexact-money", "an estimate"))
+"""
+
+
+def check_idle(idle: Iterable[Allowance]) -> Iterator[Problem]:
+    """Yield exceptions that let nothing through."""
+    for one in idle:
+        where = one.text.partition(":")[2] or one.text
+        message = f'Nothing here breaks "{one.code}", which is let through because: {one.reason}'
+        message = message if message.endswith(".") else f"{message}."
+        yield Problem(where, message, "Delete the exception.", source=one.source)

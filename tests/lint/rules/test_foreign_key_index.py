@@ -1,0 +1,48 @@
+"""Tests of foreign-key-index: keys with an index."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Column, ForeignKeyConstraint, Index, Integer, UniqueConstraint, text
+
+from sqlkeel.lint import Finding
+from tests.lint.examples import found
+
+
+class TestForeignKeyIndex:
+    @pytest.mark.parametrize(
+        "constraint",
+        [
+            UniqueConstraint("a", "b"),
+            UniqueConstraint("b", "a", "other"),
+            Index(None, "b", "a"),
+            Index(None, "a", "b", "other"),
+        ],
+    )
+    def test_composite_accepted(self, constraint: Any) -> None:
+        """An index that begins with the columns, in any order, serves the key."""
+        assert not self.composite(constraint)
+
+    @pytest.mark.parametrize(
+        "constraint",
+        [
+            Index(None, "a"),
+            Index(None, "other", "a", "b"),
+            Index(None, "a", "other", "b"),
+            Index(None, "a", "b", postgresql_where=text("a > 0")),
+            Index("thing_a_idx", text("a + 0"), "b"),
+        ],
+    )
+    def test_composite_refused(self, constraint: Any) -> None:
+        """One that begins otherwise, or leaves rows out, does not."""
+        (finding,) = self.composite(constraint)
+
+        assert finding.fix == "Index(None, 'a', 'b')"
+
+    def composite(self, constraint: Any) -> list[Finding]:
+        """Return the findings on a foreign key of two columns with this constraint."""
+        columns = [Column(name, Integer) for name in ("a", "b", "other")]
+        key = ForeignKeyConstraint(["a", "b"], ["team.x", "team.y"])
+        return found("foreign-key-index", *columns, key, constraint)

@@ -1,0 +1,52 @@
+"""Tests of nullable-boolean: true or false."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Boolean, Column, Computed, Integer
+from sqlalchemy.dialects.mysql import TINYINT
+from sqlalchemy.types import TypeDecorator
+
+from tests.lint.examples import found, found_in
+
+
+class Flag(TypeDecorator[bool]):
+    """A type of a project."""
+
+    impl = Boolean
+    cache_ok = True
+
+
+class TestNullableBoolean:
+    @pytest.mark.parametrize("kind", [Boolean(), Flag()])
+    def test_bounds(self, kind: Any) -> None:
+        """A boolean that may be NULL is found, and one that may not is not."""
+        assert found("nullable-boolean", Column("active", kind))
+        assert not found("nullable-boolean", Column("active", kind, nullable=False))
+
+    @pytest.mark.parametrize(
+        "column",
+        [Column("active", Integer), Column("active", TINYINT(1)), Column("active", Boolean, Computed("left > right"))],
+    )
+    def test_accepted(self, column: Any) -> None:
+        """A number may be NULL, and so may what is computed."""
+        assert not found("nullable-boolean", column)
+
+    def test_column_of_a_subclass(self) -> None:
+        """In a table of several classes, the column of one is NULL in the rows of the others."""
+        source = """
+class User(Base):
+    __tablename__ = "user"
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "user"}
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    active: Mapped[bool | None]
+
+class Admin(User):
+    __mapper_args__ = {"polymorphic_identity": "admin"}
+    trusted: Mapped[bool | None]
+"""
+
+        assert [one.where for one in found_in("nullable-boolean", source)] == ["user.active"]

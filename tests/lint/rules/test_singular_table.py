@@ -1,0 +1,73 @@
+"""Tests of singular-table: tables named after one row."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lint.examples import found
+
+
+class TestSingularTable:
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "user",
+            "agenda",
+            "statistics",
+            "status",
+            "address",
+            "news",
+            "series",
+            "species",
+            "data",
+            "media",
+            "class",
+            "process",
+            "access",
+            "bus",
+            "gas",
+            "lens",
+            "alias",
+            "basis",
+            "analysis",
+            "person",
+            "child",
+            "entity",
+            "history",
+            "sms",
+            "user_address",
+            "order_status",
+            "is_bus",
+            "oauth2",
+            "sheep",
+            "canvas",
+            "chaos",
+            "boss",
+        ],
+    )
+    def test_accepted(self, name: str) -> None:
+        """Singulars, and words that only look like plurals."""
+        assert not found("singular-table", name=name)
+
+    @pytest.mark.parametrize(
+        ("name", "one"),
+        [
+            ("users", "user"),
+            ("post_likes", "post_like"),
+            ("categories", "category"),
+            ("people", "person"),
+            ("children", "child"),
+            ("addresses", "address"),
+            ("statuses", "status"),
+        ],
+    )
+    def test_refused(self, name: str, one: str) -> None:
+        """Plurals, with the singular."""
+        (finding,) = found("singular-table", name=name)
+
+        assert finding.fix == f'Call it "{one}".'
+
+    def test_words_of_the_project(self) -> None:
+        """The project's own words are singulars."""
+        assert found("singular-table", name="goods")
+        assert not found("singular-table", name="goods", singular=["goods"])

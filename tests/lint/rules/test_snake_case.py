@@ -1,0 +1,40 @@
+"""Tests of snake-case: names in small letters."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Column, Integer
+
+from tests.lint.examples import found
+
+
+class TestSnakeCase:
+    @pytest.mark.parametrize("name", ["a", "post", "post_like", "oauth2_token", "line_1"])
+    def test_accepted(self, name: str) -> None:
+        """Small letters, digits and single underscores."""
+        assert not found("snake-case", Column(name, Integer))
+
+    @pytest.mark.parametrize(
+        ("name", "fix"),
+        [
+            ("Post", "post"),
+            ("postLike", "post_like"),
+            ("HTTPServer", "http_server"),
+            ("post__like", "post_like"),
+            ("_post", "post"),
+            ("post_", "post"),
+            ("post-like", "post_like"),
+        ],
+    )
+    def test_refused(self, name: str, fix: str) -> None:
+        """Anything else, with the name to use."""
+        (finding,) = found("snake-case", Column(name, Integer))
+
+        assert finding.where == f"thing.{name}"
+        assert finding.fix == f'Call it "{fix}".'
+
+    def test_no_name_to_offer(self) -> None:
+        """Where no word is left, the form is described."""
+        (finding,) = found("snake-case", Column("字", Integer))
+
+        assert "small letters" in finding.fix

@@ -1,0 +1,47 @@
+"""Tests of time-suffix: names of moments and days."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Boolean, Column, Date, DateTime, Integer, String
+from sqlalchemy.dialects.postgresql import INTERVAL, JSONB
+
+import sqlkeel
+from tests.lint.examples import found
+
+
+class TestTimeSuffix:
+    @pytest.mark.parametrize(
+        "column",
+        [
+            Column("sent_at", DateTime(timezone=True)),
+            Column("sent_at", sqlkeel.UTCDateTime()),
+            Column("birth_date", Date),
+            Column("update", Boolean),
+            Column("format", String),
+            Column("data", JSONB),
+            Column("validity", INTERVAL),
+        ],
+    )
+    def test_accepted(self, column: Any) -> None:
+        """The suffix and the type agree, or there is neither."""
+        assert not found("time-suffix", column)
+
+    @pytest.mark.parametrize(
+        ("column", "fix"),
+        [
+            (Column("sent", DateTime(timezone=True)), 'Call it "sent_at".'),
+            (Column("sent_date", DateTime(timezone=True)), 'Call it "sent_at".'),
+            (Column("birth", Date), 'Call it "birth_date".'),
+            (Column("birth_at", Date), 'Call it "birth_date".'),
+            (Column("born_at", Integer), 'Drop "_at", or give it the type.'),
+            (Column("born_date", String), 'Drop "_date", or give it the type.'),
+        ],
+    )
+    def test_refused(self, column: Any, fix: str) -> None:
+        """One without the other, with the name to use."""
+        (finding,) = found("time-suffix", column)
+
+        assert finding.fix == fix
