@@ -100,6 +100,23 @@ class TestExamples:
         assert not failures, failures[0]
 
 
+NAMED = sorted(set(re.findall(r"`(tests/\S+?\.py)::(\w+)::(\w+)`", (ROOT / "docs/reliability.md").read_text())))
+
+
+class TestReliability:
+    @pytest.mark.parametrize(("module", "subject", "fact"), NAMED, ids="::".join)
+    def test_a_test_that_it_names_is_there(self, module: str, subject: str, fact: str) -> None:
+        """What the page says to be held by a test is held by one of that name."""
+        classes = [node for node in ast.parse((ROOT / module).read_text()).body if isinstance(node, ast.ClassDef)]
+        facts = {getattr(node, "name", None) for found in classes if found.name == subject for node in found.body}
+
+        assert fact in facts
+
+    def test_it_names_some(self) -> None:
+        """Nothing could be missing from an empty list."""
+        assert len(NAMED) > 100
+
+
 def caught(page: Path) -> list[BaseException]:
     try:
         run_page(page)
