@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import ForeignKey, String, create_engine, func, select
-from sqlalchemy.orm import Mapped, Session, lazyload, mapped_column, selectinload, sessionmaker
+from sqlalchemy.orm import Mapped, Session, lazyload, load_only, mapped_column, selectinload, sessionmaker
 
 import sqlkeel
 from sqlkeel.database import Database
@@ -173,6 +173,28 @@ class TestUnloaded:
             with pytest.raises(UnloadedAttribute, match=r"Book\.author is not loaded"):
                 _ = book.author
 
+    async def test_an_expired_column_is_named(self, every_driver: Database) -> None:
+        """After a rollback by hand every column has expired, and none can be read without waiting."""
+        await fill(every_driver, 1)
+
+        async with every_driver.session() as session:
+            author = (await session.scalars(select(Author))).one()
+            await session.rollback()
+            with pytest.raises(UnloadedAttribute, match=r"Author\..*\bname are not loaded") as caught:
+                _ = author.name
+
+            assert "session.refresh(obj)" in str(caught.value)
+            assert await author.awaitable_attrs.name == "author 0"
+
+    async def test_a_deferred_column_is_named(self, every_driver: Database) -> None:
+        """A column that the query left out is refused by its name."""
+        await fill(every_driver, 1)
+
+        async with every_driver.session() as session:
+            author = (await session.scalars(select(Author).options(load_only(Author.id)))).one()
+            with pytest.raises(UnloadedAttribute, match=r"Author\.name is not loaded"):
+                _ = author.name
+
     async def test_deeper_down_the_step_is_named(self, db: Database) -> None:
         """The attribute that is missing is named, not the one that was loaded."""
         await fill(db, 1)
@@ -250,9 +272,9 @@ class TestUnloaded:
 
     async def test_the_error_pickles(self, sqlite: Database) -> None:
         """The error reaches another process with its attributes."""
-        error = pickle.loads(pickle.dumps(UnloadedAttribute("Author", "books")))
+        error = pickle.loads(pickle.dumps(UnloadedAttribute("Author", "name", is_column=True)))
 
-        assert (error.model, error.attribute) == ("Author", "books")
+        assert (error.model, error.attribute, error.is_column) == ("Author", "name", True)
 
     async def test_an_explicit_lazy_option_is_refused_all_the_same(self, sqlite: Database) -> None:
         """lazyload() does not make waiting possible."""

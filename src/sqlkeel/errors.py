@@ -321,17 +321,19 @@ class PoolTimeout(UsageError, sa_exc.TimeoutError):
 
 
 class UnloadedAttribute(UsageError):
-    """A relationship was read that was not loaded; a plain attribute read cannot wait for the database."""
+    """What is read was not loaded, or has expired; a plain attribute read cannot wait for the database."""
 
     code = "unloaded-attribute"
 
-    def __init__(self, model: str, attribute: str) -> None:
-        super().__init__(
-            f"{model}.{attribute} is not loaded.",
-            hint=f"Load it with the query, load=[{model}.{attribute}], or await obj.awaitable_attrs.{attribute}.",
-        )
+    def __init__(self, model: str, attribute: str, *, is_column: bool = False) -> None:
+        # Of an object that has expired all columns are named: which one was read is not known.
+        verb = "are" if "," in attribute else "is"
+        by_query = f"Load it with the query, load=[{model}.{attribute}], or await obj.awaitable_attrs.{attribute}."
+        by_hand = "await session.refresh(obj), or await it from obj.awaitable_attrs."
+        super().__init__(f"{model}.{attribute} {verb} not loaded.", hint=by_hand if is_column else by_query)
         self.model = model
         self.attribute = attribute
+        self.is_column = is_column
 
 
 class QueryBudgetExceeded(UsageError):

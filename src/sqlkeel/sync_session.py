@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
-from sqlalchemy import Connection, event, orm
+from sqlalchemy import Connection, event, inspect, orm
 from sqlalchemy.ext.asyncio import async_session
-from sqlalchemy.orm import LoaderCallableStatus, ORMExecuteState, SessionTransaction
+from sqlalchemy.orm import LoaderCallableStatus, Mapper, ORMExecuteState, SessionTransaction
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.util import immutabledict
 from sqlalchemy.util.concurrency import in_greenlet
@@ -116,6 +116,23 @@ class SyncSession(orm.Session):
             if conflict is None:
                 raise
             raise conflict from error
+
+    def get(self, entity: Any, ident: Any, **options: Any) -> Any:
+        """Return the row with this key or ``None``; of a class that is versioned, at the version that is held."""
+        try:
+            return super().get(entity, ident, **options)
+        except StaleDataError as error:
+            conflict = self._conflict_of(inspect(entity), ident)
+            if conflict is None:
+                raise
+            raise conflict from error
+
+    def _conflict_of(self, mapper: Mapper[Any], ident: Any) -> Exception | None:
+        if isinstance(ident, Mapping):
+            ident = [ident[mapper.get_property_by_column(column).key] for column in mapper.primary_key]
+        key = mapper.identity_key_from_primary_key(tuple(ident) if isinstance(ident, (list, tuple)) else (ident,))
+        explain = getattr(self.identity_map.get(key), "__merge_conflict__", None)
+        return explain(self) if explain is not None else None
 
     def _identity_lookup(self, mapper: Any, primary_key_identity: Any, *args: Any, **options: Any) -> Any:
         """Return a loaded object for its key; one that is deleted does not count, for ``get()`` and lazy loads alike.
@@ -247,13 +264,16 @@ def _refuse_write(state: ORMExecuteState) -> None:
 
 
 def _refuse_hidden_load(state: ORMExecuteState) -> None:
-    """Refuse a lazy load that an attribute read of asynchronous code asks for, before it fails in the driver."""
-    # Only a SELECT has the load options that `lazy_loaded_from` reads.
-    parent = state.lazy_loaded_from
-    if parent is None or not state.is_relationship_load or in_greenlet():
+    """Refuse a load that an attribute read of asynchronous code asks for, before it fails in the driver."""
+    hidden = state.is_relationship_load or state.is_column_load
+    if not hidden or in_greenlet() or async_session(state.session) is None:
         return
-    if async_session(state.session) is None:
-        return
-    path = state.loader_strategy_path
-    attribute = path.prop.key if path is not None else "a relationship"  # type: ignore[attr-defined]
-    raise UnloadedAttribute(parent.class_.__name__, attribute)
+    # Only a SELECT has the options that these read.
+    if state.is_column_load:
+        loading: Any = state.load_options
+        names = getattr(state._orm_compile_options(), "_only_load_props", None) or ("a column",)
+        raise UnloadedAttribute(loading._refresh_state.class_.__name__, ", ".join(sorted(names)), is_column=True)
+    parent, path = state.lazy_loaded_from, state.loader_strategy_path
+    if parent is not None:
+        attribute = path.prop.key if path is not None else "a relationship"  # type: ignore[attr-defined]
+        raise UnloadedAttribute(parent.class_.__name__, attribute)

@@ -556,6 +556,18 @@ class TestAbortedTransactions:
         assert [type(error) for error in chain(caught.value)][:2] == [TransactionAborted, SchemaMissing]
         assert await _count(postgresql) == 0
 
+    async def test_the_first_failure_is_named(self, postgresql: Database) -> None:
+        """Of several errors that were swallowed, it is the first that explains all others."""
+        with pytest.raises(TransactionAborted) as caught:
+            async with postgresql.transaction() as session:
+                with pytest.raises(SchemaMissing):
+                    await session.execute(text("select 1 from nowhere"))
+                with pytest.raises(TransactionAborted, match="select 1 from nowhere"):
+                    await session.execute(text("select 2"))
+
+        assert caught.value.statement == "select 1 from nowhere"
+        assert "SQL: select 1 from nowhere" in str(caught.value)
+
     async def test_what_was_not_sent_aborts_nothing(self, postgres: Database) -> None:
         """An argument that asyncpg cannot encode never reached the server: the transaction is whole."""
         async with postgres.transaction() as session:

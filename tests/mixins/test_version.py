@@ -362,6 +362,22 @@ class TestConflict:
                 doc.title = "mine"
                 await session.execute(select(Doc))
 
+    @pytest.mark.parametrize("form", [lambda key: key, lambda key: (key,), lambda key: {"id": key}], ids=["", "t", "m"])
+    async def test_locking_an_old_object_is_a_conflict(self, every_driver: Database, form: Any) -> None:
+        """A row that is fetched to be locked, and is not the one that the session holds, says so."""
+        (key,) = await add(every_driver)
+        async with every_driver.session() as session:
+            held = await session.get_one(Doc, key)
+            await session.commit()
+            async with every_driver.transaction() as other:
+                (await other.get_one(Doc, key)).title = "new"
+
+            with pytest.raises(VersionConflict) as caught:
+                await session.get(Doc, form(key), with_for_update=True)
+
+        assert (caught.value.expected, caught.value.current) == (1, 2)
+        assert held.title == "old"
+
     async def test_merging_an_old_copy_is_a_conflict(self, every_driver: Database) -> None:
         """merge() of a copy that has been overtaken is refused, and nothing is overwritten."""
         [key] = await add(every_driver)

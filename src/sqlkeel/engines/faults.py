@@ -83,7 +83,7 @@ def _doom(connection: Connection, cause: Exception, backend: Backend) -> None:
     PostgreSQL answers the COMMIT of a failed transaction with a ROLLBACK and no error. After a deadlock MariaDB, and
     after an interrupted write SQLite, have rolled back and are outside of any transaction: what follows would stay.
     """
-    connection.info[ABORTED] = cause
+    connection.info.setdefault(ABORTED, cause)  # the first: all that follow fail because of it
     # Only now, and only to this connection: an engine that is listened to pays for it with each statement.
     event.listen(connection, "commit", _refuse_commit)
     event.listen(connection, "rollback", _forget)
@@ -115,6 +115,7 @@ def _aborted(cause: Exception) -> TransactionAborted:
     error = TransactionAborted(
         "An earlier statement failed, and the server rolled the whole transaction back; nothing of it is written.",
         orig=getattr(cause, "orig", None),
+        statement=getattr(cause, "statement", None),
     )
     error.__cause__ = cause
     return error
@@ -133,6 +134,8 @@ def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis 
     if issubclass(diagnosis.kind, ConstraintViolation):
         return _violation(context, original, diagnosis)
     kind = diagnosis.kind
+    if kind is TransactionAborted and context.connection is not None:
+        return _aborted(context.connection.info.get(ABORTED, original))
     if kind is ConnectionLost:
         kind = _kind_of_loss(context.connection, committing=committing)
     message = f"{kind.__doc__}".partition("\n")[0]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, event, orm
 
 from ..errors import NotSupported
 from .backend import LIMITS, Backend, Limits
-from .postgresql import NOTICE, PostgreSQL, find_session_state, set_locally, settings_of
+from .postgresql import NOTICE, PostgreSQL, connection_class, find_session_state, set_locally, settings_of
 from .traces import LeavesTraces
 
 __all__ = ["PgBouncer"]
@@ -73,10 +72,8 @@ class PgBouncer(PostgreSQL):
     def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:
         """Prepare nothing by name, and set nothing in the start-up message."""
         driver = url.get_driver_name()
-        arguments = dict(_UNPREPARED[driver])
-        if driver == "asyncpg":
-            arguments["connection_class"] = _connection_class()
-        return {"connect_args": arguments}
+        own = {"connection_class": connection_class()} if driver == "asyncpg" else {}
+        return {"connect_args": {**_UNPREPARED[driver], **own}}
 
     def reader_options(self, url: URL, limits: Limits) -> dict[str, Any] | None:
         """Return options of transactions that only read: a session that does could be given to a writer next."""
@@ -105,28 +102,6 @@ class PgBouncer(PostgreSQL):
                 driver.after_begin = statement
             else:
                 connection.exec_driver_sql(statement)
-
-
-@cache
-def _connection_class() -> type[Any]:
-    """Return a connection that sends BEGIN and the limits in one message, where asyncpg would need two more."""
-    import asyncpg  # not installed where nobody uses it
-
-    class LimitedConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
-        after_begin = ""
-
-        async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
-            if not query.startswith("BEGIN"):
-                status: str = await super().execute(query, *args, timeout=timeout)
-                return status
-            try:
-                return str(await super().execute(query + self.after_begin))
-            except asyncpg.PostgresError:
-                # The driver does not know whether it is in a transaction now, and could not begin another one.
-                self.terminate()
-                raise
-
-    return LimitedConnection
 
 
 def _refuse_options(url: URL, options: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from math import ceil
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from ..errors import DatabaseFault
 from .backend import ABORTED, LIMITS, START, Backend, Diagnosis, Limits
 from .traces import LeavesTraces
 
-__all__ = ["NOTICE", "PostgreSQL", "find_session_state", "set_locally", "settings_of"]
+__all__ = ["NOTICE", "PostgreSQL", "connection_class", "find_session_state", "set_locally", "settings_of"]
 
 _NOT_SENT: Final = "22000"
 """What asyncpg calls an argument that it cannot encode; the server itself is always more specific."""
@@ -233,6 +234,32 @@ def _leaves_traces(statement: str, parameters: Any) -> bool:
     return False in (parameters.values() if isinstance(parameters, Mapping) else parameters)
 
 
+@cache
+def connection_class() -> type[Any]:
+    """Return asyncpg's connection, ended where a BEGIN fails, and with what else is to be sent together with BEGIN.
+
+    A message of its own would cost asyncpg two more.
+    """
+    import asyncpg  # not installed where nobody uses it
+
+    class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
+        after_begin = ""
+
+        async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
+            if not query.startswith("BEGIN"):
+                status: str = await super().execute(query, *args, timeout=timeout)
+                return status
+            try:
+                return str(await super().execute(query + self.after_begin))
+            except asyncpg.PostgresError:
+                # A cancelled one, for instance. The driver goes on as in a transaction, and would begin the next one
+                # with a savepoint.
+                self.terminate()
+                raise
+
+    return Connection
+
+
 def set_locally(settings: Mapping[str, str]) -> str:
     """Write the SELECT that changes settings until the transaction ends."""
     return "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
@@ -251,7 +278,7 @@ def settings_of(limits: Limits) -> dict[str, str]:
 
 def _connect_args(url: URL, settings: Mapping[str, str]) -> dict[str, Any]:
     if url.get_driver_name() == "asyncpg":
-        return {"server_settings": dict(settings)}
+        return {"connection_class": connection_class(), "server_settings": dict(settings)}
     # The URL may have options of its own; connect_args would replace them.
     given = url.query.get("options", ())
     parts = [given] if isinstance(given, str) else [*given]
