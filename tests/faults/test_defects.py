@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import CheckConstraint, insert, select, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -102,6 +103,29 @@ class TestCancelledStatement:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2), every_driver.transaction() as session, session.savepoint():
                 await session.execute(text(SLOW[every_driver.dialect]))
+
+
+class TestBegin:
+    async def test_one_that_fails_takes_its_connection_along(
+        self, postgres: Database, open_database: OpenDatabase, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """asyncpg: after a BEGIN that the server refuses, the driver would begin the next one with a savepoint."""
+        database = open_database(postgres, pool_size=1, max_overflow=0)
+        send = asyncpg.Connection.execute
+        await database.check()
+
+        async def refuse(connection: Any, query: str, *args: Any, **options: Any) -> Any:
+            return await send(connection, f"NONSENSE {query}" if query.startswith("BEGIN") else query, *args, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncpg.Connection, "execute", refuse)
+            with pytest.raises(ConnectionLost):
+                async with database.transaction() as session:
+                    await session.execute(text("select 1"))
+        async with database.transaction() as session:
+            session.add(Note(id=1))
+
+        assert await notes(database) == [1]
 
 
 class TestBrokenConnection:
