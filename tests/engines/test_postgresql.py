@@ -29,8 +29,10 @@ class TestLimits:
         asyncpg = backend.engine_options(parse_url("postgresql+asyncpg://"), limits)
         psycopg = backend.engine_options(parse_url("postgresql+psycopg://"), limits)
 
-        assert asyncpg["connect_args"] == {
-            "server_settings": {"statement_timeout": "30000", "lock_timeout": "5000", **NOTICE}
+        assert asyncpg["connect_args"]["server_settings"] == {
+            "statement_timeout": "30000",
+            "lock_timeout": "5000",
+            **NOTICE,
         }
         assert psycopg["connect_args"] == {
             "options": "-c statement_timeout=30000 -c lock_timeout=5000 -c client_connection_check_interval=500"

@@ -114,7 +114,7 @@ def _forget(connection: Connection, *rest: Any) -> None:
 def _aborted(cause: Exception) -> TransactionAborted:
     error = TransactionAborted(
         "An earlier statement failed, and the server rolled the whole transaction back; nothing of it is written.",
-        orig=getattr(cause, "orig", None),
+        orig=getattr(cause, "orig", cause),
         statement=getattr(cause, "statement", None),
     )
     error.__cause__ = cause
