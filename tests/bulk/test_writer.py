@@ -1,31 +1,13 @@
-"""Tests of sqlkeel.bulk.writer: each database has its file."""
+"""Tests of sqlkeel.bulk.writer: what the files of the databases have in common."""
 
 from __future__ import annotations
 
 import pytest
-from sqlalchemy.dialects import mssql, mysql, postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
-from sqlkeel.bulk.mariadb import MariaDB
-from sqlkeel.bulk.postgresql import PostgreSQL
-from sqlkeel.bulk.sqlite import SQLite
-from sqlkeel.bulk.writer import Bound, names_of, stage_of, writer_for
+from sqlkeel.bulk.writer import Bound, names_of, stage_of
 from sqlkeel.errors import NotSupported
 from tests.bulk.models import Seat
-
-
-class TestWriterFor:
-    @pytest.mark.parametrize(
-        ("dialect", "kind"),
-        [(postgresql.dialect(), PostgreSQL), (sqlite.dialect(), SQLite), (mysql.dialect(), MariaDB)],
-    )
-    def test_the_file_of_the_dialect(self, dialect: object, kind: type) -> None:
-        """A dialect is written by the file of its database."""
-        assert isinstance(writer_for(dialect), kind)  # type: ignore[arg-type]
-
-    def test_another_database_is_refused(self) -> None:
-        """A database that nobody has tried is not guessed at."""
-        with pytest.raises(NotSupported, match="mssql"):
-            writer_for(mssql.dialect())
 
 
 class TestStages:

@@ -12,9 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, AsyncTransacti
 from sqlalchemy.orm.attributes import set_committed_value
 
 from ..errors import ReadOnlySession, TransientFault
+from .registry import writer_for
 from .rows import Binder
 from .target import Target
-from .writer import Writer, writer_for
+from .writer import Writer
 
 __all__ = ["Work"]
 

@@ -1,4 +1,4 @@
-"""What each database does in its own way when many rows are written, and how to find its file."""
+"""What each database does in its own way when many rows are written, and what their files have in common."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..errors import NotSupported
 from .rows import BoundRows
 from .target import Target, Unique
 
-__all__ = ["Bound", "Merge", "Writer", "names_of", "stage_of", "write_by_driver", "writer_for"]
+__all__ = ["Bound", "Merge", "Writer", "names_of", "stage_of", "write_by_driver"]
 
 
 class Bound(UserDefinedType[Any]):
@@ -98,28 +98,6 @@ class Writer(Protocol):
     async def delete(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> int:
         """Delete the rows of these keys; return how many there were."""
         ...
-
-
-def writer_for(dialect: Dialect) -> Writer:
-    """Return the file of a dialect.
-
-    Raises:
-        NotSupported: When there is none.
-    """
-    # Imported here: each file imports this one for its vocabulary.
-    from .mariadb import MariaDB
-    from .postgresql import PostgreSQL
-    from .sqlite import SQLite
-
-    known: dict[str, type[Writer]] = {
-        "mariadb": MariaDB,
-        "mysql": MariaDB,
-        "postgresql": PostgreSQL,
-        "sqlite": SQLite,
-    }
-    if dialect.name not in known:
-        raise NotSupported(f"Bulk functions know {', '.join(known)}, not {dialect.name}.")
-    return known[dialect.name]()
 
 
 def stage_of(table: Table, columns: Sequence[Column[Any]]) -> Table:

@@ -1,0 +1,27 @@
+"""Tests of sqlkeel.bulk.registry: each database has its file."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy.dialects import mssql, mysql, postgresql, sqlite
+
+from sqlkeel.bulk.mariadb import MariaDB
+from sqlkeel.bulk.postgresql import PostgreSQL
+from sqlkeel.bulk.registry import writer_for
+from sqlkeel.bulk.sqlite import SQLite
+from sqlkeel.errors import NotSupported
+
+
+class TestWriterFor:
+    @pytest.mark.parametrize(
+        ("dialect", "kind"),
+        [(postgresql.dialect(), PostgreSQL), (sqlite.dialect(), SQLite), (mysql.dialect(), MariaDB)],
+    )
+    def test_the_file_of_the_dialect(self, dialect: object, kind: type) -> None:
+        """A dialect is written by the file of its database."""
+        assert isinstance(writer_for(dialect), kind)  # type: ignore[arg-type]
+
+    def test_another_database_is_refused(self) -> None:
+        """A database that nobody has tried is not guessed at."""
+        with pytest.raises(NotSupported, match="mssql"):
+            writer_for(mssql.dialect())
