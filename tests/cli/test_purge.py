@@ -178,6 +178,16 @@ class TestWrongInput:
         assert message in done.stderr
         assert "Traceback" not in done.stderr
 
+    @pytest.mark.parametrize(
+        "models", ["", ":", ":Base", ".shop:Base", "shop..models", "shop models", "shop/models.py"]
+    )
+    def test_a_name_that_is_no_module(self, models: str) -> None:
+        """It is refused as it stands, and not by the traceback of an import."""
+        result = CliRunner().invoke(app, ["purge", models, "--older-than=30d"])
+
+        assert result.exit_code == 1
+        assert result.stderr.startswith(f"{models!r} names no module.")
+
     async def test_no_database(self, shell: Shell) -> None:
         """The message names what to set."""
         shell.url = None

@@ -93,10 +93,12 @@ class Invoice(IntKeyMixin, Base):
 
 
 class Shelf(IntKeyMixin, Base):
-    """Goes with its user, but not while a box is on it."""
+    """Goes with its user, or with the shelf that it is on, but not while a box is on it."""
 
     __tablename__ = "purge_shelf"
-    user_id: Mapped[int] = mapped_column(ForeignKey("purge_user.id"), index=True)
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("purge_user.id"), index=True)
+    shelf_id: Mapped[int | None] = mapped_column(ForeignKey("purge_shelf.id"), index=True)
+    shelves: Mapped[list[Shelf]] = children()
     boxes: Mapped[list[Box]] = children()
 
 

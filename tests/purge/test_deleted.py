@@ -76,6 +76,14 @@ class TestTrees:
         assert await keys(db, Node) == []
         assert found["purge_node"] == Purged("purge_node", removed=63, kept=0)
 
+    async def test_a_row_that_points_to_itself(self, db: Database) -> None:
+        """It keeps nothing: it goes with itself, and what hangs on it before it."""
+        await fill(db, {Node: [dead(id=1, parent_id=1), dead(id=2, parent_id=1)]})
+
+        found = await run(db, Node)
+
+        assert found["purge_node"] == Purged("purge_node", removed=2, kept=0)
+
     async def test_a_live_leaf_keeps_its_branch(self, db: Database) -> None:
         """All above it stays, and the rest of the tree goes; then the rounds end."""
         await fill(
@@ -298,6 +306,39 @@ class TestWhatIsBelow:
         assert [await keys(db, model) for model in (User, Shelf, Box)] == [[1], [1], [1]]
         assert found["purge_user"] == Purged("purge_user", removed=2, kept=1)
         assert found["purge_box"] == Purged("purge_box", removed=1, kept=0)
+
+    async def test_a_tree_that_would_go_along(self, db: Database) -> None:
+        """A box keeps the user however deep it is; so do more than two levels of shelves, whatever is on them."""
+        depths = {1: 1, 2: 2, 3: 3, 4: 4, 5: 3, 6: 2}
+        shelves = [
+            {"id": 10 * user + n, "user_id": None if n else user, "shelf_id": 10 * user + n - 1 if n else None}
+            for user, depth in depths.items()
+            for n in range(depth)
+        ]
+        boxes = [{"id": user, "shelf_id": 10 * user + depths[user] - 1} for user in (1, 2, 3, 4)]
+        await fill(db, {User: [dead(id=user) for user in depths], Shelf: shelves, Box: boxes})
+
+        found = await run(db, User)
+
+        assert await keys(db, Box) == [1, 2, 3, 4]
+        assert await keys(db, User) == [1, 2, 3, 4, 5]
+        assert found["purge_user"] == Purged("purge_user", removed=1, kept=5)
+
+    @pytest.mark.parametrize("shelf", [1, 2])
+    async def test_what_begins_to_point_to_a_row_that_would_go_along(self, server: Database, shelf: int) -> None:
+        """A box that is being inserted locks the shelf and not the user; it is waited for, and never taken along."""
+        await fill(server, {User: [dead(id=1)], Shelf: [{"id": 1, "user_id": 1}, {"id": 2, "shelf_id": 1}]})
+        async with server.transaction() as session:
+            session.add(Box(id=1, shelf_id=shelf))
+            await session.flush()
+            purging = asyncio.create_task(run(server, User))
+            waits = await soon(lambda: statements_running(server))
+
+        found = await purging
+
+        assert waits
+        assert found["purge_user"] == Purged("purge_user", removed=0, kept=1)
+        assert await keys(server, Box) == [1]
 
     async def test_a_table_that_the_models_do_not_know(self, db: Database) -> None:
         """Its rows keep what they point to, found by halves; the rest of the batch goes."""

@@ -19,6 +19,9 @@ _UNITS: Final = {"h": "hours", "d": "days", "w": "weeks"}
 """Not minutes: whoever types 6m means months, and would lose the rows of today."""
 
 
+_MODULE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:|$)")
+
+
 def purge(
     models: Annotated[
         str | None,
@@ -66,9 +69,11 @@ def _age(text: str) -> timedelta:
 
 def _project(models: str) -> Any:
     """Return what pyproject.toml says, where there is one, with other models."""
-    from ..errors import ConfigurationError
+    from ..errors import ConfigurationError, InvalidValue
     from ..migrations import Project
 
+    if _MODULE.match(models) is None:
+        raise InvalidValue(f"{models!r} names no module.", hint="package.module:User, or package.module:Base for all")
     try:
         found = Project.find(Path.cwd())
     except ConfigurationError:

@@ -94,6 +94,11 @@ class DeletedRows:
                 # Not skipped: a row of which one part is locked and another is not would be removed by half.
                 key = tuple(part.primary_key)
                 connection.execute(select(*key).where(_among(key, locked)).order_by(*key).with_for_update()).all()
+        for table in (self.table, *self.parts) if locked else ():
+            # What begins to point to a row that goes along locks that one, and not the row that is removed.
+            rows = select(*table.primary_key).where(_among(tuple(table.primary_key), locked))
+            for statement in self.references.locking(table, table, rows):
+                connection.execute(statement).all()
         return locked
 
     def _remove(self, connection: Connection, keys: Sequence[Key]) -> list[Key]:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, ForeignKeyConstraint, FromClause, Table, and_, exists, or_
+from sqlalchemy import ColumnElement, ForeignKeyConstraint, FromClause, Select, Table, and_, exists, or_
 from sqlalchemy.orm import Mapper, registry
 
 from ..constraints import is_live_key
@@ -61,27 +61,49 @@ class References:
 
     def needing(self, table: Table, row: FromClause, path: _Path = ()) -> Iterator[ColumnElement[bool]]:
         """Yield for each foreign key the condition that it keeps *row*, a row of *table*, from being removed."""
-        for key in self._binding(table, path):
+        for key in self._binding(table):
             below = key.table.alias()
-            match = and_(*(below.c[one.parent.key] == row.c[one.column.key] for one in key.elements))
+            match = _points(key, below, row)
+            if key.table is table:
+                # What points to itself goes with itself.
+                match = and_(match, or_(*(below.c[one.key] != row.c[one.key] for one in table.primary_key)))
             if self._goes_along(key):
-                deeper = list(self.needing(key.table, below, (*path, key)))
-                if not deeper:
+                if not self._may_hold(key.table):
                     continue
-                match = and_(match, or_(*deeper))
+                # Where the way comes back to a key, in a tree, it has no end: that anything is there is enough.
+                if key not in path:
+                    match = and_(match, or_(*self.needing(key.table, below, (*path, key))))
             yield exists().select_from(below).where(match)
+
+    def locking(self, table: Table, row: FromClause, rows: Select[Any], path: _Path = ()) -> Iterator[Select[Any]]:
+        """Yield, from the top, what locks the rows that go along with *rows* of *table* and may have to stay."""
+        for key in self._binding(table):
+            if key in path or not self._goes_along(key) or not self._may_hold(key.table):
+                continue
+            below = key.table.alias()
+            joined = rows.join_from(row, below, _points(key, below, row))
+            columns = tuple(below.primary_key) or tuple(below.c)
+            locked = joined.with_only_columns(*columns, maintain_column_froms=True)
+            yield locked.order_by(*columns).with_for_update(of=below)
+            yield from self.locking(key.table, below, joined, (*path, key))
 
     def below(self, table: Table, path: _Path = ()) -> Iterator[Mapper[Any]]:
         """Yield the soft-deletable models that may keep a row of *table*."""
-        for key in self._binding(table, path):
+        for key in self._binding(table):
             if self._goes_along(key):
-                yield from self.below(key.table, (*path, key))
+                if key not in path:
+                    yield from self.below(key.table, (*path, key))
             elif key.table in self.soft:
                 yield self.soft[key.table]
 
-    def _binding(self, table: Table, path: _Path) -> Iterator[ForeignKeyConstraint]:
+    def _may_hold(self, table: Table, passed: frozenset[Table] = frozenset()) -> bool:
+        """Tell whether anything on the way down from *table* may have to stay."""
+        ways = (key for key in self._binding(table) if key.table not in passed)
+        return any(not self._goes_along(key) or self._may_hold(key.table, passed | {table}) for key in ways)
+
+    def _binding(self, table: Table) -> Iterator[ForeignKeyConstraint]:
         for key in self._keys[table]:
-            if key not in path and _rule(key) != "SET NULL" and not self._joins_parts(key) and not is_live_key(key):
+            if _rule(key) != "SET NULL" and not self._joins_parts(key) and not is_live_key(key):
                 yield key
 
     def _goes_along(self, key: ForeignKeyConstraint) -> bool:
@@ -90,6 +112,10 @@ class References:
     def _joins_parts(self, key: ForeignKeyConstraint) -> bool:
         same = self.soft.get(key.table, self) is self.soft.get(key.referred_table)
         return same and key.table is not key.referred_table and set(key.columns) == set(key.table.primary_key)
+
+
+def _points(key: ForeignKeyConstraint, below: FromClause, row: FromClause) -> ColumnElement[bool]:
+    return and_(*(below.c[one.parent.key] == row.c[one.column.key] for one in key.elements))
 
 
 def _rule(key: ForeignKeyConstraint) -> str:
