@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from sqlalchemy import Connection, event, inspect, orm
 from sqlalchemy.ext.asyncio import async_session
-from sqlalchemy.orm import LoaderCallableStatus, Mapper, ORMExecuteState, SessionTransaction
-from sqlalchemy.orm.exc import StaleDataError
+from sqlalchemy.orm import LoaderCallableStatus, Mapper, ORMExecuteState, PassiveFlag, SessionTransaction
+from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 from sqlalchemy.util import immutabledict
 from sqlalchemy.util.concurrency import in_greenlet
 
@@ -141,8 +141,18 @@ class SyncSession(orm.Session):
         a listener could see.
         """
         found = super()._identity_lookup(mapper, primary_key_identity, *args, **options)
-        hidden = getattr(found, "__soft_delete__", False) and vars(found).get("deleted_at") is not None
-        return LoaderCallableStatus.PASSIVE_CLASS_MISMATCH if hidden and not self._shows_deleted(**options) else found
+        if not getattr(found, "__soft_delete__", False) or self._shows_deleted(**options):
+            return found
+        return LoaderCallableStatus.PASSIVE_CLASS_MISMATCH if self._is_deleted(found, **options) else found
+
+    def _is_deleted(self, found: Any, *, passive: PassiveFlag = PassiveFlag.PASSIVE_OFF, **_: Any) -> bool:
+        may_ask = passive & PassiveFlag.SQL_OK and passive & PassiveFlag.RELATED_OBJECT_OK
+        if "deleted_at" in vars(found) or not may_ask or (async_session(self) is not None and not in_greenlet()):
+            return vars(found).get("deleted_at") is not None
+        try:  # it has expired, or was left out by `load_only`
+            return found.deleted_at is not None
+        except ObjectDeletedError:
+            return True
 
     def _shows_deleted(
         self, *, lazy_loaded_from: Any = None, execution_options: Mapping[str, Any] = immutabledict(), **_: Any

@@ -61,6 +61,23 @@ class Plain(IntKeyMixin, Base):
     name: Mapped[str] = mapped_column(String(50), unique=True)
 
 
+class Rack(IntKeyMixin, SoftDeleteMixin, Base):
+    __tablename__ = "rack"
+
+    tools: Mapped[list[Tool]] = children(back_populates="rack", on_delete="restrict")
+
+
+class Tool(IntKeyMixin, SoftDeleteMixin, Base):
+    """Keeps its rack from being deleted."""
+
+    __tablename__ = "tool"
+    __table_args__ = (unique_live("name"),)
+
+    name: Mapped[str] = mapped_column(String(20))
+    rack_id: Mapped[int] = mapped_column(ForeignKey("rack.id"), index=True)
+    rack: Mapped[Rack] = parent(back_populates="tools")
+
+
 class Creature(IntKeyMixin, SoftDeleteMixin, Base):
     """One table for two classes."""
 
@@ -225,6 +242,33 @@ class TestOneRow:
             member, _ = await upsert(session, Member, {"email": "a", "club_id": 99}, on=EMAIL, revive=True)
 
             assert member.club_id == 99
+
+    async def test_a_row_with_other_values_since_stays(self, mariadb: Database) -> None:
+        """MariaDB finds a row as the snapshot has it; one that has another address by now is not taken for it."""
+        async with mariadb.transaction() as session:
+            key = await deleted(session)
+        async with mariadb.transaction() as session:
+            await names(session)
+            async with mariadb.engine.begin() as other:
+                await other.execute(TABLE.update().values(email="b"))
+            result = await upsert(session, Member, {"email": "a"}, on=EMAIL, revive=True)
+
+        assert (result[0].email, result[1], result.revived) == ("a", True, False)
+        assert result[0].id != key
+
+    async def test_below_a_deleted_row_that_restricts_it_stays(self, every_driver: Database) -> None:
+        """It would be what would have kept that row from being deleted."""
+        async with every_driver.transaction() as session:
+            session.add(Rack(id=1, tools=[Tool(name="saw")]))
+        async with every_driver.transaction() as session:
+            await session.delete((await session.scalars(select(Tool))).one())
+            await session.delete(await session.get_one(Rack, 1))
+
+        async with every_driver.transaction() as session:
+            with pytest.raises(UsageError):
+                await upsert(session, Tool, {"name": "saw"}, on=[Tool.name], revive=True)
+            with pytest.raises(UsageError):
+                await upsert_many(session, Tool, [{"name": "saw"}], on=[Tool.name], revive=True)
 
     async def test_what_went_with_it_stays_deleted(self, every_driver: Database) -> None:
         """Children that were deleted with the row are restored one by one, or not."""

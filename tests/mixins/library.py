@@ -32,6 +32,7 @@ __all__ = [
     "Chapter",
     "Creature",
     "Dog",
+    "Draft",
     "Keeper",
     "Loan",
     "Mark",
@@ -169,6 +170,14 @@ class Bone(IntKeyMixin, SoftDeleteMixin, Base):
 class Keeper(IntKeyMixin, SoftDeleteMixin, Base):
     __tablename__ = "keeper"
     animals: Mapped[list[Creature]] = children()
+
+
+class Draft(IntKeyMixin, SoftDeleteMixin, Base):
+    """Its version is no number, but another text with each change."""
+
+    __tablename__ = "draft"
+    revision: Mapped[str] = mapped_column(String(32))
+    __mapper_args__ = {"version_id_col": revision, "version_id_generator": lambda before: uuid.uuid4().hex}
 
 
 class Creature(IntKeyMixin, SoftDeleteMixin, Base):

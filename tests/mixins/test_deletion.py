@@ -34,6 +34,7 @@ from tests.mixins.library import (
     Chapter,
     Creature,
     Dog,
+    Draft,
     Keeper,
     Loan,
     Mark,
@@ -215,6 +216,44 @@ class TestDelete:
         assert (conflict.expected, conflict.current, conflict.key) == (1, 2, key)
         assert conflict.current_row["name"] == "theirs"  # type: ignore[index]  # a dict
         assert await count(every_driver, Book) == 2
+
+    async def test_an_expired_object_is_read_again(self, every_driver: Database) -> None:
+        """Nobody has seen another version of it, so that there is no conflict."""
+        key = await add(every_driver, author())
+
+        async with every_driver.transaction() as session:
+            row = await session.get_one(Author, key)
+            session.expire(row)
+            await session.delete(row)
+
+        assert await count(every_driver, Author) == 0
+        assert row.version == 2
+
+    async def test_an_expired_object_whose_row_is_gone_is_not_found(self, db: Database) -> None:
+        """As one that has not expired."""
+        key = await add(db, Author(name="Ann"))
+
+        async with db.transaction() as session:
+            row = await session.get_one(Author, key)
+            await session.execute(AUTHOR.delete())
+            session.expire(row)
+            with pytest.raises(NotFound):
+                await session.delete(row)
+
+    async def test_a_version_that_is_no_number(self, every_driver: Database) -> None:
+        """It becomes another one by the model's own function, is checked, and is known to the object."""
+        key = await add(every_driver, Draft())
+        [stale] = await everything(every_driver, Draft)
+
+        row = await delete(every_driver, Draft, key)
+        deleted = row.revision
+        row = await bring_back(every_driver, Draft, key)
+
+        assert len({stale.revision, deleted, row.revision}) == 3
+        assert [one.revision for one in await everything(every_driver, Draft)] == [row.revision]
+        with pytest.raises(VersionConflict):
+            async with every_driver.transaction() as session:
+                await session.delete(stale)
 
     async def test_a_unique_value_is_free_again(self, every_driver: Database) -> None:
         """unique_live lets a new row take the name of a deleted one, and no second living one."""
@@ -550,6 +589,29 @@ class TestRestore:
             await bring_back(every_driver, Book, book.id)
 
         assert await count(every_driver, Book) == 0
+
+    async def test_a_child_that_restricts_is_not_restored_below_a_deleted_parent(self, every_driver: Database) -> None:
+        """It would be what would have kept its parent from being deleted."""
+        key = await add(every_driver, Author(name="Ann", loans=[Loan()]))
+        [loan] = await everything(every_driver, Loan)
+        await delete(every_driver, Loan, loan.id)
+        await delete(every_driver, Author, key)
+
+        with pytest.raises(UsageError, match="belongs to a Author that is deleted"):
+            await bring_back(every_driver, Loan, loan.id)
+
+        assert await count(every_driver, Loan) == 0
+
+    async def test_a_row_that_points_to_itself_comes_back(self, db: Database) -> None:
+        """It is not below another one."""
+        key = await add(db, Node(id=1, name="root"))
+        async with db.transaction() as session:
+            await session.execute(update(Node).values(parent_id=1))
+        await delete(db, Node, key)
+
+        await bring_back(db, Node, key)
+
+        assert await count(db, Node) == 1
 
     async def test_a_child_that_went_before_waits_for_its_parent(self, every_driver: Database) -> None:
         """A child that was deleted on its own comes back on its own, once its parent is there."""

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, select, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, selectinload, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, load_only, mapped_column, selectinload, sessionmaker
 
 from sqlkeel.database import Database
 from sqlkeel.errors import NotSupported, UniqueViolation
 from sqlkeel.mixins.soft_delete import SoftDeleteMixin, include_deleted, restore
 from sqlkeel.observe import queries
 from sqlkeel.session import SyncSession
-from tests.mixins.library import SHOWN, Author, Base, Book, add, author, delete, everything, fill
+from tests.mixins.library import SHOWN, Animal, Author, Base, Book, add, author, delete, everything, fill
 
 pytestmark = pytest.mark.tables(Base.metadata)
 
@@ -122,6 +122,33 @@ class TestBlock:
 
         assert inside is not None
         assert behind is None
+
+    @pytest.mark.parametrize("left_out", [["name"], ["deleted_at"]])
+    async def test_a_held_object_whose_mark_is_not_loaded(self, db: Database, left_out: list[str]) -> None:
+        """Behind the block it is not returned either, by get() or as a parent: the mark is read first."""
+        await fill(db)
+
+        async with db.session() as session:
+            with include_deleted(session):
+                cid = await session.get_one(Author, 3, options=[load_only(Author.name)])
+            session.expire(cid, left_out)
+            stray = await session.get_one(Book, 5)
+            behind = await session.get(Author, 3)
+            session.expire(cid, ["deleted_at"])
+            above = await stray.awaitable_attrs.author
+
+        assert (behind, above) == (None, None)
+
+    async def test_a_held_object_whose_row_is_gone(self, db: Database) -> None:
+        """It is not found, as any other that has expired."""
+        await fill(db)
+
+        async with db.session() as session:
+            tom = await session.get_one(Animal, 3)
+            await session.execute(Animal.__table__.delete().where(Animal.__table__.c.id == 3))  # type: ignore[attr-defined]
+            session.expire(tom, ["deleted_at"])
+
+            assert await session.get(Animal, 3) is None
 
     async def test_objects_found_inside_load_living_rows_behind(self, db: Database) -> None:
         """The block marks nothing: a lazy load behind it hides deleted rows again."""

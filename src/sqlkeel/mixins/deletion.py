@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Subquery, Table, literal, orm, select, tuple_, update
+from sqlalchemy import ColumnElement, Integer, Subquery, Table, literal, or_, orm, select, tuple_, update
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import Mapper, RelationshipProperty
 from sqlalchemy.orm.attributes import set_committed_value
@@ -86,6 +86,7 @@ class Deletion:
             raise UsageError(f"{self.obj!r} was never saved; expunge it instead of deleting it.")
         _refuse_reading(self.session)
         self.session.flush()
+        self._read_expired_version(state)
         restricts = any(any(_edges_below(one, restricting=True)) for one in _tree(mapper))
         with self.session.begin_nested() if restricts else nullcontext():
             self.moment = self.session.execute(select(utc_now())).scalar_one()
@@ -93,6 +94,16 @@ class Deletion:
                 raise _missing(self.session, state)
             self._descend(mapper)
         self._forget()
+
+    def _read_expired_version(self, state: Any) -> None:
+        """Read a version that has expired as reading the attribute would: nobody has seen another one."""
+        version = _version(state.mapper, _table(state.mapper))
+        if version is None or self.obj not in self.session:
+            return
+        try:
+            getattr(self.obj, state.mapper.get_property_by_column(version).key)
+        except orm.exc.ObjectDeletedError:
+            raise NotFound(state.mapper.class_.__name__, _plain_key(state.identity)) from None
 
     def _mark(self, mapper: Mapper[Any], conditions: Iterable[ColumnElement[bool]]) -> bool:
         table = _table(mapper)
@@ -137,7 +148,8 @@ class Deletion:
         loaded = {sa_inspect(obj).identity: obj for obj in objects}
         table = _table(mapper)
         keys = tuple(table.primary_key)
-        written = [table.c.deleted_at, table.c.deletion_id, *_bump(mapper, table), *_moved(table)]
+        versions = [version] if (version := _version(mapper, table)) is not None else []
+        written = [table.c.deleted_at, table.c.deletion_id, *versions, *_moved(table)]
         names = [mapper.get_property_by_column(column).key for column in written]
         statement = select(*keys, *written).where(table.c.deletion_id == self.id)
         if len(loaded) <= _KEYS_AT_ONCE:
@@ -217,6 +229,9 @@ def refuse_below_deleted(session: orm.Session, mapper: Mapper[Any], value_of: Ca
     """
     for above, edge in edges_above(mapper):
         match = [column == value_of(below) for column, below in zip(edge.above, edge.below, strict=True)]
+        if _table(above) is _table(mapper):
+            # A row may be above itself.
+            match.append(or_(*(column != value_of(column) for column in _table(mapper).primary_key)))
         rows = select(1).select_from(edge.owner.persist_selectable).where(*match)
         if session.execute(rows.where(deleted_at(above).is_not(None)).limit(1)).first():
             raise below_deleted(mapper, edge)
@@ -232,9 +247,9 @@ def below_deleted(mapper: Mapper[Any], edge: Edge) -> UsageError:
 
 
 def edges_above(mapper: Mapper[Any]) -> Iterator[tuple[Mapper[Any], Edge]]:
-    """Yield the foreign keys along which a deletion reaches rows of *mapper*, with the model above."""
+    """Yield the foreign keys along which a deletion reaches or regards rows of *mapper*, with the model above."""
     for above in filter(_is_soft, mapper.registry.mappers):
-        for edge in _edges_below(above):
+        for edge in (*_edges_below(above), *_edges_below(above, restricting=True)):
             if mapper.isa(edge.relation.mapper):
                 yield above, edge
 
@@ -265,8 +280,10 @@ def _match_as_read(state: Any) -> list[ColumnElement[bool]]:
     mapper = state.mapper
     table = _table(mapper)
     keys = [column == value for column, value in zip(table.primary_key, state.identity, strict=True)]
-    versions = _bump(mapper, table)
-    return keys + [version == state.dict.get(mapper.get_property_by_column(version).key) for version in versions]
+    version = _version(mapper, table)
+    if version is None:
+        return keys
+    return [*keys, version == state.dict.get(mapper.get_property_by_column(version).key)]
 
 
 def _missing(session: orm.Session, state: Any) -> Exception:
@@ -289,9 +306,16 @@ def _loaded(session: orm.Session, mapper: Mapper[Any]) -> list[Any]:
     return [obj for state in states if state.mapper.isa(mapper) and (obj := state.obj()) is not None]
 
 
-def _bump(mapper: Mapper[Any], table: Table) -> dict[Any, Any]:
+def _version(mapper: Mapper[Any], table: Table) -> Any:
     version = mapper.version_id_col
-    return {version: version + 1} if version is not None and version.table is table else {}
+    return version if version is not None and version.table is table else None
+
+
+def _bump(mapper: Mapper[Any], table: Table) -> dict[Any, Any]:
+    version, following = _version(mapper, table), mapper.version_id_generator
+    if version is None or not callable(following):
+        return {}  # none, or one that the server makes
+    return {version: version + 1 if isinstance(version.type, Integer) else following(None)}
 
 
 def _moved(table: Table) -> list[Any]:
