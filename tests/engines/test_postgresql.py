@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from sqlkeel.database import Database
 from sqlkeel.engines.backend import Limits, parse_url
 from sqlkeel.engines.postgresql import _KINDS, NOTICE, PostgreSQL
-from sqlkeel.errors import AuthenticationFailed, ConnectionLost, DatabaseFault, DatabaseUnavailable, StatementTimeout
+from sqlkeel.errors import (
+    AuthenticationFailed,
+    ConnectionLost,
+    DatabaseFault,
+    DatabaseUnavailable,
+    StatementTimeout,
+    TransactionAborted,
+)
 from sqlkeel.testing import PostgreSQLServer
 from tests.fixtures.databases import OpenDatabase
 
@@ -157,3 +167,20 @@ class TestAuthentication:
 
         guarded.start()
         await database.run_transaction(lambda session: session.execute(text("select 1")))
+
+
+class TestAborts:
+    async def test_a_general_error_of_data(self, database: Database) -> None:
+        """What asyncpg calls an argument that it did not send, a trigger may raise; that ends the transaction."""
+        with pytest.raises(TransactionAborted):
+            async with database.engine.begin() as connection:
+                with suppress(DBAPIError):
+                    await connection.execute(text("do $$ begin raise exception 'no' using errcode = '22000'; end $$"))
+
+    async def test_an_argument_that_was_not_sent(self, postgres: Database) -> None:
+        """The transaction goes on: the server knows nothing of it."""
+        async with postgres.engine.begin() as connection:
+            with suppress(DBAPIError):
+                await connection.exec_driver_sql("select $1::integer", ("seven",))
+
+            assert (await connection.execute(text("select 7"))).scalar() == 7

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, literal, select, text
 
 from sqlkeel.database import Database
 from tests.fixtures.databases import OpenDatabase
@@ -16,6 +16,7 @@ LEAVE = {
         "set session work_mem = '1234kB'",
         "/* note */ set work_mem = '1234kB'",
         "select set_config('work_mem', '1234kB', false)",
+        "select set_config('work_mem', '1234kB', 'off')",
         "SELECT PG_ADVISORY_LOCK(4711)",
         "create temporary table left_over (id int)",
         "create temp table left_over as select 1 as id",
@@ -29,6 +30,8 @@ LEAVE = {
         "create temporary table left_over (id int)",
         "set @left_over = 1",
         "select @left_over := 1",
+        "select 1 into @left_over",
+        "# note\nset @left_over = 1",
         "prepare left_over from 'select 1'",
     ],
     "sqlite": [
@@ -120,6 +123,17 @@ class TestNextBorrower:
 
         assert await send(database, "select 1") is before
 
+    @pytest.mark.parametrize("database", ["postgres", "psycopg"], indirect=True)
+    async def test_a_zero_beside_a_local_setting(self, database: Database) -> None:
+        """Another parameter of the statement may be zero, which is no flag."""
+        before = await send(database, "select 1")
+
+        async with database.transaction() as session:
+            setting = func.set_config("app.tenant", "7", True)
+            await session.scalar(select(setting).where(literal(0) < literal(1)))
+
+        assert await send(database, "select 1") is before
+
     @pytest.mark.parametrize(("database", "local"), [("postgres", False), ("psycopg", False)], indirect=["database"])
     async def test_a_lasting_setting_in_parameters(self, database: Database, local: bool) -> None:
         """The same one for the session is not met by the next tenant."""
@@ -141,6 +155,13 @@ class TestNextBorrower:
 
         assert await look(database) == seen
         assert await send(database, "select 1") is before
+
+    @pytest.mark.parametrize("database", ["mariadb"], indirect=True)
+    async def test_a_lock_of_all_tables_is_not_left(self, database: Database) -> None:
+        """Nobody else could write anywhere as long as the connection is in the pool."""
+        changed = await send(database, "flush tables with read lock")
+
+        assert await send(database, "select 1") is not changed
 
     async def test_a_database_in_memory_stays(self, open_database: OpenDatabase) -> None:
         """Where the connection is the database, it is kept, with whatever was set on it."""

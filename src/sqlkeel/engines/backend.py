@@ -44,8 +44,11 @@ LIMITS: Final = "sqlkeel_limits"
 READ_ONLY: Final = "sqlkeel_read_only"
 """The execution option of a transaction, or ("always") of an engine, that only reads."""
 
-START: Final = r"\A\s*(?:(?:--[^\n]*\n|/\*.*?\*/)\s*)*"
-"""What may stand before the first word of a statement: space and comments."""
+START: Final = r"\A\s*+(?:(?:(?:--|#)[^\n]*+\n|/\*.*?\*/)\s*+)*+"
+"""What may stand before the first word of a statement: space and comments.
+
+Possessive: what is no comment is not read as one in every other way, which would take twice as long for each comment.
+"""
 
 
 @dataclass(frozen=True)

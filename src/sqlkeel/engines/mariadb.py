@@ -81,10 +81,10 @@ _ISOLATION: Final = "sqlkeel_isolation"
 _TRACE: Final = re.compile(
     START
     + r"(?:SET\b(?!\s+(?:TRANSACTION|STATEMENT)\b)|USE\b|LOCK\s+TABLES?\b|PREPARE\b|HANDLER\b"
-    + r"|CREATE\s+(?:OR\s+REPLACE\s+)?TEMPORARY\b)"
-    + r"|\bGET_LOCK\s*\(|@(?!sqlkeel)\w+\s*:=",
+    + r"|FLUSH\s+(?:LOCAL\s+|NO_WRITE_TO_BINLOG\s+)?TABLES?\b|CREATE\s+(?:OR\s+REPLACE\s+)?TEMPORARY\b)",
     re.IGNORECASE | re.DOTALL,
 )
+_TRACE_INSIDE: Final = re.compile(r"\bGET_LOCK\s*\(|@(?!sqlkeel)\w+\s*:=|\bINTO\s+@", re.IGNORECASE)
 _QUOTED: Final = re.compile(r"[`']([^`']+)[`']")
 
 
@@ -133,7 +133,7 @@ class MariaDB(Backend):
 
     def traces(self, url: URL) -> LeavesTraces | None:
         """Tell statements that set, prepare, lock or make something temporary for the whole session."""
-        return lambda statement, parameters: _TRACE.search(statement) is not None
+        return _leaves_traces
 
     def begin_options(self, *, read_only: bool = False, isolation: str | None = None) -> dict[str, Any]:
         """Mark a transaction that only reads, or has a level of its own.
@@ -169,6 +169,14 @@ class MariaDB(Backend):
         given = {"name": name, "wait": 0 if nowait else None}
         granted: int | None = connection.scalar(text(_LOCK), given, execution_options=RESTORED)
         return granted == 1
+
+
+def _leaves_traces(statement: str, parameters: Any) -> bool:
+    if _TRACE.match(statement) is not None:
+        return True
+    # Asked first: an INSERT of many rows is a long text to search.
+    may = "@" in statement or "get_lock" in statement.lower()
+    return may and _TRACE_INSIDE.search(statement) is not None
 
 
 def _release_locks_of_returned(raw: Any, record: Any, state: PoolResetState) -> None:

@@ -18,7 +18,7 @@ from .traces import LeavesTraces
 __all__ = ["NOTICE", "PostgreSQL", "connection_class", "find_session_state", "set_locally", "settings_of"]
 
 _NOT_SENT: Final = "22000"
-"""What asyncpg calls an argument that it cannot encode; the server itself is always more specific."""
+"""What asyncpg calls an argument that it cannot encode; the server says it only for who raises it in a function."""
 
 _LONGEST: Final = 2**31 - 1
 """The longest limit that the server takes, in milliseconds: three weeks."""
@@ -88,7 +88,8 @@ _HEAD: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _CALL: Final = re.compile(
-    r"\b(?:(?P<lock>pg_(?:try_)?advisory_lock(?:_shared)?\s*\()|(?P<set>set_config\s*\((?:[^()]|\([^()]*\))*,\s*false\s*\)))",
+    r"\b(?:(?P<lock>pg_(?:try_)?advisory_lock(?:_shared)?\s*\()|(?P<set>set_config\s*\((?:[^()]|\([^()]*\))*,\s*"
+    + r"(?:false|'\s*(?:f|n|of|0)[a-z]*\s*')\s*\)))",
     re.IGNORECASE,
 )
 _BOUND_FLAG: Final = re.compile(r"set_config\s*\(.*,\s*(?:\$\d+|%\(\w+\)s|%s)[^(),]*\)", re.IGNORECASE | re.DOTALL)
@@ -174,7 +175,9 @@ class PostgreSQL(Backend):
     def aborts(self, error: Any, connection: Connection) -> bool:
         """Know that whatever the server refuses ends the transaction, and that COMMIT then is a silent ROLLBACK."""
         raw: Any = connection.connection.dbapi_connection
-        return getattr(error, "sqlstate", None) not in {None, _NOT_SENT} and not raw.autocommit
+        state = getattr(error, "sqlstate", None)
+        refused = state is not None and (state != _NOT_SENT or _field(error, "severity") is not None)
+        return refused and not raw.autocommit
 
     def diagnose(self, error: Any) -> Diagnosis | None:
         """Read the SQLSTATE; table, column and constraint are fields of the server's message."""
@@ -231,7 +234,8 @@ def _leaves_traces(statement: str, parameters: Any) -> bool:
     if not _may_call(statement) or not _BOUND_FLAG.search(statement):
         return False
     # Whether the setting is local is a parameter: func.set_config(name, value, True).
-    return False in (parameters.values() if isinstance(parameters, Mapping) else parameters)
+    # Zero is equal to it, and none.
+    return any(one is False for one in (parameters.values() if isinstance(parameters, Mapping) else parameters))
 
 
 @cache
