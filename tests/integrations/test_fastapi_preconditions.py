@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import JSONResponse
 
 from sqlkeel import Database, Repository
 from sqlkeel.integrations.fastapi import (
@@ -19,7 +20,7 @@ from sqlkeel.integrations.fastapi import (
     install,
 )
 from tests.integrations.pages import Base, Page, add, title_of
-from tests.integrations.wire import client
+from tests.integrations.wire import Exchange, client
 
 pytestmark = pytest.mark.tables(Base.metadata)
 
@@ -199,6 +200,35 @@ class TestETag:
 
         assert (response.status_code, response.content) == (304, b"")
         assert (response.headers["ETag"], response.headers["Cache-Control"]) == ('"2"', "private")
+
+    async def test_a_handler_of_errors_gives_it_no_body(self, sqlite: Database) -> None:
+        """304 is no error, and one who answers errors with a document of his own is not asked."""
+        app = library(sqlite)
+
+        @app.exception_handler(HTTPException)
+        async def answer(request: Request, error: HTTPException) -> JSONResponse:
+            return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+
+        exchange = await Exchange(app, path=await add(sqlite), headers=[(b"if-none-match", b"*")]).run()
+
+        assert (exchange.status, exchange.messages[1].get("body")) == (304, b"")
+        assert {name for name, _ in exchange.messages[0]["headers"]} == {b"cache-control", b"etag"}
+
+    async def test_it_keeps_each_cookie(self, sqlite: Database) -> None:
+        """A header may be there more than once."""
+        app = FastAPI()
+        install(app, sqlite)
+
+        @app.get("/")
+        async def show(response: Response, tag: ETagDep) -> None:
+            response.set_cookie("one", "1")
+            response.set_cookie("two", "2")
+            tag(3)
+
+        async with client(app) as http:
+            response = await http.get("/", headers={"If-None-Match": '"3"'})
+
+        assert (response.status_code, sorted(response.cookies)) == (304, ["one", "two"])
 
     async def test_a_change_is_sent(self, db: Database, path: str) -> None:
         """After a change the old tag is no longer current."""

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from litestar import Litestar, Response, delete, get, patch, put
+from litestar.datastructures import CacheControlHeader
 from litestar.params import FromPath, FromQuery
+from sqlalchemy import update
 
 from sqlkeel import Database, Repository
 from sqlkeel.integrations.litestar import (
@@ -201,6 +203,60 @@ class TestETag:
 
         assert (response.status_code, response.content) == (304, b"")
         assert response.headers["ETag"] == '"2"'
+
+    async def test_it_has_the_headers_of_the_handler(self, sqlite: Database) -> None:
+        """A cache has to know how long, and for whom, what it keeps is still good."""
+
+        @get("/", cache_control=CacheControlHeader(max_age=5), response_headers={"Vary": "Accept"})
+        async def show(etag: ETagDep) -> None:
+            etag(3)
+
+        async with client(Litestar([show], plugins=[SQLKeelPlugin(sqlite)], logging_config=None)) as http:
+            response = await http.get("/", headers={"If-None-Match": '"3"'})
+
+        assert response.status_code == 304
+        assert dict(response.headers) == {"cache-control": "max-age=5", "vary": "Accept", "etag": '"3"'}
+
+    @pytest.mark.parametrize("header", ['"3"', '"4"'])
+    async def test_what_was_written_is_kept(self, sqlite: Database, header: str) -> None:
+        """A view that is counted is counted, whether or not the client has the page already."""
+        path = await add(sqlite)
+
+        @get("/")
+        async def show(session: SessionDep, etag: ETagDep) -> None:
+            await session.execute(update(Page).values(title="seen"))
+            etag(3)
+
+        async with client(Litestar([show], plugins=[SQLKeelPlugin(sqlite)], logging_config=None)) as http:
+            await http.get("/", headers={"If-None-Match": header})
+
+        assert await title_of(sqlite, path) == "seen"
+
+    async def test_a_failed_commit_is_no_304(self, sqlite: Database, caplog: pytest.LogCaptureFixture) -> None:
+        """What could not be kept is not answered as if it had been."""
+
+        @get("/")
+        async def show(session: SessionDep, etag: ETagDep) -> None:
+            session.add(Page(id=1, title=None))
+            etag(3)
+
+        async with client(Litestar([show], plugins=[SQLKeelPlugin(sqlite)], logging_config=None)) as http:
+            response = await http.get("/", headers={"If-None-Match": '"3"'})
+
+        assert response.status_code >= 400
+
+    async def test_a_tag_of_the_response_itself_stays(self, sqlite: Database) -> None:
+        """A response has one tag: the one that is nearer to it."""
+
+        @get("/")
+        async def show(etag: ETagDep) -> Response[None]:
+            etag(3)
+            return Response(None, headers={"ETag": '"own"'})
+
+        async with client(Litestar([show], plugins=[SQLKeelPlugin(sqlite)], logging_config=None)) as http:
+            response = await http.get("/")
+
+        assert response.headers.get_list("etag") == ['"own"']
 
     async def test_a_change_is_sent(self, db: Database, path: str) -> None:
         """After a change the old tag is no longer current."""

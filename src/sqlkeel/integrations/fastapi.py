@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, Header, HTTPException, Response
+from fastapi import Depends, Header, Response
 from starlette.requests import HTTPConnection, Request
 
 from ..database import Database
@@ -12,7 +12,7 @@ from ..session import Session
 from .path_id import PathID
 from .preconditions import READ_RESPONSES, WRITE_RESPONSES, Versions, etag, expected_versions, is_known, require
 from .problems import MEDIA_TYPE
-from .starlette import database_of, install, read_session_of, session_of
+from .starlette import NotModified, database_of, install, read_session_of, session_of
 
 __all__ = [
     "CONDITIONAL_READ",
@@ -87,13 +87,13 @@ class ETag:
         has to set the header there.
 
         Raises:
-            HTTPException: 304, which is the answer.
+            NotModified: 304, which is the answer.
             InvalidETag: When ``If-None-Match`` is malformed; a 400.
         """
         self._response.headers["ETag"] = etag(version)
         known = is_known(self._request.headers.getlist("If-None-Match"), version)
         if known and self._request.method in {"GET", "HEAD"}:
-            raise HTTPException(304, headers=dict(self._response.headers))
+            raise NotModified(self._response)
 
 
 async def get_etag(request: Request, response: Response, if_none_match: _IfNoneMatchHeader = None) -> ETag:

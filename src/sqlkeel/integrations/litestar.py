@@ -10,6 +10,7 @@ from litestar import Litestar, Response
 from litestar.config.app import AppConfig
 from litestar.connection import ASGIConnection, Request
 from litestar.di import NamedDependency, Provide
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, SkipValidation
 from litestar.plugins import InitPlugin, ReceiveRoutePlugin
@@ -68,7 +69,8 @@ class SQLKeelPlugin(InitPlugin, ReceiveRoutePlugin):
     ``database``, and for conditional requests ``if_match``, ``optional_if_match`` and ``etag``. The unit of work sits
     inside of every middleware, of the response cache and of the exception handlers, on whatever layer they are: a
     COMMIT that fails is answered by them. Guards and dependencies are inside of it. A dependency of your own with one
-    of these names wins, and so does an exception handler of your own for an error of ours or for one class of them.
+    of these names wins, and so does an exception handler of your own for an error of ours or for one class of them. A
+    parameter of a query or path with one of these names needs another: ``QueryParameter(name="etag")``.
     """
 
     def __init__(
@@ -134,7 +136,7 @@ class _InUnitOfWork:
     __slots__ = ()
 
     async def handle(self, scope: Any, receive: Any, send: Any) -> None:
-        route: Application = super().handle  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+        route = _keeping(super().handle)  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
         database = scope["litestar_app"].state[_STATE]
         await UnitOfWorkMiddleware(route, database)(scope, receive, _tagging(scope, send))
 
@@ -168,12 +170,28 @@ ETagDep: TypeAlias = NamedDependency[ETag]
 """For a parameter named ``etag``: what tags the response, and ends a GET with 304 where the client has that version."""
 
 
+def _keeping(route: Application) -> Application:
+    """Commit what a handler has written that ends with 304, which is no refusal."""
+
+    async def keeping(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await route(scope, receive, send)
+        except _NotModified:
+            # Not answered here: a response cache, which is outside, would keep it for who has nothing.
+            await unit_of_work(scope).commit()
+            raise
+
+    return keeping
+
+
 def _tagging(scope: Any, send: Send) -> Send:
-    """Send the tag that the handler has set, whatever kind of response it returns."""
+    """Send the tag that the handler has set, whatever kind of response it returns, unless that has one of its own."""
 
     async def tagging(message: Message) -> None:
         if message["type"] == "http.response.start" and _ETAG in scope and message["status"] < 400:
-            message["headers"] = [*message.get("headers", ()), (b"etag", scope[_ETAG].encode())]
+            headers = [*message.get("headers", ())]
+            own = any(name.lower() == b"etag" for name, _ in headers)
+            message["headers"] = headers if own else [*headers, (b"etag", scope[_ETAG].encode())]
         await send(message)
 
     return tagging
@@ -181,8 +199,11 @@ def _tagging(scope: Any, send: Send) -> Send:
 
 def _without_body(request: Request[Any, Any, Any], error: Exception) -> Response[None]:
     scope: Any = request.scope
-    # Here too: exception handlers are outside of the route, whose `send` adds the tag.
-    return Response(None, status_code=304, headers={"ETag": scope[_ETAG]})
+    handler: HTTPRouteHandler = scope["route_handler"]
+    # A cache needs those of a 200 (RFC 9110, 15.4.5); this is outside of the route, which would add them.
+    declared = [header for header in handler.resolve_response_headers() if not header.documentation_only]
+    headers = {header.name: str(header.value) for header in declared if header.name.lower() != "etag"}
+    return Response(None, status_code=304, headers={**headers, "ETag": scope[_ETAG]})
 
 
 def _described(responses: Mapping[int, str]) -> dict[int, ResponseSpec]:

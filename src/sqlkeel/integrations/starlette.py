@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import exc
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
 
@@ -17,10 +18,18 @@ from ..session import Session
 from .asgi import UnitOfWorkMiddleware, unit_of_work
 from .problems import MEDIA_TYPE, describe, report
 
-__all__ = ["database_of", "install", "read_session_of", "session_of"]
+__all__ = ["NotModified", "database_of", "install", "read_session_of", "session_of"]
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 Handler = Callable[[Any, Exception], Awaitable[Response]]
+
+
+class NotModified(HTTPException):
+    """The client has what it asks for: 304, with the headers of *response* and no body."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(304, headers=dict(response.headers))
+        self.response = response
 
 
 def install(
@@ -56,6 +65,7 @@ def install(
     app.router.middleware_stack = UnitOfWorkMiddleware(app.router.middleware_stack, database)
     for kind in (KeelError, exc.TimeoutError):
         app.exception_handlers.setdefault(kind, _handler(statuses, docs))
+    app.exception_handlers.setdefault(NotModified, _without_body)
 
 
 async def session_of(connection: HTTPConnection) -> Session:
@@ -99,6 +109,13 @@ def _lifespan(own: Lifespan, database: Database, *, check: bool) -> Lifespan:
             await database.dispose()
 
     return lifespan
+
+
+async def _without_body(connection: HTTPConnection, error: Exception) -> Response:
+    assert isinstance(error, NotModified)
+    answer = Response(status_code=304)
+    answer.raw_headers = error.response.raw_headers  # one by one: of several cookies a mapping keeps one
+    return answer
 
 
 def _handler(statuses: Mapping[str, int] | None, docs: str) -> Handler:
