@@ -301,8 +301,12 @@ class TestOneTaskAtATime:
 
     def test_synchronous_code_is_not_guarded(self) -> None:
         """A worker without an event loop has no tasks that could meet."""
-        with sessionmaker(create_engine("sqlite://"), class_=SyncSession)() as session:
+        engine = create_engine("sqlite://")
+
+        with sessionmaker(engine, class_=SyncSession)() as session:
             assert session.scalar(select(7)) == 7
+
+        engine.dispose()
 
     def test_it_keeps_its_name(self) -> None:
         """A traceback and help() show the method that was written."""
