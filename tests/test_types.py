@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import JSON, DateTime, create_engine, func, insert, literal, select, text
+from sqlalchemy import JSON, DateTime, String, case, cast, create_engine, func, insert, literal, select, text
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.pool import StaticPool
@@ -18,6 +18,7 @@ from sqlalchemy.schema import CreateTable
 
 from sqlkeel import base
 from sqlkeel.database import Database
+from sqlkeel.engines.operands import check_operands
 from sqlkeel.errors import InexactNumber, InvalidValue, NaiveDatetime, NotSupported
 from sqlkeel.types import ExactNumeric, Money, UTCDateTime, utc_now
 
@@ -138,6 +139,22 @@ class TestUTCDateTime:
 
         assert ordered == sorted(range(3), key=moments.__getitem__)
         assert later == [1, 2]
+
+    @pytest.mark.parametrize(
+        "choose",
+        [lambda at: func.coalesce(Event.at, at), lambda at: case((Event.id == 2, Event.at), else_=at)],
+        ids=["coalesce", "case"],
+    )
+    async def test_a_moment_beside_a_column_is_one(self, every_driver: Database, choose: Any) -> None:
+        """In a function and in CASE a value is checked like in a comparison, and sent in UTC."""
+        await stored(every_driver, at=None)
+
+        async with every_driver.read() as session:
+            found = await session.scalar(select(choose(datetime(2026, 11, 22, 19, 42, tzinfo=NEPAL))))
+            with pytest.raises(NaiveDatetime):
+                await session.scalar(select(choose(datetime(2026, 11, 22))))
+
+        assert found == datetime(2026, 11, 22, 13, 57, tzinfo=UTC)
 
     def test_columns_keep_microseconds(self) -> None:
         """The DDL says so, for each database."""
@@ -324,6 +341,12 @@ class TestMoney:
         assert above == len([amount for amount in amounts if amount > amounts[0]])
 
 
+def checked(dialect: Any) -> Any:
+    """Return the dialect as the engine of a Database has it."""
+    check_operands(dialect)
+    return dialect
+
+
 class Measure(Base):
     """A number of three digits behind the point, and others."""
 
@@ -381,13 +404,98 @@ class TestExactNumeric:
             lambda: Measure.weight * Measure.share,
             lambda: Measure.weight / Measure.pieces,
             lambda: Measure.weight - literal(1),
+            lambda: ~(Measure.weight == Measure.pieces),
+            lambda: Measure.pieces == Measure.weight,
+            lambda: Measure.pieces + Measure.price,
+            lambda: Measure.share < Measure.price,
+            lambda: Measure.share * Measure.price,
+            lambda: Measure.pieces / Measure.price,
+            lambda: Measure.weight.in_([Measure.limit, Measure.price]),
+            lambda: Measure.weight.not_in(select(Measure.pieces)),
+            lambda: Measure.weight.like("1%"),
+            lambda: Measure.weight.concat(" kg"),
+            lambda: Measure.weight.op("^")(2),
         ],
-        ids=["add", "greater", "equal", "between", "multiply", "share", "divide", "literal"],
+        ids=[
+            "add",
+            "greater",
+            "equal",
+            "between",
+            "multiply",
+            "share",
+            "divide",
+            "literal",
+            "not equal",
+            "equal plain",
+            "add to plain",
+            "share first",
+            "share multiplied",
+            "plain divided",
+            "in columns",
+            "not in a query",
+            "like",
+            "concat",
+            "operator of one's own",
+        ],
     )
     def test_columns_of_another_unit_are_refused(self, combine: Any) -> None:
         """On SQLite they are whole numbers of other units: the result would be wrong by a power of ten."""
         with pytest.raises(NotSupported):
-            str(select(combine()))
+            select(combine()).compile(dialect=checked(sqlite.dialect()))
+
+    @pytest.mark.parametrize(
+        "expression",
+        [
+            lambda: func.avg(Measure.weight),
+            lambda: func.round(Measure.weight),
+            lambda: func.coalesce(Measure.weight, Measure.price),
+            lambda: cast(Measure.weight, String),
+            lambda: cast(Measure.pieces, Money()),
+            lambda: func.coalesce(literal(0), Measure.price),
+            lambda: case((Measure.id == 1, 0), else_=Measure.price),
+            lambda: case((Measure.id == 1, Measure.weight), else_=Measure.price),
+        ],
+        ids=[
+            "avg",
+            "unknown result",
+            "two scales",
+            "to text",
+            "from a number",
+            "coalesce of a whole number",
+            "whole number first",
+            "two results",
+        ],
+    )
+    def test_sqlite_refuses_what_would_see_its_units(self, expression: Any) -> None:
+        """There an average is one of cents, and a text or the result of an unknown function too."""
+        statement = select(expression())
+
+        assert str(statement.compile(dialect=checked(postgresql.dialect())))  # type: ignore[no-untyped-call]
+        with pytest.raises(NotSupported, match="smallest units"):
+            statement.compile(dialect=checked(sqlite.dialect()))
+
+    async def test_what_keeps_the_unit_passes(self, every_driver: Database) -> None:
+        """Functions, CASE and CAST mean the number where all of it has one scale."""
+        async with every_driver.transaction() as session:
+            session.add(Measure(id=1, weight=Decimal("-2.125"), limit=Decimal("2.130"), pieces=3))
+
+        async with every_driver.read() as session:
+            row = (
+                await session.execute(
+                    select(
+                        func.abs(Measure.weight, type_=ExactNumeric(12, 3)),
+                        func.coalesce(Measure.price, 1),
+                        func.coalesce(func.sum(Measure.price).over(), Decimal("1.5")),
+                        case((Measure.id == 1, Measure.weight), else_=Decimal("1.5")),
+                        case((Measure.id == 1, literal(Decimal("1.5"), Money())), else_=Measure.price),
+                        case((Measure.id == 2, Measure.price), else_=Decimal("0.5")),
+                        cast(Measure.weight, ExactNumeric(12, 3)),
+                        Measure.pieces * Measure.weight,
+                    ).where(Measure.weight.in_([Decimal("-2.125")]), Measure.limit.in_(select(Measure.limit)))
+                )
+            ).one()
+
+        assert [str(value) for value in row] == ["2.125", "1.00", "1.50", "-2.125", "1.50", "0.50", "-2.125", "-6.375"]
 
     def test_a_list_of_columns_can_be_searched(self) -> None:
         """SQLAlchemy itself asks whether a column is among others, and means no comparison in the database."""

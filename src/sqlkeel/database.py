@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 
 from .engines import faults, traces
 from .engines.backend import ISOLATION_LEVELS, LIMITS, Backend, Limits, backend_for, parse_url, pooled_backend_for
+from .engines.operands import check_operands
 from .engines.pool import Pool
 from .errors import InvalidURL, InvalidValue, NestedTransaction
 from .retry import retry
@@ -334,6 +335,7 @@ class Database:
         engine = create_async_engine(
             self.url, **{"hide_parameters": True, "poolclass": Pool, **self._options, **options, **nested}
         )
+        check_operands(engine.dialect)
         faults.install(engine.sync_engine, self._backend)
         self._backend.install(engine.sync_engine, self.limits)
         _check_idle_connections(engine)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
-from typing import Any, Final, Self, cast
+from typing import Any, Final, cast
 
-from sqlalchemy import BigInteger, BinaryExpression, ColumnElement, DateTime, Dialect, Integer, Numeric
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Dialect,
+    Integer,
+    Numeric,
+    SelectBase,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -15,7 +23,7 @@ from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 
 from .errors import InexactNumber, InvalidValue, NaiveDatetime, NotSupported
 
-__all__ = ["ExactNumeric", "Money", "UTCDateTime", "utc_now"]
+__all__ = ["ExactNumeric", "Money", "UTCDateTime", "meaningless", "scale_of", "utc_now"]
 
 _EXACT: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 """Never rounds, whatever the thread's own context does."""
@@ -29,6 +37,8 @@ _OF_ONE_UNIT: Final = frozenset(
     }
 )  # fmt: skip
 _EQUALITY: Final = frozenset({operators.eq, operators.ne})
+_MEMBERSHIP: Final = frozenset({operators.in_op, operators.not_in_op})
+_UNCHECKED: Final = frozenset({operators.is_, operators.is_not})
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -66,11 +76,12 @@ class UTCDateTime(TypeDecorator[datetime]):
         moment = value.astimezone(UTC)
         return moment if dialect.name == "postgresql" else moment.replace(tzinfo=None)
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return the moment in UTC."""
+    def process_result_value(self, value: datetime | str | None, dialect: Dialect) -> datetime | None:
+        """Return the moment in UTC; where a column and a value meet, in COALESCE, MariaDB makes text of both."""
         if value is None:
             return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 class ExactNumeric(TypeDecorator[Decimal]):
@@ -78,7 +89,7 @@ class ExactNumeric(TypeDecorator[Decimal]):
 
     ``NUMERIC(precision, scale)`` on PostgreSQL and MariaDB. SQLite has no decimals, so the number is kept there as a
     whole number of its smallest unit (thousandths for ``scale=3``), and sums, comparisons and order in SQL stay exact.
-    Multiply with whole numbers in SQL, with anything else in Python. ``avg()`` divides: sum and count instead.
+    Multiply with whole numbers in SQL, with anything else in Python. ``avg()`` is refused there: sum and count instead.
 
     Args:
         precision: All digits, at most 18 where SQLite is used.
@@ -98,11 +109,14 @@ class ExactNumeric(TypeDecorator[Decimal]):
         def operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
             """Check the columns on the other side."""
             kind = cast("ExactNumeric", self.type)
-            refusals = [found for one in other if (found := kind._refusal(op, one)) is not None]
-            if refusals and op not in _EQUALITY:
-                raise refusals[0]
-            result: Any = super().operate(op, *other, **kwargs)
-            return _Refused.instead_of(result) if refusals else result
+            # An equality may be asked for and never sent: SQLAlchemy looks for columns in lists of others.
+            refusals = (
+                () if op in _EQUALITY else filter(None, (kind.refusal_of(op, one) for one in _operands(op, other)))
+            )
+            for refusal in refusals:
+                raise refusal
+            result: ColumnElement[Any] = super().operate(op, *other, **kwargs)
+            return result
 
     comparator_factory: Any = Comparator
 
@@ -145,13 +159,20 @@ class ExactNumeric(TypeDecorator[Decimal]):
             raise _rounded(repr(value))
         return self
 
-    def _refusal(self, op: Any, given: Any) -> NotSupported | None:
+    def refusal_between(self, op: Any, given: Any) -> NotSupported | None:
+        """Say why the number does not meet another one in arithmetic or a comparison, on either side of it."""
+        return self.refusal_of(op, given) if op in _OF_ONE_UNIT | _ROUNDING else None
+
+    def refusal_of(self, op: Any, given: Any) -> NotSupported | None:
+        """Say why a number does not meet another operand, on whichever side of the operator it stands."""
+        if op not in _OF_ONE_UNIT | _ROUNDING | _MEMBERSHIP | _UNCHECKED:
+            return meaningless(getattr(op, "opstring", None) or op.__name__.removesuffix("_op"))
         other = given.__clause_element__() if hasattr(given, "__clause_element__") else given
         if not isinstance(other, ColumnElement) or isinstance(other.type, NullType):
             return None
         if op in _ROUNDING and not (op is operators.mul and isinstance(other.type, Integer)):
             return _rounded(str(other))
-        if op in _OF_ONE_UNIT and not (isinstance(other.type, ExactNumeric) and other.type.scale == self.scale):
+        if op in _OF_ONE_UNIT | _MEMBERSHIP and scale_of(other) != self.scale:
             return _of_other_unit(str(other), self.scale)
         return None
 
@@ -178,23 +199,19 @@ class Money(ExactNumeric):
     cache_ok = True
 
 
-class _Refused(BinaryExpression[Any]):
-    """An equality that cannot be sent, but asked for: SQLAlchemy looks for columns in lists of others."""
-
-    inherit_cache = True
-
-    @classmethod
-    def instead_of(cls, other: Any) -> Self:
-        """Take the place of an expression."""
-        return cls(other.left, other.right, other.operator, other.type, negate=other.negate, modifiers=other.modifiers)
+def scale_of(operand: Any) -> int | None:
+    """Return the digits behind the point of an exact number, ``None`` of anything else."""
+    kind = getattr(operand, "type", None)
+    return kind.scale if isinstance(kind, ExactNumeric) else None
 
 
-@compiles(_Refused)
-def _refuse(element: _Refused, compiler: SQLCompiler, **kw: Any) -> str:
-    exact, other = (element.left, element.right)
-    if not isinstance(exact.type, ExactNumeric):
-        exact, other = other, exact
-    raise _of_other_unit(str(other), cast("ExactNumeric", exact.type).scale)
+def _operands(op: Any, given: Any) -> Any:
+    """Return what stands on the other side, for IN each of them."""
+    if op not in _MEMBERSHIP:
+        return given
+    if isinstance(given[0], SelectBase):
+        return (given[0].scalar_subquery(),)
+    return given[0] if isinstance(given[0], (list, tuple, set, frozenset)) else given
 
 
 def _of_other_unit(operand: str, scale: int) -> NotSupported:
@@ -210,6 +227,11 @@ def _rounded(operand: str) -> NotSupported:
         f"A number is not multiplied with or divided by {operand} in SQL: the result would be rounded.",
         hint="Load the number, and compute and round it in Python.",
     )
+
+
+def meaningless(operation: str, *, hint: str = "Load the number, and compute in Python.") -> NotSupported:
+    """Return the refusal of an operation that SQLite would do with counts of smallest units."""
+    return NotSupported(f"On SQLite {operation} would take a count of smallest units for the number.", hint=hint)
 
 
 class utc_now(FunctionElement[datetime]):  # noqa: N801 - reads as a SQL function
