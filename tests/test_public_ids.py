@@ -45,6 +45,12 @@ class Plain(DualIDMixin, Base):
     __tablename__ = "plain"
 
 
+class Tag(DualIDMixin, Base):
+    """Has none either."""
+
+    __tablename__ = "tag"
+
+
 class Prefix:
     """Has the prefix of the specification's own examples."""
 
@@ -157,6 +163,30 @@ class TestPrefix:
         with pytest.raises(ConfigurationError, match="__public_prefix__ is "):
             type("Model", (DualIDMixin,), {"__public_prefix__": prefix})
 
+    def test_two_models_do_not_share_one(self) -> None:
+        """An id would not say what it is of; models of another base have theirs."""
+
+        class Own(base.Base):
+            pass
+
+        def model(above: type[Any], name: str) -> type[Any]:
+            return type(name, (DualIDMixin, above), {"__tablename__": name.lower(), "__public_prefix__": "usr"})
+
+        model(Own, "Member")
+
+        with pytest.raises(ConfigurationError, match="Guest and Member both have the __public_prefix__ 'usr'"):
+            model(Own, "Guest")
+
+    def test_a_mapped_subclass_shares_it(self) -> None:
+        """It has the rows of its parent."""
+
+        class Own(base.Base):
+            pass
+
+        member: Any = type("Member", (DualIDMixin, Own), {"__tablename__": "member", "__public_prefix__": "usr"})
+
+        assert prefix_of(type("Admin", (member,), {})) == "usr"
+
     def test_a_subclass_has_the_one_of_its_parent(self) -> None:
         """Rows of one table have ids of one form."""
         assert prefix_of(type("Admin", (Prefix,), {})) == "prefix"
@@ -186,6 +216,13 @@ class TestPublicID:
         with pytest.raises(ConfigurationError, match="without a model"):
             PublicID(KEY)
 
+    def test_it_is_made_of_a_uuid(self) -> None:
+        """A text would fail where it is written, far from here."""
+        with pytest.raises(InvalidKey, match="is no UUID") as caught:
+            PublicID[User](TEXT)  # type: ignore[arg-type]
+
+        assert caught.value.hint == "PublicID[User].parse(text)"
+
     def test_one_class_for_each_model(self) -> None:
         """Written twice it is the same."""
         assert PublicID[User] is public_id_of(User)
@@ -202,6 +239,14 @@ class TestUuidOf:
         """An id of another model, and what is no id."""
         with pytest.raises(InvalidKey):
             uuid_of(given, User)
+
+    def test_no_prefix_is_no_kind(self) -> None:
+        """Two models without one have different ids; a subclass has those of its parent."""
+        special = type("Special", (Plain,), {})
+
+        with pytest.raises(InvalidKey):
+            uuid_of(PublicID[Plain](KEY), Tag)
+        assert uuid_of(public_id_of(special)(KEY), Plain) == uuid_of(PublicID[Plain](KEY), special) == KEY
 
 
 class TestRepository:

@@ -6,13 +6,13 @@ import sys
 import uuid
 from typing import Any, ClassVar, Final, Self
 
-from sqlalchemy import BigInteger, Identity, Integer, Uuid
+from sqlalchemy import BigInteger, Identity, Integer, Uuid, event
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, Mapper, mapped_column
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from .errors import NotSupported
+from .errors import ConfigurationError, NotSupported
 from .public_ids import PublicID, prefix_of, public_id_of
 
 __all__ = ["DualIDMixin", "IntKeyMixin", "UUIDKeyMixin", "server_uuid7", "uuid7"]
@@ -54,7 +54,7 @@ class DualIDMixin(IntKeyMixin):
     ``__public_prefix__ = "usr"`` it is written ``usr_01h455vb4pex5vsknk084sn02q``; the database keeps the UUID.
 
     Raises:
-        ConfigurationError: When the prefix is none, as the class is made.
+        ConfigurationError: When the prefix is none, or another model of the same base has it, as the class is made.
     """
 
     __public_prefix__: ClassVar[str] = ""
@@ -69,6 +69,17 @@ class DualIDMixin(IntKeyMixin):
     def public_ref(self) -> PublicID[Self]:
         """The public id as it is written outside: ``str(user.public_ref)``."""
         return public_id_of(type(self))(self.public_id)
+
+
+@event.listens_for(DualIDMixin, "after_mapper_constructed", propagate=True)
+def _own_prefix(mapper: Mapper[Any], cls: type[Any]) -> None:
+    prefix = prefix_of(cls)
+    for other in mapper.registry.mappers if prefix else ():
+        if other.base_mapper is not mapper.base_mapper and prefix_of(other.class_) == prefix:
+            raise ConfigurationError(
+                f"{cls.__name__} and {other.class_.__name__} both have the __public_prefix__ {prefix!r}.",
+                hint="An id says what it is of: give each model a prefix of its own.",
+            )
 
 
 class server_uuid7(FunctionElement[uuid.UUID]):  # noqa: N801 - reads as a SQL function

@@ -36,6 +36,7 @@ class PublicID(Generic[M_co]):
 
     Raises:
         ConfigurationError: When it is made without a model: ``PublicID(...)``.
+        InvalidKey: When it is made of something else than a UUID; a text is given to `parse`.
     """
 
     __slots__ = ("uuid",)
@@ -51,6 +52,9 @@ class PublicID(Generic[M_co]):
     def __init__(self, uuid: UUID) -> None:
         if not hasattr(self, "model"):
             raise ConfigurationError("A PublicID without a model has no text.", hint="PublicID[User](uuid)")
+        if not isinstance(uuid, UUID):
+            name = self.model.__name__
+            raise InvalidKey(f"{uuid!r} is no UUID.", hint=f"PublicID[{name}].parse(text)")
         self.uuid = uuid
 
     @classmethod
@@ -132,7 +136,7 @@ def uuid_of(given: PublicID[Any] | UUID | str, model: type[Any]) -> UUID:
         return given
     if isinstance(given, str):
         return public_id_of(model).parse(given).uuid
-    if not isinstance(given, PublicID) or prefix_of(given.model) != prefix_of(model):
+    if not isinstance(given, PublicID) or not (issubclass(given.model, model) or issubclass(model, given.model)):
         raise InvalidKey(f"{given!r} is no public id of {model.__name__}.")
     return given.uuid
 
