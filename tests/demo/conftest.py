@@ -10,10 +10,10 @@ import pytest
 
 from sqlkeel import Database
 from sqlkeel.demo.app import create_app
-from sqlkeel.demo.source import Author, Distribution, File
+from sqlkeel.demo.source import Author, Distribution, File, Role
 
-ADA = Author("Ada", "ada@x.org", "author")
-GRACE = Author("Grace", "", "maintainer")
+ADA = Author("Ada", "ada@x.org", Role.AUTHOR)
+GRACE = Author("Grace", "", Role.MAINTAINER)
 
 
 def made_up(name: str, *, files: Sequence[File]) -> Distribution:

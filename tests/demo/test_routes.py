@@ -26,14 +26,34 @@ async def publish(http: httpx.AsyncClient, name: str = "keel", *numbers: str) ->
 
 class TestProjects:
     async def test_a_published_project_can_be_read(self, http: httpx.AsyncClient) -> None:
-        """It comes with its newest release, and with its version as ETag."""
+        """It comes with its version as ETag; publishing answers with the newest release."""
         made = await publish(http, "keel", "1.0", "2.0")
+        release = made.pop("latest_release")
 
         response = await http.get(f"/projects/{made['public_id']}")
 
         assert response.json() == made
-        assert response.json()["latest_release"]["number"] == "2.0"
         assert response.headers["ETag"] == '"1"'
+        assert release["number"] == "2.0"
+
+    async def test_what_the_client_has_is_not_sent_again(self, http: httpx.AsyncClient) -> None:
+        """Until somebody edits it; what is shown is no more than what the version counts."""
+        path = f"/projects/{(await publish(http, 'keel', '1.0'))['public_id']}"
+        known = {"If-None-Match": '"1"'}
+        unchanged = await http.get(path, headers=known)
+        await http.patch(path, json={"description": "new"}, headers={"If-Match": '"1"'})
+
+        changed = await http.get(path, headers=known)
+
+        assert (unchanged.status_code, unchanged.content) == (304, b"")
+        assert (changed.status_code, changed.json()["description"]) == (200, "new")
+
+    @pytest.mark.parametrize("path", ["/projects/1", "/releases/x/files", "/accounts/1"])
+    async def test_what_is_no_id_is_not_found(self, http: httpx.AsyncClient, path: str) -> None:
+        """The internal key least of all."""
+        response = await http.get(path)
+
+        assert response.status_code == 404
 
     async def test_a_taken_name_is_a_conflict(self, http: httpx.AsyncClient) -> None:
         """The problem says which columns are taken."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sqlkeel.demo.source import Author, File, installed, normalized
+from sqlkeel.demo.source import Author, File, Role, installed, normalized
 
 METADATA = """\
 Metadata-Version: 2.1
@@ -68,9 +68,9 @@ class TestInstalled:
         (found,) = installed()
 
         assert found.authors == (
-            Author("Ada Lovelace", "ada@x.org", "author"),
-            Author("grace@x.org", "grace@x.org", "author"),
-            Author("The Crew", "", "maintainer"),
+            Author("Ada Lovelace", "ada@x.org", Role.AUTHOR),
+            Author("grace@x.org", "grace@x.org", Role.AUTHOR),
+            Author("The Crew", "", Role.MAINTAINER),
         )
 
     def test_it_reads_files_once(self, site: Path) -> None:

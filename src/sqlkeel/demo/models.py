@@ -23,6 +23,8 @@ from sqlkeel import (
     unique_live,
 )
 
+from .source import Role
+
 __all__ = [
     "Base",
     "Classifier",
@@ -132,7 +134,7 @@ class ReleasePerson(Base):
 
     release_id: Mapped[int] = mapped_column(ForeignKey("release.id"), primary_key=True)
     person_id: Mapped[int] = mapped_column(ForeignKey("person.id"), primary_key=True, index=True)
-    role: Mapped[str] = mapped_column(String(20), primary_key=True)
+    role: Mapped[Role] = mapped_column(primary_key=True)
 
     release: Mapped[Release] = parent(back_populates="people")
     person: Mapped[Person] = parent(back_populates="releases")

@@ -21,6 +21,7 @@ __all__ = [
     "ProjectEdit",
     "ProjectIn",
     "ProjectOut",
+    "ProjectWithReleaseOut",
     "RefusedLine",
     "ReleaseIn",
     "ReleaseOut",
@@ -78,7 +79,7 @@ class ReleaseOut(Out):
 
 
 class ProjectOut(Out):
-    """A project with its newest release; ``version`` goes back as ``If-Match``."""
+    """A project; ``version`` goes back as ``If-Match``."""
 
     public_id: UUID
     name: str
@@ -86,6 +87,11 @@ class ProjectOut(Out):
     version: int
     created_at: datetime
     updated_at: datetime
+
+
+class ProjectWithReleaseOut(ProjectOut):
+    """A project with its newest release."""
+
     latest_release: ReleaseOut | None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -9,7 +10,14 @@ from email.utils import getaddresses
 from functools import partial
 from importlib import metadata
 
-__all__ = ["Author", "Distribution", "File", "installed"]
+__all__ = ["Author", "Distribution", "File", "Role", "installed"]
+
+
+class Role(enum.StrEnum):
+    """What somebody does for a distribution; the beginning of the header that says so."""
+
+    AUTHOR = "author"
+    MAINTAINER = "maintainer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +35,7 @@ class Author:
 
     name: str
     email: str
-    role: str
+    role: Role
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ def _distribution(name: str, found: metadata.Distribution) -> Distribution:
         number=found.version or "0",
         description=about["Summary"] or "",
         requires_python=about["Requires-Python"] or "",
-        authors=tuple(dict.fromkeys((*_authors(about, "Author"), *_authors(about, "Maintainer")))),
+        authors=tuple(dict.fromkeys(author for role in Role for author in _authors(about, role))),
         classifiers=tuple(dict.fromkeys(about.get_all("Classifier") or ())),
         requirements=tuple(about.get_all("Requires-Dist") or ()),
         files=partial(_files, found),
@@ -83,9 +91,9 @@ def _files(found: metadata.Distribution) -> Iterator[File]:
             yield File(path, entry.size, f"{entry.hash.mode}={entry.hash.value}" if entry.hash else None)
 
 
-def _authors(about: metadata.PackageMetadata, role: str) -> Iterator[Author]:
+def _authors(about: metadata.PackageMetadata, role: Role) -> Iterator[Author]:
     """Read ``Author: A and B`` and ``Author-email: A <a@x.org>, B <b@x.org>``."""
     addresses = getaddresses([about[f"{role}-email"] or ""])
-    yield from (Author(name[:200] or email[:200], email[:320], role.lower()) for name, email in addresses if email)
+    yield from (Author(name[:200] or email[:200], email[:320], role) for name, email in addresses if email)
     if not addresses and about[role]:
-        yield Author(about[role].strip()[:200], "", role.lower())
+        yield Author(about[role].strip()[:200], "", role)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from fastapi import APIRouter
 
-from sqlkeel.integrations.fastapi import DatabaseDep, ReadSessionDep, SessionDep
+from sqlkeel.integrations.fastapi import DatabaseDep, PathID, ReadSessionDep, SessionDep
 
 from ..models import PaymentAccount, PaymentTransfer
 from ..payments import transfer, transfer_batch
@@ -26,7 +24,7 @@ async def open_account(body: AccountIn, session: SessionDep) -> PaymentAccount:
 
 
 @router.get("/accounts/{public_id}", response_model=AccountOut)
-async def read_account(public_id: UUID, session: ReadSessionDep) -> PaymentAccount:
+async def read_account(public_id: PathID[PaymentAccount], session: ReadSessionDep) -> PaymentAccount:
     """Return an account."""
     return await PaymentAccountRepository(session).get_by_public_id(public_id)
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from typing import Annotated
-from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query
 
 from sqlkeel import Page
-from sqlkeel.integrations.fastapi import IfMatch, ReadSessionDep, SessionDep
+from sqlkeel.integrations.fastapi import (
+    CONDITIONAL_READ,
+    CONDITIONAL_WRITE,
+    ETagDep,
+    IfMatch,
+    PathID,
+    ReadSessionDep,
+    SessionDep,
+)
 
 from ..models import Project
 from ..repositories import ProjectRepository, ReleaseRepository
-from ..schemas import PageOut, ProjectEdit, ProjectIn, ProjectOut
+from ..schemas import PageOut, ProjectEdit, ProjectIn, ProjectOut, ProjectWithReleaseOut
 
 __all__ = ["router"]
 
@@ -20,7 +27,7 @@ router = APIRouter(prefix="/projects", tags=["projects"])
 PageSize = Annotated[int, Query(ge=1, le=200)]
 
 
-@router.get("", response_model=PageOut[ProjectOut])
+@router.get("", response_model=PageOut[ProjectWithReleaseOut])
 async def list_projects(
     session: ReadSessionDep, size: PageSize = 50, after: str | None = None, before: str | None = None
 ) -> Page[Project]:
@@ -30,15 +37,15 @@ async def list_projects(
     )
 
 
-@router.get("/{public_id}", response_model=ProjectOut)
-async def read_project(public_id: UUID, session: ReadSessionDep, response: Response) -> Project:
-    """Return a project; its ETag is the version that an edit has to name."""
-    project = await ProjectRepository(session).get_by_public_id(public_id, load=[Project.releases])
-    response.headers["ETag"] = f'"{project.version}"'
+@router.get("/{public_id}", response_model=ProjectOut, responses=CONDITIONAL_READ)
+async def read_project(public_id: PathID[Project], session: ReadSessionDep, tag: ETagDep) -> Project:
+    """Return a project without its releases: its ETag is the version, and this is all that the version counts."""
+    project = await ProjectRepository(session).get_by_public_id(public_id)
+    tag(project.version)
     return project
 
 
-@router.post("", response_model=ProjectOut, status_code=201)
+@router.post("", response_model=ProjectWithReleaseOut, status_code=201)
 async def publish_project(body: ProjectIn, session: SessionDep) -> Project:
     """Publish a project with its releases: all of it, or nothing."""
     project = await ProjectRepository(session).create(name=body.name, description=body.description)
@@ -47,20 +54,20 @@ async def publish_project(body: ProjectIn, session: SessionDep) -> Project:
     return project
 
 
-@router.patch("/{public_id}", response_model=ProjectOut)
+@router.patch("/{public_id}", response_model=ProjectOut, responses=CONDITIONAL_WRITE)
 async def edit_project(
-    public_id: UUID, body: ProjectEdit, version: IfMatch, session: SessionDep, response: Response
+    public_id: PathID[Project], body: ProjectEdit, version: IfMatch, session: SessionDep, tag: ETagDep
 ) -> Project:
     """Edit a project, unless somebody else did so since it was read."""
     projects = ProjectRepository(session)
-    project = await projects.get_by_public_id(public_id, load=[Project.releases])
+    project = await projects.get_by_public_id(public_id)
     await projects.update(project, body.model_dump(), expected_version=version)
-    response.headers["ETag"] = f'"{project.version}"'
+    tag(project.version)
     return project
 
 
 @router.delete("/{public_id}", status_code=204)
-async def remove_project(public_id: UUID, session: SessionDep) -> None:
+async def remove_project(public_id: PathID[Project], session: SessionDep) -> None:
     """Remove a project for good, with all that belongs to it."""
     projects = ProjectRepository(session)
     await projects.delete(await projects.get_by_public_id(public_id))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Query
 
 from sqlkeel import Page
-from sqlkeel.integrations.fastapi import ReadSessionDep, SessionDep
+from sqlkeel.integrations.fastapi import PathID, ReadSessionDep, SessionDep
 
 from ..models import Release, ReleaseFile
 from ..repositories import ReleaseFileRepository, ReleaseRepository
@@ -31,14 +30,14 @@ async def list_releases(
 
 
 @router.get("/{public_id}", response_model=ReleaseWithProjectOut)
-async def read_release(public_id: UUID, session: ReadSessionDep) -> Release:
+async def read_release(public_id: PathID[Release], session: ReadSessionDep) -> Release:
     """Return a release with its project."""
     return await ReleaseRepository(session).get_by_public_id(public_id, load=[Release.project])
 
 
 @router.get("/{public_id}/files", response_model=PageOut[FileOut])
 async def list_files(
-    public_id: UUID, session: ReadSessionDep, size: PageSize = 100, after: str | None = None
+    public_id: PathID[Release], session: ReadSessionDep, size: PageSize = 100, after: str | None = None
 ) -> Page[ReleaseFile]:
     """List the files of a release by path."""
     release = await ReleaseRepository(session).get_by_public_id(public_id)
@@ -48,14 +47,14 @@ async def list_files(
 
 
 @router.delete("/{public_id}", status_code=204)
-async def withdraw_release(public_id: UUID, session: SessionDep) -> None:
+async def withdraw_release(public_id: PathID[Release], session: SessionDep) -> None:
     """Withdraw a release with its files."""
     releases = ReleaseRepository(session)
     await releases.delete(await releases.get_by_public_id(public_id))
 
 
 @router.delete("/{public_id}/files", status_code=204)
-async def withdraw_file(public_id: UUID, path: Annotated[str, Query()], session: SessionDep) -> None:
+async def withdraw_file(public_id: PathID[Release], path: Annotated[str, Query()], session: SessionDep) -> None:
     """Withdraw one file of a release."""
     release = await ReleaseRepository(session).get_by_public_id(public_id)
     files = ReleaseFileRepository(session)
@@ -63,7 +62,7 @@ async def withdraw_file(public_id: UUID, path: Annotated[str, Query()], session:
 
 
 @router.post("/{public_id}/restore", response_model=ReleaseWithProjectOut)
-async def restore_release(public_id: UUID, session: SessionDep) -> Release:
+async def restore_release(public_id: PathID[Release], session: SessionDep) -> Release:
     """Bring a withdrawn release back, with the files that were withdrawn together with it."""
     releases = ReleaseRepository(session)
     release = await releases.get_by_public_id(public_id, load=[Release.project], include_deleted=True)

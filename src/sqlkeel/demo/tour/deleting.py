@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import DeclarativeBase
 
+from sqlkeel.purge import purge
+
 from ..models import Project, Release, ReleaseClassifier, ReleaseFile, ReleasePerson, ReleaseRequirement
 from .step import Tour, expect, step
 
-__all__ = ["cascade_delete", "soft_delete"]
+__all__ = ["cascade_delete", "purge_old", "soft_delete"]
 
 PARTS = (Release, ReleaseFile, ReleasePerson, ReleaseClassifier, ReleaseRequirement)
 
@@ -43,6 +46,17 @@ async def soft_delete(tour: Tour) -> str:
     )
     expect([row.path for row in dead] == [first], f"still deleted: {len(dead)} files")
     return f"{files - 1:,} files went and came back with the release; the one withdrawn before stayed away"
+
+
+@step("Soft Delete Pattern")
+async def purge_old(tour: Tour) -> str:
+    """Purge the files that were withdrawn; the others stay."""
+    before, dead = await _rows(tour, ReleaseFile), await _rows(tour, ReleaseFile, ReleaseFile.deleted_at.is_not(None))
+    async with tour.counted():
+        done = [progress async for progress in purge(tour.db, ReleaseFile, older_than=timedelta(microseconds=1))]
+    expect(dead > 0 and done[-1].removed == dead, f"{done[-1].removed} of {dead} removed")
+    expect(await _rows(tour, ReleaseFile) == before - dead, "others went, too")
+    return f"{dead} removed for good, {before - dead:,} live ones left"
 
 
 @step("Cascade Delete")

@@ -28,10 +28,12 @@ STEPS: Final[Sequence[Step]] = (
     writing.roll_back,
     writing.duplicate,
     writing.optimistic_locking,
+    writing.not_modified,
     writing.timestamps,
     sponsoring.uuid_keys,
     sponsoring.savepoint,
     sponsoring.concurrency,
     deleting.soft_delete,
+    deleting.purge_old,
     deleting.cascade_delete,
 )

@@ -86,7 +86,7 @@ async def dual_id(tour: Tour) -> str:
     key, public_id = (await tour.see(select(Project.id, Project.public_id).limit(1)))[0]
     async with tour.counted():
         shown = (await tour.call("GET", f"/projects/{public_id}")).json()
-        await tour.call("GET", f"/projects/{key}", status=422)
+        await tour.call("GET", f"/projects/{key}", status=404)
     expect("id" not in shown, "the internal id is shown")
     joins = await tour.see_one(select(func.count()).select_from(Release).where(Release.project_id == key))
     expect(joins > 0, "no release joins by the internal id")

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from ..models import Project
 from .step import Tour, expect, step
 
-__all__ = ["commit", "duplicate", "optimistic_locking", "roll_back", "timestamps"]
+__all__ = ["commit", "duplicate", "not_modified", "optimistic_locking", "roll_back", "timestamps"]
 
 MAX_SKEW = 60
 
@@ -60,6 +60,19 @@ async def optimistic_locking(tour: Tour) -> str:
     expect(stored == kept.json()["description"], f"stored is {stored!r}")
     problem = refused.json()
     return f"one 200; the other 412: made on version {problem['expected']}, now at {problem['current']}"
+
+
+@step("Optimistic Locking")
+async def not_modified(tour: Tour) -> str:
+    """Read a project again with the ETag of the first time, before and after an edit."""
+    path = f"/projects/{await _public_id(tour, 'keel-demo')}"
+    tag = (await tour.call("GET", path)).headers["ETag"]
+    async with tour.counted():
+        same = await tour.call("GET", path, headers={"If-None-Match": tag}, status=304)
+        await tour.call("PATCH", path, json={"description": "read again"}, headers={"If-Match": tag})
+        other = await tour.call("GET", path, headers={"If-None-Match": tag})
+    expect(same.content == b"", "a 304 with a body")
+    return f"304 without a body for {tag}; after the edit 200 and {other.headers['ETag']}"
 
 
 @step("Timestamp Mixin")
