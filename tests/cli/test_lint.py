@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +35,15 @@ class UserOut(BaseModel):
 @app.get("/")
 def show() -> UserOut: ...
 """
+UNMAPPED = """
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+import sqlkeel
+class Base(sqlkeel.Base): ...
+class User(Base):
+    __tablename__ = "user"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    posts: Mapped[list["Post"]] = relationship()
+"""
 DUAL = MODELS.replace("IntKeyMixin", "DualIDMixin")
 LEGACY = MODELS.replace('"user"', '"users"')
 TABLE = "CREATE TABLE users (id int, ageNow int, CONSTRAINT users_pkey PRIMARY KEY (id))"
@@ -64,9 +72,9 @@ def lint(folder: Path, *arguments: str, url: str | None = None) -> Done:
     return Done(result.exit_code, result.stdout, result.stderr)
 
 
-async def lint_database(folder: Path, *arguments: str, url: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Type it in a process of its own, which has an event loop of its own."""
-    return await asyncio.to_thread(run_command, folder, "sqlkeel", "lint", *arguments, url=url)
+async def lint_database(folder: Path, *arguments: str, url: str | None = None) -> Done:
+    """Type it in a thread of its own, which has an event loop of its own."""
+    return await asyncio.to_thread(lint, folder, *arguments, url=url)
 
 
 def url_of(db: Database) -> str:
@@ -115,6 +123,48 @@ class TestModels:
         assert f"{target!r} cannot be found" in done.stderr
         assert "Traceback" not in done.stderr
 
+    @pytest.mark.parametrize(
+        ("source", "message"),
+        [
+            ("def (", "shop_odd cannot be loaded: SyntaxError: invalid syntax"),
+            ("import shop_nowhere", "shop_odd cannot be loaded: ModuleNotFoundError: No module named 'shop_nowhere'"),
+            ("raise RuntimeError('no key')", "shop_odd cannot be loaded: RuntimeError: no key"),
+            (UNMAPPED, "The models cannot be loaded: InvalidRequestError: When initializing mapper"),
+        ],
+    )
+    def test_models_that_do_not_work(self, tmp_path: Path, source: str, message: str) -> None:
+        """What is wrong in the project's own code is one message, and not exit code 1, which means findings."""
+        (tmp_path / "shop_odd.py").write_text(source)
+
+        done = lint(tmp_path, "shop_odd")
+
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+
+    def test_the_place_of_what_does_not_work(self, tmp_path: Path) -> None:
+        """The message says where, also for the models that pyproject.toml names."""
+        done = lint(make_project(tmp_path, models="\nraise RuntimeError('no key')\n"))
+
+        assert done.returncode == 2
+        assert "The models cannot be loaded: RuntimeError: no key" in done.stderr
+        assert "shop_models.py:2" in done.stderr
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["a:b", "--database-url", "sqlite+aiosqlite://"], "a:b cannot stand beside --database-url"),
+            (["a:b", "--fix-migration"], "a:b cannot stand beside --fix-migration"),
+            (["--fix-migration", "--baseline", "b.json"], "b.json cannot stand beside --fix-migration"),
+        ],
+    )
+    def test_what_would_not_be_looked_at(self, tmp_path: Path, arguments: list[str], message: str) -> None:
+        """What an option makes meaningless is refused, and not passed over."""
+        done = lint(tmp_path, *arguments)
+
+        assert done.returncode == 2
+        assert message in done.stderr
+
     def test_an_application_can_be_named(self, tmp_path: Path) -> None:
         """What it answers with is checked against the models of pyproject.toml."""
         make_project(tmp_path, models=DUAL)
@@ -150,6 +200,10 @@ class TestSettings:
             ('ignore = ["snake-case"]', "ignore is a list, which has no reasons"),
             ('ignore = {"snake-case" = ""}', 'Ignoring "snake-case" needs a reason'),
             ('ignore = {"snakecase" = "a"}', "There is no rule snakecase"),
+            ('singular = "news"', "singular = 'news' in [tool.sqlkeel.lint] is no list of texts"),
+            ("schemas = [1]", "schemas = [1] in [tool.sqlkeel.lint] is no list of texts"),
+            ("baseline = 5", "baseline = 5 in [tool.sqlkeel.lint] is no text"),
+            ('app = "shop_models:Base"', "app = 'shop_models:Base' is no application with routes"),
             ('ignored = {"snake-case" = "a"}', "[tool.sqlkeel.lint] has no setting ignored"),
         ],
     )
@@ -164,6 +218,13 @@ class TestSettings:
         assert done.returncode == 2
         assert message in done.stderr
         assert "Traceback" not in done.stderr
+
+    def test_no_table(self, tmp_path: Path) -> None:
+        """A value in the place of the settings is refused."""
+        done = lint(make_project(tmp_path, settings=SETTINGS + "lint = 5\n"))
+
+        assert done.returncode == 2
+        assert "[tool.sqlkeel.lint] is no table" in done.stderr
 
     def test_no_project(self, tmp_path: Path) -> None:
         """Without a project and a name there is nothing to look at."""
@@ -263,6 +324,13 @@ class TestBaseline:
         """A file that is not there is exit code 2."""
         assert lint(bad, "--baseline", "nowhere.json").returncode == 2
 
+    def test_no_place_to_write(self, bad: Path) -> None:
+        """So is a folder that is not there."""
+        done = lint(bad, "--write-baseline", "nowhere/lint.json")
+
+        assert done.returncode == 2
+        assert "nowhere/lint.json cannot be written: No such file or directory" in done.stderr
+
 
 class TestDatabase:
     async def test_findings(self, every_driver: Database, tmp_path: Path) -> None:
@@ -338,6 +406,8 @@ class TestFixMigration:
     async def test_nothing_to_do(self, sqlite: Database, tmp_path: Path) -> None:
         """Where all names are right, no file is written."""
         make_project(tmp_path)
+        async with sqlite.engine.begin() as connection:
+            await connection.execute(text("CREATE TABLE note (a int)"))
 
         done = await lint_database(tmp_path, "--fix-migration", url=url_of(sqlite))
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from sqlalchemy import text
 
 from sqlkeel.database import Database
-from sqlkeel.lint import plan_renames
+from sqlkeel.errors import ConfigurationError
+from sqlkeel.lint import check_database, plan_renames
 from sqlkeel.lint.databases.backend import backend_for, execute
 
 ODD = "CREATE TABLE post (id INTEGER, a TEXT{more}, CONSTRAINT odd UNIQUE (a)){end}"
@@ -24,6 +28,11 @@ class TestSQLite:
         ("statements", "lost"),
         [
             ([ODD.format(more=" COLLATE NOCASE", end="")], "would lose COLLATE"),
+            ([ODD.format(more=", b", end="")], "needs a type for b"),
+            ([ODD.format(more=" REFERENCES post (a) ON DELETE CASCADE", end="")], "would lose ON DELETE CASCADE of a"),
+            ([ODD.format(more=" REFERENCES post (a) ON UPDATE CASCADE", end="")], "would lose ON UPDATE CASCADE of a"),
+            ([ODD.format(more=" REFERENCES post (a) DEFERRABLE", end="")], "would lose DEFERRABLE"),
+            ([ODD.format(more="", end=""), "CREATE INDEX post_a_idx ON post (a DESC)"], "DESC of the index post_a_idx"),
             ([ODD.format(more=" CHECK (a > '')", end="")], "would lose a CHECK without a name"),
             ([ODD.format(more="", end=" STRICT")], "would lose STRICT"),
             ([ODD.format(more=", UNIQUE (id) ON CONFLICT IGNORE", end="")], "would lose CONFLICT"),
@@ -44,6 +53,25 @@ class TestSQLite:
         assert plan.renames == ()
         assert lost in "".join(plan.refused)
 
+    async def test_what_a_virtual_table_keeps(self, sqlite: Database) -> None:
+        """The tables behind a virtual one are SQLite's own, and follow when it is renamed."""
+        await run(sqlite, "CREATE VIRTUAL TABLE docs USING fts5(body)")
+
+        plan = await plan_renames(sqlite)
+
+        assert (plan.renames, plan.refused) == (("docs → doc",), ())
+        await run(sqlite, "ALTER TABLE docs RENAME TO doc", "SELECT body FROM doc")
+
+    async def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
+        """A mistyped path is refused, and no file is made."""
+        path = tmp_path / "typo.db"
+
+        async with Database(f"sqlite+aiosqlite:///{path}") as database:
+            with pytest.raises(ConfigurationError, match="There is no database file"):
+                await check_database(database)
+
+        assert not path.exists()
+
     async def test_a_word_in_a_text(self, sqlite: Database) -> None:
         """Such a word inside of a text or comment is no reason."""
         await run(sqlite, ODD.format(more=" DEFAULT 'STRICT' /* COLLATE */", end=""))
@@ -61,6 +89,16 @@ class TestSQLite:
         assert plan.renames == ("post odd → post_a_idx",)
         assert "CREATE UNIQUE INDEX post_a_idx ON post (a)" in plan.upgrade
 
+    @pytest.mark.parametrize("name", ["odd", '"o d"', "[o d]", "`o d`"])
+    async def test_an_index_keeps_its_text(self, sqlite: Database, name: str) -> None:
+        """An index is made anew as it was written, and so by the way back."""
+        await run(sqlite, "CREATE TABLE post (a TEXT)", f"CREATE INDEX {name} ON post (a COLLATE NOCASE DESC)")
+
+        plan = await plan_renames(sqlite)
+
+        assert "CREATE INDEX post_a_idx ON post (a COLLATE NOCASE DESC)" in plan.upgrade
+        assert "ON post (a COLLATE NOCASE DESC)" in plan.downgrade
+
     async def test_views_follow(self, sqlite: Database) -> None:
         """A view is no reason to keep the name of a table or column: SQLite rewrites it."""
         await run(sqlite, "CREATE TABLE posts (oddName TEXT)", "CREATE VIEW v AS SELECT oddName FROM posts")
@@ -73,6 +111,22 @@ class TestSQLite:
 
 
 class TestPostgreSQL:
+    async def test_partitions(self, postgres: Database) -> None:
+        """A partition or a table that inherits is renamed with its parent, which PostgreSQL does by itself."""
+        await run(
+            postgres,
+            'CREATE TABLE log (id int, "Odd" int, CONSTRAINT log_pkey PRIMARY KEY (id)) PARTITION BY RANGE (id)',
+            "CREATE TABLE logs_1 PARTITION OF log FOR VALUES FROM (1) TO (9)",
+            'CREATE TABLE thing ("Odd" int)',
+            "CREATE TABLE children () INHERITS (thing)",
+        )
+
+        plan = await plan_renames(postgres)
+
+        assert plan.renames == ("log.Odd → odd", "thing.Odd → odd")
+        await run(postgres, *re.findall(r"'(ALTER.*)'", plan.upgrade))
+        await run(postgres, "SELECT odd FROM logs_1", "SELECT odd FROM children")
+
     async def test_functions_stand_in_the_way(self, postgres: Database) -> None:
         """A function is kept as text: what it names keeps its name."""
         await run(
@@ -140,3 +194,20 @@ class TestBackends:
     def test_colon(self) -> None:
         """A colon in a statement begins no parameter."""
         assert execute("SELECT ':a'") == r"""op.execute("SELECT '\\:a'")"""
+
+
+class TestTakenNames:
+    async def test_by_what_is_not_looked_at(self, db: Database) -> None:
+        """A view, or a table that is left out, keeps its name for itself."""
+        await run(
+            db,
+            "CREATE TABLE posts (a int)",
+            "CREATE TABLE votes (a int)",
+            "CREATE TABLE post (a int)",
+            "CREATE VIEW vote AS SELECT 1 AS a",
+        )
+
+        plan = await plan_renames(db, exclude={"post": "another team's"})
+
+        assert plan.renames == ()
+        assert plan.refused == ('posts → post: "post" is taken', 'votes → vote: "vote" is taken')

@@ -33,6 +33,7 @@ from sqlkeel.database import Database
 from sqlkeel.demo.app import create_app
 from sqlkeel.demo.database import migrations
 from sqlkeel.demo.models import Base as Demo
+from sqlkeel.errors import ConfigurationError
 from sqlkeel.lint import check, check_database
 from sqlkeel.lint.reflecting import reflect
 from sqlkeel.naming import metadata_with_names
@@ -167,6 +168,12 @@ class TestReflect:
         assert [one.where for one in await check_database(postgres)] == ["likes"]
         assert [one.where for one in await check_database(postgres, schemas=["sales"])] == ["sales.posts"]
         assert [one.where for one in await check_database(postgres, schemas=["sales"], exclude={"sales.*": "x"})] == []
+
+    @pytest.mark.tables(PLAIN)
+    async def test_a_schema_that_is_not_there(self, db: Database) -> None:
+        """A mistyped schema is refused: it would have no faults."""
+        with pytest.raises(ConfigurationError, match="There is no schema 'slaes'"):
+            await check_database(db, schemas=["slaes"])
 
     async def test_what_cannot_be_described(self, sqlite: Database) -> None:
         """An index over an expression, of which SQLAlchemy warns, does not disturb."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 
 import typer
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["lint"]
 
-
-T = TypeVar("T")
 _Format = Literal["text", "json", "github", "sarif"]
 _Target = Annotated[
     str | None,
@@ -35,6 +34,17 @@ _Style = Annotated[_Format, typer.Option("--format", help="How findings are writ
 _Known = Annotated[Path | None, typer.Option(help="Let the findings of this file through.", metavar="FILE")]
 _Write = Annotated[Path | None, typer.Option(help="Write the findings to this file.", metavar="FILE")]
 _Fix = Annotated[bool, typer.Option("--fix-migration", help="Write the migration that renames what can be renamed.")]
+_TEXT: Final = (str, "text")
+_LIST: Final = (list, "list of texts")
+_CHECKED_LATER: Final = (object, "")
+_SETTINGS: Final[Mapping[str, tuple[type, str]]] = {
+    "app": _TEXT,
+    "baseline": _TEXT,
+    "exclude": _CHECKED_LATER,
+    "ignore": _CHECKED_LATER,
+    "schemas": _LIST,
+    "singular": _LIST,
+}
 
 
 def lint(
@@ -61,6 +71,7 @@ def lint(
         if explain is not None:
             _explain(explain)
         elif fix_migration:
+            _refuse_beside("--fix-migration", target, baseline, write_baseline)
             _write_migration(database_url)
         else:
             _lint(target, database_url, _Output(style, baseline, write_baseline))
@@ -84,6 +95,8 @@ def _explain(code: str) -> None:
 
 
 def _lint(target: str | None, url: str | None, output: _Output) -> None:
+    if url is not None:
+        _refuse_beside("--database-url", target)
     project = _project(required=target is None and url is None)
     settings = _settings(project)
     findings = _of_models(project, target) if url is None else _of_database(project, url)
@@ -98,21 +111,35 @@ def _lint(target: str | None, url: str | None, output: _Output) -> None:
         raise typer.Exit(1)
 
 
+def _refuse_beside(option: str, *others: object) -> None:
+    """Refuse what would be taken for looked at, and is not."""
+    given = [str(one) for one in others if one is not None]
+    if given:
+        raise _wrong(f"{', '.join(given)} cannot stand beside {option}.")
+
+
 def _of_models(project: Project, target: str | None) -> list[Finding]:
+    from sqlalchemy.exc import SQLAlchemyError
+
     from ..lint import check
     from ..lint.responses import is_app
 
     settings = _settings(project)
-    named = _resolve(project, target) if target is not None else None
-    app = named if is_app(named) else settings.get("app") if named is None else None
-    models = project.models() if named is None or is_app(named) else named
-    apps = [_resolve(project, app) if isinstance(app, str) else app] if app is not None else []
-    return check(models, apps=apps, **_options(settings))
+    named = _load(project, target) if target is not None else None
+    path = settings.get("app") if named is None else None
+    app = _load(project, path) if path is not None else named
+    if path is not None and not is_app(app):
+        raise _wrong(f"app = {path!r} is no application with routes.")
+    with _loading("The models"):
+        models = project.models() if named is None or is_app(named) else named
+    with _loading("The models", SQLAlchemyError):  # of mappers, which are configured now
+        return check(models, apps=[app] if is_app(app) else [], **_options(settings))
 
 
 def _of_database(project: Project, url: str) -> list[Finding]:
     from ..database import Database
     from ..lint import check_database
+    from .running import run_with
 
     settings = _settings(project)
 
@@ -120,14 +147,15 @@ def _of_database(project: Project, url: str) -> list[Finding]:
         options = _options(settings) | {"schemas": settings.get("schemas", ()), "models": _models_if_any(project)}
         return await check_database(database, **options)
 
-    return _with_database(Database(url), run)
+    return run_with(Database(url), run)
 
 
 def _write_migration(url: str | None) -> None:
     from .console import print_line
+    from .running import run_with
 
     project = _project(required=True)
-    plan, path = _with_database(project.open_database(url), lambda database: _plan_and_write(project, database))
+    plan, path = run_with(project.open_database(url), lambda database: _plan_and_write(project, database))
     for line in plan.renames:
         print_line(line)
     for line in plan.refused:
@@ -147,7 +175,9 @@ async def _plan_and_write(project: Project, database: Database) -> tuple[RenameP
     from ..lint.revision import fill_revision
     from ..migrations import Migrations
 
-    settings, models = _settings(project), project.models()
+    settings = _settings(project)
+    with _loading("The models"):
+        models = project.models()
     migrations = Migrations(database, models, project.directory)
     revisions = await migrations.status() if (project.directory / "env.py").exists() else []
     if pending := [one.path.name for one in revisions if not one.applied]:
@@ -157,25 +187,6 @@ async def _plan_and_write(project: Project, database: Database) -> tuple[RenameP
     if path is not None:
         fill_revision(path, upgrade=plan.upgrade, downgrade=plan.downgrade)
     return plan, path
-
-
-def _with_database(database: Database, work: Callable[[Database], Awaitable[T]]) -> T:
-    import asyncio
-    import logging
-
-    from .migrate import _join_drivers
-
-    # Its driver logs every note of MariaDB as a warning.
-    logging.getLogger("asyncmy").setLevel(logging.ERROR)
-
-    async def run() -> T:
-        try:
-            async with database:
-                return await work(database)
-        finally:
-            _join_drivers()
-
-    return asyncio.run(run())
 
 
 def _write_baseline(findings: list[Finding], path: Path) -> None:
@@ -227,11 +238,18 @@ def _project(*, required: bool) -> Project:
 
 
 def _settings(project: Project) -> Mapping[str, Any]:
-    settings: Mapping[str, Any] = project.settings.get("lint", {})
-    unknown = set(settings) - {"app", "baseline", "exclude", "ignore", "schemas", "singular"}
+    settings: Any = project.settings.get("lint", {})
+    if not isinstance(settings, Mapping):
+        raise _wrong("[tool.sqlkeel.lint] is no table.")
+    unknown = set(settings) - set(_SETTINGS)
     if unknown:
         raise _wrong(f"[tool.sqlkeel.lint] has no setting {', '.join(sorted(unknown))}.")
-    return settings
+    for name, value in settings.items():
+        kind, called = _SETTINGS[name]
+        words = value if kind is list and isinstance(value, list) else []
+        if not isinstance(value, kind) or not all(isinstance(word, str) for word in words):
+            raise _wrong(f"{name} = {value!r} in [tool.sqlkeel.lint] is no {called}.")
+    return cast("Mapping[str, Any]", settings)
 
 
 def _options(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -239,7 +257,31 @@ def _options(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _models_if_any(project: Project) -> Any:
-    return project.models() if "models" in project.settings else None
+    with _loading("The models"):
+        return project.models() if "models" in project.settings else None
+
+
+def _load(project: Project, path: str) -> Any:
+    with _loading(path):
+        return _resolve(project, path)
+
+
+@contextmanager
+def _loading(what: str, kind: type[Exception] = Exception) -> Iterator[None]:
+    """Say in one message what went wrong in the project's own code, and where: it was not judged."""
+    import traceback
+
+    from ..errors import KeelError
+
+    try:
+        yield
+    except KeelError:
+        raise
+    except kind as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        wrong = _wrong(f"{what} cannot be loaded: {type(error).__name__}: {error}")
+        wrong.add_note(f"{place.filename}:{place.lineno}")
+        raise wrong from error
 
 
 def _resolve(project: Project, path: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -104,32 +103,12 @@ def check(*, database_url: Url = None) -> None:
 
 
 def _run(url: str | None, work: Callable[[Migrations], Awaitable[T]]) -> T:
-    import logging
-
     from ..migrations import Migrations, Project
+    from .running import run_with
 
-    # Its driver logs every note of MariaDB as a warning.
-    logging.getLogger("asyncmy").setLevel(logging.ERROR)
     project = Project.find(Path.cwd())
     models = project.models()
-
-    async def run() -> T:
-        try:
-            async with project.open_database(url) as database:
-                return await work(Migrations(database, models, project.directory))
-        finally:
-            _join_drivers()
-
-    return asyncio.run(run())
-
-
-def _join_drivers() -> None:
-    """Let the threads of the SQLite driver end before the loop closes; one that could not connect would complain."""
-    import threading
-
-    for thread in threading.enumerate():
-        if thread.daemon:
-            thread.join(1)
+    return run_with(project.open_database(url), lambda database: work(Migrations(database, models, project.directory)))
 
 
 def _print_moved(direction: str, revisions: list[Revision], nothing: str) -> None:

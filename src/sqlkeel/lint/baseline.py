@@ -50,9 +50,16 @@ class Baseline:
         return cls(known)
 
     def write(self, path: Path) -> None:
-        """Write it sorted, a finding a line, so that a version control shows what was repaired."""
+        """Write it sorted, a finding a line, so that a version control shows what was repaired.
+
+        Raises:
+            ConfigurationError: When the file cannot be written.
+        """
         content = {"version": _VERSION, "findings": dict(sorted(self.counts.items()))}
-        path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        try:
+            path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(f"The baseline {path} cannot be written: {error.strerror}.") from None
 
     def sift(self, findings: Iterable[Finding]) -> tuple[list[Finding], list[str]]:
         """Return the findings that are new, and what does not occur any more.

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Final, Protocol
 
-from sqlalchemy import Connection, MetaData
+from sqlalchemy import Connection, MetaData, inspect
 from sqlalchemy.exc import SAWarning
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..engines.backend import backend_for as engine_backend_for
-from .databases.backend import backend_for
+from ..errors import ConfigurationError
+from .databases.backend import Backend, backend_for
 from .finding import Schema
 
 __all__ = ["HasEngine", "engine_of", "reading_options", "reflect"]
@@ -33,13 +34,13 @@ async def reflect(
 ) -> Schema:
     """Return the tables of a database; see `check_database` for the arguments."""
     engine = engine_of(database)
+    backend = backend_for(engine.dialect.name)
+    backend.require(engine.url)
     places: list[str | None] = [*schemas] or [None]
     patterns = [*exclude, *_NEVER]
     async with engine.connect() as connection:
         connection = await connection.execution_options(**reading_options(engine))
-        metadata = await connection.run_sync(_read, places, patterns)
-    backend = backend_for(engine.dialect.name)
-    backend.adapt(metadata)
+        metadata = await connection.run_sync(_read, backend, places, patterns)
     return Schema(metadata, singular=frozenset(singular), database=backend.name)
 
 
@@ -53,16 +54,26 @@ def reading_options(engine: AsyncEngine) -> dict[str, object]:
     return engine_backend_for(engine.url).begin_options(read_only=True)
 
 
-def _read(connection: Connection, schemas: Sequence[str | None], exclude: Sequence[str]) -> MetaData:
+def _read(connection: Connection, backend: Backend, schemas: Sequence[str | None], exclude: Sequence[str]) -> MetaData:
+    _require_schemas(connection, [schema for schema in schemas if schema is not None])
     metadata = MetaData()
     for schema in schemas:
+        parts = backend.parts(connection, schema)
 
-        def wanted(name: str, _: MetaData, schema: str | None = schema) -> bool:
+        def wanted(name: str, _: MetaData, schema: str | None = schema, parts: set[str] = parts) -> bool:
             place = f"{schema}.{name}" if schema else name
-            return not any(fnmatchcase(place, pattern) for pattern in exclude)
+            return name not in parts and not any(fnmatchcase(place, pattern) for pattern in exclude)
 
         with warnings.catch_warnings():
             # Of types and indexes that SQLAlchemy cannot describe; there is no rule about them.
             warnings.simplefilter("ignore", SAWarning)
             metadata.reflect(connection, schema=schema, only=wanted, resolve_fks=False)
+    backend.adapt(metadata, connection)
     return metadata
+
+
+def _require_schemas(connection: Connection, wanted: Sequence[str]) -> None:
+    present = inspect(connection).get_schema_names() if wanted else []
+    for schema in wanted:
+        if schema not in present:
+            raise ConfigurationError(f"There is no schema {schema!r}.", hint=f"There are {', '.join(present)}.")

@@ -89,6 +89,7 @@ class _Planner:
     renames: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     claimed: set[str] = field(default_factory=set)
+    taken: dict[str | None, set[str]] = field(default_factory=dict)
 
     def plan(self) -> RenamePlan:
         """Settle tables and columns first: the names of constraints follow from them."""
@@ -171,12 +172,17 @@ class _Planner:
     def _allows(self, code: str, where: str) -> bool:
         return any(one.covers(code, where) for one in self.allowances)
 
+    def _taken(self, schema: str | None) -> set[str]:
+        """Return the names that are in use, also by what is not looked at."""
+        if schema not in self.taken:
+            self.taken[schema] = self.backend.taken(self.connection, schema)
+        return self.taken[schema]
+
     def _refuse_taken_names(self) -> None:
         """Keep the name of what would be called like something else."""
-        present = [(table.schema, table.name) for table in self.schema.metadata.tables.values()]
         after = Counter((table.schema, self.tables.get(table, table.name)) for table in self._all())
         for table, new in list(self.tables.items()):
-            if after[table.schema, new] > 1 or (table.schema, new) in present:
+            if after[table.schema, new] > 1 or new in self._taken(table.schema):
                 self._refuse(table, None, f'"{new}" is taken')
         for table, names in self.columns.items():
             result = Counter(names.get(one.name, one.name) for one in table.columns)
@@ -240,7 +246,7 @@ class _Planner:
 
     def _without_taken(self, table: Table, renames: list[ConstraintRename]) -> list[ConstraintRename]:
         items: list[Any] = [one for each in self._all() for one in (*each.constraints, *each.indexes)]
-        present = {str(one.name) for one in items}
+        present = {str(one.name) for one in items} | self._taken(table.schema)
         wanted = Counter(one.new for one in renames)
         for one in list(renames):
             # An index has its name for itself in the whole schema, on PostgreSQL and SQLite.

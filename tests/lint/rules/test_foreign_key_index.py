@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, ForeignKeyConstraint, Index, Integer, UniqueConstraint, text
+from sqlalchemy import Column, ForeignKey, ForeignKeyConstraint, Index, Integer, UniqueConstraint, text
 
 from sqlkeel.lint import Finding
 from tests.lint.examples import found
@@ -25,10 +25,20 @@ class TestForeignKeyIndex:
         """An index that begins with the columns, in any order, serves the key."""
         assert not self.composite(constraint)
 
+    @pytest.mark.parametrize("condition", ["a IS NOT NULL", '"thing"."a" is not null', "(`a` IS NOT NULL)"])
+    def test_without_nulls(self, condition: str) -> None:
+        """An index that leaves out the NULLs of the key has all that a delete of the parent looks for."""
+        key: Column[int] = Column("a", ForeignKey("team.id"))
+        index = Index(None, "a", postgresql_where=text(condition))
+
+        assert not found("foreign-key-index", key, index)
+
     @pytest.mark.parametrize(
         "constraint",
         [
             Index(None, "a"),
+            Index(None, "a", "b", postgresql_where=text("other IS NOT NULL")),
+            Index(None, "a", "b", postgresql_where=text("a IS NOT NULL AND other > 0")),
             Index(None, "other", "a", "b"),
             Index(None, "a", "other", "b"),
             Index(None, "a", "b", postgresql_where=text("a > 0")),

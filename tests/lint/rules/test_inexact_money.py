@@ -12,7 +12,11 @@ from tests.lint.examples import found
 
 class TestInexactMoney:
     @pytest.mark.parametrize(
-        "column", [Column("price", Numeric(9, 2)), Column("priceless", Float), Column("rate", Float)]
+        "column",
+        [
+            Column("price", Numeric(9, 2)),
+            *(Column(name, Float) for name in ("priceless", "rate", "price_index", "fee_rate", "price_change_percent")),
+        ],
     )
     def test_money_accepted(self, column: Any) -> None:
         """Exact types, and floats that are no money."""

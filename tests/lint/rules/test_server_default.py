@@ -36,8 +36,11 @@ from sqlalchemy import (
 from sqlkeel import Money, UTCDateTime
 from sqlkeel.database import Database
 from sqlkeel.keys import uuid7
+from sqlkeel.times import PlainDate
 from sqlkeel.types import utc_now
 from tests.lint.examples import found, found_in
+
+QUOTED = 'Add server_default="it\'s".'
 
 METADATA = MetaData()
 PRODUCT = sqlalchemy.Table(
@@ -58,6 +61,17 @@ class State(enum.Enum):
     PAID = "paid"
 
 
+class Sign(enum.Enum):
+    """Members with a quote, stored by their value."""
+
+    QUOTE = "it's"
+
+
+def values(kind: type[enum.Enum]) -> list[str]:
+    """Return what an enumeration stores."""
+    return [str(member.value) for member in kind]
+
+
 class TestServerDefault:
     @pytest.mark.parametrize(
         ("column", "fix"),
@@ -75,6 +89,8 @@ class TestServerDefault:
             ),
             (Column("a", Float, default=0.5), "Add server_default=literal(0.5, Float())."),
             (Column("a", Enum(State, native_enum=False), default=State.PAID), 'Add server_default="PAID".'),
+            (Column("a", Enum(Sign, native_enum=False, values_callable=values), default=Sign.QUOTE), QUOTED),
+            (Column("a", PlainDate(), default=datetime.date(2020, 1, 2)), 'Add server_default="2020-01-02".'),
             (Column("a", JSON, default=dict), "Add server_default=text(\"'{}'\")."),
             (Column("a", JSON, default=list), "Add server_default=text(\"'[]'\")."),
             (Column("a", ARRAY(Integer), default=list), "Add server_default=text(\"'{}'\")."),
@@ -108,6 +124,7 @@ class TestServerDefault:
             Column("a", Integer, Identity(), nullable=False),
             Column("a", Integer, Sequence("numbers"), nullable=False),
             Column("a", Uuid, default=uuid7, nullable=False),
+            Column("a", Integer, default=select(func.max(text("1"))).scalar_subquery(), nullable=False),
             Column("a", String(43), default=secrets.token_urlsafe, nullable=False),
         ],
     )

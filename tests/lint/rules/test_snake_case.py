@@ -24,6 +24,9 @@ class TestSnakeCase:
             ("_post", "post"),
             ("post_", "post"),
             ("post-like", "post_like"),
+            ("Post like", "post_like"),
+            ("post.like", "post_like"),
+            ("e:mail", "e_mail"),
         ],
     )
     def test_refused(self, name: str, fix: str) -> None:
@@ -33,8 +36,10 @@ class TestSnakeCase:
         assert finding.where == f"thing.{name}"
         assert finding.fix == f'Call it "{fix}".'
 
-    def test_no_name_to_offer(self) -> None:
-        """Where no word is left, the form is described."""
-        (finding,) = found("snake-case", Column("字", Integer))
+    @pytest.mark.parametrize("name", ["字", "größe", "Straße", "c++", "price€", "total%"])
+    def test_no_name_to_offer(self, name: str) -> None:
+        """Where a letter or sign would be lost, the form is described."""
+        (finding,) = found("snake-case", Column(name, Integer))
 
         assert "small letters" in finding.fix
+        assert finding.rename is None

@@ -20,6 +20,10 @@ class TestTimeSuffix:
             Column("sent_at", sqlkeel.UTCDateTime()),
             Column("birth_date", Date),
             Column("update", Boolean),
+            Column("up_to_date", Boolean),
+            Column("out_of_date", Boolean),
+            Column("at", DateTime(timezone=True)),
+            Column("date", Date),
             Column("format", String),
             Column("data", JSONB),
             Column("validity", INTERVAL),
@@ -45,3 +49,11 @@ class TestTimeSuffix:
         (finding,) = found("time-suffix", column)
 
         assert finding.fix == fix
+
+    @pytest.mark.parametrize("column", [Column("date", DateTime(timezone=True)), Column("at", Date)])
+    def test_no_word_is_left(self, column: Any) -> None:
+        """A name that is the other suffix and nothing else has to be thought of by somebody."""
+        (finding,) = found("time-suffix", column)
+
+        assert finding.rename is None
+        assert finding.fix.startswith("Give it a name that ends in ")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from sqlalchemy import Connection, MetaData, Table
+from sqlalchemy import URL, Connection, MetaData, Table
 from sqlalchemy.sql.compiler import IdentifierPreparer
 
 from ..convention import Named
@@ -44,8 +44,24 @@ class Backend(Protocol):
     names_keys: bool
     """Whether a primary key has a name."""
 
-    def adapt(self, metadata: MetaData) -> None:
+    def adapt(self, metadata: MetaData, connection: Connection) -> None:
         """Give reflected tables what the models would have, where the database does not keep it."""
+        ...
+
+    def require(self, url: URL) -> None:
+        """See that there is a database to read.
+
+        Raises:
+            ConfigurationError: When connecting would make one.
+        """
+        ...
+
+    def parts(self, connection: Connection, schema: str | None) -> set[str]:
+        """Return the tables that are part of another one, and change with it."""
+        ...
+
+    def taken(self, connection: Connection, schema: str | None) -> set[str]:
+        """Return the names that no table can have, because a table, a view or an index has them."""
         ...
 
     def stored_code(self, connection: Connection) -> Iterator[StoredCode]:

@@ -6,7 +6,17 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from sqlalchemy import CheckConstraint, Connection, ForeignKeyConstraint, Index, MetaData, Table, UniqueConstraint, text
+from sqlalchemy import (
+    URL,
+    CheckConstraint,
+    Connection,
+    ForeignKeyConstraint,
+    Index,
+    MetaData,
+    Table,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.sql.compiler import IdentifierPreparer
 
 from ...constraints import is_live_marker, live_index, marker_name
@@ -25,6 +35,8 @@ SELECT concat('the ', lower(routine_type), ' ', routine_name), routine_definitio
  WHERE routine_schema = database()
 """
 
+_TAKEN = "SELECT table_name FROM information_schema.tables WHERE table_schema = coalesce(:schema, database())"
+
 
 class MariaDBBackend:
     """A primary key is PRIMARY, a unique constraint is an index, and a day has no zone, whatever the models said."""
@@ -32,7 +44,7 @@ class MariaDBBackend:
     name = "mariadb"
     names_keys = False
 
-    def adapt(self, metadata: MetaData) -> None:
+    def adapt(self, metadata: MetaData, connection: Connection) -> None:
         """Name primary keys, tell unique constraints from indexes, and read `unique_live` back."""
         for table in metadata.tables.values():
             table.primary_key.name = f"{table.name}_pkey"
@@ -43,6 +55,17 @@ class MariaDBBackend:
             for check in table.constraints:
                 if isinstance(check, CheckConstraint) and _MADE_BY_THE_SERVER.fullmatch(str(check.name)):
                     check.name = None
+
+    def require(self, url: URL) -> None:
+        """Leave it to the server."""
+
+    def parts(self, connection: Connection, schema: str | None) -> set[str]:
+        """Return nothing: a partition is no table."""
+        return set()
+
+    def taken(self, connection: Connection, schema: str | None) -> set[str]:
+        """Return tables and views."""
+        return set(connection.scalars(text(_TAKEN), {"schema": schema}))
 
     def stored_code(self, connection: Connection) -> Iterator[StoredCode]:
         """Yield views, triggers and routines: all are kept as text."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from sqlalchemy import Connection, Index, MetaData, Table, text
+from sqlalchemy import URL, Connection, Index, MetaData, Table, text
 from sqlalchemy.sql.compiler import IdentifierPreparer
 
 from .backend import ConstraintRename, Step, StoredCode, execute
@@ -19,6 +19,16 @@ SELECT p.proname, p.prosrc FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language
        SELECT oid FROM pg_catalog.pg_namespace WHERE nspname IN ('pg_catalog', 'information_schema'))
 """
 
+_PARTS = """
+SELECT c.relname FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p', 'f') AND n.nspname = coalesce(CAST(:schema AS text), current_schema())
+"""
+_TAKEN = """
+SELECT c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = coalesce(CAST(:schema AS text), current_schema())
+"""
+
 
 class PostgreSQLBackend:
     """Each rename is an entry of the catalogue, made under a lock that is held for an instant."""
@@ -26,8 +36,19 @@ class PostgreSQLBackend:
     name = "postgresql"
     names_keys = True
 
-    def adapt(self, metadata: MetaData) -> None:
+    def adapt(self, metadata: MetaData, connection: Connection) -> None:
         """Change nothing: the catalogue has it all."""
+
+    def require(self, url: URL) -> None:
+        """Leave it to the server."""
+
+    def parts(self, connection: Connection, schema: str | None) -> set[str]:
+        """Return partitions and what inherits: their columns are renamed with those of the parent, and only so."""
+        return set(connection.scalars(text(_PARTS), {"schema": schema}))
+
+    def taken(self, connection: Connection, schema: str | None) -> set[str]:
+        """Return all relations: indexes and sequences stand in one list with tables."""
+        return set(connection.scalars(text(_TAKEN), {"schema": schema}))
 
     def stored_code(self, connection: Connection) -> Iterator[StoredCode]:
         """Yield the functions that are kept as text."""

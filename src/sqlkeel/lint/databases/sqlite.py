@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import (
+    URL,
     CheckConstraint,
     Connection,
     ForeignKeyConstraint,
@@ -18,17 +20,27 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.schema import CreateIndex
 from sqlalchemy.sql.compiler import IdentifierPreparer
+from sqlalchemy.types import NullType
 
+from ...errors import ConfigurationError
 from .backend import ConstraintRename, Step, StoredCode, as_text, execute
 
 __all__ = ["SQLiteBackend"]
 
 # What reflection does not read, or Alembic does not write again.
 _LOST: Final = re.compile(r"\b(COLLATE|AUTOINCREMENT|STRICT|WITHOUT|CONFLICT|GENERATED)\b", re.IGNORECASE)
+_LOST_OF_INDEX: Final = re.compile(r"\b(COLLATE|DESC)\b", re.IGNORECASE)
+_DEFERRABLE: Final = re.compile(r"(?<!NOT )\bDEFERRABLE\b", re.IGNORECASE)
 _TEXTS: Final = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|\[[^]]*\]|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _OF_TABLE: Final = text("SELECT type, name, sql FROM sqlite_master WHERE tbl_name = :name AND sql IS NOT NULL")
+_INDEXES: Final = text("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
+_HEAD_OF_INDEX: Final = re.compile(r"(CREATE (?:UNIQUE )?INDEX )(\"(?:[^\"]|\"\")*\"|`[^`]*`|\[[^]]*\]|'[^']*'|\w+)")
+_KEYS: Final = text('SELECT "from", on_delete, on_update FROM pragma_foreign_key_list(:name)')
+_TEXT: Final = "sqlkeel.text"
+_SHADOWS: Final = text("SELECT name FROM pragma_table_list WHERE type = 'shadow'")
+_TAKEN: Final = text("SELECT name FROM sqlite_master")
+_OF_TABLE_ITSELF: Final = text("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = :name")
 _VIEWS: Final = text("SELECT name, sql FROM sqlite_master WHERE type = 'view'")
 _KINDS: Final = {PrimaryKeyConstraint: "pk", UniqueConstraint: "uq", ForeignKeyConstraint: "fk"}
 _NAMES: Final = {
@@ -45,8 +57,25 @@ class SQLiteBackend:
     name = "sqlite"
     names_keys = True
 
-    def adapt(self, metadata: MetaData) -> None:
-        """Change nothing: the text of the tables has what there is."""
+    def adapt(self, metadata: MetaData, connection: Connection) -> None:
+        """Keep the text of each index: DESC and COLLATE are not read from it."""
+        texts = {row.name: row.sql for row in connection.execute(_INDEXES)}
+        for index in (index for table in metadata.tables.values() for index in table.indexes):
+            index.info[_TEXT] = texts[index.name]
+
+    def require(self, url: URL) -> None:
+        """Refuse a file that is not there: a mistyped path would be an empty database without a fault."""
+        path = url.database
+        if path and path != ":memory:" and not path.startswith("file:") and not Path(path).exists():
+            raise ConfigurationError(f"There is no database file {path}.", hint="Is the path right, from this folder?")
+
+    def parts(self, connection: Connection, schema: str | None) -> set[str]:
+        """Return the tables in which a virtual table keeps its rows."""
+        return set(connection.scalars(_SHADOWS))
+
+    def taken(self, connection: Connection, schema: str | None) -> set[str]:
+        """Return tables, views, indexes and triggers."""
+        return set(connection.scalars(_TAKEN))
 
     def stored_code(self, connection: Connection) -> Iterator[StoredCode]:
         """Yield nothing: SQLite rewrites views and triggers."""
@@ -61,11 +90,15 @@ class SQLiteBackend:
                 return f"a copy of the table would lose the trigger {name}"
             if kind == "index" and name not in known:
                 return f"a copy of the table would lose the index {name}, which is over an expression"
+            if kind == "index" and (word := _LOST_OF_INDEX.search(_TEXTS.sub("''", sql))):
+                return f"a copy of the table would lose {word[0].upper()} of the index {name}"
             if kind == "table" and (word := _LOST.search(_TEXTS.sub("''", sql))):
                 return f"a copy of the table would lose {word[0].upper()}"
+        if untyped := [column.name for column in table.columns if isinstance(column.type, NullType)]:
+            return f"a copy of the table needs a type for {', '.join(untyped)}"
         if any(isinstance(one, CheckConstraint) and one.name is None for one in table.constraints):
             return "a copy of the table would lose a CHECK without a name"
-        return _view_in_the_way(connection, table)
+        return _rule_of_a_key(connection, table) or _view_in_the_way(connection, table)
 
     def rename_constraints(
         self, table: Table, renames: Iterable[ConstraintRename], preparer: IdentifierPreparer
@@ -131,12 +164,26 @@ def _remake(index: Any, new: str, preparer: IdentifierPreparer) -> Step:
     old = str(index.name)
 
     def make(dropped: str, made: str) -> str:
-        index.name = made
-        statement = str(CreateIndex(index).compile(dialect=preparer.dialect))
-        index.name = old
+        statement = _HEAD_OF_INDEX.sub(lambda head: head[1] + preparer.quote(made), index.info[_TEXT], count=1)
         return f"{execute(f'DROP INDEX {preparer.quote(dropped)}')}\n{execute(statement)}"
 
     return Step(make(old, new), make(new, old))
+
+
+def _rule_of_a_key(connection: Connection, table: Table) -> str | None:
+    """Return what a foreign key beside its column says: SQLAlchemy reads that of FOREIGN KEY (...) only."""
+    read = {column.name: key for key in table.foreign_key_constraints for column in key.columns}
+    for column, on_delete, on_update in connection.execute(_KEYS, {"name": table.name}):
+        key = read[column]
+        for event, rule, known in (("DELETE", on_delete, key.ondelete), ("UPDATE", on_update, key.onupdate)):
+            if rule != (known or "NO ACTION").upper():
+                return f"a copy of the table would lose ON {event} {rule} of {column}"
+    sql = connection.scalar(_OF_TABLE_ITSELF, {"name": table.name})
+    if len(_DEFERRABLE.findall(_TEXTS.sub("''", str(sql)))) > sum(
+        bool(one.deferrable) for one in table.foreign_key_constraints
+    ):
+        return "a copy of the table would lose DEFERRABLE"
+    return None
 
 
 def _view_in_the_way(connection: Connection, table: Table) -> str | None:

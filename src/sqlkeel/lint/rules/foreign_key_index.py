@@ -9,9 +9,11 @@ with the same columns.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import Final
 
-from sqlalchemy import Column, PrimaryKeyConstraint, Table, UniqueConstraint
+from sqlalchemy import Column, Index, PrimaryKeyConstraint, Table, UniqueConstraint
 
 from ...constraints import is_live_key
 from ..finding import Problem, Schema
@@ -41,6 +43,9 @@ class Post(Base):
 """
 
 
+_NOT_NULL: Final = re.compile(r"\(?(?:[\"`]?\w+[\"`]?\.)?[\"`]?(\w+)[\"`]? IS NOT NULL\)?", re.IGNORECASE)
+
+
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield foreign keys that no index begins with."""
     indexed = list(_indexed(table))
@@ -54,10 +59,18 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
 
 
 def _indexed(table: Table) -> Iterator[list[str]]:
-    """Yield the columns of everything that an index serves; a partial index does not serve all rows."""
+    """Yield the columns of everything that an index serves; one that leaves out more than NULLs does not serve all."""
     for constraint in table.constraints:
         if isinstance(constraint, (PrimaryKeyConstraint, UniqueConstraint)):
             yield [column.name for column in constraint.columns]
     for index in table.indexes:
-        if not any(option.endswith("_where") for option in index.dialect_kwargs):
-            yield [part.name if isinstance(part, Column) else "" for part in index.expressions]
+        columns = [part.name if isinstance(part, Column) else "" for part in index.expressions]
+        if _leaves_out(index) <= set(columns):
+            yield columns
+
+
+def _leaves_out(index: Index) -> set[str]:
+    """Return the columns whose NULLs a partial index leaves out; nothing looks for a parent that is NULL."""
+    given = {str(value) for option, value in index.dialect_kwargs.items() if option.endswith("_where")}
+    found = [_NOT_NULL.fullmatch(condition) for condition in given]
+    return {one[1] if one else "" for one in found}

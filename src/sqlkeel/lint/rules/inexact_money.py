@@ -3,6 +3,8 @@
 Binary floating point has no 0.10: sums drift, and two ways to the same total differ by a cent that somebody has to
 find.
 
+Left alone is what ends in the word for a measure: ``price_index``, ``fee_rate``.
+
 Instead: ``sqlkeel.Money``, which ``Mapped[Decimal]`` is on ``sqlkeel.Base``; ``Numeric(18, 2)`` elsewhere.
 """
 
@@ -32,6 +34,10 @@ class Product(Base):
     weight: Mapped[float]
 """
 
+# What is measured of money, and is none.
+_MEASURES: Final = frozenset(
+    {"factor", "index", "multiplier", "percent", "percentage", "rate", "ratio", "score", "weight"}
+)
 _WORDS: Final = frozenset(
     {"amount", "balance", "cost", "deposit", "fee", "money", "payment", "price", "revenue", "salary", "wage"}
 )
@@ -40,6 +46,7 @@ _WORDS: Final = frozenset(
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield floating point columns that a word of their name makes money."""
     for column in table.columns:
-        if isinstance(column.type, Float) and _WORDS & set(column.name.lower().split("_")):
+        words = column.name.lower().split("_")
+        if isinstance(column.type, Float) and _WORDS & set(words) and words[-1] not in _MEASURES:
             where = f"{table.name}.{column.name}"
             yield Problem(where, f"{where} is money in floating point.", "Use Money(), or Numeric(18, 2).")

@@ -16,7 +16,8 @@ from datetime import date, datetime
 from enum import Enum
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, Column, Table, literal
+from sqlalchemy import ARRAY, Column, SelectBase, Table, literal
+from sqlalchemy.sql import visitors
 
 from ..finding import Problem, Schema
 from .time_suffix import python_type_of
@@ -61,7 +62,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
 def _fix(column: Column[Any], default: Any) -> str | None:
     if default.is_scalar:
         return f"Add server_default={_literal(default.arg, column)}."
-    if default.is_clause_element:
+    if default.is_clause_element and not _asks(default.arg):
         return "Write server_default= instead of default=."
     if default.is_callable and (clock := _CLOCKS.get(python_type_of(column))) is not None:
         return f"Write server_default={clock}."
@@ -71,13 +72,20 @@ def _fix(column: Column[Any], default: Any) -> str | None:
     return None
 
 
+def _asks(expression: Any) -> bool:
+    """Tell whether an expression reads rows, which the default of a database cannot."""
+    return any(isinstance(part, SelectBase) for part in visitors.iterate(expression))
+
+
 def _literal(value: object, column: Column[Any]) -> str:
     """Write a value as one would behind ``server_default=``."""
     if isinstance(value, bool):
         return f"{value}()".lower()
     if isinstance(value, Enum):
-        stored = literal(value, column.type).compile(compile_kwargs={"literal_binds": True})
-        return json.dumps(str(stored).strip("'"), ensure_ascii=False)
+        stored = str(literal(value, column.type).compile(compile_kwargs={"literal_binds": True}))
+        return json.dumps(stored[1:-1].replace("''", "'") if stored.startswith("'") else stored, ensure_ascii=False)
+    if type(value) is date:
+        return f'"{value.isoformat()}"'
     if isinstance(value, (str, int)):
         return json.dumps(str(value), ensure_ascii=False)
     if value == 0:

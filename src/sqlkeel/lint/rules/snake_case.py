@@ -33,6 +33,8 @@ class PostLike(Base):
 """
 
 _SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+# Between words; any other sign means something, and a name without it says something else.
+_KEPT = re.compile(r"[A-Za-z0-9_ .:/-]+")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[0-9]+")
 
 
@@ -48,6 +50,6 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
 def _problem(where: str, kind: Literal["table", "column"], name: str) -> Problem:
     words = "_".join(_WORD.findall(name)).lower()
     message = f'"{name}" is not lower_snake_case.'
-    if not _SNAKE.fullmatch(words):
+    if not _KEPT.fullmatch(name) or not _SNAKE.fullmatch(words):
         return Problem(where, message, "Use small letters, digits and single underscores.")
     return Problem(where, message, f'Call it "{words}".', Rename(kind, name, words))

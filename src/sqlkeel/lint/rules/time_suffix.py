@@ -3,6 +3,8 @@
 Who reads ``created_at`` knows that it has a time and a zone, and who reads ``birth_date`` knows that it has none,
 without looking at the type. Comparing the two is a bug that the names show.
 
+Left alone are ``at`` and ``date`` themselves where the type agrees, and ``up_to_date``, which is a phrase.
+
 Instead: ``published`` → ``published_at``; a date called ``due_at`` → ``due_date``.
 """
 
@@ -41,6 +43,7 @@ class Invoice(Base):
 
 _SUFFIXES = {datetime: "_at", date: "_date"}
 _KINDS = {"_at": "a datetime", "_date": "a date"}
+_PHRASES = ("up_to_date", "out_of_date")
 _KEEP_TIMES_AS_TEXT = frozenset({"sqlite"})
 
 
@@ -48,7 +51,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield columns whose name and type tell different stories."""
     for column in table.columns:
         wanted = _SUFFIXES.get(python_type_of(column))
-        has = next((suffix for suffix in _KINDS if column.name.endswith(suffix)), None)
+        has = _suffix(column.name)
         if wanted == has or (wanted is None and schema.database in _KEEP_TIMES_AS_TEXT):
             continue
         where = f"{table.name}.{column.name}"
@@ -56,9 +59,20 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
             message = f'"{column.name}" is named like {_KINDS[str(has)]} and is {column.type!r}.'
             yield Problem(where, message, f'Drop "{has}", or give it the type.')
         else:
-            stem = column.name.removesuffix(has or "")
-            rename = Rename("column", column.name, f"{stem}{wanted}")
-            yield Problem(where, f'"{column.name}" is {_KINDS[wanted]}.', f'Call it "{rename.new}".', rename)
+            yield _misnamed(where, column.name, has=has, wanted=wanted)
+
+
+def _suffix(name: str) -> str | None:
+    if name.endswith(_PHRASES):
+        return None
+    return next((suffix for suffix in _KINDS if f"_{name}".endswith(suffix)), None)
+
+
+def _misnamed(where: str, name: str, *, has: str | None, wanted: str) -> Problem:
+    message, stem = f'"{name}" is {_KINDS[wanted]}.', f"_{name}".removesuffix(has or "").removeprefix("_")
+    if not stem:
+        return Problem(where, message, f'Give it a name that ends in "{wanted}".')
+    return Problem(where, message, f'Call it "{stem}{wanted}".', Rename("column", name, f"{stem}{wanted}"))
 
 
 def python_type_of(column: Column[Any]) -> Any:
