@@ -172,7 +172,7 @@ class TestPrefix:
         def model(above: type[Any], name: str) -> type[Any]:
             return type(name, (DualIDMixin, above), {"__tablename__": name.lower(), "__public_prefix__": "usr"})
 
-        model(Own, "Member")
+        _kept = model(Own, "Member")  # mappers are held weakly
 
         with pytest.raises(ConfigurationError, match="Guest and Member both have the __public_prefix__ 'usr'"):
             model(Own, "Guest")

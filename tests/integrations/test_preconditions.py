@@ -6,7 +6,7 @@ import re
 from collections.abc import Container
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sqlkeel.errors import InvalidETag, PreconditionRequired
@@ -91,6 +91,8 @@ class TestExpectedVersions:
 
         assert ({found} if isinstance(found, int) else found) == strong
 
+    @example("\n")
+    @example('"3"\n')
     @given(st.text(st.characters(max_codepoint=255), max_size=40))
     def test_any_text_is_a_list_or_refused(self, header: str) -> None:
         """Whatever a client sends, it is understood as the grammar says, or refused with our error."""

@@ -21,7 +21,7 @@ WRITE_RESPONSES: Final = {
 }
 """What the headers add to the answers of an operation, by status, for its description."""
 
-_ITEM: Final = re.compile(r'[ \t]*(?:(W/)?"([\x21\x23-\x7e\x80-\xff]*)"[ \t]*)?(?:,|$)')
+_ITEM: Final = re.compile(r'[ \t]*(?:(W/)?"([\x21\x23-\x7e\x80-\xff]*)"[ \t]*)?(?:,|\Z)')
 _VERSION: Final = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 
 

@@ -202,7 +202,8 @@ class _Planner:
                     self._refuse(table, column, f"{code.name} names it")
 
     def _all(self) -> list[Table]:
-        return list(self.schema.metadata.tables.values())
+        # Reflected in any order.
+        return sorted(self.schema.metadata.tables.values(), key=lambda table: table.fullname)
 
     def _refuse(self, table: Table, column: str | None, reason: str) -> None:
         if column is None:
