@@ -31,10 +31,11 @@ from .public_ids import PublicID, uuid_of
 from .purge import Purged, purge_in
 from .session import SyncSession
 
-__all__ = ["Repository"]
+__all__ = ["Repository", "Versions"]
 
 M = TypeVar("M")
 Versions: TypeAlias = int | Container[int]
+"""The version that a client expects, or several of them."""
 
 _VALUES_AT_ONCE: Final = 5_000
 

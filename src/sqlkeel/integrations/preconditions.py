@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Iterator
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
 
 from ..errors import InvalidETag, PreconditionRequired
+from ..repository import Versions
 
 __all__ = ["ANY", "READ_RESPONSES", "WRITE_RESPONSES", "Versions", "etag", "expected_versions", "is_known", "require"]
-
-Versions: TypeAlias = int | Container[int]
-"""The version that a client expects, or several of them: what ``expected_version=`` takes."""
 
 READ_RESPONSES: Final = {304: "The client has this version: there is no body."}
 WRITE_RESPONSES: Final = {
