@@ -111,8 +111,7 @@ class SyncSession(orm.Session):
         try:
             return super().merge(instance, **options)
         except StaleDataError as error:
-            explain = getattr(instance, "__merge_conflict__", None)
-            conflict = explain(self) if explain is not None else None
+            conflict = self._conflict_of(instance)
             if conflict is None:
                 raise
             raise conflict from error
@@ -122,17 +121,20 @@ class SyncSession(orm.Session):
         try:
             return super().get(entity, ident, **options)
         except StaleDataError as error:
-            conflict = self._conflict_of(inspect(entity), ident)
+            conflict = self._conflict_of(self._held(inspect(entity), ident))
             if conflict is None:
                 raise
             raise conflict from error
 
-    def _conflict_of(self, mapper: Mapper[Any], ident: Any) -> Exception | None:
+    def _conflict_of(self, instance: object) -> Exception | None:
+        explain = getattr(instance, "__version_conflict__", None)
+        return explain(self) if explain is not None else None
+
+    def _held(self, mapper: Mapper[Any], ident: Any) -> object:
         if isinstance(ident, Mapping):
             ident = [ident[mapper.get_property_by_column(column).key] for column in mapper.primary_key]
         key = mapper.identity_key_from_primary_key(tuple(ident) if isinstance(ident, (list, tuple)) else (ident,))
-        explain = getattr(self.identity_map.get(key), "__merge_conflict__", None)
-        return explain(self) if explain is not None else None
+        return self.identity_map.get(key)
 
     def _identity_lookup(self, mapper: Any, primary_key_identity: Any, *args: Any, **options: Any) -> Any:
         """Return a loaded object for its key; one that is deleted does not count, for ``get()`` and lazy loads alike.

@@ -43,8 +43,8 @@ class VersionMixin:
             )
         return value
 
-    def __merge_conflict__(self, session: orm.Session) -> VersionConflict | None:
-        """Return the conflict that made ``session.merge(self)`` fail, if it is one of this row."""
+    def __version_conflict__(self, session: orm.Session) -> VersionConflict | None:
+        """Return the conflict that made ``session.merge(self)`` or ``get()`` fail, if it is one of this row."""
         mapper = orm.object_mapper(self)
         return find_conflict(session.connection(), mapper, mapper.primary_key_from_instance(self), self.version)
 
