@@ -194,4 +194,6 @@ class TestNewColumn:
         """A column that is dropped leaves nothing behind."""
         await project.to(tasks(*OLD))
 
-        await project.to(table(), "second")
+        written = await project.to(table(), "second")
+
+        assert "drop_column(" in written
