@@ -103,6 +103,15 @@ class TestDelete:
         marked = [statement.split()[1].strip("`") for statement in log if statement.startswith("UPDATE")]
         assert marked == ["author", "book", "profile", "chapter"]
 
+    async def test_what_is_not_loaded_is_not_read_back(self, db: Database) -> None:
+        """Of the classes below only those are asked for of which the session holds an object."""
+        key = await add(db, author(books=3, chapters=3))
+
+        async with queries(db) as log:
+            await delete(db, Author, key)
+
+        assert [one for one in log if one.startswith("SELECT") and "chapter" in one] == []
+
     async def test_versions_and_times_of_change_move(self, every_driver: Database) -> None:
         """A deletion is a change: the version counts and updated_at moves, in the object too."""
         key = await add(every_driver, author())

@@ -146,6 +146,8 @@ class Deletion:
         if sa_inspect(self.obj).mapper.isa(mapper):
             objects.append(self.obj)  # it may belong to no session, or to another
         loaded = {sa_inspect(obj).identity: obj for obj in objects}
+        if not loaded:
+            return
         table = _table(mapper)
         keys = tuple(table.primary_key)
         versions = [version] if (version := _version(mapper, table)) is not None else []
