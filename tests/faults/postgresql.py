@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -102,11 +103,30 @@ def kill_everything(server: Server) -> None:
         with suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
     server.crash()  # it is dead: this only tells the launcher
+    for child in children:
+        _await_death(child)
+
+
+def _await_death(pid: int) -> None:
+    """Wait until a killed process holds nothing any more: its shared memory keeps the next server from starting."""
+    while _state(pid) not in {None, "Z"}:
+        time.sleep(0.01)
+
+
+def _state(pid: int) -> str | None:
+    try:
+        return _fields(Path(f"/proc/{pid}/stat"))[0]
+    except OSError:
+        return None
 
 
 def _children(pid: int) -> Iterator[int]:
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            # The name in parentheses may hold spaces; the parent is the second field behind it.
-            if entry.read_text().rpartition(")")[2].split()[1] == str(pid):
+            if _fields(entry)[1] == str(pid):
                 yield int(entry.parent.name)
+
+
+def _fields(entry: Path) -> list[str]:
+    """Return what follows the name of a process, which stands in parentheses and may hold spaces: state, parent, …."""
+    return entry.read_text().rpartition(")")[2].split()

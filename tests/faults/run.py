@@ -6,8 +6,8 @@ import asyncio
 import gc
 import io
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
@@ -22,7 +22,7 @@ __all__ = ["Result", "run_on_server", "watched"]
 CALM_SECONDS: Final = 1.0
 """How long everybody works on after the last fault, at least."""
 
-RECOVERY_SECONDS: Final = 15
+RECOVERY_SECONDS: Final = 60
 """How long it may take until a transfer succeeds again, and until everybody has come to an end."""
 
 
@@ -39,25 +39,48 @@ class Result:
     """Of the transfers that nobody could say it of: how many are there."""
 
 
-async def run_on_server(kind: type[ServerStand], *, seconds: float, workers: int, seed: int) -> Result:
-    """Put the bank through *seconds* of weather, and look at the books."""
+async def run_on_server(
+    kind: type[ServerStand], *, seconds: float, workers: int, seed: int, at_least: int = 0
+) -> Result:
+    """Put the bank through *seconds* of weather and *at_least* so many faults, and look at the books.
+
+    The cyclic garbage collector is off: a connection that only it would give back is one that is lost.
+    """
     book = Book()
     result = Result(seed, book)
-    async with kind.open(workers) as stand, watched(book):
-        tellers = [Teller(stand.database, book, Random(f"{seed}/{number}")) for number in range(workers)]
-        tasks = {asyncio.create_task(teller.work(), name=f"teller {n}") for n, teller in enumerate(tellers)}
-        faults = stand.faults(tellers)
-        result.faults.update(await bring(plan(faults, seed), faults, seconds))
-        await stand.heal()
-        result.violations += await _recover(book)
-        for teller in tellers:
-            teller.stopped = True
-        result.violations += await _end(tasks)
-        async with stand.direct() as connection:
-            result.violations += await audit(connection, book)
-            result.unclear_there, result.there = await found(connection, book)
-        result.violations += await stand.leftovers()
+    with _collector_off():
+        async with kind.open(workers) as stand, watched(book):
+            await _work_through_weather(stand, result, seconds=seconds, workers=workers, at_least=at_least)
+            async with stand.direct() as connection:
+                result.violations += await audit(connection, book)
+                result.unclear_there, result.there = await found(connection, book)
+            result.violations += await stand.leftovers()
     return result
+
+
+async def _work_through_weather(
+    stand: ServerStand, result: Result, *, seconds: float, workers: int, at_least: int
+) -> None:
+    seed, book = result.seed, result.book
+    tellers = [Teller(stand.database, book, Random(f"{seed}/{number}")) for number in range(workers)]
+    tasks = {asyncio.create_task(teller.work(), name=f"teller {n}") for n, teller in enumerate(tellers)}
+    faults = stand.faults(tellers)
+    result.faults.update(await bring(plan(faults, seed), faults, seconds, at_least=at_least))
+    await stand.heal()
+    result.violations += await _recover(book)
+    for teller in tellers:
+        teller.stopped = True
+    result.violations += await _end(tasks)
+
+
+@contextmanager
+def _collector_off() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @asynccontextmanager

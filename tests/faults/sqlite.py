@@ -27,14 +27,14 @@ KILL: Final = "process SIGKILLed"
 ROOT: Final = Path(__file__).parents[2]
 
 
-async def run_on_file(*, seconds: float, workers: int, seed: int) -> Result:
-    """Let processes with *workers* customers come and be killed for *seconds*, and look at the books."""
+async def run_on_file(*, seconds: float, workers: int, seed: int, at_least: int = 0) -> Result:
+    """Let processes with *workers* customers come and be killed, then look at the books."""
     result = Result(seed, Book())
     with tempfile.TemporaryDirectory(prefix="sqlkeel-faults-") as directory:
         path = Path(directory) / "bank.db"
         async with _direct(path) as connection:
             await open_accounts(connection)
-        await _kill_and_replace(_Customers(path, workers, result), seconds, Random(seed))
+        await _kill_and_replace(_Customers(path, workers, result), seconds, at_least)
         async with _direct(path) as connection:
             result.violations += await audit(connection, result.book)
             result.unclear_there, result.there = await found(connection, result.book)
@@ -104,16 +104,19 @@ def _write_down(result: Result, word: str, rest: str) -> None:
             book.complain(f"a process said {word!r}")
 
 
-async def _kill_and_replace(customers: _Customers, seconds: float, random: Random) -> None:
-    loop = asyncio.get_running_loop()
+async def _kill_and_replace(customers: _Customers, seconds: float, at_least: int) -> None:
+    loop, random = asyncio.get_running_loop(), Random(customers.result.seed)
     end = loop.time() + seconds
     running = [await customers.start() for _ in range(PROCESSES)]
-    while loop.time() < end:
+    while loop.time() < end or customers.result.faults[KILL] < at_least:
         await asyncio.sleep(random.uniform(0.5, 2.0))
         victim = random.randrange(PROCESSES)
         await customers.kill(running[victim])
         running[victim] = await customers.start()
     await asyncio.sleep(1.0)
+    # A busy machine may have killed each process before its first transfer.
+    while not customers.result.book.those("acknowledged"):  # noqa: ASYNC110 - the reader of their lines sets no event
+        await asyncio.sleep(0.05)
     await asyncio.gather(*map(customers.finish, running))
 
 

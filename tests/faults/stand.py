@@ -28,7 +28,7 @@ BANK: Final = "bank"
 RECOVERY_SECONDS: Final = 30
 """How long a server may refuse connections after one of its processes was killed."""
 
-SETTLE_SECONDS: Final = 10
+SETTLE_SECONDS: Final = 30
 """How long a server may take to notice that a client is gone; MariaDB looks when its statement ends."""
 
 

@@ -35,13 +35,16 @@ def plan(faults: Iterable[str], seed: int | str) -> Iterator[Plan]:
             yield Plan(random.uniform(*PAUSE), name, random.getrandbits(32))
 
 
-async def bring(plans: Iterator[Plan], faults: Mapping[str, Fault], seconds: float) -> list[str]:
-    """Bring one planned fault after the other, and return the names of those that came."""
+async def bring(plans: Iterator[Plan], faults: Mapping[str, Fault], seconds: float, *, at_least: int = 0) -> list[str]:
+    """Bring one planned fault after the other, and return the names of those that came.
+
+    They come for *seconds*, and go on until *at_least* so many have come: a slow machine brings few in a second.
+    """
     loop = asyncio.get_running_loop()
     end, came = loop.time() + seconds, list[str]()
     for planned in plans:
         await asyncio.sleep(planned.pause)
-        if loop.time() > end:
+        if loop.time() > end and len(came) >= at_least:
             break
         await faults[planned.fault](Random(planned.seed))
         came.append(planned.fault)
