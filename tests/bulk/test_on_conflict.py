@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import column, select, table
 from sqlalchemy.dialects import postgresql
 
 from sqlkeel.bulk.on_conflict import merging_insert, upserting_insert
 from sqlkeel.bulk.postgresql import PostgreSQL
 from sqlkeel.bulk.target import Target
-from sqlkeel.bulk.writer import Merge, stage_of
+from sqlkeel.bulk.writer import Merge
 from tests.bulk.models import Guest, Member
 
 
@@ -49,8 +49,7 @@ class TestManyRows:
     def test_only_what_differs_is_written(self) -> None:
         """The condition compares what is assigned, and nothing else."""
         merge = merge_of(Guest, "age", on=[Guest.first, Guest.last])
-        columns = merge.target.columns(["first", "last", "age"])
-        stage = stage_of(merge.target.table, columns)
+        stage = table("stage", column("first"), column("last"), column("age"))
 
         text = sql(
             merging_insert(

@@ -94,8 +94,12 @@ class TestTouched:
         assert str(target.touched([])["version"]) == "bulk_user.version + :version_1"
 
     def test_a_function_is_called(self) -> None:
-        """An ``onupdate`` that is a function gives its value."""
-        assert Target(Room).touched([]) == {"title": "touched"}
+        """An ``onupdate`` that is a function is called for each row, and not once for all of them."""
+        target = Target(Room)
+
+        assert target.touched([]) == {}
+        assert [*target.touched_by_row([])] == [Room.__table__.c.title]
+        assert target.touched_once({}) == {"title": "touched"}
 
 
 class TestUnique:

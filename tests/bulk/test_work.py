@@ -83,20 +83,7 @@ class TestHeld:
             with session.no_autoflush:
                 session.add(User(email="b"))
 
-                assert Work(session, User).held() == {(user.id,): user}
-
-    async def test_refresh_reads_only_what_changed(self, db: Database) -> None:
-        """Other attributes keep what they have, unsaved changes included."""
-        async with db.transaction() as session:
-            (user,) = await insert_many_returning(session, User, [{"email": "a"}])
-            with session.no_autoflush:
-                user.nick = "unsaved"
-                async with Work(session, User) as work:
-                    await work.begin()
-                    await work.connection.exec_driver_sql("UPDATE bulk_user SET city = 'Bern', nick = 'n'")
-                    await work.refresh(work.held(), ["city"])
-
-                assert (user.city, user.nick) == ("Bern", "unsaved")
+                assert Work(session, User).held().objects == {(user.id,): user}
 
 
 class TestAttempt:

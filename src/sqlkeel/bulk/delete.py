@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..errors import InvalidKey, NotSupported
-from .rows import Batch, Binder, Record, chunks
+from .binder import Binder
+from .rows import Batch, chunks
 from .target import Target
 from .work import Work
 
@@ -38,9 +39,9 @@ async def delete_many(session: AsyncSession, model: type[M], keys: Iterable[Any]
             batch = _batch(chunk, work.target)
             if binder is None:
                 await work.begin()
-                binder = work.binder(new=False)
+                binder = work.binder()
             deleted += await work.writer.delete(work.connection, work.target, binder.bind(batch))
-            _forget(work, batch.records)
+            await work.held().forget(batch.records)
     return deleted
 
 
@@ -61,10 +62,3 @@ def _batch(chunk: list[Any], target: Target) -> Batch:
     if wrong is not None:
         raise InvalidKey(f"{wrong!r} is no key of {target.name}.", hint=f"Its key is {', '.join(target.key)}.")
     return Batch(target.key, records)
-
-
-def _forget(work: Work, keys: list[Record]) -> None:
-    held = work.held()
-    for key in keys if held else ():
-        if (obj := held.pop(key, None)) is not None:
-            work.session.expunge(obj)

@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from .rows import Batch, Binder, BoundRows, Rows, Run, alike, chunks, runs
+from .binder import Binder
+from .rows import Batch, Rows, alike, chunks, refuse_expressions, refuse_other_than_mappings, runs
 from .work import Work
+from .writer import write_by_statement
 
 __all__ = ["insert_many", "insert_many_returning"]
 
@@ -36,22 +38,12 @@ async def insert_many(session: AsyncSession, model: type[M], rows: Rows) -> int:
         async for run in runs(rows, work.target):
             await work.begin()
             binder = binder or work.binder(new=True)
-            if not run.fields or binder.in_sql(run.fields):
-                written += await _insert_by_statement(work, run)
+            bound = binder.bind(run)
+            if binder.in_sql(run.fields) or not bound.columns:
+                table = work.target.table
+                written += await write_by_statement(work.connection, insert, table, bound, errors_of=table)
             else:
-                written += await work.writer.insert(work.connection, work.target.table, binder.bind(run))
-    return written
-
-
-async def _insert_by_statement(work: Work, run: Run) -> int:
-    """Insert rows that need an expression of SQL, which only a statement can hold."""
-    target, written = work.target, 0
-    keys = [column.key for column in target.columns(run.fields)]
-    constants = {target.fields[field]: value for field, value in target.constants(run.fields).items()}
-    statement = insert(target.table).values(constants)
-    for batch in run.batches:
-        await work.connection.execute(statement, [dict(zip(keys, record, strict=True)) for record in batch.records])
-        written += len(batch.records)
+                written += await work.writer.insert(work.connection, work.target.table, bound)
     return written
 
 
@@ -69,8 +61,11 @@ async def insert_many_returning(session: AsyncSession, model: type[M], rows: Row
     made: list[M] = []
     async with Work(session, model) as work:
         async for chunk in chunks(rows):
+            refuse_other_than_mappings(chunk)
             fields = dict.fromkeys(chain.from_iterable(chunk))
             work.target.check(fields)
+            for row in chunk:
+                refuse_expressions(work.target, tuple(row), [tuple(row.values())])
             await work.begin()
             made.extend(await _insert_returning(work, model, chunk, tuple(fields)))
     return made
@@ -80,13 +75,13 @@ async def _insert_returning(
     work: Work, model: type[M], chunk: list[Mapping[str, Any]], fields: tuple[str, ...]
 ) -> list[M]:
     records = alike(chunk, fields)
-    binder = Binder(work.target, work.dialect, new=True)
+    binder = work.binder(new=True)
     if records is not None and fields and not binder.in_sql(fields):
-        bound = binder.bind(Batch(fields, records))
-        rows = BoundRows(bound.columns, [bound.all()])
-        found = await work.writer.insert_returning(work.session, work.target, rows)
+        found = await work.writer.insert_returning(work.session, work.target, binder.bind(Batch(fields, records)))
         if found is not None:
             return found
     statement = insert(model).returning(model, sort_by_parameter_order=True)
-    options = {"render_nulls": True, "include_deleted": True}
-    return [*(await work.session.scalars(statement, [dict(row) for row in chunk], execution_options=options))]
+    options = {"render_nulls": True, "include_deleted": True, "populate_existing": True}
+    return [
+        *(await work.session.scalars(statement, [binder.completed(row) for row in chunk], execution_options=options))
+    ]

@@ -7,19 +7,24 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from sqlalchemy import (
+    Boolean,
     Column,
     ColumnClause,
     ColumnElement,
     Connection,
+    Date,
+    DateTime,
     Dialect,
-    Enum,
     FromClause,
     Index,
     Integer,
     LargeBinary,
+    Numeric,
     Select,
-    String,
     Table,
+    TableClause,
+    Time,
+    Uuid,
     and_,
     cast,
     column,
@@ -40,22 +45,27 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from ..constraints import marker_name
 from ..engines.traces import RESTORED
+from ..errors import NoTransaction
+from .binder import BoundRows
+from .columns import quoted, raw, stored
 from .on_conflict import write_one
-from .rows import BoundRows
 from .target import Target, Unique
-from .writer import Merge, names_of, stage_of, write_by_driver
+from .writer import Merge, copied, named_stage, write_by_driver, write_by_statement
 
 __all__ = ["MariaDB"]
 
 _INSERTED, _FOUND, _OTHER = 0, 1, 2
 _MET: Final = "@sqlkeel_met"
+_SAME_BY_VALUE = (Integer, Numeric, Boolean, Date, DateTime, Time, LargeBinary, Uuid)
 
 
 class MariaDB:
     """MariaDB through asyncmy."""
 
     async def refuse_autocommit(self, connection: AsyncConnection) -> None:
-        """Do nothing: `Database` has no such connections but those that only read."""
+        """Refuse: a savepoint that is rolled back would take nothing back."""
+        if await connection.run_sync(_commits_by_itself):
+            raise NoTransaction("The connection commits each statement by itself; many rows need a transaction.")
 
     def predicate(self, index: Index) -> ColumnElement[bool] | None:
         """Return the condition of a `unique_live` index; there are no other partial ones."""
@@ -81,57 +91,58 @@ class MariaDB:
     @asynccontextmanager
     async def source(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> AsyncIterator[FromClause]:
         """Bring the rows to a temporary table."""
-        async with self.stage(connection, target, rows.columns) as stage:
+        async with self.stage(connection, target, rows) as stage:
             await self.fill(connection, stage, rows, errors_of=target.table)
             yield stage
 
     @asynccontextmanager
     async def stage(
-        self,
-        connection: AsyncConnection,
-        target: Target,
-        columns: Sequence[Column[Any]],
-        unique: Unique | None = None,
-    ) -> AsyncIterator[Table]:
+        self, connection: AsyncConnection, target: Target, rows: BoundRows, unique: Unique | None = None
+    ) -> AsyncIterator[TableClause]:
         """Make a temporary table, in which a row replaces an earlier one with the same key.
 
         It is no part of the transaction: one that an error left behind is replaced.
         """
-        stage, dialect = stage_of(target.table, columns), connection.dialect
-        table = dialect.identifier_preparer.format_table(target.table)
-        key = f" (UNIQUE KEY ({names_of(dialect, unique.columns)}))" if unique is not None else ""
-        names = names_of(dialect, columns)
-        await connection.exec_driver_sql(
-            f"CREATE OR REPLACE TEMPORARY TABLE {stage.name}{key} AS SELECT {names} FROM {table} LIMIT 0",  # noqa: S608
-            execution_options=RESTORED,
-        )
-        yield stage
-        await connection.exec_driver_sql(f"DROP TEMPORARY TABLE {stage.name}")
+        key = f" (UNIQUE KEY ({quoted(connection.dialect, [one.name for one in unique.columns])}))" if unique else ""
+        with named_stage(connection, target.table, rows) as stage:
+            await connection.exec_driver_sql(
+                f"CREATE OR REPLACE TEMPORARY TABLE {stage.name}{key}"
+                f" AS {copied(connection, target.table, rows)} LIMIT 0",
+                execution_options=RESTORED,
+            )
+            yield stage
+            await connection.exec_driver_sql(f"DROP TEMPORARY TABLE {stage.name}")
 
-    async def fill(self, connection: AsyncConnection, stage: Table, rows: BoundRows, *, errors_of: Table) -> int:
+    async def fill(self, connection: AsyncConnection, stage: TableClause, rows: BoundRows, *, errors_of: Table) -> int:
         """Bring rows to a stage."""
+        if rows.in_sql:
+            return await write_by_statement(connection, _replace, stage, rows, errors_of=errors_of)
         return await write_by_driver(connection, "REPLACE", stage, rows, errors_of=errors_of)
 
-    async def merge(self, connection: AsyncConnection, stage: Table, merge: Merge) -> tuple[int, int]:
+    async def merge(self, connection: AsyncConnection, stage: TableClause, merge: Merge) -> tuple[int, int]:
         """Insert what is missing, then update what differs; both read what is committed, and lock it.
 
         ON DUPLICATE KEY UPDATE does not say how many rows it inserted, and takes any unique key for the one that is
         meant.
         """
         table, unique = merge.target.table, merge.unique
-        same = [column == stage.c[column.name] for column in unique.columns]
+        same = [raw(column) == stage.c[column.name] for column in unique.columns]
         if unique.where is not None:
             same.append(unique.where)
-        missing = select(*stage.c).where(~exists(select(literal_column("1")).select_from(table).where(*same)))
-        new = await connection.execute(insert(table).from_select([*missing.selected_columns.keys()], missing))
+        rows = select(*merge.inserted(stage))
+        missing = rows.where(~exists(select(literal_column("1")).select_from(table).where(*same)))
+        key_of = {column.name: column.key for column in table.columns}
+        names = [key_of[column.name] for column in merge.inserted(stage)]
+        new = await connection.execute(insert(table).from_select(names, missing, include_defaults=False))
         if not merge.assigned:
             return new.rowcount, 0
-        changed = or_(*(_differs(column, stage.c[column.name]) for column in merge.assigned))
+        changed = or_(*(_differs(column, stage.c[column.name], connection.dialect) for column in merge.assigned))
         values = {**{column: stage.c[column.name] for column in merge.assigned}, **merge.touched}
+        values |= {column: stage.c[name] for column, name in merge.by_row.items()}
         updated = await connection.execute(update(table).where(*same, changed, *merge.target.guards).values(values))
         return new.rowcount, updated.rowcount
 
-    async def keep_last(self, connection: AsyncConnection, stage: Table, unique: Unique) -> None:
+    async def keep_last(self, connection: AsyncConnection, stage: TableClause, unique: Unique) -> None:
         """Do nothing: a row replaced the earlier one when it came."""
 
     async def lock_first(self, connection: AsyncConnection, rows: Select[Any], key: Sequence[Column[Any]]) -> Any:
@@ -169,9 +180,14 @@ class MariaDB:
     async def delete(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> int:
         """Delete by a join with a temporary table of the keys."""
         async with self.source(connection, target, rows) as source:
-            same = [column == source.c[column.name] for column in rows.columns]
+            same = [raw(column) == source.c[column.name] for column in rows.columns]
             result = await connection.execute(delete(target.table).where(*same, *target.guards))
         return result.rowcount
+
+
+def _commits_by_itself(connection: Connection) -> bool:
+    driver: Any = connection.connection.driver_connection
+    return bool(driver.get_autocommit())
 
 
 def _declare(connection: Connection) -> None:
@@ -190,7 +206,7 @@ def _on_duplicate(values: Mapping[str, Any], merge: Merge) -> Any:
     given = {getattr(target.model, field): value for field, value in {**values, first: reset}.items()}
     statement = insert_on_duplicate(target.model).values(given)
     new = statement.inserted
-    same = [column.op("<=>")(new[column.key]) for column in unique.columns]
+    same = [raw(column).op("<=>")(new[column.key]) for column in unique.columns]
     guards = [*target.guards] if unique.where is None else [*target.guards, unique.where]
     meant = func.if_(and_(*same, *guards), _FOUND, _OTHER)
     note = literal_column(_MET).op(":=")(meant)
@@ -206,8 +222,13 @@ def _typed(column: Column[Any], value: Any) -> Any:
     return value if isinstance(value, ColumnElement) else literal(value, column.type)
 
 
-def _differs(old: ColumnElement[Any], new: ColumnElement[Any]) -> ColumnElement[bool]:
-    if isinstance(old.type, String) and not isinstance(old.type, Enum):
-        # Byte by byte: the usual collations call "a" and "A" equal.
-        return cast(old, LargeBinary).is_distinct_from(cast(new, LargeBinary))
-    return old.is_distinct_from(new)
+def _replace(stage: TableClause) -> Any:
+    statement = insert_on_duplicate(stage)
+    return statement.on_duplicate_key_update({one.name: statement.inserted[one.name] for one in stage.c})
+
+
+def _differs(old: Column[Any], new: ColumnElement[Any], dialect: Dialect) -> ColumnElement[bool]:
+    if isinstance(stored(old.type, dialect), _SAME_BY_VALUE):
+        return raw(old).is_distinct_from(new)
+    # Byte by byte: the usual collations call "a" and "A" equal.
+    return cast(raw(old), LargeBinary).is_distinct_from(cast(new, LargeBinary))

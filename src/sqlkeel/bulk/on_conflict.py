@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, and_, or_
+from sqlalchemy import ColumnElement, Select, Table, TableClause, and_, case, false, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from .writer import Merge
@@ -27,17 +27,38 @@ def upserting_insert(insert: Any, values: Mapping[str, Any], merge: Merge, *also
     return statement.on_conflict_do_update(**conflict, set_=_set(statement, merge), where=where)
 
 
-def merging_insert(insert: Any, stage: Table, rows: Select[Any], merge: Merge, differs: Differs) -> Any:
-    """Return the statement for the rows of a stage; a row that would not change is not written."""
+def merging_insert(
+    insert: Any,
+    stage: TableClause,
+    rows: Select[Any],
+    merge: Merge,
+    differs: Differs,
+    *,
+    note: ColumnElement[bool] | None = None,
+) -> Any:
+    """Return the statement for the rows of a stage; a row that would not change is not written.
+
+    *note* is a condition that always holds, and is asked for each row that is updated.
+    """
     table = merge.target.table
-    statement = insert(table).from_select([table.c[_key(table, column.name)] for column in stage.c], rows)
+    statement = insert(table).from_select([table.c[_key(table, one.name)] for one in merge.inserted(stage)], rows)
     conflict = {"index_elements": list(merge.unique.columns), "index_where": merge.unique.where}
     if not merge.assigned:
         return statement.on_conflict_do_nothing(**conflict)
     changed = or_(*(differs(column, statement.excluded[column.key]) for column in merge.assigned))
+    where = and_(changed, *merge.target.guards)
+    values = {**_set(statement, merge), **_made_by_row(stage, merge)}
     return statement.on_conflict_do_update(
-        **conflict, set_=_set(statement, merge), where=and_(changed, *merge.target.guards)
+        **conflict, set_=values, where=where if note is None else case((where, note), else_=false())
     )
+
+
+def _made_by_row(stage: TableClause, merge: Merge) -> dict[Any, Any]:
+    """Return what an update writes besides the values of a new row: to be found in the stage by the key."""
+    # By name: as a column of its table it would bring that table into the subquery.
+    names = [(column.name, column.name.replace('"', '""')) for column in merge.unique.columns]
+    same = [stage.c[name] == literal_column(f'excluded."{escaped}"') for name, escaped in names]
+    return {column: select(stage.c[name]).where(*same).scalar_subquery() for column, name in merge.by_row.items()}
 
 
 async def lock_first(connection: AsyncConnection, rows: Select[Any]) -> Any:

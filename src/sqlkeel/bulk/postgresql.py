@@ -2,49 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from itertools import chain
 from typing import Any
 
 from sqlalchemy import (
-    ARRAY,
     JSON,
+    Boolean,
     Column,
     ColumnElement,
     Connection,
+    Date,
+    DateTime,
     Dialect,
-    Enum,
     FromClause,
     Index,
     Integer,
+    Interval,
+    LargeBinary,
+    Numeric,
     Select,
     String,
     Table,
+    TableClause,
     Text,
+    Time,
     Uuid,
     any_,
     bindparam,
+    case,
     cast,
     column,
     delete,
+    false,
     func,
     literal_column,
     select,
+    true,
     tuple_,
 )
-from sqlalchemy.dialects.postgresql import JSONB, distinct_on, insert
+from sqlalchemy.dialects.postgresql import ARRAY, CITEXT, ENUM, JSONB, distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.types import TypeEngine
 
-from ..engines.faults import WRITTEN, translate
+from ..engines.faults import WRITTEN
 from ..errors import NoTransaction
 from ..keys import uuid7
-from ..observe import record
+from .binder import BoundRows
+from .columns import quoted, raw, stored
+from .copying import copies, copy, kind_of
 from .on_conflict import lock_first, merging_insert, upserting_insert, write_one
-from .rows import BoundRows, Record
+from .rows import Record
 from .target import Target, Unique
-from .writer import Bound, Merge, names_of, stage_of
+from .writer import Bound, Merge, copied, named_stage, write_by_statement
 
 try:
     import uuid_utils
@@ -52,6 +62,11 @@ except ImportError:  # Python 3.14 has UUIDv7 itself.
     uuid_utils = None  # type: ignore[assignment]
 
 __all__ = ["PostgreSQL"]
+
+_UPDATED = "sqlkeel.updated"
+_SAME_BY_VALUE = (Integer, Numeric, Boolean, Date, DateTime, Time, Interval, Uuid, LargeBinary)
+_FLAT = (*_SAME_BY_VALUE, String, JSON)
+"""The types of which an array of values is as good as the values: no arrays, ranges or composite types."""
 
 
 class PostgreSQL:
@@ -73,75 +88,94 @@ class PostgreSQL:
         return {} if quick is None else {uuid7: quick}
 
     async def insert(self, connection: AsyncConnection, table: Table, rows: BoundRows) -> int:
-        """COPY the rows."""
-        return await _copy(connection, table, rows, errors_of=table)
+        """COPY the rows, or what INSERT makes of them where COPY does not take them."""
+        return await _write(connection, table, rows, errors_of=table)
 
     async def insert_returning(self, session: AsyncSession, target: Target, rows: BoundRows) -> list[Any] | None:
         """Insert from arrays, which is twice as fast; where a key tells afterwards which row an object was."""
         dialect = session.get_bind(mapper=target.mapper).dialect
-        place = _place_of(target, rows)
-        if place is None or _has_array(rows, dialect):
+        if not _is_flat(rows, dialect):
             return None
-        source = _unnest(rows, dialect, with_ordinality="sqlkeel_place")
-        ordered = select(*(source.c[one.name] for one in rows.columns)).order_by(source.c.sqlkeel_place)
+        records = rows.all()
+        place = _place_of(target, rows, records)
+        if place is None or _is_mixed(records, dialect):
+            return None
+        source = _unnest(rows, records, dialect, with_ordinality="sqlkeel_place")
+        ordered = select(*(source.c[name] for name in rows.names)).order_by(source.c.sqlkeel_place)
         statement = insert(target.model).from_select(rows.columns, ordered, include_defaults=False)
-        found = await session.scalars(statement.returning(target.model), execution_options={"include_deleted": True})
+        options = {"include_deleted": True, "populate_existing": True}
+        found = await session.scalars(statement.returning(target.model), execution_options=options)
         return sorted(found, key=place)
 
     @asynccontextmanager
     async def source(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> AsyncIterator[FromClause]:
-        """Pass one array for each column; arrays of arrays would be flattened, so that those are staged."""
+        """Pass one array for each column, where an array of its type is as good as its values; else stage the rows."""
         dialect = connection.dialect
-        if _has_array(rows, dialect):
-            async with self.stage(connection, target, rows.columns) as stage:
-                await self.fill(connection, stage, rows, errors_of=target.table)
-                yield stage
+        if _is_flat(rows, dialect) and not _is_mixed(records := rows.all(), dialect):
+            yield _unnest(rows, records, dialect)
             return
-        yield _unnest(rows, dialect)
+        async with self.stage(connection, target, rows) as stage:
+            await self.fill(connection, stage, rows, errors_of=target.table)
+            yield stage
 
     @asynccontextmanager
     async def stage(
-        self,
-        connection: AsyncConnection,
-        target: Target,
-        columns: Sequence[Column[Any]],
-        unique: Unique | None = None,
-    ) -> AsyncIterator[Table]:
+        self, connection: AsyncConnection, target: Target, rows: BoundRows, unique: Unique | None = None
+    ) -> AsyncIterator[TableClause]:
         """Make a table that has the types of the columns and none of their constraints."""
-        stage = stage_of(target.table, columns)
-        names = names_of(connection.dialect, columns)
-        table = connection.dialect.identifier_preparer.format_table(target.table)
-        await connection.exec_driver_sql(
-            f"CREATE TEMPORARY TABLE {stage.name} ON COMMIT DROP AS SELECT {names} FROM {table} WITH NO DATA"  # noqa: S608
-        )
-        yield stage
-        await connection.exec_driver_sql(f"DROP TABLE {stage.name}")
+        with named_stage(connection, target.table, rows) as stage:
+            await connection.exec_driver_sql(
+                f"CREATE TEMPORARY TABLE {stage.name} ON COMMIT DROP AS"
+                f" {copied(connection, target.table, rows)} WITH NO DATA"
+            )
+            yield stage
+            await connection.exec_driver_sql(f"DROP TABLE {stage.name}")
 
-    async def fill(self, connection: AsyncConnection, stage: Table, rows: BoundRows, *, errors_of: Table) -> int:
+    async def fill(self, connection: AsyncConnection, stage: TableClause, rows: BoundRows, *, errors_of: Table) -> int:
         """COPY the rows to the stage."""
-        return await _copy(connection, stage, rows, errors_of=errors_of)
+        return await _write(connection, stage, rows, errors_of=errors_of)
 
-    async def merge(self, connection: AsyncConnection, stage: Table, merge: Merge) -> tuple[int, int]:
-        """Insert the last row of each key in one statement; a new row has no xmax."""
+    async def merge(self, connection: AsyncConnection, stage: TableClause, merge: Merge) -> tuple[int, int]:
+        """Insert the last row of each key in one statement, in the order of the keys, so that callers wait."""
         key = [stage.c[column.name] for column in merge.unique.columns]
-        rows = select(*stage.c)
         twice: Select[Any] = (
             select(literal_column("1")).select_from(stage).group_by(*key).having(func.count() > 1).limit(1)
         )
+        rows = select(*merge.inserted(stage)).order_by(*key)
         if (await connection.execute(twice)).first() is not None:
-            # Rows lie in a new table in the order in which they came. Not done without need: it sorts them all.
-            rows = rows.ext(distinct_on(*key)).order_by(*key, literal_column("ctid").desc())
-        statement = merging_insert(insert, stage, rows, merge, _differs)
-        written = statement.returning(literal_column("(xmax = 0)").label("inserted")).cte("written")
-        new = func.count().filter(written.c.inserted)
-        result = await connection.execute(
-            select(new, func.count() - new).select_from(written),
-            execution_options={WRITTEN: merge.target.table},
-        )
-        inserted, updated = result.one()
-        return inserted, updated
+            # Rows lie in a new table in the order in which they came. Not done without need: it costs a column more.
+            rows = rows.ext(distinct_on(*key)).order_by(literal_column("ctid").desc())
+        if merge.by_row:
+            await self._index(connection, stage, merge)
+        written, inserted = await self._merge(connection, stage, rows, merge)
+        return inserted, written - inserted
 
-    async def keep_last(self, connection: AsyncConnection, stage: Table, unique: Unique) -> None:
+    async def _index(self, connection: AsyncConnection, stage: TableClause, merge: Merge) -> None:
+        """Let the statement find what it writes into each row that is there: it has the columns of a new row only."""
+        await self.keep_last(connection, stage, merge.unique)
+        key = quoted(connection.dialect, [column.name for column in merge.unique.columns])
+        await connection.exec_driver_sql(f"CREATE INDEX ON {stage.name} ({key})")
+
+    async def _merge(
+        self, connection: AsyncConnection, stage: TableClause, rows: Select[Any], merge: Merge
+    ) -> tuple[int, int]:
+        """Return how many rows were written, and how many of them are new: these have no xmax."""
+        options = {WRITTEN: merge.target.table}
+        if await kind_of(connection, merge.target.table) != "r":
+            await connection.execute(select(_note("0")))
+            statement = merging_insert(insert, stage, rows, merge, _differs(connection.dialect), note=_note_one_more())
+            cte = statement.returning(literal_column("1").label("one")).cte("written")
+            counts = select(func.count()).select_from(cte)
+            written = (await connection.execute(counts, execution_options=options)).scalar_one()
+            updated = (await connection.execute(select(_noted()))).scalar_one()
+            return written, written - updated
+        statement = merging_insert(insert, stage, rows, merge, _differs(connection.dialect))
+        cte = statement.returning(literal_column("(xmax = 0)").label("inserted")).cte("written")
+        counts = select(func.count(), func.count().filter(cte.c.inserted)).select_from(cte)
+        found = (await connection.execute(counts, execution_options=options)).one()
+        return found[0], found[1]
+
+    async def keep_last(self, connection: AsyncConnection, stage: TableClause, unique: Unique) -> None:
         """Remove the earlier of two rows with one key: rows lie in a new table in the order in which they came."""
         key = [stage.c[column.name] for column in unique.columns]
         place = func.row_number().over(partition_by=key, order_by=literal_column("ctid").desc())
@@ -155,117 +189,110 @@ class PostgreSQL:
 
     async def upsert(self, session: AsyncSession, values: Mapping[str, Any], merge: Merge) -> tuple[Any, bool] | None:
         """Ask for xmax with the row: it is zero in a row that was never updated or locked."""
-        statement = upserting_insert(insert, values, merge)
-        row = await write_one(session, statement.returning(merge.target.model, literal_column("(xmax = 0)")))
+        target = merge.target
+        connection = await session.connection(bind_arguments={"mapper": target.mapper})
+        is_new: ColumnElement[bool] = literal_column("(xmax = 0)")
+        if await kind_of(connection, target.table) == "r":
+            statement = upserting_insert(insert, values, merge)
+        else:
+            # The rows of a partitioned table come back without their system columns.
+            await connection.execute(select(_note("0")))
+            statement, is_new = upserting_insert(insert, values, merge, _note_one_more()), _noted() == 0
+        row = await write_one(session, statement.returning(target.model, is_new))
         return None if row is None else (row[0], row[1])
 
     async def delete(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> int:
         """Delete with the keys in arrays: any number of them is one parameter for each column."""
         dialect, columns = connection.dialect, rows.columns
-        matches: ColumnElement[bool]
-        if len(columns) == 1:
-            keys = [key for (key,) in rows.all()]
-            matches = columns[0] == any_(_array(keys, columns[0].type, dialect))
-        else:
-            matches = tuple_(*columns).in_(select(*_unnest(rows, dialect).c))
-        result = await connection.execute(delete(target.table).where(matches, *target.guards))
-        return result.rowcount
+        if len(columns) == 1 and _is_flat(rows, dialect) and not _is_mixed(records := rows.all(), dialect):
+            keys = [key for (key,) in records]
+            among = raw(columns[0]) == any_(_array(keys, columns[0].type, dialect))
+            return (await connection.execute(delete(target.table).where(among, *target.guards))).rowcount
+        async with self.source(connection, target, rows) as source:
+            among = tuple_(*map(raw, columns)).in_(select(*source.c))
+            return (await connection.execute(delete(target.table).where(among, *target.guards))).rowcount
 
 
 def _commits_by_itself(connection: Connection) -> bool:
     return connection.dialect.detect_autocommit_setting(connection.connection.dbapi_connection)  # type: ignore[arg-type]
 
 
-async def _copy(connection: AsyncConnection, table: Table, rows: BoundRows, *, errors_of: Table) -> int:
-    """COPY inside the transaction of *connection*, which a savepoint has really begun; return how many rows."""
-    name = connection.dialect.identifier_preparer.format_table(table)
-    statement = f"COPY {name} ({names_of(connection.dialect, rows.columns)}) FROM STDIN"
-    record(connection.engine.sync_engine, statement)
-    driver: Any = (await connection.get_raw_connection()).driver_connection
-    send = _copy_by_asyncpg if connection.dialect.driver == "asyncpg" else _copy_by_psycopg
-    raised: list[Exception] = []
-    try:
-        return await send(driver, table, BoundRows(rows.columns, _noting(rows.blocks, raised)), statement)
-    except Exception as error:
-        if error in raised:
-            raise  # The caller's own, not the driver's.
-        fault = await connection.run_sync(translate, error, statement=statement, table=errors_of)
-        raise fault from error
-    except BaseException:
-        # Cancelled: what the connection would say next is not known.
-        await connection.invalidate()
-        raise
+async def _write(connection: AsyncConnection, into: Table | TableClause, rows: BoundRows, *, errors_of: Table) -> int:
+    if await copies(connection, into, rows):
+        return await copy(connection, into, rows, errors_of=errors_of)
+    return await write_by_statement(connection, insert, into, rows, errors_of=errors_of)
 
 
-def _noting(blocks: Iterable[list[Record]], raised: list[Exception]) -> Iterator[list[Record]]:
-    """Note what making the rows raises: the driver raises anything, a TypeError for a value that it cannot encode."""
-    try:
-        yield from blocks
-    except Exception as error:
-        raised.append(error)
-        raise
+def _note(value: Any) -> ColumnElement[Any]:
+    return func.set_config(_UPDATED, cast(value, Text), literal_column("true"))
 
 
-async def _copy_by_asyncpg(driver: Any, table: Table, rows: BoundRows, statement: str) -> int:
-    status = await driver.copy_records_to_table(
-        table.name,
-        schema_name=table.schema,
-        columns=[column.name for column in rows.columns],
-        records=chain.from_iterable(rows.blocks),
-    )
-    return int(status.rpartition(" ")[2])
+def _noted() -> ColumnElement[int]:
+    return cast(func.current_setting(_UPDATED), Integer)
 
 
-async def _copy_by_psycopg(driver: Any, table: Table, rows: BoundRows, statement: str) -> int:
-    async with driver.cursor() as cursor:
-        # A name is written for a statement with parameters, where a percent sign is doubled; this one has none.
-        async with cursor.copy(statement.replace("%%", "%")) as copy:
-            for one in chain.from_iterable(rows.blocks):
-                await copy.write_row(one)
-        written: int = cursor.rowcount
-        return written
+def _note_one_more() -> ColumnElement[bool]:
+    """Return a condition that always holds, and counts the rows for which it was asked for."""
+    return _note(_noted() + 1).is_not(None)
 
 
-def _has_array(rows: BoundRows, dialect: Dialect) -> bool:
-    return any(isinstance(one.type.dialect_impl(dialect), ARRAY) for one in rows.columns)
+def _is_flat(rows: BoundRows, dialect: Dialect) -> bool:
+    """Tell whether an array of each column's values arrives as these values do."""
+    kinds = [stored(one.type, dialect) for one in rows.columns]
+    return not rows.in_sql and all(isinstance(kind, _FLAT) and not isinstance(kind, CITEXT) for kind in kinds)
 
 
-def _place_of(target: Target, rows: BoundRows) -> Callable[[Any], Any] | None:
+def _is_mixed(records: list[Record], dialect: Dialect) -> bool:
+    """Tell whether a column has values of several types, which psycopg puts into no array: 1 and 2.5, for one."""
+    if dialect.driver == "asyncpg":
+        return False
+    return any(len(set(map(type, values)) - {type(None)}) > 1 for values in zip(*records, strict=True))
+
+
+def _place_of(target: Target, rows: BoundRows, records: list[Record]) -> Callable[[Any], Any] | None:
     """Return what tells the place of an object among the rows that it was made of; ``None`` where nothing does."""
     key = target.mapper.primary_key
     identity = target.mapper.primary_key_from_instance
-    names = [column.name for column in rows.columns]
-    if len(key) == 1 and key[0] is target.table.autoincrement_column and key[0].name not in names:
+    if len(key) == 1 and key[0] is target.table.autoincrement_column and key[0].name not in rows.names:
         return identity  # Counted in the order in which the rows were inserted.
-    if any(column.name not in names or not isinstance(column.type, Integer | Uuid) for column in key):
+    if any(column.name not in rows.names or not isinstance(column.type, Integer | Uuid) for column in key):
         return None
-    places = [names.index(column.name) for column in key]
-    place = {tuple(record[n] for n in places): number for number, record in enumerate(rows.all())}
+    places = [rows.names.index(column.name) for column in key]
+    place = {tuple(record[n] for n in places): number for number, record in enumerate(records)}
     return lambda obj: place[tuple(identity(obj))]
 
 
-def _unnest(rows: BoundRows, dialect: Dialect, **options: Any) -> FromClause:
-    values = zip(*rows.all(), strict=True)
+def _unnest(rows: BoundRows, records: list[Record], dialect: Dialect, **options: Any) -> FromClause:
+    values = zip(*records, strict=True)
     arrays = [_array(list(those), one.type, dialect) for those, one in zip(values, rows.columns, strict=True)]
-    columns = [column(one.name, one.type) for one in rows.columns]
-    return func.unnest(*arrays).table_valued(*columns, name="given", **options).render_derived()
+    return func.unnest(*arrays).table_valued(*map(column, rows.names), name="given", **options).render_derived()
 
 
 def _array(values: list[Any], of: TypeEngine[Any], dialect: Dialect) -> ColumnElement[Any]:
-    return cast(bindparam(None, values, type_=Bound()), ARRAY(_without_length(of.dialect_impl(dialect))))
+    return cast(bindparam(None, values, type_=Bound()), ARRAY(_without_length(stored(of, dialect))))
 
 
 def _without_length(kind: TypeEngine[Any]) -> TypeEngine[Any]:
     # A cast to varchar(3) cuts what is too long, where an assignment refuses it.
-    return Text() if isinstance(kind, String) and not isinstance(kind, Enum) else kind
+    return Text() if isinstance(kind, String) and not isinstance(kind, ENUM) else kind
 
 
-def _differs(old: ColumnElement[Any], new: ColumnElement[Any]) -> ColumnElement[bool]:
-    kind = old.type
-    if isinstance(kind, JSON):
-        # Plain json has no equality.
-        return cast(old, JSONB).is_distinct_from(cast(new, JSONB))
-    if isinstance(kind, String) and not isinstance(kind, Enum):
-        # Byte by byte: a collation may call different texts equal.
-        return cast(old, Text).collate("C").is_distinct_from(cast(new, Text).collate("C"))
-    return old.is_distinct_from(new)
+def _differs(dialect: Dialect) -> Callable[[Column[Any], Any], ColumnElement[bool]]:
+    def differs(old: Column[Any], new: Any) -> ColumnElement[bool]:
+        kind = stored(old.type, dialect)
+        if isinstance(kind, (*_SAME_BY_VALUE, JSONB)):
+            return raw(old).is_distinct_from(raw(new))
+        if isinstance(kind, JSON):
+            return _differs_as_json(cast(raw(old), Text), cast(raw(new), Text))
+        # As text, byte by byte: a collation or a type (citext) may call different values equal, and some types (json,
+        # xml, point) cannot be compared at all.
+        return cast(raw(old), Text).collate("C").is_distinct_from(cast(raw(new), Text).collate("C"))
+
+    return differs
+
+
+def _differs_as_json(old: ColumnElement[str], new: ColumnElement[str]) -> ColumnElement[bool]:
+    """Compare what the texts mean: the type json has no equality, and jsonb refuses some of what json holds."""
+    refused = old.concat(new).regexp_match(r"\\u(0000|[dD][89a-fA-F])")
+    same = (old.is_not_distinct_from(new), false())
+    return case(same, (refused, true()), else_=cast(old, JSONB).is_distinct_from(cast(new, JSONB)))

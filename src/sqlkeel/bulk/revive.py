@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, case, exists, func, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, TableClause, and_, case, exists, func, literal, select, tuple_, update
 
 from ..errors import NotSupported, UniqueViolation
 from ..mixins.deletion import below_deleted, deleted_at, edges_above, refuse_below_deleted
+from .columns import raw
 from .on_conflict import write_one
 from .target import Target
 from .work import Work
@@ -65,7 +66,7 @@ async def revive_one(work: Work, values: Mapping[str, Any], merge: Merge) -> Any
     return (await write_one(work.session, select(target.model).where(*match)))[0] if revived else None
 
 
-async def revive_many(work: Work, stage: Table, merge: Merge) -> int:
+async def revive_many(work: Work, stage: TableClause, merge: Merge) -> int:
     """Bring back the row deleted last for each staged key without a live row, with the staged values; return how many.
 
     Raises:
@@ -77,9 +78,10 @@ async def revive_many(work: Work, stage: Table, merge: Merge) -> int:
     among = [*_same(table, stage, merge), mark.is_not(None), _deleted_last(work.target, stage, merge)]
     given = {column: stage.c[column.name] for column in merge.assigned}
     await _refuse_any_below_deleted(work, among, given)
+    values = {**given, **{column: stage.c[name] for column, name in merge.by_row.items()}, **unmarked(merge)}
     for attempt in range(_ATTEMPTS):
         try:
-            return (await work.attempt(update(table).where(*among).values({**given, **unmarked(merge)}))).rowcount
+            return (await work.attempt(update(table).where(*among).values(values))).rowcount
         except UniqueViolation as error:
             # Somebody has made a live row meanwhile; the next attempt sees it.
             if not _is_of(error, merge) or attempt == _ATTEMPTS - 1:
@@ -98,7 +100,7 @@ async def _refuse_any_below_deleted(work: Work, among: list[ColumnElement[bool]]
             raise below_deleted(work.target.mapper, edge)
 
 
-def _deleted_last(target: Target, stage: Table, merge: Merge) -> ColumnElement[bool]:
+def _deleted_last(target: Target, stage: TableClause, merge: Merge) -> ColumnElement[bool]:
     """Match, of the deleted rows of each staged key that no live row has, the one that was deleted last."""
     dead, live = target.table.alias(), target.table.alias()
     key, mark = [dead.c[column.key] for column in target.columns(target.key)], target.fields["deleted_at"].key
@@ -118,15 +120,17 @@ def _deleted_last(target: Target, stage: Table, merge: Merge) -> ColumnElement[b
     return and_(whole.in_(select(chosen)), *target.kinds)
 
 
-def _same(table: Any, stage: Table, merge: Merge) -> list[ColumnElement[bool]]:
-    return [table.c[column.key] == stage.c[column.name] for column in merge.unique.columns]
+def _same(table: Any, stage: TableClause, merge: Merge) -> list[ColumnElement[bool]]:
+    return [raw(table.c[column.key]) == stage.c[column.name] for column in merge.unique.columns]
 
 
 def unmarked(merge: Merge) -> dict[Any, Any]:
     """Return what changes in every row that comes back: no mark, the next version, the time."""
     target = merge.target
-    touched = target.touched([target.field(column) for column in merge.assigned])
-    moved = {target.fields[field]: value for field, value in touched.items()}
+    moved = {target.fields[field]: value for field, value in target.touched([]).items()}
+    moved |= {column: value for column, value in merge.touched.items() if column not in merge.assigned}
+    given = set(merge.assigned)
+    moved = {column: value for column, value in moved.items() if column not in given}
     return {**moved, target.fields["deleted_at"]: None, target.fields["deletion_id"]: None}
 
 

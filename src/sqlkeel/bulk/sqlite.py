@@ -11,12 +11,11 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Dialect,
-    Enum,
     FromClause,
     Index,
     Select,
-    String,
     Table,
+    TableClause,
     delete,
     func,
     literal_column,
@@ -28,10 +27,11 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from ..engines.traces import RESTORED
+from .binder import BoundRows
+from .columns import quoted, raw
 from .on_conflict import lock_first, merging_insert, upserting_insert, write_one
-from .rows import BoundRows
 from .target import Target, Unique
-from .writer import Merge, names_of, stage_of, write_by_driver
+from .writer import Merge, copied, named_stage, write_by_driver, write_by_statement
 
 __all__ = ["SQLite"]
 
@@ -42,7 +42,14 @@ class SQLite:
     """SQLite through aiosqlite."""
 
     async def refuse_autocommit(self, connection: AsyncConnection) -> None:
-        """Do nothing: a savepoint is a transaction where there is none."""
+        """Begin the transaction where the driver leaves that to the first INSERT.
+
+        A savepoint would be the outermost transaction then, and releasing it a COMMIT that no rollback takes back.
+        Where each statement commits by itself, that is what is wanted.
+        """
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        if not driver.in_transaction and driver.isolation_level is not None:
+            await connection.exec_driver_sql("BEGIN")
 
     def predicate(self, index: Index) -> ColumnElement[bool] | None:
         """Return the WHERE of a partial index."""
@@ -64,49 +71,46 @@ class SQLite:
     @asynccontextmanager
     async def source(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> AsyncIterator[FromClause]:
         """Bring the rows to a temporary table."""
-        async with self.stage(connection, target, rows.columns) as stage:
+        async with self.stage(connection, target, rows) as stage:
             await self.fill(connection, stage, rows, errors_of=target.table)
             yield stage
 
     @asynccontextmanager
     async def stage(
-        self,
-        connection: AsyncConnection,
-        target: Target,
-        columns: Sequence[Column[Any]],
-        unique: Unique | None = None,
-    ) -> AsyncIterator[Table]:
+        self, connection: AsyncConnection, target: Target, rows: BoundRows, unique: Unique | None = None
+    ) -> AsyncIterator[TableClause]:
         """Make a temporary table, in which a row replaces an earlier one with the same key."""
-        stage, dialect = stage_of(target.table, columns), connection.dialect
-        table = dialect.identifier_preparer.format_table(target.table)
-        await connection.exec_driver_sql(
-            f"CREATE TEMPORARY TABLE {stage.name} AS SELECT {names_of(dialect, columns)} FROM {table} WHERE 0",  # noqa: S608
-            execution_options=RESTORED,
-        )
-        if unique is not None:
-            key = names_of(dialect, unique.columns)
-            await connection.exec_driver_sql(f"CREATE UNIQUE INDEX temp.{stage.name}_key ON {stage.name} ({key})")
-        yield stage
-        await connection.exec_driver_sql(f"DROP TABLE {stage.name}")
+        with named_stage(connection, target.table, rows) as stage:
+            await connection.exec_driver_sql(
+                f"CREATE TEMPORARY TABLE {stage.name} AS {copied(connection, target.table, rows)} WHERE 0",
+                execution_options=RESTORED,
+            )
+            if unique is not None:
+                key = quoted(connection.dialect, [column.name for column in unique.columns])
+                await connection.exec_driver_sql(f"CREATE UNIQUE INDEX temp.{stage.name}_key ON {stage.name} ({key})")
+            yield stage
+            await connection.exec_driver_sql(f"DROP TABLE {stage.name}")
 
-    async def fill(self, connection: AsyncConnection, stage: Table, rows: BoundRows, *, errors_of: Table) -> int:
+    async def fill(self, connection: AsyncConnection, stage: TableClause, rows: BoundRows, *, errors_of: Table) -> int:
         """Bring rows to a stage."""
+        if rows.in_sql:
+            return await write_by_statement(connection, _replace, stage, rows, errors_of=errors_of)
         return await write_by_driver(connection, "REPLACE", stage, rows, errors_of=errors_of)
 
-    async def merge(self, connection: AsyncConnection, stage: Table, merge: Merge) -> tuple[int, int]:
+    async def merge(self, connection: AsyncConnection, stage: TableClause, merge: Merge) -> tuple[int, int]:
         """Count what is new, then write; nobody else writes meanwhile."""
-        same = [column == stage.c[column.name] for column in merge.unique.columns]
+        same = [raw(column) == stage.c[column.name] for column in merge.unique.columns]
         if merge.unique.where is not None:
             same.append(merge.unique.where)
         there = select(literal_column("1")).select_from(merge.target.table).where(*same).exists()
         new = await connection.execute(select(func.count()).select_from(stage).where(~there))
         inserted: int = new.scalar_one()
         # Without a WHERE, the parser takes ON CONFLICT for the ON of a join.
-        rows = select(*stage.c).where(text("true")).order_by(literal_column("rowid"))
+        rows = select(*merge.inserted(stage)).where(text("true")).order_by(literal_column("rowid"))
         result = await connection.execute(merging_insert(insert, stage, rows, merge, _differs))
         return inserted, result.rowcount - inserted
 
-    async def keep_last(self, connection: AsyncConnection, stage: Table, unique: Unique) -> None:
+    async def keep_last(self, connection: AsyncConnection, stage: TableClause, unique: Unique) -> None:
         """Do nothing: a row replaced the earlier one when it came."""
 
     async def lock_first(self, connection: AsyncConnection, rows: Select[Any], key: Sequence[Column[Any]]) -> Any:
@@ -124,11 +128,15 @@ class SQLite:
 
     async def delete(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> int:
         """Delete by a temporary table of the keys: a list of them in the statement has a limit."""
-        key = rows.columns[0] if len(rows.columns) == 1 else tuple_(*rows.columns)
+        key = raw(rows.columns[0]) if len(rows.columns) == 1 else tuple_(*map(raw, rows.columns))
         async with self.source(connection, target, rows) as source:
             among = key.in_(select(*source.c))
             result = await connection.execute(delete(target.table).where(among, *target.guards))
         return result.rowcount
+
+
+def _replace(stage: TableClause) -> Any:
+    return insert(stage).prefix_with("OR REPLACE")
 
 
 class _Conflict:
@@ -153,8 +161,6 @@ def _conflict(connection: Connection) -> _Conflict:
     return conflict
 
 
-def _differs(old: ColumnElement[Any], new: ColumnElement[Any]) -> ColumnElement[bool]:
-    if isinstance(old.type, String) and not isinstance(old.type, Enum):
-        # Byte by byte: a collation may call different texts equal.
-        return old.collate("BINARY").is_distinct_from(new.collate("BINARY"))
-    return old.is_distinct_from(new)
+def _differs(old: Column[Any], new: Any) -> ColumnElement[bool]:
+    # Byte by byte: a collation may call different texts equal. Numbers have none.
+    return raw(old).collate("BINARY").is_distinct_from(raw(new).collate("BINARY"))

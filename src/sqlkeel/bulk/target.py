@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Mapper, QueryableAttribute
 
 from ..errors import InvalidValue, NotSupported, UnknownField
 from ..mixins.soft_delete import SoftDeleteMixin
+from .defaults import Made
 
 __all__ = ["Target", "Unique"]
 
@@ -117,14 +118,28 @@ class Target:
         return {field: value for field, value in found.items() if field not in given}
 
     def touched(self, given: Collection[str]) -> dict[str, Any]:
-        """Return what changes with every update and was not given: ``onupdate`` columns and the version."""
-        found = {name: _onupdate(column) for name, column in self.fields.items() if column.onupdate is not None}
+        """Return what changes with every update, in each row alike, and was not given: times, and the version."""
+        left_out = {
+            name: column for name, column in self.fields.items() if name not in given and not _is_called(column)
+        }
+        onupdates: dict[str, Any] = {name: column.onupdate for name, column in left_out.items()}
+        found: dict[str, Any] = {name: one.arg for name, one in onupdates.items() if one is not None}
         column, following = self.mapper.version_id_col, self.mapper.version_id_generator
         if self.version is not None and column is not None and following is not False:
             counts = isinstance(column.type, Integer)
             found[self.version] = column + 1 if counts else cast("Any", following)(None)
-            return {name: value for name, value in found.items() if name not in given or name == self.version}
-        return {name: value for name, value in found.items() if name not in given}
+        return found
+
+    def touched_by_row(self, given: Collection[str]) -> dict[Column[Any], Any]:
+        """Return the functions that make a new value for each row that is updated, and were given none."""
+        left_out = (column for name, column in self.fields.items() if name not in given and name != self.version)
+        return {column: column.onupdate for column in left_out if _is_called(column)}
+
+    def touched_once(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all that changes with the update of one row, which is *given* these values."""
+        made = Made(self.columns(given), self.touched_by_row(given))
+        by_row = made.of_row({self.fields[field].key: value for field, value in given.items()})
+        return {**self.touched(given), **{self.field(column): value for column, value in by_row.items()}}
 
     def unique(self, on: Sequence[QueryableAttribute[Any]], predicate: Predicate) -> Unique:
         """Find the unique constraint over exactly the attributes *on*, in any order.
@@ -170,10 +185,9 @@ class Target:
                 )
 
 
-def _onupdate(column: Column[Any]) -> Any:
+def _is_called(column: Column[Any]) -> bool:
     onupdate: Any = column.onupdate
-    # Functions are called without a statement: what needs one to look at has no meaning for a set of rows.
-    return onupdate.arg(None) if onupdate.is_callable else onupdate.arg
+    return onupdate is not None and bool(onupdate.is_callable)
 
 
 def _text(name: object) -> str | None:

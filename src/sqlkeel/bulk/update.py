@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import FromClause, Update, select, update
+from sqlalchemy import Column, ColumnElement, FromClause, Update, select, type_coerce, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..errors import InvalidKey, KeelError, NotFound, VersionConflict
-from .rows import Batch, Binder, Record, Rows, batches
+from ..errors import InvalidKey, NotFound, NotSupported, VersionConflict
+from .binder import Binder
+from .columns import raw
+from .rows import CHUNK, Batch, Record, Rows, batches
 from .target import Target
 from .work import Work
 
@@ -34,23 +38,61 @@ async def update_many(session: AsyncSession, model: type[M], rows: Rows) -> int:
     """
     written = 0
     async with Work(session, model) as work:
-        binder: Binder | None = None
-        held: dict[Record, Any] = {}
-        seen: dict[Record, Any] = {}
-        changed: set[str] = set()
-        async for batch in batches(rows, work.target):
-            ordered = _key_first(batch, work.target)
-            if binder is None:
-                await work.begin()
-                binder, held = work.binder(new=False), work.held()
-            written += await _update(work, binder, ordered)
-            if held:
-                width = len(work.target.key)
-                keys = (record[:width] for record in ordered.records)
-                seen |= {key: held[key] for key in keys if key in held}
-                changed |= {*ordered.fields[width:], *work.target.touched(ordered.fields)}
-        await work.refresh(seen, changed)
+        target, changes = work.target, _Changes(work)
+        async for batch in batches(rows if isinstance(rows, AsyncIterable) else _in_order(rows, target), target):
+            await changes.begin()
+            written += await changes.write(_key_first(batch, target))
+        await changes.renew()
     return written
+
+
+class _Changes:
+    """The batches of one `update_many`, and what the session holds of their rows."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.touched: dict[int, Any] = {}
+        self.columns: set[Column[Any]] = set()
+
+    async def begin(self) -> None:
+        """Begin with the first batch: a second call does nothing."""
+        await self.work.begin()
+        if not hasattr(self, "binder"):
+            self.binder = self.work.binder(assigned=lambda fields: _assigned(self.work.target, fields))
+            self.held = self.work.held()
+
+    async def write(self, batch: Batch) -> int:
+        """Update the rows of a batch, and note what the session holds of them."""
+        written = await _update(self.work, self.binder, batch)
+        target, width = self.work.target, len(self.work.target.key)
+        if self.held.objects:
+            objects = self.held.among(record[:width] for record in batch.records)
+            self.touched |= {id(obj): obj for obj in objects}
+            self.columns |= {*target.columns(batch.fields[width:]), *target.columns(target.touched(batch.fields))}
+            self.columns |= self.binder.touched(batch.fields).keys()
+        return written
+
+    async def renew(self) -> None:
+        """Make the objects that the session holds as fresh as their rows."""
+        if self.touched:
+            await self.held.renew(self.touched.values(), self.columns)
+
+
+def _assigned(target: Target, fields: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(field for field in fields if field not in target.key and field != target.version)
+
+
+def _in_order(rows: Iterable[Any], target: Target) -> Iterable[Any]:
+    """Return rows that are all in memory in the order of their keys, in which every caller locks them.
+
+    A generator is sorted chunk by chunk only.
+    """
+    if not isinstance(rows, list | tuple) or len(rows) <= CHUNK:
+        return rows
+    try:
+        return sorted(rows, key=itemgetter(*target.key))
+    except (KeyError, TypeError):
+        return rows  # Whatever is wrong with them is told where they are written.
 
 
 def _key_first(batch: Batch, target: Target) -> Batch:
@@ -68,68 +110,104 @@ def _key_first(batch: Batch, target: Target) -> Batch:
         records = (tuple([record[place] for place in order]) for record in batch.records)
     width = len(key)
     last = {record[:width]: record for record in records}
-    return Batch(fields, list(last.values()))
+    return Batch(fields, _sorted(list(last.values()), width))
+
+
+def _sorted(records: list[Record], width: int) -> list[Record]:
+    """Return the records in the order of their keys: callers that lock in one order wait, and do not deadlock."""
+    try:
+        return sorted(records, key=itemgetter(*range(width)))
+    except TypeError:  # Keys of several types; whether they fit is for the database to say.
+        return sorted(records, key=lambda record: repr(record[:width]))
 
 
 async def _update(work: Work, binder: Binder, batch: Batch) -> int:
-    if len(batch.fields) == len(work.target.key):
-        raise InvalidKey(f"A row to update {work.target.name} holds nothing but its key.", hint="Add the new values.")
-    async with work.writer.source(work.connection, work.target, binder.bind(batch)) as source:
-        result = await work.connection.execute(_statement(work.target, batch.fields, source))
-    if result.rowcount != len(batch.records):
+    target = work.target
+    if len(batch.fields) == len(target.key):
+        raise InvalidKey(f"A row to update {target.name} holds nothing but its key.", hint="Add the new values.")
+    async with work.writer.source(work.connection, target, binder.bind(batch)) as source:
+        statement = _statement(target, batch.fields, source, binder.touched(batch.fields))
+        written: int = (await work.connection.execute(statement)).rowcount
+        if written != len(batch.records) and target.version not in batch.fields:
+            (await _Matches.of(work, source, batch)).refuse()
+            return written
+    if written != len(batch.records):
+        # As they were before: an update that went through has moved the version.
         await work.undo()
-        async with work.writer.source(work.connection, work.target, binder.bind(batch)) as source:
-            current = await _current_rows(work, source)
-        raise _reason(work.target, batch, current)
-    return len(batch.records)
+        async with work.writer.source(work.connection, target, binder.bind(batch)) as source:
+            matches = await _Matches.of(work, source, batch)
+        matches.refuse()
+        raise NotSupported(
+            f"Rows of {target.name} are there, with the version that was given, and yet were not updated.",
+            hint="A trigger that keeps rows as they are (one that returns NULL) cannot be told from a conflict.",
+        )
+    return written
 
 
-def _statement(target: Target, fields: tuple[str, ...], given: FromClause) -> Update:
-    width = len(target.key)
-    assigned = [target.fields[field] for field in fields[width:] if field != target.version]
+def _statement(target: Target, fields: tuple[str, ...], given: FromClause, by_row: Mapping[Column[Any], str]) -> Update:
+    assigned = target.columns(_assigned(target, fields))
     values: dict[Any, Any] = {column: given.c[column.name] for column in assigned}
     values |= {target.fields[field]: value for field, value in target.touched(fields).items()}
+    values |= {column: given.c[name] for column, name in by_row.items()}
     matched = [*target.columns(target.key)]
     if target.version in fields:
         matched.append(target.fields[str(target.version)])
-    conditions = [column == given.c[column.name] for column in matched]
-    return update(target.table).where(*conditions, *target.guards).values(values)
+    return update(target.table).where(*_same(matched, given), *target.guards).values(values)
 
 
-async def _current_rows(work: Work, given: FromClause) -> dict[Record, dict[str, Any]]:
-    """Return those of the given rows that are there, by key; a locking read sees what was committed since."""
-    target = work.target
-    key = target.columns(target.key)
-    same = [column == given.c[column.name] for column in key]
-    statement = select(*key, *target.fields.values()).where(*same, *target.guards).with_for_update(read=True)
-    width = len(key)
-    rows = [tuple(row) for row in await work.connection.execute(statement)]
-    return {row[:width]: dict(zip(target.fields, row[width:], strict=True)) for row in rows}
+def _same(columns: Iterable[Column[Any]], given: FromClause) -> list[ColumnElement[bool]]:
+    return [raw(column) == given.c[column.name] for column in columns]
 
 
-def _reason(target: Target, batch: Batch, current: dict[Record, dict[str, Any]]) -> KeelError:
-    """Return the error for the first row that could not be updated; a conflict holds the others too."""
-    conflicts = list(_conflicts(target, batch, current))
-    keys = [record[: len(target.key)] for record in batch.records]
-    missing = next((key for key in keys if key not in current), None)
-    if conflicts:
-        conflicts[0].others = tuple(conflicts[1:])
-        return conflicts[0]
-    if missing is not None:
-        return NotFound(target.name, _shown(missing))
-    return InvalidKey(f"Two of the rows to update {target.name} have the same key.", hint="Give each key once.")
+@dataclass(frozen=True)
+class _Matches:
+    """The given keys, as the database reads them, and for each of them the row that is there."""
 
+    target: Target
+    expected: dict[Record, Any]
+    rows: list[tuple[Record, dict[str, Any]]]
 
-def _conflicts(target: Target, batch: Batch, current: dict[Record, dict[str, Any]]) -> Iterator[VersionConflict]:
-    if target.version is None or target.version not in batch.fields:
-        return
-    place, width = batch.fields.index(target.version), len(target.key)
-    for record in batch.records:
-        key, expected = record[:width], record[place]
-        row = current.get(key)
-        found = None if row is None else row[target.version]
-        if found != expected:
-            yield VersionConflict(target.name, _shown(key), expected=expected, current=found, current_row=row)
+    @classmethod
+    async def of(cls, work: Work, given: FromClause, batch: Batch) -> _Matches:
+        """Look at the rows; a locking read sees what was committed since."""
+        target, key = work.target, work.target.columns(work.target.key)
+        version = target.version if target.version in batch.fields else None
+        asked = [*key, *([target.fields[version]] if version is not None else [])]
+        known = [type_coerce(given.c[column.name], column.type).label(None) for column in asked]
+        width, whole = len(key), await work.connection.execute(select(*known).select_from(given))
+        expected = {tuple(row[:width]): row[-1] for row in whole}
+        statement = select(*known[:width], *target.fields.values()).where(*_same(key, given), *target.guards)
+        found = await work.connection.execute(statement.with_for_update(read=True))
+        rows = [(tuple(row[:width]), dict(zip(target.fields, row[width:], strict=True))) for row in found]
+        return cls(target, expected if version is not None else dict.fromkeys(expected), rows)
+
+    def refuse(self) -> None:
+        """Raise the error for the first row that could not be updated, if there is one; a conflict holds the others.
+
+        Raises:
+            VersionConflict: For rows with another version than was given.
+            NotFound: For a key without a row.
+            InvalidKey: For two keys that the database calls equal.
+        """
+        conflicts = list(self._conflicts())
+        if conflicts:
+            conflicts[0].others = tuple(conflicts[1:])
+            raise conflicts[0]
+        matched = {key for key, _ in self.rows}
+        missing = next((key for key in self.expected if key not in matched), None)
+        if missing is not None:
+            raise NotFound(self.target.name, _shown(missing))
+        if len({tuple(row[field] for field in self.target.key) for _, row in self.rows}) != len(matched):
+            name = self.target.name
+            raise InvalidKey(f"Two of the rows to update {name} have the same key.", hint="Give each key once.")
+
+    def _conflicts(self) -> Iterator[VersionConflict]:
+        current = dict(self.rows)
+        for key, expected in self.expected.items() if None not in self.expected.values() else ():
+            row = current.get(key)
+            found = None if row is None else row[str(self.target.version)]
+            if found != expected:
+                yield VersionConflict(self.target.name, _shown(key), expected=expected, current=found, current_row=row)
 
 
 def _shown(key: Record) -> Any:

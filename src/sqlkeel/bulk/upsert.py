@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
-from sqlalchemy import Table, and_, not_, select
+from sqlalchemy import Column, TableClause, and_, literal, not_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute
 
 from ..errors import InvalidValue, NotSupported, UniqueViolation
+from .binder import Binder
+from .columns import raw
 from .revive import refuse_without_mark, revive_many, revive_one, unmarked
-from .rows import Batch, Binder, Rows, Run, runs
+from .rows import Batch, Rows, Run, refuse_expressions, runs
 from .target import Target
 from .work import Work
 from .writer import Merge
@@ -89,10 +92,11 @@ async def upsert(
         if revive:
             refuse_without_mark(work.target)
         work.target.check(values)
+        refuse_expressions(work.target, tuple(values), [tuple(values.values())])
         fields = {attribute.key: None for attribute in on}
         _require(work.target, fields, values)
         work.target.refuse_null(fields, [values[field] for field in fields])
-        merge = _merge(work, on, tuple(values), update)
+        merge = _of_one_row(_merge(work, on, tuple(values), update), values)
         await work.begin(savepoint=False)
         if revive:
             await work.writer.refuse_autocommit(work.connection)
@@ -117,6 +121,7 @@ async def get_or_create(
     async with Work(session, model) as work:
         values = {**defaults, **key}
         work.target.check(values)
+        refuse_expressions(work.target, tuple(values), [tuple(values.values())])
         work.target.refuse_null(key, key.values())
         merge = _merge(work, [getattr(model, field) for field in key], tuple(values), [])
         await work.begin(savepoint=False)
@@ -147,7 +152,7 @@ def _hidden(merge: Merge) -> UniqueViolation:
 
 async def _find(work: Work, merge: Merge, values: Mapping[str, Any]) -> Any:
     target = work.target
-    same = [column == values[target.field(column)] for column in merge.unique.columns]
+    same = [raw(column) == literal(values[target.field(column)], column.type) for column in merge.unique.columns]
     statement = select(target.model).where(*same, *target.guards)
     if merge.unique.where is not None:
         statement = statement.where(merge.unique.where)
@@ -207,7 +212,7 @@ class _Merging:
         self.open_stages = stages
         self.revive = revive
         self.given = 0
-        self.stages: dict[frozenset[str], tuple[Table, Merge]] = {}
+        self.stages: dict[frozenset[str], tuple[TableClause, Merge]] = {}
 
     async def add(self, run: Run) -> None:
         """Bring a run to its stage."""
@@ -216,30 +221,35 @@ class _Merging:
         merge = _merge(work, self.on, run.fields, self.update)
         if not self.stages:
             await work.begin()
-            self.binder = work.binder(new=True)
+            self.binder = work.binder(new=True, assigned=self._assigned)
         _refuse_expressions(work.target, self.binder, run)
         rows = self.binder.bind(Run(run.fields, _without_null(work.target, key, run)))
         fields = frozenset(run.fields)
         if fields not in self.stages:
-            opening = work.writer.stage(work.connection, work.target, rows.columns, merge.unique)
+            merge = replace(merge, by_row=self.binder.touched(run.fields))
+            opening = work.writer.stage(work.connection, work.target, rows, merge.unique)
             self.stages[fields] = await self.open_stages.enter_async_context(opening), merge
         stage, _ = self.stages[fields]
         self.given += await work.writer.fill(work.connection, stage, rows, errors_of=work.target.table)
 
+    def _assigned(self, fields: tuple[str, ...]) -> tuple[str, ...]:
+        merge = _merge(self.work, self.on, fields, self.update)
+        return tuple(map(merge.target.field, merge.assigned))
+
     async def finish(self) -> UpsertResult:
         """Merge the stages, and renew the objects that the session holds."""
         inserted = updated = revived = 0
-        changed: dict[str, None] = {}
+        changed: set[Column[Any]] = set()
         for stage, merge in self.stages.values():
             if self.revive:
                 revived += await revive_many(self.work, stage, merge)
-                changed |= dict.fromkeys(map(merge.target.field, unmarked(merge)))
+                changed |= unmarked(merge).keys()
             more_inserted, more_updated = await self.work.writer.merge(self.work.connection, stage, merge)
             inserted, updated = inserted + more_inserted, updated + more_updated
             await _refuse_hidden(self.work, stage, merge)
-            changed |= dict.fromkeys(map(merge.target.field, (*merge.assigned, *merge.touched)))
-        if updated + revived and (held := self.work.held()):
-            await self.work.refresh(held, changed)
+            changed |= {*merge.assigned, *merge.touched, *merge.by_row}
+        if updated + revived and (held := self.work.held()).objects:
+            await held.renew(held.objects.values(), changed)
         return UpsertResult(inserted, updated, self.given - inserted - updated - revived, revived)
 
 
@@ -258,6 +268,16 @@ def _merge(work: Work, on: _Attributes, fields: Sequence[str], update: _Attribut
     )
 
 
+def _of_one_row(merge: Merge, values: Mapping[str, Any]) -> Merge:
+    """Let the functions that make a value for each updated row make that of the only one."""
+    target = merge.target
+    if not merge.assigned:
+        return merge
+    assigned = {target.field(column): values[target.field(column)] for column in merge.assigned}
+    touched = {target.fields[field]: value for field, value in target.touched_once(assigned).items()}
+    return replace(merge, touched=touched)
+
+
 def _require(target: Target, key: Iterable[str], given: Collection[str]) -> None:
     for field in key:
         if field not in given:
@@ -274,19 +294,19 @@ def _without_null(target: Target, key: Sequence[str], run: Run) -> Iterator[Batc
 
 
 def _refuse_expressions(target: Target, binder: Binder, run: Run) -> None:
-    if binder.in_sql(run.fields):
+    if binder.has_sql_default(run.fields):
         raise NotSupported(
             f"A value of {target.name} is made by an expression of SQL, which cannot be brought to a temporary table.",
             hint="Give the column a server_default, or write the rows with upsert() one by one.",
         )
 
 
-async def _refuse_hidden(work: Work, stage: Table, merge: Merge) -> None:
+async def _refuse_hidden(work: Work, stage: TableClause, merge: Merge) -> None:
     """Refuse rows that met one which is deleted: they were not written, and are not the same either."""
     target, unique = merge.target, merge.unique
     if not target.guards or (unique.where is not None and len(target.guards) == 1):
         return
-    same = [column == stage.c[column.name] for column in unique.columns]
+    same = [raw(column) == stage.c[column.name] for column in unique.columns]
     statement = select(1).where(*same, not_(and_(*target.guards))).limit(1)
     if (await work.connection.execute(statement)).first() is not None:
         raise _hidden(merge)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import CursorResult, Dialect, Executable, select, tuple_
-from sqlalchemy import inspect as sa_inspect
+from sqlalchemy import CursorResult, Dialect, Executable
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, AsyncTransaction
-from sqlalchemy.orm.attributes import set_committed_value
 
 from ..errors import ReadOnlySession, TransientFault
+from .binder import Binder
+from .held import Held
 from .registry import writer_for
-from .rows import Binder
 from .target import Target
 from .writer import Writer
 
 __all__ = ["Work"]
-
-_KEYS_AT_ONCE = 500
 
 
 class Work:
@@ -45,9 +42,13 @@ class Work:
         self._savepoint: AsyncTransaction | None = None
         self._begun = False
 
-    def binder(self, *, new: bool) -> Binder:
+    def binder(
+        self, *, new: bool = False, assigned: Callable[[tuple[str, ...]], tuple[str, ...]] | None = None
+    ) -> Binder:
         """Return what turns the rows of this call into what the driver takes."""
-        return Binder(self.target, self.dialect, new=new, makers=self.writer.makers(self.dialect))
+        makers = self.writer.makers(self.dialect)
+        self._binder = Binder(self.target, self.dialect, new=new, assigned=assigned, makers=makers)
+        return self._binder
 
     async def begin(self, *, savepoint: bool = True) -> Self:
         """Flush, connect, and open the savepoint; a second call does nothing."""
@@ -101,31 +102,6 @@ class Work:
             # Else the transaction, or the connection, is gone, and the savepoint with it.
             await savepoint.rollback()
 
-    def held(self) -> dict[tuple[Any, ...], Any]:
-        """Return the objects of the model that the session holds, by key."""
-        found = {}
-        for obj in list(self.session.sync_session.identity_map.values()):
-            if isinstance(obj, self.target.model) and (identity := sa_inspect(obj).identity) is not None:
-                found[identity] = obj
-        return found
-
-    async def refresh(self, held: dict[tuple[Any, ...], Any], fields: Collection[str]) -> None:
-        """Read *fields* of the given objects again; an attribute that is expired instead could not be read later."""
-        identities = list(held)
-        for start in range(0, len(identities), _KEYS_AT_ONCE):
-            await self._refresh(held, identities[start : start + _KEYS_AT_ONCE], list(fields))
-
-    async def _refresh(
-        self, held: dict[tuple[Any, ...], Any], identities: Sequence[tuple[Any, ...]], fields: list[str]
-    ) -> None:
-        target = self.target
-        key = target.columns(target.key)
-        found = await self.connection.execute(
-            select(*key, *target.columns(fields)).where(
-                key[0].in_([identity[0] for identity in identities]) if len(key) == 1 else tuple_(*key).in_(identities)
-            )
-        )
-        for row in found:
-            obj = held[tuple(row[: len(key)])]
-            for field, value in zip(fields, row[len(key) :], strict=True):
-                set_committed_value(obj, field, value)
+    def held(self) -> Held:
+        """Return the objects of the model that the session holds."""
+        return Held(self.session, self.target.model)

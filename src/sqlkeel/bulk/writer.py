@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Final, Protocol
 
-from sqlalchemy import Column, ColumnElement, Dialect, FromClause, Index, MetaData, Select, Table
+from sqlalchemy import Column, ColumnElement, Dialect, FromClause, Index, Select, Table, TableClause, column, table
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.types import UserDefinedType
 
 from ..engines.faults import WRITTEN
 from ..errors import NotSupported
-from .rows import BoundRows
+from .binder import BoundRows
+from .columns import qualified, quoted, schema_of
 from .target import Target, Unique
 
-__all__ = ["Bound", "Merge", "Writer", "names_of", "stage_of", "write_by_driver"]
+__all__ = ["Bound", "Merge", "Writer", "copied", "named_stage", "write_by_driver", "write_by_statement"]
+
+_STAGES: Final = "sqlkeel_stages"
 
 
 class Bound(UserDefinedType[Any]):
@@ -32,12 +36,20 @@ class Bound(UserDefinedType[Any]):
 
 @dataclass(frozen=True)
 class Merge:
-    """How staged rows go into their table: found by *unique*; *assigned* are copied, *touched* computed."""
+    """How staged rows go into their table: found by *unique*; *assigned* are copied, *touched* computed.
+
+    *by_row* names the columns of the stage that hold what an update writes and an insert does not.
+    """
 
     target: Target
     unique: Unique
     assigned: tuple[Column[Any], ...]
     touched: dict[Column[Any], Any]
+    by_row: dict[Column[Any], str] = field(default_factory=dict)
+
+    def inserted(self, stage: TableClause) -> list[ColumnElement[Any]]:
+        """Return the columns of a stage that go into a new row."""
+        return [one for one in stage.c if one.name not in self.by_row.values()]
 
 
 class Writer(Protocol):
@@ -56,7 +68,7 @@ class Writer(Protocol):
         ...
 
     async def insert(self, connection: AsyncConnection, table: Table, rows: BoundRows) -> int:
-        """Insert bound rows; return how many."""
+        """Insert rows; return how many."""
         ...
 
     async def insert_returning(self, session: AsyncSession, target: Target, rows: BoundRows) -> list[Any] | None:
@@ -70,20 +82,20 @@ class Writer(Protocol):
         ...
 
     def stage(
-        self, connection: AsyncConnection, target: Target, columns: Sequence[Column[Any]], unique: Unique
-    ) -> AbstractAsyncContextManager[Table]:
-        """Make a temporary table for rows of *columns*."""
+        self, connection: AsyncConnection, target: Target, rows: BoundRows, unique: Unique
+    ) -> AbstractAsyncContextManager[TableClause]:
+        """Make a temporary table for such *rows*."""
         ...
 
-    async def fill(self, connection: AsyncConnection, stage: Table, rows: BoundRows, *, errors_of: Table) -> int:
+    async def fill(self, connection: AsyncConnection, stage: TableClause, rows: BoundRows, *, errors_of: Table) -> int:
         """Bring rows to a stage, and return how many; errors are told in the names of *errors_of*."""
         ...
 
-    async def merge(self, connection: AsyncConnection, stage: Table, merge: Merge) -> tuple[int, int]:
+    async def merge(self, connection: AsyncConnection, stage: TableClause, merge: Merge) -> tuple[int, int]:
         """Merge the stage into its table; return how many rows were inserted, and how many updated."""
         ...
 
-    async def keep_last(self, connection: AsyncConnection, stage: Table, unique: Unique) -> None:
+    async def keep_last(self, connection: AsyncConnection, stage: TableClause, unique: Unique) -> None:
         """Remove the rows of a stage that a later one with the same key replaces, where filling it did not."""
         ...
 
@@ -100,32 +112,63 @@ class Writer(Protocol):
         ...
 
 
-def stage_of(table: Table, columns: Sequence[Column[Any]]) -> Table:
-    """Describe the temporary table for rows of *columns*.
+@contextmanager
+def named_stage(connection: AsyncConnection, of: Table, rows: BoundRows) -> Iterator[TableClause]:
+    """Describe a temporary table for such *rows* of a table, under a name that the connection does not use now.
 
-    Its name tells what it holds: drivers remember the types of a statement by its text.
+    The name tells what it holds: drivers remember the types of a statement by its text. It is no `Table`: SQLAlchemy
+    compiles a statement of the same names and columns once, and leaves its schema alone.
     """
-    text = repr((table.fullname, [column.name for column in columns]))
-    name = f"sqlkeel_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    return Table(name, MetaData(), *(Column(column.name, column.type) for column in columns))
+    text = repr((schema_of(connection, of), of.name, [one.name for one in rows.columns], rows.names))
+    first = f"sqlkeel_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    taken: set[str] = connection.info.setdefault(_STAGES, set())
+    name = next(name for name in (f"{first}_{n}" if n else first for n in count()) if name not in taken)
+    taken.add(name)
+    try:
+        yield table(name, *map(column, rows.names))
+    finally:
+        taken.discard(name)
 
 
-def names_of(dialect: Dialect, columns: Iterable[Column[Any]]) -> str:
-    """Return the quoted names of *columns*."""
-    return ", ".join(map(dialect.identifier_preparer.format_column, columns))
+def copied(connection: AsyncConnection, of: Table, rows: BoundRows) -> str:
+    """Return the statement that selects such *rows* of a table: a stage gets the types of its columns from it."""
+    dialect = connection.dialect
+    own = [quoted(dialect, [one.name]) for one in rows.columns]
+    names = [quoted(dialect, [name]) for name in rows.names]
+    columns = ", ".join(one if one == name else f"{one} AS {name}" for one, name in zip(own, names, strict=True))
+    return f"SELECT {columns} FROM {qualified(connection, of)}"  # noqa: S608 - names of the model, quoted
 
 
 async def write_by_driver(
-    connection: AsyncConnection, verb: str, table: Table, rows: BoundRows, *, errors_of: Table
+    connection: AsyncConnection, verb: str, into: Table | TableClause, rows: BoundRows, *, errors_of: Table
 ) -> int:
     """Send rows through the driver's ``executemany``, in their order; return how many."""
     dialect = connection.dialect
     mark = {"qmark": "?", "format": "%s"}[dialect.paramstyle]
     marks = ", ".join(mark for _ in rows.columns)
-    name = dialect.identifier_preparer.format_table(table)
-    statement = f"{verb} INTO {name} ({names_of(dialect, rows.columns)}) VALUES ({marks})"
+    name = qualified(connection, into)
+    statement = f"{verb} INTO {name} ({quoted(dialect, rows.names)}) VALUES ({marks})"
     written = 0
     for records in rows.chunks():
         await connection.exec_driver_sql(statement, records, execution_options={WRITTEN: errors_of})
         written += len(records)
+    return written
+
+
+async def write_by_statement(
+    connection: AsyncConnection, insert: Any, into: Table | TableClause, rows: BoundRows, *, errors_of: Table
+) -> int:
+    """Send rows through a statement of SQLAlchemy's, the dialect's *insert*, which converts the values itself.
+
+    For what a driver does not take by itself: values in a function of SQL, types that it can only send as text.
+    """
+    if into is errors_of:
+        statement, keys = insert(into), [one.key for one in rows.columns]
+    else:
+        typed = [column(name, one.type) for name, one in zip(rows.names, rows.columns, strict=True)]
+        statement, keys = insert(table(into.name, *typed)), [*rows.names]
+    written = 0
+    for parameters in rows.parameters(keys):
+        await connection.execute(statement, parameters, execution_options={WRITTEN: errors_of})
+        written += len(parameters)
     return written

@@ -1,0 +1,191 @@
+"""Rows as the driver wants them: values converted by their types, and what the model adds to each row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+from sqlalchemy import Column, Dialect
+
+from .columns import makes_expression
+from .defaults import Constant, Made
+from .rows import CHUNK, Batch, Record, Run
+from .target import Target
+
+__all__ = ["Binder", "BoundRows"]
+
+_Makers = Mapping[Callable[..., Any], Callable[[], Any]]
+_Quick = Mapping[Column[Any], Callable[[], Any]]
+_Convert = Callable[[Any], Any] | None
+_Assigned = Callable[[tuple[str, ...]], tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class BoundRows:
+    """Rows of the same *columns*, in lists that are made while they are sent.
+
+    *names* are those of the columns but for what an update alone writes, which has a name of its own.
+    """
+
+    columns: tuple[Column[Any], ...]
+    names: tuple[str, ...]
+    batches: Iterable[Batch]
+    shape: _Shape
+
+    @property
+    def blocks(self) -> Iterator[list[Record]]:
+        """The records with each value as the driver takes it."""
+        return (self.shape.bind(batch.records) for batch in self.batches)
+
+    @property
+    def in_sql(self) -> bool:
+        """Whether a type puts its values into a function of SQL, which only a statement can hold."""
+        return self.shape.in_function
+
+    def all(self) -> list[Record]:
+        """Return all records."""
+        return list(chain.from_iterable(self.blocks))
+
+    def chunks(self) -> Iterator[list[Record]]:
+        """Yield the records in lists of `CHUNK`."""
+        return _in_chunks(self.blocks)
+
+    def parameters(self, keys: Iterable[str]) -> Iterator[list[dict[str, Any]]]:
+        """Yield the records, not converted, as a statement with such *keys* takes them."""
+        keys = tuple(keys)
+        for chunk in _in_chunks(self.shape.complete(batch.records) for batch in self.batches):
+            yield [dict(zip(keys, record, strict=True)) for record in chunk]
+
+
+def _in_chunks(blocks: Iterable[list[Record]]) -> Iterator[list[Record]]:
+    records = chain.from_iterable(blocks)
+    while chunk := list(islice(records, CHUNK)):
+        yield chunk
+
+
+class Binder:
+    """Turns batches into what the driver takes: type conversions, and what is made in Python for each row.
+
+    What is to be done is found out once for each set of fields; nothing runs per row where nothing has to. *new* rows
+    get the defaults of what they leave out. *assigned* tells which of its fields an update writes: the ``onupdate``
+    functions of the other columns are called for each row, under the names that `touched` tells. *makers* name for a
+    default another function whose values the driver takes as well, and that is faster.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        dialect: Dialect,
+        *,
+        new: bool = False,
+        assigned: _Assigned | None = None,
+        makers: _Makers | None = None,
+    ) -> None:
+        self.target = target
+        self.dialect = dialect
+        self.new = new
+        self.assigned = assigned
+        self.makers = makers or {}
+        self._shapes: dict[tuple[str, ...], _Shape] = {}
+
+    def in_sql(self, fields: tuple[str, ...]) -> bool:
+        """Tell whether a value of these rows is an expression of SQL, which only a statement can hold."""
+        shape = self._shape(fields)
+        return shape.in_function or shape.in_default
+
+    def has_sql_default(self, fields: tuple[str, ...]) -> bool:
+        """Tell whether a default of what these rows leave out is an expression of SQL."""
+        return self._shape(fields).in_default
+
+    def touched(self, fields: tuple[str, ...]) -> dict[Column[Any], str]:
+        """Return the columns that an update writes by itself, row by row, with the name of each among the rows."""
+        shape = self._shape(fields)
+        width = len(shape.touched.columns)
+        return dict(zip(shape.touched.columns, shape.names[len(shape.names) - width :], strict=True))
+
+    def completed(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return *row* with the defaults that look at the other values of their row, which the ORM does not pass."""
+        shape = self._shape(tuple(row))
+        if not shape.made.in_turn:
+            return dict(row)
+        values = dict(zip(shape.columns, shape.complete([tuple(row.values())])[0], strict=True))
+        return {field: values[column] for field, column in self.target.fields.items() if column in values}
+
+    def bind(self, rows: Run | Batch) -> BoundRows:
+        """Convert the values of *rows*, and add what is made for them, when they are read.
+
+        Raises:
+            InvalidValue: When a value is refused by its type.
+        """
+        shape = self._shape(rows.fields)
+        return BoundRows(shape.columns, shape.names, rows.batches if isinstance(rows, Run) else (rows,), shape)
+
+    def _shape(self, fields: tuple[str, ...]) -> _Shape:
+        if fields not in self._shapes:
+            self._shapes[fields] = _Shape(self, fields)
+        return self._shapes[fields]
+
+
+class _Shape:
+    """How rows of one set of fields are bound."""
+
+    def __init__(self, binder: Binder, fields: tuple[str, ...]) -> None:
+        target = binder.target
+        given = target.columns(fields)
+        assigned = binder.assigned(fields) if binder.assigned is not None else ()
+        self.made = Made(given, _defaults(target, fields) if binder.new else {})
+        self.touched = Made(target.columns(assigned), target.touched_by_row(assigned) if assigned else {})
+        self.columns = (*given, *self.made.columns, *self.touched.columns)
+        own = [column.name for column in (*given, *self.made.columns)]
+        self.names = (*own, *(f"sqlkeel_{number}" for number in range(len(self.touched.columns))))
+        self.converts = [_converter(column, binder.dialect) for column in self.columns]
+        bound = dict(zip(self.columns, self.converts, strict=True))
+        self.quick = {column: make for column, make in self.made.quick(binder.makers).items() if bound[column] is None}
+        self.places = [fields.index(field) for field in assigned]
+        missing = set(target.table.columns).difference(self.columns) if binder.new else ()
+        self.in_default = any(map(_is_sql_default, missing))
+        self.in_function = any(makes_expression(column.type) for column in self.columns)
+        self.as_given = len(given) == len(self.columns) and not any(self.converts)
+
+    def bind(self, records: list[Record]) -> list[Record]:
+        if self.as_given:
+            return records
+        values = self._values(records, self.quick)
+        converted = [
+            one if convert is None else map(convert, one) for convert, one in zip(self.converts, values, strict=True)
+        ]
+        return list(zip(*converted, strict=True))
+
+    def complete(self, records: list[Record]) -> list[Record]:
+        return list(zip(*self._values(records, {}), strict=True)) if self.columns else records
+
+    def _values(self, records: list[Record], quick: _Quick) -> list[Iterable[Any]]:
+        made = self.made.values(records, quick)
+        if not self.touched.columns:
+            return [*zip(*records, strict=True), *made]
+        changes = [tuple([record[place] for place in self.places]) for record in records]
+        return [*zip(*records, strict=True), *made, *self.touched.values(changes, {})]
+
+
+def _converter(column: Column[Any], dialect: Dialect) -> _Convert:
+    return column.type.dialect_impl(dialect).bind_processor(dialect)
+
+
+def _defaults(target: Target, fields: tuple[str, ...]) -> dict[Column[Any], Any]:
+    """Return what is made for each column that *fields* leave out, in the order of the table."""
+    given = set(target.columns(fields))
+    constants = {target.fields[field]: value for field, value in target.constants(fields).items()}
+    found: dict[Column[Any], Any] = {}
+    for column in target.table.columns:
+        if column in constants:
+            found[column] = Constant(constants[column])
+        elif column not in given and column.default is not None and not _is_sql_default(column):
+            found[column] = column.default
+    return found
+
+
+def _is_sql_default(column: Column[Any]) -> bool:
+    default = column.default
+    return default is not None and (default.is_sequence or default.is_clause_element)

@@ -1,0 +1,53 @@
+"""Columns and tables as the database knows them, whatever a model's types and keys make of them in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import ClauseElement, ColumnElement, Dialect, Table, TableClause, bindparam, type_coerce
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
+
+__all__ = ["is_expression", "makes_expression", "qualified", "quoted", "raw", "schema_of", "stored"]
+
+
+def stored(kind: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
+    """Return the type of the database behind *kind*: through decorators, and the variant of this dialect."""
+    found = kind.dialect_impl(dialect)
+    while isinstance(found, TypeDecorator):
+        found = found.impl_instance.dialect_impl(dialect)
+    return found
+
+
+def raw(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return *column* for a comparison that the database makes: a type's own operators may mean something else."""
+    return type_coerce(column, NullType())
+
+
+def makes_expression(kind: TypeEngine[Any]) -> bool:
+    """Tell whether the type wraps its values in a function of SQL, which only a statement can hold."""
+    return kind.bind_expression(bindparam("value")) is not None
+
+
+def is_expression(value: Any) -> bool:
+    """Tell whether *value* is an expression of SQL, a column or an attribute of a model."""
+    return isinstance(value, ClauseElement) or hasattr(type(value), "__clause_element__")
+
+
+def schema_of(connection: AsyncConnection, table: Table | TableClause) -> str | None:
+    """Return the schema in which this connection finds *table*: ``schema_translate_map`` may name another one."""
+    any_table: Any = table
+    return connection.sync_connection.schema_for_object(any_table) if connection.sync_connection else table.schema
+
+
+def qualified(connection: AsyncConnection, table: Table | TableClause) -> str:
+    """Return the quoted name of *table* with the schema in which this connection finds it."""
+    preparer, schema = connection.dialect.identifier_preparer, schema_of(connection, table)
+    name = preparer.quote(table.name)
+    return name if schema is None else f"{preparer.quote_schema(schema)}.{name}"
+
+
+def quoted(dialect: Dialect, names: Iterable[str]) -> str:
+    """Return *names* of columns, quoted, in one text."""
+    return ", ".join(map(dialect.identifier_preparer.quote, names))

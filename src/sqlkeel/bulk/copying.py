@@ -1,0 +1,131 @@
+"""COPY through asyncpg and psycopg, inside the transaction of the session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Dialect, Table, TableClause
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ..engines.faults import translate
+from ..observe import record
+from .binder import BoundRows
+from .columns import qualified, quoted, schema_of
+from .rows import Record
+
+__all__ = ["copies", "copy", "kind_of"]
+
+_Into = Table | TableClause
+_known: WeakKeyDictionary[Dialect, dict[tuple[str, ...], bool]] = WeakKeyDictionary()
+_kinds: WeakKeyDictionary[Dialect, dict[str, str]] = WeakKeyDictionary()
+
+
+async def kind_of(connection: AsyncConnection, table: Table) -> str:
+    """Return what PostgreSQL calls the kind of a relation: ``r`` for a table, ``p`` for a partitioned one.
+
+    It is asked for once in a process: the models need not know how a migration has made the table.
+    """
+    kinds, name = _kinds.setdefault(connection.dialect, {}), qualified(connection, table).replace("%%", "%")
+    if name not in kinds:
+        statement = f"SELECT relkind::text FROM pg_class WHERE oid = to_regclass({_literal(name)})"  # noqa: S608
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        found = await _fetch(driver, statement, by_asyncpg=connection.dialect.driver == "asyncpg")
+        if found is None:
+            return "r"  # The statement itself will tell that there is none.
+        kinds[name] = found
+    return kinds[name]
+
+
+async def _fetch(driver: Any, statement: str, *, by_asyncpg: bool) -> Any:
+    if by_asyncpg:
+        return await driver.fetchval(statement)
+    cursor = await driver.execute(statement)
+    row = await cursor.fetchone()
+    return None if row is None else row[0]
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+async def copies(connection: AsyncConnection, into: _Into, rows: BoundRows) -> bool:
+    """Tell whether COPY takes such rows: tried once in a process, with none.
+
+    asyncpg writes COPY in binary, and some types (citext, hstore, ltree) have no binary form there; PostgreSQL refuses
+    COPY into a view, and into a table with row-level security. What the type in the model says is not enough: a
+    domain, a composite type and an array are as their parts.
+    """
+    if rows.in_sql:
+        return False
+    known, key = _known.setdefault(connection.dialect, {}), (qualified(connection, into), *rows.names)
+    if key not in known:
+        savepoint = await connection.begin_nested()
+        try:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            await _send(connection, driver, into, rows.names, ())
+        except Exception as error:  # noqa: BLE001 - the statement that is sent instead tells what is wrong
+            await savepoint.rollback()
+            if type(error).__name__ != "InternalClientError":
+                return False
+            known[key] = False
+        except BaseException:
+            await connection.invalidate()
+            raise
+        else:
+            await savepoint.commit()
+            known[key] = True
+    return known[key]
+
+
+async def copy(connection: AsyncConnection, into: _Into, rows: BoundRows, *, errors_of: Table) -> int:
+    """COPY inside the transaction of *connection*, which a savepoint has really begun; return how many rows."""
+    record(connection.engine.sync_engine, _statement(connection, into, rows.names))
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    raised: list[Exception] = []
+    try:
+        return await _send(connection, driver, into, rows.names, chain.from_iterable(_noting(rows.blocks, raised)))
+    except Exception as error:
+        if error in raised:
+            raise  # The caller's own, not the driver's.
+        # What COPY takes may have changed: a policy was added, or the role was set to another one.
+        _known.get(connection.dialect, {}).pop((qualified(connection, into), *rows.names), None)
+        statement = _statement(connection, into, rows.names)
+        fault = await connection.run_sync(translate, error, statement=statement, table=errors_of)
+        raise fault from error
+    except BaseException:
+        # Cancelled: what the connection would say next is not known.
+        await connection.invalidate()
+        raise
+
+
+def _statement(connection: AsyncConnection, into: _Into, names: Iterable[str]) -> str:
+    return f"COPY {qualified(connection, into)} ({quoted(connection.dialect, names)}) FROM STDIN"
+
+
+def _noting(blocks: Iterable[list[Record]], raised: list[Exception]) -> Iterator[list[Record]]:
+    """Note what making the rows raises: the driver raises anything, a TypeError for a value that it cannot encode."""
+    try:
+        yield from blocks
+    except Exception as error:
+        raised.append(error)
+        raise
+
+
+async def _send(
+    connection: AsyncConnection, driver: Any, into: _Into, names: Iterable[str], records: Iterable[Record]
+) -> int:
+    if connection.dialect.driver == "asyncpg":
+        status = await driver.copy_records_to_table(
+            into.name, schema_name=schema_of(connection, into), columns=[*names], records=records
+        )
+        return int(status.rpartition(" ")[2])
+    async with driver.cursor() as cursor:
+        # A name is written for a statement with parameters, where a percent sign is doubled; this one has none.
+        async with cursor.copy(_statement(connection, into, names).replace("%%", "%")) as sending:
+            for one in records:
+                await sending.write_row(one)
+        written: int = cursor.rowcount
+        return written

@@ -1,0 +1,101 @@
+"""What Python makes for the columns that rows leave out: called as often, and with as much, as SQLAlchemy calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat, starmap
+from typing import Any
+
+from sqlalchemy import Column
+
+from ..errors import NotSupported
+
+__all__ = ["Constant", "Context", "Made", "call_once"]
+
+_Quick = Mapping[Column[Any], Callable[[], Any]]
+
+
+class Constant:
+    """A value that every row gets, in the form of a default of SQLAlchemy."""
+
+    is_callable = False
+
+    def __init__(self, arg: Any) -> None:
+        self.arg = arg
+
+
+class Context:
+    """What a default with a parameter is given: the other values of its row, by the keys of their columns."""
+
+    def __init__(self, parameters: dict[str, Any]) -> None:
+        self.current_parameters = parameters
+
+    def get_current_parameters(self, isolate_multiinsert_groups: bool = True) -> dict[str, Any]:
+        """Return the values of the row, those that earlier defaults made among them."""
+        return self.current_parameters
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise NotSupported(
+            f"A default asks its context for {name!r}, which many rows written at once do not have.",
+            hint="Write these rows with session.add_all(), or compute the value before the call.",
+        )
+
+
+class Made:
+    """The values made for some columns: *defaults* are SQLAlchemy's, or a `Constant`; *given* the rows' own columns.
+
+    A default without a parameter is called once for each row. One with a parameter sees what was given and what was
+    made before it, in the order of the table, and ``None`` for the rest: what the ORM passes for the same row.
+    """
+
+    def __init__(self, given: Sequence[Column[Any]], defaults: Mapping[Column[Any], Any]) -> None:
+        self.columns = tuple(defaults)
+        self._defaults = defaults
+        self._keys = [column.key for column in given]
+        self.in_turn = any(one.is_callable and not _takes_nothing(one.arg) for one in defaults.values())
+        self._blank = dict.fromkeys(column.key for column in defaults)
+        for column in next((one.table.columns for one in (*given, *defaults)), ()):
+            if column.default is None and column.server_default is None and not column.primary_key:
+                self._blank.setdefault(column.key)
+
+    def quick(self, makers: Mapping[Callable[..., Any], Callable[[], Any]]) -> dict[Column[Any], Callable[[], Any]]:
+        """Return, for the columns whose function *makers* know, the faster one."""
+        plain = {column: getattr(one.arg, "__wrapped__", one.arg) for column, one in self._defaults.items()}
+        return {column: makers[make] for column, make in plain.items() if callable(make) and make in makers}
+
+    def values(self, records: Sequence[Sequence[Any]], quick: _Quick) -> list[Iterable[Any]]:
+        """Return the values of each column; *quick* has other functions for some of them."""
+        if not self.in_turn:
+            return [_plain(one, len(records), quick.get(column)) for column, one in self._defaults.items()]
+        made: list[list[Any]] = [[] for _ in self._defaults]
+        for record in records:
+            parameters = {**self._blank, **dict(zip(self._keys, record, strict=True))}
+            for values, value in zip(made, self.of_row(parameters).values(), strict=True):
+                values.append(value)
+        return [*made]
+
+    def of_row(self, parameters: dict[str, Any]) -> dict[Column[Any], Any]:
+        """Return what is made for a row with these *parameters*, which are completed on the way."""
+        context, made = Context(parameters), {}
+        for column, default in self._defaults.items():
+            made[column] = parameters[column.key] = call_once(default, context)
+        return made
+
+
+def call_once(default: Any, context: Context) -> Any:
+    """Return what a default makes for the row of *context*."""
+    return default.arg(context) if default.is_callable else default.arg
+
+
+def _plain(default: Any, count: int, quick: Callable[[], Any] | None) -> Iterable[Any]:
+    if not default.is_callable:
+        return repeat(default.arg, count)
+    return starmap(quick or default.arg.__wrapped__, repeat((), count))
+
+
+def _takes_nothing(make: Any) -> bool:
+    # SQLAlchemy passes a context to every default, through a wrapper of its own where the function takes none.
+    wrapped_by = getattr(make, "__globals__", {}).get("__name__")
+    return wrapped_by == "sqlalchemy.sql.schema" and hasattr(make, "__wrapped__")

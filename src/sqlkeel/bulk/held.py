@@ -1,0 +1,124 @@
+"""What a session holds of the rows that a bulk call has written: made as fresh as a new session would read it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Column, Select, select, tuple_
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstanceState, Mapper, selectinload, undefer
+
+__all__ = ["Held"]
+
+_AT_ONCE = 500
+_CERTAIN = {int, UUID}
+"""Types of which Python and every database call the same values equal."""
+
+Identity = tuple[Any, ...]
+
+
+class Held:
+    """The objects of *model* that a session holds, by the identity of their rows."""
+
+    def __init__(self, session: AsyncSession, model: type[Any]) -> None:
+        self.session = session
+        self.model = model
+        self.objects: dict[Identity, Any] = {}
+        for obj in list(session.sync_session.identity_map.values()):
+            if isinstance(obj, model) and (identity := sa_inspect(obj).identity) is not None:
+                self.objects[identity] = obj
+
+    def among(self, keys: Iterable[Identity]) -> list[Any]:
+        """Return the objects whose rows may be those of *keys*.
+
+        All of them where a key is such that the database may find another row than Python: a text of another case, a
+        number given as text.
+        """
+        if not self.objects:
+            return []
+        keys = list(keys)
+        if {type(value) for one in (*keys, *self.objects) for value in one} <= _CERTAIN and not _of_two_types(
+            keys, self.objects
+        ):
+            return [self.objects[key] for key in dict.fromkeys(keys) if key in self.objects]
+        return [*self.objects.values()]
+
+    async def renew(self, objects: Iterable[Any], written: Iterable[Column[Any]]) -> None:
+        """Read again whatever is loaded of *objects*, and their relations that hang on a column of *written*.
+
+        What is changed in an object, and not flushed, stays; but for the columns that were written. An attribute that
+        is expired instead could not be read later: nobody can wait for it.
+        """
+        columns = set(written)
+        groups: dict[Mapper[Any], list[InstanceState[Any]]] = defaultdict(list)
+        for obj in {id(obj): obj for obj in objects}.values():
+            state: InstanceState[Any] = sa_inspect(obj)
+            groups[state.mapper].append(state)
+        for mapper, states in groups.items():
+            for start in range(0, len(states), _AT_ONCE):
+                await self._renew(mapper, states[start : start + _AT_ONCE], columns)
+
+    async def _renew(
+        self, mapper: Mapper[Any], states: Sequence[InstanceState[Any]], written: set[Column[Any]]
+    ) -> None:
+        relations = [
+            relation
+            for relation in mapper.relationships
+            if not written.isdisjoint(relation.local_columns) and any(relation.key in state.dict for state in states)
+        ]
+        fields = {attribute.key: written.isdisjoint(attribute.columns) for attribute in mapper.column_attrs}
+        deferred: set[str] = set()
+        for state in states:
+            kept = {name for name, untouched in fields.items() if untouched and name in state.committed_state}
+            loaded = [name for name in fields if name in state.dict and name not in kept]
+            deferred.update(name for name in loaded if mapper.attrs[name].deferred)
+            about = [relation.key for relation in relations if relation.key in state.dict]
+            self.session.sync_session.expire(state.obj(), [*loaded, *about])
+        statement = _rows_of(mapper, states)
+        options = [undefer(getattr(mapper.class_, name)) for name in sorted(deferred)]
+        await self._load(statement.options(*options), include_deleted=True)
+        if relations:
+            loads = [selectinload(getattr(mapper.class_, relation.key)) for relation in relations]
+            await self._load(statement.options(*loads), include_deleted=False)
+
+    async def _load(self, statement: Select[Any], *, include_deleted: bool) -> None:
+        with self.session.sync_session.no_autoflush:
+            found = await self.session.execute(statement, execution_options={"include_deleted": include_deleted})
+            found.unique().all()
+
+    async def forget(self, keys: Iterable[Identity]) -> None:
+        """Let the session forget the objects whose rows were deleted by *keys*."""
+        objects = self.among(keys)
+        if len(objects) == len(self.objects):
+            objects = await self._gone(objects)
+        for obj in objects:
+            self.session.expunge(obj)
+
+    async def _gone(self, objects: Sequence[Any]) -> list[Any]:
+        """Return those of *objects* whose rows are not there."""
+        mapper: Mapper[Any] = sa_inspect(self.model)
+        there: set[Identity] = set()
+        for start in range(0, len(objects), _AT_ONCE):
+            states = [sa_inspect(obj) for obj in objects[start : start + _AT_ONCE]]
+            statement = _rows_of(mapper, states).with_only_columns(*mapper.primary_key)
+            with self.session.sync_session.no_autoflush:
+                found = await self.session.execute(statement, execution_options={"include_deleted": True})
+            there.update(tuple(row) for row in found)
+        return [obj for obj in objects if sa_inspect(obj).identity not in there]
+
+
+def _of_two_types(keys: Iterable[Identity], held: Iterable[Identity]) -> bool:
+    """Tell whether a part of the key is given as another type than that of the objects."""
+    return any(len(set(map(type, part))) > 1 for part in zip(*keys, *held, strict=True))
+
+
+def _rows_of(mapper: Mapper[Any], states: Sequence[InstanceState[Any]]) -> Select[Any]:
+    key: Sequence[Any] = mapper.primary_key
+    identities = [state.identity or () for state in states]
+    if len(key) == 1:
+        return select(mapper.class_).where(key[0].in_([identity[0] for identity in identities]))
+    return select(mapper.class_).where(tuple_(*key).in_(identities))

@@ -1,0 +1,229 @@
+"""Tests of sqlkeel.bulk.defaults: what Python makes for a row is what SQLAlchemy would make for it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import Any
+
+import pytest
+from sqlalchemy import String, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+import sqlkeel
+from sqlkeel import IntKeyMixin, SoftDeleteMixin, VersionMixin, unique_live
+from sqlkeel.bulk import insert_many, insert_many_returning, update_many, upsert, upsert_many
+from sqlkeel.bulk.defaults import Constant, Context, Made
+from sqlkeel.database import Database
+from sqlkeel.errors import NotSupported
+from sqlkeel.repository import Repository
+from sqlkeel.session import Session
+from tests.bulk.models import values_of
+
+NUMBERS = count(1)
+
+
+class Base(sqlkeel.Base):
+    pass
+
+
+def full_name(context: Any) -> str:
+    given = context.get_current_parameters()
+    return f"{given['first_name']} {given['last_name']}"
+
+
+def initials(context: Any) -> str:
+    return "".join(word[0] for word in context.current_parameters["full_name"].split())
+
+
+class Person(IntKeyMixin, VersionMixin, Base):
+    """Columns under other names, and defaults that look at them and at each other."""
+
+    __tablename__ = "defaults_person"
+
+    first: Mapped[str] = mapped_column("first_name", String(20), unique=True)
+    last: Mapped[str] = mapped_column("last_name", String(20), default="Doe")
+    born: Mapped[int | None]
+    full: Mapped[str] = mapped_column("full_name", String(50), default=full_name)
+    short: Mapped[str] = mapped_column(String(5), default=initials)
+    has_age: Mapped[bool] = mapped_column(default=lambda context: context.current_parameters["born"] is not None)
+
+
+def _shout(context: Any) -> str:
+    return str(context.get_current_parameters().get("text")).upper()
+
+
+class Message(IntKeyMixin, SoftDeleteMixin, VersionMixin, Base):
+    """A token for each change, and a column that follows another one."""
+
+    __tablename__ = "defaults_message"
+    __table_args__ = (unique_live("code"),)
+
+    code: Mapped[str] = mapped_column(String(20))
+    text: Mapped[str | None] = mapped_column("body", String(20), key="text")
+    loud: Mapped[str | None] = mapped_column(String(20), onupdate=_shout)
+    token: Mapped[uuid.UUID] = mapped_column(unique=True, default=uuid.uuid4, onupdate=uuid.uuid4)
+    changes: Mapped[int] = mapped_column(default=0, onupdate=lambda: next(NUMBERS))
+
+
+class Blank(IntKeyMixin, Base):
+    """Nothing that has to be given."""
+
+    __tablename__ = "defaults_blank"
+
+    place: Mapped[int] = mapped_column(default=lambda context: len(context.get_current_parameters()))
+
+
+pytestmark = pytest.mark.tables(Base.metadata)
+PEOPLE = [{"first": "Ada", "last": "Byron"}, {"first": "Bob"}, {"first": "Cid", "born": 5}]
+EXPECTED = [
+    ("Ada", "Ada Byron", "AB", False),
+    ("Bob", "Bob Doe", "BD", False),
+    ("Cid", "Cid Doe", "CD", True),
+]
+Insert = Callable[[Session, list[dict[str, Any]]], Awaitable[Any]]
+
+
+async def _create(session: Session, rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        await Repository(session, Person).create(**row)
+
+
+INSERTS: dict[str, Insert] = {
+    "create": _create,
+    "insert_many": lambda session, rows: insert_many(session, Person, rows),
+    "insert_many_returning": lambda session, rows: insert_many_returning(session, Person, rows),
+    "upsert_many": lambda session, rows: upsert_many(session, Person, rows, on=[Person.first]),
+}
+
+
+class TestNewRows:
+    @pytest.mark.parametrize("insert", INSERTS.values(), ids=INSERTS)
+    async def test_a_default_sees_its_row(self, every_driver: Database, insert: Insert) -> None:
+        """A default with a parameter sees given values, other defaults and NULLs, by the keys of their columns."""
+        async with every_driver.transaction() as session:
+            await insert(session, PEOPLE)
+
+            assert await values_of(session, Person.first, Person.full, Person.short, Person.has_age) == EXPECTED
+
+    async def test_rows_that_give_nothing(self, every_driver: Database) -> None:
+        """A row without any field gets its defaults all the same."""
+        async with every_driver.transaction() as session:
+            assert await insert_many(session, Blank, [{}, {}]) == 2
+
+    async def test_a_default_left_out_by_some(self, every_driver: Database) -> None:
+        """Rows of which some give a field that has a default, and some do not, are merged together."""
+        rows = [{"first": "Ada", "has_age": True}, {"first": "Bob"}, {"has_age": False, "first": "Cid"}]
+
+        async with every_driver.transaction() as session:
+            done = await upsert_many(session, Person, rows, on=[Person.first])
+
+            assert done[:2] == (3, 0)
+            assert await values_of(session, Person.first, Person.has_age) == [
+                ("Ada", True),
+                ("Bob", False),
+                ("Cid", False),
+            ]
+
+
+async def _two_messages(session: Session) -> list[Message]:
+    rows = [{"code": "a", "text": "one"}, {"code": "b", "text": "two"}]
+    return await insert_many_returning(session, Message, rows)
+
+
+class TestUpdatedRows:
+    @pytest.mark.parametrize("verb", ["update_many", "upsert_many", "upsert"])
+    async def test_each_row_gets_its_own(self, every_driver: Database, verb: str) -> None:
+        """A function is called for each row: a token stays unique, and a column that follows another one does."""
+        async with every_driver.transaction() as session:
+            first, second = await _two_messages(session)
+            before = {first.token, second.token}
+            calls: dict[str, Callable[[], list[Awaitable[Any]]]] = {
+                "update_many": lambda: [
+                    update_many(session, Message, [{"id": m.id, "text": m.code} for m in (first, second)])
+                ],
+                "upsert_many": lambda: [
+                    upsert_many(
+                        session, Message, [{"code": m.code, "text": m.code} for m in (first, second)], on=[Message.code]
+                    )
+                ],
+                "upsert": lambda: [
+                    upsert(session, Message, {"code": m.code, "text": m.code}, on=[Message.code])
+                    for m in (first, second)
+                ],
+            }
+            for call in calls[verb]():
+                await call
+
+            assert len(before | {first.token, second.token}) == 4
+            assert [(m.text, m.loud, m.version) for m in (first, second)] == [("a", "A", 2), ("b", "B", 2)]
+            assert first.changes != second.changes
+
+    async def test_a_new_row_gets_the_default(self, every_driver: Database) -> None:
+        """What an update would write is not written into a row that is inserted."""
+        async with every_driver.transaction() as session:
+            await upsert_many(session, Message, [{"code": "a", "text": "one"}], on=[Message.code])
+
+            assert await values_of(session, Message.loud, Message.changes) == [(None, 0)]
+
+    async def test_what_is_given_counts(self, every_driver: Database) -> None:
+        """A row that gives the column itself gets that value."""
+        async with every_driver.transaction() as session:
+            first, second = await _two_messages(session)
+
+            await update_many(session, Message, [{"id": first.id, "text": "x", "loud": "given"}])
+            await upsert_many(session, Message, [{"code": "b", "text": "x", "loud": "given"}], on=[Message.code])
+
+            assert (first.loud, second.loud) == ("given", "given")
+
+    async def test_an_unchanged_row_keeps_its_token(self, every_driver: Database) -> None:
+        """A row that `upsert_many` has nothing to change in is not touched by it."""
+        async with every_driver.transaction() as session:
+            first, _ = await _two_messages(session)
+            before = first.token
+
+            done = await upsert_many(session, Message, [{"code": "a", "text": "one"}], on=[Message.code])
+
+            assert (done.unchanged, first.token) == (1, before)
+
+    async def test_the_last_of_two_rows(self, every_driver: Database) -> None:
+        """Of several rows with one key, what the update writes is that of the last."""
+        rows = [{"code": "a", "text": "x"}, {"code": "b", "text": "y"}, {"code": "a", "text": "z"}]
+        async with every_driver.transaction() as session:
+            first, second = await _two_messages(session)
+
+            await upsert_many(session, Message, rows, on=[Message.code])
+
+            assert [(m.text, m.loud) for m in (first, second)] == [("z", "Z"), ("y", "Y")]
+
+    async def test_a_revived_row(self, every_driver: Database) -> None:
+        """A row that comes back gets a new token, and what follows its new values."""
+        async with every_driver.transaction() as session:
+            first, second = await _two_messages(session)
+            before = {first.token, second.token}
+            await Repository(session, Message).delete(first)
+            await Repository(session, Message).delete(second)
+
+            rows = [{"code": "a", "text": "back"}, {"code": "b", "text": "too"}]
+            done = await upsert_many(session, Message, rows, on=[Message.code], revive=True)
+
+            assert done.revived == 2
+            assert await values_of(session, Message.code, Message.loud) == [("a", "BACK"), ("b", "TOO")]
+            assert before.isdisjoint({token for (token,) in await values_of(session, Message.token)})
+
+
+class TestContext:
+    def test_what_is_not_there_is_refused(self) -> None:
+        """A default that asks for the connection is told that there is none."""
+        with pytest.raises(NotSupported, match="connection"):
+            Context({}).connection.execute(func.now())
+
+    def test_earlier_defaults_are_seen(self) -> None:
+        """A constant is one of the values, like those that are given."""
+        table = Person.__table__
+        defaults = {table.c.last_name: Constant("Roe"), table.c.full_name: table.c.full_name.default}
+
+        made = Made([table.c.first_name], defaults).of_row({"first_name": "Jane"})
+
+        assert made[table.c.full_name] == "Jane Roe"

@@ -1,0 +1,207 @@
+"""Tests of sqlkeel.bulk.held: what a session holds of the written rows is as a new session would read it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from sqlalchemy import JSON, Computed, ForeignKey, String, event, select
+from sqlalchemy.ext.mutable import MutableDict, MutableList
+from sqlalchemy.orm import Mapped, column_property, composite, deferred, mapped_column
+
+import sqlkeel
+from sqlkeel import IntKeyMixin, parent
+from sqlkeel.bulk import delete_many, insert_many_returning, update_many, upsert_many
+from sqlkeel.database import Database
+from sqlkeel.repository import Repository
+from sqlkeel.session import Session
+
+
+class Base(sqlkeel.Base):
+    pass
+
+
+class Shelf(IntKeyMixin, Base):
+    __tablename__ = "held_shelf"
+
+    name: Mapped[str] = mapped_column(String(20), unique=True)
+
+
+@dataclass
+class Size:
+    width: int
+    height: int
+
+
+class Line(IntKeyMixin, Base):
+    """Everything that follows from a column that is written."""
+
+    __tablename__ = "held_line"
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "line"}
+
+    kind: Mapped[str] = mapped_column(String(20))
+    code: Mapped[str] = mapped_column(String(20), unique=True)
+    price: Mapped[int] = mapped_column(default=1)
+    quantity: Mapped[int] = mapped_column(default=1)
+    total: Mapped[int] = mapped_column(Computed("price * quantity", persisted=True))
+    double: Mapped[int] = column_property(price * 2)
+    width: Mapped[int] = mapped_column(default=1)
+    height: Mapped[int] = mapped_column(default=1)
+    size: Mapped[Size] = composite("width", "height")
+    data: Mapped[dict[str, Any]] = mapped_column(MutableDict.as_mutable(JSON()), default=dict)
+    tags: Mapped[list[Any]] = mapped_column(MutableList.as_mutable(JSON()), default=list)
+    note: Mapped[str | None] = deferred(mapped_column(String(20)))
+    shelf_id: Mapped[int | None] = mapped_column(ForeignKey("held_shelf.id", ondelete="RESTRICT"))
+    shelf: Mapped[Shelf | None] = parent(on_delete="restrict")
+
+
+class LongLine(Line):
+    """A subclass in the same table, with a column of its own."""
+
+    __mapper_args__ = {"polymorphic_identity": "long"}
+
+    length: Mapped[int | None]
+
+
+Write = Callable[[Session, Line, dict[str, Any]], Awaitable[Any]]
+
+
+async def _update(session: Session, line: Line, values: dict[str, Any]) -> None:
+    await update_many(session, Line, [{"id": line.id, **values}])
+
+
+async def _upsert(session: Session, line: Line, values: dict[str, Any]) -> None:
+    await upsert_many(session, Line, [{"code": line.code, **values}], on=[Line.code])
+
+
+WRITES: dict[str, Write] = {"update_many": _update, "upsert_many": _upsert}
+pytestmark = [pytest.mark.tables(Base.metadata)]
+each_write = pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+
+
+@each_write
+class TestFreshness:
+    async def test_generated_columns(self, every_driver: Database, write: Write) -> None:
+        """A generated column and a column_property follow the column they are computed from."""
+        async with every_driver.transaction() as session:
+            line = await Repository(session, Line).create(code="a", price=2, quantity=3)
+
+            await write(session, line, {"price": 10})
+
+            assert (line.price, line.total, line.double) == (10, line.quantity * 10, 20)
+
+    async def test_composites(self, every_driver: Database, write: Write) -> None:
+        """A composite that was read before has the new values."""
+        async with every_driver.transaction() as session:
+            line = await Repository(session, Line).create(code="a", width=1, height=2)
+            before = line.size
+
+            await write(session, line, {"width": 5, "height": 6})
+
+            assert (before, line.size) == (Size(1, 2), Size(5, 6))
+
+    async def test_a_change_in_place_is_written(self, every_driver: Database, write: Write) -> None:
+        """A dict and a list that a verb replaced are tracked as those before."""
+        async with every_driver.transaction() as session:
+            line = await Repository(session, Line).create(code="a", data={"n": 1}, tags=["x"])
+
+            await write(session, line, {"data": {"n": 2}, "tags": ["y"]})
+            line.data["done"] = True
+            line.tags.append("z")
+            await session.flush()
+
+            stored = (await session.execute(select(Line.data, Line.tags))).one()
+            assert tuple(stored) == ({"n": 2, "done": True}, ["y", "z"])
+
+    async def test_a_relation_whose_key_changed(self, every_driver: Database, write: Write) -> None:
+        """A loaded many-to-one leads to the new row, also to none."""
+        async with every_driver.transaction() as session:
+            old, new = await insert_many_returning(session, Shelf, [{"name": "old"}, {"name": "new"}])
+            line = await Repository(session, Line).create(code="a", shelf_id=old.id)
+            await session.refresh(line, ["shelf"])
+
+            await write(session, line, {"shelf_id": new.id})
+            moved = line.shelf
+            await write(session, line, {"shelf_id": None})
+
+            assert (moved, line.shelf) == (new, None)
+
+    async def test_a_relation_whose_key_stays(self, every_driver: Database, write: Write) -> None:
+        """What hangs on another column stays loaded."""
+        async with every_driver.transaction() as session:
+            (shelf,) = await insert_many_returning(session, Shelf, [{"name": "old"}])
+            line = await Repository(session, Line).create(code="a", shelf_id=shelf.id)
+            await session.refresh(line, ["shelf"])
+
+            await write(session, line, {"price": 2})
+
+            assert line.shelf is shelf
+
+    async def test_a_deferred_column(self, every_driver: Database, write: Write) -> None:
+        """A deferred column that was loaded is read again."""
+        async with every_driver.transaction() as session:
+            line = await Repository(session, Line).create(code="a", note="old")
+            await session.refresh(line, ["note"])
+
+            await write(session, line, {"note": "new"})
+
+            assert line.note == "new"
+
+    async def test_an_object_of_a_subclass(self, every_driver: Database, write: Write) -> None:
+        """It keeps the columns of its own class, and stays of that class."""
+        async with every_driver.transaction() as session:
+            line = await Repository(session, LongLine).create(code="a", price=1, length=9)
+
+            await write(session, line, {"price": 2, "kind": "long"})
+
+            assert (line.price, line.length, line.total) == (2, 9, 2)
+
+    async def test_what_is_not_flushed_stays(self, every_driver: Database, write: Write) -> None:
+        """A change of another attribute that was not flushed is not lost, and is written later."""
+        async with every_driver.transaction() as session:
+            line = await Repository(session, Line).create(code="a", price=1, quantity=1)
+            with session.no_autoflush:
+                line.height = 7
+                await write(session, line, {"price": 2})
+            await session.flush()
+
+            assert (await session.execute(select(Line.price, Line.height))).one() == (2, 7)
+
+    async def test_what_a_listener_made_stays(self, every_driver: Database, write: Write) -> None:
+        """The ORM's own event tells listeners that the object was read again."""
+        seen: list[set[str]] = []
+        listener = lambda obj, context, names: seen.append(set(names or ()))  # noqa: E731
+        event.listen(Line, "refresh", listener)
+        try:
+            async with every_driver.transaction() as session:
+                line = await Repository(session, Line).create(code="a", price=1)
+                seen.clear()
+                await write(session, line, {"price": 2})
+        finally:
+            event.remove(Line, "refresh", listener)
+
+        assert any("price" in names for names in seen)
+
+
+class TestKeysOfOtherTypes:
+    async def test_a_number_given_as_text(self, sqlite: Database) -> None:
+        """The database finds the row by a key that Python calls another one: its object is fresh all the same."""
+        async with sqlite.transaction() as session:
+            line = await Repository(session, Line).create(code="a", price=1)
+
+            await update_many(session, Line, [{"id": str(line.id), "price": 2}])
+
+            assert (line.price, line.total) == (2, 2)
+
+    async def test_a_deleted_row_is_forgotten(self, sqlite: Database) -> None:
+        """Its object leaves the session, and those of other rows stay."""
+        async with sqlite.transaction() as session:
+            lines = Repository(session, Line)
+            line, other = await lines.create(code="a"), await lines.create(code="b")
+
+            await delete_many(session, Line, [str(line.id)])
+
+            assert line not in session
+            assert other in session
