@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..errors import InvalidKey, NotSupported
 from .binder import Binder
-from .rows import Batch, chunks
+from .rows import Batch, chunks, in_order
 from .target import Target
 from .work import Work
 
@@ -56,9 +56,9 @@ def _refuse_soft_delete(target: Target) -> None:
 def _batch(chunk: list[Any], target: Target) -> Batch:
     width = len(target.key)
     if width == 1:
-        return Batch(target.key, list(zip(chunk)))
+        return Batch(target.key, in_order(list(zip(chunk)), width))
     records = [key if isinstance(key, tuple) else (key,) for key in chunk]
     wrong = next((record for record in records if len(record) != width), None)
     if wrong is not None:
         raise InvalidKey(f"{wrong!r} is no key of {target.name}.", hint=f"Its key is {', '.join(target.key)}.")
-    return Batch(target.key, records)
+    return Batch(target.key, in_order(records, width))

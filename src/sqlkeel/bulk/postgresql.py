@@ -28,7 +28,6 @@ from sqlalchemy import (
     Text,
     Time,
     Uuid,
-    any_,
     bindparam,
     case,
     cast,
@@ -39,7 +38,6 @@ from sqlalchemy import (
     literal_column,
     select,
     true,
-    tuple_,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, CITEXT, ENUM, JSONB, distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -202,15 +200,10 @@ class PostgreSQL:
         return None if row is None else (row[0], row[1])
 
     async def delete(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> int:
-        """Delete with the keys in arrays: any number of them is one parameter for each column."""
-        dialect, columns = connection.dialect, rows.columns
-        if len(columns) == 1 and _is_flat(rows, dialect) and not _is_mixed(records := rows.all(), dialect):
-            keys = [key for (key,) in records]
-            among = raw(columns[0]) == any_(_array(keys, columns[0].type, dialect))
-            return (await connection.execute(delete(target.table).where(among, *target.guards))).rowcount
+        """Delete by a join with the keys, which are as many as there may be, in arrays."""
         async with self.source(connection, target, rows) as source:
-            among = tuple_(*map(raw, columns)).in_(select(*source.c))
-            return (await connection.execute(delete(target.table).where(among, *target.guards))).rowcount
+            same = [raw(column) == source.c[column.name] for column in rows.columns]
+            return (await connection.execute(delete(target.table).where(*same, *target.guards))).rowcount
 
 
 def _commits_by_itself(connection: Connection) -> bool:

@@ -22,6 +22,7 @@ __all__ = [
     "alike",
     "batches",
     "chunks",
+    "in_order",
     "refuse_expressions",
     "refuse_other_than_mappings",
     "runs",
@@ -157,6 +158,14 @@ def _grouped(rows: list[Mapping[str, Any]]) -> list[Batch]:
     for row in rows:
         groups.setdefault(frozenset(row), []).append(row)
     return [Batch(fields, _pick(group, fields)) for group in groups.values() for fields in [tuple(group[0])]]
+
+
+def in_order(records: list[Record], width: int) -> list[Record]:
+    """Return the records in the order of their first *width* values, by which callers lock them alike."""
+    try:
+        return sorted(records, key=itemgetter(*range(width)))
+    except TypeError:  # Keys of several types; whether they fit is for the database to say.
+        return sorted(records, key=lambda record: repr(record[:width]))
 
 
 def alike(block: list[Mapping[str, Any]], fields: tuple[str, ...]) -> list[Record] | None:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ..errors import InvalidKey, NotFound, NotSupported, VersionConflict
 from .binder import Binder
 from .columns import raw
-from .rows import CHUNK, Batch, Record, Rows, batches
+from .rows import CHUNK, Batch, Record, Rows, batches, in_order
 from .target import Target
 from .work import Work
 
@@ -39,7 +39,7 @@ async def update_many(session: AsyncSession, model: type[M], rows: Rows) -> int:
     written = 0
     async with Work(session, model) as work:
         target, changes = work.target, _Changes(work)
-        async for batch in batches(rows if isinstance(rows, AsyncIterable) else _in_order(rows, target), target):
+        async for batch in batches(rows if isinstance(rows, AsyncIterable) else _whole_in_order(rows, target), target):
             await changes.begin()
             written += await changes.write(_key_first(batch, target))
         await changes.renew()
@@ -82,7 +82,7 @@ def _assigned(target: Target, fields: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(field for field in fields if field not in target.key and field != target.version)
 
 
-def _in_order(rows: Iterable[Any], target: Target) -> Iterable[Any]:
+def _whole_in_order(rows: Iterable[Any], target: Target) -> Iterable[Any]:
     """Return rows that are all in memory in the order of their keys, in which every caller locks them.
 
     A generator is sorted chunk by chunk only.
@@ -110,15 +110,7 @@ def _key_first(batch: Batch, target: Target) -> Batch:
         records = (tuple([record[place] for place in order]) for record in batch.records)
     width = len(key)
     last = {record[:width]: record for record in records}
-    return Batch(fields, _sorted(list(last.values()), width))
-
-
-def _sorted(records: list[Record], width: int) -> list[Record]:
-    """Return the records in the order of their keys: callers that lock in one order wait, and do not deadlock."""
-    try:
-        return sorted(records, key=itemgetter(*range(width)))
-    except TypeError:  # Keys of several types; whether they fit is for the database to say.
-        return sorted(records, key=lambda record: repr(record[:width]))
+    return Batch(fields, in_order(list(last.values()), width))
 
 
 async def _update(work: Work, binder: Binder, batch: Batch) -> int:
@@ -177,7 +169,7 @@ class _Matches:
         width, whole = len(key), await work.connection.execute(select(*known).select_from(given))
         expected = {tuple(row[:width]): row[-1] for row in whole}
         statement = select(*known[:width], *target.fields.values()).where(*_same(key, given), *target.guards)
-        found = await work.connection.execute(statement.with_for_update(read=True))
+        found = await work.connection.execute(statement.order_by(*key).with_for_update(read=True))
         rows = [(tuple(row[:width]), dict(zip(target.fields, row[width:], strict=True))) for row in found]
         return cls(target, expected if version is not None else dict.fromkeys(expected), rows)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
-from sqlalchemy import Column, TableClause, and_, literal, not_, select
+from sqlalchemy import Column, TableClause, and_, literal, not_, select, tuple_, union
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute
 
@@ -239,6 +239,8 @@ class _Merging:
     async def finish(self) -> UpsertResult:
         """Merge the stages, and renew the objects that the session holds."""
         inserted = updated = revived = 0
+        if len(self.stages) > 1:
+            await self._lock()
         changed: set[Column[Any]] = set()
         for stage, merge in self.stages.values():
             if self.revive:
@@ -251,6 +253,14 @@ class _Merging:
         if updated + revived and (held := self.work.held()).objects:
             await held.renew(held.objects.values(), changed)
         return UpsertResult(inserted, updated, self.given - inserted - updated - revived, revived)
+
+    async def _lock(self) -> None:
+        """Lock the rows that are there in the order of their keys, though the stages are merged one after the other."""
+        work, columns = self.work, next(merge.unique.columns for _, merge in self.stages.values())
+        keys = union(*(select(*(stage.c[column.name] for column in columns)) for stage, _ in self.stages.values()))
+        among = tuple_(*map(raw, columns)).in_(select(*keys.subquery().c))
+        statement = select(literal(1)).select_from(work.target.table).where(among).order_by(*columns)
+        await work.connection.execute(statement.with_for_update(of=work.target.table))
 
 
 def _merge(work: Work, on: _Attributes, fields: Sequence[str], update: _Attributes | None) -> Merge:

@@ -1,0 +1,104 @@
+"""Callers that write the same rows at once wait for each other: every verb locks rows in the order of their keys."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import String
+from sqlalchemy.orm import Mapped, mapped_column
+
+import sqlkeel
+from sqlkeel import IntKeyMixin
+from sqlkeel.bulk import delete_many, insert_many, update_many, upsert_many
+from sqlkeel.database import Database
+from sqlkeel.session import Session
+from tests.bulk.models import count_of
+
+
+class Base(sqlkeel.Base):
+    pass
+
+
+class Product(IntKeyMixin, Base):
+    __tablename__ = "lock_order_product"
+
+    sku: Mapped[str] = mapped_column(String(20), unique=True)
+    n: Mapped[int] = mapped_column(default=0)
+
+
+pytestmark = pytest.mark.tables(Base.metadata)
+COUNT = 400
+CALLERS = 6
+Verb = Callable[[Session, Sequence[int], int], Awaitable[Any]]
+
+
+async def _update(session: Session, numbers: Sequence[int], caller: int) -> None:
+    await update_many(session, Product, [{"id": number, "n": caller} for number in numbers])
+
+
+async def _upsert(session: Session, numbers: Sequence[int], caller: int) -> None:
+    await upsert_many(session, Product, [{"sku": f"{n:06}", "n": caller} for n in numbers], on=[Product.sku])
+
+
+async def _upsert_some_fields(session: Session, numbers: Sequence[int], caller: int) -> None:
+    rows = [{"sku": f"{n:06}", "id": n} | ({"n": caller} if n % 2 else {}) for n in numbers]
+    await upsert_many(session, Product, rows, on=[Product.sku], update=None)
+
+
+async def _delete(session: Session, numbers: Sequence[int], caller: int) -> None:
+    await delete_many(session, Product, numbers)
+
+
+VERBS: dict[str, list[Verb]] = {
+    "update": [_update],
+    "upsert": [_upsert],
+    "upsert_some_fields": [_upsert_some_fields],
+    "delete": [_delete],
+    "update_and_upsert": [_update, _upsert],
+}
+
+
+@pytest.fixture(params=["asyncpg", "psycopg"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """PostgreSQL through each of its drivers."""
+    found: Database = request.getfixturevalue({"asyncpg": "postgres"}.get(request.param, request.param))
+    return found
+
+
+async def all_at_once(database: Database, verbs: Sequence[Verb], seed: int) -> None:
+    """Let some callers write all rows, each in an order of its own."""
+    order = random.Random(seed)
+
+    async def call(caller: int) -> None:
+        async with database.transaction() as session:
+            await verbs[caller % len(verbs)](session, order.sample(range(1, COUNT + 1), COUNT), caller + 1)
+
+    await asyncio.gather(*(call(caller) for caller in range(CALLERS)))
+
+
+async def fill(database: Database, seed: int) -> None:
+    """Insert the rows, in an order that is not that of their keys."""
+    numbers = random.Random(seed).sample(range(1, COUNT + 1), COUNT)
+    async with database.transaction() as session:
+        await insert_many(session, Product, [{"id": number, "sku": f"{number:06}"} for number in numbers])
+
+
+@pytest.mark.parametrize("seed", range(4))
+class TestConcurrentCallers:
+    @pytest.mark.parametrize("verbs", VERBS.values(), ids=VERBS)
+    async def test_rows_that_are_there(self, database: Database, verbs: list[Verb], seed: int) -> None:
+        """Whatever order each caller gives its rows in, none of them deadlocks."""
+        await fill(database, seed)
+
+        await all_at_once(database, verbs, seed)
+
+    async def test_new_rows(self, database: Database, seed: int) -> None:
+        """Callers that insert the same rows wait for each other, too."""
+        await all_at_once(database, [_upsert], seed)
+
+        async with database.transaction() as session:
+            assert await count_of(session, Product) == COUNT
