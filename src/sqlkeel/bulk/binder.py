@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -11,7 +12,7 @@ from sqlalchemy import Column, Dialect
 
 from .columns import makes_expression
 from .defaults import Constant, Made
-from .rows import CHUNK, Batch, Record, Run
+from .rows import BLOCK, CHUNK, Batch, Record, Run, refuse_expressions
 from .target import Target
 
 __all__ = ["Binder", "BoundRows"]
@@ -88,6 +89,7 @@ class Binder:
         self.new = new
         self.assigned = assigned
         self.makers = makers or {}
+        self.recent: deque[tuple[tuple[str, ...], list[Record]]] = deque(maxlen=CHUNK // BLOCK + 1)
         self._shapes: dict[tuple[str, ...], _Shape] = {}
 
     def in_sql(self, fields: tuple[str, ...]) -> bool:
@@ -98,6 +100,17 @@ class Binder:
     def has_sql_default(self, fields: tuple[str, ...]) -> bool:
         """Tell whether a default of what these rows leave out is an expression of SQL."""
         return self._shape(fields).in_default
+
+    def refuse_expressions(self) -> None:
+        """Refuse an expression of SQL among the rows that were bound last, and failed.
+
+        Not looked for before there is an error: that would cost every row of every call.
+
+        Raises:
+            InvalidValue: Names the field.
+        """
+        for fields, records in self.recent:
+            refuse_expressions(self.target, fields, records)
 
     def touched(self, fields: tuple[str, ...]) -> dict[Column[Any], str]:
         """Return the columns that an update writes by itself, row by row, with the name of each among the rows."""
@@ -133,6 +146,7 @@ class _Shape:
 
     def __init__(self, binder: Binder, fields: tuple[str, ...]) -> None:
         target = binder.target
+        self.fields, self.recent = fields, binder.recent
         given = target.columns(fields)
         assigned = binder.assigned(fields) if binder.assigned is not None else ()
         self.made = Made(given, _defaults(target, fields) if binder.new else {})
@@ -150,6 +164,7 @@ class _Shape:
         self.as_given = len(given) == len(self.columns) and not any(self.converts)
 
     def bind(self, records: list[Record]) -> list[Record]:
+        self.recent.append((self.fields, records))
         if self.as_given:
             return records
         values = self._values(records, self.quick)
@@ -159,6 +174,7 @@ class _Shape:
         return list(zip(*converted, strict=True))
 
     def complete(self, records: list[Record]) -> list[Record]:
+        self.recent.append((self.fields, records))
         return list(zip(*self._values(records, {}), strict=True)) if self.columns else records
 
     def _values(self, records: list[Record], quick: _Quick) -> list[Iterable[Any]]:

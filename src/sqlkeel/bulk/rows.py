@@ -147,9 +147,9 @@ def refuse_other_than_mappings(rows: Iterable[Any]) -> None:
     Raises:
         InvalidValue: Names its type.
     """
-    other = next((row for row in rows if not isinstance(row, Mapping)), None)
+    other = next((type(row).__name__ for row in rows if not isinstance(row, Mapping)), None)
     if other is not None:
-        raise InvalidValue(f"A row is a mapping of attribute names to values, not {type(other).__name__}.")
+        raise InvalidValue(f"A row is a mapping of attribute names to values, not {other}.")
 
 
 def _grouped(rows: list[Mapping[str, Any]]) -> list[Batch]:

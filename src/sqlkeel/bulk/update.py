@@ -156,8 +156,10 @@ class _Matches:
     """The given keys, as the database reads them, and for each of them the row that is there."""
 
     target: Target
+    version: str | None
     expected: dict[Record, Any]
     rows: list[tuple[Record, dict[str, Any]]]
+    has_twins: bool
 
     @classmethod
     async def of(cls, work: Work, given: FromClause, batch: Batch) -> _Matches:
@@ -166,12 +168,12 @@ class _Matches:
         version = target.version if target.version in batch.fields else None
         asked = [*key, *([target.fields[version]] if version is not None else [])]
         known = [type_coerce(given.c[column.name], column.type).label(None) for column in asked]
-        width, whole = len(key), await work.connection.execute(select(*known).select_from(given))
+        width, whole = len(key), (await work.connection.execute(select(*known).select_from(given))).all()
         expected = {tuple(row[:width]): row[-1] for row in whole}
         statement = select(*known[:width], *target.fields.values()).where(*_same(key, given), *target.guards)
         found = await work.connection.execute(statement.order_by(*key).with_for_update(read=True))
         rows = [(tuple(row[:width]), dict(zip(target.fields, row[width:], strict=True))) for row in found]
-        return cls(target, expected if version is not None else dict.fromkeys(expected), rows)
+        return cls(target, version, expected, rows, len(expected) < len(whole))
 
     def refuse(self) -> None:
         """Raise the error for the first row that could not be updated, if there is one; a conflict holds the others.
@@ -189,15 +191,16 @@ class _Matches:
         missing = next((key for key in self.expected if key not in matched), None)
         if missing is not None:
             raise NotFound(self.target.name, _shown(missing))
-        if len({tuple(row[field] for field in self.target.key) for _, row in self.rows}) != len(matched):
+        keys = {tuple(row[field] for field in self.target.key) for _, row in self.rows}
+        if self.has_twins or len(keys) != len(matched):
             name = self.target.name
             raise InvalidKey(f"Two of the rows to update {name} have the same key.", hint="Give each key once.")
 
     def _conflicts(self) -> Iterator[VersionConflict]:
         current = dict(self.rows)
-        for key, expected in self.expected.items() if None not in self.expected.values() else ():
+        for key, expected in self.expected.items() if self.version is not None else ():
             row = current.get(key)
-            found = None if row is None else row[str(self.target.version)]
+            found = None if row is None else row[str(self.version)]
             if found != expected:
                 yield VersionConflict(self.target.name, _shown(key), expected=expected, current=found, current_row=row)
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 from sqlalchemy import CursorResult, Dialect, Executable
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, AsyncTransaction
 
-from ..errors import ReadOnlySession, TransientFault
+from ..errors import InvalidValue, ReadOnlySession, TransientFault
 from .binder import Binder
 from .held import Held
 from .registry import writer_for
@@ -41,6 +41,7 @@ class Work:
         self.writer: Writer = writer_for(self.dialect)
         self._savepoint: AsyncTransaction | None = None
         self._begun = False
+        self._binder: Binder | None = None
 
     def binder(
         self, *, new: bool = False, assigned: Callable[[tuple[str, ...]], tuple[str, ...]] | None = None
@@ -94,8 +95,13 @@ class Work:
             return
         if error is None:
             await self._savepoint.commit()
-        else:
-            await self._roll_back(self._savepoint, error)
+            return
+        await self._roll_back(self._savepoint, error)
+        if self._binder is not None and isinstance(error, Exception):
+            try:
+                self._binder.refuse_expressions()
+            except InvalidValue as refused:
+                raise refused from error
 
     async def _roll_back(self, savepoint: AsyncTransaction, error: BaseException) -> None:
         if not isinstance(error, TransientFault) and not self.connection.invalidated:

@@ -1,0 +1,105 @@
+"""What a caller may get wrong: refused by every verb, in any row, and nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import func, text
+
+from sqlkeel.bulk import (
+    delete_many,
+    get_or_create,
+    insert_many,
+    insert_many_returning,
+    update_many,
+    upsert,
+    upsert_many,
+)
+from sqlkeel.database import Database
+from sqlkeel.errors import InvalidValue
+from sqlkeel.session import Session
+from tests.bulk.models import Base, Guest, values_of
+
+pytestmark = pytest.mark.tables(Base.metadata)
+ON = [Guest.first, Guest.last]
+EXPRESSIONS = {"operation": Guest.age + 1, "column": Guest.age, "function": func.abs(-3), "text": text("1")}
+PLACES = {"first": 0, "second": 1, "in_the_last_block": 1_200}
+Verb = Callable[[Session, list[Any]], Awaitable[Any]]
+MANY: dict[str, Verb] = {
+    "insert_many": lambda session, rows: insert_many(session, Guest, rows),
+    "insert_many_returning": lambda session, rows: insert_many_returning(session, Guest, rows),
+    "upsert_many": lambda session, rows: upsert_many(session, Guest, rows, on=ON),
+    "update_many": lambda session, rows: update_many(session, Guest, rows),
+}
+
+
+def rows_with(bad: Any, place: int) -> list[Any]:
+    """Return rows of which one is *bad*; one that is a mapping completes what the others have."""
+    rows: list[Any] = [{"id": n + 10, "first": "x", "last": str(n), "age": n} for n in range(place + 2)]
+    rows[place] = rows[place] | bad if isinstance(bad, dict) else bad
+    return rows
+
+
+@pytest.mark.parametrize("verb", MANY.values(), ids=MANY)
+class TestManyRows:
+    @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+    async def test_an_expression(self, every_driver: Database, verb: Verb, place: int) -> None:
+        """An expression of SQL as a value is InvalidValue that names the field, whichever row has it."""
+        async with every_driver.transaction() as session:
+            await insert_many(session, Guest, [{"id": 1, "first": "a", "last": "b", "age": 1}])
+
+            with pytest.raises(InvalidValue, match=r"Guest\.age"):
+                await verb(session, rows_with({"age": Guest.age + 1}, place))
+
+            assert await values_of(session, Guest.first, Guest.age) == [("a", 1)]
+
+    @pytest.mark.parametrize(
+        "bad", [None, 5, "text", ("a", "b", 1, 2), ["id", "first", "last", "age"], Guest(first="g")]
+    )
+    @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+    async def test_what_is_not_a_mapping(self, sqlite: Database, verb: Verb, bad: Any, place: int) -> None:
+        """Anything but a mapping is InvalidValue, whichever row it is."""
+        async with sqlite.transaction() as session:
+            with pytest.raises(InvalidValue, match=type(bad).__name__):
+                await verb(session, rows_with(bad, place))
+
+            assert await values_of(session, Guest.first) == []
+
+
+ONE: dict[str, Callable[[Session, Any], Awaitable[Any]]] = {
+    "upsert": lambda session, value: upsert(session, Guest, {"first": "a", "last": "b", "age": value}, on=ON),
+    "get_or_create": lambda session, value: get_or_create(session, Guest, {"first": "a", "last": "c"}, {"age": value}),
+    "key_of_upsert": lambda session, value: upsert(session, Guest, {"first": value, "last": "b"}, on=ON),
+    "key_of_get_or_create": lambda session, value: get_or_create(session, Guest, {"first": value, "last": "b"}, {}),
+}
+
+
+class TestOneRow:
+    @pytest.mark.parametrize("value", EXPRESSIONS.values(), ids=EXPRESSIONS)
+    @pytest.mark.parametrize("verb", ONE.values(), ids=ONE)
+    async def test_an_expression(
+        self, every_driver: Database, verb: Callable[[Session, Any], Awaitable[Any]], value: Any
+    ) -> None:
+        """An expression of SQL is refused before anything is sent: a row that is new has nothing to compute from."""
+        async with every_driver.transaction() as session:
+            await insert_many(session, Guest, [{"first": "a", "last": "b", "age": 41}])
+
+            with pytest.raises(InvalidValue):
+                await verb(session, value)
+
+            assert await values_of(session, Guest.first, Guest.age) == [("a", 41)]
+
+
+class TestKeys:
+    @pytest.mark.parametrize("keys", [[func.abs(-1)], [1, Guest.id]])
+    async def test_an_expression(self, every_driver: Database, keys: list[Any]) -> None:
+        """An expression among the keys to delete is InvalidValue, and no row is deleted."""
+        async with every_driver.transaction() as session:
+            await insert_many(session, Guest, [{"id": 1, "first": "a", "last": "b"}])
+
+            with pytest.raises(InvalidValue):
+                await delete_many(session, Guest, keys)
+
+            assert await values_of(session, Guest.id) == [(1,)]
