@@ -17,12 +17,16 @@ from . import bulk
 from .bulk import Upserted, UpsertResult
 from .errors import (
     InvalidKey,
+    InvalidValue,
     MultipleFound,
     NotFound,
     NotSupported,
     UnknownField,
+    UsageError,
     VersionConflict,
 )
+from .fields import assign, refusal_of_field
+from .holding import refuse_foreign, refuse_unheld
 from .loading import Load, loader_options
 from .mixins.soft_delete import SoftDeleteMixin, restore
 from .mixins.version import touch
@@ -242,7 +246,7 @@ class Repository(Generic[M]):
             UnknownField: When the model has no such field.
             ConstraintViolation: When the database refuses the row.
         """
-        self._check_fields(values)
+        self._check_fields(values, self.model)
         obj = self.model(**values)
         self.session.add(obj)
         await self.session.flush()
@@ -250,21 +254,25 @@ class Repository(Generic[M]):
         return obj
 
     async def update(self, obj: M, values: Mapping[str, Any], *, expected_version: Versions | None = None) -> M:
-        """Change *obj* and write it.
+        """Change *obj*, which this session holds, and write it.
 
-        Across requests, *expected_version* is the version that the client saw: without it, a second editor overwrites
-        what the first one wrote between the two requests. A set stands for one of several.
+        What the session has loaded or been given with ``add()`` is held; an object of another session, or of one that
+        has ended, is to be loaded here first. Across requests, *expected_version* is the version that the client saw:
+        without it, a second editor overwrites what the first one wrote between the two requests. A set stands for one
+        of several. A list or mapping that was changed in place and is given again is written.
 
         Raises:
             VersionConflict: When the row is not at that version any more.
-            UnknownField: When the model has no such field.
+            UnknownField: When the model has no such field, or computes it.
+            UsageError: When nothing would be written: this session does not hold the object, or has deleted it.
             ConstraintViolation: When the database refuses the values.
         """
-        self._check_fields(values)
+        self._check_fields(values, type(obj) if isinstance(obj, self.model) else self.model)
+        refuse_unheld(self.session.sync_session, obj, self.model, "update()")
         if expected_version is not None:
             self._compare_version(obj, expected_version)
         for field, value in values.items():
-            setattr(obj, field, value)
+            assign(obj, field, value)
         await self.session.flush()
         return obj
 
@@ -277,7 +285,9 @@ class Repository(Generic[M]):
         Raises:
             VersionConflict: When the row is not at that version any more.
             NotSupported: When the model has no version.
+            UsageError: When nothing would be counted: this session does not hold the object, or has deleted it.
         """
+        refuse_unheld(self.session.sync_session, obj, self.model, "touch()")
         if expected_version is not None:
             self._compare_version(obj, expected_version)
         touch(obj)
@@ -287,11 +297,15 @@ class Repository(Generic[M]):
     async def delete(self, obj: M, *, expected_version: Versions | None = None) -> None:
         """Delete *obj* with what belongs to it; a soft-deletable row is marked, and `restore` brings it back.
 
+        An object that is in no session any more is taken into this one.
+
         Raises:
             NotFound: When it is deleted already.
+            UsageError: When it was never written, is held by another session, or another object of the row by this one.
             VersionConflict: When somebody else changed it since it was read.
             ForeignKeyViolation: When rows that must not be orphaned point to it.
         """
+        refuse_foreign(self.session.sync_session, obj, self.model, "delete()")
         if expected_version is not None:
             self._compare_version(obj, expected_version)
         await self.session.delete(obj)
@@ -304,9 +318,11 @@ class Repository(Generic[M]):
             RestoreConflict: When a live row has taken a unique value meanwhile; nothing is restored then.
             NotFound: When the row is not deleted.
             NotSupported: When the model has no `SoftDeleteMixin`.
+            UsageError: When it was never written, is held by another session, or another object of the row by this one.
         """
-        if not isinstance(obj, SoftDeleteMixin):
+        if not issubclass(self.model, SoftDeleteMixin):
             raise NotSupported(f"{self._name} keeps no deleted rows.", hint="Give the model the SoftDeleteMixin.")
+        refuse_foreign(self.session.sync_session, obj, self.model, "restore()")
         await self.session.run_sync(restore, obj)
         return obj
 
@@ -403,24 +419,28 @@ class Repository(Generic[M]):
             raise NotSupported(f"{self._name} has no {name}.", hint="Give the model the DualIDMixin.")
         return column
 
-    def _check_fields(self, values: Mapping[str, Any]) -> None:
-        known = self._mapper.all_orm_descriptors
+    def _check_fields(self, values: Mapping[str, Any], model: type[Any]) -> None:
         for field in values:
-            if field not in known and getattr(getattr(self.model, field, None), "fset", None) is None:
-                raise UnknownField(f"{self._name} has no field {field!r}.")
+            reason = refusal_of_field(model, field)
+            if reason is not None:
+                raise UnknownField(f"{model.__name__} {reason}.")
 
     def _compare_version(self, obj: M, expected: Versions) -> None:
-        column = self._mapper.version_id_col
-        if column is None:
+        state: Any = sa_inspect(obj)
+        mapper = state.mapper
+        if mapper.version_id_col is None:
             raise NotSupported(f"{self._name} has no version.", hint="Give the model the VersionMixin.")
-        current = cast("int", getattr(obj, self._mapper.get_property_by_column(column).key))
+        if isinstance(expected, str) or not isinstance(expected, (int, Container)):
+            raise InvalidValue(f"{expected!r} is no version.", hint="expected_version=3, or a set of several.")
+        if state.identity is None:
+            raise UsageError(f"The {self._name} is not written yet, and has no version.", hint="Leave out the version.")
+        current = cast("int", getattr(obj, mapper.get_property_by_column(mapper.version_id_col).key))
         if current not in ((expected,) if isinstance(expected, int) else expected):
             known = expected if isinstance(expected, int) else None
-            key = sa_inspect(obj, raiseerr=True).identity
-            loaded = vars(obj)
-            row = {prop.key: loaded[prop.key] for prop in self._mapper.column_attrs if prop.key in loaded}
+            key, loaded = state.identity, vars(obj)
+            row = {prop.key: loaded[prop.key] for prop in mapper.column_attrs if prop.key in loaded}
             raise VersionConflict(
-                self._name, key[0] if len(key) == 1 else key, expected=known, current=current, current_row=row
+                type(obj).__name__, key[0] if len(key) == 1 else key, expected=known, current=current, current_row=row
             )
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.orm.collections import collection_adapter
 from sqlalchemy.orm.interfaces import ONETOMANY
 
 from ..errors import ForeignKeyViolation, NotFound, ReadOnlySession, RestoreConflict, UniqueViolation, UsageError
+from ..holding import refuse_foreign
 from ..keys import uuid7
 from ..session import SyncSession, reload_expired
 from ..types import utc_now
@@ -173,8 +174,10 @@ def restore(session: orm.Session, obj: Any) -> None:
     Raises:
         NotFound: When the row is not deleted, or gone.
         RestoreConflict: When a live row has taken a unique value meanwhile.
-        UsageError: When the row above it is deleted, which is to be restored first or instead.
+        UsageError: When the row above it is deleted, which is to be restored first or instead; when *obj* was never
+            written, is held by another session, or another object of the row by this one.
     """
+    refuse_foreign(session, obj, type(obj), "restore()")
     state = sa_inspect(obj)
     mapper: Mapper[Any] = state.mapper
     deletion = obj.deletion_id

@@ -65,8 +65,14 @@ def touch(obj: object) -> None:
 
     Raises:
         NotSupported: When the model has no version that the client counts.
+        UsageError: When the object has left its session, so that no flush would count anything.
     """
     state = orm.attributes.instance_state(obj)
+    if state.detached:
+        raise UsageError(
+            f"touch() would count nothing: {obj!r} is in no session.",
+            hint="Load it in the session that writes, and touch that.",
+        )
     column, following = state.mapper.version_id_col, state.mapper.version_id_generator
     if column is None or not callable(following):
         name = state.mapper.class_.__name__

@@ -1,0 +1,43 @@
+"""The fields of a model that may be given values by name, and how one is set so that the flush writes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Column
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.orm import ColumnProperty, RelationshipProperty
+from sqlalchemy.orm.attributes import flag_modified
+
+__all__ = ["assign", "refusal_of_field"]
+
+
+def refusal_of_field(model: type[Any], field: str) -> str | None:
+    """Say why *field* cannot be given a value: there is none, or a flush would not write it."""
+    mapper = sa_inspect(model)
+    if field in mapper.attrs:
+        return None if _is_written(mapper.attrs[field]) else f"computes {field!r}, which cannot be written"
+    if field in mapper.all_orm_descriptors:
+        # A hybrid without a setter; an association proxy has no ``fset`` and sets by itself.
+        is_set = getattr(mapper.all_orm_descriptors[field], "fset", field) is not None
+        return None if is_set else f"computes {field!r}, which has no setter"
+    if getattr(getattr(model, field, None), "fset", None) is None:
+        return f"has no field {field!r}"
+    return None
+
+
+def assign(obj: Any, field: str, value: Any) -> None:
+    """Set *field*, and count a mutable value as changed that the object has already.
+
+    SQLAlchemy compares the value with itself, and finds a list or mapping that was changed in place unchanged.
+    """
+    is_held = vars(obj).get(field) is value
+    setattr(obj, field, value)
+    if is_held and type(value).__hash__ is None and field in sa_inspect(type(obj)).column_attrs:
+        flag_modified(obj, field)
+
+
+def _is_written(attribute: Any) -> bool:
+    if isinstance(attribute, RelationshipProperty):
+        return not attribute.viewonly
+    return not isinstance(attribute, ColumnProperty) or isinstance(attribute.columns[0], Column)
