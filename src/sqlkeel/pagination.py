@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import hmac
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from typing import Any, Final, Generic, TypeVar
-from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
     JSON,
+    Column,
     ColumnElement,
+    Dialect,
     Double,
     Enum,
     Float,
+    Label,
+    Row,
     Select,
     UnaryExpression,
     and_,
     false,
     literal,
     or_,
+    type_coerce,
 )
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.orm import QueryableAttribute
+from sqlalchemy.orm import Mapper
+from sqlalchemy.orm.exc import UnmappedColumnError
 from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeEngine
 
-from .choice import Choice
-from .errors import InvalidCursor, NotSupported, UnknownField
+from .cursors import Stored, read_values, write_values
+from .errors import InvalidCursor, InvalidValue, NotSupported, UnknownField
 
-__all__ = ["Keyset", "Page"]
+__all__ = ["Keyset", "Page", "check_bound"]
 
 T = TypeVar("T")
 
@@ -68,7 +71,8 @@ class _Key:
     """One part of the order: a column of the model, its direction, and whether it can be NULL (which comes last)."""
 
     attribute: str
-    column: Any
+    column: ColumnElement[Any]
+    """The column as the database keeps it: its type's own comparisons, bindings and readings are left out."""
     descending: bool
     nullable: bool
 
@@ -102,20 +106,6 @@ class _Key:
         bound: ColumnElement[bool] = self.column <= at if down else self.column >= at
         return bound
 
-    def write(self, row: Any) -> Any:
-        """Return the row's value as JSON has it."""
-        value = getattr(row, self.attribute)
-        return _pack(self.column.type.stored[value] if self._is_choice and value is not None else value)
-
-    def read(self, written: Any) -> Any:
-        """Return the value again; one that was never written is damage."""
-        value = _unpack(written)
-        return self.column.type.members[value] if self._is_choice and value is not None else value
-
-    @property
-    def _is_choice(self) -> bool:
-        return isinstance(self.column.type, Choice)
-
     def _bound(self, value: Any) -> ColumnElement[Any]:
         # A parameter even for True and False, which SQLAlchemy would write out and refuse to compare by order.
         return literal(value, self.column.type)
@@ -129,65 +119,76 @@ class Keyset:
         order_by: Columns of it, plain or with ``.desc()``. NULL comes last, on every database.
         secret: Signs the cursors. Without one a cursor is only bound to its order and filter; a forged one can still
             do no more than choose where the page starts.
+        dialect: The database's, for conditions that are written for some databases only.
 
     Raises:
         UnknownField: When the order is not by columns of the model.
         NotSupported: When a column's values are not compared as they are sorted: Enum, Float, JSON, ARRAY.
     """
 
-    def __init__(self, model: type[Any], order_by: Sequence[Any] = (), *, secret: bytes = b"") -> None:
-        mapper = sa_inspect(model)
+    def __init__(
+        self, model: type[Any], order_by: Sequence[Any] = (), *, secret: bytes = b"", dialect: Dialect | None = None
+    ) -> None:
+        mapper: Mapper[Any] = sa_inspect(model)
         self.model = model
         self.secret = secret
-        self.keys = [_key(model, element) for element in order_by]
+        self.dialect = dialect
+        self.keys = [_key(mapper, element) for element in order_by]
         named = {key.attribute for key in self.keys}
         for column in mapper.primary_key:
             attribute = mapper.get_property_by_column(column).key
             if attribute not in named:
-                self.keys.append(_Key(attribute, getattr(model, attribute), False, False))
+                self.keys.append(_Key(attribute, _as_stored(mapper, attribute), False, False))
 
     def order(self, *, backwards: bool = False) -> list[ColumnElement[Any]]:
         """Return the ORDER BY."""
         return [term for key in self.keys for term in key.order(backwards=backwards)]
 
     def select(
-        self, statement: Select[T], *, size: int, after: str | None = None, before: str | None = None
-    ) -> Select[T]:
+        self, statement: Select[Any], *, size: int, after: str | None = None, before: str | None = None
+    ) -> Select[Any]:
         """Return *statement* for one page and one row more, which tells whether another page follows.
 
+        Behind the entity stand the columns of the order as the row has them, of which `page` makes the cursors: an
+        object that the session held before may be older than the row, or be changed already.
+
         Raises:
-            InvalidCursor: When the cursor is damaged or was made for another order or filter.
-            ValueError: When *size* is not positive, or both cursors are given.
+            InvalidCursor: When the cursor is damaged or was made for another order or filter; when it holds what its
+                column cannot, as the statement is sent.
+            InvalidValue: When *size* is not positive, or both cursors are given.
         """
-        if size < 1:
-            raise ValueError(f"A page has at least one row, not {size}.")
+        check_bound("size", size, least=1)
         if after is not None and before is not None:
-            raise ValueError("A page lies after one cursor or before one, not both.")
+            raise InvalidValue("A page lies after one cursor or before one, not both.", hint="after= or before=")
         backwards, cursor = before is not None, after if before is None else before
-        context = _fingerprint(statement)
         if cursor is not None:
-            statement = statement.where(*self._beyond(self._read(cursor, context), backwards=backwards))
-        return statement.order_by(*self.order(backwards=backwards)).limit(size + 1)
+            values = self._read(cursor, self._fingerprint(statement))
+            statement = statement.where(*self._beyond(values, backwards=backwards))
+        positions = [key.column.label(f"sqlkeel_{place}") for place, key in enumerate(self.keys)]
+        return statement.add_columns(*positions).order_by(*self.order(backwards=backwards)).limit(size + 1)
 
     def page(
         self,
-        statement: Select[T],
-        rows: Sequence[T],
+        statement: Select[Any],
+        rows: Sequence[Row[Any]],
         *,
         size: int,
         after: str | None = None,
         before: str | None = None,
-    ) -> Page[T]:
+    ) -> Page[Any]:
         """Make the page of the *rows* that `select` brought; *statement* is the one that was given to it."""
-        more, items = len(rows) > size, list(rows[:size])
+        more, shown = len(rows) > size, list(rows[:size])
         if before is not None:
-            items.reverse()
-        if not items:
+            shown.reverse()
+        if not shown:
             return Page([])
-        context = _fingerprint(statement)
-        first, last = (self._write(items[index], context) for index in (0, -1))
         has_next, has_previous = (True, more) if before is not None else (more, after is not None)
-        return Page(items, next=last if has_next else None, previous=first if has_previous else None)
+        context = self._fingerprint(statement) if has_next or has_previous else ""
+        return Page(
+            [row[0] for row in shown],
+            next=self._write(shown[-1], context) if has_next else None,
+            previous=self._write(shown[0], context) if has_previous else None,
+        )
 
     def _beyond(self, values: Sequence[Any], *, backwards: bool) -> list[ColumnElement[bool]]:
         condition: ColumnElement[bool] = false()
@@ -196,45 +197,88 @@ class Keyset:
         reach = self.keys[0].reach(values[0], backwards=backwards)
         return [condition] if reach is None else [reach, condition]
 
-    def _write(self, row: Any, context: str) -> str:
-        values = [key.write(row) for key in self.keys]
-        body = json.dumps(values, separators=(",", ":")).encode()
+    def _write(self, row: Row[Any], context: str) -> str:
+        body = write_values(row[1:])
         return base64.urlsafe_b64encode(self._sign(body, context) + body).decode().rstrip("=")
 
     def _read(self, cursor: str, context: str) -> list[Any]:
         try:
             raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-            signature, body = raw[:12], raw[12:]
-            if hmac.compare_digest(signature, self._sign(body, context)):
-                return [key.read(value) for key, value in zip(self.keys, json.loads(body), strict=True)]
-        except (ValueError, TypeError, KeyError) as error:
+        except (binascii.Error, ValueError, TypeError) as error:
             raise InvalidCursor("The cursor is damaged.") from error
-        raise InvalidCursor("The cursor does not belong to this list, its order or its filter.")
+        signature, body = raw[:12], raw[12:]
+        if not hmac.compare_digest(signature, self._sign(body, context)):
+            raise InvalidCursor("The cursor does not belong to this list, its order or its filter.")
+        values = read_values(body, len(self.keys))
+        if any(value is None and not key.nullable for key, value in zip(self.keys, values, strict=True)):
+            raise InvalidCursor("The cursor is damaged.")
+        return values
 
     def _sign(self, body: bytes, context: str) -> bytes:
         order = ",".join(f"{key.attribute}{'-' if key.descending else '+'}" for key in self.keys)
         message = "\0".join((self.model.__name__, order, context)).encode() + b"\0" + body
         return hmac.new(self.secret, message, hashlib.sha256).digest()[:12]
 
+    def _fingerprint(self, statement: Select[Any]) -> str:
+        """Tell one filter from another: the text of the conditions with their values."""
+        clause = statement.whereclause
+        if clause is None:
+            return ""
+        compiled = clause.compile(dialect=self.dialect)
+        return f"{compiled}{sorted(compiled.params.items(), key=lambda item: item[0])!r}"
 
-def _key(model: type[Any], element: Any) -> _Key:
-    descending = False
+
+_LARGEST: Final = 2**63 - 2
+"""One row more than a page has is asked for, and LIMIT has 64 bits."""
+
+
+def check_bound(name: str, value: int, *, least: int) -> None:
+    """Refuse a number of rows that a database would refuse, or take for no bound at all.
+
+    Raises:
+        InvalidValue: When it is no whole number from *least* on that fits 64 bits.
+    """
+    if not isinstance(value, int) or not least <= value <= _LARGEST:
+        what = "A page has at least one row, not" if name == "size" else f"{name}= is a number of rows, not"
+        raise InvalidValue(f"{what} {value!r}.", hint=f"{name}={max(least, 1) * 50}, a whole number from {least} on.")
+
+
+def _key(mapper: Mapper[Any], element: Any) -> _Key:
+    given, descending = element, False
     if isinstance(element, UnaryExpression) and element.modifier in {operators.desc_op, operators.asc_op}:
         descending = element.modifier is operators.desc_op
         element = element.element
-    annotations = getattr(element, "_annotations", {})
-    name = annotations.get("proxy_key") or getattr(element, "key", None)
-    attribute = getattr(model, name, None) if isinstance(name, str) else None
-    owner = annotations.get("parententity")
-    foreign = owner is not None and not (owner.is_mapper and sa_inspect(model).isa(owner))
-    if foreign or not isinstance(attribute, QueryableAttribute) or not hasattr(attribute, "nullable"):
+    attribute = _attribute_of(mapper, element)
+    if attribute is None:
+        name = mapper.class_.__name__
         raise UnknownField(
-            f"A page of {model.__name__} cannot be ordered by {element}.",
-            hint=f"Order by columns of {model.__name__}: order_by=[{model.__name__}.created_at.desc()].",
+            f"A page of {name} cannot be ordered by {given}.",
+            hint=f"Order by columns of {name}: order_by=[{name}.created_at.desc()].",
         )
-    if (hint := _disorder(getattr(attribute.type, "impl_instance", attribute.type))) is not None:
-        raise NotSupported(f"A page of {model.__name__} cannot be ordered by {name}.", hint=hint)
-    return _Key(str(name), attribute, descending, bool(attribute.nullable))
+    column = getattr(mapper.class_, attribute)
+    if (hint := _disorder(getattr(column.type, "impl_instance", column.type))) is not None:
+        raise NotSupported(f"A page of {mapper.class_.__name__} cannot be ordered by {attribute}.", hint=hint)
+    return _Key(attribute, _as_stored(mapper, attribute), descending, bool(column.nullable))
+
+
+def _attribute_of(mapper: Mapper[Any], element: Any) -> str | None:
+    """Return the model's name for a column, by the column itself: a label or another model may have the same name."""
+    clause = element.__clause_element__() if hasattr(element, "__clause_element__") else element
+    while isinstance(clause, Label):
+        clause = clause.element
+    owner = getattr(clause, "_annotations", {}).get("parententity")
+    foreign = owner is not None and not (owner.is_mapper and mapper.isa(owner))
+    if foreign or not isinstance(clause, Column):
+        return None
+    try:
+        return str(mapper.get_property_by_column(clause).key)
+    except UnmappedColumnError:
+        return None
+
+
+def _as_stored(mapper: Mapper[Any], attribute: str) -> ColumnElement[Any]:
+    column = getattr(mapper.class_, attribute)
+    return type_coerce(column, Stored(column.type))
 
 
 def _disorder(kind: TypeEngine[Any]) -> str | None:
@@ -246,41 +290,3 @@ def _disorder(kind: TypeEngine[Any]) -> str | None:
     return (
         "JSON and arrays have no order; order by a number, a time or text." if isinstance(kind, (ARRAY, JSON)) else None
     )
-
-
-def _fingerprint(statement: Select[Any]) -> str:
-    """Tell one filter from another: the text of the conditions with their values."""
-    clause = statement.whereclause
-    if clause is None:
-        return ""
-    compiled = clause.compile()
-    return f"{compiled}{sorted(compiled.params.items(), key=lambda item: item[0])!r}"
-
-
-_MICROSECOND: Final = timedelta(microseconds=1)
-_PACK: Final[dict[type, tuple[str, Callable[[Any], str], Callable[[str], Any]]]] = {
-    datetime: ("t", datetime.isoformat, datetime.fromisoformat),
-    date: ("d", date.isoformat, date.fromisoformat),
-    time: ("c", time.isoformat, time.fromisoformat),
-    UUID: ("u", str, UUID),
-    Decimal: ("n", str, Decimal),
-    timedelta: ("p", lambda value: str(value // _MICROSECOND), lambda text: int(text) * _MICROSECOND),
-    bytes: ("b", bytes.hex, bytes.fromhex),
-}
-_UNPACK: Final = {tag: read for tag, _, read in _PACK.values()}
-
-
-def _pack(value: Any) -> Any:
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    for kind, (tag, write, _) in _PACK.items():
-        if isinstance(value, kind):
-            return {tag: write(value)}
-    raise NotSupported(f"A {type(value).__name__} cannot stand in a cursor.", hint="Order by another column.")
-
-
-def _unpack(value: Any) -> Any:
-    if isinstance(value, dict):
-        ((tag, text),) = value.items()
-        return _UNPACK[tag](text)
-    return value

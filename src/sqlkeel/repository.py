@@ -15,6 +15,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from . import bulk
 from .bulk import Upserted, UpsertResult
+from .conditions import refuse_other_tables
 from .errors import (
     InvalidKey,
     InvalidValue,
@@ -30,7 +31,7 @@ from .holding import refuse_foreign, refuse_unheld
 from .loading import Load, loader_options
 from .mixins.soft_delete import SoftDeleteMixin, restore
 from .mixins.version import touch
-from .pagination import Keyset, Page
+from .pagination import Keyset, Page, check_bound
 from .public_ids import PublicID, uuid_of
 from .purge import Purged, purge_in
 from .session import SyncSession
@@ -134,6 +135,7 @@ class Repository(Generic[M]):
 
         Raises:
             MultipleFound: When several match.
+            UsageError: When the conditions name another table.
         """
         statement = self._select(where, load, include_deleted).limit(2)
         found = (await self.session.scalars(statement)).unique().all()
@@ -173,7 +175,14 @@ class Repository(Generic[M]):
         """Return the rows that match, in a fixed order; *skip* and *limit* make a numbered page.
 
         Skipping reads what it skips: for lists that are walked through, `page` is faster and misses nothing.
+
+        Raises:
+            InvalidValue: When *skip* or *limit* is negative, or does not fit 64 bits.
+            UsageError: When the conditions name another table.
         """
+        check_bound("skip", skip, least=0)
+        if limit is not None:
+            check_bound("limit", limit, least=0)
         statement = self._select(where, load, include_deleted).order_by(*self._keyset(order_by).order())
         if skip:
             statement = statement.offset(skip)
@@ -197,13 +206,14 @@ class Repository(Generic[M]):
         order with each cursor. Set ``cursor_secret`` on the class to sign the cursors.
 
         Raises:
-            InvalidCursor: When the cursor is damaged or belongs to another list.
-            ValueError: When *size* is not positive, or both cursors are given.
+            InvalidCursor: When the cursor is damaged, made up, or belongs to another list.
+            InvalidValue: When *size* is not positive, or both cursors are given.
+            UsageError: When the conditions name another table.
         """
         keyset = self._keyset(order_by)
         statement = self._select(where, load, include_deleted=False)
         paged = keyset.select(statement, size=size, after=after, before=before)
-        rows = (await self.session.scalars(paged)).unique().all()
+        rows = (await self.session.execute(paged)).unique().all()
         return keyset.page(statement, rows, size=size, after=after, before=before)
 
     async def stream(
@@ -214,12 +224,17 @@ class Repository(Generic[M]):
         Each batch is a statement that goes on where the last one ended. The session may be used in between, and rows
         that come or go shift nothing; but it is not one snapshot, unless the transaction is. Any order but that of the
         key wants an index, or each batch sorts the table.
+
+        Raises:
+            InvalidValue: When *batch* is not positive.
+            UsageError: When the conditions name another table.
         """
+        check_bound("batch", batch, least=1)
         keyset = self._keyset(order_by)
         statement = self._select(where, load, include_deleted=False)
         after: str | None = None
         while True:
-            rows = (await self.session.scalars(keyset.select(statement, size=batch, after=after))).unique().all()
+            rows = (await self.session.execute(keyset.select(statement, size=batch, after=after))).unique().all()
             page = keyset.page(statement, rows, size=batch, after=after)
             for row in page:
                 yield row
@@ -228,13 +243,23 @@ class Repository(Generic[M]):
             after = page.next
 
     async def count(self, *where: ColumnElement[bool], include_deleted: bool = False) -> int:
-        """Return how many rows match."""
+        """Return how many rows match.
+
+        Raises:
+            UsageError: When the conditions name another table.
+        """
         statement = select(func.count()).select_from(self.model).where(*where)
+        refuse_other_tables(self._mapper, statement.whereclause)
         return int(await self.session.scalar(statement, execution_options=_shown(include_deleted)) or 0)
 
     async def exists(self, *where: ColumnElement[bool], include_deleted: bool = False) -> bool:
-        """Return whether a row matches; the database stops at the first."""
+        """Return whether a row matches; the database stops at the first.
+
+        Raises:
+            UsageError: When the conditions name another table.
+        """
         statement = select(1).select_from(self.model).where(*where).limit(1)
+        refuse_other_tables(self._mapper, statement.whereclause)
         return await self.session.scalar(statement, execution_options=_shown(include_deleted)) is not None
 
     # --- writing one row ---
@@ -394,11 +419,13 @@ class Repository(Generic[M]):
 
     def _select(self, where: Iterable[ColumnElement[bool]], load: Iterable[Load], include_deleted: bool) -> Select[M]:
         statement = select(self.model).where(*where).options(*loader_options(load))
+        refuse_other_tables(self._mapper, statement.whereclause)
         return statement.execution_options(**_shown(include_deleted))
 
     def _keyset(self, order_by: Any) -> Keyset:
         terms = order_by if isinstance(order_by, (list, tuple)) else (order_by,)
-        return Keyset(self.model, terms, secret=self.cursor_secret)
+        dialect = self.session.get_bind(mapper=self._mapper).dialect
+        return Keyset(self.model, terms, secret=self.cursor_secret, dialect=dialect)
 
     def _identity(self, key: Any) -> Any:
         columns = self._mapper.primary_key

@@ -1,0 +1,53 @@
+"""The conditions of a question to one table: another table among them would bring rows several times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import ColumnElement, FromClause
+from sqlalchemy.orm import Mapper, RelationshipProperty
+
+from .errors import UsageError
+
+__all__ = ["refuse_other_tables"]
+
+
+def refuse_other_tables(mapper: Mapper[Any], where: ColumnElement[Any] | None) -> None:
+    """Refuse conditions that join another table to that of *mapper*; one inside ``exists()`` or ``any()`` joins none.
+
+    Each row would come once for each row of the other table: a page then is short and its cursor missing, a count is a
+    multiple.
+
+    Raises:
+        UsageError: Names the table, and what to write instead.
+    """
+    if where is None:
+        return
+    others = [source for source in _sources(where) if not _is_of(mapper, source)]
+    if others:
+        name = mapper.class_.__name__
+        table = getattr(others[0], "name", "a query")
+        raise UsageError(
+            f"A condition on {name} names another table, {table}: each {name} would come once for each of its rows.",
+            hint=f"{_relation_to(mapper, others[0])}, or exists().where(...), or a select() of your own.",
+        )
+
+
+def _sources(where: ColumnElement[Any]) -> Iterable[FromClause]:
+    # Private, because the public get_final_froms() compiles the whole statement. A canary test holds it.
+    return where._from_objects
+
+
+def _is_of(mapper: Mapper[Any], source: FromClause) -> bool:
+    if source is mapper.selectable or any(source is table for table in mapper.tables):
+        return True
+    return any(source is table for below in mapper.with_polymorphic_mappers for table in below.tables)
+
+
+def _relation_to(mapper: Mapper[Any], source: FromClause) -> str:
+    for relation in mapper.relationships:
+        target: RelationshipProperty[Any] = relation
+        if any(source is table for table in target.mapper.tables):
+            return f"{mapper.class_.__name__}.{target.key}.{'any' if target.uselist else 'has'}(...)"
+    return f"{mapper.class_.__name__}.relationship.any(...)"
