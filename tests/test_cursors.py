@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import (
     CHAR,
@@ -40,6 +40,7 @@ from sqlkeel.database import Database
 from sqlkeel.errors import InvalidCursor, NotSupported
 from sqlkeel.keys import IntKeyMixin, UUIDKeyMixin
 from sqlkeel.repository import Repository
+from tests.properties.examples import tried
 
 
 class Base(sqlkeel.Base):
@@ -251,7 +252,7 @@ JSON_VALUES = st.recursive(
 
 
 class TestForged:
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @tried(60)
     @given(name=st.sampled_from(COLUMNS), value=JSON_VALUES)
     @example(name="small", value=2**15)
     @example(name="big", value=2**63)

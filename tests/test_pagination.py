@@ -35,7 +35,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 import sqlkeel
 from sqlkeel.database import Database
-from sqlkeel.errors import InvalidCursor, NotSupported, UnknownField
+from sqlkeel.errors import InvalidCursor, InvalidValue, NotSupported, UnknownField
 from sqlkeel.keys import IntKeyMixin, UUIDKeyMixin
 from sqlkeel.pagination import Keyset, Page
 
@@ -96,6 +96,12 @@ class Cell(Base):
     __tablename__ = "cell"
     row: Mapped[int] = mapped_column("row_no", primary_key=True, autoincrement=False)
     name: Mapped[str] = mapped_column("cell_name", String(20), primary_key=True)
+
+
+class Swapped(IntKeyMixin, Base):
+    __tablename__ = "swapped"
+    first: Mapped[int] = mapped_column("second")
+    second: Mapped[int] = mapped_column("first")
 
 
 pytestmark = pytest.mark.tables(Base.metadata)
@@ -346,15 +352,19 @@ class TestPage:
 
         assert (list(page), len(page), page.next, page.previous) == ([], 0, None, None)
 
-    @pytest.mark.parametrize("size", [0, -1])
-    def test_a_size_is_positive(self, size: int) -> None:
-        """A page without rows is refused."""
-        with pytest.raises(ValueError, match="at least one row"):
+    @pytest.mark.parametrize("size", [0, -1, 2**63 - 1, 2**64, 1.5, "2", None])
+    def test_a_size_is_positive(self, size: Any) -> None:
+        """A page without rows, of more than can be counted or of a part is refused."""
+        with pytest.raises(InvalidValue, match="at least one row"):
             Keyset(Event).select(select(Event), size=size)
 
-    def test_a_size_of_one_is_allowed(self) -> None:
-        """A page of one row is one."""
-        assert Keyset(Event).select(select(Event), size=1) is not None
+    @pytest.mark.parametrize("size", [1, 2**63 - 2])
+    async def test_the_bounds_of_a_size_are_allowed(self, every_driver: Database, size: int) -> None:
+        """A page may have one row, or as many as a database can count."""
+        await add(every_driver, 1)
+
+        async with every_driver.session() as session:
+            assert len(await fetch(session, Keyset(Event), select(Event), size=size)) == 1
 
     def test_two_cursors_are_refused(self) -> None:
         """A page lies on one side of one cursor."""
@@ -444,6 +454,32 @@ class TestOrder:
         """An Enum is sorted by position and compared by name, a single-precision float equals nothing sent to it."""
         with pytest.raises(NotSupported):
             Keyset(Sample, [column])
+
+    @pytest.mark.parametrize(
+        "element",
+        [
+            func.lower(Sample.words).label("words"),
+            func.length(Sample.words).label("id"),
+            literal(1).label("number"),
+            Sample.words.label("x") + "y",
+            Token.id.label("id"),
+        ],
+    )
+    def test_a_label_is_not_taken_for_the_column_of_its_name(self, element: Any) -> None:
+        """An expression that is called as a column is called is not that column."""
+        with pytest.raises(UnknownField):
+            Keyset(Sample, [element])
+
+    @pytest.mark.parametrize("element", [Sample.words.label("number"), Sample.__table__.c.words, Sample.words.asc()])
+    def test_a_column_is_known_by_itself(self, element: Any) -> None:
+        """A column under another name, or of the table, is the column."""
+        assert str(Keyset(Sample, [element]).order()[1]) == "sample.words ASC"
+
+    def test_swapped_names_are_not_mixed_up(self) -> None:
+        """Of columns that are called as other attributes are, each is ordered by itself."""
+        keyset = Keyset(Swapped, [Swapped.__table__.c.first, Swapped.first.desc()])
+
+        assert [str(term) for term in keyset.order()][:2] == ["swapped.first ASC", "swapped.second DESC"]
 
     def test_the_key_is_not_repeated(self) -> None:
         """An order that ends with the key is total already."""

@@ -19,6 +19,7 @@ from sqlkeel.errors import (
     ForeignKeyViolation,
     InvalidCursor,
     InvalidKey,
+    InvalidValue,
     MultipleFound,
     NotFound,
     NotSupported,
@@ -36,6 +37,7 @@ from sqlkeel.observe import queries
 from sqlkeel.relations import association, children, parent
 from sqlkeel.repository import Repository
 from sqlkeel.session import Session, SyncSession
+from sqlkeel.types import utc_now
 
 
 class Base(sqlkeel.Base):
@@ -389,6 +391,29 @@ class TestGetAll:
 
         assert [keys.index(user.id) for user in found] == expected
 
+    @pytest.mark.parametrize("bound", [-1, 2**63 - 1, 2**63, 2**64, 1.5, "2"])
+    @pytest.mark.parametrize("name", ["skip", "limit"])
+    async def test_what_is_no_number_of_rows_is_refused(self, every_driver: Database, name: str, bound: Any) -> None:
+        """A bound that one database would refuse and another take for none is refused before a statement is sent."""
+        async with every_driver.session() as session, queries(every_driver, exactly=0):
+            with pytest.raises(InvalidValue, match=f"{name}= is a number of rows"):
+                await Repository(session, User).get_all(**{name: bound})
+
+    @pytest.mark.parametrize("batch", [0, -1, 2**63 - 1])
+    async def test_a_batch_has_a_row_at_least(self, sqlite: Database, batch: int) -> None:
+        """A stream in batches of nothing would never end."""
+        async with sqlite.session() as session:
+            with pytest.raises(InvalidValue, match="batch="):
+                await anext(Repository(session, User).stream(batch=batch))
+
+    async def test_the_largest_bounds_are_allowed(self, every_driver: Database) -> None:
+        """As many rows as a database can count may be asked for, or skipped."""
+        await add(every_driver, *users(1))
+
+        async with every_driver.session() as session:
+            assert len(await Repository(session, User).get_all(limit=2**63 - 2)) == 1
+            assert await Repository(session, User).get_all(skip=2**63 - 2) == []
+
     async def test_conditions_are_joined_by_and(self, db: Database) -> None:
         """Each condition narrows the list."""
         keys = await add(db, *users(3))
@@ -458,6 +483,21 @@ class TestPage:
             page = await Signed(session).page(size=1)
             with pytest.raises(InvalidCursor):
                 await Repository(session, User).page(size=1, after=page.next)
+
+    async def test_a_condition_of_one_database_is_kept(self, every_driver: Database) -> None:
+        """A function that is written for each database in its own way is a condition of pages and streams."""
+        await add(every_driver, *users(3))
+
+        async with every_driver.session() as session:
+            repository = Repository(session, User)
+            first = await repository.page(User.created_at <= utc_now(), size=2)
+            second = await repository.page(User.created_at <= utc_now(), size=2, after=first.next)
+            streamed = [user async for user in repository.stream(User.created_at <= utc_now(), batch=1)]
+            with pytest.raises(InvalidCursor):
+                await repository.page(User.created_at > utc_now(), size=2, after=first.next)
+
+        assert [*first, *second] == streamed
+        assert len(streamed) == 3
 
     async def test_deleted_rows_are_on_no_page(self, db: Database) -> None:
         """A page holds living rows only, and is full."""
