@@ -152,7 +152,7 @@ async def fetch(
     session: AsyncSession, keyset: Keyset, statement: Select[Any], *, size: int, **cursor: Any
 ) -> Page[Any]:
     """Bring one page."""
-    rows = (await session.execute(keyset.select(statement, size=size, **cursor))).all()
+    rows = keyset.rows(await session.execute(keyset.select(statement, size=size, **cursor)))
     return keyset.page(statement, rows, size=size, **cursor)
 
 
@@ -160,7 +160,7 @@ async def both_ways(session: AsyncSession, keyset: Keyset, statement: Any, *, si
     """Return the keys in the order of the database, of a walk to the end, and of one back to the start."""
     rows = (await session.scalars(statement.order_by(*keyset.order()))).all()
     forward = [row for page in await page_through(session, keyset, statement, size=size) for row in page]
-    last = (await session.execute(keyset.select(statement, size=len(rows)))).all()
+    last = keyset.rows(await session.execute(keyset.select(statement, size=len(rows))))
     end = keyset.page(statement, [*last, last[-1]], size=len(rows)).next
     assert end is not None
     backward = [row for page in await page_back(session, keyset, statement, size=size, cursor=end) for row in page]

@@ -19,8 +19,9 @@ from sqlalchemy import (
     Double,
     Enum,
     Float,
+    Integer,
     Label,
-    Row,
+    Result,
     Select,
     UnaryExpression,
     and_,
@@ -75,6 +76,8 @@ class _Key:
     """The column as the database keeps it: its type's own comparisons, bindings and readings are left out."""
     descending: bool
     nullable: bool
+    place: int | None = None
+    """Where the value stands in the identity of an object, for a whole number of the key: that is the row's own."""
 
     def order(self, *, backwards: bool) -> list[ColumnElement[Any]]:
         down = self.descending != backwards
@@ -138,7 +141,8 @@ class Keyset:
         for column in mapper.primary_key:
             attribute = mapper.get_property_by_column(column).key
             if attribute not in named:
-                self.keys.append(_Key(attribute, _as_stored(mapper, attribute), False, False))
+                self.keys.append(_key_of(mapper, attribute, descending=False))
+        self._read_beside = [key.column for key in self.keys if key.place is None]
 
     def order(self, *, backwards: bool = False) -> list[ColumnElement[Any]]:
         """Return the ORDER BY."""
@@ -164,19 +168,23 @@ class Keyset:
         if cursor is not None:
             values = self._read(cursor, self._fingerprint(statement))
             statement = statement.where(*self._beyond(values, backwards=backwards))
-        positions = [key.column.label(f"sqlkeel_{place}") for place, key in enumerate(self.keys)]
-        return statement.add_columns(*positions).order_by(*self.order(backwards=backwards)).limit(size + 1)
+        beside = [column.label(f"sqlkeel_{place}") for place, column in enumerate(self._read_beside)]
+        return statement.add_columns(*beside).order_by(*self.order(backwards=backwards)).limit(size + 1)
+
+    def rows(self, result: Result[Any]) -> Sequence[Any]:
+        """Return what `page` makes a page of; without columns beside the entity, the entities alone."""
+        return result.unique().all() if self._read_beside else result.scalars().unique().all()
 
     def page(
         self,
         statement: Select[Any],
-        rows: Sequence[Row[Any]],
+        rows: Sequence[Any],
         *,
         size: int,
         after: str | None = None,
         before: str | None = None,
     ) -> Page[Any]:
-        """Make the page of the *rows* that `select` brought; *statement* is the one that was given to it."""
+        """Make the page of the `rows` that `select` brought; *statement* is the one that was given to it."""
         more, shown = len(rows) > size, list(rows[:size])
         if before is not None:
             shown.reverse()
@@ -185,7 +193,7 @@ class Keyset:
         has_next, has_previous = (True, more) if before is not None else (more, after is not None)
         context = self._fingerprint(statement) if has_next or has_previous else ""
         return Page(
-            [row[0] for row in shown],
+            [row[0] for row in shown] if self._read_beside else shown,
             next=self._write(shown[-1], context) if has_next else None,
             previous=self._write(shown[0], context) if has_previous else None,
         )
@@ -197,8 +205,11 @@ class Keyset:
         reach = self.keys[0].reach(values[0], backwards=backwards)
         return [condition] if reach is None else [reach, condition]
 
-    def _write(self, row: Row[Any], context: str) -> str:
-        body = write_values(row[1:])
+    def _write(self, row: Any, context: str) -> str:
+        entity, *beside = row if self._read_beside else (row,)
+        identity = sa_inspect(entity).identity
+        values = [beside.pop(0) if key.place is None else identity[key.place] for key in self.keys]
+        body = write_values(values)
         return base64.urlsafe_b64encode(self._sign(body, context) + body).decode().rstrip("=")
 
     def _read(self, cursor: str, context: str) -> list[Any]:
@@ -258,7 +269,7 @@ def _key(mapper: Mapper[Any], element: Any) -> _Key:
     column = getattr(mapper.class_, attribute)
     if (hint := _disorder(getattr(column.type, "impl_instance", column.type))) is not None:
         raise NotSupported(f"A page of {mapper.class_.__name__} cannot be ordered by {attribute}.", hint=hint)
-    return _Key(attribute, _as_stored(mapper, attribute), descending, bool(column.nullable))
+    return _key_of(mapper, attribute, descending=descending)
 
 
 def _attribute_of(mapper: Mapper[Any], element: Any) -> str | None:
@@ -276,9 +287,17 @@ def _attribute_of(mapper: Mapper[Any], element: Any) -> str | None:
         return None
 
 
-def _as_stored(mapper: Mapper[Any], attribute: str) -> ColumnElement[Any]:
+def _key_of(mapper: Mapper[Any], attribute: str, *, descending: bool) -> _Key:
     column = getattr(mapper.class_, attribute)
-    return type_coerce(column, Stored(column.type))
+    names = [mapper.get_property_by_column(part).key for part in mapper.primary_key]
+    of_identity = attribute in names and isinstance(column.type, Integer)
+    return _Key(
+        attribute,
+        type_coerce(column, Stored(column.type)),
+        descending,
+        nullable=attribute not in names and bool(column.nullable),
+        place=names.index(attribute) if of_identity else None,
+    )
 
 
 def _disorder(kind: TypeEngine[Any]) -> str | None:

@@ -213,7 +213,7 @@ class Repository(Generic[M]):
         keyset = self._keyset(order_by)
         statement = self._select(where, load, include_deleted=False)
         paged = keyset.select(statement, size=size, after=after, before=before)
-        rows = (await self.session.execute(paged)).unique().all()
+        rows = keyset.rows(await self.session.execute(paged))
         return keyset.page(statement, rows, size=size, after=after, before=before)
 
     async def stream(
@@ -234,7 +234,7 @@ class Repository(Generic[M]):
         statement = self._select(where, load, include_deleted=False)
         after: str | None = None
         while True:
-            rows = (await self.session.execute(keyset.select(statement, size=batch, after=after))).unique().all()
+            rows = keyset.rows(await self.session.execute(keyset.select(statement, size=batch, after=after)))
             page = keyset.page(statement, rows, size=batch, after=after)
             for row in page:
                 yield row
