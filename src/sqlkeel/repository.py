@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Container, Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar, cast, get_args, get_origin
 from uuid import UUID
 
@@ -34,6 +35,7 @@ from .mixins.version import touch
 from .pagination import Keyset, Page, check_bound
 from .public_ids import PublicID, uuid_of
 from .purge import Purged, purge_in
+from .row_keys import RowKeys
 from .session import SyncSession
 
 __all__ = ["Repository", "Versions"]
@@ -88,12 +90,19 @@ class Repository(Generic[M]):
     async def get(self, key: Any, *, load: Iterable[Load] = (), include_deleted: bool = False) -> M | None:
         """Return the row with this key, or ``None``; a composite key is a tuple or a mapping.
 
-        A row that is in the session already is returned without a statement, unless *load* asks for more.
+        A row that is in the session already is returned without a statement, unless *load* asks for more. A key that
+        no row can have, such as a number that the column has no room for, has none.
+
+        Raises:
+            InvalidKey: When the key has another shape, or a value of another type, than the model's.
         """
         options = loader_options(load)
+        identity = self._keys.identity(key)
+        if identity is None:
+            return None
         return await self.session.get(
             self.model,
-            self._identity(key),
+            identity,
             options=options,
             populate_existing=bool(options),
             execution_options=_shown(include_deleted),
@@ -104,6 +113,7 @@ class Repository(Generic[M]):
 
         Raises:
             NotFound: When there is none.
+            InvalidKey: When the key has another shape, or a value of another type, than the model's.
         """
         found = await self.get(key, load=load, include_deleted=include_deleted)
         if found is None:
@@ -146,20 +156,37 @@ class Repository(Generic[M]):
     async def get_many(
         self, keys: Iterable[Any], *, load: Iterable[Load] = (), include_deleted: bool = False
     ) -> list[M]:
-        """Return the rows with these keys, in the order of the keys; keys without a row are left out."""
-        identities = [self._identity(key) for key in keys]
-        columns = self._mapper.primary_key
+        """Return the rows with these keys, in the order of the keys; keys without a row are left out.
+
+        A key given twice, or two keys that are one to the database ("ab" and "AB" in a column without case), bring
+        their row twice.
+
+        Raises:
+            InvalidKey: When a key has another shape, or a value of another type, than the model's.
+        """
+        identities = self._keys.identities(keys)
+        distinct = list(dict.fromkeys(identities))
+        columns, options = self._keys.columns, list(load)
         target: Any = columns[0] if len(columns) == 1 else tuple_(*columns)
-        options = list(load)
-        found: dict[Any, M] = {}
+        found: dict[tuple[Any, ...], M] = {}
         at_once = _VALUES_AT_ONCE // len(columns)
-        for start in range(0, len(identities), at_once):
-            part = identities[start : start + at_once]
-            statement = self._select([target.in_(part)], options, include_deleted)
+        for start in range(0, len(distinct), at_once):
+            part = distinct[start : start + at_once]
+            wanted = [identity[0] for identity in part] if len(columns) == 1 else part
+            statement = self._select([target.in_(wanted)], options, include_deleted)
             for row in (await self.session.scalars(statement)).unique():
-                identity = sa_inspect(row, raiseerr=True).identity
-                found[identity if len(columns) > 1 else identity[0]] = row
+                found[sa_inspect(row, raiseerr=True).identity] = row
+        if found and not self._keys.are_exact:
+            await self._match(found, [identity for identity in distinct if identity not in found])
         return [found[identity] for identity in identities if identity in found]
+
+    async def _match(self, found: dict[tuple[Any, ...], M], unmatched: list[tuple[Any, ...]]) -> None:
+        """Ask the database which of the rows found are those of keys that Python takes for others."""
+        rows = dict(found)
+        for statement in self._keys.pairs(unmatched):
+            for place, *identity in await self.session.execute(statement, bind_arguments={"mapper": self._mapper}):
+                if (row := rows.get(tuple(identity))) is not None:
+                    found[unmatched[place]] = row
 
     # --- many rows ---
 
@@ -427,18 +454,9 @@ class Repository(Generic[M]):
         dialect = self.session.get_bind(mapper=self._mapper).dialect
         return Keyset(self.model, terms, secret=self.cursor_secret, dialect=dialect)
 
-    def _identity(self, key: Any) -> Any:
-        columns = self._mapper.primary_key
-        if isinstance(key, Mapping):
-            names = [self._mapper.get_property_by_column(column).key for column in columns]
-            if set(key) != set(names):
-                raise InvalidKey(f"The key of {self._name} is {', '.join(names)}, not {', '.join(map(str, key))}.")
-            key = tuple(key[name] for name in names)
-            return key if len(columns) > 1 else key[0]
-        given = len(key) if isinstance(key, tuple) else 1
-        if given != len(columns):
-            raise InvalidKey(f"The key of {self._name} has {len(columns)} columns, not {given}.")
-        return key[0] if isinstance(key, tuple) and len(columns) == 1 else key
+    @cached_property
+    def _keys(self) -> RowKeys:
+        return RowKeys(self._mapper, self.session.get_bind(mapper=self._mapper).dialect)
 
     def _column(self, name: str) -> Any:
         column = getattr(self.model, name, None)

@@ -1,0 +1,170 @@
+"""Keys of rows as callers give them: their shape, their type, and which row each of them is."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Dialect,
+    Enum,
+    Integer,
+    Select,
+    String,
+    Uuid,
+    bindparam,
+    literal_column,
+    select,
+    union_all,
+)
+from sqlalchemy.orm import Mapper
+from sqlalchemy.types import TypeEngine
+
+from .cursors import bits_of, engine_type
+from .errors import InvalidKey
+
+__all__ = ["RowKeys"]
+
+_ASKED_AT_ONCE: Final = 100
+"""SQLite takes 500 parts of a UNION, and MariaDB is slow with more."""
+
+
+class RowKeys:
+    """The keys of one model's rows.
+
+    A value that the column cannot be compared with is refused, where databases would find nothing, raise, or take
+    ``"3abc"`` for 3. A text is a UUID where it reads as one. What the database takes for equal and Python does not,
+    such as letters of another case, is the database's to say.
+
+    Args:
+        mapper: The model's.
+        dialect: The database's, for the range of its integers.
+    """
+
+    def __init__(self, mapper: Mapper[Any], dialect: Dialect) -> None:
+        self.mapper = mapper
+        self.columns = mapper.primary_key
+        self.name = mapper.class_.__name__
+        self._parts = [_Part(self.name, column, dialect) for column in self.columns]
+        self._is_counted = [part.kind is int for part in self._parts] == [True]
+        self.are_exact: Final = all(part.kind in {int, UUID} for part in self._parts)
+        """Whether two keys of this model are one to the database only where they are to Python."""
+
+    def identity(self, key: Any) -> tuple[Any, ...] | None:
+        """Return the values of one key in the order of the columns; ``None`` where no row can have it.
+
+        Raises:
+            InvalidKey: When the key has another shape, or a value of another type, than the model's.
+        """
+        values = [part.read(value) for part, value in zip(self._parts, self._split(key), strict=True)]
+        return None if any(value is _ABSENT for value in values) else tuple(values)
+
+    def identities(self, keys: Iterable[Any]) -> list[tuple[Any, ...]]:
+        """Return the values of many keys, without those that no row can have.
+
+        Raises:
+            InvalidKey: As `identity` does.
+        """
+        given = list(keys)
+        if self._is_counted and set(map(type, given)) <= {int}:
+            part = self._parts[0]
+            if not given or (part.holds(min(given)) and part.holds(max(given))):
+                return list(zip(given, strict=False))
+        found = map(self.identity, given)
+        return [identity for identity in found if identity is not None]
+
+    def pairs(self, identities: Sequence[tuple[Any, ...]]) -> Iterator[Select[Any] | CompoundSelect[Any]]:
+        """Yield statements that tell which row each key is: the place of the key, and the row's own."""
+        for start in range(0, len(identities), _ASKED_AT_ONCE):
+            places = range(start, min(start + _ASKED_AT_ONCE, len(identities)))
+            asked = [self._pair(place, identities[place]) for place in places]
+            yield asked[0] if len(asked) == 1 else union_all(*asked)
+
+    def _pair(self, place: int, identity: tuple[Any, ...]) -> Select[Any]:
+        equal = [
+            column == bindparam(None, value, type_=column.type, unique=True)
+            for column, value in zip(self.columns, identity, strict=True)
+        ]
+        return select(literal_column(str(place)), *self.columns).where(*equal)
+
+    def _split(self, key: Any) -> tuple[Any, ...]:
+        width = len(self.columns)
+        if isinstance(key, Mapping):
+            names = [self.mapper.get_property_by_column(column).key for column in self.columns]
+            if set(key) != set(names):
+                raise InvalidKey(f"The key of {self.name} is {', '.join(names)}, not {', '.join(map(str, key))}.")
+            return tuple(key[name] for name in names)
+        given = key if isinstance(key, tuple) else (key,)
+        if len(given) != width:
+            raise InvalidKey(f"The key of {self.name} has {width} columns, not {len(given)}.")
+        return given
+
+
+_ABSENT: Final = object()
+
+
+class _Part:
+    """One column of a key."""
+
+    def __init__(self, model: str, column: ColumnElement[Any], dialect: Dialect) -> None:
+        self.place = f"{model}.{column.key}"
+        self.kind = _kind_of(column.type)
+        inner = engine_type(column.type, dialect)
+        self.takes_nul = not inner.render_bind_cast
+        bits = bits_of(inner)
+        self.smallest, self.largest = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+
+    def holds(self, value: int) -> bool:
+        """Tell whether the column can hold the number."""
+        return self.smallest <= value <= self.largest
+
+    def read(self, value: Any) -> Any:
+        """Return the value as the column's type takes it, or ``_ABSENT`` where no row can have it."""
+        if value is None:
+            return _ABSENT
+        if self.kind is int:
+            number = self._number(value)
+            return number if self.holds(number) else _ABSENT
+        if self.kind is UUID:
+            return value if isinstance(value, UUID) else self._uuid(value)
+        if self.kind is str and not isinstance(value, str):
+            raise self._refusal(value, "a text", f"str({value!r})")
+        try:
+            hash(value)
+        except TypeError:
+            raise self._refusal(value, "one value", "get_many([key, ...]) takes several keys") from None
+        return _ABSENT if isinstance(value, str) and not self._may_hold(value) else value
+
+    def _may_hold(self, text: str) -> bool:
+        # PostgreSQL, which casts what it is given, has no text with a NUL.
+        if "\0" in text and not self.takes_nul:
+            return False
+        return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+    def _number(self, value: Any) -> int:
+        try:
+            return operator.index(value)
+        except TypeError:
+            raise self._refusal(value, "a whole number", f"int({value!r})") from None
+
+    def _uuid(self, value: Any) -> UUID:
+        try:
+            return UUID(value)
+        except (ValueError, TypeError, AttributeError):
+            raise self._refusal(value, "a UUID", "UUID(text)") from None
+
+    def _refusal(self, value: Any, wanted: str, hint: str) -> InvalidKey:
+        return InvalidKey(f"{self.place} is {wanted}; {value!r} is a {type(value).__name__}.", hint=hint)
+
+
+def _kind_of(kind: TypeEngine[Any]) -> type[Any] | None:
+    """Return the class of the key's values where the type alone decides what they equal, else ``None``."""
+    if isinstance(kind, Integer):
+        return int
+    if isinstance(kind, Uuid) and kind.as_uuid:
+        return UUID
+    return str if isinstance(kind, String) and not isinstance(kind, Enum) else None
