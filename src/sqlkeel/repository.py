@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Container, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar, cast, get_args, get_origin
@@ -12,7 +13,6 @@ from sqlalchemy import ColumnElement, Select, func, select, tuple_
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapper
-from sqlalchemy.orm.attributes import set_committed_value
 
 from . import bulk
 from .bulk import Upserted, UpsertResult
@@ -29,9 +29,10 @@ from .errors import (
 )
 from .fields import assign, refusal_of_field
 from .holding import refuse_foreign, refuse_unheld
-from .loading import Load, loader_options
+from .loading import Load, loader_options, reloading
 from .mixins.soft_delete import SoftDeleteMixin, restore
 from .mixins.version import touch
+from .new_rows import NewRow
 from .pagination import Keyset, Page, check_bound
 from .public_ids import PublicID, uuid_of
 from .purge import Purged, purge_in
@@ -90,23 +91,20 @@ class Repository(Generic[M]):
     async def get(self, key: Any, *, load: Iterable[Load] = (), include_deleted: bool = False) -> M | None:
         """Return the row with this key, or ``None``; a composite key is a tuple or a mapping.
 
-        A row that is in the session already is returned without a statement, unless *load* asks for more. A key that
-        no row can have, such as a number that the column has no room for, has none.
+        A row that is in the session already is returned without a statement, unless *load* asks for more: that is
+        loaded anew, and all else that the object has loaded stays as it is. A key that no row can have, such as a
+        number that the column has no room for, has none.
 
         Raises:
             InvalidKey: When the key has another shape, or a value of another type, than the model's.
         """
-        options = loader_options(load)
+        options = list(load)
         identity = self._keys.identity(key)
         if identity is None:
             return None
-        return await self.session.get(
-            self.model,
-            identity,
-            options=options,
-            populate_existing=bool(options),
-            execution_options=_shown(include_deleted),
-        )
+        if not options:
+            return await self.session.get(self.model, identity, execution_options=_shown(include_deleted))
+        return await self._load(identity, options, include_deleted)
 
     async def get_one(self, key: Any, *, load: Iterable[Load] = (), include_deleted: bool = False) -> M:
         """Return the row with this key.
@@ -300,9 +298,10 @@ class Repository(Generic[M]):
         """
         self._check_fields(values, self.model)
         obj = self.model(**values)
+        row = NewRow(obj)
         self.session.add(obj)
         await self.session.flush()
-        _complete_relations(obj, values)
+        row.complete()
         return obj
 
     async def update(self, obj: M, values: Mapping[str, Any], *, expected_version: Versions | None = None) -> M:
@@ -445,7 +444,7 @@ class Repository(Generic[M]):
         return self.model.__name__
 
     def _select(self, where: Iterable[ColumnElement[bool]], load: Iterable[Load], include_deleted: bool) -> Select[M]:
-        statement = select(self.model).where(*where).options(*loader_options(load))
+        statement = select(self.model).where(*where).options(*loader_options(load, self.model))
         refuse_other_tables(self._mapper, statement.whereclause)
         return statement.execution_options(**_shown(include_deleted))
 
@@ -453,6 +452,13 @@ class Repository(Generic[M]):
         terms = order_by if isinstance(order_by, (list, tuple)) else (order_by,)
         dialect = self.session.get_bind(mapper=self._mapper).dialect
         return Keyset(self.model, terms, secret=self.cursor_secret, dialect=dialect)
+
+    async def _load(self, identity: tuple[Any, ...], load: list[Load], include_deleted: bool) -> M | None:
+        condition = self._keys.equal(identity)
+        statement = self._select(condition, load, include_deleted)
+        held = self.session.sync_session.identity_map.get(self._mapper.identity_key_from_primary_key(identity))
+        with nullcontext() if held is None else reloading(held, load):
+            return (await self.session.scalars(statement)).unique().one_or_none()
 
     @cached_property
     def _keys(self) -> RowKeys:
@@ -492,17 +498,3 @@ class Repository(Generic[M]):
 def _shown(include_deleted: bool) -> dict[str, bool]:
     # Left out rather than False, which would overrule a session that shows them.
     return {"include_deleted": True} if include_deleted else {}
-
-
-def _complete_relations(obj: Any, given: Mapping[str, Any]) -> None:
-    """Fill in what a new row cannot have yet, so that reading it needs no statement."""
-    state = sa_inspect(obj)
-    for relation in state.mapper.relationships:
-        if relation.key in given or relation.key in state.dict:
-            continue
-        if relation.viewonly or relation.lazy in {"dynamic", "write_only"}:
-            continue
-        if relation.direction.name != "MANYTOONE":
-            set_committed_value(obj, relation.key, () if relation.uselist else None)
-        elif all(getattr(obj, state.mapper.get_property_by_column(c).key) is None for c in relation.local_columns):
-            set_committed_value(obj, relation.key, None)

@@ -84,12 +84,15 @@ class RowKeys:
             asked = [self._pair(place, identities[place]) for place in places]
             yield asked[0] if len(asked) == 1 else union_all(*asked)
 
-    def _pair(self, place: int, identity: tuple[Any, ...]) -> Select[Any]:
-        equal = [
+    def equal(self, identity: tuple[Any, ...]) -> list[ColumnElement[bool]]:
+        """Return the conditions that a row has this key, each value as its column's type sends it."""
+        return [
             column == bindparam(None, value, type_=column.type, unique=True)
             for column, value in zip(self.columns, identity, strict=True)
         ]
-        return select(literal_column(str(place)), *self.columns).where(*equal)
+
+    def _pair(self, place: int, identity: tuple[Any, ...]) -> Select[Any]:
+        return select(literal_column(str(place)), *self.columns).where(*self.equal(identity))
 
     def _split(self, key: Any) -> tuple[Any, ...]:
         width = len(self.columns)

@@ -1,0 +1,83 @@
+"""What a row that was just inserted cannot have yet: relations that are empty without looking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Column
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.orm import RelationshipProperty
+from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm.interfaces import MANYTOONE
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
+
+__all__ = ["NewRow"]
+
+
+class NewRow:
+    """An object before its INSERT, to be completed after it: ``row = NewRow(obj)``, flush, ``row.complete()``.
+
+    A collection is empty where the database says so: its rows point by a foreign key to a value that was made with this
+    row. Without a foreign key, by another condition, or where the caller chose the key, rows may have been there
+    before, and the relation stays unloaded. A row that a trigger inserts is not seen.
+    """
+
+    def __init__(self, obj: Any) -> None:
+        self.obj = obj
+        self.state: Any = sa_inspect(obj)
+        mapper, given = self.state.mapper, self.state.dict
+        self._unset = [prop for prop in mapper.column_attrs if given.get(prop.key) is None]
+        self._written = {
+            table for relation in mapper.relationships if given.get(relation.key) for table in _tables(relation)
+        }
+
+    def complete(self) -> None:
+        """Set the relations that are empty, so that reading them needs no statement."""
+        loaded = self.state.dict
+        made = {column for prop in self._unset if loaded.get(prop.key) is not None for column in prop.columns}
+        for relation in self.state.mapper.relationships:
+            if relation.key in loaded or relation.viewonly or relation.lazy in {"dynamic", "write_only"}:
+                continue
+            if relation.direction is MANYTOONE:
+                is_empty = any(_compares(relation, pair) for pair in self._unset_pairs(relation))
+            else:
+                # Two relations may lead to the same rows.
+                is_empty = self._written.isdisjoint(_tables(relation)) and _awaits_rows(relation, made)
+            if is_empty:
+                set_committed_value(self.obj, relation.key, () if relation.uselist else None)
+
+    def _unset_pairs(self, relation: RelationshipProperty[Any]) -> Iterable[tuple[Any, Any]]:
+        return [pair for pair in relation.synchronize_pairs if self._is_null(pair[1])]
+
+    def _is_null(self, column: Any) -> bool:
+        key = self.state.mapper.get_property_by_column(column).key
+        if key in self.state.dict:
+            return self.state.dict[key] is None
+        return isinstance(column, Column) and column.default is None and column.server_default is None
+
+
+def _tables(relation: RelationshipProperty[Any]) -> list[Any]:
+    between = [] if relation.secondary is None else [relation.secondary]
+    return between or list(relation.mapper.tables)
+
+
+def _awaits_rows(relation: RelationshipProperty[Any], made: set[Any]) -> bool:
+    """Tell whether the rows point by a foreign key to a value of *made*."""
+    return any(
+        local in made and remote.references(local) and _compares(relation, (local, remote))
+        for local, remote in relation.synchronize_pairs
+    )
+
+
+def _compares(relation: RelationshipProperty[Any], pair: tuple[Any, Any]) -> bool:
+    """Tell whether the join demands that the two columns are equal, whatever else it demands."""
+    clause = relation.primaryjoin
+    conjuncts = (
+        clause.clauses if isinstance(clause, BooleanClauseList) and clause.operator is operators.and_ else [clause]
+    )
+    return any(
+        isinstance(one, BinaryExpression) and one.operator is operators.eq and {one.left, one.right} == set(pair)
+        for one in conjuncts
+    )
