@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, make_transient, make_transient_to_detached, m
 
 import sqlkeel
 from sqlkeel.database import Database
-from sqlkeel.errors import InvalidValue, NotFound, UsageError
+from sqlkeel.errors import NotFound, UsageError
 from sqlkeel.keys import IntKeyMixin
 from sqlkeel.mixins.soft_delete import SoftDeleteMixin, restore
 from sqlkeel.mixins.version import VersionMixin, touch
@@ -255,25 +255,6 @@ class TestHeld:
             await Repository(session, Versioned).update(await session.merge(obj), {"name": "new"}, expected_version=1)
 
         assert await stored(every_driver, Versioned) == ["new"]
-
-    async def test_a_new_row_has_no_version_to_expect(self, sqlite: Database) -> None:
-        """A version of what is not written yet cannot have been seen."""
-        async with sqlite.transaction() as session:
-            obj = Versioned(name="new")
-            session.add(obj)
-            with pytest.raises(UsageError, match="not written yet"):
-                await Repository(session, Versioned).update(obj, {}, expected_version=1)
-
-    @pytest.mark.parametrize("expected", ["1", 1.0, object()])
-    async def test_what_is_no_version_is_refused(self, sqlite: Database, expected: Any) -> None:
-        """A text, a fraction or anything else is no version and no set of them."""
-        await make(sqlite, Versioned)
-
-        async with sqlite.transaction() as session:
-            with pytest.raises(InvalidValue, match="is no version"):
-                await Repository(session, Versioned).update(
-                    await session.get_one(Versioned, 1), {}, expected_version=expected
-                )
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

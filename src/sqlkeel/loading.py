@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from sqlalchemy import inspect as sa_inspect
+from sqlalchemy import orm
 from sqlalchemy.orm import (
     Mapper,
     QueryableAttribute,
@@ -20,11 +21,16 @@ from sqlalchemy.orm.collections import collection_adapter
 from sqlalchemy.orm.interfaces import ORMOption
 
 from .errors import UnknownField
+from .new_rows import called_empty
 
-__all__ = ["Load", "loader_options", "reloading"]
+__all__ = ["Load", "listed", "loader_options", "reloading"]
 
 Load: TypeAlias = QueryableAttribute[Any] | Sequence[QueryableAttribute[Any]] | ORMOption
 """What to load with a query: a relationship, a path of them as a tuple, or an option of SQLAlchemy's."""
+
+
+class _Tree(dict[int, tuple[Any, "_Tree"]]):
+    """The steps of all paths, each with those that go on from it."""
 
 
 def loader_options(load: Iterable[Load], model: type[Any] | None = None) -> list[ORMOption]:
@@ -42,23 +48,39 @@ def loader_options(load: Iterable[Load], model: type[Any] | None = None) -> list
     Raises:
         UnknownField: When an element is not a relationship, or not one of the model.
     """
+    start = None if model is None else sa_inspect(model)
+    given, tree = listed(load), _Tree({})
+    for element in given:
+        if not isinstance(element, ORMOption):
+            _plant(tree, element)
+    return [*_branches(tree, start), *(element for element in given if isinstance(element, ORMOption))]
+
+
+def listed(load: Iterable[Load]) -> list[Load]:
+    """Return what is to be loaded as a list.
+
+    Raises:
+        UnknownField: When it is not several of them: ``load=User.articles`` lacks the brackets.
+    """
     if isinstance(load, (QueryableAttribute, ORMOption, str)) or not isinstance(load, Iterable):
         raise UnknownField(f"load={load} is not a list of relationships.", hint=f"load=[{load}]")
-    start = None if model is None else sa_inspect(model)
-    return [option for element in load for option in _options(element, start)]
+    return list(load)
 
 
 @contextmanager
-def reloading(obj: Any, load: Iterable[Load]) -> Iterator[None]:
-    """Let the query in the block load again what *load* names of *obj*, and lose nothing that it does not bring.
+def reloading(session: orm.Session, load: Iterable[Load], *, held: Any = None) -> Iterator[None]:
+    """Let the query in the block load again what is in doubt, and lose nothing that it does not bring.
 
-    A query fills in what an object of the session has not loaded, and leaves alone what it has: a collection that was
-    loaded once would never show what came since. Changes that wait to be written stay.
+    A query fills in what an object of the session has not loaded, and leaves alone what it has. Of what *load* names
+    all is in doubt that *held* has, the object that is asked for by its key; of others, what was called empty when
+    their row was inserted. Changes that wait to be written stay.
     """
+    paths = [_path(element) for element in load if not isinstance(element, ORMOption)]
     taken: list[tuple[Any, str, Any]] = []
-    for element in load:
-        if not isinstance(element, ORMOption):
-            _take([obj], _path(element), taken)
+    for path in paths:
+        _take(session, [held] if held is not None else [], [attribute.key for attribute in path], taken)
+        for attribute in path:
+            _take(session, called_empty(session, attribute.key), [attribute.key], taken)
     try:
         yield
     finally:
@@ -67,56 +89,65 @@ def reloading(obj: Any, load: Iterable[Load]) -> Iterator[None]:
                 set_committed_value(owner, key, value)
 
 
-def _take(owners: Iterable[Any], path: Sequence[Any], taken: list[tuple[Any, str, Any]]) -> None:
-    if not path:
+def _take(session: orm.Session, owners: Iterable[Any], keys: Sequence[str], taken: list[tuple[Any, str, Any]]) -> None:
+    if not keys:
         return
-    key, reached = path[0].key, []
+    reached: list[Any] = []
     for owner in owners:
         state = sa_inspect(owner)
-        if key not in state.mapper.relationships or key not in state.dict:
+        if keys[0] not in state.mapper.relationships or keys[0] not in state.dict:
             continue
-        value = state.dict[key]
-        members = list(collection_adapter(value)) if hasattr(value, "_sa_adapter") else value
-        reached += members if isinstance(members, list) else [members] if members is not None else []
-        if key not in state.committed_state and state.persistent:
-            taken.append((owner, key, value if members is value else members))
-            del state.dict[key]
-    _take(reached, path[1:], taken)
+        value = state.dict[keys[0]]
+        if state.mapper.relationships[keys[0]].uselist:
+            value = list(collection_adapter(value))
+        reached += value if isinstance(value, list) else [value] if value is not None else []
+        if keys[0] not in state.committed_state and owner in session:
+            taken.append((owner, keys[0], value))
+            session.expire(owner, [keys[0]])
+    _take(session, reached, keys[1:], taken)
 
 
 def _path(element: Load) -> tuple[Any, ...]:
     return tuple(element) if isinstance(element, Sequence) and not isinstance(element, str) else (element,)
 
 
-def _options(element: Load, start: Mapper[Any] | None) -> list[ORMOption]:
-    if isinstance(element, ORMOption):
-        return [element]
+def _plant(tree: _Tree, element: Load) -> None:
     path = _path(element)
     if not path:
         raise UnknownField("An empty path is not a relationship.", hint="load=[(Model.relationship, Other.next)]")
-    relations = [_relation(attribute) for attribute in path]
-    return _steps(list(zip(path, relations, strict=True)), start)
+    for attribute in path:
+        _relation(attribute)
+        # By identity: an attribute's == makes a condition.
+        tree = tree.setdefault(id(attribute), (attribute, _Tree({})))[1]
 
 
-def _steps(steps: list[tuple[Any, RelationshipProperty[Any]]], start: Mapper[Any] | None) -> list[Any]:
-    """Return the options for a path that begins at *start*, each step below the one before."""
-    if not steps:
-        return []
-    (attribute, relation), *rest = steps
+def _branches(tree: _Tree, start: Mapper[Any] | None) -> list[Any]:
+    """Return the options for the paths that begin at *start*, each step below the one before."""
+    options: list[Any] = []
+    subclasses: dict[type[Any], None] = {}
+    for attribute, below in tree.values():
+        relation = _relation(attribute)
+        own = _owner(attribute, start)
+        if start is not None and own is not None and own is not start and own.isa(start):
+            subclasses[own.class_] = None
+        option: Any = selectinload(attribute) if relation.uselist else joinedload(attribute)
+        options.append(option.options(*_branches(below, _target(attribute, relation))) if below else option)
+    if start is None or not subclasses:
+        return options
+    # One for all: SQLAlchemy refuses a second one for the same rows.
+    return [selectin_polymorphic(start.entity, list(subclasses)), *options]
+
+
+def _owner(attribute: Any, start: Mapper[Any] | None) -> Mapper[Any] | None:
+    """Return the mapper that has the relationship, which the rows of *start* are to be of; ``None`` for an alias."""
+    if attribute.parent.is_aliased_class:
+        return None
     own: Mapper[Any] = sa_inspect(attribute.class_)
-    aliased = attribute.parent.is_aliased_class
-    if start is not None and not aliased and not start.isa(own) and not own.isa(start):
+    if start is not None and not start.isa(own) and not own.isa(start):
         name = start.class_.__name__
-        raise UnknownField(
-            f"{attribute} is not a relationship of {name}.", hint=f"load=[({name}.relationship, {attribute})]"
-        )
-    option: Any = selectinload(attribute) if relation.uselist else joinedload(attribute)
-    below = _steps(rest, _target(attribute, relation))
-    option = option.options(*below) if below else option
-    is_of_subclass = start is not None and not aliased and own is not start and own.isa(start)
-    return (
-        [selectin_polymorphic(start.entity, [own.class_]), option] if is_of_subclass and start is not None else [option]
-    )
+        hint = f"load=[({name}.relationship, {attribute})]"
+        raise UnknownField(f"{attribute} is not a relationship of {name}.", hint=hint)
+    return own
 
 
 def _target(attribute: Any, relation: RelationshipProperty[Any]) -> Mapper[Any] | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
+from weakref import WeakSet
 
-from sqlalchemy import Column
+from sqlalchemy import Column, orm
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import RelationshipProperty
 from sqlalchemy.orm.attributes import set_committed_value
@@ -13,7 +14,11 @@ from sqlalchemy.orm.interfaces import MANYTOONE
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
 
-__all__ = ["NewRow"]
+__all__ = ["NewRow", "called_empty"]
+
+
+_CALLED_EMPTY: Final = "sqlkeel_called_empty"
+"""Where a session's ``info`` keeps the states of objects of which a relation was called empty."""
 
 
 class NewRow:
@@ -47,6 +52,11 @@ class NewRow:
                 is_empty = self._written.isdisjoint(_tables(relation)) and _awaits_rows(relation, made)
             if is_empty:
                 set_committed_value(self.obj, relation.key, () if relation.uselist else None)
+                self._note()
+
+    def _note(self) -> None:
+        if self.state.session is not None:
+            self.state.session.info.setdefault(_CALLED_EMPTY, WeakSet()).add(self.state)
 
     def _unset_pairs(self, relation: RelationshipProperty[Any]) -> Iterable[tuple[Any, Any]]:
         return [pair for pair in relation.synchronize_pairs if self._is_null(pair[1])]
@@ -56,6 +66,12 @@ class NewRow:
         if key in self.state.dict:
             return self.state.dict[key] is None
         return isinstance(column, Column) and column.default is None and column.server_default is None
+
+
+def called_empty(session: orm.Session, key: str) -> list[Any]:
+    """Return the objects whose relation *key* may have been called empty, and is so still."""
+    states = list(session.info.get(_CALLED_EMPTY, ()))
+    return [obj for state in states if (obj := state.obj()) is not None and not state.dict.get(key, True)]
 
 
 def _tables(relation: RelationshipProperty[Any]) -> list[Any]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Container, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar, cast, get_args, get_origin
+from typing import Any, ClassVar, Final, Generic, TypeVar, get_args, get_origin
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, select, tuple_
+from sqlalchemy import ColumnElement, Result, Select, func, select, tuple_
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapper
@@ -19,17 +19,15 @@ from .bulk import Upserted, UpsertResult
 from .conditions import refuse_other_tables
 from .errors import (
     InvalidKey,
-    InvalidValue,
     MultipleFound,
     NotFound,
     NotSupported,
     UnknownField,
-    UsageError,
-    VersionConflict,
 )
+from .expected_versions import Versions, refuse_other_version
 from .fields import assign, refusal_of_field
 from .holding import refuse_foreign, refuse_unheld
-from .loading import Load, loader_options, reloading
+from .loading import Load, listed, loader_options, reloading
 from .mixins.soft_delete import SoftDeleteMixin, restore
 from .mixins.version import touch
 from .new_rows import NewRow
@@ -42,9 +40,6 @@ from .session import SyncSession
 __all__ = ["Repository", "Versions"]
 
 M = TypeVar("M")
-Versions: TypeAlias = int | Container[int]
-"""The version that a client expects, or several of them."""
-
 _VALUES_AT_ONCE: Final = 5_000
 
 
@@ -98,7 +93,7 @@ class Repository(Generic[M]):
         Raises:
             InvalidKey: When the key has another shape, or a value of another type, than the model's.
         """
-        options = list(load)
+        options = listed(load)
         identity = self._keys.identity(key)
         if identity is None:
             return None
@@ -145,8 +140,9 @@ class Repository(Generic[M]):
             MultipleFound: When several match.
             UsageError: When the conditions name another table.
         """
+        load = listed(load)
         statement = self._select(where, load, include_deleted).limit(2)
-        found = (await self.session.scalars(statement)).unique().all()
+        found = (await self._execute(statement, load)).scalars().unique().all()
         if len(found) > 1:
             raise MultipleFound(self._name)
         return found[0] if found else None
@@ -164,7 +160,7 @@ class Repository(Generic[M]):
         """
         identities = self._keys.identities(keys)
         distinct = list(dict.fromkeys(identities))
-        columns, options = self._keys.columns, list(load)
+        columns, options = self._keys.columns, listed(load)
         target: Any = columns[0] if len(columns) == 1 else tuple_(*columns)
         found: dict[tuple[Any, ...], M] = {}
         at_once = _VALUES_AT_ONCE // len(columns)
@@ -172,7 +168,7 @@ class Repository(Generic[M]):
             part = distinct[start : start + at_once]
             wanted = [identity[0] for identity in part] if len(columns) == 1 else part
             statement = self._select([target.in_(wanted)], options, include_deleted)
-            for row in (await self.session.scalars(statement)).unique():
+            for row in (await self._execute(statement, options)).scalars().unique():
                 found[sa_inspect(row, raiseerr=True).identity] = row
         if found and not self._keys.are_exact:
             await self._match(found, [identity for identity in distinct if identity not in found])
@@ -208,13 +204,14 @@ class Repository(Generic[M]):
         check_bound("skip", skip, least=0)
         if limit is not None:
             check_bound("limit", limit, least=0)
+        load = listed(load)
         statement = self._select(where, load, include_deleted).order_by(*self._keyset(order_by).order())
         if skip:
             statement = statement.offset(skip)
         if limit is not None or skip:
             # MariaDB and SQLite know OFFSET only with a LIMIT; SQLAlchemy writes the largest one where there is none.
             statement = statement.limit(limit)
-        return list((await self.session.scalars(statement)).unique())
+        return list((await self._execute(statement, load)).scalars().unique())
 
     async def page(
         self,
@@ -235,10 +232,10 @@ class Repository(Generic[M]):
             InvalidValue: When *size* is not positive, or both cursors are given.
             UsageError: When the conditions name another table.
         """
-        keyset = self._keyset(order_by)
+        keyset, load = self._keyset(order_by), listed(load)
         statement = self._select(where, load, include_deleted=False)
         paged = keyset.select(statement, size=size, after=after, before=before)
-        rows = keyset.rows(await self.session.execute(paged))
+        rows = keyset.rows(await self._execute(paged, load))
         return keyset.page(statement, rows, size=size, after=after, before=before)
 
     async def stream(
@@ -255,11 +252,11 @@ class Repository(Generic[M]):
             UsageError: When the conditions name another table.
         """
         check_bound("batch", batch, least=1)
-        keyset = self._keyset(order_by)
+        keyset, load = self._keyset(order_by), listed(load)
         statement = self._select(where, load, include_deleted=False)
         after: str | None = None
         while True:
-            rows = keyset.rows(await self.session.execute(keyset.select(statement, size=batch, after=after)))
+            rows = keyset.rows(await self._execute(keyset.select(statement, size=batch, after=after), load))
             page = keyset.page(statement, rows, size=batch, after=after)
             for row in page:
                 yield row
@@ -321,7 +318,7 @@ class Repository(Generic[M]):
         self._check_fields(values, type(obj) if isinstance(obj, self.model) else self.model)
         refuse_unheld(self.session.sync_session, obj, self.model, "update()")
         if expected_version is not None:
-            self._compare_version(obj, expected_version)
+            refuse_other_version(obj, expected_version)
         for field, value in values.items():
             assign(obj, field, value)
         await self.session.flush()
@@ -340,7 +337,7 @@ class Repository(Generic[M]):
         """
         refuse_unheld(self.session.sync_session, obj, self.model, "touch()")
         if expected_version is not None:
-            self._compare_version(obj, expected_version)
+            refuse_other_version(obj, expected_version)
         touch(obj)
         await self.session.flush()
         return obj
@@ -358,7 +355,7 @@ class Repository(Generic[M]):
         """
         refuse_foreign(self.session.sync_session, obj, self.model, "delete()")
         if expected_version is not None:
-            self._compare_version(obj, expected_version)
+            refuse_other_version(obj, expected_version)
         await self.session.delete(obj)
         await self.session.flush()
 
@@ -457,8 +454,13 @@ class Repository(Generic[M]):
         condition = self._keys.equal(identity)
         statement = self._select(condition, load, include_deleted)
         held = self.session.sync_session.identity_map.get(self._mapper.identity_key_from_primary_key(identity))
-        with nullcontext() if held is None else reloading(held, load):
-            return (await self.session.scalars(statement)).unique().one_or_none()
+        result = await self._execute(statement, load, held=held)
+        return result.scalars().unique().one_or_none()
+
+    async def _execute(self, statement: Select[Any], load: Iterable[Load], *, held: Any = None) -> Result[Any]:
+        with reloading(self.session.sync_session, load, held=held) if load else nullcontext():
+            result: Result[Any] = await self.session.execute(statement)
+        return result
 
     @cached_property
     def _keys(self) -> RowKeys:
@@ -475,24 +477,6 @@ class Repository(Generic[M]):
             reason = refusal_of_field(model, field)
             if reason is not None:
                 raise UnknownField(f"{model.__name__} {reason}.")
-
-    def _compare_version(self, obj: M, expected: Versions) -> None:
-        state: Any = sa_inspect(obj)
-        mapper = state.mapper
-        if mapper.version_id_col is None:
-            raise NotSupported(f"{self._name} has no version.", hint="Give the model the VersionMixin.")
-        if isinstance(expected, str) or not isinstance(expected, (int, Container)):
-            raise InvalidValue(f"{expected!r} is no version.", hint="expected_version=3, or a set of several.")
-        if state.identity is None:
-            raise UsageError(f"The {self._name} is not written yet, and has no version.", hint="Leave out the version.")
-        current = cast("int", getattr(obj, mapper.get_property_by_column(mapper.version_id_col).key))
-        if current not in ((expected,) if isinstance(expected, int) else expected):
-            known = expected if isinstance(expected, int) else None
-            key, loaded = state.identity, vars(obj)
-            row = {prop.key: loaded[prop.key] for prop in mapper.column_attrs if prop.key in loaded}
-            raise VersionConflict(
-                type(obj).__name__, key[0] if len(key) == 1 else key, expected=known, current=current, current_row=row
-            )
 
 
 def _shown(include_deleted: bool) -> dict[str, bool]:
