@@ -9,13 +9,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench faults clean
+.PHONY: help demo test check bench differential faults clean
 
 help:
 	@echo "make demo     start the reference service and walk through it (ARGS=--serve keeps it running)"
 	@echo "make test     run every test on SQLite, PostgreSQL and MariaDB (ARGS='-k upsert')"
 	@echo "make check    format, lint, types, import contracts, examples of the docs"
 	@echo "make bench    measure against plain SQLAlchemy"
+	@echo "make differential  random models and writes against plain SQLAlchemy (ARGS='--database psycopg --seconds 1200 --seed 7')"
 	@echo "make faults   move money for minutes while everything breaks (ARGS='--seconds 300 --seed 7')"
 	@echo "make clean    remove the virtual environment and caches"
 
@@ -36,6 +37,9 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+differential: $(READY)
+	$(BIN)/python -m tests.properties.differential $(ARGS)
 
 faults: $(READY)
 	$(BIN)/python -m tests.faults $(ARGS)

@@ -1,0 +1,295 @@
+"""Do a case twice, our way and the plain one, from the same rows in one transaction, and tell what differs."""
+
+from __future__ import annotations
+
+from collections import Counter as Counts
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, orm, select
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import selectinload
+
+from sqlkeel import Database, Session
+from tests.properties.differential import ours, plain
+from tests.properties.differential.cases import Case, Step
+from tests.properties.differential.models import Counter
+from tests.properties.differential.refusals import is_allowed
+from tests.properties.differential.state import (
+    Raw,
+    fresh_objects,
+    identity_of,
+    mask,
+    raw_rows,
+    same,
+    snapshot,
+    translation,
+)
+
+__all__ = ["examine"]
+
+FRESH_VERBS = frozenset({"insert_many_returning", "upsert", "get_or_create"})
+"""Verbs whose objects are as they would be loaded anew."""
+
+
+EITHER = frozenset(
+    {"NotFound", "VersionConflict", "UniqueViolation", "InvalidKey", "NotNullViolation", "CheckViolation"}
+)
+
+
+@dataclass
+class Done:
+    """What a step has come to."""
+
+    error: str | None = None
+    message: str = ""
+    counts: Any = None
+    identities: list[str] = field(default_factory=list)
+    objects: list[dict[str, Any]] = field(default_factory=list)
+    fresh: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class Seen:
+    """What a run has come to."""
+
+    done: list[Done] = field(default_factory=list)
+    raw: Raw = field(default_factory=dict)
+    held: dict[int, dict[str, Any]] = field(default_factory=dict)
+    refused: set[int] = field(default_factory=set)
+    complaints: list[str] = field(default_factory=list)
+    unloaded: set[tuple[int, str]] = field(default_factory=set)
+
+
+async def examine(database: Database, case: Case) -> list[str]:
+    """Return what differs between the two ways; nothing, if all is well. The database is left as it was."""
+    async with database.engine.connect() as connection:
+        if moved := translation(case.made):
+            await connection.execution_options(schema_translate_map=moved)
+        transaction = await connection.begin()
+        try:
+            planted = await connection.run_sync(_plant, case)
+            mine = await _ours(connection, case)
+            theirs = await connection.run_sync(_plain, case, mine.refused)
+        finally:
+            await transaction.rollback()
+    return [*mine.complaints, *_differences(case, planted, mine, theirs)]
+
+
+def _plant(connection: Connection, case: Case) -> Raw:
+    Counter.reset()
+    session = orm.Session(connection, join_transaction_mode="create_savepoint")
+    plain.plant(session, case)
+    session.commit()
+    session.close()
+    return raw_rows(connection, case.made)
+
+
+async def _ours(connection: AsyncConnection, case: Case) -> Seen:
+    Counter.reset()
+    seen = Seen()
+    session = Session(connection, join_transaction_mode="create_savepoint")
+    try:
+        held = await session.run_sync(_hold, case)
+        for number, step in enumerate(case.steps):
+            done = Done()
+            try:
+                async with session.savepoint():
+                    result = await ours.do(case, step, session)
+                    await session.run_sync(_note, case, step, done, result)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the plain way must raise it too
+                done.error, done.message = type(error).__name__, str(error).partition("\n")[0]
+                if is_allowed(case, step, done.error):
+                    seen.refused.add(number)
+            if not done.error and step.verb in FRESH_VERBS:
+                seen.complaints += _stale(step, done)
+            seen.done.append(done)
+        await session.run_sync(_finish, case, held, seen)
+        seen.complaints += await session.run_sync(_check_held, case, held, seen)
+    finally:
+        await session.close()
+    return seen
+
+
+def _plain(connection: Connection, case: Case, skipped: set[int]) -> Seen:
+    Counter.reset()
+    seen = Seen(refused=skipped)
+    session = orm.Session(connection, join_transaction_mode="create_savepoint", expire_on_commit=False)
+    held = _hold(session, case)
+    for number, step in enumerate(case.steps):
+        done = Done()
+        seen.done.append(done)
+        if number in skipped:
+            continue
+        nested = session.begin_nested()
+        try:
+            result = plain.do(case, step, session)
+            _note(session, case, step, done, result)
+        except Exception as error:  # noqa: BLE001 - as above
+            done.error, done.message = type(error).__name__, str(error).partition("\n")[0]
+            nested.rollback()
+        else:
+            nested.commit()
+    _finish(session, case, held, seen)
+    session.close()
+    return seen
+
+
+def _hold(session: orm.Session, case: Case) -> dict[int, Any]:
+    """Load what the session holds, and change what it is to have changed."""
+    held = {}
+    for number in case.held:
+        model = case.class_of(number)
+        options = [selectinload(model.owner)] if case.made.owner is not None and hasattr(model, "owner") else []
+        keys = zip(case.made.key, case.key_of(number), strict=True)
+        statement = select(model).where(*(getattr(model, name) == value for name, value in keys)).options(*options)
+        held[number] = session.scalars(statement).unique().one()
+    for number, name, value in case.changes:
+        setattr(held[number], name, value)
+    return held
+
+
+def _note(session: orm.Session, case: Case, step: Step, done: Done, result: Any) -> None:
+    if isinstance(result, tuple) and not isinstance(result[0], int):
+        obj, created = result
+        done.counts, result = created, [obj]
+    objects = result if isinstance(result, list) else [result] if hasattr(result, "_sa_instance_state") else None
+    if objects is None:
+        done.counts = result
+        return
+    done.identities = [identity_of(obj) for obj in objects]
+    done.objects = [snapshot(obj) for obj in objects]
+    fresh = fresh_objects(session.connection(), case.made)
+    done.fresh = [snapshot(fresh[one]) if one in fresh else {} for one in done.identities]
+
+
+def _finish(session: orm.Session, case: Case, held: dict[int, Any], seen: Seen) -> None:
+    try:
+        session.flush()
+    except Exception as error:  # noqa: BLE001 - as above
+        seen.done.append(Done(type(error).__name__, str(error)))
+        session.rollback()
+        return
+    seen.raw = raw_rows(session.connection(), case.made)
+    seen.held = {number: snapshot(obj) for number, obj in held.items() if obj in session}
+
+
+def _stale(step: Step, done: Done) -> list[str]:
+    """Tell what a returned object does not show as it is stored."""
+    found = []
+    for shown, stored in zip(done.objects, done.fresh, strict=True):
+        wrong = [name for name in stored if name in shown and not same(shown[name], stored[name])]
+        found += [f"{step.verb}: the object's {n} is {shown[n]!r}, stored is {stored[n]!r}" for n in wrong]
+    return found
+
+
+def _check_held(session: orm.Session, case: Case, held: dict[int, Any], seen: Seen) -> list[str]:
+    """Tell what a held object does not show as it is stored."""
+    if not session.is_active:
+        return []
+    fresh = fresh_objects(session.connection(), case.made)
+    found = []
+    for number, obj in held.items():
+        if obj not in session:
+            continue
+        stored = fresh.get(identity_of(obj))
+        if stored is None:
+            found.append(f"held row {number} is gone, and the session still has it")
+            continue
+        seen.unloaded |= {(number, name) for name in snapshot(stored).keys() - snapshot(obj).keys()}
+        found += [f"held row {number}: {what}" for what in _unlike(obj, stored, case)]
+    return found
+
+
+def _unlike(obj: Any, stored: Any, case: Case) -> list[str]:
+    found = []
+    shown, kept = snapshot(obj), snapshot(stored)
+    written = {name for _, name, _ in case.changes}
+    for step in case.steps:
+        written |= {name for row in step.rows for name in row} if step.verb in {"update", "create"} else set()
+    for name, value in kept.items():
+        if name in shown and name not in written and not same(shown[name], value):
+            found.append(f"{name} is {shown[name]!r}, stored is {value!r}")
+    state = sa_inspect(obj).dict
+    for name in (one.key for one in sa_inspect(obj).mapper.composites if one.key in state):
+        value = getattr(stored, name)
+        found += [f"{name} is {state[name]!r}, stored is {value!r}"] if state[name] != value else []
+    if (
+        "owner" in state
+        and "owner_id" in kept
+        and "owner_id" not in written
+        and getattr(state["owner"], "id", None) != kept["owner_id"]
+    ):
+        found.append(f"owner is {getattr(state['owner'], 'id', None)}, owner_id {kept['owner_id']!r}")
+    return found
+
+
+def _differences(case: Case, planted: Raw, mine: Seen, theirs: Seen) -> list[str]:
+    found = []
+    for number, (one, other) in enumerate(zip(mine.done, theirs.done, strict=False)):
+        if number in mine.refused:
+            continue
+        verb = case.steps[number].verb if number < len(case.steps) else "the last flush"
+        if not _same_error(one, other, case.steps[number] if number < len(case.steps) else None):
+            found.append(f"{verb}: {_told(one)}; plain SQLAlchemy: {_told(other)}")
+        elif not one.error and one.counts != other.counts:
+            found.append(f"{verb}: {one.counts!r}; plain SQLAlchemy: {other.counts!r}")
+        elif not one.error:
+            found += [f"{verb}: {what}" for what in _unlike_objects(case, one, other, planted)]
+    if len(mine.done) != len(theirs.done):
+        found.append(f"the last flush: {_told(mine.done[-1])}; plain SQLAlchemy: {_told(theirs.done[-1])}")
+    for place, name in sorted(mine.unloaded):
+        if name in theirs.held.get(place, {}) and name != "later":
+            found.append(f"held row {place}: {name} is not loaded any more; with plain SQLAlchemy it is")
+    here, there = mask(mine.raw, planted, case.made), mask(theirs.raw, planted, case.made)
+    for table in here.keys() | there.keys():
+        found += [f"{table}: {what}" for what in _unlike_rows(here.get(table, []), there.get(table, []))]
+    return found
+
+
+def _told(done: Done) -> str:
+    return f"{done.error}: {done.message}" if done.error else "no error"
+
+
+def _same_error(one: Done, other: Done, step: Step | None) -> bool:
+    pair = one.error, other.error
+    if one.error == other.error or pair == ("RestoreConflict", "UniqueViolation"):
+        return True
+    # Of a row that is wrong in two ways, either may be told.
+    twice = step is not None and step.wrong is not None and None not in pair
+    return twice and bool(EITHER & {*pair})
+
+
+def _unlike_objects(case: Case, one: Done, other: Done, planted: Raw) -> list[str]:
+    if len(one.identities) != len(other.identities):
+        return [f"{len(one.identities)} objects; plain SQLAlchemy: {len(other.identities)}"]
+    vague = case.made.masked | case.made.counted
+    found = []
+    for mine, theirs in zip(one.fresh, other.fresh, strict=True):
+        for name, value in theirs.items():
+            if name not in vague and not same(mine.get(name), value):
+                found.append(f"the row of an object has {name} {mine.get(name)!r}; plain SQLAlchemy: {value!r}")
+    for mine, theirs in zip(one.objects, other.objects, strict=True):
+        missing = sorted(theirs.keys() - mine.keys() - {"later"})
+        if missing:
+            found.append(f"an object has {', '.join(missing)} not loaded; plain SQLAlchemy's has")
+    return found
+
+
+def _unlike_rows(here: list[Any], there: list[Any]) -> list[str]:
+    one, other = (Counts(repr(sorted(row.items())) for row in rows) for rows in (here, there))
+    if one == other:
+        return []
+    mine, theirs = list((one - other).elements()), list((other - one).elements())
+    if len(mine) == len(theirs) == 1:
+        rows = [
+            next(row for row in rows if repr(sorted(row.items())) == text)
+            for rows, text in ((here, mine[0]), (there, theirs[0]))
+        ]
+        return [
+            f"{n} is stored as {rows[0][n]!r}; plain SQLAlchemy: {rows[1][n]!r}"
+            for n in rows[0]
+            if rows[0][n] != rows[1][n]
+        ]
+    return [f"stored here only: {mine}; by plain SQLAlchemy only: {theirs}"]
