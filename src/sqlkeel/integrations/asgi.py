@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from ..database import Database
-from ..errors import ConfigurationError, NoTransaction
+from ..errors import ConfigurationError, DatabaseFault, NoTransaction
 from ..session import Session
 from ..tasks import current_task
+from .failures import WatchedScope, answered
 
 __all__ = ["UnitOfWork", "UnitOfWorkMiddleware", "unit_of_work"]
+
+logger = logging.getLogger("sqlkeel.integrations")
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -23,6 +27,7 @@ KEY: Final = "sqlkeel.unit_of_work"
 REFUSED_FROM: Final = 400
 _NO_REQUEST: Final = "A WebSocket has no unit of work: it may stay open for days."
 _OVER: Final = "The unit of work of this request ended when its response started, or by hand before that."
+_FAILED: Final = "The unit of work of this request was rolled back: {} was raised."
 _NOT_HERE: Final = "There is no unit of work here: none is installed, or a middleware asks, which is outside of it."
 _INSTALL: Final = "install(app, db), with Litestar plugins=[SQLKeelPlugin(db)]; in a middleware db.transaction()."
 
@@ -43,7 +48,8 @@ class UnitOfWork:
         self.database = database
         self._refusal = refusal
         self._task = current_task()
-        self._blocks = AsyncExitStack()
+        self._writing = AsyncExitStack()
+        self._reading = AsyncExitStack()
         self._session: Session | None = None
         self._read_session: Session | None = None
 
@@ -60,7 +66,7 @@ class UnitOfWork:
         """
         self._check()
         if self._session is None:
-            self._session = await self._blocks.enter_async_context(self.database.transaction())
+            self._session = await self._writing.enter_async_context(self.database.transaction())
             # A framework may resolve its dependencies in tasks of their own.
             self.database.hand_over(self._task)
         return self._session
@@ -73,7 +79,7 @@ class UnitOfWork:
         """
         self._check()
         if self._read_session is None:
-            self._read_session = await self._blocks.enter_async_context(self.database.read())
+            self._read_session = await self._reading.enter_async_context(self.database.read())
         return self._read_session
 
     async def commit(self) -> None:
@@ -81,17 +87,36 @@ class UnitOfWork:
 
         Raises:
             DatabaseFault: When COMMIT fails; nothing is written then.
+            ReadOnlySession: When the session that only reads holds changes; nothing is written then.
         """
-        if not self.over:
-            self._refusal = _OVER
-            await self._blocks.aclose()
+        if self.over:
+            return
+        self._refusal = _OVER
+        try:
+            # First, while nothing is committed: after COMMIT nothing but COMMIT may decide what is answered.
+            await self._end(self._reading, None)
+        except BaseException as error:
+            await self._end(self._writing, error)
+            raise
+        await self._writing.aclose()
 
     async def roll_back(self, error: BaseException | None = None) -> None:
         """End it and keep nothing, whatever the response says."""
-        if not self.over:
-            self._refusal = _OVER
-            reason = error or _RollBack()
-            await self._blocks.__aexit__(type(reason), reason, reason.__traceback__)
+        if self.over:
+            return
+        self._refusal = _OVER if error is None else _FAILED.format(type(error).__name__)
+        reason = error or _RollBack()
+        try:
+            await self._end(self._reading, reason)
+        finally:
+            await self._end(self._writing, reason)
+
+    async def _end(self, block: AsyncExitStack, reason: BaseException | None) -> None:
+        """End a block that keeps nothing, so that a connection that breaks meanwhile takes nothing along."""
+        try:
+            await block.__aexit__(type(reason) if reason else None, reason, reason.__traceback__ if reason else None)
+        except DatabaseFault:
+            logger.warning("A connection broke when it was given back; the request goes on.", exc_info=True)
 
     def _check(self) -> None:
         if self._refusal is not None:
@@ -101,10 +126,11 @@ class UnitOfWork:
 class UnitOfWorkMiddleware:
     """Hold the start of a response back until its unit of work is committed.
 
-    A status below 400 commits, any other status and any exception rolls back. When COMMIT fails, the response is
-    dropped and the error raised out of the application, so put this inside of whatever turns exceptions into responses:
-    the client never reads a success that is not one. `Session.on_commit` hooks run before the response is sent;
-    background tasks and the body of a streaming response come after it, and use a session of their own.
+    A status below 400 commits, any other status and any exception rolls back; so does one that Starlette, FastAPI or a
+    mounted Litestar answers inside, whatever the status. When COMMIT fails, the response is dropped and the error
+    raised out of the application, so put this inside of whatever turns exceptions into responses: the client never
+    reads a success that is not one. `Session.on_commit` hooks run before the response is sent; background tasks and the
+    body of a streaming response come after it, and use a session of their own.
     """
 
     def __init__(self, app: Application, database: Database) -> None:
@@ -121,10 +147,19 @@ class UnitOfWorkMiddleware:
         await self.app(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        outer = scope.get(KEY)
         scope[KEY] = unit = UnitOfWork(self.database)
+        try:
+            await self._serve_in(unit, scope, receive, send)
+        finally:
+            if outer is not None:
+                # Of an application around this one, whose exception handlers run outside of here.
+                scope[KEY] = outer
+
+    async def _serve_in(self, unit: UnitOfWork, scope: Scope, receive: Receive, send: Send) -> None:
         gate = _Gate(unit, send)
         try:
-            await self.app(scope, receive, gate)
+            await self.app(WatchedScope(scope, unit), receive, gate)
             # No response has started: nothing is promised, so nothing is kept.
             await unit.roll_back()
         except BaseException as error:
@@ -155,8 +190,12 @@ class _Gate:
             raise self.failure
 
     async def _end(self, status: int) -> None:
+        failure = answered()
         try:
-            await (self.unit.commit() if status < REFUSED_FROM else self.unit.roll_back())
+            if status < REFUSED_FROM and failure is None:
+                await self.unit.commit()
+            else:
+                await self.unit.roll_back(failure)
         except BaseException as error:
             self.failure = error
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import exc
 from starlette.applications import Starlette
@@ -15,7 +15,8 @@ from starlette.responses import JSONResponse, Response
 from ..database import Database
 from ..errors import ConfigurationError, KeelError
 from ..session import Session
-from .asgi import UnitOfWorkMiddleware, unit_of_work
+from .asgi import UnitOfWork, UnitOfWorkMiddleware, unit_of_work
+from .failures import Answer, are_watched
 from .problems import MEDIA_TYPE, describe, report
 
 __all__ = ["NotModified", "database_of", "install", "read_session_of", "session_of"]
@@ -23,8 +24,11 @@ __all__ = ["NotModified", "database_of", "install", "read_session_of", "session_
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 Handler = Callable[[Any, Exception], Awaitable[Response]]
 
+_COPIED: Final = "A middleware of the mounted application copies the scope: what its exception handlers do is not seen."
+_INSTALL_BELOW: Final = "install(app, db) on the mounted application: it has a unit of work of its own then."
 
-class NotModified(HTTPException):
+
+class NotModified(HTTPException, Answer):
     """The client has what it asks for: 304, with the headers of *response* and no body."""
 
     def __init__(self, response: Response) -> None:
@@ -75,7 +79,7 @@ async def session_of(connection: HTTPConnection) -> Session:
         NoTransaction: When the response has started, or *connection* is a WebSocket.
         ConfigurationError: When the application was not installed on.
     """
-    return await unit_of_work(connection.scope).session()
+    return await _unit_in(connection).session()
 
 
 async def read_session_of(connection: HTTPConnection) -> Session:
@@ -85,7 +89,7 @@ async def read_session_of(connection: HTTPConnection) -> Session:
         NoTransaction: When the response has started, or *connection* is a WebSocket.
         ConfigurationError: When the application was not installed on.
     """
-    return await unit_of_work(connection.scope).read_session()
+    return await _unit_in(connection).read_session()
 
 
 def database_of(connection: HTTPConnection) -> Database:
@@ -95,6 +99,14 @@ def database_of(connection: HTTPConnection) -> Database:
         ConfigurationError: When the application was not installed on.
     """
     return unit_of_work(connection.scope).database
+
+
+def _unit_in(connection: HTTPConnection) -> UnitOfWork:
+    unit = unit_of_work(connection.scope)
+    if not unit.over and not are_watched(connection.scope):
+        # Such a handler could answer a failure with a success, which would be committed.
+        raise ConfigurationError(_COPIED, hint=_INSTALL_BELOW)
+    return unit
 
 
 def _lifespan(own: Lifespan, database: Database, *, check: bool) -> Lifespan:
