@@ -50,6 +50,7 @@ class TestStatus:
             (errors.VersionConflict("User", SECRET, expected=3, current=4, current_row={"name": SECRET}), 412),
             (violation(errors.CheckViolation), 422),
             (violation(errors.NotNullViolation), 422),
+            (fault(errors.ValueRefused), 422),
             (errors.InvalidValue(SECRET), 422),
             (errors.NaiveDatetime(SECRET), 422),
             (errors.InexactNumber(SECRET), 422),

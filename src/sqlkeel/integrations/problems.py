@@ -46,6 +46,7 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     "invalid-etag": _Kind(400, "Malformed header", "A precondition is no list of entity tags."),
     "check-violation": _Kind(422, "Value not allowed", "A value breaks a rule of this record."),
     "not-null-violation": _Kind(422, "Value missing", "A required value is missing."),
+    "value-refused": _Kind(422, "Value not allowed", "A value is too long, out of range, or of the wrong form."),
     "invalid-value": _Kind(422, "Invalid value", "A value has the wrong form."),
     "commit-unknown": _Kind(
         500, "Outcome unknown", "It is not known whether the change was saved; look before you try again."
