@@ -13,9 +13,19 @@ from sqlalchemy import text
 from sqlalchemy.exc import InvalidRequestError
 
 from sqlkeel import Database, Session
-from sqlkeel.errors import ConfigurationError, ForeignKeyViolation, NoTransaction, TransactionAborted, UniqueViolation
+from sqlkeel.errors import (
+    CommitUnknown,
+    ConfigurationError,
+    ConnectionLost,
+    ForeignKeyViolation,
+    NoTransaction,
+    TransactionAborted,
+    UniqueViolation,
+)
 from sqlkeel.integrations.asgi import UnitOfWork, UnitOfWorkMiddleware, unit_of_work
-from tests.engines.peers import soon, statements_running, under_way
+from sqlkeel.testing import PgBouncerServer
+from tests.engines.peers import kill, own_id, soon, statements_running, under_way
+from tests.fixtures.databases import OpenDatabase
 from tests.integrations.tables import Base, Deferred, Item, Note, stored
 from tests.integrations.wire import ANSWER, Exchange, Message, Receive, Scope, Send, disconnecting, traffic
 
@@ -293,6 +303,86 @@ class TestFailedCommit:
 
         with pytest.raises(ForeignKeyViolation):
             await served(sqlite, handler).run()
+
+
+@pytest.fixture(params=["asyncpg", "psycopg"])
+def pooled(
+    request: pytest.FixtureRequest, pgbouncer: PgBouncerServer, postgres: Database, open_database: OpenDatabase
+) -> Database:
+    """PostgreSQL behind a pooler, where the session that only reads has a transaction to end; by each driver."""
+    return open_database(pgbouncer.url(postgres.url.database, driver=request.param), pooler="pgbouncer")
+
+
+@pytest.fixture(params=["postgres", "psycopg", "mariadb"])
+def killable(request: pytest.FixtureRequest) -> Database:
+    """Each driver in turn whose server can end a connection."""
+    database: Database = request.getfixturevalue(request.param)
+    return database
+
+
+class TestBrokenConnection:
+    """A connection that broke decides the answer only where it kept what was answered from being true."""
+
+    @pytest.mark.parametrize("first", ["read_session", "session"])
+    async def test_one_for_reading_decides_nothing(
+        self, pooled: Database, postgres: Database, first: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What it has read is right: the request is committed and answered, and the log has what happened."""
+
+        async def handler(unit: UnitOfWork, send: Send) -> None:
+            await getattr(unit, first)()
+            await write(unit)
+            reader = await unit.read_session()
+            await kill(postgres, await own_id(reader, pooled))
+            await answer(send)
+
+        exchange = await served(pooled, handler).run()
+
+        assert exchange.status == 200
+        assert await stored(postgres) == ["kept"]
+        assert "broke when it was given back" in caplog.text
+
+    async def test_one_for_reading_leaves_a_refusal_alone(self, pooled: Database, postgres: Database) -> None:
+        """A request that is refused is refused with its own answer."""
+
+        async def handler(unit: UnitOfWork, send: Send) -> None:
+            await write(unit)
+            await kill(postgres, await own_id(await unit.read_session(), pooled))
+            await answer(send, 409)
+
+        exchange = await served(pooled, handler).run()
+
+        assert exchange.status == 409
+        assert await stored(postgres) == []
+
+    async def test_one_for_writing_leaves_a_refusal_alone(self, killable: Database) -> None:
+        """What cannot be rolled back any more is rolled back: the answer is the application's."""
+
+        async def handler(unit: UnitOfWork, send: Send) -> None:
+            await write(unit)
+            await kill(killable, await own_id(await unit.session(), killable))
+            await answer(send, 409)
+
+        exchange = await served(killable, handler).run()
+
+        assert exchange.status == 409
+        assert await stored(killable) == []
+
+    async def test_one_for_writing_is_a_failure(self, killable: Database) -> None:
+        """What could not be committed is no success."""
+
+        async def handler(unit: UnitOfWork, send: Send) -> None:
+            await write(unit)
+            await kill(killable, await own_id(await unit.session(), killable))
+            await answer(send)
+
+        exchange = served(killable, handler)
+
+        with pytest.raises((ConnectionLost, CommitUnknown)):  # MariaDB cannot say which
+            await exchange.run()
+
+        assert exchange.messages == []
+        assert await stored(killable) == []
 
 
 class TestSessions:
