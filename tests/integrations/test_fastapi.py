@@ -1,13 +1,25 @@
 """FastAPI applications: the session as a dependency, and every way in which a request can end."""
 
 import asyncio
+import logging
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import Annotated, Any
 
 import pytest
-from fastapi import BackgroundTasks, Depends, FastAPI, Header, HTTPException, Request, WebSocket, WebSocketDisconnect
+from fastapi import (
+    APIRouter,
+    BackgroundTasks,
+    Depends,
+    FastAPI,
+    Header,
+    HTTPException,
+    Request,
+    WebSocket,
+    WebSocketDisconnect,
+)
 from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.sse import EventSourceResponse
 from sqlalchemy import text
 from sqlalchemy.exc import InvalidRequestError
 
@@ -15,6 +27,7 @@ from sqlkeel import Database, Repository, Session
 from sqlkeel.errors import NoTransaction
 from sqlkeel.integrations.asgi import unit_of_work
 from sqlkeel.integrations.fastapi import DatabaseDep, ReadSessionDep, SessionDep, get_session, install
+from tests.engines.peers import soon
 from tests.integrations.tables import Answer, Base, Deferred, Item, Note, stored
 from tests.integrations.wire import Exchange, Message, client, disconnecting, traffic
 
@@ -329,6 +342,135 @@ class TestStreaming:
         assert await stored(every_driver) == ["kept"]
 
 
+async def async_lines(session: SessionDep) -> AsyncIterable[dict[str, int]]:
+    """Write while the answer is sent."""
+    await write(session)
+    yield {"n": 1}
+
+
+async def async_adding(session: SessionDep) -> AsyncIterable[dict[str, int]]:
+    """Write while the answer is sent, at the end of the unit of work."""
+    session.add(Note(text="kept"))
+    yield {"n": 1}
+
+
+def sync_lines(session: SessionDep) -> Iterable[dict[str, int]]:
+    """Write while the answer is sent, in a thread."""
+    session.add(Note(text="kept"))
+    yield {"n": 1}
+
+
+async def reading_lines(session: ReadSessionDep) -> AsyncIterable[dict[str, int]]:
+    """Read while the answer is sent."""
+    yield {"n": int(await session.scalar(text("SELECT 1")) or 0)}
+
+
+class Lines:
+    """An endpoint that is an object."""
+
+    __name__ = "lines"
+
+    async def __call__(self, session: SessionDep) -> AsyncIterable[dict[str, int]]:
+        """Write while the answer is sent."""
+        await write(session)
+        yield {"n": 1}
+
+
+MEDIA: dict[str, dict[str, Any]] = {"lines": {}, "events": {"response_class": EventSourceResponse}}
+YIELDING = [async_lines, async_adding, sync_lines, reading_lines, Lines()]
+
+
+class TestEndpointThatYields:
+    """The body of such an endpoint is made while the response is sent, in another task or thread."""
+
+    @pytest.mark.parametrize("media", MEDIA)
+    @pytest.mark.parametrize("endpoint", YIELDING, ids=lambda endpoint: endpoint.__name__)
+    async def test_it_gets_no_session(
+        self, db: Database, endpoint: Any, media: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Before anything is sent it is told what to use; nothing is stored, and no connection is taken."""
+        app = service(db, endpoint, **MEDIA[media])
+
+        with traffic(db) as seen, caplog.at_level(logging.ERROR, "sqlkeel.integrations"):
+            async with client(app) as http:
+                response = await http.post("/")
+
+        assert (response.status_code, response.headers["Content-Type"]) == (500, "application/problem+json")
+        assert seen == []
+        assert f"{endpoint.__name__}() yields its answer" in caplog.text
+        assert "database.read()" in caplog.text
+
+    async def test_of_a_router_it_gets_none_either(self, sqlite: Database) -> None:
+        """Where the route comes from does not matter."""
+        router = APIRouter()
+        router.post("/")(async_lines)
+        app = FastAPI()
+        install(app, sqlite)
+        app.include_router(router)
+
+        async with client(app) as http:
+            response = await http.post("/")
+
+        assert response.status_code == 500
+        assert await stored(sqlite) == []
+
+    @pytest.mark.parametrize("media", MEDIA)
+    async def test_its_dependencies_have_the_session(self, db: Database, media: str) -> None:
+        """What a dependency wrote is committed before the first byte, and the connection is free while it is sent."""
+        held: list[int] = []
+
+        async def writing(session: SessionDep) -> None:
+            await write(session)
+
+        async def endpoint(nothing: Annotated[None, Depends(writing)], database: DatabaseDep) -> AsyncIterable[str]:
+            await soon(lambda: _none_held(database))
+            held.append(database.engine.pool.checkedout())  # type: ignore[attr-defined]
+            yield "line"
+
+        async with client(service(db, endpoint, **MEDIA[media])) as http:
+            response = await http.post("/")
+
+        assert (response.status_code, "line" in response.text) == (200, True)
+        assert held == [0]
+        assert await stored(db) == ["kept"]
+
+    @pytest.mark.parametrize("media", MEDIA)
+    async def test_it_opens_its_own(self, every_driver: Database, media: str) -> None:
+        """With the database, the body reads and writes in blocks of its own."""
+
+        async def endpoint(database: DatabaseDep) -> AsyncIterable[str]:
+            async with database.transaction() as session:
+                await write(session)
+            async with database.read() as session:
+                for note in await session.scalars(text("SELECT text FROM note")):
+                    yield note
+
+        async with client(service(every_driver, endpoint, **MEDIA[media])) as http:
+            response = await http.post("/")
+
+        assert (response.status_code, "kept" in response.text) == (200, True)
+        assert await stored(every_driver) == ["kept"]
+
+    async def test_a_session_that_a_dependency_handed_over_is_closed(self, db: Database) -> None:
+        """What a dependency makes of the session cannot be used in the body, and nothing is stored."""
+
+        async def hand_over(session: SessionDep) -> Repository[Note]:
+            return Repository(session, Note)
+
+        async def endpoint(notes: Annotated[Any, Depends(hand_over)]) -> AsyncIterable[str]:
+            await notes.create(text="kept")
+            yield "line"
+
+        with pytest.raises(InvalidRequestError, match="closed"):
+            await Exchange(service(db, endpoint), method="POST").run()
+
+        assert await stored(db) == []
+
+
+async def _none_held(database: Database) -> bool:
+    return database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]  # a QueuePool
+
+
 class TestBackgroundTask:
     async def test_it_cannot_use_the_session(self, db: Database) -> None:
         """A task that was given the session of the request gets an error, and takes no connection."""
@@ -337,6 +479,21 @@ class TestBackgroundTask:
             await write(session)
 
         async def endpoint(session: SessionDep, tasks: BackgroundTasks) -> None:
+            tasks.add_task(task, session)
+
+        with pytest.raises(InvalidRequestError, match="closed"):
+            await Exchange(service(db, endpoint), method="POST").run()
+
+        assert await stored(db) == []
+
+    async def test_it_cannot_leave_a_change_to_the_end(self, db: Database) -> None:
+        """There is no end any more that would write what is only added."""
+
+        async def task(session: Session) -> None:
+            session.add(Note(text="kept"))
+
+        async def endpoint(session: SessionDep, tasks: BackgroundTasks) -> None:
+            await session.execute(text("SELECT 1"))
             tasks.add_task(task, session)
 
         with pytest.raises(InvalidRequestError, match="closed"):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Response
+from fastapi.routing import APIRoute
 from starlette.requests import HTTPConnection, Request
 
 from ..database import Database
+from ..errors import NoTransaction
 from ..session import Session
 from .path_id import PathID
 from .preconditions import READ_RESPONSES, WRITE_RESPONSES, Versions, etag, expected_versions, is_known, require
@@ -38,13 +42,26 @@ _IfMatchHeader = Annotated[str | None, Header(alias="If-Match", description='The
 _IfNoneMatchHeader = Annotated[str | None, Header(alias="If-None-Match", description='The version that you have: "3".')]
 
 
+_IN_THE_BODY: Final = "async with database.read() as session, or database.transaction(), with DatabaseDep instead."
+
+
 async def get_session(connection: HTTPConnection) -> Session:
-    """Return the session of the request; override it in tests that need no database."""
+    """Return the session of the request; override it in tests that need no database.
+
+    Raises:
+        NoTransaction: For an endpoint that yields its answer, and would use the session after its end.
+    """
+    _refuse_in_a_body(connection)
     return await session_of(connection)
 
 
 async def get_read_session(connection: HTTPConnection) -> Session:
-    """Return the session of the request that only reads."""
+    """Return the session of the request that only reads.
+
+    Raises:
+        NoTransaction: For an endpoint that yields its answer, and would use the session after its end.
+    """
+    _refuse_in_a_body(connection)
     return await read_session_of(connection)
 
 
@@ -99,6 +116,25 @@ class ETag:
 async def get_etag(request: Request, response: Response, if_none_match: _IfNoneMatchHeader = None) -> ETag:
     """Return what tags the response with a version."""
     return ETag(request, response)
+
+
+def _refuse_in_a_body(connection: HTTPConnection) -> None:
+    """Refuse an endpoint that yields and has the session for a parameter; a dependency of it may use the session."""
+    route = connection.scope.get("route")
+    if not isinstance(route, APIRoute) or not _yields(route.endpoint):
+        return
+    if any(given.call in {get_session, get_read_session} for given in route.dependant.dependencies):
+        raise NoTransaction(
+            f"{route.name}() yields its answer, and the unit of work ends before the first byte of that is sent.",
+            hint=_IN_THE_BODY,
+        )
+
+
+@functools.lru_cache
+def _yields(endpoint: Any) -> bool:
+    called = inspect.unwrap(endpoint.func if isinstance(endpoint, functools.partial) else endpoint)
+    kinds = inspect.isasyncgenfunction, inspect.isgeneratorfunction
+    return any(kind(one) for kind in kinds for one in (called, type(called).__call__))
 
 
 def _described(responses: dict[int, str]) -> dict[int | str, dict[str, Any]]:
