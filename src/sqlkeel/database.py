@@ -289,15 +289,15 @@ class Database:
         for engine in self.engines:
             await engine.dispose()
 
-    def hand_over(self, task: asyncio.Task[Any] | None) -> None:
-        """Let *task* be the one whose blocks join the transaction that is open in this one.
+    def let_join(self, task: asyncio.Task[Any] | None, *, of: asyncio.Task[Any] | None) -> None:
+        """Let the blocks of *task* join the transaction that another task has open, too.
 
-        For a framework that opens the transaction of a request in a task beside the handler's.
+        For a framework that serves one request in several tasks, one after the other.
         """
-        unit = self._current()
+        unit = self._open.get(of)
         if unit is not None and task not in self._open:
-            self._open[task] = self._open.pop(unit.task)
-            unit.task = task
+            self._open[task] = unit
+            unit.tasks.append(task)
 
     def _current(self) -> UnitOfWork | None:
         """Return the unit of work that the running task has open on this database."""
@@ -305,11 +305,12 @@ class Database:
 
     @contextmanager
     def _as_current(self, unit: UnitOfWork) -> Iterator[None]:
-        self._open[unit.task] = unit
+        self._open[current_task()] = unit
         try:
             yield
         finally:
-            del self._open[unit.task]
+            for task in unit.tasks:
+                del self._open[task]
 
     async def _begin(self, session: Session, isolation: str | None, read_only: bool, limits: Limits) -> None:
         level = None if isolation is None else isolation.upper().replace("_", " ")

@@ -37,7 +37,7 @@ class UnitOfWork:
         self.session = session
         self.session.sync_session.keeps_values = True
         self._backend = backend
-        self.task = current_task()
+        self.tasks = [current_task()]
 
     async def __aenter__(self) -> Self:
         return self

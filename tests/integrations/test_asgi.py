@@ -559,6 +559,62 @@ class TestJoining:
 
         assert sessions[0] is sessions[1]
 
+    @pytest.mark.parametrize("asked_before", [False, True])
+    async def test_a_handler_in_another_task_joins_too(self, every_driver: Database, asked_before: bool) -> None:
+        """A middleware may run the handler in a task of its own: what asks for the session there joins there."""
+        sessions: list[Session] = []
+
+        async def work(unit: UnitOfWork) -> None:
+            sessions.append(await unit.session())
+            async with unit.database.transaction() as session:
+                sessions.append(session)
+                await write(unit)
+
+        async def handler(unit: UnitOfWork, send: Send) -> None:
+            sessions.extend([await unit.session()] * asked_before)
+            await asyncio.create_task(work(unit))
+            await answer(send, 409)
+
+        await served(every_driver, handler).run()
+
+        assert len(set(sessions)) == 1
+        assert await stored(every_driver) == []
+
+    async def test_another_task_has_its_own(self, db: Database) -> None:
+        """A task that has not asked for the session has a transaction of its own, as outside of a request."""
+
+        async def work(unit: UnitOfWork) -> None:
+            async with unit.database.transaction() as session:
+                session.add(Note(text="kept"))
+
+        async def handler(unit: UnitOfWork, send: Send) -> None:
+            await unit.session()
+            await asyncio.create_task(work(unit))
+            await answer(send, 409)
+
+        await served(db, handler).run()
+
+        assert await stored(db) == ["kept"]
+
+    async def test_no_task_is_remembered(self, sqlite: Database) -> None:
+        """After the request, a block of each of its tasks is its own again."""
+        kept: list[bool] = []
+
+        async def work(unit: UnitOfWork) -> None:
+            request = await unit.session()
+            await unit.commit()
+            async with unit.database.transaction() as session:
+                kept.append(session is request)
+
+        async def handler(unit: UnitOfWork, send: Send) -> None:
+            await asyncio.create_task(work(unit))
+            async with unit.database.transaction(durable=True):
+                kept.append(False)
+
+        await served(sqlite, handler).run()
+
+        assert kept == [False, False]
+
 
 class TestByHand:
     """A handler may end the transaction itself, or have nothing to do with it."""

@@ -320,6 +320,16 @@ def _below_starlette(*routes: BaseRoute, **options: Any) -> Callable[[Database],
     return build
 
 
+def _joined_in_another_task(db: Database) -> Any:
+    async def endpoint(request: Request) -> Response:
+        await session_of(request)
+        async with database_of(request).transaction() as session:
+            session.add(Note(text="half"))
+        raise FormError
+
+    return site(db, Route("/", endpoint, methods=["POST"], middleware=[Middleware(Passing)]))
+
+
 def _around_the_route(middleware: Any) -> Callable[[Database], Any]:
     def build(db: Database) -> Any:
         return site(db, Route("/", half_by_hand, methods=["POST"], middleware=[Middleware(middleware)]))
@@ -366,6 +376,7 @@ PLACES: dict[str, Callable[[Database], Any]] = {
     "caught around the route": _around_the_route(Catching),
     "caught late around the route": _around_the_route(CatchingLate),
     "in another task than the response": _around_the_route(Passing),
+    "in a block that joins in another task": _joined_in_another_task,
     "mounted FastAPI": _below(),
     "mounted FastAPI, middleware": _below(middleware=[Middleware(Passing)]),
     "mounted FastAPI, caught by a middleware": _below(exception_handlers={}, middleware=[Middleware(Catching)]),

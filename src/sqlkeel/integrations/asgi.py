@@ -51,6 +51,7 @@ class UnitOfWork:
         self._writing = AsyncExitStack()
         self._reading = AsyncExitStack()
         self._session: Session | None = None
+        self._opener = self._task
         self._read_session: Session | None = None
 
     @property
@@ -67,8 +68,10 @@ class UnitOfWork:
         self._check()
         if self._session is None:
             self._session = await self._writing.enter_async_context(self.database.transaction())
-            # A framework may resolve its dependencies in tasks of their own.
-            self.database.hand_over(self._task)
+            self._opener = current_task()
+            # A framework may resolve its dependencies in tasks of their own, and a middleware run the handler in one.
+            self.database.let_join(self._task, of=self._opener)
+        self.database.let_join(current_task(), of=self._opener)
         return self._session
 
     async def read_session(self) -> Session:
