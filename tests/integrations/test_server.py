@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from fastapi import FastAPI
-from fastapi.responses import StreamingResponse
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import RedirectResponse, StreamingResponse
 
 from sqlkeel import Database
 from sqlkeel.integrations.fastapi import SessionDep, install
@@ -18,6 +18,7 @@ from tests.integrations.wire import serving, traffic
 pytestmark = pytest.mark.tables(Base.metadata)
 
 POST = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n"
+FAILING = POST.replace(b"/ ", b"/failing ")
 
 
 class Paused:
@@ -52,10 +53,10 @@ class Paused:
             self.ended.set()
 
 
-async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def connect(port: int, request: bytes = POST) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Send the request, byte for byte, and return the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(POST)
+    writer.write(request)
     await writer.drain()
     return reader, writer
 
@@ -133,6 +134,47 @@ class TestFailure:
             response = await http.post(f"http://127.0.0.1:{port}/")
 
         assert (response.status_code, response.json()["title"]) == (409, "Reference broken")
+
+
+class TestHandledFailure:
+    async def test_a_redirection_after_a_failure_keeps_nothing(self, every_driver: Database) -> None:
+        """The client of a real server reads the redirection of a handler, and no row is there."""
+        app = FastAPI(exception_handlers={ZeroDivisionError: _back})
+        install(app, every_driver)
+
+        @app.post("/")
+        async def endpoint(session: SessionDep) -> None:
+            session.add(Note(text="half"))
+            await session.flush()
+            raise ZeroDivisionError
+
+        async with serving(app) as port, httpx.AsyncClient() as http:
+            response = await http.post(f"http://127.0.0.1:{port}/")
+
+        assert (response.status_code, response.headers["Location"]) == (303, "/form")
+        assert await stored(every_driver) == []
+
+    async def test_so_does_one_that_nobody_reads(self, db: Database) -> None:
+        """A client that leaves before the handler fails changes nothing of that."""
+        service = Paused(db, stream=False)
+        service.app.add_exception_handler(ZeroDivisionError, _back)
+
+        @service.app.post("/failing")
+        async def endpoint(session: SessionDep) -> None:
+            await service._answer(session)
+            raise ZeroDivisionError
+
+        async with serving(service.app) as port:
+            _, writer = await connect(port, FAILING)
+            await service.written.wait()
+            writer.transport.abort()
+            service.go_on.set()
+
+        assert await stored(db) == []
+
+
+async def _back(request: Request, error: Exception) -> Response:
+    return RedirectResponse("/form", 303)
 
 
 class TestHead:
