@@ -27,6 +27,7 @@ class Unit(Protocol):
     @property
     def over(self) -> bool:
         """Whether it has ended already."""
+        ...
 
     async def roll_back(self, error: BaseException | None = None) -> None:
         """End it and keep nothing."""
@@ -65,8 +66,11 @@ class WatchedScope(dict[str, Any]):
 
     def update(self, *args: Any, **values: Any) -> None:
         """Set several."""
-        for name, value in dict(*args, **values).items():
-            self[name] = value
+        given = dict(*args, **values)
+        self._original.update(given)
+        super().update(given)
+        if _HANDLERS in given:
+            self._watch()
 
     def setdefault(self, name: str, default: Any = None) -> Any:
         """Return what *name* is, and set it where it is nothing yet."""
