@@ -76,6 +76,18 @@ class TestHandledException:
         assert response.status_code == 303
         assert await stored(every_driver) == []
 
+    async def test_so_may_one_that_only_the_commit_finds(self, framework: Framework, every_driver: Database) -> None:
+        """A violation of what was left to the end of the request reaches the handler, too, and nothing is kept."""
+
+        async def endpoint(unit: UnitOfWork) -> None:
+            (await unit.session()).add_all([Note(text="half"), Note(text="half")])
+
+        async with client(framework.serve(every_driver, endpoint, kind=UniqueViolation)) as http:
+            response = await http.post("/")
+
+        assert response.status_code == 303
+        assert await stored(every_driver) == []
+
     async def test_so_may_any_error_of_ours(self, framework: Framework, sqlite: Database) -> None:
         """A handler of one's own for all of our errors that answers 200 keeps nothing."""
 
