@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, Final
 
 from alembic.autogenerate.api import AutogenContext
@@ -14,7 +14,9 @@ from sqlalchemy.schema import CreateColumn
 
 from .backends import MigrationBackend, backend_for
 from .choices import compare_choices
+from .drops import put_drops_last
 from .foreign_keys import put_foreign_keys_last
+from .ownership import Ownership
 from .rendering import render_item, skip_needless_drops
 from .triggers import compare_triggers
 
@@ -24,26 +26,31 @@ _NAME: Final = "sqlkeel.defaults"
 _ours: Final = Plugin(_NAME)
 
 
-def comparison(backend: MigrationBackend, include: Callable[..., bool] | None) -> dict[str, Any]:
+def comparison(backend: MigrationBackend, ownership: Ownership, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of ``context.configure`` that compare types, defaults and CHECKs, and write what differs.
 
-    The project's own ``include_object`` is asked about everything that the database did not make by itself.
+    The *options* of the project win. Its own ``include_object`` and ``include_name`` are asked about everything that
+    is the project's.
     """
+    include = options.get("include_object")
+    every_schema = bool(options.get("include_schemas"))
 
     def include_object(item: Any, name: str | None, kind: str, reflected: bool, other: Any) -> bool:
         if reflected and other is None and backend.is_generated(kind, item):
             return False
         return include is None or include(item, name, kind, reflected, other)
 
-    return {
+    ours = {
         "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname", _NAME],
         "compare_server_default": True,
         "compare_type": True,
-        "include_object": include_object,
+        "include_schemas": ownership.spans_schemas,
         "process_revision_directives": skip_needless_drops,
         "render_as_batch": backend.batch,
         "render_item": render_item,
     }
+    include_name = ownership.filter(every_schema=every_schema, also=options.get("include_name"))
+    return {**ours, **options, "include_object": include_object, "include_name": include_name}
 
 
 def _skip_same_default(
@@ -69,6 +76,7 @@ def _skip_same_default(
 _ours.add_autogenerate_comparator(_skip_same_default, "column", "server_default", priority=DispatchPriority.FIRST)
 _ours.add_autogenerate_comparator(compare_choices, "table", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(compare_triggers, "schema", priority=DispatchPriority.LAST)
+_ours.add_autogenerate_comparator(put_drops_last, "schema", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(put_foreign_keys_last, "schema", priority=DispatchPriority.LAST)
 
 

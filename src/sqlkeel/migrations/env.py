@@ -14,6 +14,7 @@ from ..constraints import register_live_option
 from ..errors import MigrationError
 from .backends import backend_for
 from .comparing import comparison
+from .ownership import Ownership
 from .project import Project
 from .turn import turn
 
@@ -75,12 +76,12 @@ async def _connect_and_migrate(project: Project, options: dict[str, Any]) -> Non
 
 def _migrate(target: Target, options: dict[str, Any]) -> None:
     backend = backend_for(target.connection.dialect.name)
-    given = dict(options)
+    ownership = Ownership(target.metadata, context.script, backend=backend, connection=target.connection)
     context.configure(
         connection=target.connection,
         target_metadata=target.metadata,
         transaction_per_migration=True,
-        **{**comparison(backend, given.pop("include_object", None)), **given},
+        **comparison(backend, ownership, options),
     )
     with context.begin_transaction():
         context.run_migrations()

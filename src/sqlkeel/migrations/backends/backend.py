@@ -45,3 +45,7 @@ class MigrationBackend(ABC):
     @abstractmethod
     def is_generated(self, kind: str, reflected: Any) -> bool:
         """Tell whether the database made this object by itself, so that the models need not have it."""
+
+    @abstractmethod
+    def parts(self, connection: Connection) -> set[tuple[str | None, str]]:
+        """Return schema and name of the tables that go with another one, or with an extension."""

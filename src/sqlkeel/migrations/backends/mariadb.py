@@ -63,6 +63,10 @@ class MariaDBMigration(MigrationBackend):
         """Recognise the column beside the index of `unique_live`."""
         return kind == "column" and is_live_marker(reflected)
 
+    def parts(self, connection: Connection) -> set[tuple[str | None, str]]:
+        """Return nothing: a partition is not a table."""
+        return set()
+
 
 class _Impl(MariaDBImpl):
     """Alembic's part for MariaDB, which reads the index of `unique_live` as what it was made from.

@@ -12,6 +12,13 @@ __all__ = ["PostgreSQLMigration"]
 
 _LOCK_KEY: Final = 0x73716C6B65656C
 """Advisory locks belong to a database, so one number serves all; it spells "sqlkeel"."""
+_PARTS: Final = text("""
+SELECT n.nspname AS schema, c.relname AS name
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid)
+    OR EXISTS (SELECT 1 FROM pg_catalog.pg_depend d
+                WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+""")
 
 
 class PostgreSQLMigration(MigrationBackend):
@@ -57,3 +64,7 @@ class PostgreSQLMigration(MigrationBackend):
     def is_generated(self, kind: str, reflected: Any) -> bool:
         """Find nothing that the server makes by itself."""
         return False
+
+    def parts(self, connection: Connection) -> set[tuple[str | None, str]]:
+        """Return partitions, what inherits, and the tables of extensions."""
+        return {(row.schema, row.name) for row in connection.execute(_PARTS)}

@@ -16,6 +16,7 @@ __all__ = ["SQLiteMigration"]
 
 _COPY: Final = "_alembic_tmp_"
 _BUSY: Final = 5
+_SHADOWS: Final = "SELECT name FROM pragma_table_list WHERE type = 'shadow'"
 
 
 class SQLiteMigration(MigrationBackend):
@@ -98,6 +99,10 @@ class SQLiteMigration(MigrationBackend):
     def is_generated(self, kind: str, reflected: Any) -> bool:
         """Find nothing that the database makes by itself."""
         return False
+
+    def parts(self, connection: Connection) -> set[tuple[str | None, str]]:
+        """Return the tables in which a virtual table keeps its rows."""
+        return {(None, name) for name in connection.exec_driver_sql(_SHADOWS).scalars()}
 
 
 class _Impl(SQLiteImpl):
