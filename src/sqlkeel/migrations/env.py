@@ -17,6 +17,7 @@ from .comparing import comparison
 from .ownership import Ownership
 from .project import Project
 from .turn import turn
+from .written import PLAIN, plain
 
 __all__ = ["TARGET", "Target", "run"]
 
@@ -83,6 +84,8 @@ def _migrate(target: Target, options: dict[str, Any]) -> None:
         transaction_per_migration=True,
         **comparison(backend, ownership, options),
     )
+    migration = context.get_context()
+    migration.dialect = migration.impl.dialect = plain(migration.dialect)
     with context.begin_transaction():
         context.run_migrations()
 
@@ -95,7 +98,7 @@ def _write_sql(project: Project, options: dict[str, Any]) -> None:
         target_metadata=project.metadata(),
         literal_binds=True,
         transaction_per_migration=True,
-        **options,
+        **{"dialect_opts": {"paramstyle": PLAIN}, **options},
     )
     with context.begin_transaction():
         context.run_migrations()
