@@ -17,7 +17,7 @@ from .choices import compare_choices
 from .drops import put_drops_last
 from .foreign_keys import put_foreign_keys_last
 from .ownership import Ownership
-from .rendering import render_item, skip_needless_drops
+from .rendering import finish_script, render_item
 from .triggers import compare_triggers
 
 __all__ = ["comparison"]
@@ -45,7 +45,7 @@ def comparison(backend: MigrationBackend, ownership: Ownership, options: Mapping
         "compare_server_default": True,
         "compare_type": True,
         "include_schemas": ownership.spans_schemas,
-        "process_revision_directives": skip_needless_drops,
+        "process_revision_directives": finish_script,
         "render_as_batch": backend.batch,
         "render_item": render_item,
     }

@@ -13,8 +13,9 @@ from sqlalchemy.types import TypeDecorator
 from ..choice import Choice
 from ..types import UTCDateTime, utc_now
 from .choices import render_check, render_type
+from .required import mark_required
 
-__all__ = ["render_item", "skip_needless_drops"]
+__all__ = ["finish_script", "render_item"]
 
 
 def render_item(kind: str, item: Any, context: AutogenContext) -> str | Literal[False]:
@@ -54,7 +55,13 @@ def _default(value: Any, context: AutogenContext) -> str | Literal[False]:
     return False
 
 
-def skip_needless_drops(context: Any, revision: Any, directives: list[ops.MigrationScript]) -> None:
+def finish_script(context: Any, revision: Any, directives: list[ops.MigrationScript]) -> None:
+    """Change the operations of a revision before they are written."""
+    _skip_needless_drops(directives)
+    mark_required(directives)
+
+
+def _skip_needless_drops(directives: list[ops.MigrationScript]) -> None:
     """Leave out DROP INDEX before DROP TABLE, which MariaDB refuses where a foreign key needs the index."""
     for script in directives:
         for container in (script.upgrade_ops, script.downgrade_ops):

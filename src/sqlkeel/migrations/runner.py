@@ -21,12 +21,13 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ..engines.backend import backend_for as engine_backend_for
-from ..errors import DatabaseBehind, LockTimeout, MigrationError, ModelsDiffer
+from ..errors import DatabaseBehind, LockTimeout, MigrationError, ModelsDiffer, NotNullViolation
 from .backends import backend_for
 from .differences import describe
 from .env import TARGET, Target
 from .files import make_directory, new_file, require_environment
 from .project import metadata_of
+from .required import FILL
 from .turn import LOCK_TIMEOUT, WAIT, turn
 
 __all__ = ["Migrations", "Revision"]
@@ -194,6 +195,8 @@ class Migrations:
             error.add_note(f"{Path(begun[-1].path).name} {backend_for(self.engine.dialect.name).after_failure}.")
         if isinstance(error, LockTimeout):
             error.hint = f"A table was in use for more than {self.lock_timeout:g} s; run it again when it is not."
+        if isinstance(error, NotNullViolation):
+            error.hint = f"For rows that have no value: {FILL}."
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[AsyncConnection]:

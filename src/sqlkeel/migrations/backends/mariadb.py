@@ -9,6 +9,7 @@ from alembic.ddl.mysql import MariaDBImpl
 from sqlalchemy import Column, Connection, Integer, Numeric, text
 
 from ...constraints import is_live_marker, live_index
+from ..required import refuse_made_up_values
 from .backend import MigrationBackend
 
 __all__ = ["MariaDBMigration"]
@@ -27,10 +28,14 @@ class MariaDBMigration(MigrationBackend):
     )
 
     def prepare(self, connection: Connection, lock_timeout: float) -> None:
-        """Lift the application's limits for this session."""
+        """Lift the application's limits for this session, and have values refused that do not fit.
+
+        Without the strict mode, which an engine that is not ours may lack, a changed column cuts them or makes them 0.
+        """
         seconds = max(round(lock_timeout), 1)
         connection.exec_driver_sql(
             "SET max_statement_time = 0, idle_transaction_timeout = 0, "
+            "sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), "
             f"lock_wait_timeout = {seconds}, innodb_lock_wait_timeout = {seconds}"
         )
         connection.commit()
@@ -71,10 +76,17 @@ class MariaDBMigration(MigrationBackend):
 class _Impl(MariaDBImpl):
     """Alembic's part for MariaDB, which reads the index of `unique_live` as what it was made from.
 
+    It refuses to add a required column to rows, which MariaDB gives 0, an empty text, the date 0000-00-00, the first
+    member of an ENUM or a UUID of zeros, in every SQL mode.
+
     Alembic keeps one implementation for each dialect, and takes the class that was defined last.
     """
 
     __dialect__ = "mariadb"
+
+    def add_column(self, table_name: str, column: Column[Any], *, schema: str | None = None, **options: Any) -> None:
+        refuse_made_up_values(self.connection, column, table_name=table_name, schema=schema)
+        super().add_column(table_name, column, schema=schema, **options)
 
     def correct_for_autogen_constraints(
         self, conn_unique_constraints: Any, conn_indexes: Any, metadata_unique_constraints: Any, metadata_indexes: Any

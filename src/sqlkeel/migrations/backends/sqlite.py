@@ -10,6 +10,7 @@ from sqlalchemy import Column, Connection, Table, inspect
 from sqlalchemy.exc import OperationalError
 
 from ...errors import MigrationError
+from ..required import refuse_made_up_values
 from .backend import MigrationBackend
 
 __all__ = ["SQLiteMigration"]
@@ -108,10 +109,16 @@ class SQLiteMigration(MigrationBackend):
 class _Impl(SQLiteImpl):
     """Alembic's part for SQLite, which leaves generated columns out when it copies the rows of a table.
 
+    SQLite refuses a required column for rows by itself, in words that say nothing of rows.
+
     Alembic keeps one implementation for each dialect, and takes the class that was defined last.
     """
 
     __dialect__ = "sqlite"
+
+    def add_column(self, table_name: str, column: Column[Any], *, schema: str | None = None, **options: Any) -> None:
+        refuse_made_up_values(self.connection, column, table_name=table_name, schema=schema)
+        super().add_column(table_name, column, schema=schema, **options)
 
     def prep_table_for_batch(self, batch_impl: Any, table: Table) -> None:
         for column in batch_impl.table.c:
