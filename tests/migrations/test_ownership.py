@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Date, ForeignKey, Integer, MetaData, Table, text
+from sqlalchemy import Column, Date, ForeignKey, Integer, MetaData, Table
 
 from sqlkeel import errors
 from sqlkeel.database import Database
@@ -41,7 +41,7 @@ async def execute(db: Database, *statements: str) -> list[Any]:
     """Send SQL as somebody else would, and return the first values of the last answer."""
     async with db.engine.begin() as connection:
         for statement in statements:
-            answer = await connection.execute(text(statement))
+            answer = await connection.exec_driver_sql(statement)
         return list(answer.scalars()) if answer.returns_rows else []
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from alembic import context
 from sqlalchemy import Connection, MetaData
+from sqlalchemy.exc import SAWarning
 
 from ..constraints import register_live_option
 from ..errors import MigrationError
@@ -86,8 +90,17 @@ def _migrate(target: Target, options: dict[str, Any]) -> None:
     )
     migration = context.get_context()
     migration.dialect = migration.impl.dialect = plain(migration.dialect)
-    with context.begin_transaction():
+    with context.begin_transaction(), _without_warnings():
         context.run_migrations()
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep quiet about what reflection passes over, and a copy keeps."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Skipped unsupported reflection of expression-based index", SAWarning)
+        warnings.filterwarnings("ignore", "Unnamed CHECK constraint on reflected table", UserWarning)
+        yield
 
 
 def _write_sql(project: Project, options: dict[str, Any]) -> None:

@@ -6,17 +6,20 @@ from collections import Counter
 from typing import Any, Final, NamedTuple
 
 from alembic.ddl.sqlite import SQLiteImpl
-from sqlalchemy import Column, Connection, Table, inspect
+from sqlalchemy import Column, Connection, Date, DateTime, String, Table, Time, inspect
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.sql.elements import quoted_name
 
 from ...errors import MigrationError
 from ..required import refuse_made_up_values
 from .backend import MigrationBackend
+from .sqlite_copy import SQLiteCopy, refuse_other_values
 
 __all__ = ["SQLiteMigration"]
 
 _COPY: Final = "_alembic_tmp_"
 _BUSY: Final = 5
+_KEPT_AS_TEXT: Final = (Date, DateTime, Time)
 _SHADOWS: Final = "SELECT name FROM pragma_table_list WHERE type = 'shadow'"
 
 
@@ -107,7 +110,7 @@ class SQLiteMigration(MigrationBackend):
 
 
 class _Impl(SQLiteImpl):
-    """Alembic's part for SQLite, which leaves generated columns out when it copies the rows of a table.
+    """Alembic's part for SQLite: a copy of a table keeps its rows, and what reflection does not read of it.
 
     SQLite refuses a required column for rows by itself, in words that say nothing of rows.
 
@@ -115,6 +118,10 @@ class _Impl(SQLiteImpl):
     """
 
     __dialect__ = "sqlite"
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._copy: SQLiteCopy | None = None
 
     def add_column(self, table_name: str, column: Column[Any], *, schema: str | None = None, **options: Any) -> None:
         refuse_made_up_values(self.connection, column, table_name=table_name, schema=schema)
@@ -125,6 +132,32 @@ class _Impl(SQLiteImpl):
             if column.computed is not None:
                 batch_impl.column_transfers.get(column.name, {}).pop("expr", None)
         super().prep_table_for_batch(batch_impl, table)
+        if self.connection is not None and table.schema is None:
+            self._copy = SQLiteCopy(self.connection, batch_impl, table)
+            self._copy.prepare()
+
+    def cast_for_batch_migrate(self, existing: Column[Any], existing_transfer: Any, new_type: Any) -> None:
+        before = existing_transfer["expr"]
+        if isinstance(existing.type, String) and issubclass(new_type._type_affinity, _KEPT_AS_TEXT):
+            return  # A cast would make a number of it: for SQLite these types are numeric.
+        super().cast_for_batch_migrate(existing, existing_transfer, new_type)
+        if existing_transfer["expr"] is not before and isinstance(before, Column) and self.connection is not None:
+            refuse_other_values(self.connection, before, existing_transfer["expr"])
+
+    def rename_table(self, old_table_name: str, new_table_name: str | quoted_name, schema: Any = None) -> None:
+        super().rename_table(old_table_name, new_table_name, schema)
+        copy, self._copy = self._copy, None
+        if copy is not None and copy.temporary_name == old_table_name:
+            copy.finish()
+
+    def correct_for_autogen_constraints(
+        self, conn_unique_constraints: Any, conn_indexes: Any, metadata_unique_constraints: Any, metadata_indexes: Any
+    ) -> None:
+        """Take an index over an expression for what the models have, where there is one of its name."""
+        read = {index.name for index in conn_indexes}
+        for index in list(metadata_indexes):
+            if index.name not in read and (index.table.name, index.name) in _index_names(self.connection):
+                metadata_indexes.discard(index)
 
 
 class _Trigger(NamedTuple):
@@ -138,6 +171,11 @@ def _triggers(connection: Connection) -> dict[str, _Trigger]:
     found = connection.exec_driver_sql("SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger'").all()
     pages = _root_pages(connection)
     return {name: _Trigger(table, sql, pages.get(table, 0)) for name, table, sql in found}
+
+
+def _index_names(connection: Any) -> set[tuple[str, str]]:
+    found = connection.exec_driver_sql("SELECT tbl_name, name FROM sqlite_master WHERE type = 'index'").all()
+    return {(table, name) for table, name in found}
 
 
 def _root_pages(connection: Connection) -> dict[str, int]:
