@@ -10,8 +10,11 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -24,16 +27,37 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted(p.relative_to(ROOT) for p in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")) if p.exists())
 
 FENCE = re.compile(r"^```(?P<info>python[^\n]*|console|toml[^\n]*)\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
+DATABASES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mariadb": "MariaDB"}
+# ``Runs on: SQLite, PostgreSQL.`` under the title speaks of the page, above a block of that block.
+RUNS_ON = re.compile(r"^Runs on: (?P<names>.*)\.$", re.MULTILINE)
+TITLE = re.compile(r"\A# [^\n]*\n\n")
+# What the reader sees is a file; on the other databases each of these is the database of the test.
+FILE_URL = re.compile(r"sqlite(\+aiosqlite)?:///\w+\.db")
+
+
+def runs_on(text: str, start: int) -> list[str]:
+    """Return the databases of the block at *start*: what a line above it says, or one under the title, or all."""
+    for line in RUNS_ON.finditer(text):
+        if line.end() < start and not text[line.end() : start].strip():
+            return line["names"].split(", ")
+    title = TITLE.match(text)
+    of_page = RUNS_ON.match(text, title.end()) if title else None
+    return of_page["names"].split(", ") if of_page else [*DATABASES.values()]
 
 
 def parse_fences(document: SybilDocument) -> Iterator[Region]:
     """Find the blocks that are run: Python, console sessions, and files to be written (``python file=app/db.py``)."""
     for match in FENCE.finditer(document.text):
-        yield Region(match.start(), match.end(), (match["info"], match["body"]), evaluate)
+        databases = runs_on(document.text, match.start())
+        yield Region(match.start(), match.end(), (match["info"], match["body"], databases), evaluate)
 
 
 def evaluate(example: Example) -> None:
-    info, body = example.parsed
+    info, body, databases = example.parsed
+    database: Database = example.namespace["__database__"]
+    if DATABASES[database.dialect] not in databases:
+        return
+    body = on(database, body)
     if named := re.search(r"file=(\S+)", info):
         target = Path(named[1])
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -42,6 +66,12 @@ def evaluate(example: Example) -> None:
         run_console(body)
     elif info == "python":
         run_python(body, example)
+
+
+def on(database: Database, source: str) -> str:
+    """Let what names a file of SQLite name the database of the test; on SQLite it names a file in an empty folder."""
+    url = database.url.render_as_string(hide_password=False)
+    return source if database.dialect == "sqlite" else FILE_URL.sub(url, source)
 
 
 def run_python(source: str, example: Example) -> None:
@@ -72,32 +102,106 @@ def run_console(session: str) -> None:
             assert line == "…" or line in output, f"$ {command}\nshows {line!r}, but printed\n{output}"
 
 
-def run_page(page: Path) -> None:
+def run_page(page: Path, url: str) -> None:
     document: Document = Sybil([parse_fences], encoding="utf-8").parse(ROOT / page)
     with asyncio.Runner() as runner:
-        database = Database("sqlite+aiosqlite:///page.db")
-        document.namespace.update(__runner__=runner, __name__="page", db=database)
-        sys.path.insert(0, os.getcwd())
-        try:
-            for example in document.examples():
-                example.evaluate()
-        finally:
-            sys.path.pop(0)
-            runner.run(database.dispose())
+        database = Database(url)
+        document.namespace.update(__runner__=runner, __name__="page", __database__=database, db=database)
+        with own_modules() as modules:
+            try:
+                for example in document.examples():
+                    example.evaluate()
+            finally:
+                opened = {one for module in modules() for one in vars(module).values() if isinstance(one, Database)}
+                for one in (database, *opened):
+                    runner.run(one.dispose())
+
+
+@contextmanager
+def own_modules() -> Iterator[Callable[[], list[ModuleType]]]:
+    """Let the page import what it has written, and forget it: the same page runs on the next database."""
+    folder = os.getcwd()
+    sys.path.insert(0, folder)
+
+    def written() -> list[ModuleType]:
+        return [one for one in [*sys.modules.values()] if (getattr(one, "__file__", None) or "").startswith(folder)]
+
+    try:
+        yield written
+    finally:
+        sys.path.remove(folder)
+        for module in written():
+            del sys.modules[module.__name__]
 
 
 class TestExamples:
     @pytest.mark.parametrize("page", PAGES, ids=str)
-    def test_the_examples_of_the_page_run(self, page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Each block runs after the one before it, in an empty folder with a fresh SQLite database."""
+    def test_the_examples_of_the_page_run(
+        self, page: Path, db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each block runs after the one before it, in an empty folder, on an empty database of each kind."""
         monkeypatch.chdir(tmp_path)
-        failures: list[BaseException] = []
+        url = on(db, "sqlite+aiosqlite:///page.db")
+        failures: list[str] = []
 
-        thread = threading.Thread(target=lambda: failures.extend(caught(page)))  # a loop of its own
+        thread = threading.Thread(target=lambda: failures.extend(caught(page, url)))  # a loop of its own
         thread.start()
         thread.join()
 
         assert not failures, failures[0]
+
+
+LINES = [
+    pytest.param(path, match, id=f"{path}:{match['names']}")
+    for path in PAGES
+    for match in re.finditer(r"^.*Runs on:(?P<names>.*)$", (ROOT / path).read_text(), re.MULTILINE)
+]
+
+
+class TestRunsOn:
+    @pytest.mark.parametrize(("page", "line"), LINES)
+    def test_a_line_names_some_databases_and_not_all(self, page: Path, line: re.Match[str]) -> None:
+        """``Runs on: SQLite, PostgreSQL.`` is the whole line, in one order; a block without it runs on all."""
+        names = line["names"].strip().removesuffix(".").split(", ")
+
+        assert line[0] == f"Runs on: {', '.join(names)}."
+        assert [one for one in DATABASES.values() if one in names] == names
+        assert len(names) < len(DATABASES)
+
+    @pytest.mark.parametrize(("page", "line"), LINES)
+    def test_a_line_speaks_of_something(self, page: Path, line: re.Match[str]) -> None:
+        """It stands above a block that is run, or under the title of the page."""
+        text = (ROOT / page).read_text()
+        block = FENCE.search(text, line.end())
+        title = TITLE.match(text)
+
+        above_a_block = block is not None and not text[line.end() : block.start()].strip()
+        assert above_a_block or (title is not None and title.end() == line.start())
+
+    def test_there_are_few(self) -> None:
+        """One more is a decision: raise the number with it."""
+        assert len(LINES) <= 2
+
+    @pytest.mark.parametrize(
+        ("text", "names"),
+        [
+            ("# A\n\nRuns on: SQLite.\n\n## B\n\ntext\n\n", ["SQLite"]),
+            ("# A\n\ntext\n\nRuns on: SQLite, MariaDB.\n\n", ["SQLite", "MariaDB"]),
+            ("# A\n\nRuns on: SQLite.\n\nRuns on: MariaDB.\n\n", ["MariaDB"]),
+            ("# A\n\ntext\n\nRuns on: SQLite.\n\ntext\n\n", ["SQLite", "PostgreSQL", "MariaDB"]),
+            ("# A\n\n", ["SQLite", "PostgreSQL", "MariaDB"]),
+        ],
+        ids=["page", "block", "block before page", "neither", "none"],
+    )
+    def test_the_nearest_line_holds(self, text: str, names: list[str]) -> None:
+        """The line of a block goes before that of its page."""
+        assert runs_on(f"{text}```python\npass\n```\n", len(text)) == names
+
+    def test_a_file_in_the_text_is_the_database_of_the_test(self, db: Database) -> None:
+        """The reader sees a file of SQLite; on a server each of them is the one empty database."""
+        found = on(db, 'Database("sqlite+aiosqlite:///app.db"); DATABASE_URL=sqlite:///shop.db')
+
+        assert ("sqlite" in found) == (db.dialect == "sqlite")
 
 
 NAMED = sorted(set(re.findall(r"`(tests/\S+?\.py)::(\w+)::(\w+)`", (ROOT / "docs/reliability.md").read_text())))
@@ -117,9 +221,9 @@ class TestReliability:
         assert len(NAMED) > 100
 
 
-def caught(page: Path) -> list[BaseException]:
+def caught(page: Path, url: str) -> list[str]:
     try:
-        run_page(page)
+        run_page(page, url)
     except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
-        return [error]
+        return ["".join(traceback.format_exception(error))]
     return []
