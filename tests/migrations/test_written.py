@@ -210,6 +210,71 @@ class TestPercent:
             assert list(await connection.scalars(text("SELECT t FROM a WHERE t LIKE '50%'"))) == [SIGNS]
 
 
+COLONS = [" :b", ":b", "a :b, :c", "x::y", "12:30", "(:a)", "a: b"]
+
+
+def as_text(value: str) -> Any:
+    """Return the SQL of a text, with the escapes of text()."""
+    return text(f"'{value}'".replace(":", "\\:"))
+
+
+def with_colons(*, nullable: bool) -> MetaData:
+    """Return the table a with a colon in a default, a generated column and a CHECK."""
+    return plain_table(
+        Column("t", String(40), server_default=as_text(" :b"), nullable=nullable),
+        Column("made", String(40), Computed(as_text(" :m"), persisted=True)),
+        CheckConstraint("t <> ' \\:x'", name="x"),
+    )
+
+
+class TestColon:
+    @pytest.mark.parametrize("value", COLONS)
+    async def test_a_default_has_it_as_written(self, every_driver: Database, tmp_path: Path, value: str) -> None:
+        """A word behind a colon is no parameter, for which NULL would be written."""
+        column = Column("t", String(40), server_default=as_text(value))
+        migrations = Migrations(every_driver, plain_table(column), tmp_path / "migrations")
+        await migrations.new("first")
+        await migrations.up()
+        await migrations.check()
+
+        await insert(every_driver, {"id": 1})
+
+        async with every_driver.engine.begin() as connection:
+            assert list(await connection.scalars(text("SELECT t FROM a"))) == [value]
+
+    @pytest.mark.filterwarnings("ignore:Computed default")  # Alembic compares what it reads without the escape
+    async def test_a_changed_table_keeps_it(self, every_driver: Database, tmp_path: Path) -> None:
+        """A default, a CHECK and a generated column, when SQLite copies them and MariaDB states a column anew."""
+        first = Migrations(every_driver, with_colons(nullable=True), tmp_path / "migrations")
+        await first.new("first")
+        await first.up()
+        later = Migrations(every_driver, with_colons(nullable=False), tmp_path / "migrations")
+        await later.new("later")
+        await later.up()
+        await insert(every_driver, {"id": 1})
+
+        with pytest.raises(errors.CheckViolation):
+            await insert(every_driver, {"id": 2, "t": " :x"})
+
+        async with every_driver.engine.begin() as connection:
+            assert (await connection.execute(text("SELECT t, made FROM a"))).all() == [(" :b", " :m")]
+
+    async def test_the_condition_of_an_index(self, with_partial_indexes: Database, tmp_path: Path) -> None:
+        """A unique partial index holds for the rows that its condition means."""
+        db = with_partial_indexes
+        where = text("code <> ' \\:b'")
+        index = Index("a_code_key", "code", unique=True, postgresql_where=where, sqlite_where=where)
+        migrations = Migrations(db, plain_table(Column("code", String(9)), index), tmp_path / "migrations")
+        await migrations.new("first")
+        await migrations.up()
+        await insert(db, {"id": 1, "code": " :b"})
+        await insert(db, {"id": 2, "code": " :b"})
+        await insert(db, {"id": 3, "code": "x"})
+
+        with pytest.raises(errors.UniqueViolation):
+            await insert(db, {"id": 4, "code": "x"})
+
+
 class TestOffline:
     async def test_the_printed_statements_have_it_as_written(self, every_driver: Database, tmp_path: Path) -> None:
         """``alembic upgrade head --sql`` prints SQL for the client of the database, which undoes no escapes."""

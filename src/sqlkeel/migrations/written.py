@@ -1,14 +1,15 @@
-"""SQL as it is written into a file: without the escapes that the driver at hand needs when it is sent."""
+"""SQL as it is written into a file: without the escapes of the driver at hand, and with those of ``text()``."""
 
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Dialect
+from sqlalchemy import Dialect, TextClause, text
 
-__all__ = ["PLAIN", "plain"]
+__all__ = ["PLAIN", "WritesText", "literal_text", "plain"]
 
 PLAIN: Final = "named"
 """The style of parameters that escapes nothing; for a driver of the style ``format`` each ``%`` is doubled."""
@@ -26,3 +27,33 @@ def plain(dialect: Dialect) -> Dialect:
     other.type_compiler_instance = other.type_compiler_cls(other)
     other._type_memos = WeakKeyDictionary()  # private: no public way empties it; TestPercent is its canary
     return other  # type: ignore[no-any-return]
+
+
+# What text() takes for a parameter; and what it takes for an escaped colon.
+_PARAMETER: Final = re.compile(r"(?<![:\w\\]):\w+(?![:\w])")
+_ESCAPED: Final = re.compile(r"(?<![:\w\\]):\w+(?![:\w])|\\:\w*(?![:\w])")
+
+
+def literal_text(sql: str) -> str:
+    """Return *sql* as text() takes it, with no parameter in it."""
+    return _ESCAPED.sub(r"\\\g<0>", sql)
+
+
+class WritesText:
+    """Part of Alembic's implementation for a database: SQL that stands in ``text()`` has no parameters."""
+
+    def render_ddl_sql_expr(
+        self, expr: Any, is_server_default: bool = False, is_index: bool = False, **options: Any
+    ) -> str:
+        """Escape each colon that would be one, with no value, so that NULL would be written for it."""
+        theirs: Any = super()
+        written: str = theirs.render_ddl_sql_expr(_unbound(expr), is_server_default, is_index=is_index, **options)
+        # The expression of an index is written as literal_column(), which has no parameters.
+        return written if is_index else literal_text(written)
+
+
+def _unbound(expr: Any) -> Any:
+    """Return what reflection has made of SQL that looks like a parameter, as what it was."""
+    if not isinstance(expr, TextClause) or not any(one.required for one in expr.compile().binds.values()):
+        return expr
+    return text(_PARAMETER.sub(r"\\\g<0>", expr.text))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from alembic.ddl.postgresql import PostgresqlImpl
 from sqlalchemy import Column, Connection, text
 
+from ..written import WritesText
 from .backend import MigrationBackend
 
 __all__ = ["PostgreSQLMigration"]
@@ -68,3 +70,12 @@ class PostgreSQLMigration(MigrationBackend):
     def parts(self, connection: Connection) -> set[tuple[str | None, str]]:
         """Return partitions, what inherits, and the tables of extensions."""
         return {(row.schema, row.name) for row in connection.execute(_PARTS)}
+
+
+class _Impl(WritesText, PostgresqlImpl):
+    """Alembic's part for PostgreSQL, which writes a text that looks like a parameter as what it is.
+
+    Alembic keeps one implementation for each dialect, and takes the class that was defined last.
+    """
+
+    __dialect__ = "postgresql"

@@ -12,6 +12,7 @@ from sqlalchemy.sql.elements import quoted_name
 
 from ...errors import MigrationError
 from ..required import refuse_made_up_values
+from ..written import WritesText, literal_text
 from .backend import MigrationBackend
 from .sqlite_copy import SQLiteCopy, refuse_other_values
 
@@ -109,7 +110,7 @@ class SQLiteMigration(MigrationBackend):
         return {(None, name) for name in connection.exec_driver_sql(_SHADOWS).scalars()}
 
 
-class _Impl(SQLiteImpl):
+class _Impl(WritesText, SQLiteImpl):
     """Alembic's part for SQLite: a copy of a table keeps its rows, and what reflection does not read of it.
 
     SQLite refuses a required column for rows by itself, in words that say nothing of rows.
@@ -149,6 +150,13 @@ class _Impl(SQLiteImpl):
         copy, self._copy = self._copy, None
         if copy is not None and copy.temporary_name == old_table_name:
             copy.finish()
+
+    def autogen_column_reflect(self, inspector: Any, table: Any, column_info: Any) -> None:
+        super().autogen_column_reflect(inspector, table, column_info)
+        # SQLAlchemy makes text() of both, in which a word behind a colon is a parameter, and a copy writes NULL for it.
+        for holder, key in ((column_info, "default"), (column_info.get("computed") or {}, "sqltext")):
+            if isinstance(holder.get(key), str):
+                holder[key] = literal_text(holder[key])
 
     def correct_for_autogen_constraints(
         self, conn_unique_constraints: Any, conn_indexes: Any, metadata_unique_constraints: Any, metadata_indexes: Any

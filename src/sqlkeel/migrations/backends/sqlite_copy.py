@@ -17,6 +17,7 @@ from sqlalchemy import (
     Index,
     String,
     Table,
+    TextClause,
     exists,
     literal,
     select,
@@ -26,6 +27,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.schema import CreateIndex
 
 from ...errors import MigrationError
+from ..written import literal_text
 
 __all__ = ["SQLiteCopy", "refuse_other_values"]
 
@@ -80,7 +82,11 @@ class SQLiteCopy:
             new.dialect_options["sqlite"]["autoincrement"] = True
         if not any(isinstance(one, CheckConstraint) for one in self._batch.table_args):
             for check in self._unnamed_checks():
-                new.append_constraint(CheckConstraint(check.sqltext))
+                new.append_constraint(CheckConstraint(_as_read(check)))
+        for check in new.constraints:
+            original = self._batch.named_constraints.get(check.name)
+            if self._batch.reflected and isinstance(original, CheckConstraint) and original in self._table.constraints:
+                check.sqltext = _as_read(original)
 
     def finish(self) -> None:
         """Make the indexes again, go on counting, and see that nothing else was lost.
@@ -123,7 +129,7 @@ class SQLiteCopy:
             known = self._batch.indexes.get(name)
             if name not in dropped and (known is None or self._stays(known)):
                 self._batch.indexes.pop(name, None)
-                yield name, text(sql.replace(":", "\\:"))
+                yield name, text(literal_text(sql))
         for name, index in [*self._batch.new_indexes.items()]:
             if not all(isinstance(one, Column) for one in index.expressions):
                 del self._batch.new_indexes[name]
@@ -162,6 +168,12 @@ class SQLiteCopy:
         self._connection.exec_driver_sql("DELETE FROM sqlite_sequence WHERE name = ?", (self._table.name,))
         row = (self._table.name, self._sequence)
         self._connection.exec_driver_sql("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", row)
+
+
+def _as_read(check: CheckConstraint) -> TextClause:
+    """Return a reflected condition without the parameters that text() sees in it."""
+    condition: Any = check.sqltext
+    return text(literal_text(condition.text))
 
 
 def refuse_other_values(connection: Connection, column: Column[Any], cast: ColumnElement[Any]) -> None:
