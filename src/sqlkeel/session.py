@@ -17,10 +17,18 @@ from .refresh import reload_expired, update_with
 from .sync_session import Hook, SyncSession
 from .tasks import finish
 
-__all__ = ["Session", "SyncSession", "reload_expired", "update_with"]
+__all__ = ["Session", "SyncSession", "note_failed_rollback", "reload_expired", "update_with"]
 
 logger = logging.getLogger("sqlkeel.session")
 _M = TypeVar("_M")
+
+
+def note_failed_rollback(error: BaseException, failure: Exception) -> None:
+    """Say on *error*, which ends a block, that its rollback failed too; to raise that would hide what went wrong.
+
+    The server has rolled back all the same: a connection on which ROLLBACK fails is closed.
+    """
+    error.add_note(f"The rollback failed too, and its connection was closed: {failure}")
 
 
 class _Transaction(AsyncSessionTransaction):
@@ -34,8 +42,13 @@ class _Transaction(AsyncSessionTransaction):
     async def rollback(self) -> None:
         await finish(self.session._then_hooks(super().rollback()))
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        await finish(self.session._then_hooks(super().__aexit__(*exc_info)))
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            await finish(self.session._then_hooks(super().__aexit__(kind, error, trace)))
+        except Exception as failure:
+            if error is None or failure is error:
+                raise
+            note_failed_rollback(error, failure)
 
 
 class Session(AsyncSession):
@@ -54,6 +67,14 @@ class Session(AsyncSession):
         super().__init__(bind, **options)
         if read_only:
             self.info["sqlkeel_read_only"] = True
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            await super().__aexit__(kind, error, trace)
+        except Exception as failure:
+            if error is None:
+                raise
+            note_failed_rollback(error, failure)
 
     @property
     def read_only(self) -> bool:

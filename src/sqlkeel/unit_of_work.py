@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from .engines.backend import Backend
 from .errors import CommitUnknown, ConnectionLost
-from .session import Session
+from .session import Session, note_failed_rollback
 from .tasks import current_task, finish
 
 __all__ = ["UnitOfWork"]
@@ -46,10 +46,10 @@ class UnitOfWork:
         try:
             if error is None:
                 await self._prepare()
-        except BaseException:
-            await finish(self._abandon())
+        except BaseException as failure:
+            await finish(self._abandon(failure))
             raise
-        await finish(self._complete() if error is None else self._abandon())
+        await finish(self._complete() if error is None else self._abandon(error))
 
     @asynccontextmanager
     async def join(self, *, savepoint: bool) -> AsyncIterator[Session]:
@@ -78,16 +78,19 @@ class UnitOfWork:
     async def _complete(self) -> None:
         try:
             await self._commit()
-        except BaseException:
-            self.session.sync_session.let_go()
+        except BaseException as error:
+            await self._abandon(error)
             raise
-        finally:
-            await self._close()
+        await self._close()
 
-    async def _abandon(self) -> None:
+    async def _abandon(self, error: BaseException) -> None:
+        """End the session without a COMMIT; what ends badly here is less than *error*, and does not take its place."""
         # A rollback expires every object, and reading an expired one outside of a session fails.
         self.session.sync_session.let_go()
-        await self._close()
+        try:
+            await self._close()
+        except Exception as failure:  # noqa: BLE001 - whatever it is, it is noted on what the caller has to hear of
+            note_failed_rollback(error, failure)
 
     async def _close(self) -> None:
         await self.session.close()
