@@ -21,9 +21,9 @@
         │   ├── UniqueViolation ── RestoreConflict
         │   └── ForeignKeyViolation, CheckViolation, NotNullViolation, ExclusionViolation
         ├── TransientFault          the whole unit of work may be run again
-        │   └── SerializationFailure, Deadlock, LockTimeout, DatabaseBusy, ConnectionLost
+        │   └── SerializationFailure, Deadlock, LockTimeout, DatabaseBusy, ConnectionLost, SchemaChanged
         ├── DatabaseUnavailable ── AuthenticationFailed, DatabaseMissing
-        ├── ValueRefused, StatementTimeout, ReadOnlyViolation, SchemaMissing
+        ├── ValueRefused, StatementTimeout, ReadOnlyViolation, SchemaMissing, PermissionDenied, OutOfResources
         └── TransactionAborted, CommitUnknown
 
 A fault is recognised by SQLSTATE or driver code, never by its text, and is also an instance of the SQLAlchemy class
@@ -80,12 +80,15 @@ __all__ = [
     "NotFound",
     "NotNullViolation",
     "NotSupported",
+    "OutOfResources",
+    "PermissionDenied",
     "PoolTimeout",
     "PreconditionRequired",
     "QueryBudgetExceeded",
     "ReadOnlySession",
     "ReadOnlyViolation",
     "RestoreConflict",
+    "SchemaChanged",
     "SchemaMissing",
     "SerializationFailure",
     "ServerFailed",
@@ -595,6 +598,12 @@ class ConnectionLost(TransientFault, sa_exc.InterfaceError):
     code = "connection-lost"
 
 
+class SchemaChanged(TransientFault, sa_exc.NotSupportedError, sa_exc.InternalError):
+    """A table or type changed while the connection was using it; the same statement now works anew."""
+
+    code = "schema-changed"
+
+
 class ValueRefused(DatabaseFault, sa_exc.DataError, sa_exc.OperationalError, sa_exc.InternalError):
     """A value does not fit its column: too long, out of range, or of the wrong form.
 
@@ -623,6 +632,20 @@ class SchemaMissing(DatabaseFault, sa_exc.ProgrammingError, sa_exc.OperationalEr
 
     code = "schema-missing"
     hint = "sqlkeel migrate up"
+
+
+class PermissionDenied(DatabaseFault, sa_exc.ProgrammingError, sa_exc.OperationalError):
+    """The account may not do this with this table or function."""
+
+    code = "permission-denied"
+    hint = "GRANT the right to the account, or connect as one that has it."
+
+
+class OutOfResources(DatabaseFault, sa_exc.OperationalError, sa_exc.InternalError, sa_exc.DataError):
+    """The server or the file has no room left: disk, memory, or what this account may use."""
+
+    code = "out-of-resources"
+    hint = "Look at the disk and the limits of the server; nothing of the transaction is written."
 
 
 class DatabaseUnavailable(DatabaseFault, sa_exc.OperationalError):

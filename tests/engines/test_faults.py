@@ -42,7 +42,6 @@ from sqlkeel.errors import (
     Deadlock,
     ExclusionViolation,
     ForeignKeyViolation,
-    KeelError,
     LockTimeout,
     NotNullViolation,
     ReadOnlyViolation,
@@ -322,13 +321,14 @@ class TestRefusals:
         assert caught.value.constraint == "late_up_fkey"
         assert caught.value.table == "late"
 
-    async def test_other_errors_stay_sqlalchemys(self, every_driver: Database) -> None:
-        """What is no fault of ours to name is raised as SQLAlchemy raises it."""
-        with pytest.raises(DBAPIError) as caught:
-            async with every_driver.transaction() as session:
-                await session.execute(text("selec 1"))
+    async def test_any_other_error_is_a_plain_fault(self, every_driver: Database) -> None:
+        """What nothing finer fits is a DatabaseFault, and what SQLAlchemy would have raised."""
+        stock = await stock_refusal(every_driver, text("selec 1"))
 
-        assert not isinstance(caught.value, KeelError)
+        error = await refusal(every_driver, text("selec 1"))
+
+        assert isinstance(error, type(stock))
+        assert error.code == "database-fault"
 
 
 VALUES: dict[str, Executable] = {

@@ -34,6 +34,12 @@ class Proxy:
         self._cut_at: Chosen | None = None
         self._deliver = False
         self._call_at: tuple[Chosen, Callable[[], object]] | None = None
+        self._garbled: bytes | None = None
+
+    @property
+    def links(self) -> int:
+        """How many connections of clients are open."""
+        return len(self._links)
 
     def cut_at(self, chosen: Chosen, *, deliver: bool) -> None:
         """Cut the connection whose client sends data that *chosen* accepts, once; *deliver* lets that data through."""
@@ -43,6 +49,10 @@ class Proxy:
     def call_at(self, chosen: Chosen, function: Callable[[], object]) -> None:
         """Call *function* when a client sends data that *chosen* accepts, once, before the data is passed on."""
         self._call_at = chosen, function
+
+    def garble(self, word: bytes) -> None:
+        """Spoil *word* in what a client sends next with it, so that the server does not know the statement: once."""
+        self._garbled = word
 
     def cut_all(self) -> None:
         """Reset every connection, as a firewall or a failing switch does."""
@@ -67,7 +77,7 @@ class Proxy:
 
     def forget(self) -> None:
         """Wait for no moment any more."""
-        self._cut_at = self._call_at = None
+        self._cut_at = self._call_at = self._garbled = None
 
     def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take a connection, in a task that `close` waits for."""
@@ -107,6 +117,7 @@ class Proxy:
             await self._open.wait()
             if watch:
                 self._call(data)
+                data = self._spoilt(data)
             if self._drops:
                 link.damaged = True
             elif watch and self._wants_cut(data):
@@ -137,6 +148,13 @@ class Proxy:
             function = self._call_at[1]
             self._call_at = None
             function()
+
+    def _spoilt(self, data: bytes) -> bytes:
+        word = self._garbled
+        if word is None or word not in data:
+            return data
+        self._garbled = None
+        return data.replace(word, word[:-1] + b"X")
 
 
 class _Link:

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from math import inf
 from typing import Any, Final, Protocol
 
-from sqlalchemy import URL, Connection, Engine, make_url, orm
+from sqlalchemy import URL, Connection, Engine, PoolProxiedConnection, make_url, orm
 from sqlalchemy.exc import ArgumentError
 
 from ..errors import DatabaseFault, DriverMissing, InvalidURL, InvalidValue
@@ -25,6 +25,7 @@ __all__ = [
     "Diagnosis",
     "Limits",
     "backend_for",
+    "info_of",
     "parse_url",
     "pooled_backend_for",
 ]
@@ -89,6 +90,9 @@ class Diagnosis:
     primary_key: bool = False
     """Whether it is the key of the table that was written, which MariaDB calls PRIMARY whatever its name was."""
 
+    spoils: bool = False
+    """Whether the connection can be of no use any more, though it did not break."""
+
 
 class Backend(Protocol):
     """One database: how to connect to it, begin on it, limit it, and read its errors."""
@@ -130,6 +134,10 @@ class Backend(Protocol):
         """Tell whether *error* has ended the transaction, so that nothing of it can be committed."""
         ...
 
+    def leaves_unsent(self, error: Any, connection: Connection) -> bool:
+        """Tell whether *error* has left a statement half sent, where no end of a transaction will finish it."""
+        return False
+
     def transaction_ticket(self, session: orm.Session) -> str | None:
         """Return a name for the transaction by which `was_committed` can ask for its fate; ``None`` if none can be."""
         return None
@@ -137,6 +145,17 @@ class Backend(Protocol):
     def was_committed(self, connection: Connection, ticket: str) -> bool | None:
         """Tell whether the transaction was committed; ``None`` while nobody can say."""
         return None
+
+    def in_transaction(self, raw: Any) -> bool:
+        """Tell whether the driver knows the connection to be in a transaction; it asks nobody."""
+        ...
+
+    def recovers(self, raw: Any) -> bool:
+        """Undo what a COMMIT or ROLLBACK that failed left behind, and tell whether the connection is as good as new.
+
+        ``False`` has it closed, which is the surest way to end a transaction on a server.
+        """
+        return False
 
     savepoint_recovers: bool
     """Whether a rollback to a savepoint makes such a transaction usable again."""
@@ -152,6 +171,16 @@ class Backend(Protocol):
     def lock(self, connection: Connection, name: str, *, nowait: bool) -> bool:
         """Take the lock *name* until the transaction ends, and tell whether it was granted."""
         ...
+
+
+def info_of(connection: Connection | PoolProxiedConnection) -> dict[Any, Any]:
+    """Return what is kept with a connection of the driver; SQLAlchemy's own first look at a server has less of it."""
+    pooled = connection.connection if isinstance(connection, Connection) else connection
+    try:
+        return pooled.info
+    except NotImplementedError:
+        # It is not given out by the pool yet. What belongs to the pool's place is there.
+        return pooled.record_info or {}
 
 
 def parse_url(url: str | URL) -> URL:

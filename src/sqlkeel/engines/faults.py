@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from traceback import walk_tb
+from traceback import clear_frames
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
-from sqlalchemy import Connection, Engine, ForeignKeyConstraint, Table, event
+from sqlalchemy import Connection, Engine, ForeignKeyConstraint, Table, event, exc
 from sqlalchemy.engine import ExceptionContext
 
 from ..errors import (
@@ -15,48 +15,60 @@ from ..errors import (
     ConstraintViolation,
     DatabaseFault,
     DatabaseUnavailable,
+    KeelError,
     NotNullViolation,
+    StatementTimeout,
     TransactionAborted,
     ValueRefused,
 )
-from .backend import ABORTED, CONNECT_ARGUMENTS, Backend, Diagnosis, backend_for
+from . import endings
+from .backend import ABORTED, CONNECT_ARGUMENTS, Backend, Diagnosis, backend_for, info_of
+from .plain import PLAIN
 
 __all__ = ["WRITTEN", "install", "translate"]
 
 WRITTEN: Final = "sqlkeel_written_table"
 """The execution option that names the table which a statement writes, where the statement itself is only text."""
 
+_CONNECTING: Final = "sqlkeel_connecting"
+"""The attribute of an error that says that there was no connection yet."""
+
+_UNFIT: Final = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError)
+"""What a type or a driver raises for a value that it cannot convert; UnicodeError and OverflowError are among them."""
+
 
 def install(engine: Engine, backend: Backend) -> None:
     """Make *engine* raise the errors of `sqlkeel.errors`; each is also what SQLAlchemy would have raised."""
+    endings.install(engine, backend)
 
     @event.listens_for(engine, "handle_error", retval=True)
     def translate(context: ExceptionContext) -> BaseException | None:
-        original = context.original_exception
-        if not isinstance(original, Exception) or context.sqlalchemy_exception is None:
-            return None
-        fault = _fault(context, original, backend.diagnose(original))
-        connection = context.connection
-        if connection is not None and not context.is_disconnect and backend.aborts(original, connection):
-            _doom(connection, fault or context.sqlalchemy_exception, backend)
+        fault = _read(context, backend)
+        if endings.close_failed(context, backend) and fault is not None:
+            fault.connection_invalidated = True
         return fault
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Any, record: Any, args: Any, kwargs: Any) -> Any:
-        # asyncpg lets an OSError of the socket through, which no listener of SQLAlchemy sees.
-        record.info[CONNECT_ARGUMENTS] = kwargs
+        record.info[CONNECT_ARGUMENTS] = record.record_info[CONNECT_ARGUMENTS] = kwargs
         try:
             return dialect.connect(*args, **kwargs)
-        except (OSError, TimeoutError) as error:
-            raise DatabaseUnavailable(_unreachable(engine), orig=error) from error
+        except BaseException as error:
+            # psycopg's half-made connection lives in the frame of a coroutine, and that in a cycle with the error: the
+            # server would keep its side of it until the garbage collector comes by.
+            clear_frames(error.__traceback__)
+            setattr(error, _CONNECTING, True)
+            # asyncpg lets an OSError of the socket through, which no listener of SQLAlchemy sees.
+            if isinstance(error, OSError):
+                raise DatabaseUnavailable(_unreachable(engine), orig=error) from error
+            raise
 
 
-def translate(connection: Connection, error: Exception, *, statement: str, table: Table) -> DatabaseFault:
+def translate(connection: Connection, error: Exception, *, statement: str, table: Table | None = None) -> DatabaseFault:
     """Return the typed error for what a driver raised in a call that did not pass through SQLAlchemy.
 
     A connection that broke is taken out of the pool, as SQLAlchemy would.
     """
-    backend = backend_for(connection.engine.url)
     lost = connection.dialect.is_disconnect(cast("Any", error), connection.connection.dbapi_connection, None)
     context: Any = SimpleNamespace(
         connection=connection,
@@ -64,82 +76,66 @@ def translate(connection: Connection, error: Exception, *, statement: str, table
         engine=connection.engine,
         execution_context=SimpleNamespace(execution_options={WRITTEN: table}),
         is_disconnect=lost,
+        original_exception=error,
+        sqlalchemy_exception=None,
         statement=statement,
     )
-    # The driver refuses what it cannot encode with any kind of error, a TypeError for one.
-    fault = _fault(context, error, backend.diagnose(error)) or ValueRefused(
-        f"A value does not fit its column of {table.name}.", orig=error, statement=statement
-    )
-    if lost:
+    fault = _read(context, backend_for(connection.engine.url))
+    if context.is_disconnect:
         connection.invalidate(error)
-    elif backend.aborts(error, connection):
-        _doom(connection, fault, backend)
+    # The driver refuses what it cannot encode with any kind of error.
+    column = "its column" if table is None else f"its column of {table.name}"
+    return fault or ValueRefused(f"A value does not fit {column}.", orig=error, statement=statement)
+
+
+def _read(context: ExceptionContext, backend: Backend) -> DatabaseFault | None:
+    """Return the typed error and see to the connection; ``None`` for what neither database nor driver has raised."""
+    original, connection = context.original_exception, context.connection
+    if not isinstance(original, Exception) or isinstance(original, KeelError | exc.SQLAlchemyError):
+        return None
+    diagnosis = backend.diagnose(original) or _diagnose(context, original)
+    fault = _fault(context, original, diagnosis) if diagnosis is not None else None
+    if connection is not None and not context.is_disconnect:
+        if diagnosis is not None and diagnosis.spoils:
+            context.is_disconnect = True
+        elif backend.leaves_unsent(original, connection):
+            context.is_disconnect = True
+            context.invalidate_pool_on_disconnect = False
+        elif backend.aborts(original, connection):
+            endings.doom(connection, fault or original, backend)
     return fault
 
 
-def _doom(connection: Connection, cause: Exception, backend: Backend) -> None:
-    """Make COMMIT fail where the server would only pretend to commit, or would commit half of the transaction.
-
-    PostgreSQL answers the COMMIT of a failed transaction with a ROLLBACK and no error. After a deadlock MariaDB, and
-    after an interrupted write SQLite, have rolled back and are outside of any transaction: what follows would stay.
-    """
-    connection.info.setdefault(ABORTED, cause)  # the first: all that follow fail because of it
-    # Only now, and only to this connection: an engine that is listened to pays for it with each statement.
-    event.listen(connection, "commit", _refuse_commit)
-    event.listen(connection, "rollback", _forget)
-    if backend.savepoint_recovers:
-        event.listen(connection, "rollback_savepoint", _forget)
-    else:
-        event.listen(connection, "before_cursor_execute", _refuse_statement)
-
-
-def _refuse_commit(connection: Connection) -> None:
-    if cause := connection.info.pop(ABORTED, None):
-        # SQLAlchemy takes every COMMIT for the end of the transaction, and would not roll back.
-        connection.connection.rollback()
-        raise _aborted(cause)
+def _diagnose(context: ExceptionContext, original: Exception) -> Diagnosis | None:
+    """Read an error without a code that means something: by its class."""
+    wrapped = context.sqlalchemy_exception
+    if isinstance(wrapped, exc.DBAPIError):
+        # psycopg's errors have no SQLSTATE before there is a connection.
+        if context.is_disconnect or _failed_to_connect(context):
+            return Diagnosis(ConnectionLost)
+        return Diagnosis(PLAIN.get(type(wrapped), DatabaseFault))
+    if wrapped is None and isinstance(original, OSError | EOFError):
+        # The driver's own clock, which leaves a statement behind that nobody knows of, or its socket.
+        return Diagnosis(StatementTimeout if isinstance(original, TimeoutError) else ConnectionLost, spoils=True)
+    if isinstance(original, _UNFIT) and context.statement is not None:
+        return Diagnosis(ValueRefused)
+    return Diagnosis(ConnectionLost) if context.is_disconnect else None
 
 
-def _refuse_statement(connection: Connection, *rest: Any) -> None:
-    if cause := connection.info.get(ABORTED):
-        raise _aborted(cause)
-
-
-def _forget(connection: Connection, *rest: Any) -> None:
-    # One that broke has nothing to forget, and an error here would replace the cancellation that broke it.
-    if not connection.invalidated:
-        connection.info.pop(ABORTED, None)
-
-
-def _aborted(cause: Exception) -> TransactionAborted:
-    error = TransactionAborted(
-        "An earlier statement failed, and the server rolled the whole transaction back; nothing of it is written.",
-        orig=getattr(cause, "orig", cause),
-        statement=getattr(cause, "statement", None),
-    )
-    error.__cause__ = cause
-    return error
-
-
-def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis | None) -> DatabaseFault | None:
-    committing = _is_raised_by_commit(original)
+def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis) -> DatabaseFault:
+    committing = endings.failed_in_commit(original)
     if context.is_disconnect and context.connection is not None and not committing:
         # Whatever the server refused before that: the transaction is gone, and no savepoint is left to go back to.
         diagnosis = Diagnosis(ConnectionLost)
-    if diagnosis is None:
-        # psycopg's errors have no SQLSTATE before there is a connection.
-        if not context.is_disconnect and not _failed_to_connect(context, original):
-            return None
-        diagnosis = Diagnosis(ConnectionLost)
-    if issubclass(diagnosis.kind, ConstraintViolation):
-        return _violation(context, original, diagnosis)
     kind = diagnosis.kind
+    if issubclass(kind, ConstraintViolation):
+        return _violation(context, original, diagnosis)
     if kind is TransactionAborted and context.connection is not None:
-        return _aborted(context.connection.info.get(ABORTED, original))
+        return endings.aborted(info_of(context.connection).get(ABORTED, original))
     if kind is ConnectionLost:
-        kind = _kind_of_loss(context.connection, committing=committing)
+        kind = _kind_of_loss(context, committing=committing)
     message = f"{kind.__doc__}".partition("\n")[0]
-    if context.connection is None and context.engine is not None:
+    if issubclass(kind, DatabaseUnavailable) and context.engine is not None:
         message = _unreachable(context.engine)
     if kind is not ValueRefused:
         message = f"{message} The database says: {_first_line(original)}"
@@ -147,23 +143,18 @@ def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis 
         message,
         orig=original,
         statement=context.statement,
-        connection_invalidated=context.is_disconnect,
+        connection_invalidated=context.is_disconnect or diagnosis.spoils,
     )
 
 
-def _is_raised_by_commit(error: Exception) -> bool:
-    # SQLAlchemy says so nowhere else: BEGIN, COMMIT and ROLLBACK fail in the same context.
-    return any(frame.f_code.co_name == "do_commit" for frame, _ in walk_tb(error.__traceback__))
+def _failed_to_connect(context: ExceptionContext) -> bool:
+    wrapped = context.sqlalchemy_exception
+    return context.connection is None and isinstance(wrapped, exc.OperationalError | exc.InterfaceError)
 
 
-def _failed_to_connect(context: ExceptionContext, original: Exception) -> bool:
-    driver: Any = context.dialect.dbapi
-    return context.connection is None and isinstance(original, (driver.OperationalError, driver.InterfaceError))
-
-
-def _kind_of_loss(connection: Connection | None, *, committing: bool) -> type[DatabaseFault]:
+def _kind_of_loss(context: ExceptionContext, *, committing: bool) -> type[DatabaseFault]:
     """Tell a connection that was never made, one lost with its work, and one lost when the work was being committed."""
-    if connection is None:
+    if context.connection is None and hasattr(context.original_exception, _CONNECTING):
         return DatabaseUnavailable
     return CommitUnknown if committing else ConnectionLost
 

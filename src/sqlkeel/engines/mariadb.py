@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from math import ceil
 from typing import Any, Final
 
@@ -15,10 +15,12 @@ from sqlalchemy.pool import PoolResetState
 
 from .. import errors
 from ..errors import DatabaseFault
-from .backend import CONNECT_ARGUMENTS, LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits
+from .backend import CONNECT_ARGUMENTS, LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, info_of
 from .traces import RESTORED, LeavesTraces
 
 __all__ = ["MariaDB"]
+
+logger = logging.getLogger("sqlkeel.pool")
 
 _FOREVER: Final = 31_536_000
 """The longest that MariaDB waits for a lock, in seconds: a year."""
@@ -27,7 +29,11 @@ _FOREVER: Final = 31_536_000
 _KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
     167: errors.ValueRefused,
     1020: errors.SerializationFailure,
+    1021: errors.OutOfResources,
+    1037: errors.OutOfResources,
+    1038: errors.OutOfResources,
     1040: errors.DatabaseUnavailable,
+    1041: errors.OutOfResources,
     1044: errors.AuthenticationFailed,
     1045: errors.AuthenticationFailed,
     1047: errors.DatabaseUnavailable,
@@ -36,11 +42,18 @@ _KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
     1053: errors.ConnectionLost,
     1054: errors.SchemaMissing,
     1062: errors.UniqueViolation,
+    1114: errors.OutOfResources,
+    1135: errors.OutOfResources,
+    1142: errors.PermissionDenied,
+    1143: errors.PermissionDenied,
     1146: errors.SchemaMissing,
+    1203: errors.DatabaseUnavailable,
     1205: errors.LockTimeout,
     1213: errors.Deadlock,
     1216: errors.ForeignKeyViolation,
     1217: errors.ForeignKeyViolation,
+    1226: errors.OutOfResources,
+    1227: errors.PermissionDenied,
     1264: errors.ValueRefused,
     1265: errors.ValueRefused,
     1290: errors.ReadOnlyViolation,
@@ -48,12 +61,16 @@ _KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
     1317: errors.StatementTimeout,
     1364: errors.NotNullViolation,
     1366: errors.ValueRefused,
+    1370: errors.PermissionDenied,
     1406: errors.ValueRefused,
+    # "Table definition has changed, please retry transaction".
+    1412: errors.SchemaChanged,
     1451: errors.ForeignKeyViolation,
     1452: errors.ForeignKeyViolation,
     # "Failed to read auto-increment value": what a deadlock over the counter of a table is called.
     1467: errors.Deadlock,
     1586: errors.UniqueViolation,
+    1690: errors.ValueRefused,
     1698: errors.AuthenticationFailed,
     1792: errors.ReadOnlyViolation,
     1927: errors.ConnectionLost,
@@ -74,6 +91,25 @@ _RELEASE: Final = "DO RELEASE_ALL_LOCKS()"
 
 _LOCKS: Final = "sqlkeel_locks"
 """Where a connection's ``info`` notes that it may hold such a lock."""
+
+_SERVER: Final = "sqlkeel_server"
+"""Where a connection's ``info`` keeps which server it has come to: behind a balancer the next one may be another."""
+
+_WHICH_SERVER: Final = """
+SELECT GROUP_CONCAT(variable_value ORDER BY variable_name SEPARATOR ' '),
+    UNIX_TIMESTAMP() - (SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'UPTIME')
+FROM information_schema.global_variables
+WHERE variable_name IN (
+    'DATADIR', 'HOSTNAME', 'PID_FILE', 'PORT', 'SERVER_ID', 'SERVER_UID', 'WSREP_NODE_ADDRESS', 'WSREP_NODE_NAME'
+)
+"""
+"""Not one of these is there in every version and different on every server, in containers and in a cluster."""
+
+_ROUNDING: Final = 1.5
+"""Seconds by which the computed start of one server may differ."""
+
+_TRIES: Final = 3
+"""How often a new connection is made to kill another one, where a balancer gives each to the next server."""
 
 _ISOLATION: Final = "sqlkeel_isolation"
 """The execution option with the isolation level of one transaction."""
@@ -157,6 +193,11 @@ class MariaDB(Backend):
             return None
         return _names(kind, number, str(error.args[1]) if len(error.args) > 1 else "")
 
+    def in_transaction(self, raw: Any) -> bool:
+        """Read what the server said with its last answer that was no error."""
+        driver: Any = raw.driver_connection
+        return bool(driver.get_transaction_status())
+
     def keeps_locks(self, connection: Connection) -> bool:
         """Know that there is a transaction unless the driver commits each statement."""
         raw: Any = connection.connection.dbapi_connection
@@ -195,23 +236,54 @@ def _release_locks(raw: Any, info: dict[Any, Any]) -> None:
 def _kill_abandoned_statements(engine: Engine) -> None:
     """End the server's side of a cancelled statement: MariaDB runs on, with its locks, after its client is gone."""
 
+    @event.listens_for(engine, "connect")
+    def note_server(raw: Any, record: Any) -> None:
+        record.info[_SERVER] = raw.run_async(_server_of)
+
     @event.listens_for(engine, "handle_error")
     def stop(context: ExceptionContext) -> None:
         connection = context.connection
         if connection is None or not isinstance(context.original_exception, asyncio.CancelledError):
             return
-        raw: Any = connection.connection.dbapi_connection
-        how = connection.info[CONNECT_ARGUMENTS]
-        raw.run_async(lambda driver: asyncio.shield(_kill(driver.thread_id(), how)))
+        info = info_of(connection)
+        # None is there while the first connection of the engine is set up.
+        if (server := info.get(_SERVER)) is not None:
+            raw: Any = connection.connection.dbapi_connection
+            raw.run_async(lambda driver: asyncio.shield(_kill(driver.thread_id(), server, info[CONNECT_ARGUMENTS])))
 
 
-async def _kill(number: int, how: Mapping[str, Any]) -> None:
+async def _kill(number: int, server: tuple[str, float], how: Mapping[str, Any]) -> None:
+    """Kill a connection from a new one, unless that has come to another server, where the number is a stranger's."""
+    try:
+        for _ in range(_TRIES):
+            if await _kill_once(number, server, how):
+                return
+    except Exception:
+        logger.debug("The statement of connection %s could not be ended.", number, exc_info=True)
+
+
+async def _kill_once(number: int, server: tuple[str, float], how: Mapping[str, Any]) -> bool:
     import asyncmy  # not installed where nobody uses it
 
-    with suppress(asyncmy.errors.Error, OSError):  # gone already, or the server is
-        connection = await asyncmy.connect(**how)
-        async with connection, connection.cursor() as cursor:
-            await cursor.execute(f"KILL {number}")
+    driver = await asyncmy.connect(**how)
+    async with driver:
+        found = _is_same(server, await _server_of(driver))
+        if found:
+            async with driver.cursor() as cursor:
+                await cursor.execute(f"KILL {number}")
+    return found
+
+
+async def _server_of(driver: Any) -> tuple[str, float]:
+    """Return what tells a server from all others, and when it was started: it gives its numbers anew then."""
+    async with driver.cursor() as cursor:
+        await cursor.execute(_WHICH_SERVER)
+        name, started = await cursor.fetchone()
+    return str(name), float(started)
+
+
+def _is_same(one: tuple[str, float], other: tuple[str, float]) -> bool:
+    return one[0] == other[0] and abs(one[1] - other[1]) <= _ROUNDING
 
 
 def _limit(connection: Connection, usual: Limits, wanted: Limits) -> None:

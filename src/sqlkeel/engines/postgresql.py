@@ -12,7 +12,8 @@ from sqlalchemy import URL, Connection, Engine, event, orm, text
 
 from .. import errors
 from ..errors import DatabaseFault
-from .backend import ABORTED, LIMITS, START, Backend, Diagnosis, Limits
+from .backend import ABORTED, LIMITS, START, Backend, Diagnosis, Limits, info_of
+from .faults import translate
 from .traces import LeavesTraces
 
 __all__ = ["NOTICE", "PostgreSQL", "connection_class", "find_session_state", "set_locally", "settings_of"]
@@ -47,9 +48,14 @@ _KINDS: Final[Mapping[str, type[DatabaseFault]]] = {
     "3D000": errors.DatabaseMissing,
     "40001": errors.SerializationFailure,
     "40P01": errors.Deadlock,
+    "42501": errors.PermissionDenied,
     "42703": errors.SchemaMissing,
     "42P01": errors.SchemaMissing,
+    "53000": errors.OutOfResources,
+    "53100": errors.OutOfResources,
+    "53200": errors.OutOfResources,
     "53300": errors.DatabaseUnavailable,
+    "53400": errors.OutOfResources,
     "55P03": errors.LockTimeout,
     "57014": errors.StatementTimeout,
     "57P01": errors.ConnectionLost,
@@ -93,6 +99,9 @@ _CALL: Final = re.compile(
     re.IGNORECASE,
 )
 _BOUND_FLAG: Final = re.compile(r"set_config\s*\(.*,\s*(?:\$\d+|%\(\w+\)s|%s)[^(),]*\)", re.IGNORECASE | re.DOTALL)
+_REVALIDATES: Final = {"RevalidateCachedQuery"}
+"""The function of the server that finds that a prepared statement would return other columns than it did."""
+
 _NEVER: Final = "0/0"
 """Where the log begins: how far a server has read it again that was stopped in good order."""
 
@@ -141,15 +150,15 @@ class PostgreSQL(Backend):
         """Return the id of the transaction, which has one once it has written."""
         root = session.get_transaction()
         connection = next(iter(root.connections), None) if root is not None else None
-        if connection is None or ABORTED in connection.info or not self._gives_tickets:
+        if connection is None or ABORTED in info_of(connection) or not self._gives_tickets:
             return None
         raw: Any = connection.connection.dbapi_connection
         ticket: str | None
         try:
             # Straight to the driver: every transaction that writes pays for it.
             ticket = raw.run_async(_first_value)
-        except Exception:  # noqa: BLE001 - whatever it is, the same statement meets it again, and is read as usual
-            ticket = connection.exec_driver_sql(_TICKET).scalar()
+        except Exception as error:
+            raise translate(connection, error, statement=_TICKET) from error
         return ticket
 
     def was_committed(self, connection: Connection, ticket: str) -> bool | None:
@@ -168,23 +177,33 @@ class PostgreSQL(Backend):
             if str(getattr(error, "sqlstate", None))[:2] not in {"0A", "42", "55"}:
                 raise
             self._gives_tickets = False
-        finally:
-            cursor.close()
-            connection.rollback()
+        # Not after any other error: the pool closes the connection, and a rollback would fail over a cancellation.
+        cursor.close()
+        connection.rollback()
 
     def aborts(self, error: Any, connection: Connection) -> bool:
         """Know that whatever the server refuses ends the transaction, and that COMMIT then is a silent ROLLBACK."""
         raw: Any = connection.connection.dbapi_connection
         state = getattr(error, "sqlstate", None)
-        refused = state is not None and (state != _NOT_SENT or _field(error, "severity") is not None)
-        return refused and not raw.autocommit
+        return state is not None and not _is_unsent(error) and not raw.autocommit
+
+    def leaves_unsent(self, error: Any, connection: Connection) -> bool:
+        """Know that asyncpg has the statement parsed before it looks at the arguments, and then leaves it at that.
+
+        The server waits for the rest with its locks on the tables, which stop a migration; ROLLBACK would end it.
+        """
+        raw: Any = connection.connection.dbapi_connection
+        return _is_unsent(error) and bool(raw.autocommit)
 
     def diagnose(self, error: Any) -> Diagnosis | None:
         """Read the SQLSTATE; table, column and constraint are fields of the server's message."""
+        if _is_outdated(error):
+            return Diagnosis(errors.SchemaChanged, spoils=True)
         state = getattr(error, "sqlstate", None)
         kind = _KINDS.get(state or "") or (errors.ConnectionLost if str(state).startswith("08") else None)
         if kind is None:
-            return None
+            # psycopg's own word for what it cannot encode: a NUL in a text, for one.
+            return Diagnosis(errors.ValueRefused) if state is None and type(error).__name__ == "DataError" else None
         column = _field(error, "column_name")
         return Diagnosis(
             kind,
@@ -192,6 +211,13 @@ class PostgreSQL(Backend):
             columns=(column,) if column else (),
             constraint=_field(error, "constraint_name"),
         )
+
+    def in_transaction(self, raw: Any) -> bool:
+        """Read the status that the server sent with its last answer."""
+        driver: Any = raw.driver_connection
+        if hasattr(driver, "is_in_transaction"):
+            return bool(driver.is_in_transaction())
+        return bool(driver.info.transaction_status)  # 0 is idle
 
     def keeps_locks(self, connection: Connection) -> bool:
         """Know that there is a transaction unless the driver commits each statement."""
@@ -203,6 +229,21 @@ class PostgreSQL(Backend):
         function = "pg_try_advisory_xact_lock" if nowait else "pg_advisory_xact_lock"
         statement = text(f"SELECT {function}(hashtextextended(:name, 0))")
         return connection.scalar(statement, {"name": name}) is not False
+
+
+def _is_unsent(error: Any) -> bool:
+    return getattr(error, "sqlstate", None) == _NOT_SENT and _field(error, "severity") is None
+
+
+def _is_outdated(error: Any) -> bool:
+    """Tell whether what the driver has prepared, or knows of a type, no longer fits the database.
+
+    SQLAlchemy calls asyncpg's so; psycopg shows the server's message, of a code that means much else. The place in the
+    server's source is not translated, as its words are.
+    """
+    if type(error).__name__ == "InvalidCachedStatementError":
+        return True
+    return getattr(error, "sqlstate", None) == "0A000" and _field(error, "source_function") in _REVALIDATES
 
 
 async def _first_value(driver: Any) -> Any:

@@ -14,7 +14,6 @@ from weakref import WeakSet
 import aiosqlite
 from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.pool import PoolResetState
 
 from ..errors import (
     CheckViolation,
@@ -23,12 +22,16 @@ from ..errors import (
     DatabaseUnavailable,
     ForeignKeyViolation,
     NotNullViolation,
+    OutOfResources,
+    PermissionDenied,
     ReadOnlyViolation,
+    SchemaChanged,
     SchemaMissing,
     StatementTimeout,
     UniqueViolation,
+    ValueRefused,
 )
-from .backend import LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits
+from .backend import LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, info_of
 from .traces import RESTORED, LeavesTraces
 
 __all__ = ["SQLite"]
@@ -60,11 +63,19 @@ _KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
     1299: NotNullViolation,
 }
 _PRIMARY_KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
+    3: PermissionDenied,
     5: DatabaseBusy,
     6: DatabaseBusy,
     8: ReadOnlyViolation,
+    7: OutOfResources,
     9: StatementTimeout,
+    10: OutOfResources,
+    13: OutOfResources,
     14: DatabaseUnavailable,
+    17: SchemaChanged,
+    18: ValueRefused,
+    20: ValueRefused,
+    23: PermissionDenied,
 }
 
 
@@ -110,7 +121,6 @@ class SQLite(Backend):
                 cursor.execute("PRAGMA query_only=ON")
             cursor.close()
 
-        event.listen(engine, "reset", _roll_back_failed_commit)
         _stop_late_statements(engine, limits)
         if not always:
 
@@ -130,7 +140,23 @@ class SQLite(Backend):
     def aborts(self, error: Any, connection: Connection) -> bool:
         """Ask the connection: an interrupted write, a full disk and others end the transaction, and no code says so."""
         raw: Any = connection.connection.driver_connection
-        return connection.info.get(_BEGUN, False) and not raw.in_transaction
+        return info_of(connection).get(_BEGUN, False) and not raw.in_transaction
+
+    def in_transaction(self, raw: Any) -> bool:
+        """Ask the library."""
+        driver: Any = raw.driver_connection
+        return bool(driver.in_transaction)
+
+    def recovers(self, raw: Any) -> bool:
+        """Roll back: a COMMIT that fails (a deferred foreign key, BUSY) keeps the transaction, and the write lock.
+
+        To close the connection would do the same, but a database in memory would be gone.
+        """
+        try:
+            raw.rollback()
+        except sqlite3.Error:
+            return False
+        return not self.in_transaction(raw)
 
     def diagnose(self, error: Any) -> Diagnosis | None:
         """Read the extended result code; which columns it is about stands only in the text."""
@@ -243,17 +269,21 @@ def _stop_late_statements(engine: Engine, limits: Limits) -> None:
 
     @event.listens_for(engine, "after_cursor_execute")
     def stop(connection: Connection, *rest: Any) -> None:
-        if timer := connection.info.pop(_TIMER, None):
-            timer.cancel()
+        _stop(connection.info)
 
     @event.listens_for(engine, "handle_error")
     def give_up(context: ExceptionContext) -> None:
         if context.connection is None or context.connection.invalidated:
             return
-        stop(context.connection)
+        _stop(info_of(context.connection))
         if isinstance(context.original_exception, asyncio.CancelledError):
             # SQLAlchemy closes the connection next, which waits for the statement.
             _interrupt_until_closed(_driver(context.connection))
+
+
+def _stop(info: dict[Any, Any]) -> None:
+    if timer := info.pop(_TIMER, None):
+        timer.cancel()
 
 
 def _interrupt_until_closed(driver: sqlite3.Connection) -> None:
@@ -273,13 +303,6 @@ def _milliseconds(seconds: float | None) -> int:
     if seconds is None:
         return _DRIVER_WAIT
     return min(ceil(seconds * 1000), _FOREVER) or _FOREVER
-
-
-def _roll_back_failed_commit(connection: Any, record: Any, state: PoolResetState) -> None:
-    # A COMMIT that fails (a deferred foreign key, BUSY) leaves SQLite in the transaction, holding the write lock;
-    # SQLAlchemy takes every COMMIT for the end of one.
-    if state.transaction_was_reset and connection.driver_connection.in_transaction:
-        connection.rollback()
 
 
 def _in_memory(url: URL) -> bool:

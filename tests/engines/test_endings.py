@@ -1,0 +1,470 @@
+"""COMMIT, ROLLBACK and RELEASE that the server refuses: through every door, on every server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Column, Connection, ForeignKey, Integer, MetaData, Table, insert, select, text
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from sqlkeel.database import Database
+from sqlkeel.errors import (
+    CommitUnknown,
+    DatabaseFault,
+    ForeignKeyViolation,
+    StatementTimeout,
+    TransactionAborted,
+)
+from tests.engines.peers import kill, own_id
+from tests.faults.proxy import Proxy, proxy_to
+from tests.fixtures.databases import OpenDatabase
+
+metadata = MetaData()
+entry = Table("entry", metadata, Column("id", Integer, primary_key=True, autoincrement=False))
+deferring = MetaData()
+entry.to_metadata(deferring)
+remark = Table(
+    "remark",
+    deferring,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("entry_id", ForeignKey("entry.id", deferrable=True, initially="DEFERRED")),
+)
+pytestmark = pytest.mark.tables(metadata)
+
+Way = Callable[[Database], Awaitable[None]]
+one, two = insert(entry).values(id=1), insert(entry).values(id=2)
+
+
+@pytest.fixture(params=["asyncpg", "psycopg", "mariadb"])
+def server(request: pytest.FixtureRequest) -> Database:
+    """Each database that is a server, through each of its drivers."""
+    fixture = {"asyncpg": "postgres"}.get(request.param, request.param)
+    database: Database = request.getfixturevalue(fixture)
+    return database
+
+
+@pytest.fixture
+async def proxy(server: Database) -> AsyncIterator[Proxy]:
+    """The way to the server, on which a COMMIT can be made unreadable."""
+    async with proxy_to(server.url.host or "127.0.0.1", server.url.port or 0) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def single(server: Database, proxy: Proxy, open_database: OpenDatabase) -> Database:
+    """The server's database by way of the proxy, with one connection."""
+    url = server.url.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
+    return open_database(url, pool_size=1, max_overflow=0)
+
+
+class Change(Exception):
+    """The caller's own: what was written is not wanted."""
+
+
+async def entries(database: Database) -> list[int]:
+    """Return the committed rows."""
+    async with database.read() as session:
+        return list(await session.scalars(select(entry.c.id).order_by(entry.c.id)))
+
+
+async def by_transaction(database: Database) -> None:
+    """Leave ``db.transaction()``."""
+    async with database.transaction() as session:
+        await session.execute(one)
+
+
+async def by_session_commit(database: Database) -> None:
+    """Call ``session.commit()``."""
+    async with database.session() as session:
+        await session.execute(one)
+        await session.commit()
+
+
+async def by_session_begin(database: Database) -> None:
+    """Leave ``session.begin()``."""
+    async with database.session() as session, session.begin():
+        await session.execute(one)
+
+
+async def by_stock_session(database: Database) -> None:
+    """Leave the block of a session that is not ours."""
+    async with async_sessionmaker(database.engine, class_=AsyncSession).begin() as session:
+        await session.execute(one)
+
+
+async def by_engine_begin(database: Database) -> None:
+    """Leave ``engine.begin()``."""
+    async with database.engine.begin() as connection:
+        await connection.execute(one)
+
+
+async def by_connection_commit(database: Database) -> None:
+    """Call ``connection.commit()``."""
+    async with database.engine.connect() as connection:
+        await connection.execute(one)
+        await connection.commit()
+
+
+async def by_copied_engine(database: Database) -> None:
+    """Leave ``begin()`` of an engine with options of its own."""
+    async with database.engine.execution_options(anything=1).begin() as connection:
+        await connection.execute(one)
+
+
+async def by_driver(database: Database) -> None:
+    """Call ``commit()`` of the driver's connection, which SQLAlchemy does not hear of."""
+    async with database.engine.connect() as connection:
+        await connection.execute(one)
+        await connection.run_sync(commit_behind_its_back)
+
+
+def commit_behind_its_back(connection: Connection) -> None:
+    """Commit past SQLAlchemy, whose error it therefore is not."""
+    try:
+        connection.connection.commit()
+    except Exception as error:
+        raise Change from error
+
+
+async def by_swallowing(database: Database) -> None:
+    """Go on with the same connection, as if nothing had been."""
+    async with database.engine.connect() as connection:
+        await connection.execute(one)
+        try:
+            await connection.commit()
+        except DBAPIError:
+            await connection.rollback()
+            await connection.execute(text("select 1"))
+            await connection.commit()
+            raise
+
+
+WAYS: dict[str, Way] = {
+    way.__name__: way
+    for way in (
+        by_transaction,
+        by_session_commit,
+        by_session_begin,
+        by_stock_session,
+        by_engine_begin,
+        by_connection_commit,
+        by_copied_engine,
+        by_driver,
+        by_swallowing,
+    )
+}
+every_way = pytest.mark.parametrize("way", WAYS)
+
+
+async def back_by_transaction(database: Database) -> None:
+    """Leave ``db.transaction()`` with an error."""
+    async with database.transaction() as session:
+        await session.execute(one)
+        raise Change
+
+
+async def back_by_session_block(database: Database) -> None:
+    """Leave a session with an error."""
+    async with database.session() as session:
+        await session.execute(one)
+        raise Change
+
+
+async def back_by_session_begin(database: Database) -> None:
+    """Leave ``session.begin()`` with an error."""
+    async with database.session() as session, session.begin():
+        await session.execute(one)
+        raise Change
+
+
+async def back_by_session_close(database: Database) -> None:
+    """Leave a session without a COMMIT."""
+    async with database.session() as session:
+        await session.execute(one)
+
+
+async def back_by_session_rollback(database: Database) -> None:
+    """Call ``session.rollback()``."""
+    async with database.session() as session:
+        await session.execute(one)
+        await session.rollback()
+
+
+async def back_by_engine_begin(database: Database) -> None:
+    """Leave ``engine.begin()`` with an error."""
+    async with database.engine.begin() as connection:
+        await connection.execute(one)
+        raise Change
+
+
+async def back_by_connection(database: Database) -> None:
+    """Call ``connection.rollback()``."""
+    async with database.engine.connect() as connection:
+        await connection.execute(one)
+        await connection.rollback()
+
+
+WAYS_BACK: dict[str, Way] = {
+    way.__name__: way
+    for way in (
+        back_by_transaction,
+        back_by_session_block,
+        back_by_session_begin,
+        back_by_session_close,
+        back_by_session_rollback,
+        back_by_engine_begin,
+        back_by_connection,
+    )
+}
+
+
+async def connection_of(database: Database) -> int:
+    """Return the server's number of the pooled connection."""
+    async with database.engine.connect() as connection:
+        return await own_id(connection, database)
+
+
+class TestRefusedCommit:
+    @every_way
+    async def test_the_next_unit_of_work_does_not_commit_it(self, single: Database, proxy: Proxy, way: str) -> None:
+        """What the server refused to commit is rolled back, and whoever comes next begins anew."""
+        await connection_of(single)
+        proxy.garble(b"COMMIT")
+        with pytest.raises((DBAPIError, Change)):
+            await WAYS[way](single)
+
+        async with single.transaction() as session:
+            await session.execute(two)
+
+        assert await entries(single) == [2]
+
+    @pytest.mark.parametrize("way", [way for way in WAYS if way != "by_driver"])
+    async def test_its_connection_is_never_used_again(self, single: Database, proxy: Proxy, way: str) -> None:
+        """The pool has another one afterwards."""
+        before = await connection_of(single)
+        proxy.garble(b"COMMIT")
+        with pytest.raises(DatabaseFault) as caught:
+            await WAYS[way](single)
+
+        after = await connection_of(single)
+
+        assert after != before
+        assert caught.value.connection_invalidated
+
+    async def test_the_other_connections_stay(
+        self, server: Database, proxy: Proxy, open_database: OpenDatabase
+    ) -> None:
+        """One that had nothing to do with it goes on."""
+        url = server.url.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
+        database = open_database(url, pool_size=2, max_overflow=0)
+        async with database.engine.connect() as other:
+            before = await own_id(other, database)
+            proxy.garble(b"COMMIT")
+            with pytest.raises(DatabaseFault):
+                await by_transaction(database)
+
+        async with database.engine.connect() as one_of_them, database.engine.connect() as the_other:
+            after = {await own_id(one_of_them, database), await own_id(the_other, database)}
+
+        assert before in after
+
+    async def test_a_connection_that_is_kept_goes_on_anew(self, single: Database, proxy: Proxy) -> None:
+        """Whoever swallows the error and rolls back has a connection without the lost rows."""
+        async with single.engine.connect() as connection:
+            await connection.execute(one)
+            proxy.garble(b"COMMIT")
+            with pytest.raises(DatabaseFault):
+                await connection.commit()
+            await connection.rollback()
+
+            await connection.execute(two)
+            await connection.commit()
+
+        assert await entries(single) == [2]
+
+    async def test_a_connection_that_is_kept_wants_its_rollback(self, single: Database, proxy: Proxy) -> None:
+        """Without one nothing more is taken: it would be half of a transaction."""
+        async with single.engine.connect() as connection:
+            await connection.execute(one)
+            proxy.garble(b"COMMIT")
+            with pytest.raises(DatabaseFault):
+                await connection.commit()
+
+            with pytest.raises(PendingRollbackError):
+                await connection.execute(two)
+
+    async def test_a_loss_is_still_unknown(self, single: Database, server: Database) -> None:
+        """That a COMMIT is refused is no doubt; that its answer is lost is one."""
+        async with single.session() as session:
+            await session.execute(one)
+            await kill(server, await own_id(session, single))
+
+            with pytest.raises(CommitUnknown):
+                await session.commit()
+
+
+class TestRefusedRollback:
+    @pytest.mark.parametrize("way", WAYS_BACK)
+    async def test_the_next_unit_of_work_does_not_commit_it(self, single: Database, proxy: Proxy, way: str) -> None:
+        """The connection is closed, which rolls back as well."""
+        await connection_of(single)
+        proxy.garble(b"ROLLBACK")
+        with pytest.raises((DBAPIError, Change)):
+            await WAYS_BACK[way](single)
+
+        async with single.transaction() as session:
+            await session.execute(two)
+
+        assert await entries(single) == [2]
+
+    @pytest.mark.parametrize("way", ["back_by_transaction", "back_by_session_block", "back_by_session_begin"])
+    async def test_it_does_not_hide_what_went_wrong(self, single: Database, proxy: Proxy, way: str) -> None:
+        """The caller's own error leaves the block, with a note of the other."""
+        await connection_of(single)
+        proxy.garble(b"ROLLBACK")
+
+        with pytest.raises(Change) as caught:
+            await WAYS_BACK[way](single)
+
+        assert "rollback" in "".join(caught.value.__notes__)
+
+
+class TestRefusedSavepoint:
+    @pytest.mark.parametrize("end", [b"RELEASE SAVEPOINT", b"ROLLBACK TO SAVEPOINT"], ids=bytes.decode)
+    async def test_what_failed_in_it_is_not_committed(self, single: Database, proxy: Proxy, end: bytes) -> None:
+        """Who swallows the error of a savepoint whose end was refused would keep what it wrote."""
+        fails = end == b"ROLLBACK TO SAVEPOINT"
+
+        with pytest.raises(TransactionAborted):
+            async with single.transaction() as session:
+                await session.execute(two)
+                with pytest.raises((DatabaseFault, Change)):
+                    await in_savepoint(session, proxy, end, fails=fails)
+
+        assert await entries(single) == []
+
+    async def test_the_next_one_has_nothing_to_do_with_it(self, single: Database, proxy: Proxy) -> None:
+        """Rolled back, the transaction is over, and its connection is as good as any."""
+        with pytest.raises(DatabaseFault):
+            async with single.transaction() as session:
+                await in_savepoint(session, proxy, b"RELEASE SAVEPOINT", fails=False)
+
+        async with single.transaction() as session:
+            await session.execute(two)
+
+        assert await entries(single) == [2]
+
+
+async def in_savepoint(session: Any, proxy: Proxy, end: bytes, *, fails: bool) -> None:
+    """Write a row in a savepoint whose end the server does not understand."""
+    async with session.savepoint():
+        await session.execute(one)
+        proxy.garble(end)
+        if fails:
+            raise Change
+
+
+class TestTwoPhases:
+    async def test_a_refused_prepare(self, single: Database, proxy: Proxy) -> None:
+        """What cannot be prepared is rolled back, and the connection is not kept."""
+        before = await connection_of(single)
+        proxy.garble(b"PREPARE")
+        with pytest.raises(DatabaseFault):
+            async with single.session(twophase=True) as session:
+                await session.execute(one)
+                await session.commit()
+
+        after = await connection_of(single)
+
+        assert after != before
+        assert await entries(single) == []
+
+
+@pytest.mark.tables(deferring)
+class TestRefusedBySQLite:
+    @every_way
+    async def test_the_next_unit_of_work_does_not_commit_it(
+        self, sqlite: Database, open_database: OpenDatabase, way: str
+    ) -> None:
+        """A COMMIT that a deferred foreign key refuses leaves SQLite in the transaction; it is rolled back."""
+        single = open_database(sqlite, pool_size=1, max_overflow=0)
+        orphan = insert(remark).values(id=1, entry_id=99)
+        async with single.engine.connect() as connection:
+            await connection.execute(orphan)
+
+            with pytest.raises(ForeignKeyViolation):
+                await connection.commit()
+            await connection.rollback()
+            await connection.execute(two)
+            await connection.commit()
+
+        await WAYS[way](single)
+        assert await entries(single) == [1, 2]
+
+    async def test_a_database_in_memory_survives(self, open_database: OpenDatabase) -> None:
+        """Its one connection is the database, and must not be closed."""
+        database = open_database("sqlite+aiosqlite://")
+        async with database.engine.begin() as connection:
+            await connection.run_sync(deferring.create_all)
+            await connection.execute(two)
+        with pytest.raises(ForeignKeyViolation):
+            async with database.transaction() as session:
+                await session.execute(insert(remark).values(id=1, entry_id=99))
+
+        await by_transaction(database)
+
+        assert await entries(database) == [1, 2]
+
+
+class TestLeftOpen:
+    async def test_a_begin_as_text_ends_with_the_connection(
+        self, server: Database, open_database: OpenDatabase
+    ) -> None:
+        """A connection that is in a transaction when it comes home is closed, whoever began it."""
+        single = open_database(server, pool_size=1, max_overflow=0)
+        autocommit = single.engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with autocommit.connect() as connection:
+            await connection.execute(text("begin"))
+            await connection.execute(one)
+
+        async with single.transaction() as session:
+            await session.execute(two)
+
+        assert await entries(single) == [2]
+
+    async def test_a_read_that_began_one(self, server: Database, open_database: OpenDatabase) -> None:
+        """The next reader sees what is committed, and no old snapshot."""
+        single = open_database(server, pool_size=1, max_overflow=0)
+        async with single.read() as session:
+            await session.execute(text("start transaction"))
+            await session.execute(select(entry.c.id))
+        await by_transaction(single)
+
+        assert await entries(single) == [1]
+
+
+class TestTicket:
+    @pytest.mark.parametrize("server", ["asyncpg", "psycopg"], indirect=True)
+    async def test_a_timeout_is_a_timeout(self, server: Database) -> None:
+        """A limit that strikes in the last question before COMMIT is no swallowed error."""
+        async with server.engine.begin() as connection:
+            await connection.execute(text("create schema slow"))
+            await connection.execute(text(SLOW_TICKET))
+
+        with pytest.raises(StatementTimeout):
+            async with server.transaction(timeout=0.2) as session:
+                await session.execute(one)
+                await session.execute(text("set local search_path = slow, pg_catalog, public"))
+
+        assert isinstance(await connection_of(server), int)
+        async with server.engine.begin() as connection:
+            await connection.execute(text("drop schema slow cascade"))
+
+
+SLOW_TICKET = """
+create function slow.pg_current_wal_insert_lsn() returns pg_lsn language sql volatile
+as $$ select pg_catalog.pg_current_wal_insert_lsn() from pg_sleep(10) $$
+"""
