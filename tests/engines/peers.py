@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from sqlkeel.database import Database
 
-__all__ = ["SLOW", "committing", "kill", "own_id", "soon", "statements_running", "under_way"]
+__all__ = ["SLOW", "cancelled_at_each_step", "committing", "kill", "own_id", "soon", "statements_running", "under_way"]
 
 OWN_ID = {"postgresql": "select pg_backend_pid()", "mariadb": "select connection_id()"}
 KILL = {"postgresql": "select pg_terminate_backend({}, 5000)", "mariadb": "kill {}"}
@@ -72,3 +73,47 @@ async def soon(claim: Callable[[], object], *, seconds: float = 5.0) -> bool:
         if held or asyncio.get_running_loop().time() > deadline:
             return bool(held)
         await asyncio.sleep(0.01)
+
+
+class _Cut:
+    """Wait for something, and have its task cancelled at some of the moments at which it gives way to others."""
+
+    def __init__(self, work: Awaitable[Any], moments: range) -> None:
+        self.work, self.moments = work, moments
+        self.reached = False
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        steps, thrown, number = self.work.__await__(), None, 0
+        while True:
+            try:
+                waited_for = steps.send(None) if thrown is None else steps.throw(thrown)
+            except StopIteration:
+                return
+            thrown, number = None, number + 1
+            if number in self.moments:
+                self.reached = True
+                asyncio.current_task().cancel()  # type: ignore[union-attr]  # a task is waiting
+            try:
+                yield waited_for
+            except BaseException as error:  # noqa: BLE001 - the work decides what it means
+                thrown = error
+
+
+async def cancelled_at_each_step(work: Callable[[], Awaitable[Any]], *, times: int = 1) -> list[str]:
+    """Do *work* again and again, cancelled at its first wait, at its second and so on; return how each ended.
+
+    *times* is how many waits in a row are cancelled: anyio cancels every one.
+    """
+    ends: list[str] = []
+    while True:
+        moment = len(ends) + 1
+        cut = _Cut(work(), range(moment, moment + times))
+
+        async def run(cut: _Cut = cut) -> None:
+            await cut
+
+        task = asyncio.create_task(run())
+        await asyncio.wait({task})
+        if not cut.reached:
+            return ends
+        ends.append("cancelled" if task.cancelled() else repr(task.exception()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import pickle
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -54,7 +55,8 @@ from sqlkeel.errors import (
     ValueRefused,
 )
 from sqlkeel.session import Session
-from tests.engines.peers import SLOW, kill, own_id
+from tests.engines.peers import SLOW, cancelled_at_each_step, kill, own_id, soon
+from tests.faults.proxy import proxy_to
 from tests.fixtures.databases import OpenDatabase
 
 metadata = MetaData()
@@ -735,3 +737,56 @@ class TestUnreachable:
 async def _count(database: Database, table: Table = person) -> int:
     async with database.engine.connect() as connection:
         return len((await connection.execute(select(table))).all())
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Switch the garbage collector off: what only it would free is a leak until it comes by."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+class TestCancelledConnects:
+    @pytest.mark.usefixtures("no_collector")
+    async def test_nothing_of_one_is_left(self, server: Database, open_database: OpenDatabase) -> None:
+        """The socket of a connection that nobody waits for any more is closed at once."""
+        async with proxy_to(server.url.host or "127.0.0.1", server.url.port or 0) as proxy:
+            url = server.url.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
+            proxy.drop()  # the server hears nothing, and so never answers
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await open_database(url).check()
+
+            assert await soon(lambda: proxy.links == 0)
+
+    @pytest.mark.usefixtures("no_collector")
+    async def test_nothing_of_one_is_left_at_any_moment(self, server: Database, open_database: OpenDatabase) -> None:
+        """The same for every wait on the way to the first statement."""
+        async with proxy_to(server.url.host or "127.0.0.1", server.url.port or 0) as proxy:
+            url = server.url.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
+
+            await cancelled_at_each_step(lambda: first_use(url))
+
+            assert await soon(lambda: proxy.links == 0)
+
+    @pytest.mark.parametrize("times", [1, 2, 1000])
+    async def test_a_cancellation_stays_one(self, every_driver: Database, times: int) -> None:
+        """Wherever the first use of an engine is cut, no error of the set-up takes the cancellation's place."""
+        url = every_driver.url.render_as_string(hide_password=False)
+
+        ends = await cancelled_at_each_step(lambda: first_use(url), times=times)
+
+        assert len(ends) > 5
+        assert set(ends) == {"cancelled"}
+
+
+async def first_use(url: str) -> None:
+    """Use a new engine once, whatever happens."""
+    database = Database(url, pool_size=1)
+    try:
+        async with database.transaction() as session:
+            await session.execute(text("select 1"))
+    finally:
+        await asyncio.shield(database.dispose())

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import AsyncExitStack
 from typing import Any
 
+import asyncpg
 import pytest
-from sqlalchemy import NullPool, exc, select
+from sqlalchemy import NullPool, event, exc, select
 
 from sqlkeel.database import Database
 from sqlkeel.engines.pool import Pool
-from sqlkeel.errors import PoolTimeout, UsageError
+from sqlkeel.errors import ConnectionLost, PoolTimeout, UsageError
 from tests.fixtures.databases import OpenDatabase
 
 
@@ -25,6 +27,62 @@ async def ask(database: Database) -> int | None:
     """Ask for a value over a connection of its own."""
     async with database.engine.connect() as connection:
         return await connection.scalar(select(7))
+
+
+@pytest.fixture
+def breaking(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let connections of asyncpg break right behind their authentication, as often as the list says."""
+    connect, breaks = asyncpg.connect, [0]
+
+    async def connect_and_break(*args: Any, **options: Any) -> Any:
+        connection = await connect(*args, **options)
+        if breaks[0]:
+            breaks[0] -= 1
+            connection._transport.abort()  # a reset from the network
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        return connection
+
+    monkeypatch.setattr(asyncpg, "connect", connect_and_break)
+    return breaks
+
+
+class TestSetUp:
+    @pytest.mark.parametrize("first", [True, False], ids=["first", "another"])
+    async def test_one_that_breaks_is_lost(
+        self, postgres: Database, open_database: OpenDatabase, breaking: list[int], first: bool
+    ) -> None:
+        """What the driver raises past SQLAlchemy is one of our errors, and nothing was written."""
+        database = open_database(postgres)
+        async with AsyncExitStack() as stack:
+            if not first:
+                await stack.enter_async_context(database.engine.connect())
+            breaking[0] = 1
+
+            with pytest.raises(ConnectionLost):
+                await database.check()
+
+    async def test_it_is_tried_again(
+        self, postgres: Database, open_database: OpenDatabase, breaking: list[int]
+    ) -> None:
+        """run_transaction makes another connection."""
+        database = open_database(postgres)
+        breaking[0] = 2
+
+        answer = await database.run_transaction(lambda session: session.scalar(select(7)))
+
+        assert answer == 7
+
+    async def test_a_listeners_own_error_is_left_alone(self, postgres: Database, open_database: OpenDatabase) -> None:
+        """What somebody else does when a connection is made is somebody else's to explain."""
+        database = open_database(postgres)
+
+        @event.listens_for(database.engine.sync_engine, "connect")
+        def fail(raw: Any, record: Any) -> None:
+            raise KeyError("no secret")
+
+        with pytest.raises(KeyError):
+            await database.check()
 
 
 class TestPool:

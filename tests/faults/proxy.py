@@ -19,6 +19,8 @@ class Proxy:
 
     def __init__(self, host: str, port: int) -> None:
         self.target = host, port
+        self.targets: list[tuple[str, int]] = []
+        """Other servers, one for each of the connections that come next: a balancer's choice."""
         self.port = 0
         self.latency = 0.0
         """Seconds that every piece of data takes in each direction."""
@@ -97,7 +99,8 @@ class Proxy:
         try:
             if self.refuses:
                 return
-            upstream = await asyncio.open_connection(*self.target)
+            target = self.targets.pop(0) if self.targets else self.target
+            upstream = await asyncio.open_connection(*target)
             link = _Link(self, (reader, writer), upstream)
             self._links.add(link)
             try:
