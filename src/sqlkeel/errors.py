@@ -607,8 +607,12 @@ class SchemaChanged(TransientFault, sa_exc.NotSupportedError, sa_exc.InternalErr
 class ValueRefused(DatabaseFault, sa_exc.DataError, sa_exc.OperationalError, sa_exc.InternalError):
     """A value does not fit its column: too long, out of range, or of the wrong form.
 
-    The database's own words are in ``orig`` only, for they repeat the value.
+    The database's own words are in ``orig`` only, for they repeat the value. ``row`` is the number of the row in a bulk
+    insert, counted from 1 among the rows with the same fields, and ``column`` its column, where they are known.
     """
+
+    row: int | None = None
+    column: str | None = None
 
     code = "value-refused"
     hint = "Check lengths, ranges and types where the value comes in."

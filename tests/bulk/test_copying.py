@@ -31,6 +31,7 @@ import sqlkeel
 from sqlkeel import queries
 from sqlkeel.bulk import delete_many, insert_many, insert_many_returning, update_many, upsert, upsert_many
 from sqlkeel.database import Database
+from sqlkeel.errors import ValueRefused
 
 
 class Base(sqlkeel.Base):
@@ -264,3 +265,19 @@ class TestOneCopy:
                 await insert_many(session, Secret, [{"id": 2, "tenant": 1}])
 
         assert seen.statements[0].startswith("COPY")
+
+
+class TestRefusedValues:
+    @pytest.mark.parametrize(
+        ("bad", "column"), [({"word": "too long"}, "word"), ({"price": Decimal("1e12")}, "price"), ({"word": 5}, None)]
+    )
+    async def test_the_row_is_named(self, postgres: Database, bad: dict[str, Any], column: str | None) -> None:
+        """The error tells which row it is about, and its column where the server says it."""
+        rows = [{"id": number, "weight": 1.0, "price": Decimal(1), "word": "a"} for number in range(1_500)]
+        rows[1_233] |= bad
+        async with postgres.transaction() as session:
+            with pytest.raises(ValueRefused) as caught:
+                await insert_many(session, Reading, rows)
+
+            assert (caught.value.row, caught.value.column) == (1_234, column)
+            assert "row 1234" in str(caught.value)

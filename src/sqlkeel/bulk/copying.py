@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Any
+from operator import length_hint
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Dialect, Table, TableClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..engines.faults import translate
+from ..errors import ValueRefused
 from ..observe import record
 from .binder import BoundRows
 from .columns import qualified, quoted, schema_of
@@ -19,6 +22,7 @@ from .rows import Record
 __all__ = ["copies", "copy", "kind_of"]
 
 _Into = Table | TableClause
+_PLACE: Final = re.compile(r"line (?P<row>\d+)(?:, column (?P<column>[^:\n]+))?")
 _known: WeakKeyDictionary[Dialect, dict[tuple[str, ...], bool]] = WeakKeyDictionary()
 _kinds: WeakKeyDictionary[Dialect, dict[str, str]] = WeakKeyDictionary()
 
@@ -84,17 +88,17 @@ async def copy(connection: AsyncConnection, into: _Into, rows: BoundRows, *, err
     """COPY inside the transaction of *connection*, which a savepoint has really begun; return how many rows."""
     record(connection.engine.sync_engine, _statement(connection, into, rows.names))
     driver: Any = (await connection.get_raw_connection()).driver_connection
-    raised: list[Exception] = []
+    sending = _Sending(rows.blocks)
     try:
-        return await _send(connection, driver, into, rows.names, chain.from_iterable(_noting(rows.blocks, raised)))
+        return await _send(connection, driver, into, rows.names, chain.from_iterable(sending.blocks()))
     except Exception as error:
-        if error in raised:
+        if error is sending.raised:
             raise  # The caller's own, not the driver's.
         # What COPY takes may have changed: a policy was added, or the role was set to another one.
         _known.get(connection.dialect, {}).pop((qualified(connection, into), *rows.names), None)
         statement = _statement(connection, into, rows.names)
         fault = await connection.run_sync(translate, error, statement=statement, table=errors_of)
-        raise fault from error
+        raise (sending.placed(fault, error, errors_of) if isinstance(fault, ValueRefused) else fault) from error
     except BaseException:
         # Cancelled: what the connection would say next is not known.
         await connection.invalidate()
@@ -105,13 +109,41 @@ def _statement(connection: AsyncConnection, into: _Into, names: Iterable[str]) -
     return f"COPY {qualified(connection, into)} ({quoted(connection.dialect, names)}) FROM STDIN"
 
 
-def _noting(blocks: Iterable[list[Record]], raised: list[Exception]) -> Iterator[list[Record]]:
-    """Note what making the rows raises: the driver raises anything, a TypeError for a value that it cannot encode."""
-    try:
-        yield from blocks
-    except Exception as error:
-        raised.append(error)
-        raise
+class _Sending:
+    """The rows of a COPY while they are sent: what making them raised, and how many the driver has taken."""
+
+    def __init__(self, blocks: Iterable[list[Record]]) -> None:
+        self.raised: Exception | None = None
+        self._source = blocks
+        self._taken = 0
+        self._block: Iterator[Record] = iter(())
+
+    def blocks(self) -> Iterator[Iterator[Record]]:
+        """Yield the blocks; the driver raises anything, a TypeError for a value that it cannot encode."""
+        try:
+            for block in self._source:
+                self._block = iter(block)
+                self._taken += len(block)
+                yield self._block
+        except Exception as error:
+            self.raised = error
+            raise
+
+    def placed(self, fault: ValueRefused, error: Exception, table: Table) -> ValueRefused:
+        """Say which row was refused: the server's own words tell its line and column, the driver stops at it."""
+        found = _PLACE.search(_context(error))
+        row = int(found["row"]) if found else self._taken - length_hint(self._block)
+        column = found["column"] if found else None
+        name = f"{table.name}.{column}" if column else f"its column of {table.name}"
+        placed = ValueRefused(f"The value in row {row} does not fit {name}.", orig=error, statement=fault.statement)
+        placed.row, placed.column = row, column
+        return placed
+
+
+def _context(error: Exception) -> str:
+    """Return where in the COPY the server was: asyncpg and psycopg name it in their own ways."""
+    diagnosis = getattr(error, "diag", error)
+    return str(getattr(diagnosis, "context", "") or "")
 
 
 async def _send(

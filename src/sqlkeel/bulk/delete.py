@@ -28,6 +28,7 @@ async def delete_many(session: AsyncSession, model: type[M], keys: Iterable[Any]
     Raises:
         NotSupported: For a model whose rows are marked as deleted instead.
         InvalidKey: For a key of the wrong length.
+        InvalidValue: For an expression of SQL; nothing is deleted.
         ForeignKeyViolation: When other rows still point to one of them; nothing is deleted.
         ReadOnlySession: When the session was opened for reading.
     """

@@ -118,7 +118,7 @@ def _of_two_types(keys: Iterable[Identity], held: Iterable[Identity]) -> bool:
 
 def _rows_of(mapper: Mapper[Any], states: Sequence[InstanceState[Any]]) -> Select[Any]:
     key: Sequence[Any] = mapper.primary_key
-    identities = [state.identity or () for state in states]
+    identities: list[Identity] = [state.identity for state in states if state.identity is not None]
     if len(key) == 1:
         return select(mapper.class_).where(key[0].in_([identity[0] for identity in identities]))
     return select(mapper.class_).where(tuple_(*key).in_(identities))

@@ -29,6 +29,7 @@ async def insert_many(session: AsyncSession, model: type[M], rows: Rows) -> int:
 
     Raises:
         UnknownField: For a field that the model does not have; nothing is inserted.
+        InvalidValue: For an expression of SQL as a value, and for a row that is no mapping; nothing is inserted.
         ConstraintViolation: When the database refuses a row; nothing is inserted.
         ReadOnlySession: When the session was opened for reading.
     """
@@ -55,6 +56,7 @@ async def insert_many_returning(session: AsyncSession, model: type[M], rows: Row
 
     Raises:
         UnknownField: For a field that the model does not have; nothing is inserted.
+        InvalidValue: For an expression of SQL as a value, and for a row that is no mapping; nothing is inserted.
         ConstraintViolation: When the database refuses a row; nothing is inserted.
         ReadOnlySession: When the session was opened for reading.
     """

@@ -163,8 +163,8 @@ class PostgreSQL:
             await connection.execute(select(_note("0")))
             statement = merging_insert(insert, stage, rows, merge, _differs(connection.dialect), note=_note_one_more())
             cte = statement.returning(literal_column("1").label("one")).cte("written")
-            counts = select(func.count()).select_from(cte)
-            written = (await connection.execute(counts, execution_options=options)).scalar_one()
+            count = select(func.count()).select_from(cte)
+            written = (await connection.execute(count, execution_options=options)).scalar_one()
             updated = (await connection.execute(select(_noted()))).scalar_one()
             return written, written - updated
         statement = merging_insert(insert, stage, rows, merge, _differs(connection.dialect))

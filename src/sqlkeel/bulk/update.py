@@ -27,12 +27,16 @@ async def update_many(session: AsyncSession, model: type[M], rows: Rows) -> int:
 
     A row is a mapping with the whole primary key and the fields to change. ``onupdate`` columns and the version change
     with it; a row that carries the version is written only if it still has that one. Of two rows with one key, the last
-    counts. Objects that the session holds show the new values afterwards.
+    counts. Objects that the session holds show the new values afterwards, and all that follows from them. Rows are
+    written in the order of their keys, so that callers wait for each other: a list as a whole, another source by 10,000
+    rows. What a trigger leaves as it is does not count.
 
     Raises:
         NotFound: When there is no row of a key, or it is deleted; nothing is updated.
         VersionConflict: When rows have another version than was given, all of them; nothing is updated.
-        InvalidKey: When a row leaves out a part of the key.
+        InvalidKey: When a row leaves out a part of the key, or two are of one row.
+        InvalidValue: For an expression of SQL as a value.
+        NotSupported: When a trigger keeps a row whose version was given: a conflict looks the same.
         UnknownField: For a field that the model does not have.
         ReadOnlySession: When the session was opened for reading.
     """

@@ -81,7 +81,7 @@ async def upsert(
 
     Raises:
         NotSupported: When *on* is not unique; for *revive*, when the model keeps no deleted rows.
-        InvalidValue: When a value of *on* is missing or ``None``.
+        InvalidValue: When a value of *on* is missing or ``None``, or a value is an expression of SQL.
         UniqueViolation: When the row breaks another unique constraint, or the one that is there is deleted.
         UsageError: When the row above the one to revive is deleted.
         NoTransaction: For *revive*, where each statement commits by itself.
@@ -113,7 +113,7 @@ async def get_or_create(
 
     Raises:
         NotSupported: When the fields of *key* are not unique: nothing could prevent a second row.
-        InvalidValue: When a value of *key* is ``None``.
+        InvalidValue: When a value of *key* is ``None``, or any value is an expression of SQL.
         UniqueViolation: When the row breaks another unique constraint, or the one that is there is deleted.
         UnknownField: For a field that the model does not have.
         ReadOnlySession: When the session was opened for reading.
@@ -185,7 +185,7 @@ async def upsert_many(
 
     Raises:
         NotSupported: When *on* is not unique; for *revive*, when the model keeps no deleted rows.
-        InvalidValue: When a value of *on* is missing or ``None``.
+        InvalidValue: When a value of *on* is missing or ``None``, or a value is an expression of SQL.
         UniqueViolation: When a row breaks another unique constraint, or meets one that is deleted; nothing is written.
         UsageError: When the row above one to revive is deleted; nothing is written.
         UnknownField: For a field that the model does not have.
