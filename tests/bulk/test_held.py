@@ -7,13 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON, Computed, ForeignKey, String, event, select
+from sqlalchemy import JSON, Computed, ForeignKey, String, event, select, text
 from sqlalchemy.ext.mutable import MutableDict, MutableList
-from sqlalchemy.orm import Mapped, column_property, composite, deferred, mapped_column
+from sqlalchemy.orm import (
+    Mapped,
+    column_property,
+    composite,
+    deferred,
+    mapped_column,
+    query_expression,
+    with_expression,
+)
 
 import sqlkeel
 from sqlkeel import IntKeyMixin, parent
-from sqlkeel.bulk import delete_many, insert_many_returning, update_many, upsert_many
+from sqlkeel.bulk import delete_many, insert_many, insert_many_returning, update_many, upsert_many
 from sqlkeel.database import Database
 from sqlkeel.repository import Repository
 from sqlkeel.session import Session
@@ -53,6 +61,7 @@ class Line(IntKeyMixin, Base):
     data: Mapped[dict[str, Any]] = mapped_column(MutableDict.as_mutable(JSON()), default=dict)
     tags: Mapped[list[Any]] = mapped_column(MutableList.as_mutable(JSON()), default=list)
     note: Mapped[str | None] = deferred(mapped_column(String(20)))
+    rank: Mapped[int | None] = query_expression()
     shelf_id: Mapped[int | None] = mapped_column(ForeignKey("held_shelf.id", ondelete="RESTRICT"))
     shelf: Mapped[Shelf | None] = parent(on_delete="restrict")
 
@@ -183,6 +192,35 @@ class TestFreshness:
             event.remove(Line, "refresh", listener)
 
         assert any("price" in names for names in seen)
+
+
+class TestNewRows:
+    @pytest.mark.parametrize("verb", ["insert_many", "insert_many_returning", "upsert_many"])
+    async def test_under_the_key_of_an_object(self, every_driver: Database, verb: str) -> None:
+        """An object whose row is gone shows the new row that has its key."""
+        async with every_driver.transaction() as session:
+            line = await Repository(session, Line).create(code="old", data={"n": 1})
+            await session.execute(text("DELETE FROM held_line"))
+            rows = [{"id": line.id, "code": "new", "price": 5}]
+            calls: dict[str, Callable[[], Awaitable[Any]]] = {
+                "insert_many": lambda: insert_many(session, Line, rows),
+                "insert_many_returning": lambda: insert_many_returning(session, Line, rows),
+                "upsert_many": lambda: upsert_many(session, Line, rows, on=[Line.code]),
+            }
+
+            await calls[verb]()
+
+            assert (line.code, line.price, line.total, line.data) == ("new", 5, 5, {})
+
+    async def test_a_query_expression_stays(self, every_driver: Database) -> None:
+        """What only the query that loaded an object knows is not taken from it."""
+        async with every_driver.transaction() as session:
+            await insert_many(session, Line, [{"code": "a", "price": 1}])
+            line = (await session.scalars(select(Line).options(with_expression(Line.rank, Line.price + 5)))).one()
+
+            await update_many(session, Line, [{"id": line.id, "price": 2}])
+
+            assert (line.price, line.rank) == (2, 6)
 
 
 class TestKeysOfOtherTypes:

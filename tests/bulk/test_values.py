@@ -103,3 +103,20 @@ class TestKeys:
                 await delete_many(session, Guest, keys)
 
             assert await values_of(session, Guest.id) == [(1,)]
+
+    @pytest.mark.parametrize("keys", [None, 5, [Guest(first="a")]])
+    async def test_what_is_no_key(self, every_driver: Database, keys: Any) -> None:
+        """Something else than keys, and an object in place of its key, is InvalidValue."""
+        async with every_driver.transaction() as session:
+            with pytest.raises(InvalidValue):
+                await delete_many(session, Guest, keys)
+
+
+class TestSources:
+    @pytest.mark.parametrize("rows", [None, 5, {"first": "a"}, "rows"])
+    @pytest.mark.parametrize("verb", MANY.values(), ids=MANY)
+    async def test_what_holds_no_rows(self, sqlite: Database, verb: Verb, rows: Any) -> None:
+        """Something else than rows, or one row in place of a list, is InvalidValue."""
+        async with sqlite.transaction() as session:
+            with pytest.raises(InvalidValue):
+                await verb(session, rows)

@@ -70,7 +70,9 @@ class Held:
             for relation in mapper.relationships
             if not written.isdisjoint(relation.local_columns) and any(relation.key in state.dict for state in states)
         ]
-        fields = {attribute.key: written.isdisjoint(attribute.columns) for attribute in mapper.column_attrs}
+        # A query_expression() is known to the query that loaded it, and to no other.
+        read = [one for one in mapper.column_attrs if one.strategy_key != (("query_expression", True),)]
+        fields = {attribute.key: written.isdisjoint(attribute.columns) for attribute in read}
         deferred: set[str] = set()
         for state in states:
             kept = {name for name, untouched in fields.items() if untouched and name in state.committed_state}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -10,7 +10,7 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from .binder import Binder
-from .rows import Batch, Rows, alike, chunks, refuse_expressions, refuse_other_than_mappings, runs
+from .rows import Batch, Rows, Run, alike, chunks, refuse_expressions, refuse_other_than_mappings, runs
 from .work import Work
 from .writer import write_by_statement
 
@@ -36,16 +36,47 @@ async def insert_many(session: AsyncSession, model: type[M], rows: Rows) -> int:
     written = 0
     async with Work(session, model) as work:
         binder: Binder | None = None
+        replaced: _Replaced | None = None
         async for run in runs(rows, work.target):
             await work.begin()
             binder = binder or work.binder(new=True)
-            bound = binder.bind(run)
+            replaced = replaced or _Replaced(work)
+            bound = binder.bind(replaced.noting(run))
             if binder.in_sql(run.fields) or not bound.columns:
                 table = work.target.table
                 written += await write_by_statement(work.connection, insert, table, bound, errors_of=table)
             else:
                 written += await work.writer.insert(work.connection, work.target.table, bound)
+        if replaced is not None:
+            await replaced.renew()
     return written
+
+
+class _Replaced:
+    """Objects of the session whose own rows are gone, and that rows with the same keys now stand for."""
+
+    def __init__(self, work: Work) -> None:
+        self.target = work.target
+        self.held = work.held()
+        self.found: dict[int, Any] = {}
+
+    def noting(self, run: Run) -> Run:
+        """Return *run*, of which the keys are noted while it is sent, where the session holds anything."""
+        if not self.held.objects or not set(run.fields).issuperset(self.target.key):
+            return run
+        return Run(run.fields, self._noting(run))
+
+    def _noting(self, run: Run) -> Iterator[Batch]:
+        places = [run.fields.index(field) for field in self.target.key]
+        for batch in run.batches:
+            keys = [tuple([record[place] for place in places]) for record in batch.records]
+            self.found |= {id(obj): obj for obj in self.held.among(keys)}
+            yield batch
+
+    async def renew(self) -> None:
+        """Read the rows into the objects."""
+        if self.found:
+            await self.held.renew(self.found.values(), self.target.fields.values())
 
 
 async def insert_many_returning(session: AsyncSession, model: type[M], rows: Rows) -> list[M]:

@@ -8,6 +8,9 @@ from itertools import chain, groupby, islice
 from operator import attrgetter, itemgetter
 from typing import Any, TypeVar
 
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.orm import InstanceState
+
 from ..errors import InvalidValue
 from .columns import is_expression
 from .target import Target
@@ -58,6 +61,7 @@ class Run:
 async def chunks(source: Iterable[T] | AsyncIterable[T], size: int = CHUNK) -> AsyncIterator[list[T]]:
     """Read *source* in lists of *size*."""
     if not isinstance(source, AsyncIterable):
+        _refuse_what_cannot_be_read(source)
         iterator = iter(source)
         while chunk := list(islice(iterator, size)):
             yield chunk
@@ -84,8 +88,14 @@ async def runs(rows: Rows, target: Target) -> AsyncIterator[Run]:
             for run in _runs(chunk, target):
                 yield run
         return
+    _refuse_what_cannot_be_read(rows)
     for run in _runs(rows, target):
         yield run
+
+
+def _refuse_what_cannot_be_read(source: Any) -> None:
+    if not isinstance(source, Iterable):
+        raise InvalidValue(f"Rows and keys come from an iterable, not {type(source).__name__}.")
 
 
 async def batches(rows: Rows, target: Target) -> AsyncIterator[Batch]:
@@ -113,7 +123,7 @@ def _checked(rows: Iterable[Mapping[str, Any]], target: Target) -> Iterator[Batc
 
 
 def refuse_expressions(target: Target, fields: Sequence[str], records: Iterable[Record]) -> None:
-    """Refuse an expression of SQL among the values: it would need a statement for its row alone.
+    """Refuse an expression of SQL among the values, which would need a statement for its row alone, or an object.
 
     Raises:
         InvalidValue: Names the field.
@@ -124,6 +134,11 @@ def refuse_expressions(target: Target, fields: Sequence[str], records: Iterable[
                 raise InvalidValue(
                     f"{target.name}.{field} is given an expression of SQL ({value}), where a value is needed.",
                     hint="An update() statement computes in the database: update(Model).values(n=Model.n + 1).",
+                )
+            if isinstance(sa_inspect(value, raiseerr=False), InstanceState):
+                raise InvalidValue(
+                    f"{target.name}.{field} is given an object of {type(value).__name__}, where a value is needed.",
+                    hint="Give its key.",
                 )
 
 

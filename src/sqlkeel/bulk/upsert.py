@@ -250,7 +250,9 @@ class _Merging:
             inserted, updated = inserted + more_inserted, updated + more_updated
             await _refuse_hidden(self.work, stage, merge)
             changed |= {*merge.assigned, *merge.touched, *merge.by_row}
-        if updated + revived and (held := self.work.held()).objects:
+        # A new row may have the key of an object whose own row is gone.
+        keyed = inserted and any(fields.issuperset(self.work.target.key) for fields in self.stages)
+        if (updated or revived or keyed) and (held := self.work.held()).objects:
             await held.renew(held.objects.values(), changed)
         return UpsertResult(inserted, updated, self.given - inserted - updated - revived, revived)
 
