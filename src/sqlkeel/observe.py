@@ -18,6 +18,7 @@ __all__ = ["QueryLog", "queries", "record"]
 _ABOUT_TRANSACTIONS: Final = (
     *("PRAGMA", "BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK", "SET "),
     *("SELECT set_config(", "SELECT pg_current_xact"),
+    "SELECT relkind::text",  # Of a table that is upserted into, once in a process.
 )
 
 

@@ -9,7 +9,7 @@ from operator import length_hint
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Dialect, Table, TableClause
+from sqlalchemy import Dialect, Select, Table, TableClause, func, literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..engines.faults import translate
@@ -34,25 +34,13 @@ async def kind_of(connection: AsyncConnection, table: Table) -> str:
     """
     kinds, name = _kinds.setdefault(connection.dialect, {}), qualified(connection, table).replace("%%", "%")
     if name not in kinds:
-        statement = f"SELECT relkind::text FROM pg_class WHERE oid = to_regclass({_literal(name)})"  # noqa: S608
-        driver: Any = (await connection.get_raw_connection()).driver_connection
-        found = await _fetch(driver, statement, by_asyncpg=connection.dialect.driver == "asyncpg")
-        if found is None:
+        kind: Select[str] = select(literal_column("relkind::text")).select_from(text("pg_class"))
+        statement = kind.where(literal_column("oid") == func.to_regclass(name))
+        of_table = (await connection.execute(statement)).scalar_one_or_none()
+        if of_table is None:
             return "r"  # The statement itself will tell that there is none.
-        kinds[name] = found
+        kinds[name] = of_table
     return kinds[name]
-
-
-async def _fetch(driver: Any, statement: str, *, by_asyncpg: bool) -> Any:
-    if by_asyncpg:
-        return await driver.fetchval(statement)
-    cursor = await driver.execute(statement)
-    row = await cursor.fetchone()
-    return None if row is None else row[0]
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 async def copies(connection: AsyncConnection, into: _Into, rows: BoundRows) -> bool:
