@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import ForeignKey, String, func, select
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, WriteOnlyMapped, deferred, mapped_column, relationship, selectinload
 
@@ -27,6 +28,7 @@ from sqlkeel.errors import (
     UniqueViolation,
     UnknownField,
     UnloadedAttribute,
+    UsageError,
     VersionConflict,
 )
 from sqlkeel.keys import DualIDMixin, IntKeyMixin, UUIDKeyMixin
@@ -967,6 +969,22 @@ class TestModels:
             assert [memo.text for memo in page] == ["b"]
             assert await repository.count() == 1
             assert isinstance(session, AsyncSession)
+
+    async def test_a_session_for_each_task(self, db: Database) -> None:
+        """An async_scoped_session is a session, too: it reads, loads, writes and refuses what it does not hold."""
+        make = async_sessionmaker(db.engine, expire_on_commit=False, sync_session_class=SyncSession)
+        scoped: Any = async_scoped_session(make, scopefunc=asyncio.current_task)
+        repository = Repository[User](scoped, User)
+
+        user = await repository.create(email="a")
+        await repository.update(await repository.get_one(user.id, load=[User.articles]), {"email": "b"})
+        await scoped.commit()
+        await scoped.remove()
+
+        with pytest.raises(UsageError, match="in no session"):
+            await repository.update(user, {"email": "c"})
+        assert [user.email for user in await repository.get_all()] == ["b"]
+        await scoped.remove()
 
     async def test_a_stock_session_would_show_deleted_rows(self, sqlite: Database) -> None:
         """A model with soft delete in a session without our listeners is refused."""

@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import Any, ClassVar, Final, Generic, TypeVar, get_args, get_origin
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Result, Select, func, select, tuple_
+from sqlalchemy import ColumnElement, Result, Select, func, orm, select, tuple_
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.orm import Mapper
 
 from . import bulk
@@ -75,7 +75,7 @@ class Repository(Generic[M]):
                 hint="class UserRepository(Repository[User]), or Repository(session, User)",
             )
         self._mapper: Mapper[M] = sa_inspect(self.model)
-        if issubclass(self.model, SoftDeleteMixin) and not isinstance(session.sync_session, SyncSession):
+        if issubclass(self.model, SoftDeleteMixin) and not isinstance(self._sync_session, SyncSession):
             raise NotSupported(
                 f"This session would show deleted rows of {self._name}, and remove rows for good.",
                 hint="Use a session of Database, or async_sessionmaker(engine, sync_session_class=SyncSession).",
@@ -316,7 +316,7 @@ class Repository(Generic[M]):
             ConstraintViolation: When the database refuses the values.
         """
         self._check_fields(values, type(obj) if isinstance(obj, self.model) else self.model)
-        refuse_unheld(self.session.sync_session, obj, self.model, "update()")
+        refuse_unheld(self._sync_session, obj, self.model, "update()")
         if expected_version is not None:
             refuse_other_version(obj, expected_version)
         for field, value in values.items():
@@ -335,7 +335,7 @@ class Repository(Generic[M]):
             NotSupported: When the model has no version.
             UsageError: When nothing would be counted: this session does not hold the object, or has deleted it.
         """
-        refuse_unheld(self.session.sync_session, obj, self.model, "touch()")
+        refuse_unheld(self._sync_session, obj, self.model, "touch()")
         if expected_version is not None:
             refuse_other_version(obj, expected_version)
         touch(obj)
@@ -353,7 +353,7 @@ class Repository(Generic[M]):
             VersionConflict: When somebody else changed it since it was read.
             ForeignKeyViolation: When rows that must not be orphaned point to it.
         """
-        refuse_foreign(self.session.sync_session, obj, self.model, "delete()")
+        refuse_foreign(self._sync_session, obj, self.model, "delete()")
         if expected_version is not None:
             refuse_other_version(obj, expected_version)
         await self.session.delete(obj)
@@ -370,7 +370,7 @@ class Repository(Generic[M]):
         """
         if not issubclass(self.model, SoftDeleteMixin):
             raise NotSupported(f"{self._name} keeps no deleted rows.", hint="Give the model the SoftDeleteMixin.")
-        refuse_foreign(self.session.sync_session, obj, self.model, "restore()")
+        refuse_foreign(self._sync_session, obj, self.model, "restore()")
         await self.session.run_sync(restore, obj)
         return obj
 
@@ -453,14 +453,20 @@ class Repository(Generic[M]):
     async def _load(self, identity: tuple[Any, ...], load: list[Load], include_deleted: bool) -> M | None:
         condition = self._keys.equal(identity)
         statement = self._select(condition, load, include_deleted)
-        held = self.session.sync_session.identity_map.get(self._mapper.identity_key_from_primary_key(identity))
+        held = self._sync_session.identity_map.get(self._mapper.identity_key_from_primary_key(identity))
         result = await self._execute(statement, load, held=held)
         return result.scalars().unique().one_or_none()
 
     async def _execute(self, statement: Select[Any], load: Iterable[Load], *, held: Any = None) -> Result[Any]:
-        with reloading(self.session.sync_session, load, held=held) if load else nullcontext():
+        with reloading(self._sync_session, load, held=held) if load else nullcontext():
             result: Result[Any] = await self.session.execute(statement)
         return result
+
+    @property
+    def _sync_session(self) -> orm.Session:
+        # An async_scoped_session stands for one session in each task.
+        session: AsyncSession = self.session() if isinstance(self.session, async_scoped_session) else self.session
+        return session.sync_session
 
     @cached_property
     def _keys(self) -> RowKeys:
