@@ -601,6 +601,18 @@ class TestRefusals:
             with pytest.raises(InvalidKey, match=f"{model.__name__} has"):
                 await session.lock_rows(model, [key])
 
+    @pytest.mark.parametrize("key", ["1", "1abc", 1.0, [1], b"1"])
+    async def test_a_key_of_another_type(self, db: Database, key: Any) -> None:
+        """A text that MariaDB would take for the number locks no row of it."""
+        async with db.transaction() as session:
+            with pytest.raises(InvalidKey, match="whole number"):
+                await session.lock_rows(Account, [key])
+
+    async def test_a_key_that_no_row_can_have(self, db: Database) -> None:
+        """A number without room in the column, and NULL, lock nothing."""
+        async with db.transaction() as session:
+            assert await session.lock_rows(Account, [2**63, None]) == []
+
     async def test_two_answers_to_one_question(self, db: Database) -> None:
         """A locked row cannot be skipped and an error."""
         async with db.transaction() as session:

@@ -11,7 +11,8 @@ from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import InstanceState, Mapper, SessionTransaction, selectinload
 
 from .engines.backend import Backend, backend_for
-from .errors import InvalidKey, InvalidValue, LockTimeout, NoTransaction, ReadOnlySession
+from .errors import InvalidValue, LockTimeout, NoTransaction, ReadOnlySession
+from .row_keys import RowKeys
 
 __all__ = ["advisory_lock", "holds_lock", "lock_rows"]
 
@@ -29,7 +30,7 @@ def lock_rows(
     """Do what ``Session.lock_rows`` says; for a session that is not ours, ``await session.run_sync(lock_rows, …)``.
 
     Raises:
-        InvalidKey: When a key has not the columns of the model's.
+        InvalidKey: When a key has another shape, or a value of another type, than the model's.
         InvalidValue: When both *nowait* and *skip_locked* are asked for.
         LockTimeout: When a row is not free in time, or at once with *nowait*.
         NoTransaction: When nothing would keep the locks.
@@ -38,7 +39,7 @@ def lock_rows(
     if nowait and skip_locked:
         raise InvalidValue("A locked row is either waited for, skipped, or an error.", hint="nowait or skip_locked")
     mapper: Mapper[M] = sa_inspect(model)
-    wanted = _distinct(mapper, keys)
+    wanted = _distinct(session, mapper, keys)
     _writer(session, {"mapper": mapper})
     # What is changed and not yet written would be overwritten by the values read now.
     session.flush()
@@ -87,13 +88,10 @@ def _writer(session: orm.Session, bind_arguments: dict[str, Any]) -> tuple[Conne
     return connection, backend
 
 
-def _distinct(mapper: Mapper[Any], keys: Iterable[Any]) -> list[Any]:
-    wanted = list(dict.fromkeys(keys))
-    columns = len(mapper.primary_key)
-    for key in wanted:
-        if (len(key) if isinstance(key, tuple) else 1) != columns:
-            raise InvalidKey(f"The key of {mapper.class_.__name__} has {columns} columns; {key!r} has not.")
-    return wanted
+def _distinct(session: orm.Session, mapper: Mapper[Any], keys: Iterable[Any]) -> list[Any]:
+    row_keys = RowKeys(mapper, session.get_bind(mapper=mapper).dialect)
+    identities = dict.fromkeys(row_keys.identities(keys))
+    return [identity[0] if len(identity) == 1 else identity for identity in identities]
 
 
 def _lock(session: orm.Session, mapper: Mapper[Any], keys: Sequence[Any], **how: bool) -> list[Any]:
