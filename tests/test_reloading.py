@@ -228,6 +228,35 @@ class TestFresh:
 
             assert [len(article.tags) for article in user.articles] == [2, 3, 0]
 
+    async def test_two_paths_through_one_relation_are_read_anew(self, every_driver: Database) -> None:
+        """Each of two paths that begin with the same step shows what others have added at its end."""
+        key = await fill(every_driver)
+        load: list[Any] = [(User.articles, Article.tags), (User.articles, Article.labels)]
+
+        async with every_driver.read() as session:
+            users = Repository(session, User)
+            user = await users.get_one(key, load=load)
+            async with every_driver.transaction(durable=True) as writer:
+                for article in await Repository(writer, Article).get_all(load=[Article.labels]):
+                    article.labels.add(Label())
+                    writer.add(Tag(article_id=article.id))
+            await users.get_one(key, load=load)
+
+            assert [len(article.tags) for article in user.articles] == [2, 3]
+            assert [len(article.labels) for article in user.articles] == [2, 1]
+
+    async def test_a_circle_is_read_anew(self, every_driver: Database) -> None:
+        """A path that leads back to where it began ends there."""
+        key = await fill(every_driver)
+
+        async with every_driver.session() as session:
+            users = Repository(session, User)
+            load: list[Any] = [(User.articles, Article.author, User.roles)]
+            user = await users.get_one(key, load=load)
+            await users.get_one(key, load=load)
+
+            assert (len(user.roles), user.articles[0].author is user) == (1, True)
+
     async def test_a_single_row_is_read_anew(self, every_driver: Database) -> None:
         """A parent that has changed is the new one, and one that was set and is not written stays."""
         key = await fill(every_driver)

@@ -13,7 +13,7 @@ from .errors import NotFound, UsageError
 __all__ = ["refuse_foreign", "refuse_unheld"]
 
 
-def refuse_unheld(session: orm.Session, obj: object, model: type[Any], call: str) -> None:
+def refuse_unheld(session: orm.Session, obj: object, *, model: type[Any], call: str) -> None:
     """Refuse an object whose changes *session* would not write.
 
     It is not attached instead: that takes along whatever else was changed on it, and on what it has loaded, by code
@@ -35,7 +35,7 @@ def refuse_unheld(session: orm.Session, obj: object, model: type[Any], call: str
     raise UsageError(f"{call} would write nothing: {name} {_whereabouts(state)}.", hint=_reload(state))
 
 
-def refuse_foreign(session: orm.Session, obj: object, model: type[Any], call: str) -> None:
+def refuse_foreign(session: orm.Session, obj: object, *, model: type[Any], call: str) -> None:
     """Refuse an object that *session* can neither hold nor take in; one that is in no session may come in.
 
     Raises:

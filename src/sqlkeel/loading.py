@@ -29,6 +29,10 @@ Load: TypeAlias = QueryableAttribute[Any] | Sequence[QueryableAttribute[Any]] | 
 """What to load with a query: a relationship, a path of them as a tuple, or an option of SQLAlchemy's."""
 
 
+_Taken: TypeAlias = tuple[Any, str, Any]
+"""An object, the name of a relation, and what that had loaded."""
+
+
 class _Tree(dict[int, tuple[Any, "_Tree"]]):
     """The steps of all paths, each with those that go on from it."""
 
@@ -75,21 +79,25 @@ def reloading(session: orm.Session, load: Iterable[Load], *, held: Any = None) -
     all is in doubt that *held* has, the object that is asked for by its key; of others, what was called empty when
     their row was inserted. Changes that wait to be written stay.
     """
-    paths = [_path(element) for element in load if not isinstance(element, ORMOption)]
-    taken: list[tuple[Any, str, Any]] = []
-    for path in paths:
-        _take(session, [held] if held is not None else [], [attribute.key for attribute in path], taken)
-        for attribute in path:
-            _take(session, called_empty(session, attribute.key), [attribute.key], taken)
+    taken: dict[tuple[int, str], _Taken] = {}
+    for path in (_path(element) for element in load if not isinstance(element, ORMOption)):
+        doubted = [attribute.key for attribute in path]
+        _find([held] if held is not None else [], doubted, taken)
+        for key in doubted:
+            _find(called_empty(session, key), [key], taken)
+    # Only when all are found: two paths may begin with the same step.
+    for owner, key, _ in taken.values():
+        session.expire(owner, [key])
     try:
         yield
     finally:
-        for owner, key, value in taken:
+        for owner, key, value in taken.values():
             if key not in vars(owner):
                 set_committed_value(owner, key, value)
 
 
-def _take(session: orm.Session, owners: Iterable[Any], keys: Sequence[str], taken: list[tuple[Any, str, Any]]) -> None:
+def _find(owners: Iterable[Any], keys: Sequence[str], taken: dict[tuple[int, str], _Taken]) -> None:
+    """Note what the objects have loaded of a relation, and go on from there, unless it has changes that wait."""
     if not keys:
         return
     reached: list[Any] = []
@@ -101,10 +109,9 @@ def _take(session: orm.Session, owners: Iterable[Any], keys: Sequence[str], take
         if state.mapper.relationships[keys[0]].uselist:
             value = list(collection_adapter(value))
         reached += value if isinstance(value, list) else [value] if value is not None else []
-        if keys[0] not in state.committed_state and owner in session:
-            taken.append((owner, keys[0], value))
-            session.expire(owner, [keys[0]])
-    _take(session, reached, keys[1:], taken)
+        if keys[0] not in state.committed_state and state.persistent:
+            taken[id(owner), keys[0]] = (owner, keys[0], value)
+    _find(reached, keys[1:], taken)
 
 
 def _path(element: Load) -> tuple[Any, ...]:

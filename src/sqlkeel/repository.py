@@ -316,7 +316,7 @@ class Repository(Generic[M]):
             ConstraintViolation: When the database refuses the values.
         """
         self._check_fields(values, type(obj) if isinstance(obj, self.model) else self.model)
-        refuse_unheld(self._sync_session, obj, self.model, "update()")
+        refuse_unheld(self._sync_session, obj, model=self.model, call="update()")
         if expected_version is not None:
             refuse_other_version(obj, expected_version)
         for field, value in values.items():
@@ -335,7 +335,7 @@ class Repository(Generic[M]):
             NotSupported: When the model has no version.
             UsageError: When nothing would be counted: this session does not hold the object, or has deleted it.
         """
-        refuse_unheld(self._sync_session, obj, self.model, "touch()")
+        refuse_unheld(self._sync_session, obj, model=self.model, call="touch()")
         if expected_version is not None:
             refuse_other_version(obj, expected_version)
         touch(obj)
@@ -353,7 +353,7 @@ class Repository(Generic[M]):
             VersionConflict: When somebody else changed it since it was read.
             ForeignKeyViolation: When rows that must not be orphaned point to it.
         """
-        refuse_foreign(self._sync_session, obj, self.model, "delete()")
+        refuse_foreign(self._sync_session, obj, model=self.model, call="delete()")
         if expected_version is not None:
             refuse_other_version(obj, expected_version)
         await self.session.delete(obj)
@@ -370,7 +370,7 @@ class Repository(Generic[M]):
         """
         if not issubclass(self.model, SoftDeleteMixin):
             raise NotSupported(f"{self._name} keeps no deleted rows.", hint="Give the model the SoftDeleteMixin.")
-        refuse_foreign(self._sync_session, obj, self.model, "restore()")
+        refuse_foreign(self._sync_session, obj, model=self.model, call="restore()")
         await self.session.run_sync(restore, obj)
         return obj
 

@@ -177,7 +177,7 @@ def restore(session: orm.Session, obj: Any) -> None:
         UsageError: When the row above it is deleted, which is to be restored first or instead; when *obj* was never
             written, is held by another session, or another object of the row by this one.
     """
-    refuse_foreign(session, obj, type(obj), "restore()")
+    refuse_foreign(session, obj, model=type(obj), call="restore()")
     state = sa_inspect(obj)
     mapper: Mapper[Any] = state.mapper
     deletion = obj.deletion_id
