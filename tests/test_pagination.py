@@ -32,6 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
 
 import sqlkeel
 from sqlkeel.database import Database
@@ -96,6 +97,31 @@ class Cell(Base):
     __tablename__ = "cell"
     row: Mapped[int] = mapped_column("row_no", primary_key=True, autoincrement=False)
     name: Mapped[str] = mapped_column("cell_name", String(20), primary_key=True)
+
+
+class Point:
+    """A value without a text."""
+
+    def __init__(self, x: int) -> None:
+        self.x = x
+
+
+class PointType(TypeDecorator[Point]):
+    impl = Integer()
+    cache_ok = True
+
+    def process_bind_param(self, value: Point | None, dialect: Any) -> int | None:
+        """Send the number."""
+        return value and value.x
+
+    def process_result_value(self, value: int | None, dialect: Any) -> Point | None:
+        """Return the point."""
+        return value if value is None else Point(value)
+
+
+class Spot(IntKeyMixin, Base):
+    __tablename__ = "spot"
+    point: Mapped[Point] = mapped_column(PointType())
 
 
 class Swapped(IntKeyMixin, Base):
@@ -381,6 +407,16 @@ async def cursor_of(db: Database, keyset: Keyset, statement: Any = None) -> str:
     return page.next
 
 
+def at(x: int) -> Select[Any]:
+    """Ask for the spots at a point, made anew."""
+    return select(Spot).where(Spot.point == Point(x))
+
+
+def at_any(*xs: int) -> Select[Any]:
+    """Ask for the spots at some points, made anew."""
+    return select(Spot).where(Spot.point.in_([Point(x) for x in xs]))
+
+
 class TestCursor:
     @pytest.mark.parametrize(
         "cursor", ["", "x", "!!!", "ä", "e30", "a" * 200, base64.urlsafe_b64encode(b"{}").decode()]
@@ -422,6 +458,33 @@ class TestCursor:
         statement = Keyset(Event).select(select(Event).where(Event.rank.in_([0, 1])), size=1, after=cursor)
 
         assert "LIMIT" in str(statement)
+
+    async def test_the_order_of_a_set_does_not_count(self, sqlite: Database) -> None:
+        """A set has another order in each process, and the list is the same."""
+        cursor = await cursor_of(sqlite, Keyset(Event), select(Event).where(Event.rank.in_([0, 1, 2])))
+
+        statement = Keyset(Event).select(select(Event).where(Event.rank.in_([2, 0, 1])), size=1, after=cursor)
+
+        assert "LIMIT" in str(statement)
+
+    async def test_a_value_is_known_by_what_is_sent(self, db: Database) -> None:
+        """An object that has no text of its own is told from another one by what its type sends of it."""
+        async with db.transaction() as session:
+            session.add_all(Spot(point=Point(1)) for _ in range(3))
+        keyset = Keyset(Spot, dialect=db.engine.dialect)
+
+        async with db.session() as session:
+            first = await fetch(session, keyset, select(Spot).where(Spot.point == Point(1)), size=2)
+            second = await fetch(session, keyset, select(Spot).where(Spot.point == Point(1)), size=2, after=first.next)
+            among = await fetch(session, keyset, select(Spot).where(Spot.point.in_([Point(1)])), size=2)
+            rest = await fetch(
+                session, keyset, select(Spot).where(Spot.point.in_([Point(1)])), size=2, after=among.next
+            )
+            with pytest.raises(InvalidCursor):
+                await fetch(session, keyset, select(Spot).where(Spot.point == Point(2)), size=2, after=first.next)
+
+        assert [spot.id for spot in second] == [spot.id for spot in rest]
+        assert len(second) == 1
 
     async def test_a_secret_signs(self, sqlite: Database) -> None:
         """A cursor that was signed with another secret, or with none, is refused."""

@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 from sqlalchemy import (
     ARRAY,
     JSON,
+    BindParameter,
     Column,
     ColumnElement,
     Dialect,
@@ -235,8 +236,27 @@ class Keyset:
         clause = statement.whereclause
         if clause is None:
             return ""
-        compiled = clause.compile(dialect=self.dialect)
-        return f"{compiled}{sorted(compiled.params.items(), key=lambda item: item[0])!r}"
+        compiled: Any = clause.compile(dialect=self.dialect)
+        names = compiled.bind_names.items()
+        values = [(name, _told(bind, compiled.params[name], compiled.dialect)) for bind, name in names]
+        return f"{compiled}{sorted(values)!r}"
+
+
+def _told(bind: BindParameter[Any], value: Any, dialect: Dialect) -> Any:
+    """Return the text of a value that another process has for it, too."""
+    if bind.expanding and isinstance(value, (list, tuple)):
+        # Of a set, whose texts have another order in each process.
+        return sorted(_text_of(bind, one, dialect) for one in value)
+    return _text_of(bind, value, dialect)
+
+
+def _text_of(bind: BindParameter[Any], value: Any, dialect: Dialect) -> str:
+    kind: Any = type(value)
+    if kind.__repr__ is object.__repr__:
+        # It tells where the object lies; what is sent of it tells more.
+        sent = bind.type.dialect_impl(dialect).bind_processor(dialect)
+        value = value if sent is None else sent(value)
+    return repr(value)
 
 
 _LARGEST: Final = 2**63 - 2
