@@ -9,6 +9,7 @@ from alembic.ddl.mysql import MariaDBImpl
 from sqlalchemy import Column, Connection, Integer, Numeric, text
 
 from ...constraints import is_live_marker, live_index
+from ..narrowing import KeepsValues
 from ..required import refuse_made_up_values
 from ..written import WritesText
 from .backend import MigrationBackend
@@ -74,7 +75,7 @@ class MariaDBMigration(MigrationBackend):
         return set()
 
 
-class _Impl(WritesText, MariaDBImpl):
+class _Impl(KeepsValues, WritesText, MariaDBImpl):
     """Alembic's part for MariaDB, which reads the index of `unique_live` as what it was made from.
 
     It refuses to add a required column to rows, which MariaDB gives 0, an empty text, the date 0000-00-00, the first

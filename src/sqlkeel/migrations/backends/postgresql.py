@@ -7,6 +7,7 @@ from typing import Any, Final
 from alembic.ddl.postgresql import PostgresqlImpl
 from sqlalchemy import Column, Connection, text
 
+from ..narrowing import KeepsValues
 from ..written import WritesText
 from .backend import MigrationBackend
 
@@ -72,7 +73,7 @@ class PostgreSQLMigration(MigrationBackend):
         return {(row.schema, row.name) for row in connection.execute(_PARTS)}
 
 
-class _Impl(WritesText, PostgresqlImpl):
+class _Impl(KeepsValues, WritesText, PostgresqlImpl):
     """Alembic's part for PostgreSQL, which writes a text that looks like a parameter as what it is.
 
     Alembic keeps one implementation for each dialect, and takes the class that was defined last.

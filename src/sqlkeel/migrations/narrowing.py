@@ -1,0 +1,68 @@
+"""A changed type keeps what the rows hold: no digit, fraction of a second or time of day is cut off silently."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    Date,
+    DateTime,
+    Dialect,
+    Float,
+    Integer,
+    Numeric,
+    Time,
+    cast,
+    column,
+    exists,
+    literal,
+    select,
+    table,
+)
+from sqlalchemy.types import TypeDecorator
+
+from ..errors import MigrationError
+
+__all__ = ["KeepsValues"]
+
+# From each of the first to each of the second a server converts by itself, and rounds.
+_ROUNDED: Final[tuple[tuple[tuple[type, ...], tuple[type, ...]], ...]] = (
+    ((Integer, Numeric, Float), (Integer, Numeric)),
+    ((Date, DateTime, Time), (Date, DateTime, Time)),
+)
+
+
+class KeepsValues:
+    """Part of Alembic's implementation for a database that rounds what does not fit into a new type."""
+
+    connection: Any
+    dialect: Dialect
+
+    def alter_column(self, table_name: str, column_name: str, **options: Any) -> None:
+        """Change a column, where the values of its rows survive it.
+
+        Raises:
+            MigrationError: When a value would become another one. Text that is too long is refused by the servers.
+        """
+        new = options.get("type_")
+        if self.connection is not None and new is not None and "postgresql_using" not in options:
+            self._refuse_rounding(table_name, column_name, options)
+        theirs: Any = super()
+        theirs.alter_column(table_name, column_name, **options)
+
+    def _refuse_rounding(self, table_name: str, column_name: str, options: dict[str, Any]) -> None:
+        old, new = (_plain(options.get(key), self.dialect) for key in ("existing_type", "type_"))
+        if not any(isinstance(old, before) and isinstance(new, after) for before, after in _ROUNDED):
+            return
+        rows = table(table_name, column(column_name, old), schema=options.get("schema"))
+        value: Any = rows.c[column_name]
+        changed = select(literal(1)).select_from(rows).where(cast(value, new).is_distinct_from(value))
+        if self.connection.scalar(select(exists(changed))):
+            raise MigrationError(
+                f"{table_name} has rows whose {column_name} would become another value as {new!r}.",
+                hint="If that is meant, say it before: an UPDATE in the revision that rounds or cuts them.",
+            )
+
+
+def _plain(kind: Any, dialect: Dialect) -> Any:
+    return kind.type_engine(dialect) if isinstance(kind, TypeDecorator) else kind
