@@ -18,6 +18,7 @@ from sqlkeel.errors import (
     StatementTimeout,
     TransactionAborted,
 )
+from sqlkeel.session import Session
 from tests.engines.peers import kill, own_id
 from tests.faults.proxy import Proxy, proxy_to
 from tests.fixtures.databases import OpenDatabase
@@ -444,6 +445,24 @@ class TestLeftOpen:
         await by_transaction(single)
 
         assert await entries(single) == [1]
+
+
+class TestLocks:
+    @pytest.mark.parametrize("server", ["mariadb"], indirect=True)
+    async def test_a_refused_release_does_not_forget_them(
+        self, single: Database, server: Database, proxy: Proxy
+    ) -> None:
+        """A lock of a name that could not be given back is given back with the connection."""
+        async with single.engine.connect() as connection:
+            async with Session(connection) as session:
+                await session.advisory_lock("import")
+                await session.commit()
+            proxy.garble(b"RELEASE_ALL_LOCKS")
+            with pytest.raises(DatabaseFault):
+                await connection.execute(text("select 1"))
+
+        async with server.transaction() as session:
+            await session.advisory_lock("import", nowait=True)
 
 
 class TestTicket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -137,6 +138,26 @@ class TestValues:
         async with single.read() as reading:
             assert list(await reading.scalars(select(parcel.c.id))) == [2]
 
+    async def test_a_refused_read_holds_no_lock(self, postgres: Database, open_database: OpenDatabase) -> None:
+        """The server has parsed the statement and would wait for its values, while a migration waits for the table."""
+        single = open_database(postgres, pool_size=1, max_overflow=0)
+        with pytest.raises(ValueRefused):
+            async with single.read() as session:
+                await session.execute(select(parcel.c.id).where(parcel.c.label == "\ud800"))
+
+        await execute(postgres, "alter table parcel alter weight type bigint")
+        await execute(postgres, "alter table parcel alter weight type int")
+
+    async def test_a_misused_driver(self, postgres: Database, open_database: OpenDatabase) -> None:
+        """What asyncpg will not do on a connection, it will do on the next one."""
+        single = open_database(postgres, pool_size=1, max_overflow=0)
+        with pytest.raises(DatabaseFault) as caught:
+            async with single.transaction() as session:
+                await (await session.connection()).exec_driver_sql("select cast($1 as int)")
+
+        assert caught.value.connection_invalidated
+        assert await single.run_transaction(all_of_it) == []
+
     async def test_what_is_missing_is_not_refused(self, every_driver: Database) -> None:
         """A parameter that was not given is a mistake in the program: SQLAlchemy's own error."""
         with pytest.raises(exc.StatementError) as caught:
@@ -188,7 +209,7 @@ class TestSchemaChanges:
     ) -> None:
         """run_transaction meets the new schema, and the caller notices nothing."""
         single = open_database(postgresql, pool_size=1, max_overflow=0)
-        await prepared(single)
+        await use_often(single, all_of_it)
         await execute(postgresql, change)
 
         rows = await single.run_transaction(all_of_it)
@@ -196,10 +217,23 @@ class TestSchemaChanges:
         assert rows == []
         await restored(postgresql)
 
+    async def test_a_type_that_is_made_anew(self, postgresql: Database, open_database: OpenDatabase) -> None:
+        """A parameter of the old type is as outdated as a column, whatever the server calls it."""
+        single = open_database(postgresql, pool_size=1, max_overflow=0)
+        await execute(postgresql, "create type mood as enum ('calm')")
+        await use_often(single, is_calm)
+        await execute(postgresql, "drop type mood")
+        await execute(postgresql, "create type mood as enum ('calm', 'wild')")
+
+        answer = await single.run_transaction(is_calm)
+
+        assert answer is True
+        await execute(postgresql, "drop type mood")
+
     async def test_a_read_fails_once(self, postgresql: Database, open_database: OpenDatabase) -> None:
         """The connection whose statement is outdated is replaced, so that the next read goes well."""
         single = open_database(postgresql, pool_size=1, max_overflow=0)
-        await prepared(single)
+        await use_often(single, all_of_it)
         await execute(postgresql, "alter table parcel alter label type text")
 
         with pytest.raises(SchemaChanged) as caught:
@@ -217,13 +251,18 @@ async def all_of_it(session: Any) -> list[Any]:
     return list(await session.execute(text("select * from parcel")))
 
 
-async def prepared(database: Database) -> None:
-    """Have the statement prepared, which psycopg does at the sixth time, on both connections."""
+async def is_calm(session: Any) -> Any:
+    """Bind a value of a type of the database's own."""
+    return await session.scalar(text("select cast(:mood as mood) = 'calm'"), {"mood": "calm"})
+
+
+async def use_often(database: Database, work: Callable[[Any], Awaitable[Any]]) -> None:
+    """Have the statement prepared, which psycopg does at the sixth time, for reading and for writing."""
     for _ in range(8):
         async with database.read() as session:
-            await all_of_it(session)
+            await work(session)
         async with database.transaction() as session:
-            await all_of_it(session)
+            await work(session)
 
 
 async def execute(database: Database, statement: str) -> None:

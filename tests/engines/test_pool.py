@@ -13,6 +13,7 @@ from sqlalchemy import NullPool, event, exc, select
 
 from sqlkeel.database import Database
 from sqlkeel.engines.pool import Pool
+from sqlkeel.engines.postgresql import _SET_UPS
 from sqlkeel.errors import ConnectionLost, PoolTimeout, UsageError
 from tests.fixtures.databases import OpenDatabase
 
@@ -48,12 +49,13 @@ def breaking(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 class TestSetUp:
+    @pytest.mark.parametrize("kind", [Pool, NullPool])
     @pytest.mark.parametrize("first", [True, False], ids=["first", "another"])
     async def test_one_that_breaks_is_lost(
-        self, postgres: Database, open_database: OpenDatabase, breaking: list[int], first: bool
+        self, postgres: Database, open_database: OpenDatabase, breaking: list[int], first: bool, kind: type[Any]
     ) -> None:
-        """What the driver raises past SQLAlchemy is one of our errors, and nothing was written."""
-        database = open_database(postgres)
+        """What the driver raises past SQLAlchemy is one of our errors, whichever pool was chosen."""
+        database = open_database(postgres, poolclass=kind)
         async with AsyncExitStack() as stack:
             if not first:
                 await stack.enter_async_context(database.engine.connect())
@@ -72,6 +74,17 @@ class TestSetUp:
         answer = await database.run_transaction(lambda session: session.scalar(select(7)))
 
         assert answer == 7
+
+    @pytest.mark.parametrize("options", [{}, {"native_inet_types": False}])
+    async def test_the_methods_that_are_watched_are_there(
+        self, postgres: Database, open_database: OpenDatabase, options: dict[str, Any]
+    ) -> None:
+        """Canary for what is SQLAlchemy's own: a set-up by other names would raise the driver's errors again."""
+        database = open_database(postgres, **options)
+
+        await database.check()
+
+        assert all(hasattr(database.engine.dialect, name) for name in _SET_UPS)
 
     async def test_a_listeners_own_error_is_left_alone(self, postgres: Database, open_database: OpenDatabase) -> None:
         """What somebody else does when a connection is made is somebody else's to explain."""

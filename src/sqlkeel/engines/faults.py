@@ -103,6 +103,8 @@ def _read(context: ExceptionContext, backend: Backend) -> DatabaseFault | None:
             context.invalidate_pool_on_disconnect = False
         elif backend.aborts(original, connection):
             endings.doom(connection, fault or original, backend)
+    if fault is not None:
+        fault.connection_invalidated = context.is_disconnect
     return fault
 
 
@@ -116,7 +118,8 @@ def _diagnose(context: ExceptionContext, original: Exception) -> Diagnosis | Non
         return Diagnosis(PLAIN.get(type(wrapped), DatabaseFault))
     if wrapped is None and isinstance(original, OSError | EOFError):
         # The driver's own clock, which leaves a statement behind that nobody knows of, or its socket.
-        return Diagnosis(StatementTimeout if isinstance(original, TimeoutError) else ConnectionLost, spoils=True)
+        late = isinstance(original, TimeoutError) and not endings.failed_in_commit(original)
+        return Diagnosis(StatementTimeout if late else ConnectionLost, spoils=True)
     if isinstance(original, _UNFIT) and context.statement is not None:
         return Diagnosis(ValueRefused)
     return Diagnosis(ConnectionLost) if context.is_disconnect else None
@@ -139,12 +142,7 @@ def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis)
         message = _unreachable(context.engine)
     if kind is not ValueRefused:
         message = f"{message} The database says: {_first_line(original)}"
-    return kind(
-        message,
-        orig=original,
-        statement=context.statement,
-        connection_invalidated=context.is_disconnect or diagnosis.spoils,
-    )
+    return kind(message, orig=original, statement=context.statement)
 
 
 def _failed_to_connect(context: ExceptionContext) -> bool:

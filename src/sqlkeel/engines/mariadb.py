@@ -161,8 +161,9 @@ class MariaDB(Backend):
             @event.listens_for(engine, "begin")
             def begin(connection: Connection) -> None:
                 # Those of an earlier transaction, where the connection was not returned in between.
-                if connection.info.pop(_LOCKS, False):
+                if connection.info.get(_LOCKS):
                     connection.exec_driver_sql(_RELEASE)
+                    del connection.info[_LOCKS]  # not before: it may fail, and they are held then
                 options = connection.get_execution_options()
                 _limit(connection, limits, limits.changed_by(options.get(LIMITS)))
                 _characterize(connection, options)

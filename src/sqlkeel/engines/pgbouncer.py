@@ -9,7 +9,15 @@ from sqlalchemy import URL, Connection, Engine, event, orm
 
 from ..errors import NotSupported
 from .backend import LIMITS, Backend, Limits
-from .postgresql import NOTICE, PostgreSQL, connection_class, find_session_state, set_locally, settings_of
+from .postgresql import (
+    NOTICE,
+    PostgreSQL,
+    connection_class,
+    find_session_state,
+    report_set_up,
+    set_locally,
+    settings_of,
+)
 from .traces import LeavesTraces
 
 __all__ = ["PgBouncer"]
@@ -89,6 +97,7 @@ class PgBouncer(PostgreSQL):
 
     def install(self, engine: Engine, limits: Limits) -> None:
         """Set the limits of each transaction; refuse statements outside of one, and what would outlive it."""
+        report_set_up(engine)
         event.listen(engine, "set_engine_execution_options", _refuse_autocommit)
         event.listen(engine, "set_connection_execution_options", _refuse_autocommit)
         event.listen(engine, "before_cursor_execute", _refuse_session_state)

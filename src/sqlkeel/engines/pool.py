@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import AsyncAdaptedQueuePool, PoolProxiedConnection
 from sqlalchemy.exc import TimeoutError as SQLAlchemyTimeout
 
-from ..errors import ConnectionLost, PoolTimeout
+from ..errors import PoolTimeout
 
 __all__ = ["Pool"]
 
@@ -30,7 +30,6 @@ class Pool(AsyncAdaptedQueuePool):
 
         Raises:
             PoolTimeout: When none came back in time.
-            ConnectionLost: When a new one broke while it was being set up.
         """
         try:
             return super().connect()
@@ -38,15 +37,3 @@ class Pool(AsyncAdaptedQueuePool):
             raise PoolTimeout(
                 f"All {self.checkedout()} connections of the pool are in use; none came back in {self.timeout():g} s."
             ) from error
-        except Exception as error:
-            if not _is_drivers(error):
-                raise
-            raise ConnectionLost(f"A new connection broke while it was being set up: {error}", orig=error) from error
-
-
-def _is_drivers(error: Exception) -> bool:
-    """Tell whether an error is a driver's own.
-
-    SQLAlchemy sets asyncpg's type codecs past its adapter, and reads only what comes through that.
-    """
-    return isinstance(error, OSError | EOFError) or type(error).__module__.partition(".")[0] == "asyncpg"

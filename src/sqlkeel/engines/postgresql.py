@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 from math import ceil
 from typing import Any, Final
@@ -16,7 +16,15 @@ from .backend import ABORTED, LIMITS, START, Backend, Diagnosis, Limits, info_of
 from .faults import translate
 from .traces import LeavesTraces
 
-__all__ = ["NOTICE", "PostgreSQL", "connection_class", "find_session_state", "set_locally", "settings_of"]
+__all__ = [
+    "NOTICE",
+    "PostgreSQL",
+    "connection_class",
+    "find_session_state",
+    "report_set_up",
+    "set_locally",
+    "settings_of",
+]
 
 _NOT_SENT: Final = "22000"
 """What asyncpg calls an argument that it cannot encode; the server says it only for who raises it in a function."""
@@ -99,8 +107,18 @@ _CALL: Final = re.compile(
     re.IGNORECASE,
 )
 _BOUND_FLAG: Final = re.compile(r"set_config\s*\(.*,\s*(?:\$\d+|%\(\w+\)s|%s)[^(),]*\)", re.IGNORECASE | re.DOTALL)
+_SET_UPS: Final = ("setup_asyncpg_json_codec", "setup_asyncpg_jsonb_codec", "_disable_asyncpg_inet_codecs")
+"""The methods of asyncpg's dialect that speak to a new connection; the last one is private, and runs on request."""
+
 _REVALIDATES: Final = {"RevalidateCachedQuery"}
 """The function of the server that finds that a prepared statement would return other columns than it did."""
+
+_INTERNAL: Final = "XX000"
+_GONE: Final = ("cache lookup failed for", "could not open relation with OID")
+"""What the server says where a prepared statement names a type or a table by a number that is gone.
+
+There is no code for it, and the words of internal errors are not translated.
+"""
 
 _NEVER: Final = "0/0"
 """Where the log begins: how far a server has read it again that was stopped in good order."""
@@ -130,6 +148,7 @@ class PostgreSQL(Backend):
     def install(self, engine: Engine, limits: Limits) -> None:
         """See whether the server gives tickets; all else is in the start-up message."""
         event.listen(engine, "first_connect", self._try_ticket)
+        report_set_up(engine)
 
     def traces(self, url: URL) -> LeavesTraces | None:
         """Tell statements that set, prepare, listen, lock or make something temporary for the whole session."""
@@ -190,10 +209,12 @@ class PostgreSQL(Backend):
     def leaves_unsent(self, error: Any, connection: Connection) -> bool:
         """Know that asyncpg has the statement parsed before it looks at the arguments, and then leaves it at that.
 
-        The server waits for the rest with its locks on the tables, which stop a migration; ROLLBACK would end it.
+        The server waits for the rest with its locks on the tables, which stop a migration; ROLLBACK would end it. What
+        a driver calls misuse of itself (another task is in the middle of something) leaves a connection that nobody
+        knows enough of.
         """
         raw: Any = connection.connection.dbapi_connection
-        return _is_unsent(error) and bool(raw.autocommit)
+        return type(error).__name__ == "InterfaceError" or (_is_unsent(error) and bool(raw.autocommit))
 
     def diagnose(self, error: Any) -> Diagnosis | None:
         """Read the SQLSTATE; table, column and constraint are fields of the server's message."""
@@ -241,9 +262,12 @@ def _is_outdated(error: Any) -> bool:
     SQLAlchemy calls asyncpg's so; psycopg shows the server's message, of a code that means much else. The place in the
     server's source is not translated, as its words are.
     """
-    if type(error).__name__ == "InvalidCachedStatementError":
-        return True
-    return getattr(error, "sqlstate", None) == "0A000" and _field(error, "source_function") in _REVALIDATES
+    state = getattr(error, "sqlstate", None)
+    if state == _INTERNAL:
+        return any(words in str(error) for words in _GONE)
+    if state == "0A000":
+        return _field(error, "source_function") in _REVALIDATES
+    return type(error).__name__ == "InvalidCachedStatementError"
 
 
 async def _first_value(driver: Any) -> Any:
@@ -303,6 +327,29 @@ def connection_class() -> type[Any]:
                 raise
 
     return Connection
+
+
+def report_set_up(engine: Engine) -> None:
+    """Read what asyncpg raises while SQLAlchemy sets its codecs on a new connection, past all that reads errors.
+
+    Whichever pool the caller has chosen: these methods are the dialect's, and the dialect is this engine's alone.
+    """
+    for name in _SET_UPS:
+        if (usual := getattr(engine.dialect, name, None)) is not None:
+            setattr(engine.dialect, name, _reported(usual))
+
+
+def _reported(usual: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+    import asyncpg  # not installed where nobody uses it
+
+    async def set_up(connection: Any) -> None:
+        try:
+            await usual(connection)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            message = f"A new connection broke while it was being set up. The database says: {error}"
+            raise errors.ConnectionLost(message, orig=error) from error
+
+    return set_up
 
 
 def set_locally(settings: Mapping[str, str]) -> str:
