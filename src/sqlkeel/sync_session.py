@@ -50,6 +50,8 @@ class SyncSession(orm.Session):
         self._half_done: dict[SessionTransaction, BaseException] = {}
         self._kept: list[tuple[object, dict[str, Any]]] = []
         self._owner: asyncio.Task[Any] | None = None
+        self._is_flushing = False
+        self._postponed: list[Callable[[], None]] = []
 
     keeps_values: bool = False
     """Whether a rollback of the whole transaction keeps the objects' values, for `let_go`."""
@@ -80,11 +82,32 @@ class SyncSession(orm.Session):
                 for surround in self._around_flush:
                     stack.enter_context(surround(self))
             try:
+                self._is_flushing = True
                 super().flush(objects)
             except BaseException as error:
+                self._postponed.clear()
                 if not self.is_active:  # rolled back: who swallows the error shall not go on as if nothing had been
                     self.leave_half_done(error)
                 raise
+            finally:
+                self._is_flushing = False
+            self._run_postponed()
+
+    def after_flush(self, function: Callable[[], None]) -> None:
+        """Call *function* now or, from a listener of the flush that is going on, when that has written its changes."""
+        if self._is_flushing:
+            self._postponed.append(function)
+        else:
+            function()
+
+    def _run_postponed(self) -> None:
+        due, self._postponed = self._postponed, []
+        try:
+            for function in due:
+                function()
+        except BaseException as error:
+            self.leave_half_done(error)  # the flush has written what the listener saw, and not what it asked for
+            raise
 
     def connection(self, *args: Any, **options: Any) -> Connection:
         """Return the transaction's connection.

@@ -8,7 +8,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, TableClause, and_, case, exists, func, literal, select, tuple_, update
 
 from ..errors import NotSupported, UniqueViolation
-from ..mixins.deletion import below_deleted, deleted_at, edges_above, refuse_below_deleted
+from ..mixins.deletion import below_deleted, refuse_below_deleted
+from ..mixins.edges import edges_above
+from ..mixins.marks import Mark
 from .columns import raw
 from .on_conflict import write_one
 from .target import Target
@@ -92,7 +94,7 @@ async def revive_many(work: Work, stage: TableClause, merge: Merge) -> int:
 async def _refuse_any_below_deleted(work: Work, among: list[ColumnElement[bool]], given: Mapping[Any, Any]) -> None:
     for above, edge in edges_above(work.target.mapper):
         dead = edge.owner.persist_selectable
-        keys = select(*edge.above).select_from(dead).where(deleted_at(above).is_not(None)).subquery()
+        keys = select(*edge.above).select_from(dead).where(Mark(above).at.is_not(None)).subquery()
         below = [given.get(column, column) for column in edge.below]
         target: Any = below[0] if len(below) == 1 else tuple_(*below)
         statement = select(literal(1)).select_from(work.target.table).where(*among, target.in_(select(keys))).limit(1)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Subquery, Table, literal, or_, orm, select, tuple_, update
+from sqlalchemy import ColumnElement, or_, orm, select, update
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.orm import Mapper, RelationshipProperty
+from sqlalchemy.orm import Mapper
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.collections import collection_adapter
 from sqlalchemy.orm.interfaces import ONETOMANY
@@ -20,47 +21,13 @@ from ..holding import refuse_foreign
 from ..keys import uuid7
 from ..session import SyncSession, reload_expired
 from ..types import utc_now
+from .edges import Edge, edges_above, edges_below, tree_below
+from .marks import Mark, is_soft, key_in, next_version, whole
 from .version import find_conflict
 
-__all__ = ["Deletion", "Edge", "below_deleted", "deleted_at", "edges_above", "refuse_below_deleted", "restore"]
+__all__ = ["Deletion", "below_deleted", "refuse_below_deleted", "restore"]
 
 _KEYS_AT_ONCE = 500
-_LEVELS_AT_ONCE = 500
-
-
-class Edge(NamedTuple):
-    """A foreign key along which a deletion goes, from the table above to the one below."""
-
-    relation: RelationshipProperty[Any]
-    owner: Mapper[Any]
-    above: tuple[Any, ...]
-    below: tuple[Any, ...]
-
-    def among(self, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-        """Match the rows below those that meet the conditions."""
-        # A derived table: MariaDB refuses a subquery on the table that is being updated (error 1093).
-        keys = select(*self.above).select_from(self.owner.persist_selectable).where(*conditions).subquery()
-        return self._within(keys)
-
-    def below_all(self, marked: ColumnElement[bool]) -> ColumnElement[bool]:
-        """Match the rows below the marked ones; in a tree of one table, living rows of many levels at once."""
-        table = _table(self.relation.mapper)
-        if self.owner.persist_selectable is not table:
-            return self.among(marked)
-        level = literal(0).label("sqlkeel_level")
-        reached = select(*self.above, level).where(marked).cte("reached", recursive=True, nesting=True)
-        row = table.alias()
-        up = [row.c[below.key] == reached.c[above.key] for above, below in zip(self.above, self.below, strict=True)]
-        # MariaDB raises an error after 1,000 steps; and a tree may have grown into a circle.
-        up += [row.c.deleted_at.is_(None), reached.c.sqlkeel_level < _LEVELS_AT_ONCE]
-        step = select(*(row.c[above.key] for above in self.above), reached.c.sqlkeel_level + 1).where(*up)
-        reached = reached.union(step)
-        return self._within(select(*(reached.c[above.key] for above in self.above)).subquery())
-
-    def _within(self, keys: Subquery) -> ColumnElement[bool]:
-        below: Any = self.below[0] if len(self.below) == 1 else tuple_(*self.below)
-        matched: ColumnElement[bool] = below.in_(select(keys))
-        return matched
 
 
 class Deletion:
@@ -73,6 +40,17 @@ class Deletion:
         self.moment: datetime
         self.marked: dict[Mapper[Any], None] = {}
 
+    def check(self) -> None:
+        """Refuse what cannot be deleted, before anything is sent.
+
+        Raises:
+            UsageError: When the object was never saved.
+            ReadOnlySession: In a session for reading.
+        """
+        if sa_inspect(self.obj).identity is None:
+            raise UsageError(f"{self.obj!r} was never saved; expunge it instead of deleting it.")
+        _refuse_reading(self.session)
+
     def run(self) -> None:
         """Mark the row and what belongs to it.
 
@@ -83,14 +61,12 @@ class Deletion:
         """
         state = sa_inspect(self.obj)
         mapper: Mapper[Any] = state.mapper
-        if state.identity is None:
-            raise UsageError(f"{self.obj!r} was never saved; expunge it instead of deleting it.")
-        _refuse_reading(self.session)
         self.session.flush()
         self._read_expired_version(state)
-        restricts = any(any(_edges_below(one, restricting=True)) for one in _tree(mapper))
+        restricts = any(any(edges_below(one, restricting=True)) for one in tree_below(mapper))
         with self.session.begin_nested() if restricts else nullcontext():
-            self.moment = self.session.execute(select(utc_now())).scalar_one()
+            now = self.session.execute(select(utc_now()), bind_arguments={"mapper": mapper})
+            self.moment = now.scalar_one()
             if not self._mark(mapper, _match_as_read(state)):
                 raise _missing(self.session, state)
             self._descend(mapper)
@@ -98,7 +74,7 @@ class Deletion:
 
     def _read_expired_version(self, state: Any) -> None:
         """Read a version that has expired as reading the attribute would: nobody has seen another one."""
-        version = _version(state.mapper, _table(state.mapper))
+        version = state.mapper.version_id_col
         if version is None or self.obj not in self.session:
             return
         try:
@@ -107,11 +83,12 @@ class Deletion:
             raise NotFound(state.mapper.class_.__name__, _plain_key(state.identity)) from None
 
     def _mark(self, mapper: Mapper[Any], conditions: Iterable[ColumnElement[bool]]) -> bool:
-        table = _table(mapper)
-        values = {table.c.deleted_at: self.moment, table.c.deletion_id: self.id, **_bump(mapper, table)}
-        statement = update(table).where(*conditions, table.c.deleted_at.is_(None)).values(values)
+        mark = Mark(mapper)
+        values = {mark.at: self.moment, mark.deletion: self.id, **next_version(mapper, mark.table)}
+        statement = update(mark.table).where(*conditions, mark.at.is_(None)).values(values)
         if not self.session.execute(statement).rowcount:  # type: ignore[attr-defined]  # a cursor result
             return False
+        _move_companions(self.session, mark, self.id)
         self.marked[mapper] = None
         return True
 
@@ -120,50 +97,85 @@ class Deletion:
         while level:
             below: dict[Mapper[Any], None] = {}
             for mapper in level:
-                just_marked = _table(mapper).c.deletion_id == self.id
+                just_marked = Mark(mapper).deletion == self.id
                 self._refuse_restricted(mapper, just_marked)
-                for edge in _edges_below(mapper):
-                    if self._mark(edge.relation.mapper, [edge.below_all(just_marked)]):
-                        below[edge.relation.mapper] = None
+                for edge in edges_below(mapper):
+                    if self._mark(edge.target, [edge.match_all(just_marked)]):
+                        below[edge.target] = None
             level = list(below)
 
     def _refuse_restricted(self, mapper: Mapper[Any], just_marked: ColumnElement[bool]) -> None:
-        for edge in _edges_below(mapper, restricting=True):
-            table = _table(edge.relation.mapper)
-            live = select(*edge.below).where(edge.among(just_marked), table.c.deleted_at.is_(None)).limit(1)
+        for edge in edges_below(mapper, restricting=True):
+            rows = select(*edge.below).select_from(edge.target.persist_selectable)
+            live = rows.where(*edge.rows(just_marked), Mark(edge.target).at.is_(None)).limit(1)
             if self.session.execute(live).first() is not None:
-                raise ForeignKeyViolation(table=table.name, columns=tuple(column.name for column in edge.below))
+                columns = tuple(column.name for column in edge.below)
+                raise ForeignKeyViolation(table=edge.below[0].table.name, columns=columns)
 
     def _forget(self) -> None:
         """Take the marked rows out of the session and out of the loaded collections they are in."""
-        gone = {id(obj): obj for mapper in self.marked for obj in self._note_marks(mapper)}
+        # It may belong to no session, or to another; and its key may read otherwise than it was given.
+        gone = {id(self.obj): self.obj}
+        set_committed_value(self.obj, "deleted_at", self.moment)
+        set_committed_value(self.obj, "deletion_id", self.id)
+        for written, objects in self._loaded_by_columns().items():
+            gone |= {id(obj): obj for obj in self._note_marks(written, objects)}
         for obj in gone.values():
             if obj in self.session:
                 self.session.expunge(obj)
         _drop_from_collections(self.session, gone)
 
-    def _note_marks(self, mapper: Mapper[Any]) -> Iterator[Any]:
-        objects = _loaded(self.session, mapper)
-        if sa_inspect(self.obj).mapper.isa(mapper):
-            objects.append(self.obj)  # it may belong to no session, or to another
-        loaded = {sa_inspect(obj).identity: obj for obj in objects}
-        if not loaded:
-            return
-        table = _table(mapper)
-        keys = tuple(table.primary_key)
-        versions = [version] if (version := _version(mapper, table)) is not None else []
-        written = [table.c.deleted_at, table.c.deletion_id, *versions, *_moved(table)]
-        names = [mapper.get_property_by_column(column).key for column in written]
-        statement = select(*keys, *written).where(table.c.deletion_id == self.id)
+    def _loaded_by_columns(self) -> dict[tuple[Any, ...], list[Any]]:
+        """Return the loaded objects whose rows may be marked, by the columns that are to be read again."""
+        tables = {Mark(mapper).table for mapper in self.marked}
+        written: dict[Mapper[Any], tuple[Any, ...]] = {}
+        found: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
+        held = (state.obj() for state in list(self.session.identity_map.all_states()))
+        for obj in {id(obj): obj for obj in (*held, self.obj) if obj is not None}.values():
+            mapper = sa_inspect(obj).mapper
+            if mapper not in written:
+                written[mapper] = _written(mapper, tables)
+            if written[mapper]:
+                found[written[mapper]].append(obj)
+        return found
+
+    def _note_marks(self, written: tuple[Any, ...], objects: list[Any]) -> Iterator[Any]:
+        mapper = sa_inspect(objects[0]).mapper
+        mark = Mark(mapper)
+        loaded: dict[Any, list[Any]] = defaultdict(list)
+        for obj in objects:
+            loaded[sa_inspect(obj).identity].append(obj)
+        rows = mark.table if {column.table for column in written} == {mark.table} else mapper.persist_selectable
+        statement = select(*mark.key, *written).select_from(rows).where(mark.deletion == self.id)
         if len(loaded) <= _KEYS_AT_ONCE:
-            target: Any = keys[0] if len(keys) == 1 else tuple_(*keys)
-            statement = statement.where(target.in_([key[0] if len(keys) == 1 else key for key in loaded]))
+            keys = [key[0] if len(key) == 1 else key for key in loaded]
+            statement = statement.where(whole(mark.key).in_(keys))
         for row in self.session.execute(statement):
-            obj = loaded.get(tuple(row[: len(keys)]))
-            if obj is not None:
-                for name, value in zip(names, row[len(keys) :], strict=True):
-                    set_committed_value(obj, name, value)
+            for obj in loaded.get(tuple(row[: len(mark.key)]), ()):
+                for column, value in zip(written, row[len(mark.key) :], strict=True):
+                    set_committed_value(obj, sa_inspect(obj).mapper.get_property_by_column(column).key, value)
                 yield obj
+
+
+def _written(mapper: Mapper[Any], tables: Collection[Any]) -> tuple[Any, ...]:
+    """Return the mapped columns that a mark changes, of a mapper whose rows are marked in one of *tables*."""
+    if not is_soft(mapper) or (mark := Mark(mapper)).table not in tables:
+        return ()
+    version, moved = (
+        mapper.version_id_col,
+        [column for column in mapper.columns if getattr(column, "onupdate", None) is not None],
+    )
+    among = {mark.table, *(one.table for one in mark.companions())}
+    versions = [version] if version is not None else []
+    written = dict.fromkeys([mark.at, mark.deletion, *versions, *moved])
+    return tuple(column for column in written if column.table in among)
+
+
+def _move_companions(session: orm.Session, mark: Mark, deletion: uuid.UUID) -> None:
+    """Count and date the change in the other tables of the rows that have *deletion*."""
+    for one in mark.companions():
+        keys = select(*mark.key).where(mark.deletion == deletion)
+        session.execute(update(one.table).where(whole(one.key).in_(keys)).values(one.values))
 
 
 def restore(session: orm.Session, obj: Any) -> None:
@@ -185,7 +197,7 @@ def restore(session: orm.Session, obj: Any) -> None:
         raise NotFound(f"deleted {mapper.class_.__name__}", _plain_key(state.identity))
     _refuse_reading(session)
     refuse_below_deleted(session, mapper, lambda column: getattr(obj, mapper.get_property_by_column(column).key))
-    tree = _tree(mapper)
+    tree = tree_below(mapper)
     try:
         with session.begin_nested():
             restored = [below for below in tree if _unmark(session, below, deletion)]
@@ -203,9 +215,10 @@ def restore(session: orm.Session, obj: Any) -> None:
 
 
 def _unmark(session: orm.Session, mapper: Mapper[Any], deletion: uuid.UUID) -> bool:
-    table = _table(mapper)
-    values = {table.c.deleted_at: None, table.c.deletion_id: None, **_bump(mapper, table)}
-    statement = update(table).where(table.c.deletion_id == deletion).values(values)
+    mark = Mark(mapper)
+    _move_companions(session, mark, deletion)
+    values = {mark.at: None, mark.deletion: None, **next_version(mapper, mark.table)}
+    statement = update(mark.table).where(mark.deletion == deletion).values(values)
     return bool(session.execute(statement).rowcount)  # type: ignore[attr-defined]  # a cursor result
 
 
@@ -234,11 +247,12 @@ def refuse_below_deleted(session: orm.Session, mapper: Mapper[Any], value_of: Ca
     """
     for above, edge in edges_above(mapper):
         match = [column == value_of(below) for column, below in zip(edge.above, edge.below, strict=True)]
-        if _table(above) is _table(mapper):
+        mark = Mark(above)
+        if mark.table is Mark(mapper).table:
             # A row may be above itself.
-            match.append(or_(*(column != value_of(column) for column in _table(mapper).primary_key)))
+            match.append(or_(*(column != value_of(column) for column in mapper.primary_key)))
         rows = select(1).select_from(edge.owner.persist_selectable).where(*match)
-        if session.execute(rows.where(deleted_at(above).is_not(None)).limit(1)).first():
+        if session.execute(rows.where(mark.at.is_not(None)).limit(1)).first():
             raise below_deleted(mapper, edge)
 
 
@@ -249,19 +263,6 @@ def below_deleted(mapper: Mapper[Any], edge: Edge) -> UsageError:
         f"The {mapper.class_.__name__} belongs to a {name} that is deleted.",
         hint=f"Restore the {name}; it brings back what was deleted together with it.",
     )
-
-
-def edges_above(mapper: Mapper[Any]) -> Iterator[tuple[Mapper[Any], Edge]]:
-    """Yield the foreign keys along which a deletion reaches or regards rows of *mapper*, with the model above."""
-    for above in filter(_is_soft, mapper.registry.mappers):
-        for edge in (*_edges_below(above), *_edges_below(above, restricting=True)):
-            if mapper.isa(edge.relation.mapper):
-                yield above, edge
-
-
-def deleted_at(mapper: Mapper[Any]) -> Any:
-    """Return the column that holds the mark."""
-    return _table(mapper).c.deleted_at
 
 
 def _drop_from_collections(session: orm.Session, gone: Mapping[int, Any]) -> None:
@@ -282,20 +283,22 @@ def _drop_from_collections(session: orm.Session, gone: Mapping[int, Any]) -> Non
 
 def _match_as_read(state: Any) -> list[ColumnElement[bool]]:
     """Match the row of an object, if it still has the version that was read."""
-    mapper = state.mapper
-    table = _table(mapper)
-    keys = [column == value for column, value in zip(table.primary_key, state.identity, strict=True)]
-    version = _version(mapper, table)
+    mapper: Mapper[Any] = state.mapper
+    mark, version = Mark(mapper), mapper.version_id_col
+    keys = [column == value for column, value in zip(mark.key, state.identity, strict=True)]
     if version is None:
         return keys
-    return [*keys, version == state.dict.get(mapper.get_property_by_column(version).key)]
+    as_read: Any = version == state.dict.get(mapper.get_property_by_column(version).key)
+    if version.table is not mark.table:
+        as_read = whole(mark.key).in_(select(*key_in(mapper, version.table)).where(as_read))
+    return [*keys, as_read]
 
 
 def _missing(session: orm.Session, state: Any) -> Exception:
     mapper, identity = state.mapper, state.identity
     if mapper.version_id_col is not None:
         expected = state.dict.get(mapper.get_property_by_column(mapper.version_id_col).key)
-        conflict = find_conflict(session.connection(), mapper, identity, expected)
+        conflict = find_conflict(session.connection(bind_arguments={"mapper": mapper}), mapper, identity, expected)
         row: Any = None if conflict is None else conflict.current_row
         if conflict is not None and row is not None and row["deleted_at"] is None:
             return conflict
@@ -309,45 +312,3 @@ def _plain_key(identity: Any) -> Any:
 def _loaded(session: orm.Session, mapper: Mapper[Any]) -> list[Any]:
     states = list(session.identity_map.all_states())
     return [obj for state in states if state.mapper.isa(mapper) and (obj := state.obj()) is not None]
-
-
-def _version(mapper: Mapper[Any], table: Table) -> Any:
-    version = mapper.version_id_col
-    return version if version is not None and version.table is table else None
-
-
-def _bump(mapper: Mapper[Any], table: Table) -> dict[Any, Any]:
-    version, following = _version(mapper, table), mapper.version_id_generator
-    if version is None or not callable(following):
-        return {}  # none, or one that the server makes
-    return {version: version + 1 if isinstance(version.type, Integer) else following(None)}
-
-
-def _moved(table: Table) -> list[Any]:
-    return [column for column in table.columns if column.onupdate is not None]
-
-
-def _table(mapper: Mapper[Any]) -> Any:
-    """Return the table that holds the mark: the base table where the model is joined from several."""
-    return mapper.columns["deleted_at"].table
-
-
-def _is_soft(mapper: Mapper[Any]) -> bool:
-    return bool(getattr(mapper.class_, "__soft_delete__", False))
-
-
-def _edges_below(mapper: Mapper[Any], *, restricting: bool = False) -> Iterator[Edge]:
-    # The rows of a table may be of any subclass, whose own relations lead further.
-    relations = dict.fromkeys(relation for one in mapper.self_and_descendants for relation in one.relationships)
-    for relation in relations:
-        takes_along = relation.passive_deletes == "all" if restricting else relation.cascade.delete
-        if relation.direction is ONETOMANY and takes_along and _is_soft(relation.mapper):
-            above, below = zip(*relation.local_remote_pairs or (), strict=True)
-            yield Edge(relation, relation.parent if relation.parent.isa(mapper) else mapper, above, below)
-
-
-def _tree(mapper: Mapper[Any]) -> list[Mapper[Any]]:
-    found = [mapper]
-    for above in found:
-        found.extend(edge.relation.mapper for edge in _edges_below(above) if edge.relation.mapper not in found)
-    return found

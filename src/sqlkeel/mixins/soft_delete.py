@@ -12,13 +12,14 @@ from weakref import WeakSet
 from sqlalchemy import ColumnElement, Uuid, event, orm
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.hybrid import hybrid_property
-from sqlalchemy.orm import Mapped, Mapper, ORMExecuteState, mapped_column, with_loader_criteria
+from sqlalchemy.orm import LoaderCriteriaOption, Mapped, Mapper, ORMExecuteState, mapped_column, with_loader_criteria
 from sqlalchemy.orm.interfaces import UserDefinedOption
 
 from ..errors import NotSupported
 from ..session import SyncSession
 from ..types import UTCDateTime
 from .deletion import Deletion, restore
+from .live import OF_BASES, hard_bases, is_live_written
 
 __all__ = ["SoftDeleteMixin", "include_deleted", "restore"]
 
@@ -53,7 +54,12 @@ class SoftDeleteMixin:
 
     def __delete_from__(self, session: orm.Session) -> None:
         """Do what ``session.delete(self)`` is to do."""
-        Deletion(session, self).run()
+        deletion = Deletion(session, self)
+        deletion.check()
+        if isinstance(session, SyncSession):
+            session.after_flush(deletion.run)
+        else:
+            deletion.run()
 
 
 @contextmanager
@@ -90,6 +96,8 @@ def _is_live(cls: Any) -> ColumnElement[bool]:
 
 # Made once: made for each statement, it costs as much as the rest of the statement's preparation.
 _ONLY_LIVE = with_loader_criteria(SoftDeleteMixin, _is_live, include_aliases=True)
+_ONLY_LIVE_WRITTEN = with_loader_criteria(SoftDeleteMixin, is_live_written, include_aliases=True)
+_CONDITIONS: Final = (_is_live, is_live_written, *OF_BASES)
 
 
 class _Shown(UserDefinedOption):
@@ -108,11 +116,26 @@ _IN_BLOCK: Final = _InBlock()
 
 # Most statements are about models that cannot be soft-deleted, and pay nothing for it.
 _WITH_SOFT_DELETE: Final[WeakSet[orm.registry]] = WeakSet()
+_OPTIONS: Final = "sqlkeel.live_options"
+"""Where a metadata's ``info`` keeps the options of a registry: they refer to its classes, and must not outlive it."""
 
 
 @event.listens_for(SoftDeleteMixin, "after_mapper_constructed", propagate=True)
 def _note_registry(mapper: Mapper[Any], cls: type) -> None:
     _WITH_SOFT_DELETE.add(mapper.registry)
+    # Made at the first statement: until then a class may get a base (AbstractConcreteBase), and a base more classes.
+    mapper.registry.metadata.info.pop(_OPTIONS, None)
+
+
+def _options_of(registry: orm.registry, *, written: bool) -> tuple[LoaderCriteriaOption, ...]:
+    """Return the options for a SELECT, or for an UPDATE or DELETE: for the mixin, and for bases that are not soft."""
+    made = registry.metadata.info.setdefault(_OPTIONS, {})
+    if registry not in made:
+        bases = hard_bases(registry)
+        shown, changed = ([with_loader_criteria(base, fn, include_aliases=True) for base in bases] for fn in OF_BASES)
+        made[registry] = (_ONLY_LIVE, *shown), (_ONLY_LIVE_WRITTEN, *changed)
+    found: tuple[LoaderCriteriaOption, ...] = made[registry][written]
+    return found
 
 
 @event.listens_for(SyncSession, "do_orm_execute")
@@ -126,7 +149,10 @@ def _leave_out_deleted(state: ORMExecuteState) -> None:
     if not shown and state.is_relationship_load:
         shown = any(isinstance(option, _Shown) for option in state.user_defined_options)
     if not shown:
-        _add_option(state, _ONLY_LIVE)
+        written = state.is_update or state.is_delete
+        for registry in [mapper.registry] if mapper is not None else list(_WITH_SOFT_DELETE):
+            for option in _options_of(registry, written=written):
+                _add_option(state, option)
         return
     if state.is_relationship_load:
         _drop_condition(state)
@@ -144,7 +170,8 @@ def _drop_condition(state: ORMExecuteState) -> None:
     """Take the condition from a lazy load: it came with the object, which was found when deleted rows were hidden."""
     statement: Any = state.statement
     options = statement._with_options
-    kept = tuple(option for option in options if getattr(option, "root_entity", None) is not SoftDeleteMixin)
+    # Not by identity: an object that was pickled brings copies. The function is a private name of SQLAlchemy's option.
+    kept = tuple(option for option in options if getattr(option, "_where_crit_orig", None) not in _CONDITIONS)
     if len(kept) < len(options):
         statement = statement._generate()
         statement._with_options = kept

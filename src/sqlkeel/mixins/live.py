@@ -1,0 +1,85 @@
+"""The conditions that leave out deleted rows where the mark is not in the table at hand: inheritance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, and_, exists, inspect, orm, true
+from sqlalchemy.orm import Mapper
+
+from .marks import Mark, is_soft, key_in, rows_of, soft_parts
+
+__all__ = ["OF_BASES", "hard_bases", "is_live_written"]
+
+
+# SQLAlchemy analyses the functions that it is given, and lets them call nothing but what returns a condition.
+def is_live_written(cls: Any) -> ColumnElement[bool]:
+    """Match the living rows of a soft-deletable class, in an UPDATE or DELETE of the table that is its own."""
+    return _is_live_written(cls)
+
+
+def _is_live_written(cls: Any) -> ColumnElement[bool]:
+    insp: Any = inspect(cls, raiseerr=False)
+    mark = Mark(insp.mapper) if insp is not None else None
+    if mark is None or mark.table is insp.mapper.local_table:
+        condition: ColumnElement[bool] = cls.deleted_at.is_(None)
+        return condition
+    # No join: it would be another one in each database, and there is none in a DELETE of SQLite.
+    return _has_row(insp, mark, insp.mapper.local_table, dead=False)
+
+
+def hard_bases(registry: orm.registry) -> list[type[Any]]:
+    """Return the classes at the top of hierarchies in which only some rows can be soft-deleted."""
+    found = {}
+    for mapper in registry.mappers:
+        above = mapper.inherits
+        if above is not None and is_soft(mapper) and not is_soft(above):
+            found[above.base_mapper.class_.__qualname__, id(above.base_mapper)] = above.base_mapper.class_
+    return [found[name] for name in sorted(found)]
+
+
+def _without_dead(cls: Any) -> ColumnElement[bool]:
+    return _all_of(cls, written=False)
+
+
+def _without_dead_written(cls: Any) -> ColumnElement[bool]:
+    return _all_of(cls, written=True)
+
+
+def _all_of(cls: Any, *, written: bool) -> ColumnElement[bool]:
+    return and_(true(), *_conditions(inspect(cls, raiseerr=False), written=written))
+
+
+OF_BASES: Final[tuple[Callable[[Any], ColumnElement[bool]], ...]] = (_without_dead, _without_dead_written)
+"""The conditions on a class that is not soft-deletable, with classes below it that are: to read, and to write."""
+
+
+def _conditions(insp: Any, *, written: bool) -> Iterator[ColumnElement[bool]]:
+    if insp is None or is_soft(insp.mapper):
+        return  # SQLAlchemy tries the function on a stand-in; a soft-deletable class has its own condition
+    own: Mapper[Any] = insp.mapper
+    for mark in map(Mark, soft_parts(own)):
+        column = _column_of(insp, mark.at)
+        if mark.mapper not in rows_of(own):
+            # A table of its own: its rows are among those of the base only where that reads the union of the tables.
+            if column is not None and not written:
+                yield column.is_(None)
+        elif mark.table in own.tables and column is not None:
+            yield column.is_(None)
+        else:
+            yield ~_has_row(insp, mark, own.local_table, dead=True)
+
+
+def _has_row(insp: Any, mark: Mark, table: Any, *, dead: bool) -> ColumnElement[bool]:
+    """Match a row of *table* whose other part, in the table of the mark, is dead or alive."""
+    other = mark.table.alias()
+    pairs = zip(mark.key, key_in(insp.mapper, table), strict=True)
+    same = [other.c[column.key] == _column_of(insp, key) for column, key in pairs]
+    at = other.c[mark.at.key]
+    found = exists().select_from(other).where(*same, at.is_not(None) if dead else at.is_(None))
+    return found.correlate_except(other)
+
+
+def _column_of(insp: Any, column: Any) -> Any:
+    return insp.selectable.corresponding_column(column)

@@ -1,0 +1,116 @@
+"""Where the mark of a soft-deletable model stands: in which table, under which key, beside which other tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Integer, Table, tuple_
+from sqlalchemy.orm import Mapper
+from sqlalchemy.sql import visitors
+
+__all__ = ["Companion", "Mark", "is_soft", "key_in", "kinds", "next_version", "rows_of", "soft_parts", "whole"]
+
+
+class Mark:
+    """The columns that hold the mark of a mapper's rows, whatever their names, and the key of their table."""
+
+    def __init__(self, mapper: Mapper[Any]) -> None:
+        self.mapper = mapper
+        self.at: Any = mapper.columns["deleted_at"]
+        self.deletion: Any = mapper.columns["deletion_id"]
+        self.table: Any = self.at.table
+        self.key = key_in(mapper, self.table)
+
+    def companions(self) -> list[Companion]:
+        """Return the other tables of these rows that count or date a change."""
+        found: dict[Any, Companion] = {}
+        for mapper in rows_of(self.mapper):
+            for table in mapper.tables:
+                values = {} if table is self.table or table in found else _moved_in(mapper, table)
+                if values:
+                    found[table] = Companion(table, key_in(mapper, table), values)
+        return list(found.values())
+
+
+class Companion:
+    """A table that holds another part of the marked rows, with what a change of them moves there."""
+
+    def __init__(self, table: Any, key: tuple[Any, ...], values: dict[Any, Any]) -> None:
+        self.table = table
+        self.key = key
+        self.values = values
+
+
+def _moved_in(mapper: Mapper[Any], table: Any) -> dict[Any, Any]:
+    moved = {column: column.onupdate.arg for column in mapper.columns if _moves(column) and column.table is table}
+    return {**moved, **next_version(mapper, table)}
+
+
+def _moves(column: Any) -> bool:
+    onupdate = getattr(column, "onupdate", None)  # a mapped expression has none
+    return onupdate is not None and bool(onupdate.is_clause_element)
+
+
+def next_version(mapper: Mapper[Any], table: Any) -> dict[Any, Any]:
+    """Return the version of the mapper's rows with its next value, where it stands in *table* and the client counts."""
+    version: Any = mapper.version_id_col
+    following = mapper.version_id_generator
+    if version is None or version.table is not table or not callable(following):
+        return {}
+    return {version: version + 1 if isinstance(version.type, Integer) else following(None)}
+
+
+def key_in(mapper: Mapper[Any], table: Any) -> tuple[Any, ...]:
+    """Return the columns of *table*, one of the mapper's, that hold its primary key."""
+    return tuple(_counterpart(mapper, column, table) for column in mapper.primary_key)
+
+
+def _counterpart(mapper: Mapper[Any], column: Any, table: Any) -> Any:
+    if column.table is table:
+        return column
+    same: set[Any] = {column, *mapper.get_property_by_column(column).columns}
+    for joined in reversed(list(mapper.iterate_to_root())):
+        # An attribute of its own name may hold the key of each table; the join knows them all.
+        for part in visitors.iterate(joined.inherit_condition) if joined.inherit_condition is not None else ():
+            pair = {getattr(part, "left", None), getattr(part, "right", None)} - {None}
+            same |= pair if pair & same else set()
+    return next(one for one in same if one.table is table)
+
+
+def kinds(mapper: Mapper[Any]) -> list[ColumnElement[bool]]:
+    """Return the condition on which a row of the mapper's tables is of its class, where they hold others, too."""
+    above, kind = mapper.inherits, mapper.polymorphic_on
+    if above is None or mapper.concrete or kind is None or mapper.local_table is not above.local_table:
+        return []
+    named = (one.polymorphic_identity for one in mapper.self_and_descendants)
+    return [kind.in_([identity for identity in named if identity is not None])]
+
+
+def is_soft(mapper: Mapper[Any]) -> bool:
+    """Tell whether objects of the mapper are marked instead of removed."""
+    return bool(getattr(mapper.class_, "__soft_delete__", False))
+
+
+def rows_of(mapper: Mapper[Any]) -> list[Mapper[Any]]:
+    """Return the mapper and those below it whose rows are in its table, too."""
+    found = [mapper]
+    for above in found:
+        found += [one for one in above.self_and_descendants if one.inherits is above and not one.concrete]
+    return found
+
+
+def soft_parts(mapper: Mapper[Any], *, covered: bool = False) -> Iterator[Mapper[Any]]:
+    """Yield the mappers, of this one and those below it, that together hold all soft-deletable rows, each row once."""
+    if is_soft(mapper) and (mapper.concrete or not covered):
+        covered = True
+        if isinstance(Mark(mapper).table, Table):  # else it is a union of the tables of those below
+            yield mapper
+    for below in mapper.self_and_descendants:
+        if below.inherits is mapper:
+            yield from soft_parts(below, covered=covered and not below.concrete)
+
+
+def whole(columns: Sequence[Any]) -> Any:
+    """Return several columns as one value to compare."""
+    return columns[0] if len(columns) == 1 else tuple_(*columns)
