@@ -22,6 +22,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    inspect,
     select,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
@@ -221,6 +222,25 @@ class TestDDL:
         copy = Article.__table__.to_metadata(MetaData())
 
         assert [key.ondelete for key in copy.foreign_key_constraints] == ["CASCADE"]
+
+    async def test_plain_declarative_base_before_it_is_configured(self, db: Database) -> None:
+        """Tables of SQLAlchemy's own base that are made before anything else have it too."""
+        base = pair(key=ForeignKey("team.id"), down=children(argument="Player"), base=DeclarativeBase)
+
+        async with db.engine.begin() as connection:
+            await connection.run_sync(base.metadata.create_all)
+            found = await connection.run_sync(lambda sync: inspect(sync).get_foreign_keys("player"))
+
+        assert [key["options"].get("ondelete") for key in found] == ["CASCADE"]
+
+    def test_other_mappers_are_not_listened_to(self) -> None:
+        """A model without relations of ours has no listener of ours, and neither has its metadata."""
+        base = pair(key=ForeignKey("team.id"), down=relationship("Player"), base=DeclarativeBase)
+
+        base.registry.configure()
+
+        assert not any(mapper.dispatch.mapper_configured for mapper in base.registry.mappers)
+        assert not base.metadata.dispatch.before_create
 
     def test_plain_declarative_base(self) -> None:
         """A model on SQLAlchemy's own base gets it as well."""
@@ -677,13 +697,42 @@ class TestRefusedAtConfiguration:
 
         assert "rows of Player for good" in refusal(base).message
 
-    def test_children_of_a_soft_deleted_model(self) -> None:
-        """Without delete_orphan the same model is fine."""
+    def test_soft_deletable_children_of_a_row_that_is_removed(self) -> None:
+        """A parent without the mixin would take its soft-deletable children along for good."""
         base = pair(key=ForeignKey("team.id"), down=children(argument="Player"), soft=True)
+
+        error = refusal(base)
+
+        assert "Team.players would remove the rows of Player for good" in error.message
+        assert "SoftDeleteMixin" in error.hint
+
+    def test_soft_deletable_children_of_a_key_that_cascades(self) -> None:
+        """That the key says CASCADE already changes nothing."""
+        base = pair(key=ForeignKey("team.id", ondelete="CASCADE"), down=children(argument="Player"), soft=True)
+
+        assert "rows of Player for good" in refusal(base).message
+
+    def test_soft_deletable_children_that_are_meant_to_go(self) -> None:
+        """Who writes the rule has said that they go for good."""
+        base = pair(key=ForeignKey("team.id"), down=children(argument="Player", on_delete="cascade"), soft=True)
 
         base.registry.configure()
 
         assert [key.ondelete for key in base.metadata.tables["player"].foreign_keys] == ["CASCADE"]
+
+    def test_parent_alone_of_soft_deletable_rows(self) -> None:
+        """The same from below: a key that cascades takes the soft-deletable row along."""
+        key = ForeignKey("team.id", ondelete="CASCADE")
+
+        assert "rows of Player for good" in refusal(pair(key=key, up=parent(argument="Team"), soft=True)).message
+
+    def test_parent_alone_of_soft_deletable_rows_that_restrict(self) -> None:
+        """A parent that stays while it has such rows is fine."""
+        base = pair(key=ForeignKey("team.id", ondelete="RESTRICT"), up=parent(argument="Team"), soft=True)
+
+        base.registry.configure()
+
+        assert [key.ondelete for key in base.metadata.tables["player"].foreign_keys] == ["RESTRICT"]
 
     def test_parent_alone_must_decide(self) -> None:
         """A foreign key that nobody gave an ON DELETE is refused."""
@@ -825,6 +874,8 @@ class TestRefusedAtConfiguration:
         refusal(base)
 
         with pytest.raises(InvalidRequestError, match="says nothing about ON DELETE"):
+            base.registry.configure()
+        with pytest.raises(CascadeMismatch):
             base.registry.configure()
 
 

@@ -4,7 +4,8 @@
 
     KeelError
     ├── ConfigurationError          what you wrote cannot work, found before a statement is sent
-    │   ├── InvalidURL, DriverMissing, CascadeMismatch, NamingCollision, NotSupported
+    │   ├── InvalidURL, DriverMissing, NamingCollision, NotSupported
+    │   ├── CascadeMismatch         also sqlalchemy.exc.InvalidRequestError
     │   └── MigrationError ── DatabaseBehind, ModelsDiffer
     ├── InvalidValue (ValueError)   a value that would be stored wrong
     │   └── NaiveDatetime, InexactNumber, UnknownField, InvalidCursor, InvalidKey, InvalidETag
@@ -178,8 +179,8 @@ class DriverMissing(ConfigurationError, ImportError):
         self.extra = extra
 
 
-class CascadeMismatch(ConfigurationError):
-    """The ORM cascade of a relation and the ON DELETE of its foreign key disagree."""
+class CascadeMismatch(ConfigurationError, sa_exc.InvalidRequestError):
+    """The ORM cascade of a relation and the ON DELETE of its foreign key disagree, or would lose rows."""
 
     code = "cascade-mismatch"
 

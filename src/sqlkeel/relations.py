@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+from weakref import WeakSet, ref
 
 from sqlalchemy import ForeignKeyConstraint, Index, PrimaryKeyConstraint, Table, UniqueConstraint, event
 from sqlalchemy.orm import Mapper, RelationshipDirection, RelationshipProperty, relationship
+from sqlalchemy.orm import registry as Registry  # noqa: N812 - a class
 
 from .errors import CascadeMismatch
 
@@ -42,7 +44,7 @@ class _Relation:
 def children(
     *,
     back_populates: str | None = None,
-    on_delete: OnDelete = "cascade",
+    on_delete: OnDelete | None = None,
     delete_orphan: bool = False,
     order_by: Any = False,
     **options: Any,
@@ -54,8 +56,9 @@ def children(
 
     Args:
         back_populates: The `parent` attribute on the other side.
-        on_delete: ``"cascade"`` deletes them too, ``"set null"`` lets them stay without a parent, ``"restrict"``
-            refuses to delete a row that has any.
+        on_delete: ``"cascade"``, the default, deletes them too, ``"set null"`` lets them stay without a parent,
+            ``"restrict"`` refuses to delete a row that has any. Where the children are soft-deletable and this row is
+            not, they would be gone for good with it: that is only done where ``"cascade"`` is written.
         delete_orphan: Delete a child that is taken out of the collection; without it the child loses its parent,
             which a NOT NULL foreign key refuses.
         order_by: As in `sqlalchemy.orm.relationship`.
@@ -66,8 +69,9 @@ def children(
             foreign key or a reverse side that disagrees. The message holds the text to write.
     """
     _refuse_options("children", options, {"cascade", "passive_deletes", "secondary", "viewonly"})
-    _refuse_unknown(on_delete)
-    if delete_orphan and on_delete != "cascade":
+    rule_name: OnDelete = "cascade" if on_delete is None else on_delete
+    _refuse_unknown(rule_name)
+    if delete_orphan and rule_name != "cascade":
         raise CascadeMismatch(
             f'children(on_delete="{on_delete}", delete_orphan=True) keeps children and deletes them.',
             hint='Drop delete_orphan=True, or use on_delete="cascade".',
@@ -78,12 +82,11 @@ def children(
             'children(on_delete="restrict") would not save that a child was taken out of the collection.',
             hint='Name the other side: children(on_delete="restrict", back_populates="...").',
         )
-    rule = dict(_RULES[on_delete])
+    rule = dict(_RULES[rule_name])
     if delete_orphan:
         rule["cascade"] = "all, delete-orphan"
-    return relationship(
-        back_populates=back_populates, order_by=order_by, **_marked(options, "children", on_delete), **rule
-    )
+    marked = _marked(options, "children", on_delete)
+    return _watched(relationship(back_populates=back_populates, order_by=order_by, **marked, **rule))
 
 
 def parent(
@@ -102,7 +105,7 @@ def parent(
     _refuse_options("parent", options, {"cascade", "passive_deletes", "secondary", "viewonly"})
     if on_delete is not None:
         _refuse_unknown(on_delete)
-    return relationship(back_populates=back_populates, **_marked(options, "parent", on_delete))
+    return _watched(relationship(back_populates=back_populates, **_marked(options, "parent", on_delete)))
 
 
 def association(secondary: Any, *, back_populates: str | None = None, **options: Any) -> _RelationshipDeclared[Any]:
@@ -123,12 +126,8 @@ def association(secondary: Any, *, back_populates: str | None = None, **options:
     """
     _refuse_options("association", options, {"cascade", "passive_deletes", "viewonly"})
     table = getattr(secondary, "__table__", secondary)
-    return relationship(
-        secondary=table,
-        back_populates=back_populates,
-        passive_deletes=True,
-        **_marked(options, "association", "cascade"),
-    )
+    marked = _marked(options, "association", "cascade")
+    return _watched(relationship(secondary=table, back_populates=back_populates, passive_deletes=True, **marked))
 
 
 def _marked(options: dict[str, Any], kind: Any, on_delete: OnDelete | None) -> dict[str, Any]:
@@ -151,31 +150,60 @@ def _refuse_unknown(on_delete: object) -> None:
         )
 
 
-@event.listens_for(Mapper, "mapper_configured")
-def _configure(mapper: Mapper[Any], *_: Any) -> None:
+def _watched(relation: _RelationshipDeclared[Any]) -> _RelationshipDeclared[Any]:
+    """Let the relation be configured with its mapper; nobody else's mappers and tables are listened to."""
+    attach = relation.set_parent
+
+    def set_parent(parent: Mapper[Any], init: bool) -> None:
+        attach(parent, init)
+        event.listen(parent, "mapper_configured", lambda *_: _configure(relation))
+        _configure_before_create(parent)
+
+    relation.set_parent = set_parent  # type: ignore[method-assign]
+    return relation
+
+
+def _configure_before_create(mapper: Mapper[Any]) -> None:
+    """Have ON DELETE written before tables are made, on any base class."""
+    registries = mapper.registry.metadata.info.setdefault(_KEY, WeakSet())
+    if mapper.registry not in registries:
+        registries.add(mapper.registry)
+        registry = ref(mapper.registry)
+        event.listen(mapper.registry.metadata, "before_create", lambda *_, **__: _configure_all(registry()))
+
+
+def _configure_all(registry: Registry | None) -> None:
+    if registry is not None:
+        registry.configure(cascade=True)
+
+
+def _configure(prop: RelationshipProperty[Any]) -> None:
     try:
-        for prop in mapper.iterate_properties:
-            relation = prop.info.get(_KEY) if isinstance(prop, RelationshipProperty) and prop.parent is mapper else None
-            if relation is not None:
-                _CONFIGURE[relation.kind](prop, relation.on_delete)
-    except CascadeMismatch:
-        # SQLAlchemy refuses a mapper that failed at every later use, but only while it counts as not configured.
-        mapper.configured = False
+        relation = prop.info[_KEY]
+        _CONFIGURE[relation.kind](prop, relation.on_delete)
+    except CascadeMismatch as error:
+        # SQLAlchemy asks a mapper again at every later use, but only while it counts as not configured; and with this
+        # private name it does not replace the error by one of its own.
+        prop.parent.configured = False
+        error._configure_failed = error  # type: ignore[attr-defined]
         raise
 
 
-def _configure_children(relation: RelationshipProperty[Any], on_delete: OnDelete) -> None:
+def _configure_children(relation: RelationshipProperty[Any], stated: OnDelete | None) -> None:
+    on_delete: OnDelete = stated or "cascade"
     if relation.direction is not RelationshipDirection.ONETOMANY:
         _refuse(relation, "points to one row, not to children.", "Use parent() on the side of the foreign key.")
     for key in _foreign_keys(relation, relation.synchronize_pairs):
         _set_on_delete(relation, key, on_delete)
     target = relation.mapper
-    if relation.cascade.delete_orphan and getattr(target.class_, "__soft_delete__", False):
+    if relation.cascade.delete_orphan and any(map(_is_soft, target.self_and_descendants)):
         _refuse(
             relation,
             f"would remove the rows of {target.class_.__name__} for good: orphans never reach the soft delete.",
             "Drop delete_orphan=True, and delete the child itself.",
         )
+    if stated is None:
+        _refuse_loss(relation, relation.parent, target)
     if on_delete == "cascade":
         _cascade_to_subclasses(relation)
     reverse = _reverse(relation)
@@ -190,9 +218,10 @@ def _configure_parent(relation: RelationshipProperty[Any], on_delete: OnDelete |
     reverse = _reverse(relation)
     theirs = reverse.info.get(_KEY) if reverse is not None else None
     if theirs is not None:
-        if on_delete not in {None, theirs.on_delete}:
+        said = theirs.on_delete or "cascade"
+        if on_delete not in {None, said}:
             hint = f'{reverse} = children(on_delete="{on_delete}", ...), or no on_delete= here.'
-            _refuse(relation, f'says "{on_delete}" and {reverse} says "{theirs.on_delete}".', hint)
+            _refuse(relation, f'says "{on_delete}" and {reverse} says "{said}".', hint)
         return
     for key in _foreign_keys(relation, relation.synchronize_pairs):
         if on_delete is not None:
@@ -200,13 +229,39 @@ def _configure_parent(relation: RelationshipProperty[Any], on_delete: OnDelete |
         elif key.ondelete is None or _KEY in key.info:
             hint = f'{relation} = parent(on_delete="restrict"), or ForeignKey(..., ondelete="RESTRICT").'
             _refuse(relation, f"says nothing about ON DELETE, and neither does {_describe(key)}.", hint)
+        if on_delete is None and (key.ondelete or "").upper() == "CASCADE":
+            _refuse_loss(relation, relation.mapper, relation.parent)
         if reverse is not None:
             _check_reverse(relation, reverse, key)
+
+
+def _refuse_loss(relation: RelationshipProperty[Any], above: Mapper[Any], below: Mapper[Any]) -> None:
+    """Refuse a row that is really deleted above rows that are to be kept: the database would take them along."""
+    soft = next((one for one in below.self_and_descendants if _is_soft(one)), None)
+    if soft is not None and not _is_soft(above):
+        parent_name, child = above.class_.__name__, soft.class_.__name__
+        problem = (
+            f"would remove the rows of {child} for good: {parent_name} has no SoftDeleteMixin to mark them with it."
+        )
+        hint = (
+            f'Give {parent_name} the SoftDeleteMixin; or keep it while it has such rows, on_delete="restrict"; or say '
+            'that they go for good, on_delete="cascade".'
+        )
+        _refuse(relation, problem, hint)
+
+
+def _is_soft(mapper: Mapper[Any]) -> bool:
+    return bool(getattr(mapper.class_, "__soft_delete__", False))
 
 
 def _configure_association(relation: RelationshipProperty[Any], on_delete: OnDelete) -> None:
     if relation.direction is not RelationshipDirection.MANYTOMANY:
         _refuse(relation, "is no many-to-many.", "Give the table between: association(user_role).")
+    between = [one for one in relation.parent.registry.mappers if one.local_table is relation.secondary]
+    for mapper in filter(_is_soft, between):
+        name = mapper.class_.__name__
+        problem = f"would remove the rows of {name} for good, and show those that are marked as deleted."
+        _refuse(relation, problem, f"Use children() on both sides, to {name}.")
     keys = [
         *_foreign_keys(relation, relation.synchronize_pairs),
         *_foreign_keys(relation, relation.secondary_synchronize_pairs or ()),

@@ -57,7 +57,7 @@ class Project(DualIDMixin, TimestampMixin, VersionMixin, Base):
     name: Mapped[str] = mapped_column(exact(200), unique=True)
     description: Mapped[str] = mapped_column(server_default="")
 
-    releases: Mapped[list[Release]] = children(back_populates="project")
+    releases: Mapped[list[Release]] = children(back_populates="project", on_delete="cascade")
     account: Mapped[PaymentAccount | None] = children(back_populates="project", on_delete="set null", uselist=False)
 
     @property

@@ -31,7 +31,7 @@ class Post(SoftDeleteMixin, Base):
 """
 
 GOOD = """
-class User(Base):
+class User(SoftDeleteMixin, Base):
     __tablename__ = "user"
     id: Mapped[int] = mapped_column(primary_key=True)
     posts: Mapped[list["Post"]] = relationship(cascade="all", passive_deletes=True)
