@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Column, Connection, Integer, event, orm, select
 from sqlalchemy.orm import Mapped, Mapper, ORMExecuteState, mapped_column, validates
@@ -13,6 +13,9 @@ from ..errors import NotSupported, TransientFault, UsageError, VersionConflict
 from ..session import SyncSession, update_with
 
 __all__ = ["VersionMixin", "find_conflict", "touch"]
+
+
+_FLUSH: Final = "sqlkeel.versions_of_flush"
 
 
 class _Counted(int):
@@ -29,7 +32,7 @@ class VersionMixin:
     counts nothing, unless a trigger counts: `TriggerVersionMixin`.
     """
 
-    version: Mapped[int] = mapped_column(Integer(), server_default="1", sort_order=902)
+    version: Mapped[int] = mapped_column(Integer(), server_default="1", sort_order=902, use_existing_column=True)
 
     @validates("version")
     def _refuse_version(self, key: str, value: int) -> int:
@@ -185,16 +188,24 @@ class _Flush:
     """The versioned rows that a flush is about to write: the failed flush itself no longer knows them."""
 
     def __init__(self, session: orm.Session) -> None:
-        self.rows = list(_written_rows(session))
+        self.session = session
+        self.transaction = session.get_transaction()
         self.nested = session.in_nested_transaction()
-        mappers = dict.fromkeys(row.mapper for row in self.rows)
-        self.connections = {mapper: session.connection(bind_arguments={"mapper": mapper}) for mapper in mappers}
+        self.rows: list[_Written] = []
+
+    def note(self) -> None:
+        """List the rows; when the listeners of before_flush have run, which may change more of them."""
+        self.rows = list(_written_rows(self.session))
+        self.transaction = self.session.get_transaction()
 
     def conflict(self) -> VersionConflict | None:
         """Ask the database which of the rows somebody else has changed."""
-        found = _conflict(self.rows, self.connections)
+        assert self.transaction is not None, "a flush that has written has begun"
+        # Not the session's own: after the flush has failed, it gives none.
+        connections = {row.mapper: self.transaction.bound_connection(row.mapper) for row in self.rows}
+        found = _conflict(self.rows, connections)
         if not self.nested:
-            for connection in self.connections.values():
+            for connection in connections.values():
                 connection.rollback()
         return found
 
@@ -220,9 +231,20 @@ def _written_rows(session: orm.Session) -> Iterator[_Written]:
 @SyncSession.around_flush
 def _name_conflicts(session: orm.Session) -> Iterator[None]:
     flush = _Flush(session)
+    session.info[_FLUSH] = flush
     try:
         yield
     except StaleDataError as error:
         if isinstance(error, VersionConflict) or (conflict := flush.conflict()) is None:
             raise
         raise conflict from error
+    finally:
+        del session.info[_FLUSH]
+
+
+@event.listens_for(SyncSession, "after_transaction_create")
+def _list_rows(session: orm.Session, transaction: orm.SessionTransaction) -> None:
+    # A flush that has something to write opens a part of the transaction, as the first thing after its listeners.
+    flush: _Flush | None = session.info.get(_FLUSH)
+    if flush is not None and transaction.parent is not None and not transaction.nested:
+        flush.note()
