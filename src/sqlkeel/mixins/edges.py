@@ -113,7 +113,7 @@ def edges_above(mapper: Mapper[Any]) -> Iterator[tuple[Mapper[Any], Edge]]:
         if above.inherits is not None and is_soft(above.inherits) and not above.concrete:
             continue  # the one above it has the relations of all its rows
         for edge in (*edges_below(above), *edges_below(above, restricting=True)):
-            if mapper.isa(edge.target) and edge.is_plain:
+            if mapper in rows_of(edge.target) and edge.is_plain:
                 yield above, edge
 
 

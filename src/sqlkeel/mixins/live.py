@@ -10,10 +10,27 @@ from sqlalchemy.orm import Mapper
 
 from .marks import Mark, is_soft, key_in, rows_of, soft_parts
 
-__all__ = ["OF_BASES", "hard_bases", "is_live_written"]
+__all__ = ["OF_BASES", "hard_bases", "is_live", "is_live_written"]
 
 
-# SQLAlchemy analyses the functions that it is given, and lets them call nothing but what returns a condition.
+# SQLAlchemy analyses the functions that it is given, and lets them call nothing but what returns a condition. They are
+# functions of the module and not lambdas: every loaded object carries them, and must stay picklable.
+def is_live(cls: Any) -> ColumnElement[bool]:
+    """Match the living rows of a soft-deletable class, in a SELECT."""
+    return _is_live(cls)
+
+
+def _is_live(cls: Any) -> ColumnElement[bool]:
+    insp: Any = inspect(cls, raiseerr=False)
+    if insp is not None and insp.is_mapper and insp.selectable is not insp.persist_selectable:
+        # A union of tables (concrete inheritance): SQLAlchemy adapts the attribute to it in some places only.
+        found = insp.selectable.corresponding_column(Mark(insp).at)
+        if found is not None:
+            return _adaptable(found, insp).is_(None)  # type: ignore[no-any-return]  # a condition
+    condition: ColumnElement[bool] = cls.deleted_at.is_(None)
+    return condition
+
+
 def is_live_written(cls: Any) -> ColumnElement[bool]:
     """Match the living rows of a soft-deletable class, in an UPDATE or DELETE of the table that is its own."""
     return _is_live_written(cls)
@@ -60,7 +77,7 @@ def _conditions(insp: Any, *, written: bool) -> Iterator[ColumnElement[bool]]:
         return  # SQLAlchemy tries the function on a stand-in; a soft-deletable class has its own condition
     own: Mapper[Any] = insp.mapper
     for mark in map(Mark, soft_parts(own)):
-        column = _column_of(insp, mark.at)
+        column = _column_of(insp, mark.mapper, mark.at)
         if mark.mapper not in rows_of(own):
             # A table of its own: its rows are among those of the base only where that reads the union of the tables.
             if column is not None and not written:
@@ -75,11 +92,20 @@ def _has_row(insp: Any, mark: Mark, table: Any, *, dead: bool) -> ColumnElement[
     """Match a row of *table* whose other part, in the table of the mark, is dead or alive."""
     other = mark.table.alias()
     pairs = zip(mark.key, key_in(insp.mapper, table), strict=True)
-    same = [other.c[column.key] == _column_of(insp, key) for column, key in pairs]
+    same = [other.c[column.key] == _column_of(insp, insp.mapper, key) for column, key in pairs]
     at = other.c[mark.at.key]
     found = exists().select_from(other).where(*same, at.is_not(None) if dead else at.is_(None))
     return found.correlate_except(other)
 
 
-def _column_of(insp: Any, column: Any) -> Any:
-    return insp.selectable.corresponding_column(column)
+def _column_of(insp: Any, mapper: Mapper[Any], column: Any) -> Any:
+    """Return a column of the mapper as the class, or the alias of it, that is asked for has it."""
+    found = insp.selectable.corresponding_column(column)
+    if found is column:
+        return getattr(mapper.class_, mapper.get_property_by_column(column).key)
+    return _adaptable(found, insp) if found is not None and insp.is_mapper else found
+
+
+def _adaptable(column: Any, mapper: Mapper[Any]) -> Any:
+    # A private name: SQLAlchemy lets a join adapt a condition to its alias only where the columns carry this.
+    return column._annotate({"parententity": mapper, "parentmapper": mapper})

@@ -19,7 +19,7 @@ from ..errors import NotSupported
 from ..session import SyncSession
 from ..types import UTCDateTime
 from .deletion import Deletion, restore
-from .live import OF_BASES, hard_bases, is_live_written
+from .live import OF_BASES, hard_bases, is_live, is_live_written
 
 __all__ = ["SoftDeleteMixin", "include_deleted", "restore"]
 
@@ -39,8 +39,13 @@ class SoftDeleteMixin:
 
     __soft_delete__ = True
 
-    deleted_at: Mapped[datetime | None] = mapped_column(UTCDateTime(), default=None, index=True, sort_order=903)
-    deletion_id: Mapped[uuid.UUID | None] = mapped_column(Uuid(), default=None, index=True, sort_order=904)
+    # The existing column: two classes of one table may have the mixin, and their base not.
+    deleted_at: Mapped[datetime | None] = mapped_column(
+        UTCDateTime(), default=None, index=True, sort_order=903, use_existing_column=True
+    )
+    deletion_id: Mapped[uuid.UUID | None] = mapped_column(
+        Uuid(), default=None, index=True, sort_order=904, use_existing_column=True
+    )
 
     @hybrid_property
     def is_deleted(self) -> bool:
@@ -88,16 +93,10 @@ def include_deleted(session: AsyncSession | orm.Session) -> Iterator[None]:
         inner.execution_options = before
 
 
-def _is_live(cls: Any) -> ColumnElement[bool]:
-    # A function of the module, not a lambda: every loaded object carries it, and must stay picklable.
-    condition: ColumnElement[bool] = cls.deleted_at.is_(None)
-    return condition
-
-
 # Made once: made for each statement, it costs as much as the rest of the statement's preparation.
-_ONLY_LIVE = with_loader_criteria(SoftDeleteMixin, _is_live, include_aliases=True)
+_ONLY_LIVE = with_loader_criteria(SoftDeleteMixin, is_live, include_aliases=True)
 _ONLY_LIVE_WRITTEN = with_loader_criteria(SoftDeleteMixin, is_live_written, include_aliases=True)
-_CONDITIONS: Final = (_is_live, is_live_written, *OF_BASES)
+_CONDITIONS: Final = (is_live, is_live_written, *OF_BASES)
 
 
 class _Shown(UserDefinedOption):

@@ -22,9 +22,11 @@ class TimestampMixin:
     back with the statement, so that it can be used at once.
     """
 
-    created_at: Mapped[datetime] = mapped_column(UTCDateTime(), server_default=utc_now(), sort_order=900)
+    created_at: Mapped[datetime] = mapped_column(
+        UTCDateTime(), server_default=utc_now(), sort_order=900, use_existing_column=True
+    )
     updated_at: Mapped[datetime] = mapped_column(
-        UTCDateTime(), server_default=utc_now(), onupdate=utc_now(), sort_order=901
+        UTCDateTime(), server_default=utc_now(), onupdate=utc_now(), sort_order=901, use_existing_column=True
     )
 
 
