@@ -13,11 +13,20 @@ from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 from . import locks
 from .errors import CommitUnknown, TransientFault
+from .links import keys_held, relink
 from .refresh import reload_expired, update_with
 from .sync_session import Hook, SyncSession
 from .tasks import finish
 
-__all__ = ["Session", "SyncSession", "note_failed_rollback", "reload_expired", "update_with"]
+__all__ = [
+    "Session",
+    "SyncSession",
+    "keys_held",
+    "note_failed_rollback",
+    "relink",
+    "reload_expired",
+    "update_with",
+]
 
 logger = logging.getLogger("sqlkeel.session")
 _M = TypeVar("_M")
@@ -166,7 +175,7 @@ class Session(AsyncSession):
                 # The transaction may be gone and the savepoint with it; an error about that would hide the fault.
                 raise fault  # noqa: B904 - it is the cause, not the consequence
             if self.is_active:
-                await self.run_sync(reload_expired)
+                await self.run_sync(reload_expired, loaded=self.sync_session.take_loaded())
             raise
         finally:
             await self.run_due_hooks()

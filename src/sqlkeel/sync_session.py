@@ -52,6 +52,7 @@ class SyncSession(orm.Session):
         self._owner: asyncio.Task[Any] | None = None
         self._is_flushing = False
         self._postponed: list[Callable[[], None]] = []
+        self._loaded: dict[Any, frozenset[str]] = {}
 
     keeps_values: bool = False
     """Whether a rollback of the whole transaction keeps the objects' values, for `let_go`."""
@@ -93,7 +94,7 @@ class SyncSession(orm.Session):
                 self._is_flushing = False
             self._run_postponed()
 
-    def after_flush(self, function: Callable[[], None]) -> None:
+    def run_after_flush(self, function: Callable[[], None]) -> None:
         """Call *function* now or, from a listener of the flush that is going on, when that has written its changes."""
         if self._is_flushing:
             self._postponed.append(function)
@@ -225,6 +226,11 @@ class SyncSession(orm.Session):
         if (root := self.get_transaction()) is not None:
             self._committed.add(root)
 
+    def take_loaded(self) -> dict[Any, frozenset[str]]:
+        """Return, once, what the objects had loaded before the last savepoint was rolled back, by identity."""
+        loaded, self._loaded = self._loaded, {}
+        return loaded
+
     def take_due_hooks(self) -> list[Hook]:
         """Return the hooks whose transaction has ended in the way they wait for, once."""
         due, self._due = self._due, []
@@ -269,7 +275,11 @@ def _pass_hooks_on(session: SyncSession, ended: SessionTransaction) -> None:
 @event.listens_for(SyncSession, "after_rollback")
 def _keep_values(session: SyncSession) -> None:
     # Fires after the ROLLBACK that a failed flush sends, and before the objects expire.
-    if session.keeps_values and session.get_nested_transaction() is None:
+    if session.get_nested_transaction() is not None:
+        if async_session(session) is not None:
+            states = session.identity_map.all_states()
+            session._loaded = {state.key: frozenset(state.dict) for state in states}
+    elif session.keeps_values:
         states = session.identity_map.all_states()
         session._kept = [(state.obj(), dict(state.dict)) for state in states if state.obj() is not None]
 

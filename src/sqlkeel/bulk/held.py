@@ -12,6 +12,8 @@ from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstanceState, Mapper, selectinload, undefer
 
+from ..session import keys_held, relink
+
 __all__ = ["Held"]
 
 _AT_ONCE = 500
@@ -53,7 +55,7 @@ class Held:
         What is changed in an object, and not flushed, stays; but for the columns that were written. An attribute that
         is expired instead could not be read later: nobody can wait for it.
         """
-        columns = set(written)
+        columns, before = set(written), keys_held(self.session.sync_session, sa_inspect(self.model))
         groups: dict[Mapper[Any], list[InstanceState[Any]]] = defaultdict(list)
         for obj in {id(obj): obj for obj in objects}.values():
             state: InstanceState[Any] = sa_inspect(obj)
@@ -61,6 +63,8 @@ class Held:
         for mapper, states in groups.items():
             for start in range(0, len(states), _AT_ONCE):
                 await self._renew(mapper, states[start : start + _AT_ONCE], columns)
+        # The other side: collections that have lost or got a row.
+        await self.session.run_sync(relink, before)
 
     async def _renew(
         self, mapper: Mapper[Any], states: Sequence[InstanceState[Any]], written: set[Column[Any]]

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute
 
 from ..errors import InvalidValue, NotSupported, UniqueViolation
+from ..session import keys_held, relink
 from .binder import Binder
 from .columns import raw
 from .revive import refuse_without_mark, revive_many, revive_one, unmarked
@@ -135,8 +136,11 @@ async def _upsert(work: Work, values: Mapping[str, Any], merge: Merge, *, revive
     for _ in range(_ATTEMPTS):
         if revive and (revived := await revive_one(work, values, merge)) is not None:
             return Upserted(revived, created=False, revived=True)
+        before = keys_held(work.session.sync_session, work.target.mapper)
         written = await work.writer.upsert(work.session, complete, merge)
         if written is not None:
+            if before:
+                await work.session.run_sync(relink, before)
             return Upserted(*written)
         if not merge.assigned and (found := await _find(work, merge, values)) is not None:
             return Upserted(found, created=False)

@@ -9,6 +9,8 @@ from sqlalchemy import ColumnElement, Integer, Table, tuple_
 from sqlalchemy.orm import Mapper
 from sqlalchemy.sql import visitors
 
+from ..refresh import rows_below
+
 __all__ = ["Companion", "Mark", "is_soft", "key_in", "kinds", "next_version", "rows_of", "soft_parts", "whole"]
 
 
@@ -43,7 +45,8 @@ class Companion:
 
 
 def _moved_in(mapper: Mapper[Any], table: Any) -> dict[Any, Any]:
-    moved = {column: column.onupdate.arg for column in mapper.columns if _moves(column) and column.table is table}
+    columns: list[Any] = [column for column in mapper.columns if _moves(column)]
+    moved = {column: column.onupdate.arg for column in columns if column.table is table}
     return {**moved, **next_version(mapper, table)}
 
 
@@ -94,10 +97,7 @@ def is_soft(mapper: Mapper[Any]) -> bool:
 
 def rows_of(mapper: Mapper[Any]) -> list[Mapper[Any]]:
     """Return the mapper and those below it whose rows are in its table, too."""
-    found = [mapper]
-    for above in found:
-        found += [one for one in above.self_and_descendants if one.inherits is above and not one.concrete]
-    return found
+    return [mapper, *rows_below(mapper)]
 
 
 def soft_parts(mapper: Mapper[Any], *, covered: bool = False) -> Iterator[Mapper[Any]]:

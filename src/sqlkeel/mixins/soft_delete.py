@@ -62,7 +62,7 @@ class SoftDeleteMixin:
         deletion = Deletion(session, self)
         deletion.check()
         if isinstance(session, SyncSession):
-            session.after_flush(deletion.run)
+            session.run_after_flush(deletion.run)
         else:
             deletion.run()
 

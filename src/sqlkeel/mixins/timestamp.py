@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import Connection, event, orm
 from sqlalchemy.orm import Mapped, Mapper, ORMExecuteState, mapped_column
 
-from ..session import SyncSession, update_with
+from ..refresh import rows_below, update_with_all
+from ..session import SyncSession
 from ..types import UTCDateTime, utc_now
 
 __all__ = ["TimestampMixin"]
@@ -34,12 +35,27 @@ class TimestampMixin:
 def _read_back(mapper: Mapper[Any], cls: type) -> None:
     # Set here and not in __mapper_args__: a model's own __mapper_args__ would replace a mixin's.
     mapper.eager_defaults = True
+    if len(mapper.tables) > 1:
+        event.listen(mapper, "before_update", _move_with_another_table)
+
+
+def _move_with_another_table(mapper: Mapper[Any], connection: Connection, obj: Any) -> None:
+    """Move the time of an object of which only other tables change: ``onupdate`` sees its own table's UPDATE."""
+    state = orm.attributes.instance_state(obj)
+    changed = (key for key in list(state.committed_state) if key in mapper.column_attrs)
+    columns = (mapper.column_attrs[key].columns for key in changed if state.attrs[key].history.has_changes())
+    tables = {getattr(column, "table", None) for found in columns for column in found}
+    if tables and mapper.columns["updated_at"].table not in tables:
+        obj.updated_at = utc_now()
 
 
 @event.listens_for(SyncSession, "do_orm_execute", retval=True)
 def _move(state: ORMExecuteState) -> Any:
     """Let loaded objects see the time of an ``update()`` statement, which the column alone would not tell them."""
     mapper = state.bind_mapper if state.is_update else None
-    if mapper is None or not issubclass(mapper.class_, TimestampMixin):
+    if mapper is None:
         return None
-    return update_with(state, mapper.columns["updated_at"], utc_now())
+    # The rows of a base class may be those of a class with times.
+    mappers = [mapper] if issubclass(mapper.class_, TimestampMixin) else rows_below(mapper)
+    dated = [one.columns["updated_at"] for one in mappers if issubclass(one.class_, TimestampMixin)]
+    return update_with_all(state, {column: utc_now() for column in dated})

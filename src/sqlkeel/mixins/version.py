@@ -10,7 +10,8 @@ from sqlalchemy.orm import Mapped, Mapper, ORMExecuteState, mapped_column, valid
 from sqlalchemy.orm.exc import StaleDataError
 
 from ..errors import NotSupported, TransientFault, UsageError, VersionConflict
-from ..session import SyncSession, update_with
+from ..refresh import rows_below, update_with, update_with_all
+from ..session import SyncSession
 
 __all__ = ["VersionMixin", "find_conflict", "touch"]
 
@@ -90,11 +91,15 @@ def touch(obj: object) -> None:
 def _raise_version(state: ORMExecuteState) -> Any:
     """Count an ``update()`` statement as a change of each row it touches."""
     mapper = state.bind_mapper if state.is_update and not state.execution_options.get("sqlkeel_part") else None
-    if mapper is None or mapper.version_id_col is None or not callable(mapper.version_id_generator):
+    if mapper is None:
         return None
-    column: Any = mapper.version_id_col
+    if mapper.version_id_col is None:
+        # The rows of a base class may be those of a class with versions.
+        return update_with_all(state, dict(_following(one) for one in rows_below(mapper) if _is_counted(one)))
+    if not _is_counted(mapper):
+        return None
+    column, following = _following(mapper)
     counts = isinstance(column.type, Integer)
-    following = column + 1 if counts else mapper.version_id_generator(None)
     if not state.is_executemany:
         if counts:
             _refuse_given(state, mapper, following)
@@ -103,6 +108,17 @@ def _raise_version(state: ORMExecuteState) -> Any:
         statement: Any = state.statement
         return state.invoke_statement(statement=statement.values({column: following}))
     return _update_by_key(state, mapper)
+
+
+def _is_counted(mapper: Mapper[Any]) -> bool:
+    return mapper.version_id_col is not None and callable(mapper.version_id_generator)
+
+
+def _following(mapper: Mapper[Any]) -> tuple[Any, Any]:
+    """Return the version with what follows it in an UPDATE."""
+    column: Any = mapper.version_id_col
+    generate: Any = mapper.version_id_generator
+    return column, column + 1 if isinstance(column.type, Integer) else generate(None)
 
 
 def _refuse_given(state: ORMExecuteState, mapper: Mapper[Any], following: Any) -> None:

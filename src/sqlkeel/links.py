@@ -1,0 +1,175 @@
+"""Loaded relations whose foreign key has changed: no object stays linked to the row that it belonged to before."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from sqlalchemy import event, inspect, orm
+from sqlalchemy.ext.asyncio import async_session
+from sqlalchemy.orm import Mapper, ORMExecuteState, RelationshipDirection, RelationshipProperty
+from sqlalchemy.orm.collections import collection_adapter
+from sqlalchemy.orm.exc import UnmappedColumnError
+
+from .refresh import load_again
+from .sync_session import SyncSession
+
+__all__ = ["keys_held", "relink"]
+
+_LINKS = "sqlkeel.links"
+"""Where a metadata's ``info`` keeps what is known of the relations of each mapper."""
+
+
+class _Link(NamedTuple):
+    """A relation along a foreign key: the attributes that hold the key below, and those that they refer to above."""
+
+    relation: RelationshipProperty[Any]
+    below: tuple[str, ...]
+    above: tuple[str, ...]
+
+
+class _Links(NamedTuple):
+    """The relations of one mapper along its foreign keys, upwards and, from other mappers, down to it."""
+
+    up: tuple[_Link, ...]
+    down: tuple[_Link, ...]
+    keys: frozenset[str]
+
+
+def _links_of(mapper: Mapper[Any]) -> _Links:
+    mappers = mapper.registry.mappers
+    known = mapper.registry.metadata.info.setdefault(_LINKS, {})
+    if (mapper, len(mappers)) not in known:
+        up = [
+            _link(one, mapper, one.mapper) for one in mapper.relationships if _is(one, RelationshipDirection.MANYTOONE)
+        ]
+        relations = dict.fromkeys(relation for other in mappers for relation in other.relationships)
+        below = [one for one in relations if _is(one, RelationshipDirection.ONETOMANY) and mapper.isa(one.mapper)]
+        down = [_link(one, mapper, one.parent) for one in below]
+        found = [link for link in (*up, *down) if link is not None]
+        keys = frozenset(key for link in found for key in link.below)
+        known[mapper, len(mappers)] = _Links(tuple(filter(None, up)), tuple(filter(None, down)), keys)
+    links: _Links = known[mapper, len(mappers)]
+    return links
+
+
+def _is(relation: RelationshipProperty[Any], direction: RelationshipDirection) -> bool:
+    return relation.direction is direction and relation.lazy not in {"dynamic", "write_only", "noload"}
+
+
+def _link(relation: RelationshipProperty[Any], below: Mapper[Any], above: Mapper[Any]) -> _Link | None:
+    upwards = relation.direction is RelationshipDirection.MANYTOONE
+    pairs = [pair if upwards else pair[::-1] for pair in relation.local_remote_pairs or ()]
+    try:
+        return _Link(
+            relation,
+            tuple(below.get_property_by_column(column).key for column, _ in pairs),
+            tuple(above.get_property_by_column(column).key for _, column in pairs),
+        )
+    except UnmappedColumnError:
+        return None  # by a column that is no attribute, which nobody can change
+
+
+def keys_held(session: orm.Session, mapper: Mapper[Any]) -> dict[Any, dict[str, Any]]:
+    """Return the foreign keys of the loaded objects of a mapper, to be compared by `relink` with what they are then."""
+    held = {}
+    for state in list(session.identity_map.all_states()):
+        obj = state.obj()
+        keys = _links_of(state.mapper).keys if state.mapper.isa(mapper) else ()
+        if keys and obj is not None:
+            held[obj] = {key: state.dict[key] for key in keys if key in state.dict}
+    return held
+
+
+def relink(session: orm.Session, before: Mapping[Any, Mapping[str, Any]]) -> None:
+    """Forget the loaded relations that contradict a foreign key which was another one *before*.
+
+    In a synchronous session they are loaded at the next read. An asynchronous one cannot wait then: they are loaded
+    again at once, one statement or two for each relation.
+    """
+    stale: dict[tuple[Mapper[Any], str], dict[int, Any]] = defaultdict(dict)
+    for obj, old in before.items():
+        state = inspect(obj)
+        changed = {key: value for key, value in old.items() if key not in state.dict or state.dict[key] != value}
+        if changed:
+            for holder, name in _contradicted(session, state, {**state.dict, **changed}, changed.keys()):
+                stale[inspect(holder).mapper, name][id(holder)] = holder
+    for (mapper, name), objects in stale.items():
+        for obj in objects.values():
+            session.expire(obj, [name])
+        if async_session(session) is not None:
+            load_again(session, mapper, objects.values(), [name])
+
+
+def _contradicted(
+    session: orm.Session, state: Any, old: Mapping[str, Any], changed: Iterable[str]
+) -> Iterable[tuple[Any, str]]:
+    """Yield the objects, with the name of a relation, that say of an object what its keys do not."""
+    links, names, obj = _links_of(state.mapper), set(changed), state.obj()
+    for link in links.up:
+        name = link.relation.key
+        if names & set(link.below) and name in state.dict and not _refers(state.dict, link, state.dict[name]):
+            yield obj, name
+    for link in links.down:
+        if names & set(link.below):
+            for values, belongs in ((old, False), (state.dict, True)):
+                above = _held_above(session, link, values)
+                if above is not None and _contains(above, link.relation, obj) is not belongs:
+                    yield above, link.relation.key
+
+
+def _refers(values: Mapping[str, Any], link: _Link, target: Any) -> bool:
+    keys = [values.get(key) for key in link.below]
+    if target is None:
+        return None in keys
+    return keys == [vars(target).get(key) for key in link.above]
+
+
+def _held_above(session: orm.Session, link: _Link, values: Mapping[str, Any]) -> Any:
+    """Return the loaded object that the values refer to, if it has loaded this relation."""
+    mapper = link.relation.parent
+    by_name = dict(zip(link.above, (values.get(key) for key in link.below), strict=True))
+    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    if set(names) != by_name.keys() or None in by_name.values():
+        return None
+    found = session.identity_map.get(mapper.identity_key_from_primary_key(tuple(by_name[name] for name in names)))
+    return found if found is not None and link.relation.key in vars(found) else None
+
+
+def _contains(above: Any, relation: RelationshipProperty[Any], obj: Any) -> bool:
+    value = vars(above)[relation.key]
+    members = collection_adapter(value) if relation.uselist else [value]
+    return any(member is obj for member in members)
+
+
+@event.listens_for(SyncSession, "after_flush")
+def _note_flushed(session: SyncSession, context: Any) -> None:
+    moved = {}
+    for obj in session.dirty:
+        state = inspect(obj)
+        keys = _links_of(state.mapper).keys & state.committed_state.keys()
+        if keys:
+            moved[obj] = {key: state.committed_state[key] for key in keys}
+    if moved:
+        session.run_after_flush(partial(relink, session, moved))
+
+
+@event.listens_for(SyncSession, "do_orm_execute", retval=True)
+def _note_updated(state: ORMExecuteState) -> Any:
+    """Compare the keys that loaded objects have before and after an ``update()`` statement that sets one."""
+    mapper = state.bind_mapper if state.is_update else None
+    if mapper is None:
+        return None
+    columns = {mapper.column_attrs[key].columns[0].key: key for key in _links_of(mapper).keys if key in mapper.attrs}
+    statement: Any = state.statement
+    parameters: Any = state.parameters or ()
+    rows = parameters if state.is_executemany else [parameters]
+    given = {getattr(key, "key", key) for values in (statement._values or (), *rows) for key in values}
+    if given.isdisjoint({*columns, *columns.values()}):
+        return None
+    before = keys_held(state.session, mapper)
+    result = state.invoke_statement()
+    relink(state.session, before)
+    return result
