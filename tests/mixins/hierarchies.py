@@ -1,4 +1,4 @@
-"""Hierarchies of models in every form: how the classes are stored, which of them carries the mark, and under what names.
+"""Hierarchies of models in every form: how they are stored, which class carries the mark, and under what names.
 
 Each family is ``Party`` above ``Item`` with ``Lease``, ``Sublease`` (a Lease) and ``Note``; ``Party`` has the mixin.
 """
@@ -12,12 +12,10 @@ from typing import Any, Final
 
 from sqlalchemy import ForeignKey, Integer, String, Uuid
 from sqlalchemy.ext.declarative import AbstractConcreteBase, ConcreteBase
-from sqlalchemy.orm import Mapped, configure_mappers, declared_attr, mapped_column, relationship
+from sqlalchemy.orm import Mapped, configure_mappers, mapped_column, relationship
 
 import sqlkeel
 from sqlkeel.mixins.soft_delete import SoftDeleteMixin
-from sqlkeel.mixins.timestamp import TimestampMixin
-from sqlkeel.mixins.version import VersionMixin
 from sqlkeel.types import UTCDateTime
 
 __all__ = ["FAMILIES", "Base", "Family", "Plain"]
@@ -79,6 +77,7 @@ class Family:
         return issubclass(self.models[kind], self.models[other])
 
     def table(self, kind: str) -> str:
+        """Name the table of a class."""
         return f"{self.name}_{kind.lower()}"
 
     def _class(self, kind: str, bases: tuple[Any, ...], values: dict[str, Any]) -> Any:

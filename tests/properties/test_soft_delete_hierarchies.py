@@ -53,9 +53,11 @@ class World:
         return [row for row in self.rows.values() if self.counts(row, kind, written) and self.alive(row)]
 
     def alive(self, row: Row) -> bool:
+        """Tell whether a query finds the row, as deleted rows are shown or not."""
         return self.shown or row.deletion is None
 
     def counts(self, row: Row, kind: str, written: bool) -> bool:
+        """Tell whether a statement of the class reads, or writes, the table with the row."""
         # A class under an AbstractConcreteBase reads its own table only, one under a ConcreteBase those below it, too.
         own = {"concrete": written, "abstract": written or kind != "Item"}
         if own.get(self.family.shape, False):
@@ -63,6 +65,7 @@ class World:
         return self.family.is_a(row.kind, kind)
 
     def below(self, party: int) -> list[Row]:
+        """The rows of a party, deleted or not."""
         return [row for row in self.rows.values() if row.party == party]
 
 
@@ -79,6 +82,7 @@ class Play:
         return self.created
 
     async def step(self, name: str, a: int, b: int) -> None:
+        """Do one of the steps below."""
         async with self.db.transaction() as session:
             await getattr(self, f"_{name}")(session, a, b)
 

@@ -11,12 +11,22 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, or_, orm, select, update
 from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapper
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.collections import collection_adapter
 from sqlalchemy.orm.interfaces import ONETOMANY
 
-from ..errors import ForeignKeyViolation, NotFound, ReadOnlySession, RestoreConflict, UniqueViolation, UsageError
+from ..engines.backend import backend_for
+from ..errors import (
+    DatabaseFault,
+    ForeignKeyViolation,
+    NotFound,
+    ReadOnlySession,
+    RestoreConflict,
+    UniqueViolation,
+    UsageError,
+)
 from ..holding import refuse_foreign
 from ..keys import uuid7
 from ..session import SyncSession, reload_expired
@@ -28,6 +38,8 @@ from .version import find_conflict
 __all__ = ["Deletion", "below_deleted", "refuse_below_deleted", "restore"]
 
 _KEYS_AT_ONCE = 500
+_ALL_ROWS = {"include_deleted": True}
+"""For statements that ask for the mark themselves, of rows just marked too."""
 
 
 class Deletion:
@@ -86,7 +98,8 @@ class Deletion:
         mark = Mark(mapper)
         values = {mark.at: self.moment, mark.deletion: self.id, **next_version(mapper, mark.table)}
         statement = update(mark.table).where(*conditions, mark.at.is_(None)).values(values)
-        if not self.session.execute(statement).rowcount:  # type: ignore[attr-defined]  # a cursor result
+        marked: Any = self.session.execute(statement, execution_options=_ALL_ROWS)
+        if not marked.rowcount:
             return False
         _move_companions(self.session, mark, self.id)
         self.marked[mapper] = None
@@ -108,7 +121,7 @@ class Deletion:
         for edge in edges_below(mapper, restricting=True):
             rows = select(*edge.below).select_from(edge.target.persist_selectable)
             live = rows.where(*edge.rows(just_marked), Mark(edge.target).at.is_(None)).limit(1)
-            if self.session.execute(live).first() is not None:
+            if self.session.execute(live, execution_options=_ALL_ROWS).first() is not None:
                 columns = tuple(column.name for column in edge.below)
                 raise ForeignKeyViolation(table=edge.below[0].table.name, columns=columns)
 
@@ -201,17 +214,34 @@ def restore(session: orm.Session, obj: Any) -> None:
     try:
         with session.begin_nested():
             restored = [below for below in tree if _unmark(session, below, deletion)]
-    except UniqueViolation as error:
-        raise RestoreConflict(
-            table=error.table,
-            columns=error.columns,
-            constraint=error.constraint,
-            orig=error.orig,
-            statement=error.statement,
-        ) from error
+    except IntegrityError as error:
+        conflict = _conflict(session, mapper, error)
+        if conflict is None:
+            raise
+        raise conflict from error
     if mapper not in restored:
         raise NotFound(f"deleted {mapper.class_.__name__}", _plain_key(state.identity))
     _take_back(session, obj, tree, deletion)
+
+
+def _conflict(session: orm.Session, mapper: Mapper[Any], error: IntegrityError) -> RestoreConflict | None:
+    """Return the conflict that a violation is, if it is one of a unique constraint."""
+    found: Any = error
+    if not isinstance(error, DatabaseFault):
+        # A session over an engine that is not ours: the driver's own error says the same.
+        bind = session.get_bind(mapper)
+        found = backend_for(bind.engine.url).diagnose(error.orig)
+        if found is None or not issubclass(found.kind, UniqueViolation):
+            return None
+    elif not isinstance(error, UniqueViolation):
+        return None
+    return RestoreConflict(
+        table=found.table or Mark(mapper).table.name,
+        columns=found.columns,
+        constraint=found.constraint,
+        orig=error.orig,
+        statement=error.statement,
+    )
 
 
 def _unmark(session: orm.Session, mapper: Mapper[Any], deletion: uuid.UUID) -> bool:

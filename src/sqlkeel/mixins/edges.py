@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Subquery, and_, literal, select
 from sqlalchemy.orm import Mapper, RelationshipProperty, aliased
 from sqlalchemy.orm.interfaces import ONETOMANY
 from sqlalchemy.sql import operators
+from sqlalchemy.util import immutabledict
 
 from ..errors import NotSupported
 from .marks import Mark, is_soft, kinds, rows_of, soft_parts, whole
@@ -32,8 +33,10 @@ class Edge(NamedTuple):
         """Whether the foreign key alone says which rows belong together."""
         joined: Any = self.relation.primaryjoin
         parts = joined.clauses if getattr(joined, "operator", None) is operators.and_ else [joined]
-        equal = all(getattr(part, "operator", None) is operators.eq for part in parts)
-        return equal and len(parts) == len(self.above)
+        pairs = [{local, remote} for local, remote in self.relation.local_remote_pairs or ()]
+        return all(
+            getattr(part, "operator", None) is operators.eq and {part.left, part.right} in pairs for part in parts
+        )
 
     def rows(self, marked: ColumnElement[bool]) -> list[ColumnElement[bool]]:
         """Match what hangs on the *marked* rows, in a statement that selects from all tables of the target."""
@@ -58,7 +61,10 @@ class Edge(NamedTuple):
         owner = whole([getattr(above, self.owner.get_property_by_column(one).key) for one in self.owner.primary_key])
         marked_keys = select(*key).select_from(self.owner.persist_selectable).where(marked).subquery()
         related = getattr(above, self.relation.key).of_type(self.target.class_)
-        return select(*mark.key).select_from(above).join(related).where(owner.in_(select(marked_keys))).subquery()
+        found = select(*mark.key).select_from(above).join(related).where(owner.in_(select(marked_keys))).subquery()
+        # A private name: with what it holds, SQLAlchemy would take the UPDATE around it for one of the class above.
+        found._propagate_attrs = immutabledict()
+        return found
 
     def match(self, marked: ColumnElement[bool]) -> ColumnElement[bool]:
         """Match what hangs on the *marked* rows, in a statement on the table that holds the mark."""

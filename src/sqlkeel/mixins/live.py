@@ -38,8 +38,7 @@ def is_live_written(cls: Any) -> ColumnElement[bool]:
 
 def _is_live_written(cls: Any) -> ColumnElement[bool]:
     insp: Any = inspect(cls, raiseerr=False)
-    mark = Mark(insp.mapper) if insp is not None else None
-    if mark is None or mark.table is insp.mapper.local_table:
+    if insp is None or (mark := Mark(insp.mapper)).table is insp.mapper.local_table:
         condition: ColumnElement[bool] = cls.deleted_at.is_(None)
         return condition
     # No join: it would be another one in each database, and there is none in a DELETE of SQLite.
