@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import ForeignKey, String, event, select, text, update
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload, undefer
 
 from sqlkeel import base
 from sqlkeel.database import Database
@@ -29,6 +29,7 @@ class User(Base):
     __tablename__ = "user"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     email: Mapped[str] = mapped_column(String(50), unique=True)
+    notes: Mapped[list[Note]] = relationship(order_by="Note.number")
 
 
 class Note(Base):
@@ -38,6 +39,7 @@ class Note(Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("user.id"), primary_key=True, autoincrement=False)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     words: Mapped[str] = mapped_column(String(50))
+    secret: Mapped[str | None] = mapped_column(String(50), deferred=True)
 
 
 pytestmark = pytest.mark.tables(Base.metadata)
@@ -113,6 +115,55 @@ class TestSavepoint:
                 raise Failure
 
         assert await emails(every_driver) == []
+
+    async def test_collections_have_their_former_members(self, every_driver: Database) -> None:
+        """A collection that was loaded before is readable afterwards, with the members that it had."""
+        async with every_driver.transaction() as session:
+            session.add_all([User(id=1, email="a"), Note(user_id=1, number=1, words="one", secret="s")])
+        async with every_driver.transaction() as session:
+            user = await session.get_one(User, 1, options=[selectinload(User.notes)])
+
+            with pytest.raises(Failure):
+                async with session.savepoint():
+                    user.email = "b"
+                    user.notes.append(Note(number=2, words="two", secret="s"))
+                    await session.flush()
+                    raise Failure
+
+            assert (user.email, [note.number for note in user.notes]) == ("a", [1])
+
+    async def test_a_failed_flush_keeps_collections(self, every_driver: Database) -> None:
+        """The same where a statement failed, and the object was only assigned to."""
+        async with every_driver.transaction() as session:
+            session.add_all([User(id=1, email="a"), User(id=2, email="b"), Note(user_id=1, number=1, words="one")])
+        async with every_driver.transaction() as session:
+            user = await session.get_one(User, 1, options=[selectinload(User.notes)])
+
+            with pytest.raises(UniqueViolation):
+                async with session.savepoint():
+                    user.email = "b"
+                    await session.flush()
+
+            assert [note.number for note in user.notes] == [1]
+
+    async def test_deferred_columns_that_were_loaded(self, every_driver: Database) -> None:
+        """A deferred column that was loaded before is readable afterwards; others stay deferred."""
+        async with every_driver.transaction() as session:
+            session.add_all([User(id=1, email="a"), Note(user_id=1, number=1, words="one", secret="s")])
+            await session.flush()
+            session.add(Note(user_id=1, number=2, words="two", secret="t"))
+        async with every_driver.transaction() as session:
+            note = await session.get_one(Note, (1, 1), options=[undefer(Note.secret)])
+            other = await session.get_one(Note, (1, 2))
+
+            with pytest.raises(Failure):
+                async with session.savepoint():
+                    note.words = other.words = "x"
+                    await session.flush()
+                    raise Failure
+
+            assert (note.words, note.secret) == ("one", "s")
+            assert "secret" not in vars(other)
 
     async def test_objects_have_their_former_values(self, every_driver: Database) -> None:
         """A handler reads what was changed inside without a database call that it cannot make."""

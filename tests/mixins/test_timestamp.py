@@ -16,6 +16,7 @@ from sqlkeel.keys import IntKeyMixin
 from sqlkeel.mixins.timestamp import TimestampMixin
 from sqlkeel.mixins.version import VersionMixin
 from sqlkeel.observe import queries
+from sqlkeel.repository import Repository
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 A_MINUTE = timedelta(minutes=1)
@@ -74,6 +75,38 @@ class Tune(Work):
     __mapper_args__ = {"polymorphic_identity": "tune"}
     id: Mapped[int] = mapped_column(ForeignKey("work.id", ondelete="CASCADE"), primary_key=True)
     bars: Mapped[int | None] = mapped_column()
+
+
+class Plant(IntKeyMixin, TimestampMixin, Base):
+    """The times in the base table, and nothing that writes it with every change."""
+
+    __tablename__ = "plant"
+    kind: Mapped[str] = mapped_column(String(10))
+    title: Mapped[str] = mapped_column(String(50))
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "plant"}
+
+
+class Tree(Plant):
+    __tablename__ = "tree"
+    id: Mapped[int] = mapped_column("plant_no", ForeignKey("plant.id", ondelete="CASCADE"), primary_key=True)
+    height: Mapped[int | None] = mapped_column("height_in_m")
+    __mapper_args__ = {"polymorphic_identity": "tree"}
+
+
+class Tool(IntKeyMixin, Base):
+    __tablename__ = "tool"
+    kind: Mapped[str] = mapped_column(String(10))
+    title: Mapped[str] = mapped_column(String(50))
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "tool"}
+
+
+class Saw(TimestampMixin, Tool):
+    """The times in the table of the subclass."""
+
+    __tablename__ = "saw"
+    id: Mapped[int] = mapped_column(ForeignKey("tool.id", ondelete="CASCADE"), primary_key=True)
+    teeth: Mapped[int | None]
+    __mapper_args__ = {"polymorphic_identity": "saw"}
 
 
 CHANGE: dict[Any, dict[str, Any]] = {Note: {"title": "new"}, Mixed: {"title": "new"}, Tune: {"bars": 12}}
@@ -282,6 +315,71 @@ class TestUpdate:
                 await session.flush()
 
         assert "RETURNING note.updated_at" in log.statements[0]
+
+
+class TestSeveralTables:
+    @pytest.mark.parametrize(
+        ("model", "values"),
+        [
+            (Tree, {"height": 3}),
+            (Tree, {"title": "new"}),
+            (Tree, {"height": 3, "title": "new"}),
+            (Saw, {"title": "new"}),
+            (Saw, {"teeth": 12}),
+        ],
+    )
+    async def test_a_flush_moves_it(self, every_driver: Database, model: Any, values: dict[str, Any]) -> None:
+        """Whichever table of a row is written, its time moves, and the object knows it."""
+        key = await add(every_driver, model)
+
+        async with every_driver.transaction() as session:
+            row = await Repository(session, model).update(await session.get_one(model, key), values)
+
+            assert is_recent(row.updated_at)
+        assert (await read(every_driver, key, model)).updated_at == row.updated_at
+
+    @pytest.mark.parametrize("model", [Tree, Saw])
+    async def test_an_unchanged_object_keeps_it(self, every_driver: Database, model: Any) -> None:
+        """A value that is set to what it was is no change."""
+        key = await add(every_driver, model)
+
+        async with every_driver.transaction() as session:
+            row = await session.get_one(model, key)
+            row.title = "old"
+
+        assert (await read(every_driver, key, model)).updated_at == LONG_AGO
+
+    @pytest.mark.parametrize("model", [Tree, Saw])
+    async def test_a_time_that_is_given_wins(self, every_driver: Database, model: Any) -> None:
+        """A time that is set with the change is stored."""
+        key = await add(every_driver, model)
+
+        async with every_driver.transaction() as session:
+            row = await session.get_one(model, key)
+            row.title, row.updated_at = "new", LONG_AGO + A_MINUTE
+
+        assert (await read(every_driver, key, model)).updated_at == LONG_AGO + A_MINUTE
+
+    @pytest.mark.parametrize(
+        ("model", "written", "values"),
+        [
+            (Tree, Tree, {"height": 3}),
+            (Tree, Plant, {"title": "new"}),
+            (Saw, Saw, {"teeth": 12}),
+            (Saw, Tool, {"title": "new"}),
+        ],
+    )
+    async def test_a_statement_moves_it(
+        self, every_driver: Database, model: Any, written: Any, values: dict[str, Any]
+    ) -> None:
+        """An update() statement of either class moves the time, and loaded objects see it."""
+        key = await add(every_driver, model)
+
+        async with every_driver.transaction() as session:
+            row = await session.get_one(model, key)
+            await session.execute(update(written).values(values))
+
+            assert is_recent(row.updated_at)
 
 
 class TestMapperArguments:

@@ -911,3 +911,44 @@ class TestFlush:
                 doc = await session.get_one(Doc, key)
                 event.listen(session.sync_session, "after_flush", lambda *_: 1 // 0)
                 doc.title = "new"
+
+
+class TestListeners:
+    @pytest.mark.parametrize("change", [touch, lambda doc: setattr(doc, "title", "mine")], ids=["touch", "assigned"])
+    async def test_what_a_listener_changes_is_checked(self, every_driver: Database, change: Any) -> None:
+        """A row that a before_flush listener changes, and somebody else has changed, is a VersionConflict."""
+        async with every_driver.transaction() as session:
+            session.add_all([Doc(id=1, title="old"), Line(id=1)])
+        async with every_driver.session() as session:
+            doc, line = await session.get_one(Doc, 1), await session.get_one(Line, 1)
+            await session.commit()
+            event.listen(session.sync_session, "before_flush", lambda *_: change(doc), once=True)
+            async with every_driver.transaction() as other:
+                await other.execute(update(Doc).values(title="theirs"))
+
+            line.text = "changed"
+            with pytest.raises(VersionConflict) as caught:
+                await session.flush()
+
+            await session.rollback()
+        assert (caught.value.expected, caught.value.current) == (1, 2)
+
+    async def test_in_a_savepoint(self, every_driver: Database) -> None:
+        """In a savepoint the conflict is the same, and the transaction goes on."""
+        async with every_driver.transaction() as session:
+            session.add_all([Doc(id=1, title="old"), Line(id=1)])
+        async with every_driver.session() as session:
+            doc, line = await session.get_one(Doc, 1), await session.get_one(Line, 1)
+            await session.commit()
+            async with every_driver.transaction() as other:
+                await other.execute(update(Doc).values(title="theirs"))
+            event.listen(session.sync_session, "before_flush", lambda *_: touch(doc), once=True)
+
+            with pytest.raises(VersionConflict):
+                async with session.savepoint():
+                    line.text = "changed"
+                    await session.flush()
+            line.text = "kept"
+            await session.commit()
+
+            assert (doc.title, line.text) == ("theirs", "kept")
