@@ -37,7 +37,9 @@ class TestOrphanOfSoftDelete:
 
         assert finding.message == "User.posts removes rows of Post that are to be marked."
 
-    @pytest.mark.parametrize("relation", ["children()", 'relationship(cascade="all", passive_deletes=True)'])
+    @pytest.mark.parametrize(
+        "relation", ['children(on_delete="cascade")', 'relationship(cascade="all", passive_deletes=True)']
+    )
     def test_without_orphans(self, relation: str) -> None:
         """A cascade alone follows the soft delete."""
         assert posts(relation, mixin="SoftDeleteMixin, ") == []
