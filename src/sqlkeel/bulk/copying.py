@@ -123,7 +123,8 @@ class _Sending:
         row = int(found["row"]) if found else self._taken - length_hint(self._block)
         column = found["column"] if found else None
         name = f"{table.name}.{column}" if column else f"its column of {table.name}"
-        placed = ValueRefused(f"The value in row {row} does not fit {name}.", orig=error, statement=fault.statement)
+        message = f"The value in row {row} does not fit {name}: too long, out of range, or of the wrong form."
+        placed = ValueRefused(message, orig=error, statement=fault.statement)
         placed.row, placed.column = row, column
         return placed
 
