@@ -40,9 +40,8 @@ def models(*parts: Any, schema: str | None = None) -> MetaData:
 async def execute(db: Database, *statements: str) -> list[Any]:
     """Send SQL as somebody else would, and return the first values of the last answer."""
     async with db.engine.begin() as connection:
-        for statement in statements:
-            answer = await connection.exec_driver_sql(statement)
-        return list(answer.scalars()) if answer.returns_rows else []
+        answers = [await connection.exec_driver_sql(statement) for statement in statements]
+        return list(answers[-1].scalars()) if answers[-1].returns_rows else []
 
 
 async def migrated(db: Database, metadata: MetaData, folder: Path) -> Migrations:
