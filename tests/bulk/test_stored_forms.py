@@ -15,7 +15,15 @@ from sqlalchemy.types import TypeDecorator, UserDefinedType
 
 import sqlkeel
 from sqlkeel import IntKeyMixin, Money, SyncSession, VersionMixin
-from sqlkeel.bulk import delete_many, get_or_create, insert_many, update_many, upsert, upsert_many
+from sqlkeel.bulk import (
+    delete_many,
+    get_or_create,
+    insert_many,
+    insert_many_returning,
+    update_many,
+    upsert,
+    upsert_many,
+)
 from sqlkeel.database import Database
 from sqlkeel.errors import InvalidKey, NotFound, NoTransaction, NotSupported
 from tests.bulk.models import values_of
@@ -116,6 +124,17 @@ class Order(Base):
     )
 
 
+class Share(Base):
+    """Names with percent signs, which drivers take for the marks of parameters."""
+
+    __tablename__ = "forms_share"
+
+    code: Mapped[str] = mapped_column("%s", String(20), primary_key=True)
+    name: Mapped[str] = mapped_column("100%_name", String(20), unique=True)
+    part: Mapped[int] = mapped_column("%(part)s")
+    secret: Mapped[str | None] = mapped_column("%%", Sealed())
+
+
 class Item(IntKeyMixin, Base):
     __tablename__ = "forms_item"
 
@@ -214,6 +233,26 @@ class TestNames:
 
             assert done[:2] == (1, 1)
             assert await values_of(session, Order.number, Order.quantity, Order.made) == [("a", 2, 7), ("b", 3, 7)]
+
+    async def test_percent_signs(self, every_driver: Database) -> None:
+        """Each verb writes columns with percent signs in their names."""
+        async with every_driver.transaction() as session:
+            await insert_many(session, Share, [{"code": "a", "name": "A", "part": 1}])
+            rows = [{"code": "a", "name": "A", "part": 2}, {"code": "b", "name": "B", "part": 2}]
+            done = await upsert_many(session, Share, rows, on=[Share.name])
+            await upsert_many(session, Share, [{"code": "b", "name": "B", "part": 2, "secret": "x"}], on=[Share.code])
+            await update_many(session, Share, [{"code": "b", "part": 3, "secret": "y"}])
+            await upsert(session, Share, {"code": "b", "name": "B", "part": 4}, on=[Share.name])
+            share, created = await get_or_create(session, Share, {"name": "C"}, {"code": "c", "part": 5})
+            [other] = await insert_many_returning(session, Share, [{"code": "d", "name": "D", "part": 6}])
+            await delete_many(session, Share, ["a"])
+
+            assert (done[:2], created, share.part, other.part) == ((1, 1), True, 5, 6)
+            assert await values_of(session, Share.code, Share.part, Share.secret) == [
+                ("b", 4, "Y"),
+                ("c", 5, None),
+                ("d", 6, None),
+            ]
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     FromClause,
+    Function,
     Index,
     Integer,
     LargeBinary,
@@ -205,15 +206,14 @@ def _on_duplicate(values: Mapping[str, Any], merge: Merge) -> Any:
     reset = func.if_(literal_column(f"({_MET} := {_INSERTED})"), null(), _typed(unique.columns[0], values[first]))
     given = {getattr(target.model, field): value for field, value in {**values, first: reset}.items()}
     statement = insert_on_duplicate(target.model).values(given)
-    new = statement.inserted
-    same = [raw(column).op("<=>")(new[column.key]) for column in unique.columns]
+    same = [raw(column).op("<=>")(_new(column)) for column in unique.columns]
     guards = [*target.guards] if unique.where is None else [*target.guards, unique.where]
     meant = func.if_(and_(*same, *guards), _FOUND, _OTHER)
     note = literal_column(_MET).op(":=")(meant)
     key = target.mapper.primary_key[0]
     assignments: list[tuple[Any, Any]] = [(key.key, func.if_(note == _FOUND, key, key))]
     found = literal_column(_MET) == _FOUND
-    values_of = {**{column: new[column.key] for column in merge.assigned}, **merge.touched}
+    values_of = {**{column: _new(column) for column in merge.assigned}, **merge.touched}
     assignments += [(column.key, func.if_(found, _typed(column, value), column)) for column, value in values_of.items()]
     return statement.on_duplicate_key_update(assignments)
 
@@ -223,8 +223,13 @@ def _typed(column: Column[Any], value: Any) -> Any:
 
 
 def _replace(stage: TableClause) -> Any:
-    statement = insert_on_duplicate(stage)
-    return statement.on_duplicate_key_update({one.name: statement.inserted[one.name] for one in stage.c})
+    return insert_on_duplicate(stage).on_duplicate_key_update({one.name: _new(one) for one in stage.c})
+
+
+def _new(of: ColumnClause[Any]) -> ColumnElement[Any]:
+    """Return the value of the row that was to be inserted."""
+    # Not ``inserted`` of the statement: SQLAlchemy doubles a percent sign in the name of the column once too often.
+    return Function("VALUES", column(of.name), type_=of.type)
 
 
 def _differs(old: Column[Any], new: ColumnElement[Any], dialect: Dialect) -> ColumnElement[bool]:
