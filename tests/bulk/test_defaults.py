@@ -67,6 +67,19 @@ class Message(IntKeyMixin, SoftDeleteMixin, VersionMixin, Base):
     changes: Mapped[int] = mapped_column(default=0, onupdate=lambda: next(NUMBERS))
 
 
+class Draft(IntKeyMixin, Base):
+    """A column that tells which others an update has changed."""
+
+    __tablename__ = "defaults_draft"
+
+    title: Mapped[str] = mapped_column(String(20), unique=True)
+    body: Mapped[str | None] = mapped_column(String(20))
+    changed: Mapped[str | None] = mapped_column(
+        String(20), onupdate=lambda context: "body" if "body" in context.get_current_parameters() else "not the body"
+    )
+    number: Mapped[int | None]
+
+
 class Blank(IntKeyMixin, Base):
     """Nothing that has to be given."""
 
@@ -211,6 +224,31 @@ class TestUpdatedRows:
             assert done.revived == 2
             assert await values_of(session, Message.code, Message.loud) == [("a", "BACK"), ("b", "TOO")]
             assert before.isdisjoint({token for (token,) in await values_of(session, Message.token)})
+
+
+UPDATES: dict[str, Callable[[Session, Draft, dict[str, Any]], Awaitable[Any]]] = {
+    "update": lambda session, draft, change: Repository(session, Draft).update(draft, change),
+    "update_many": lambda session, draft, change: update_many(session, Draft, [{"id": draft.id, **change}]),
+    "upsert_many": lambda session, draft, change: upsert_many(
+        session, Draft, [{"title": draft.title, **change}], on=[Draft.title]
+    ),
+    "upsert": lambda session, draft, change: upsert(session, Draft, {"title": draft.title, **change}, on=[Draft.title]),
+}
+
+
+class TestWhatAnUpdateSees:
+    @pytest.mark.parametrize("update", UPDATES.values(), ids=UPDATES)
+    @pytest.mark.parametrize(("change", "told"), [({"number": 2}, "not the body"), ({"body": "b"}, "body")])
+    async def test_only_what_changes(
+        self, every_driver: Database, update: Any, change: dict[str, Any], told: str
+    ) -> None:
+        """A column that is left as it is does not look as if it became NULL."""
+        async with every_driver.transaction() as session:
+            draft = await Repository(session, Draft).create(title="t")
+
+            await update(session, draft, change)
+
+            assert await values_of(session, Draft.changed) == [(told,)]
 
 
 class TestContext:

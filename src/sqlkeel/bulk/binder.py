@@ -149,7 +149,7 @@ class _Shape:
         self.fields, self.recent = fields, binder.recent
         given = target.columns(fields)
         assigned = binder.assigned(fields) if binder.assigned is not None else ()
-        self.made = Made(given, _defaults(target, fields) if binder.new else {})
+        self.made = Made(given, _defaults(target, fields) if binder.new else {}, new=True)
         self.touched = Made(target.columns(assigned), target.touched_by_row(assigned) if assigned else {})
         self.columns = (*given, *self.made.columns, *self.touched.columns)
         own = [column.name for column in (*given, *self.made.columns)]

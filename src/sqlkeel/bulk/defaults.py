@@ -47,16 +47,17 @@ class Made:
     """The values made for some columns: *defaults* are SQLAlchemy's, or a `Constant`; *given* the rows' own columns.
 
     A default without a parameter is called once for each row. One with a parameter sees what was given and what was
-    made before it, in the order of the table, and ``None`` for the rest: what the ORM passes for the same row.
+    made before it, in the order of the table: what the ORM passes for the same row. That is ``None`` for the rest of a
+    *new* one, and nothing for the rest of one that is updated.
     """
 
-    def __init__(self, given: Sequence[Column[Any]], defaults: Mapping[Column[Any], Any]) -> None:
+    def __init__(self, given: Sequence[Column[Any]], defaults: Mapping[Column[Any], Any], *, new: bool = False) -> None:
         self.columns = tuple(defaults)
         self._defaults = defaults
         self._keys = [column.key for column in given]
         self.in_turn = any(one.is_callable and not _takes_nothing(one.arg) for one in defaults.values())
         self._blank = dict.fromkeys(column.key for column in defaults)
-        for column in next((one.table.columns for one in (*given, *defaults)), ()):
+        for column in next((one.table.columns for one in (*given, *defaults)), ()) if new else ():
             if column.default is None and column.server_default is None and not column.primary_key:
                 self._blank.setdefault(column.key)
 
@@ -71,13 +72,14 @@ class Made:
             return [_plain(one, len(records), quick.get(column)) for column, one in self._defaults.items()]
         made: list[list[Any]] = [[] for _ in self._defaults]
         for record in records:
-            parameters = {**self._blank, **dict(zip(self._keys, record, strict=True))}
-            for values, value in zip(made, self.of_row(parameters).values(), strict=True):
+            given = dict(zip(self._keys, record, strict=True))
+            for values, value in zip(made, self.of_row(given).values(), strict=True):
                 values.append(value)
         return [*made]
 
-    def of_row(self, parameters: dict[str, Any]) -> dict[Column[Any], Any]:
-        """Return what is made for a row with these *parameters*, which are completed on the way."""
+    def of_row(self, given: Mapping[str, Any]) -> dict[Column[Any], Any]:
+        """Return what is made for a row with these values, by the keys of their columns."""
+        parameters = {**self._blank, **given}
         context, made = Context(parameters), {}
         for column, default in self._defaults.items():
             made[column] = parameters[column.key] = call_once(default, context)
