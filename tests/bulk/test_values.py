@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import func, text
+from sqlalchemy import String, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
 
 from sqlkeel.bulk import (
     delete_many,
@@ -18,7 +20,8 @@ from sqlkeel.bulk import (
     upsert_many,
 )
 from sqlkeel.database import Database
-from sqlkeel.errors import InvalidValue
+from sqlkeel.errors import InvalidValue, ValueRefused
+from sqlkeel.repository import Repository
 from sqlkeel.session import Session
 from tests.bulk.models import Base, Guest, values_of
 
@@ -74,6 +77,49 @@ ONE: dict[str, Callable[[Session, Any], Awaitable[Any]]] = {
     "key_of_upsert": lambda session, value: upsert(session, Guest, {"first": value, "last": "b"}, on=ON),
     "key_of_get_or_create": lambda session, value: get_or_create(session, Guest, {"first": value, "last": "b"}, {}),
 }
+
+
+class Strict(TypeDecorator[str]):
+    """A type whose own code fails for what is no text."""
+
+    impl = String(20)
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> Any:
+        """Return the text without spaces."""
+        return None if value is None else value.strip()
+
+
+class Label(Base):
+    __tablename__ = "bulk_label"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    text: Mapped[str | None] = mapped_column(Strict)
+
+
+LABELS: dict[str, Verb] = {
+    "insert_many": lambda session, rows: insert_many(session, Label, rows),
+    "insert_many_returning": lambda session, rows: insert_many_returning(session, Label, rows),
+    "upsert_many": lambda session, rows: upsert_many(session, Label, rows, on=[Label.id]),
+    "upsert": lambda session, rows: upsert(session, Label, rows[-1], on=[Label.id]),
+    "update_many": lambda session, rows: update_many(session, Label, rows),
+    "create": lambda session, rows: Repository(session, Label).create(**rows[-1]),
+}
+
+
+class TestTypesThatFail:
+    @pytest.mark.parametrize("verb", LABELS.values(), ids=LABELS)
+    async def test_the_error_is_typed(self, every_driver: Database, verb: Verb) -> None:
+        """What a type of the user's raises for a value becomes ValueRefused, and nothing is written."""
+        async with every_driver.transaction() as session:
+            await insert_many(session, Label, [{"id": 1, "text": "a"}])
+
+            with pytest.raises(ValueRefused) as caught:
+                async with session.savepoint():
+                    await verb(session, [{"id": 1, "text": "b"}, {"id": 2, "text": 5}])
+
+            assert isinstance(caught.value.orig, AttributeError)
+            assert await values_of(session, Label.id, Label.text) == [(1, "a")]
 
 
 class TestOneRow:

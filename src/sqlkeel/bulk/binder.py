@@ -9,7 +9,9 @@ from itertools import chain, islice
 from typing import Any
 
 from sqlalchemy import Column, Dialect
+from sqlalchemy.exc import DontWrapMixin
 
+from ..errors import ValueRefused
 from .columns import makes_expression
 from .defaults import Constant, Made
 from .rows import BLOCK, CHUNK, Batch, Record, Run, refuse_expressions
@@ -169,7 +171,8 @@ class _Shape:
             return records
         values = self._values(records, self.quick)
         converted = [
-            one if convert is None else map(convert, one) for convert, one in zip(self.converts, values, strict=True)
+            one if convert is None else _converted(column, convert, one)
+            for column, convert, one in zip(self.columns, self.converts, values, strict=True)
         ]
         return list(zip(*converted, strict=True))
 
@@ -183,6 +186,21 @@ class _Shape:
             return [*zip(*records, strict=True), *made]
         changes = [tuple([record[place] for place in self.places]) for record in records]
         return [*zip(*records, strict=True), *made, *self.touched.values(changes, {})]
+
+
+def _converted(column: Column[Any], convert: Callable[[Any], Any], values: Iterable[Any]) -> Iterator[Any]:
+    """Yield what a type makes of its values.
+
+    Raises:
+        ValueRefused: What SQLAlchemy's own statements raise where a type fails, such as with an AttributeError.
+    """
+    try:
+        yield from map(convert, values)
+    except Exception as error:
+        if isinstance(error, DontWrapMixin):
+            raise
+        place = f"{column.table.name}.{column.name}"
+        raise ValueRefused(f"The type of {place} does not take a value that it is given.", orig=error) from error
 
 
 def _converter(column: Column[Any], dialect: Dialect) -> _Convert:
