@@ -21,7 +21,7 @@ from sqlalchemy.orm import (
 
 import sqlkeel
 from sqlkeel import IntKeyMixin, parent
-from sqlkeel.bulk import delete_many, insert_many, insert_many_returning, update_many, upsert_many
+from sqlkeel.bulk import delete_many, insert_many, insert_many_returning, update_many, upsert, upsert_many
 from sqlkeel.database import Database
 from sqlkeel.repository import Repository
 from sqlkeel.session import Session
@@ -243,3 +243,43 @@ class TestKeysOfOtherTypes:
 
             assert line not in session
             assert other in session
+
+
+class Vehicle(IntKeyMixin, Base):
+    __tablename__ = "held_vehicle"
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "vehicle"}
+
+    kind: Mapped[str] = mapped_column(String(20))
+    plate: Mapped[str] = mapped_column(String(20), unique=True)
+    wheels: Mapped[int]
+
+
+class Truck(Vehicle):
+    """A subclass with a table of its own."""
+
+    __tablename__ = "held_truck"
+    __mapper_args__ = {"polymorphic_identity": "truck"}
+
+    id: Mapped[int] = mapped_column(ForeignKey("held_vehicle.id", ondelete="CASCADE"), primary_key=True)
+    load: Mapped[int]
+
+
+class TestUpsertOfASubclass:
+    async def test_its_own_columns_stay_loaded(self, every_driver: Database) -> None:
+        """A row found by its base class is an object of its own class, with all that this one has."""
+        async with every_driver.transaction() as session:
+            truck = await Repository(session, Truck).create(plate="a", wheels=4, load=7)
+
+            found, created = await upsert(session, Vehicle, {"plate": "a", "wheels": 6}, on=[Vehicle.plate])
+
+            assert (found is truck, created, truck.wheels, truck.load) == (True, False, 6, 7)
+
+    async def test_a_row_that_was_not_held(self, every_driver: Database) -> None:
+        """A row found by its base class is an object of its own class, with all that this one has."""
+        async with every_driver.transaction() as session:
+            await Repository(session, Truck).create(plate="a", wheels=4, load=7)
+        async with every_driver.transaction() as session:
+            found, _ = await upsert(session, Vehicle, {"plate": "a", "wheels": 6}, on=[Vehicle.plate])
+
+            assert isinstance(found, Truck)
+            assert (found.wheels, found.load) == (6, 7)

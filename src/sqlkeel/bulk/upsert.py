@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from sqlalchemy import Column, TableClause, and_, literal, not_, select, tuple_, union
+from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute
 
@@ -139,12 +140,20 @@ async def _upsert(work: Work, values: Mapping[str, Any], merge: Merge, *, revive
         before = keys_held(work.session.sync_session, work.target.mapper)
         written = await work.writer.upsert(work.session, complete, merge)
         if written is not None:
+            await _complete(work, written[0])
             if before:
                 await work.session.run_sync(relink, before)
             return Upserted(*written)
         if not merge.assigned and (found := await _find(work, merge, values)) is not None:
             return Upserted(found, created=False)
     raise _hidden(merge)
+
+
+async def _complete(work: Work, obj: Any) -> None:
+    """Read what a subclass has of its own, which no statement for the model returns, and which is expired now."""
+    state = sa_inspect(obj)
+    if state.mapper is not work.target.mapper and state.expired_attributes:
+        await work.session.refresh(obj, sorted(state.expired_attributes))
 
 
 def _hidden(merge: Merge) -> UniqueViolation:
