@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, orm, select, tuple_
+from sqlalchemy import Connection, orm, select
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import InstanceState, Mapper, SessionTransaction, selectinload
 
 from .engines.backend import Backend, backend_for
 from .errors import InvalidValue, LockTimeout, NoTransaction, ReadOnlySession
-from .row_keys import RowKeys
+from .row_keys import RowKeys, among
 
 __all__ = ["advisory_lock", "holds_lock", "lock_rows"]
 
@@ -90,16 +90,14 @@ def _writer(session: orm.Session, bind_arguments: dict[str, Any]) -> tuple[Conne
 
 def _distinct(session: orm.Session, mapper: Mapper[Any], keys: Iterable[Any]) -> list[Any]:
     row_keys = RowKeys(mapper, session.get_bind(mapper=mapper).dialect)
-    identities = dict.fromkeys(row_keys.identities(keys))
-    return [identity[0] if len(identity) == 1 else identity for identity in identities]
+    return [*dict.fromkeys(row_keys.identities(keys))]
 
 
 def _lock(session: orm.Session, mapper: Mapper[Any], keys: Sequence[Any], **how: bool) -> list[Any]:
     columns = mapper.primary_key
-    target: Any = columns[0] if len(columns) == 1 else tuple_(*columns)
     statement = (
         select(mapper.class_)
-        .where(target.in_(keys))
+        .where(among(columns, keys))
         .order_by(*columns)
         .options(*_apart(mapper))
         # Its own tables only: PostgreSQL refuses to lock what an outer join may or may not find.
@@ -120,9 +118,7 @@ def _complete(session: orm.Session, mapper: Mapper[Any], rows: Sequence[Any], *,
     states = [sa_inspect(row) for row in rows]
     for below in dict.fromkeys(state.mapper for state in states):
         if below.tables != mapper.tables:
-            identities = [state.identity for state in states if state.mapper is below]
-            keys = [identity[0] if len(identity) == 1 else identity for identity in identities]
-            _lock(session, below, keys, nowait=nowait)
+            _lock(session, below, [state.identity for state in states if state.mapper is below], nowait=nowait)
 
 
 def _note(session: orm.Session, rows: Sequence[Any]) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapper, ORMExecuteState, RelationshipProperty, select
 from sqlalchemy.util import immutabledict
 
 from . import locks
+from .row_keys import among
 
 __all__ = ["load_again", "reload_expired", "rows_below", "update_with", "update_with_all"]
 
@@ -37,7 +38,7 @@ def reload_expired(
                 more[state.mapper, names].append(state.obj())
     for (found, locked), identities in expired.items():
         for part in _portions(identities):
-            statement = select(found.class_).where(_has_key(found, part))
+            statement = select(found.class_).where(among(found.primary_key, part))
             if locked:
                 # MariaDB would answer a plain read from a snapshot that may be older than the lock.
                 statement = statement.with_for_update(of=[*found.tables])
@@ -58,7 +59,8 @@ def load_again(session: orm.Session, mapper: Mapper[Any], objects: Iterable[Any]
     identities = [orm.attributes.instance_state(obj).identity for obj in objects]
     with session.no_autoflush:
         for part in _portions([identity for identity in identities if identity is not None]):
-            session.execute(select(mapper.class_).where(_has_key(mapper, part)).options(*options)).unique().all()
+            statement = select(mapper.class_).where(among(mapper.primary_key, part))
+            session.execute(statement.options(*options)).unique().all()
 
 
 def _option(attribute: Any) -> Any:
@@ -69,11 +71,6 @@ def _option(attribute: Any) -> Any:
 def _portions(identities: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:
     for start in range(0, len(identities), _KEYS_AT_ONCE):
         yield identities[start : start + _KEYS_AT_ONCE]
-
-
-def _has_key(mapper: Mapper[Any], identities: Iterable[tuple[Any, ...]]) -> Any:
-    key = mapper.primary_key[0] if len(mapper.primary_key) == 1 else tuple_(*mapper.primary_key)
-    return key.in_([identity[0] if len(identity) == 1 else identity for identity in identities])
 
 
 def update_with(state: ORMExecuteState, column: Any, value: Any) -> Any:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Final, Generic, TypeVar, get_args, get_origin
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Result, Select, func, orm, select, tuple_
+from sqlalchemy import ColumnElement, Result, Select, func, orm, select
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.orm import Mapper
@@ -34,7 +34,7 @@ from .new_rows import NewRow
 from .pagination import Keyset, Page, check_bound
 from .public_ids import PublicID, uuid_of
 from .purge import Purged, purge_in
-from .row_keys import RowKeys
+from .row_keys import RowKeys, among
 from .session import SyncSession
 
 __all__ = ["Repository", "Versions"]
@@ -161,13 +161,11 @@ class Repository(Generic[M]):
         identities = self._keys.identities(keys)
         distinct = list(dict.fromkeys(identities))
         columns, options = self._keys.columns, listed(load)
-        target: Any = columns[0] if len(columns) == 1 else tuple_(*columns)
         found: dict[tuple[Any, ...], M] = {}
         at_once = _VALUES_AT_ONCE // len(columns)
         for start in range(0, len(distinct), at_once):
             part = distinct[start : start + at_once]
-            wanted = [identity[0] for identity in part] if len(columns) == 1 else part
-            statement = self._select([target.in_(wanted)], options, include_deleted)
+            statement = self._select([among(columns, part)], options, include_deleted)
             for row in (await self._execute(statement, options)).scalars().unique():
                 found[sa_inspect(row, raiseerr=True).identity] = row
         if found and not self._keys.are_exact:

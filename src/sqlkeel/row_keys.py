@@ -16,21 +16,61 @@ from sqlalchemy import (
     Select,
     String,
     Uuid,
+    and_,
     bindparam,
+    false,
     literal_column,
+    or_,
     select,
+    tuple_,
     union_all,
 )
 from sqlalchemy.orm import Mapper
+from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.types import TypeEngine
 
 from .cursors import bits_of, engine_type
 from .errors import InvalidKey
 
-__all__ = ["RowKeys"]
+__all__ = ["RowKeys", "among", "pairs"]
 
 _ASKED_AT_ONCE: Final = 100
 """SQLite takes 500 parts of a UNION, and MariaDB is slow with more."""
+_NESTED: Final = 100
+"""SQLite takes expressions up to 1,000 deep, and each OR is one deeper."""
+
+
+def among(columns: Sequence[Any], identities: Sequence[tuple[Any, ...]]) -> ColumnElement[bool]:
+    """Return the condition that a row has one of these keys, each value as its column's type sends it."""
+    if len(columns) == 1:
+        one: ColumnElement[bool] = columns[0].in_([identity[0] for identity in identities])
+        return one
+    if not any(_calls_sql(column.type) for column in columns):
+        return tuple_(*columns).in_(identities)
+    # In a list of tuples, SQLAlchemy leaves out the functions of SQL that a type puts around its values.
+    each = [and_(*_equal(columns, identity)) for identity in identities]
+    return or_(false(), *(Grouping(or_(*each[n : n + _NESTED])) for n in range(0, len(each), _NESTED)))
+
+
+def pairs(columns: Sequence[Any], identities: Sequence[tuple[Any, ...]]) -> Iterator[Select[Any] | CompoundSelect[Any]]:
+    """Yield statements that bring, for each key that a row has, the place of the key and the row's own."""
+    for start in range(0, len(identities), _ASKED_AT_ONCE):
+        places = range(start, min(start + _ASKED_AT_ONCE, len(identities)))
+        asked = [
+            select(literal_column(str(place)), *columns).where(*_equal(columns, identities[place])) for place in places
+        ]
+        yield asked[0] if len(asked) == 1 else union_all(*asked)
+
+
+def _equal(columns: Sequence[Any], identity: tuple[Any, ...]) -> list[ColumnElement[bool]]:
+    return [
+        column == bindparam(None, value, type_=column.type, unique=True)
+        for column, value in zip(columns, identity, strict=True)
+    ]
+
+
+def _calls_sql(kind: TypeEngine[Any]) -> bool:
+    return kind.bind_expression(bindparam("value")) is not None
 
 
 class RowKeys:
@@ -79,20 +119,11 @@ class RowKeys:
 
     def pairs(self, identities: Sequence[tuple[Any, ...]]) -> Iterator[Select[Any] | CompoundSelect[Any]]:
         """Yield statements that tell which row each key is: the place of the key, and the row's own."""
-        for start in range(0, len(identities), _ASKED_AT_ONCE):
-            places = range(start, min(start + _ASKED_AT_ONCE, len(identities)))
-            asked = [self._pair(place, identities[place]) for place in places]
-            yield asked[0] if len(asked) == 1 else union_all(*asked)
+        yield from pairs(self.columns, identities)
 
     def equal(self, identity: tuple[Any, ...]) -> list[ColumnElement[bool]]:
         """Return the conditions that a row has this key, each value as its column's type sends it."""
-        return [
-            column == bindparam(None, value, type_=column.type, unique=True)
-            for column, value in zip(self.columns, identity, strict=True)
-        ]
-
-    def _pair(self, place: int, identity: tuple[Any, ...]) -> Select[Any]:
-        return select(literal_column(str(place)), *self.columns).where(*self.equal(identity))
+        return _equal(self.columns, identity)
 
     def _split(self, key: Any) -> tuple[Any, ...]:
         width = len(self.columns)

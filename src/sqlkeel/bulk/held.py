@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Select, select, tuple_
+from sqlalchemy import Column, Select, select
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstanceState, Mapper, selectinload, undefer
 
+from ..row_keys import among, pairs
 from ..session import keys_held, relink
 
 __all__ = ["Held"]
@@ -90,6 +91,22 @@ class Held:
         if relations:
             loads = [selectinload(getattr(mapper.class_, relation.key)) for relation in relations]
             await self._load(statement.options(*loads), include_deleted=False)
+        await self._renew_by_itself(mapper, [state for state in states if state.expired_attributes & fields.keys()])
+
+    async def _renew_by_itself(self, mapper: Mapper[Any], states: Sequence[InstanceState[Any]]) -> None:
+        """Read into objects whose row has another key than they have: "ann" where a type stores "Ann" so."""
+        there = await self._places(mapper, [state.identity or () for state in states])
+        with self.session.sync_session.no_autoflush:
+            for state in (states[place] for place in sorted(there)):
+                await self.session.refresh(state.obj(), sorted(state.expired_attributes))
+
+    async def _places(self, mapper: Mapper[Any], identities: Sequence[Identity]) -> set[int]:
+        """Return which of these keys have a row, as the database reads them."""
+        places: set[int] = set()
+        for statement in pairs(mapper.primary_key, identities):
+            found = await self.session.execute(statement, bind_arguments={"mapper": mapper})
+            places.update(place for place, *_ in found)
+        return places
 
     async def _load(self, statement: Select[Any], *, include_deleted: bool) -> None:
         with self.session.sync_session.no_autoflush:
@@ -108,13 +125,15 @@ class Held:
         """Return those of *objects* whose rows are not there."""
         mapper: Mapper[Any] = sa_inspect(self.model)
         there: set[Identity] = set()
-        for start in range(0, len(objects), _AT_ONCE):
-            states = [sa_inspect(obj) for obj in objects[start : start + _AT_ONCE]]
-            statement = _rows_of(mapper, states).with_only_columns(*mapper.primary_key)
-            with self.session.sync_session.no_autoflush:
+        with self.session.sync_session.no_autoflush:
+            for start in range(0, len(objects), _AT_ONCE):
+                states = [sa_inspect(obj) for obj in objects[start : start + _AT_ONCE]]
+                statement = _rows_of(mapper, states).with_only_columns(*mapper.primary_key)
                 found = await self.session.execute(statement, execution_options={"include_deleted": True})
-            there.update(tuple(row) for row in found)
-        return [obj for obj in objects if sa_inspect(obj).identity not in there]
+                there.update(tuple(row) for row in found)
+            missed = [obj for obj in objects if sa_inspect(obj).identity not in there]
+            places = await self._places(mapper, [sa_inspect(obj).identity or () for obj in missed])
+        return [obj for place, obj in enumerate(missed) if place not in places]
 
 
 def _of_two_types(keys: Iterable[Identity], held: Iterable[Identity]) -> bool:
@@ -123,8 +142,4 @@ def _of_two_types(keys: Iterable[Identity], held: Iterable[Identity]) -> bool:
 
 
 def _rows_of(mapper: Mapper[Any], states: Sequence[InstanceState[Any]]) -> Select[Any]:
-    key: Sequence[Any] = mapper.primary_key
-    identities: list[Identity] = [state.identity for state in states if state.identity is not None]
-    if len(key) == 1:
-        return select(mapper.class_).where(key[0].in_([identity[0] for identity in identities]))
-    return select(mapper.class_).where(tuple_(*key).in_(identities))
+    return select(mapper.class_).where(among(mapper.primary_key, [state.identity or () for state in states]))

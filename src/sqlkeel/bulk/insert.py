@@ -7,11 +7,12 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from sqlalchemy import insert
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from .binder import Binder
 from .rows import Batch, Rows, Run, alike, chunks, refuse_expressions, refuse_other_than_mappings, runs
-from .work import Work
+from .work import Undo, Work
 from .writer import write_by_statement
 
 __all__ = ["insert_many", "insert_many_returning"]
@@ -100,12 +101,13 @@ async def insert_many_returning(session: AsyncSession, model: type[M], rows: Row
             for row in chunk:
                 refuse_expressions(work.target, tuple(row), [tuple(row.values())])
             await work.begin()
-            made.extend(await _insert_returning(work, model, chunk, tuple(fields)))
+            async with work.undoable(first=not made) as undo:
+                made.extend(await _insert_returning(work, model, chunk, tuple(fields), undo=undo))
     return made
 
 
 async def _insert_returning(
-    work: Work, model: type[M], chunk: list[Mapping[str, Any]], fields: tuple[str, ...]
+    work: Work, model: type[M], chunk: list[Mapping[str, Any]], fields: tuple[str, ...], *, undo: Undo
 ) -> list[M]:
     records = alike(chunk, fields)
     binder = work.binder(new=True)
@@ -115,6 +117,11 @@ async def _insert_returning(
             return found
     statement = insert(model).returning(model, sort_by_parameter_order=True)
     options = {"render_nulls": True, "include_deleted": True, "populate_existing": True}
-    return [
-        *(await work.session.scalars(statement, [binder.completed(row) for row in chunk], execution_options=options))
-    ]
+    rows = [binder.completed(row) for row in chunk]
+    try:
+        return [*(await work.session.scalars(statement, rows, execution_options=options))]
+    except InvalidRequestError:
+        # A key that its type or the database stores in another form than it was given: SQLAlchemy misses its row among
+        # those that came back. One row at a time needs no such search.
+        await undo()
+    return [(await work.session.scalars(statement, [row], execution_options=options)).one() for row in rows]

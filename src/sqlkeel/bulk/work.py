@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,7 +17,9 @@ from .registry import writer_for
 from .target import Target
 from .writer import Writer
 
-__all__ = ["Work"]
+__all__ = ["Undo", "Work"]
+
+Undo = Callable[[], Awaitable[None]]
 
 
 class Work:
@@ -78,6 +81,15 @@ class Work:
             raise
         await savepoint.commit()
         return result
+
+    @asynccontextmanager
+    async def undoable(self, *, first: bool) -> AsyncIterator[Undo]:
+        """Give what takes back all that is written in the block; the *first* one's is what takes back the call."""
+        if first:
+            yield self.undo
+            return
+        async with self.connection.begin_nested() as savepoint:
+            yield savepoint.rollback
 
     async def undo(self) -> None:
         """Take back what was written in this call, to look at the rows as they were."""

@@ -7,11 +7,12 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, not_, or_, orm, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, not_, or_, orm, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapper
 
 from ..errors import NotSupported
+from ..row_keys import among
 from .references import References
 
 __all__ = ["DeletedRows", "Key"]
@@ -87,16 +88,16 @@ class DeletedRows:
         return found, gone
 
     def _lock(self, connection: Connection, before: datetime, keys: Sequence[Key]) -> list[Key]:
-        statement = select(*self.key).where(_among(self.key, keys), *self.old(before))
+        statement = select(*self.key).where(among(self.key, keys), *self.old(before))
         locked = [tuple(row) for row in connection.execute(statement.with_for_update(skip_locked=True))]
         for part in self.parts if locked else ():
             if self.references.has_own(part):
                 # Not skipped: a row of which one part is locked and another is not would be removed by half.
                 key = tuple(part.primary_key)
-                connection.execute(select(*key).where(_among(key, locked)).order_by(*key).with_for_update()).all()
+                connection.execute(select(*key).where(among(key, locked)).order_by(*key).with_for_update()).all()
         for table in (self.table, *self.parts) if locked else ():
             # What begins to point to a row that goes along locks that one, and not the row that is removed.
-            rows = select(*table.primary_key).where(_among(tuple(table.primary_key), locked))
+            rows = select(*table.primary_key).where(among(tuple(table.primary_key), locked))
             for statement in self.references.locking(table, table, rows):
                 connection.execute(statement).all()
         return locked
@@ -116,8 +117,8 @@ class DeletedRows:
         for part in self.parts:
             key = tuple(part.primary_key)
             row = exists().where(_same(self.key, key), self._is_free)
-            connection.execute(delete(part).where(_among(key, keys), row))
-        statement = delete(self.table).where(_among(self.key, keys), self._is_free)
+            connection.execute(delete(part).where(among(key, keys), row))
+        statement = delete(self.table).where(among(self.key, keys), self._is_free)
         return [tuple(row) for row in connection.execute(statement.returning(*self.key))]
 
     @cached_property
@@ -143,13 +144,6 @@ class DeletedRows:
 def _portions(keys: Sequence[Key], size: int) -> Iterator[Sequence[Key]]:
     for start in range(0, len(keys), size):
         yield keys[start : start + size]
-
-
-def _among(columns: Sequence[Any], keys: Sequence[Key]) -> ColumnElement[bool]:
-    matched: ColumnElement[bool] = (
-        columns[0].in_([key[0] for key in keys]) if len(columns) == 1 else tuple_(*columns).in_(keys)
-    )
-    return matched
 
 
 def _same(columns: Sequence[Any], others: Sequence[Any]) -> ColumnElement[bool]:
