@@ -71,7 +71,9 @@ class Stored(TypeDecorator[Any]):
         if dialect.name == "sqlite":
             allowed = _fits_sqlite(engine_type(self.kind, dialect), value)
         else:
-            allowed = _fits_server(self.load_dialect_impl(dialect).dialect_impl(dialect), value, dialect)
+            inner = self.load_dialect_impl(dialect).dialect_impl(dialect)
+            value = _as_read(inner, value)
+            allowed = _fits_server(inner, value, dialect)
         if not allowed:
             raise InvalidCursor("The cursor holds a value that its column cannot have.")
         if dialect.name == "postgresql" and isinstance(value, str) and _is_padded(self.kind):
@@ -199,15 +201,29 @@ def _fits_server(inner: TypeEngine[Any], value: Any, dialect: Dialect) -> bool:
     return _is_sound(value, inner)
 
 
+def _as_read(inner: TypeEngine[Any], value: Any) -> Any:
+    """Return a text as the class in which it was read, where that is a text of a class of its own: BIT's."""
+    kind = _class_of(inner)
+    if type(value) is not str or kind is None or kind is str or not issubclass(kind, str):
+        return value
+    try:
+        return kind(value)
+    except ValueError:
+        return value
+
+
 def _class_of(inner: TypeEngine[Any]) -> type[Any] | None:
     try:
-        return inner.python_type
-    except NotImplementedError:  # SQLAlchemy does not say; the value goes as it is
+        kind = inner.python_type
+    except NotImplementedError:
         return None
+    return None if kind is object else kind  # SQLAlchemy does not say; the value goes as it is
 
 
 def _is_sound(value: Any, inner: TypeEngine[Any]) -> bool:
     """Tell whether the driver can send the value: a whole number in its range, a text of characters."""
+    if inner.__visit_name__ == "OID":  # without a sign, and no Integer; importing PostgreSQL's types costs everybody
+        return type(value) is int and 0 <= value < 1 << 32
     if isinstance(value, int):
         half = 1 << (bits_of(inner) - 1)
         return -half <= value < half
