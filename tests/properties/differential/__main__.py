@@ -27,8 +27,7 @@ from tests.fixtures.mariadb import MariaDBBackend
 from tests.fixtures.postgresql import PostgreSQLBackend
 from tests.fixtures.sqlite import SQLiteBackend
 from tests.properties.differential.cases import VERBS
-from tests.properties.differential.examine import examine
-from tests.properties.differential.run import Disagreement, Report, case_of, models_for, try_cases
+from tests.properties.differential.run import Disagreement, Report, case_of, examined, models_for, try_cases
 
 __all__ = ["main"]
 
@@ -86,7 +85,7 @@ async def _round(backend: Backend, name: str, seed: int, *, case: int | None, un
             if case is None:
                 return await try_cases(database, models, seed=seed, numbers=range(CASES), until=until, note=note)
             one = case_of(models, seed=seed, number=case)
-            what = await examine(database, one)
+            what = await examined(database, one)
             if what:
                 note("\n".join([*what, str(one)]))
             return Report(examples=1, refused=what)

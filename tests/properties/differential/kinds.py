@@ -181,7 +181,7 @@ KINDS: Final[list[Kind]] = [
     Kind("string", lambda: String(30), TEXTS, key=True, wrong=("x" * 31,), many=lambda n: f"s{n}"),
     Kind("text", Text, (*TEXTS, "long" * 500)),
     Kind("folding", _folding, SAFE_TEXTS, key=True, many=lambda n: f"Fold{n}"),
-    Kind("native_enum", lambda: Enum(Color), tuple(Color), wrong=("PINK",)),
+    Kind("native_enum", lambda: Enum(Color, validate_strings=True), tuple(Color), wrong=("PINK",)),
     Kind("text_enum", lambda: Enum(Color, native_enum=False, length=20), tuple(Color), key=True),
     Kind("choice", lambda: Choice(Status), tuple(Status), key=True, wrong=("nope", 3)),
     Kind("number_choice", lambda: Choice(Level), tuple(Level), key=True),

@@ -620,7 +620,7 @@ def _prepare_postgresql(metadata: MetaData) -> None:
     @event.listens_for(metadata, "after_create")
     def translate(target: Any, connection: Any, **kw: Any) -> None:
         # The same tables once more, where those of a tenant are.
-        for name in metadata.info.get("partitioned", ()):
+        for name in metadata.tables.keys() & metadata.info.get("partitioned", ()):
             connection.exec_driver_sql(
                 f"CREATE TABLE {name}_all PARTITION OF {name} FOR VALUES WITH (MODULUS 1, REMAINDER 0)"
             )

@@ -13,7 +13,6 @@ __all__ = ["Refusal", "is_allowed"]
 BULK: Final = frozenset(
     {"insert_many", "insert_many_returning", "update_many", "upsert_many", "upsert", "get_or_create", "delete_many"}
 )
-UPDATING: Final = frozenset({"update_many", "upsert_many", "upsert"})
 READING: Final = frozenset({"get_all", "page", "stream"})
 UNORDERED: Final = frozenset(
     {
@@ -35,23 +34,17 @@ class Refusal:
     why: str
 
 
-def _given(case: Case, step: Step) -> set[str]:
-    return {case.made.fields[name].name for row in step.rows for name in row if name in case.made.fields}
-
-
 def _has(feature: str) -> Callable[[Case, Step], bool]:
     return lambda case, step: feature in case.made.plan.features
+
+
+def _is_wrong(case: Case, step: Step) -> bool:
+    return step.wrong is not None
 
 
 REFUSALS: Final = [
     Refusal(BULK, "NotSupported", lambda c, s: c.made.plan.inheritance == "joined_child", "rows of several tables"),
     Refusal(frozenset({"delete_many"}), "NotSupported", lambda c, s: c.made.soft, "rows are marked and stay"),
-    Refusal(
-        frozenset({"upsert_many", "update_many", "delete_many"}),
-        "NotSupported",
-        lambda c, s: "shouted" in _given(c, s),
-        "a value that passes through SQL cannot be staged",
-    ),
     Refusal(
         frozenset({"delete_many"}),
         "ForeignKeyViolation",
@@ -59,12 +52,16 @@ REFUSALS: Final = [
         "the other part of a row of a subclass",
     ),
     Refusal(frozenset({"upsert_many"}), "NotSupported", _has("default_sql"), "a default made by SQL cannot be staged"),
-    Refusal(UPDATING, "NotSupported", _has("onupdate_context"), "there is no statement to look at"),
-    Refusal(
-        frozenset({"upsert_many", "upsert", "get_or_create"}),
-        "*",
-        lambda c, s: s.wrong is not None,
-        "the row is one to insert, whatever it meets",
+    *(
+        Refusal(frozenset({"upsert_many", "upsert", "get_or_create"}), error, _is_wrong, "the row is one to insert")
+        for error in (
+            "NotNullViolation",
+            "CheckViolation",
+            "ValueRefused",
+            "InvalidValue",
+            "NaiveDatetime",
+            "InexactNumber",
+        )
     ),
     Refusal(
         READING,
@@ -77,4 +74,4 @@ REFUSALS: Final = [
 
 def is_allowed(case: Case, step: Step, error: str) -> bool:
     """Tell whether a step may be refused with an error of this class."""
-    return any(step.verb in one.verbs and one.error in {error, "*"} and one.when(case, step) for one in REFUSALS)
+    return any(step.verb in one.verbs and one.error == error and one.when(case, step) for one in REFUSALS)

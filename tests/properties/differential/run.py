@@ -16,7 +16,7 @@ from tests.properties.differential.examine import examine
 from tests.properties.differential.models import Pool, pool
 from tests.properties.differential.shrink import shrink
 
-__all__ = ["MODELS", "Disagreement", "Report", "case_of", "models_for", "try_cases"]
+__all__ = ["MODELS", "Disagreement", "Report", "case_of", "examined", "models_for", "try_cases"]
 
 MODELS: Final = 40
 """Models of one seed."""
@@ -100,7 +100,7 @@ async def try_cases(
         if until is not None and time.monotonic() > until:
             break
         case = case_of(models, seed=seed, number=number)
-        what = await _examine(database, case)
+        what = await examined(database, case)
         report.examples += 1
         _count(report, case)
         if what and len(report.disagreements) >= SHOWN:
@@ -121,13 +121,14 @@ async def _small(database: Database, case: Case, what: list[str], *, seed: int, 
             return False
 
     smallest = await shrink(case, disagrees)
-    told = await _examine(database, smallest) or what
+    told = await examined(database, smallest) or what
     driver = "mariadb" if database.dialect == "mariadb" else database.engine.dialect.driver
     driver = "sqlite" if database.dialect == "sqlite" else driver
     return Disagreement(driver, seed, number, tuple(told), smallest)
 
 
-async def _examine(database: Database, case: Case) -> list[str]:
+async def examined(database: Database, case: Case) -> list[str]:
+    """Return what differs, or why the case could not be tried."""
     try:
         return await examine(database, case)
     except Exception as error:  # noqa: BLE001 - the run goes on, and shows the case
