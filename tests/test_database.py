@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import anyio
 import pytest
-from sqlalchemy import String, event, insert, select, text
+from sqlalchemy import JSON, String, event, insert, select, text
+from sqlalchemy.ext.mutable import MutableDict
 from sqlalchemy.orm import Mapped, mapped_column
 
 from sqlkeel import base
@@ -43,6 +44,7 @@ class User(Base):
     __tablename__ = "user"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     email: Mapped[str] = mapped_column(String(50), unique=True)
+    settings: Mapped[dict[str, str]] = mapped_column(MutableDict.as_mutable(JSON), default=dict)
 
 
 pytestmark = pytest.mark.tables(Base.metadata)
@@ -273,6 +275,66 @@ class TestLimits:
         assert limits[0] == 7.0
 
 
+def fail_once(*_: object) -> None:
+    """Break what gives a connection back."""
+    raise OSError("the network is down")
+
+
+async def add_users(database: Database, *users: User) -> None:
+    """Write rows."""
+    async with database.transaction() as session:
+        session.add_all(users)
+
+
+async def change_one(session: Session) -> None:
+    """Change what was read."""
+    (await session.get_one(User, 1)).email = "changed"
+
+
+async def change_without_flushing(session: Session) -> None:
+    """Change what was read, and read on without a flush."""
+    with session.no_autoflush:
+        (await session.get_one(User, 1)).email = "changed"
+        await session.scalar(select(User.id))
+
+
+async def change_in_place(session: Session) -> None:
+    """Change a value within what was read."""
+    user = await session.get_one(User, 1)
+    user.settings["color"] = "red"
+
+
+async def delete_one(session: Session) -> None:
+    """Delete what was read."""
+    await session.delete(await session.get_one(User, 1))
+
+
+async def add_one(session: Session) -> None:
+    """Add an object."""
+    session.add(User(id=2, email="second"))
+
+
+CHANGE_IT: dict[str, Callable[[Session], Coroutine[Any, Any, None]]] = {
+    "add": add_one,
+    "change": change_one,
+    "without a flush": change_without_flushing,
+    "in place": change_in_place,
+    "delete": delete_one,
+}
+CHANGES = {
+    "add": "a new User",
+    "change": r"a changed User \(email\)",
+    "without a flush": r"a changed User \(email\)",
+    "in place": r"a changed User \(settings\)",
+    "delete": "a deleted User",
+}
+READERS: dict[str, Callable[[Database], AbstractAsyncContextManager[Session]]] = {
+    "read": lambda database: database.read(),
+    "read only": lambda database: database.transaction(read_only=True),
+    "session": lambda database: database.session(read_only=True),
+}
+
+
 class TestRead:
     async def test_it_sees_what_is_committed(self, every_driver: Database) -> None:
         """A reader sees the writer's commit with its next statement."""
@@ -299,6 +361,81 @@ class TestRead:
             async with db.read() as session:
                 session.add(User(id=1, email="a"))
                 await session.flush()
+
+    @pytest.mark.parametrize("change", CHANGES)
+    @pytest.mark.parametrize("block", READERS)
+    async def test_what_was_never_flushed_is_refused_at_the_end(
+        self, every_driver: Database, change: str, block: str
+    ) -> None:
+        """A change that nobody asked to write is not lost without a word."""
+        await add_users(every_driver, User(id=1, email="first"))
+
+        with pytest.raises(ReadOnlySession, match=CHANGES[change]):
+            async with READERS[block](every_driver) as session:
+                await CHANGE_IT[change](session)
+
+        assert await emails(every_driver) == ["first"]
+
+    async def test_what_the_block_raises_is_kept(self, db: Database) -> None:
+        """Its error comes out, and not that it also held changes."""
+        with pytest.raises(Failure):
+            async with db.read() as session:
+                session.add(User(id=1, email="lost"))
+                raise Failure
+
+    async def test_what_was_refused_before_is_not_refused_again(self, db: Database) -> None:
+        """Who was told, and went on, is not told once more."""
+        async with db.read() as session:
+            session.add(User(id=1, email="lost"))
+            with pytest.raises(ReadOnlySession, match="a new User"):
+                await session.flush()
+
+        assert await emails(db) == []
+
+    async def test_what_comes_after_a_refusal_is_refused(self, db: Database) -> None:
+        """Another object than the one that was refused is another change."""
+        with pytest.raises(ReadOnlySession):
+            async with db.read() as session:
+                session.add(User(id=1, email="lost"))
+                with pytest.raises(ReadOnlySession):
+                    await session.flush()
+                session.add(User(id=2, email="lost, too"))
+
+    async def test_what_is_as_it_was_is_no_change(self, db: Database) -> None:
+        """A value that is set to what it is, an object that was taken out: there is nothing to write."""
+        await add_users(db, User(id=1, email="first"), User(id=2, email="second"))
+
+        async with db.read() as session:
+            first, second = (await session.scalars(select(User).order_by(User.id))).all()
+            first.email = "first"
+            session.expunge(second)
+            second.email = "shown"
+
+        assert await emails(db) == ["first", "second"]
+
+    async def test_a_session_that_writes_may_drop_its_changes(self, db: Database) -> None:
+        """A plain session that ends without a commit keeps nothing, as SQLAlchemy's does."""
+        async with db.session() as session:
+            session.add(User(id=1, email="lost"))
+
+        assert await emails(db) == []
+
+    async def test_a_connection_that_breaks_at_the_end_changes_nothing(
+        self, server: Database, open_database: OpenDatabase, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What was read is right; the connection is closed, the log says why, and the pool makes another."""
+        database = open_database(server, pool_size=1, max_overflow=0)
+        reading = database.engines[1].sync_engine
+
+        async with database.read() as session:
+            await session.scalar(select(1))
+            event.listen(reading, "reset", fail_once)
+
+        event.remove(reading, "reset", fail_once)
+        assert "the network is down" in caplog.text
+        async with database.read() as session:
+            assert await session.scalar(select(7)) == 7
+        assert reading.pool.checkedout() == 0  # type: ignore[attr-defined]
 
     async def test_a_statement_is_refused(self, db: Database) -> None:
         """insert() is refused before it is sent."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import anyio
 import pytest
@@ -235,6 +237,24 @@ class TestSavepoint:
         assert await emails(every_driver) == []
 
 
+async def await_the_cancelled() -> None:
+    """Wait for a task that somebody has cancelled."""
+    task = asyncio.create_task(asyncio.sleep(10))
+    task.cancel()
+    await task
+
+
+async def cancel_itself() -> None:
+    """Cancel the task that one runs in."""
+    asyncio.current_task().cancel()  # type: ignore[union-attr]
+    await asyncio.sleep(0)
+
+
+async def raise_cancelled() -> None:
+    """End in a cancellation that nobody has asked for."""
+    raise asyncio.CancelledError
+
+
 class Recorder:
     """Hooks that remember their calls."""
 
@@ -328,6 +348,90 @@ class TestOnCommit:
         assert seen.calls == ["after"]
         assert await emails(db) == ["a"]
         assert "the mail server is down" in caplog.text
+
+    @pytest.mark.parametrize("hook", [await_the_cancelled, cancel_itself, raise_cancelled])
+    async def test_a_hook_that_ends_cancelled_is_a_failed_one(
+        self,
+        every_driver: Database,
+        seen: Recorder,
+        caplog: pytest.LogCaptureFixture,
+        hook: Callable[[], Coroutine[Any, Any, None]],
+    ) -> None:
+        """The block has committed and says so, the failure is logged, and the other hooks run."""
+        async with every_driver.transaction() as session:
+            session.add(User(id=1, email="committed"))
+            session.on_commit(hook)
+            session.on_commit(seen.note, "later")
+        await asyncio.sleep(0)
+
+        assert seen.calls == ["later"]
+        assert await emails(every_driver) == ["committed"]
+        assert "on_commit hook failed after the commit" in caplog.text
+        assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+    async def test_a_hook_of_a_savepoint_that_ends_cancelled_is_a_failed_one(
+        self, db: Database, seen: Recorder, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The transaction around it goes on."""
+        async with db.transaction() as session:
+            session.add(User(id=1, email="committed"))
+            with pytest.raises(Failure):
+                async with session.savepoint():
+                    session.on_rollback(await_the_cancelled)
+                    session.on_rollback(seen.note, "later")
+                    raise Failure
+
+        assert seen.calls == ["later"]
+        assert await emails(db) == ["committed"]
+        assert "on_rollback hook failed after the rollback" in caplog.text
+
+    async def test_the_cancellation_of_the_caller_comes_after_such_a_hook(self, db: Database, seen: Recorder) -> None:
+        """Who was cancelled meanwhile is, at the next await, and the hooks have all run."""
+        under_way = asyncio.Event()
+
+        async def hook() -> None:
+            under_way.set()
+            await asyncio.sleep(0.05)
+            await await_the_cancelled()
+
+        async def work() -> None:
+            async with db.transaction() as session:
+                session.add(User(id=1, email="committed"))
+                session.on_commit(hook)
+                session.on_commit(seen.note, "later")
+            seen.note("committed")
+            await asyncio.sleep(0)
+            seen.note("never")
+
+        task = asyncio.create_task(work())
+        await under_way.wait()
+        task.cancel()
+        await asyncio.wait({task})
+
+        assert task.cancelled()
+        assert seen.calls == ["later", "committed"]
+        assert await emails(db) == ["committed"]
+
+    async def test_the_end_of_the_program_names_what_did_not_run(
+        self, db: Database, seen: Recorder, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What is no Exception passes through, and the hooks behind it are in the log."""
+
+        class TheEnd(BaseException):
+            """What ends the program."""
+
+        async def stop() -> None:
+            raise TheEnd
+
+        with pytest.raises(TheEnd):
+            async with db.transaction() as session:
+                session.add(User(id=1, email="committed"))
+                session.on_commit(stop)
+                session.on_commit(seen.note, "never")
+
+        assert seen.calls == []
+        assert await emails(db) == ["committed"]
+        assert "The program ends before these hooks have run" in caplog.text
 
     async def test_session_commit_runs_hooks_once(self, db: Database, seen: Recorder) -> None:
         """Each commit runs the hooks of its own transaction."""

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 import anyio
 import pytest
-from sqlalchemy import create_engine, select, text
-from sqlalchemy.orm import sessionmaker
 
-from sqlkeel.database import Database
-from sqlkeel.errors import SessionShared
-from sqlkeel.session import Session, SyncSession
-from sqlkeel.tasks import current_task, finish, one_task_at_a_time
-from tests.engines.peers import SLOW, soon
+from sqlkeel.tasks import current_task, finish
+from tests.engines.peers import soon
 
 
 class Failure(Exception):
@@ -248,122 +243,3 @@ class TestCurrentTask:
     def test_there_is_none_in_synchronous_code(self) -> None:
         """Outside of an event loop there is none, and that is no error."""
         assert current_task() is None
-
-
-class Desk:
-    """Something that one task uses at a time."""
-
-    _owner: asyncio.Task[Any] | None = None
-
-    @one_task_at_a_time
-    def use(self, then: Callable[[], object]) -> object:
-        """Do something at the desk."""
-        return then()
-
-    @one_task_at_a_time
-    def fail(self) -> None:
-        """Break something at the desk."""
-        raise Failure
-
-
-class TestOneTaskAtATime:
-    async def test_a_method_may_call_another(self) -> None:
-        """An execute() that flushes is one use."""
-        desk = Desk()
-
-        assert desk.use(lambda: desk.use(lambda: 7)) == 7
-
-    async def test_it_is_free_again_after_a_failure(self) -> None:
-        """An error in one task is not the next one's."""
-        desk = Desk()
-        with pytest.raises(Failure):
-            desk.fail()
-
-        assert await asyncio.create_task(asyncio.to_thread(desk.use, lambda: 7)) == 7
-
-    async def test_an_owner_that_has_ended_is_none(self) -> None:
-        """A task that never came back, because it was thrown away, does not lock everybody out."""
-        desk = Desk()
-        desk._owner = asyncio.create_task(asyncio.sleep(0))
-        await desk._owner
-
-        assert desk.use(lambda: 7) == 7
-
-    async def test_a_living_owner_is_one(self) -> None:
-        """While it lives, it keeps the others out."""
-        desk = Desk()
-        desk._owner = asyncio.create_task(asyncio.sleep(0))
-
-        with pytest.raises(SessionShared):
-            desk.use(lambda: 7)
-
-        await desk._owner
-
-    def test_synchronous_code_is_not_guarded(self) -> None:
-        """A worker without an event loop has no tasks that could meet."""
-        engine = create_engine("sqlite://")
-
-        with sessionmaker(engine, class_=SyncSession)() as session:
-            assert session.scalar(select(7)) == 7
-
-        engine.dispose()
-
-    def test_it_keeps_its_name(self) -> None:
-        """A traceback and help() show the method that was written."""
-        assert (Desk.use.__name__, Desk.use.__doc__) == ("use", "Do something at the desk.")
-
-
-async def query_slowly(session: Session, dialect: str) -> None:
-    """Be the first who uses the session."""
-    await session.execute(text(SLOW[dialect]))
-
-
-async def query(session: Session, method: str) -> None:
-    """Be the second who uses the session."""
-    await USES[method](session)
-
-
-USES: dict[str, Callable[[Session], Coroutine[Any, Any, Any]]] = {
-    "execute": lambda session: session.execute(select(1)),
-    "scalar": lambda session: session.scalar(select(1)),
-    "scalars": lambda session: session.scalars(select(1)),
-    "stream": lambda session: session.stream(select(1)),
-    "flush": lambda session: session.flush(),
-    "commit": lambda session: session.commit(),
-}
-
-
-class TestSharedSession:
-    @pytest.mark.parametrize("method", USES)
-    async def test_a_second_task_is_refused(self, every_driver: Database, method: str) -> None:
-        """Whatever it calls while the first one waits; the error says where both of them are."""
-        async with every_driver.session() as session:
-            first = asyncio.create_task(query_slowly(session, every_driver.dialect))
-            await asyncio.sleep(0.1)
-
-            with pytest.raises(SessionShared) as caught:
-                await query(session, method)
-
-            first.cancel()
-            await asyncio.wait({first})
-
-        assert caught.value.first.startswith("test_tasks.py:")
-        assert caught.value.first.endswith("in query_slowly()")
-        assert "test_tasks.py" in caught.value.second
-
-    async def test_the_first_one_is_not_harmed(self, db: Database) -> None:
-        """Of two queries at once one gets its answer, the other the error."""
-        async with db.session() as session:
-            results = await asyncio.gather(session.scalar(select(7)), session.scalar(select(8)), return_exceptions=True)
-
-        assert results[0] == 7
-        assert isinstance(results[1], SessionShared)
-        assert "in use at AsyncSession.scalar(), and was called at AsyncSession.scalar()." in str(results[1])
-
-    async def test_one_after_the_other_is_fine(self, db: Database) -> None:
-        """A session may be handed on from task to task."""
-        async with db.session() as session:
-            first = await asyncio.create_task(session.scalar(select(7)))
-            second = await asyncio.create_task(session.scalar(select(8)))
-
-        assert (first, second) == (7, 8)

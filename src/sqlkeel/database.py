@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar, overload
 
 from sqlalchemy import URL, event, exc, text
@@ -17,7 +18,7 @@ from .engines import faults, traces
 from .engines.backend import ISOLATION_LEVELS, LIMITS, Backend, Limits, backend_for, parse_url, pooled_backend_for
 from .engines.operands import check_operands
 from .engines.pool import Pool
-from .errors import InvalidURL, InvalidValue, NestedTransaction
+from .errors import InvalidURL, InvalidValue, NestedTransaction, SessionShared
 from .retry import retry
 from .session import Session
 from .tasks import current_task
@@ -25,6 +26,7 @@ from .unit_of_work import UnitOfWork
 
 __all__ = ["Database"]
 
+logger = logging.getLogger("sqlkeel.session")
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -170,19 +172,20 @@ class Database:
         are a pool of their own, of the same size. Behind a pooler it is a read-only transaction, round trips included.
 
         Raises:
-            ReadOnlySession: When the session is asked to write.
+            ReadOnlySession: When the session is asked to write, or holds changes when the block ends.
+            SessionShared: When another task still uses the session when the block ends.
         """
         session = Session(self._reading_engine(), read_only=True)
         try:
             if self._reader is None:
                 await session.connection(execution_options=self._backend.begin_options(read_only=True))
             yield session
-        finally:
-            if self._reads_in_autocommit and not session.sync_session.has_hooks:
-                # A connection that commits by itself has nothing to end, so that a cancellation can cut nothing short.
-                await AsyncSession.close(session)
-            else:
-                await session.close()
+            session.sync_session.refuse_unwritten()
+        except BaseException:
+            with suppress(SessionShared):
+                await self._give_back(session)
+            raise
+        await self._give_back(session)
 
     # Typed four times: a ParamSpec knows the function's arguments, and cannot stand beside keywords of ours.
     @overload
@@ -298,6 +301,19 @@ class Database:
         if unit is not None and task not in self._open:
             self._open[task] = unit
             unit.tasks.append(task)
+
+    async def _give_back(self, session: Session) -> None:
+        """Close a session that has only read: what it has read is right, whatever becomes of its connection."""
+        try:
+            if self._reads_in_autocommit and not session.sync_session.has_hooks:
+                # A connection that commits by itself has nothing to end, so that a cancellation can cut nothing short.
+                await AsyncSession.close(session)
+            else:
+                await session.close()
+        except SessionShared:
+            raise
+        except Exception:
+            logger.exception("A connection for reading broke when it was given back; it is closed.")
 
     def _current(self) -> UnitOfWork | None:
         """Return the unit of work that the running task has open on this database."""

@@ -296,7 +296,10 @@ class ReadOnlySession(UsageError):
     """A write in a session that was opened for reading."""
 
     code = "read-only-session"
-    hint = "The outermost block decides: async with db.transaction() as session: ..., without read_only=True."
+    hint = (
+        "The outermost block decides: async with db.transaction() as session: ..., without read_only=True. "
+        "What is changed only to be shown: session.expunge(obj) first."
+    )
 
 
 class NestedTransaction(UsageError):
@@ -305,16 +308,22 @@ class NestedTransaction(UsageError):
     code = "nested-transaction"
 
 
-class SessionShared(UsageError):
-    """Two tasks use one session at the same time; a session is one conversation with the server."""
+class SessionShared(UsageError, sa_exc.InvalidRequestError):
+    """Two tasks use one session at the same time; a session is one conversation with the server.
+
+    ``first`` is where the one is that has it, ``second`` where the other one called; ``closed`` says that the first one
+    has closed it before.
+    """
 
     code = "session-shared"
     hint = "Give each task a session of its own: async with db.read() as session, inside the task."
 
-    def __init__(self, first: str, second: str) -> None:
-        super().__init__(f"The session is in use at {first}, and was called at {second}.")
+    def __init__(self, first: str, second: str, *, closed: bool = False) -> None:
+        state = "was closed by" if closed else "is in use at"
+        super().__init__(f"The session {state} {first}, and was called at {second}.")
         self.first = first
         self.second = second
+        self.closed = closed
 
 
 class PoolTimeout(UsageError, sa_exc.TimeoutError):

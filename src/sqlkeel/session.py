@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from types import TracebackType
 from typing import Any, TypeVar
 
 from sqlalchemy import orm
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 from . import locks
-from .errors import CommitUnknown, TransientFault
+from .errors import CommitUnknown, SessionShared, TransientFault
 from .links import keys_held, relink
 from .refresh import reload_expired, update_with
 from .sync_session import Hook, SyncSession
-from .tasks import finish
+from .tasks import finish, take_back_cancellation
 
 __all__ = [
     "Session",
@@ -109,14 +111,29 @@ class Session(AsyncSession):
 
     async def run_due_hooks(self) -> None:
         """Run the hooks of what has ended; `commit`, `rollback` and the blocks do so by themselves."""
-        for hook in self.sync_session.take_due_hooks():
-            try:
-                result = hook.function(*hook.args, **hook.kwargs)
-                if inspect.isawaitable(result):
-                    await result
-            except Exception:
-                when = "commit" if hook.after_commit else "rollback"
-                logger.exception("An on_%s hook failed after the %s: %r", when, when, hook.function)
+        hooks = self.sync_session.take_due_hooks()
+        try:
+            while hooks:
+                await self._run(hooks.pop(0))
+        except BaseException:
+            # The program is to end (KeyboardInterrupt, SystemExit). What became of the transaction is known all the
+            # same, so the rest is logged by name: nobody else will know that it did not run.
+            if hooks:
+                logger.exception("The program ends before these hooks have run: %r", [hook.function for hook in hooks])
+            raise
+
+    async def _run(self, hook: Hook) -> None:
+        try:
+            result = hook.function(*hook.args, **hook.kwargs)
+            if inspect.isawaitable(result):
+                await result
+        except (Exception, asyncio.CancelledError) as error:
+            # The caller's cancellation does not reach a task of `finish`: this one is of what the hook waited for, or
+            # of the hook by itself.
+            if isinstance(error, asyncio.CancelledError) and not take_back_cancellation():
+                raise
+            when = "commit" if hook.after_commit else "rollback"
+            logger.exception("An on_%s hook failed after the %s: %r", when, when, hook.function)
 
     async def commit(self) -> None:
         """Commit, then run the hooks; a cancellation cannot separate the two, and takes effect after them.
@@ -131,9 +148,29 @@ class Session(AsyncSession):
         """Roll back, then run the `on_rollback` hooks."""
         await finish(self._then_hooks(super().rollback()))
 
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self.sync_session.refuse_unwritten()
+        finally:
+            await self._close_after(error)
+
+    async def _close_after(self, error: BaseException | None) -> None:
+        try:
+            await self.close()
+        except SessionShared:
+            if error is None:
+                raise
+
     async def close(self) -> None:
-        """Give the connection back and end the session; what is not committed is rolled back."""
-        if self.sync_session.in_transaction():
+        """Give the connection back and end the session; what is not committed is rolled back.
+
+        Raises:
+            SessionShared: When another task was still using the session; its statement is interrupted.
+        """
+        if self.sync_session.in_transaction() or self.sync_session.turn.is_taken():
             await finish(self._then_hooks(super().close()))
         else:
             # There is no connection, and so nothing to wait for.
@@ -150,6 +187,11 @@ class Session(AsyncSession):
     def begin(self) -> AsyncSessionTransaction:
         """Begin the transaction as a block: ``async with session.begin(): ...``."""
         return _Transaction(self)
+
+    async def run_sync(self, fn: Callable[..., _M], *args: Any, **kwargs: Any) -> _M:
+        """Call ``fn(sync_session, *args, **kwargs)``, which may wait for the database; it is one use of the session."""
+        with self.sync_session.turn.use():
+            return await super().run_sync(fn, *args, **kwargs)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[AsyncSessionTransaction]:
@@ -174,11 +216,12 @@ class Session(AsyncSession):
             if fault is not None:
                 # The transaction may be gone and the savepoint with it; an error about that would hide the fault.
                 raise fault  # noqa: B904 - it is the cause, not the consequence
-            if self.is_active:
+            if self.is_active and not self.sync_session.has_lost_connection:
                 await self.run_sync(reload_expired, loaded=self.sync_session.take_loaded())
             raise
         finally:
-            await self.run_due_hooks()
+            if self.sync_session.has_due_hooks:
+                await finish(self.run_due_hooks())
 
     async def lock_rows(
         self, model: type[_M], keys: Iterable[Any], *, nowait: bool = False, skip_locked: bool = False

@@ -5,24 +5,33 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+from types import TracebackType
+from typing import Any, ClassVar, Final, NamedTuple
 
 from sqlalchemy import Connection, event, inspect, orm
 from sqlalchemy.ext.asyncio import async_session
-from sqlalchemy.orm import LoaderCallableStatus, Mapper, ORMExecuteState, PassiveFlag, SessionTransaction
+from sqlalchemy.orm import (
+    LoaderCallableStatus,
+    Mapper,
+    ORMExecuteState,
+    PassiveFlag,
+    SessionTransaction,
+    SessionTransactionOrigin,
+)
 from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
-from sqlalchemy.util import immutabledict
+from sqlalchemy.util import await_only, immutabledict
 from sqlalchemy.util.concurrency import in_greenlet
 
-from .errors import ReadOnlySession, TransactionAborted, UnloadedAttribute, UsageError
-from .tasks import one_task_at_a_time
-
-if TYPE_CHECKING:
-    import asyncio
+from .errors import ReadOnlySession, SessionShared, TransactionAborted, UnloadedAttribute, UsageError
+from .sharing import Turn, ending, one_task_at_a_time
+from .tasks import current_task
 
 __all__ = ["Hook", "SyncSession"]
 
 _ISOLATION: Final = 'async with db.transaction(isolation="serializable") as session: ...'
+
+
+_BY_HAND: Final = {SessionTransactionOrigin.BEGIN, SessionTransactionOrigin.BEGIN_NESTED}
 
 
 class Hook(NamedTuple):
@@ -42,17 +51,19 @@ class SyncSession(orm.Session):
     synchronous worker.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self._waiting: dict[SessionTransaction, list[Hook]] = defaultdict(list)
         self._committed: set[SessionTransaction] = set()
         self._due: list[Hook] = []
         self._half_done: dict[SessionTransaction, BaseException] = {}
         self._kept: list[tuple[object, dict[str, Any]]] = []
-        self._owner: asyncio.Task[Any] | None = None
         self._is_flushing = False
         self._postponed: list[Callable[[], None]] = []
         self._loaded: dict[Any, frozenset[str]] = {}
+        self._refused: set[tuple[int, str]] = set()
+        self.turn = Turn()
+        self._stays_closed = options.get("close_resets_only", True) is False
 
     keeps_values: bool = False
     """Whether a rollback of the whole transaction keeps the objects' values, for `let_go`."""
@@ -66,10 +77,20 @@ class SyncSession(orm.Session):
         return function
 
     execute = one_task_at_a_time(orm.Session.execute)
-    scalar = one_task_at_a_time(orm.Session.scalar)  # type: ignore[assignment,arg-type]  # its overloads overlap
+    scalar = one_task_at_a_time(orm.Session.scalar)  # type: ignore[assignment]  # its overloads overlap
     scalars = one_task_at_a_time(orm.Session.scalars)
 
-    @one_task_at_a_time
+    get_one = one_task_at_a_time(orm.Session.get_one)
+    refresh = one_task_at_a_time(orm.Session.refresh)
+    merge_all = one_task_at_a_time(orm.Session.merge_all)
+    begin = one_task_at_a_time(orm.Session.begin)
+    prepare = ending(orm.Session.prepare)
+    rollback = ending(orm.Session.rollback)
+    bulk_save_objects = one_task_at_a_time(orm.Session.bulk_save_objects)
+    bulk_insert_mappings = one_task_at_a_time(orm.Session.bulk_insert_mappings)
+    bulk_update_mappings = one_task_at_a_time(orm.Session.bulk_update_mappings)
+
+    @ending
     def commit(self) -> None:
         """Commit, unless a part of the work was left half done."""
         self.refuse_half_done()
@@ -110,6 +131,7 @@ class SyncSession(orm.Session):
             self.leave_half_done(error)  # the flush has written what the listener saw, and not what it asked for
             raise
 
+    @one_task_at_a_time
     def connection(self, *args: Any, **options: Any) -> Connection:
         """Return the transaction's connection.
 
@@ -122,6 +144,44 @@ class SyncSession(orm.Session):
             raise UsageError("The isolation level is fixed by the first statement.", hint=_ISOLATION)
         return super().connection(*args, **options)
 
+    def close(self) -> None:
+        """Give the connection back, and interrupt another task that still uses it.
+
+        Raises:
+            SessionShared: When there was one; the session is closed.
+        """
+        self._end(super().close, closed=self._stays_closed)
+
+    def reset(self) -> None:
+        """Close the session so that it can be used again; as `close`."""
+        self._end(super().reset)
+
+    def invalidate(self) -> None:
+        """Close the session and its connections; as `close`."""
+        self._end(super().invalidate, closed=self._stays_closed)
+
+    def _end(self, end: Callable[[], None], *, closed: bool = False) -> None:
+        conflict = _take_over(self.turn)
+        root = self.get_transaction()
+        try:
+            end()
+        except BaseException:
+            # What could not be rolled back, or given back, is nobody's any more.
+            for connection in root.connections if root is not None else ():
+                if not connection.closed:
+                    connection.invalidate()
+                    connection.close()
+            raise
+        finally:
+            self.turn.give_back(closed=closed)
+        if conflict is not None:
+            raise conflict
+
+    def _flush_warning(self, method: Any) -> None:
+        """Refuse to let another task change what is being flushed; SQLAlchemy would warn, and may lose the change."""
+        self.turn.refuse_others()
+        super()._flush_warning(method)
+
     def delete(self, instance: object) -> None:
         """Delete *instance*, in the way it wants to be deleted where its class has one of its own."""
         own_way = getattr(instance, "__delete_from__", None)
@@ -130,6 +190,7 @@ class SyncSession(orm.Session):
         else:
             own_way(self)
 
+    @one_task_at_a_time
     def merge(self, instance: Any, **options: Any) -> Any:
         """Copy the state of *instance* into the session; a class may turn the error into a clearer one."""
         try:
@@ -140,6 +201,7 @@ class SyncSession(orm.Session):
                 raise
             raise conflict from error
 
+    @one_task_at_a_time
     def get(self, entity: Any, ident: Any, **options: Any) -> Any:
         """Return the row with this key or ``None``; of a class that is versioned, at the version that is held."""
         try:
@@ -199,9 +261,20 @@ class SyncSession(orm.Session):
         return bool(self._new or self._deleted or self.identity_map.check_modified())
 
     @property
+    def has_lost_connection(self) -> bool:
+        """Whether a connection of the transaction is gone, and what was done with it."""
+        root = self.get_transaction()
+        return root is not None and any(connection.invalidated for connection in root.connections)
+
+    @property
     def has_hooks(self) -> bool:
         """Whether something waits for the end of a transaction, or is due because of one."""
         return bool(self._waiting or self._due)
+
+    @property
+    def has_due_hooks(self) -> bool:
+        """Whether a transaction or savepoint has ended for which something waited."""
+        return bool(self._due)
 
     def add_hook(self, hook: Hook) -> None:
         """Keep *hook* until the innermost open transaction ends."""
@@ -210,8 +283,9 @@ class SyncSession(orm.Session):
 
     def leave_half_done(self, error: BaseException) -> None:
         """Remember what ended a part of the work; only a rollback, of a savepoint around it at least, mends that."""
-        current = self.get_nested_transaction() or self.get_transaction() or self.begin()
-        self._half_done.setdefault(current, error)
+        if not self.turn.is_closed:
+            current = self.get_nested_transaction() or self.get_transaction() or self.begin()
+            self._half_done.setdefault(current, error)
 
     def refuse_half_done(self) -> None:
         """Raise `TransactionAborted` where a part of the work was left half done."""
@@ -220,6 +294,25 @@ class SyncSession(orm.Session):
             raise TransactionAborted(
                 "A part of the transaction failed, and its error was swallowed; nothing is written."
             ) from cause
+        if self.has_lost_connection:
+            raise TransactionAborted(
+                "The connection broke, or a statement was cancelled, and the error was swallowed; nothing is written."
+            )
+
+    def refuse_unwritten(self, *, again: bool = False) -> None:
+        """Raise `ReadOnlySession` where a session for reading holds what would have to be written.
+
+        What has been refused before, to somebody who went on all the same, is refused *again* only where that is asked.
+        """
+        if not self.read_only or not self.has_changes:
+            return
+        found = set(_unwritten(self))
+        new = found if again else found - self._refused
+        self._refused = found
+        if new:
+            names = sorted({name for _, name in new})
+            listing = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+            raise ReadOnlySession(f"The session was opened for reading, and holds {listing}.")
 
     def count_as_committed(self) -> None:
         """Treat the transaction as committed when it ends: the server says so, though its answer to COMMIT was lost."""
@@ -250,6 +343,57 @@ class SyncSession(orm.Session):
                 orm.attributes.set_committed_value(instance, key, values[key])
 
 
+class _Block(SessionTransaction):
+    """A transaction or savepoint that is ended by hand, or as a block: while nobody else uses the session."""
+
+    session: SyncSession
+
+    def commit(self, _to_root: bool = False) -> None:
+        with self.session.turn.use(ending=True):
+            super().commit(_to_root)
+
+    def rollback(self, _capture_exception: bool = False, _to_root: bool = False) -> None:
+        with self.session.turn.use(ending=True):
+            super().rollback(_capture_exception, _to_root)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        turn = self.session.turn
+        conflict = _take_over(turn)
+        try:
+            if conflict is not None and error is None:
+                # What another task was in the middle of cannot be kept.
+                super().__exit__(type(conflict), conflict, None)
+                raise conflict
+            super().__exit__(kind, error, trace)
+        finally:
+            turn.give_back()
+
+
+def _take_over(turn: Turn) -> SessionShared | None:
+    """Take the turn from another task, and return what there is to say about it."""
+    conflict = turn.claim()
+    if conflict is not None:
+        if not in_greenlet():
+            raise conflict
+        await_only(turn.take_over())
+    return conflict
+
+
+@event.listens_for(SyncSession, "after_transaction_create")
+def _guard_block(session: SyncSession, transaction: SessionTransaction) -> None:
+    # SQLAlchemy leaves nobody else a say in what ends a transaction or savepoint that somebody holds in the hand.
+    if transaction.origin in _BY_HAND:
+        transaction.__class__ = _Block
+
+
+@event.listens_for(SyncSession, "after_begin")
+def _note_loop(session: SyncSession, *_: Any) -> None:
+    task = current_task()
+    session.turn.loop = None if task is None else task.get_loop()
+
+
 @event.listens_for(SyncSession, "after_commit")
 def _note_commit(session: SyncSession) -> None:
     # Fires for a released savepoint too; the transaction itself is still the current one.
@@ -264,6 +408,8 @@ def _pass_hooks_on(session: SyncSession, ended: SessionTransaction) -> None:
     committed = ended in session._committed
     session._committed.discard(ended)
     failure = session._half_done.pop(ended, None)
+    if ended.parent is None:
+        session.turn.loop = None
     if committed and ended.nested and ended.parent is not None:
         session._waiting[ended.parent].extend(hooks)
         if failure is not None:
@@ -286,8 +432,16 @@ def _keep_values(session: SyncSession) -> None:
 
 @event.listens_for(SyncSession, "before_flush")
 def _refuse_flush(session: SyncSession, *_: Any) -> None:
-    if session.read_only and (session.new or session.deleted or any(map(session.is_modified, session.dirty))):
-        raise ReadOnlySession("The session was opened for reading, and holds changes.")
+    session.refuse_unwritten(again=True)
+
+
+def _unwritten(session: SyncSession) -> Iterator[tuple[int, str]]:
+    """Name what a flush would write, without its values, and which object each is about."""
+    for word, objects in (("new", session.new), ("deleted", session.deleted)):
+        yield from ((id(one), f"a {word} {type(one).__name__}") for one in objects)
+    for one in filter(session.is_modified, session.dirty):
+        changed = [attribute.key for attribute in inspect(one).attrs if attribute.history.has_changes()]
+        yield id(one), f"a changed {type(one).__name__} ({', '.join(changed)})"
 
 
 @event.listens_for(SyncSession, "do_orm_execute")

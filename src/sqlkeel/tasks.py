@@ -1,26 +1,17 @@
-"""Tasks and sessions: work that a cancellation must not cut in two, and a session that one task uses at a time."""
+"""Tasks: work that a cancellation must not cut in two, and who waits for it."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import sys
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
-from pathlib import Path
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
-import sqlalchemy
+__all__ = ["caller_of", "current_task", "finish", "take_back_cancellation"]
 
-from .errors import SessionShared
-
-__all__ = ["current_task", "finish", "one_task_at_a_time"]
-
-_F = TypeVar("_F", bound=Callable[..., Any])
 _T = TypeVar("_T")
 
-_OURS: Final = str(Path(__file__).parent), str(Path(asyncio.__file__).parent)
-_SQLALCHEMY: Final = str(Path(sqlalchemy.__file__).parent)
 _callers: dict[asyncio.Task[Any] | None, asyncio.Task[Any] | None] = {}
 """Who waits for a task that finishes something."""
 
@@ -106,48 +97,23 @@ def current_task() -> asyncio.Task[Any] | None:
         return None
 
 
-def one_task_at_a_time(method: _F) -> _F:
-    """Refuse a call of *method* while another task is inside one of the methods of the same object."""
-
-    @functools.wraps(method)
-    def guarded(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        task, owner = current_task(), self._owner
-        if owner is task:
-            return method(self, *args, **kwargs)
-        if owner is not None and not owner.done():
-            raise SessionShared(_call_site(owner), _call_site(task))
-        self._owner = task
-        try:
-            return method(self, *args, **kwargs)
-        finally:
-            self._owner = None
-
-    return cast("_F", guarded)
+def caller_of(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
+    """Return the task for which *task* finishes something: itself, where it is nobody's."""
+    while (caller := _callers.get(task)) is not None:
+        task = caller
+    return task
 
 
-def _call_site(task: asyncio.Task[Any] | None) -> str:
-    """Return file and line of the innermost code of the caller's own that *task* is in."""
-    while task in _callers:
-        task = _callers[task]
-    site = f"{_name(task)}()"
-    for frame in _frames(task):
-        filename = frame.f_code.co_filename
-        if filename.startswith(_SQLALCHEMY):
-            break  # below it there is only the driver
-        if not filename.startswith(_OURS):
-            site = f"{Path(filename).name}:{frame.f_lineno} in {frame.f_code.co_name}()"
-    return site
+def take_back_cancellation() -> bool:
+    """Tell whether a `CancelledError` is nobody's who waits for the running task, and forget that it was asked for.
 
-
-def _name(task: asyncio.Task[Any] | None) -> str:
-    """Return what *task* was made of: of ``gather(session.execute(...))`` nothing else is the caller's."""
-    return str(getattr(task.get_coro() if task is not None else None, "__qualname__", "unknown"))
-
-
-def _frames(task: asyncio.Task[Any] | None) -> Iterator[Any]:
-    awaited: Any = task.get_coro() if task is not None else None
-    while awaited is not None:
-        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "ag_frame", None)
-        if frame is not None:
-            yield frame
-        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "ag_await", None)
+    It is its caller's where the task is not one of `finish`, and somebody has cancelled it.
+    """
+    task = asyncio.current_task()
+    if task is None or not task.cancelling():
+        return True
+    if task not in _callers:
+        return False
+    while task.cancelling():
+        task.uncancel()
+    return True

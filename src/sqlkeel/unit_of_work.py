@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from .engines.backend import Backend
-from .errors import CommitUnknown, ConnectionLost
+from .errors import CommitUnknown, ConnectionLost, SessionShared
 from .session import Session, note_failed_rollback
 from .tasks import current_task, finish
 
@@ -93,7 +93,9 @@ class UnitOfWork:
             note_failed_rollback(error, failure)
 
     async def _close(self) -> None:
-        await self.session.close()
+        # Another task that still uses it has kept COMMIT from being sent, and hears of that; or it came behind COMMIT.
+        with suppress(SessionShared):
+            await self.session.close()
 
     async def _commit(self) -> None:
         ticket: list[str | None] = []
