@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import TracebackType
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar, cast
 
 from sqlalchemy import Connection, event, inspect, orm
 from sqlalchemy.ext.asyncio import async_session
@@ -22,16 +23,31 @@ from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 from sqlalchemy.util import await_only, immutabledict
 from sqlalchemy.util.concurrency import in_greenlet
 
+from .engines.streams import watch
 from .errors import ReadOnlySession, SessionShared, TransactionAborted, UnloadedAttribute, UsageError
 from .sharing import Turn, ending, one_task_at_a_time
 from .tasks import current_task
 
 __all__ = ["Hook", "SyncSession"]
 
+_F = TypeVar("_F", bound=Callable[..., Any])
+
 _ISOLATION: Final = 'async with db.transaction(isolation="serializable") as session: ...'
 
 
 _BY_HAND: Final = {SessionTransactionOrigin.BEGIN, SessionTransactionOrigin.BEGIN_NESTED}
+
+
+def _watched(execute: _F) -> _F:
+    """Have each stream that *execute* opens watched until it is closed."""
+
+    @functools.wraps(execute)
+    def watched(self: SyncSession, /, *args: Any, **options: Any) -> Any:
+        result = execute(self, *args, **options)
+        watch(result, self.turn.use)
+        return result
+
+    return cast("_F", watched)
 
 
 class Hook(NamedTuple):
@@ -76,8 +92,8 @@ class SyncSession(orm.Session):
         cls._around_flush.append(contextmanager(function))
         return function
 
-    execute = one_task_at_a_time(orm.Session.execute)
-    scalar = one_task_at_a_time(orm.Session.scalar)  # type: ignore[assignment]  # its overloads overlap
+    execute = one_task_at_a_time(_watched(orm.Session.execute))
+    scalar = one_task_at_a_time(orm.Session.scalar)  # type: ignore[assignment,arg-type]  # its overloads overlap
     scalars = one_task_at_a_time(orm.Session.scalars)
 
     get_one = one_task_at_a_time(orm.Session.get_one)

@@ -16,6 +16,7 @@ from sqlalchemy.pool import PoolResetState
 from .. import errors
 from ..errors import DatabaseFault
 from .backend import CONNECT_ARGUMENTS, LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, info_of
+from .streams import refuse_beside_streams
 from .traces import RESTORED, LeavesTraces
 
 __all__ = ["MariaDB"]
@@ -147,6 +148,7 @@ class MariaDB(Backend):
     def install(self, engine: Engine, limits: Limits) -> None:
         """Make transactions read-only where asked, give each its limits, and stop what nobody waits for any more."""
         _kill_abandoned_statements(engine)
+        refuse_beside_streams(engine)
         if engine.get_execution_options().get(READ_ONLY) == "always":
 
             @event.listens_for(engine, "connect")

@@ -12,8 +12,9 @@ from sqlalchemy import URL, Connection, Engine, event, orm, text
 
 from .. import errors
 from ..errors import DatabaseFault
-from .backend import ABORTED, LIMITS, START, Backend, Diagnosis, Limits, info_of
+from .backend import ABORTED, LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, info_of
 from .faults import translate
+from .streams import begin_for_streams
 from .traces import LeavesTraces
 
 __all__ = [
@@ -141,14 +142,17 @@ class PostgreSQL(Backend):
         settings = {**settings_of(limits), **NOTICE, "default_transaction_read_only": "on"}
         return {
             "connect_args": _connect_args(url, settings),
+            "execution_options": {READ_ONLY: "always"},
             "isolation_level": "AUTOCOMMIT",
             "skip_autocommit_rollback": True,
         }
 
     def install(self, engine: Engine, limits: Limits) -> None:
-        """See whether the server gives tickets; all else is in the start-up message."""
+        """See whether the server gives tickets, and let readers stream; all else is in the start-up message."""
         event.listen(engine, "first_connect", self._try_ticket)
         report_set_up(engine)
+        if engine.get_execution_options().get(READ_ONLY) == "always":
+            begin_for_streams(engine)
 
     def traces(self, url: URL) -> LeavesTraces | None:
         """Tell statements that set, prepare, listen, lock or make something temporary for the whole session."""

@@ -1,0 +1,312 @@
+"""Streams: rows that are still on the server, in sessions that only read and in transactions."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import ForeignKey, String, select, text
+from sqlalchemy.orm import Mapped, mapped_column, selectinload
+
+from sqlkeel import IntKeyMixin, Repository, base
+from sqlkeel.database import Database
+from sqlkeel.errors import NotSupported, SessionShared
+from sqlkeel.relations import children, parent
+from sqlkeel.session import Session
+
+ROWS = 1_500
+IN_TRANSACTION = (
+    "select count(*) from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'"
+)
+
+
+class Base(base.Base):
+    """The models of this file."""
+
+
+class Person(IntKeyMixin, Base):
+    """One of many."""
+
+    __tablename__ = "streams_person"
+    name: Mapped[str] = mapped_column(String(50))
+    notes: Mapped[list[Note]] = children(back_populates="person")
+
+
+class Note(IntKeyMixin, Base):
+    """What belongs to somebody."""
+
+    __tablename__ = "streams_note"
+    person_id: Mapped[int] = mapped_column(ForeignKey("streams_person.id", ondelete="CASCADE"), index=True)
+    person: Mapped[Person] = parent(back_populates="notes")
+
+
+pytestmark = [
+    pytest.mark.tables(Base.metadata),
+    # What the drivers say of a stream that was left in the middle: they clean up behind it.
+    pytest.mark.filterwarnings("ignore:Previous unbuffered result"),
+    pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+class Failure(Exception):
+    """What goes wrong in a test."""
+
+
+@pytest.fixture(autouse=True)
+def no_collector() -> Iterator[None]:
+    """Let the garbage collector find nothing: what only it closes stays open."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+async def fill(database: Database) -> None:
+    """Write more rows than fit into the buffer of a stream."""
+    async with database.transaction() as session:
+        await Repository(session, Person).insert_many([{"name": f"person {n}"} for n in range(ROWS)])
+
+
+@pytest.fixture
+async def people(every_driver: Database) -> Database:
+    """Each database with rows, through each of its drivers."""
+    await fill(every_driver)
+    return every_driver
+
+
+async def orm(session: Session) -> int:
+    """Stream objects."""
+    return len([one async for one in await session.stream_scalars(select(Person))])
+
+
+async def core(session: Session) -> int:
+    """Stream the rows of a text."""
+    return len([row async for row in await session.stream(text("select * from streams_person"))])
+
+
+async def portions(session: Session) -> int:
+    """Stream objects in portions."""
+    statement = select(Person).execution_options(yield_per=10)
+    return len([one async for one in await session.stream_scalars(statement)])
+
+
+async def partitions(session: Session) -> int:
+    """Stream lists of objects."""
+    result = await session.stream_scalars(select(Person).execution_options(yield_per=100))
+    return sum([len(part) async for part in result.partitions()])
+
+
+async def two_in_a_row(session: Session) -> int:
+    """Stream, and stream once more."""
+    await core(session)
+    return await core(session)
+
+
+async def after_an_early_end(session: Session) -> int:
+    """Leave a stream after its first row, and stream again."""
+    async for _ in await session.stream(text("select * from streams_person")):
+        break
+    return await core(session)
+
+
+async def after_an_error(session: Session) -> int:
+    """Fail in the loop over a stream, and stream again."""
+    with pytest.raises(Failure):
+        async for _ in await session.stream(text("select * from streams_person")):
+            raise Failure
+    return await core(session)
+
+
+async def after_a_close(session: Session) -> int:
+    """Close a stream by hand, and stream again."""
+    result = await session.stream(text("select * from streams_person"))
+    await result.fetchone()
+    await result.close()
+    return await core(session)
+
+
+STREAMS: dict[str, Callable[[Session], Coroutine[Any, Any, int]]] = {
+    "objects": orm,
+    "rows": core,
+    "portions": portions,
+    "partitions": partitions,
+    "two in a row": two_in_a_row,
+    "after an early end": after_an_early_end,
+    "after an error": after_an_error,
+    "after a close": after_a_close,
+}
+
+
+def checked_out(database: Database) -> int:
+    """Count the connections that are missing in the pools."""
+    return sum(engine.pool.checkedout() for engine in database.engines)  # type: ignore[attr-defined]
+
+
+class TestRead:
+    @pytest.mark.parametrize("stream", STREAMS)
+    async def test_every_row_comes(self, people: Database, stream: str) -> None:
+        """A session that only reads streams, whatever the database, and leaves nothing open."""
+        async with people.read() as session:
+            found = await STREAMS[stream](session)
+
+        assert found == ROWS
+        assert checked_out(people) == 0
+
+    @pytest.mark.parametrize("stream", STREAMS)
+    async def test_a_transaction_streams_too(self, people: Database, stream: str) -> None:
+        """As it did."""
+        async with people.transaction(read_only=True) as session:
+            found = await STREAMS[stream](session)
+
+        assert found == ROWS
+
+    async def test_a_cancelled_stream_leaves_nothing(self, people: Database) -> None:
+        """Who is cancelled in the loop can stream again in the same session."""
+        reading = asyncio.Event()
+
+        async def read(session: Session) -> None:
+            async for _ in await session.stream(text("select * from streams_person")):
+                reading.set()
+                await asyncio.sleep(10)
+
+        async with people.read() as session:
+            task = asyncio.create_task(read(session))
+            await reading.wait()
+            task.cancel()
+            await asyncio.wait({task})
+
+            assert await core(session) == ROWS
+
+        assert checked_out(people) == 0
+
+    async def test_another_task_is_refused(self, people: Database) -> None:
+        """A stream is a use of its session each time that it asks for rows."""
+        async with people.read() as session:
+            found = await asyncio.gather(core(session), core(session), return_exceptions=True)
+
+        assert found[0] == ROWS
+        assert isinstance(found[1], SessionShared)
+
+
+@pytest.fixture(params=["postgres", "psycopg"])
+def server(request: pytest.FixtureRequest) -> Database:
+    """PostgreSQL, through each of its drivers."""
+    database: Database = request.getfixturevalue(request.param)
+    return database
+
+
+@pytest.fixture
+async def postgresql(server: Database) -> Database:
+    """PostgreSQL with rows."""
+    await fill(server)
+    return server
+
+
+async def in_transaction(database: Database) -> int:
+    """Count the connections that are in a transaction and do nothing."""
+    async with database.engine.connect() as connection:
+        return int((await connection.execute(text(IN_TRANSACTION))).scalar_one())
+
+
+class TestPostgreSQL:
+    async def test_the_transaction_ends_with_the_stream(self, postgresql: Database) -> None:
+        """The session goes on without one."""
+        async with postgresql.read() as session:
+            stream = await session.stream(text("select * from streams_person"))
+            await stream.fetchone()
+            during = await in_transaction(postgresql)
+            await stream.close()
+            after = await in_transaction(postgresql)
+
+        assert (during, after) == (1, 0)
+
+    async def test_it_ends_with_the_session(self, postgresql: Database) -> None:
+        """A stream that nobody has closed is not taken along by the connection."""
+        async with postgresql.read() as session:
+            stream = await session.stream(text("select * from streams_person"))
+            await stream.fetchone()
+
+        assert await in_transaction(postgresql) == 0
+        async with postgresql.read() as session:
+            assert await session.scalar(text("select 7")) == 7
+
+    async def test_a_statement_beside_it_is_answered(self, postgresql: Database) -> None:
+        """Relations may be loaded in the loop."""
+        statement = select(Person).options(selectinload(Person.notes)).execution_options(yield_per=10)
+
+        async with postgresql.read() as session:
+            notes = [len(person.notes) async for person in await session.stream_scalars(statement)]
+
+        assert notes == [0] * ROWS
+
+    async def test_two_streams_take_turns(self, postgresql: Database) -> None:
+        """The transaction ends with the last of them."""
+        async with postgresql.read() as session:
+            first = await session.stream(text("select id from streams_person order by id"))
+            second = await session.stream(text("select id from streams_person order by id"))
+            pairs = [(one[0], (await anext(second))[0]) async for one in first]
+            during = await in_transaction(postgresql)
+            await second.close()
+            after = await in_transaction(postgresql)
+
+        assert len(pairs) == ROWS
+        assert (during, after) == (1, 0)
+
+    async def test_a_statement_that_fails_beside_it_stops_nothing_else(self, postgresql: Database) -> None:
+        """Each statement of the session still stands on its own; only the stream is gone with it."""
+        async with postgresql.read() as session:
+            stream = await session.stream(text("select * from streams_person"))
+            await stream.fetchone()
+            with pytest.raises(Exception, match="nowhere"):
+                await session.execute(text("select * from nowhere"))
+
+            assert await session.scalar(text("select 7")) == 7
+            assert await core(session) == ROWS
+
+    async def test_it_cannot_write(self, postgresql: Database) -> None:
+        """The transaction of a stream is one that only reads."""
+        async with postgresql.read() as session:
+            stream = await session.stream(text("select * from streams_person"))
+            with pytest.raises(Exception, match="read-only"):
+                await session.execute(text("delete from streams_note"))
+            await stream.close()
+
+
+class TestMariaDB:
+    @pytest.fixture
+    async def mariadb_people(self, mariadb: Database) -> Database:
+        """MariaDB with rows."""
+        await fill(mariadb)
+        return mariadb
+
+    async def test_a_statement_beside_it_is_refused(self, mariadb_people: Database) -> None:
+        """The driver would throw the rest of the rows away, and say nothing."""
+        async with mariadb_people.read() as session:
+            stream = await session.stream(text("select * from streams_person"))
+            await stream.fetchone()
+
+            with pytest.raises(NotSupported, match="one after the other") as caught:
+                await session.scalar(text("select 7"))
+
+            assert "close it" in str(caught.value)
+            assert len(await stream.fetchall()) == ROWS - 1
+            assert await session.scalar(text("select 7")) == 7
+
+    async def test_relations_that_are_loaded_beside_it_are_refused(self, mariadb_people: Database) -> None:
+        """Ten of fifteen hundred rows would come, without an error."""
+        statement = select(Person).options(selectinload(Person.notes)).execution_options(yield_per=10)
+
+        with pytest.raises(NotSupported):
+            async with mariadb_people.transaction() as session:
+                [person async for person in await session.stream_scalars(statement)]
+
+    async def test_a_stream_that_nobody_holds_is_over(self, mariadb_people: Database) -> None:
+        """Leaving the loop is enough."""
+        async with mariadb_people.read() as session:
+            async for _ in await session.stream(text("select * from streams_person")):
+                break
+
+            assert await session.scalar(text("select 7")) == 7
