@@ -25,7 +25,7 @@ _BEGUN: Final = "sqlkeel_stream_transaction"
 """Where it notes that a transaction was begun for them."""
 
 _BESIDE: Final = (
-    "MariaDB sends the rows of a stream one after the other, and would drop the rest for another statement."
+    "MariaDB sends the rows of a stream one after the other; another statement would drop the rest."
 )
 _INSTEAD: Final = (
     "Read the stream to its end first, or close it: await result.close(). Repository.stream() reads in statements of "
@@ -176,7 +176,7 @@ def _end(result: Any, cursor: Any) -> None:
 
 
 def _send(connection: Connection, statement: str) -> None:
-    """Send what SQLAlchemy believes not to be there: to it, each statement on this connection is committed by itself."""
+    """Send what SQLAlchemy knows nothing of: to it, each statement on this connection is committed by itself."""
     cursor = connection.connection.cursor()
     try:
         cursor.execute(statement)
