@@ -16,6 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 
 from .engines import faults, traces
 from .engines.backend import ISOLATION_LEVELS, LIMITS, Backend, Limits, backend_for, parse_url, pooled_backend_for
+from .engines.forks import renew_after_fork
+from .engines.loops import bind_to_loop
 from .engines.operands import check_operands
 from .engines.pool import Pool
 from .errors import InvalidURL, InvalidValue, NestedTransaction, SessionShared
@@ -355,7 +357,10 @@ class Database:
         check_operands(engine.dialect)
         faults.install(engine.sync_engine, self._backend)
         self._backend.install(engine.sync_engine, self.limits)
+        if self.url.get_driver_name() in self._backend.bound_to_loop:
+            bind_to_loop(engine.sync_engine)
         _check_idle_connections(engine)
+        renew_after_fork(engine.sync_engine)
         if (leaves_traces := self._backend.traces(self.url)) is not None:
             traces.install(engine.sync_engine, leaves_traces)
         return engine

@@ -7,14 +7,13 @@ import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from types import TracebackType
 from typing import Any, TypeVar
 
 from sqlalchemy import orm
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 from . import locks
-from .errors import CommitUnknown, SessionShared, TransientFault
+from .errors import CommitUnknown, ReadOnlySession, SessionShared, TransientFault
 from .links import keys_held, relink
 from .refresh import reload_expired, update_with
 from .sync_session import Hook, SyncSession
@@ -79,14 +78,6 @@ class Session(AsyncSession):
         if read_only:
             self.info["sqlkeel_read_only"] = True
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        try:
-            await super().__aexit__(kind, error, trace)
-        except Exception as failure:
-            if error is None:
-                raise
-            note_failed_rollback(error, failure)
-
     @property
     def read_only(self) -> bool:
         """Whether this session refuses to write."""
@@ -148,21 +139,23 @@ class Session(AsyncSession):
         """Roll back, then run the `on_rollback` hooks."""
         await finish(self._then_hooks(super().rollback()))
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         try:
             if error is None:
                 self.sync_session.refuse_unwritten()
-        finally:
-            await self._close_after(error)
+        except ReadOnlySession as refusal:
+            await self._close_after(refusal)
+            raise
+        await self._close_after(error)
 
     async def _close_after(self, error: BaseException | None) -> None:
         try:
             await self.close()
-        except SessionShared:
+        except Exception as failure:
             if error is None:
                 raise
+            if not isinstance(failure, SessionShared):
+                note_failed_rollback(error, failure)
 
     async def close(self) -> None:
         """Give the connection back and end the session; what is not committed is rolled back.

@@ -103,6 +103,9 @@ class Backend(Protocol):
     drivers: Mapping[str, str]
     """Supported drivers, the preferred one first, each with the extra that installs it (empty: always there)."""
 
+    bound_to_loop: frozenset[str] = frozenset()
+    """The drivers whose connections work in the event loop that has opened them, and in no other."""
+
     def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:
         """Return what `create_async_engine` must be given; in ``connect_args`` the caller's own win."""
         ...

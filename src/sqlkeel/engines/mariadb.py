@@ -130,6 +130,7 @@ class MariaDB(Backend):
 
     name = "mariadb"
     drivers = {"asyncmy": "mariadb"}
+    bound_to_loop = frozenset({"asyncmy"})
     savepoint_recovers = False
 
     def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:

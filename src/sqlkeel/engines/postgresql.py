@@ -130,6 +130,7 @@ class PostgreSQL(Backend):
 
     name = "postgresql"
     drivers = {"asyncpg": "postgres", "psycopg": "psycopg"}
+    bound_to_loop = frozenset({"asyncpg"})
     savepoint_recovers = True
     _gives_tickets = True
 
