@@ -362,7 +362,7 @@ class SyncSession(orm.Session):
 class _Block(SessionTransaction):
     """A transaction or savepoint that is ended by hand, or as a block: while nobody else uses the session."""
 
-    session: SyncSession
+    session: SyncSession  # pyright: ignore[reportIncompatibleVariableOverride]  # ours: it made this one
 
     def commit(self, _to_root: bool = False) -> None:
         with self.session.turn.use(ending=True):
