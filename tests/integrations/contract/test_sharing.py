@@ -1,0 +1,122 @@
+"""A session of a request that several tasks use: an error that says so, and a pool that is whole at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Awaitable, Callable
+from typing import Annotated
+
+import pytest
+from fastapi import Depends, FastAPI
+from fastapi.sse import EventSourceResponse
+from sqlalchemy import text
+
+from sqlkeel import Database, Session
+from sqlkeel.integrations.asgi import UnitOfWork
+from sqlkeel.integrations.fastapi import SessionDep, install
+from tests.integrations.contract.frameworks import Framework
+from tests.integrations.tables import Base, Note, stored
+from tests.integrations.wire import client
+
+pytestmark = pytest.mark.tables(Base.metadata)
+
+forgotten: set[asyncio.Task[None]] = set()
+
+
+async def look(session: Session) -> None:
+    """Ask for something."""
+    await session.execute(text("SELECT 1"))
+
+
+async def gather(session: Session) -> None:
+    """Ask for several things at once."""
+    await asyncio.gather(*(look(session) for _ in range(3)))
+
+
+async def forget(session: Session) -> None:
+    """Answer while something is still asked for."""
+    forgotten.add(asyncio.create_task(look(session)))
+    await asyncio.sleep(0)
+
+
+async def first_of_two(session: Session) -> None:
+    """Take the faster of two answers."""
+    tasks = [asyncio.create_task(look(session)) for _ in range(2)]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    [task.result() for task in tasks if task.done()]
+    forgotten.update(tasks)
+
+
+SHARING = [gather, forget, first_of_two]
+
+
+class TestSharedInARequest:
+    @pytest.mark.parametrize("share", SHARING)
+    @pytest.mark.parametrize("kind", ["session", "read_session"])
+    async def test_it_is_no_success(
+        self,
+        framework: Framework,
+        every_driver: Database,
+        share: Callable[[Session], Awaitable[None]],
+        kind: str,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """The request is a 500, the log says who shares it, and every connection is back when the client reads it."""
+
+        async def endpoint(unit: UnitOfWork) -> None:
+            await share(await getattr(unit, kind)())
+
+        async with client(framework.serve(every_driver, endpoint)) as http:
+            response = await http.post("/")
+
+        assert response.status_code == 500
+        assert "SessionShared" in caplog.text
+        assert [engine.pool.checkedout() for engine in every_driver.engines] == [0] * len(every_driver.engines)  # type: ignore[attr-defined]
+        await asyncio.gather(*forgotten, return_exceptions=True)
+        forgotten.clear()
+
+    async def test_what_was_written_is_not_kept(self, framework: Framework, every_driver: Database) -> None:
+        """A request that shares its session fails as a whole."""
+
+        async def endpoint(unit: UnitOfWork) -> None:
+            session = await unit.session()
+            session.add(Note(text="half"))
+            await session.flush()
+            await gather(session)
+
+        async with client(framework.serve(every_driver, endpoint)) as http:
+            response = await http.post("/")
+
+        assert response.status_code == 500
+        assert await stored(every_driver) == []
+
+
+class TestHandedOverToABody:
+    async def test_a_producer_of_events_stores_nothing(self, every_driver: Database) -> None:
+        """A dependency that hands the session to a body, which runs in another task, has it refused there."""
+
+        class Notes:
+            def __init__(self, session: SessionDep) -> None:
+                self.session = session
+
+            async def add(self) -> None:
+                self.session.add(Note(text="lost"))
+                await self.session.flush()
+
+        async def asking(session: SessionDep) -> None:
+            await look(session)
+
+        app = FastAPI(dependencies=[Depends(asking)])
+        install(app, every_driver)
+
+        @app.post("/", response_class=EventSourceResponse)
+        async def endpoint(notes: Annotated[Notes, Depends(Notes)]) -> AsyncIterable[str]:
+            await notes.add()
+            yield "stored"
+
+        async with client(app) as http:
+            response = await http.post("/")
+
+        assert "stored" not in response.text
+        assert await stored(every_driver) == []
+        assert every_driver.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
