@@ -4,6 +4,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pytest
@@ -376,8 +377,32 @@ class Lines:
         yield {"n": 1}
 
 
+@dataclass
+class Storing:
+    """An endpoint that is an object with an equality, and so without a hash."""
+
+    note: str
+
+    async def __call__(self, session: SessionDep) -> None:
+        """Store its note."""
+        session.add(Note(text=self.note))
+
+
+@dataclass
+class StoringLines:
+    """The same, which yields."""
+
+    note: str
+    __name__ = "storing"
+
+    async def __call__(self, session: SessionDep) -> AsyncIterable[str]:
+        """Store its note while the answer is sent."""
+        session.add(Note(text=self.note))
+        yield self.note
+
+
 MEDIA: dict[str, dict[str, Any]] = {"lines": {}, "events": {"response_class": EventSourceResponse}}
-YIELDING = [async_lines, async_adding, sync_lines, reading_lines, Lines()]
+YIELDING = [async_lines, async_adding, sync_lines, reading_lines, Lines(), StoringLines("kept")]
 
 
 class TestEndpointThatYields:
@@ -399,6 +424,14 @@ class TestEndpointThatYields:
         assert seen == []
         assert f"{endpoint.__name__}() yields its answer" in caplog.text
         assert "database.read()" in caplog.text
+
+    async def test_an_object_that_does_not_yield_gets_one(self, db: Database) -> None:
+        """What an endpoint takes for equal does not matter."""
+        async with client(service(db, Storing("kept"))) as http:
+            response = await http.post("/")
+
+        assert response.status_code == 200
+        assert await stored(db) == ["kept"]
 
     async def test_of_a_router_it_gets_none_either(self, sqlite: Database) -> None:
         """Where the route comes from does not matter."""

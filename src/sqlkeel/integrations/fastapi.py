@@ -130,11 +130,15 @@ def _refuse_in_a_body(connection: HTTPConnection) -> None:
         )
 
 
-@functools.lru_cache
 def _yields(endpoint: Any) -> bool:
     called = inspect.unwrap(endpoint.func if isinstance(endpoint, functools.partial) else endpoint)
-    kinds = inspect.isasyncgenfunction, inspect.isgeneratorfunction
-    return any(kind(one) for kind in kinds for one in (called, type(called).__call__))
+    # Of an object the method of its class: that can be looked up, whatever the object takes for equal.
+    return _is_generator(called if inspect.isroutine(called) else type(called).__call__)
+
+
+@functools.lru_cache
+def _is_generator(function: Any) -> bool:
+    return inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function)
 
 
 def _described(responses: dict[int, str]) -> dict[int | str, dict[str, Any]]:
