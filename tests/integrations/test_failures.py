@@ -1,15 +1,18 @@
 """Exceptions that are answered with a success, wherever they are raised and whoever answers them."""
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any, cast
 
+import anyio
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, HTTPException
 from fastapi.exceptions import RequestValidationError, ResponseValidationError
 from litestar import Litestar, post
 from litestar import Request as LitestarRequest
 from litestar.response import Redirect
+from sqlalchemy import event
 from sqlalchemy.exc import InvalidRequestError
 from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
@@ -28,7 +31,7 @@ from sqlkeel.integrations.litestar import session_of as session_of_litestar
 from sqlkeel.integrations.starlette import database_of, session_of
 from tests.fixtures.databases import OpenDatabase
 from tests.integrations.tables import Base, Note, stored
-from tests.integrations.wire import Exchange, client
+from tests.integrations.wire import ANSWER, Exchange, client
 
 pytestmark = pytest.mark.tables(Base.metadata)
 
@@ -84,6 +87,35 @@ async def writing_by_hand(request: Request) -> Response:
     return Response()
 
 
+async def never_ready(request: Request) -> Response:
+    """Write half, and let the time be over."""
+    await write(await session_of(request))
+    request.scope["limit"].reschedule(0)
+    await asyncio.Event().wait()
+    return Response()
+
+
+async def never_ready_anyio(request: Request) -> Response:
+    """Write half, and let the cancel scope be cancelled."""
+    await write(await session_of(request))
+    request.scope["cancel scope"].cancel()
+    await asyncio.Event().wait()
+    return Response()
+
+
+async def never_ready_dependency(request: Request, session: SessionDep) -> None:
+    """Write half in a service, and let the time be over."""
+    await never_ready(request)
+
+
+class NeverReady(HTTPEndpoint):
+    """An endpoint that is a class, and takes too long."""
+
+    async def post(self, request: Request) -> Response:
+        """Write half, and let the time be over."""
+        return await never_ready(request)
+
+
 class HalfEndpoint(HTTPEndpoint):
     """An endpoint that is a class."""
 
@@ -118,6 +150,35 @@ class Catching(BaseHTTPMiddleware):
             return await call_next(request)  # type: ignore[no-any-return]
         except FormError:
             return RedirectResponse("/form", 303)
+
+
+class TimingOut:
+    """A middleware that sends the client back to the form when it has waited for too long."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one connection."""
+        try:
+            async with asyncio.timeout(None) as scope["limit"]:
+                await self.app(scope, receive, send)
+        except TimeoutError:
+            await RedirectResponse("/form", 303)(scope, receive, send)
+
+
+class TimingOutAnyio:
+    """The same with a cancel scope of anyio, which leaves no exception behind."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one connection."""
+        with anyio.CancelScope() as scope["cancel scope"]:
+            await self.app(scope, receive, send)
+        if scope["cancel scope"].cancelled_caught:
+            await RedirectResponse("/form", 303)(scope, receive, send)
 
 
 class Passing(BaseHTTPMiddleware):
@@ -330,11 +391,35 @@ def _joined_in_another_task(db: Database) -> Any:
     return site(db, Route("/", endpoint, methods=["POST"], middleware=[Middleware(Passing)]))
 
 
-def _around_the_route(middleware: Any) -> Callable[[Database], Any]:
+def _around_the_route(*middleware: Any, endpoint: Any = half_by_hand) -> Callable[[Database], Any]:
     def build(db: Database) -> Any:
-        return site(db, Route("/", half_by_hand, methods=["POST"], middleware=[Middleware(middleware)]))
+        return site(db, Route("/", endpoint, methods=["POST"], middleware=[Middleware(one) for one in middleware]))
 
     return build
+
+
+def _cancelled_in_a_mounted_service(*middleware: Any, prefix: str = "") -> Callable[[Database], Any]:
+    def build(db: Database) -> Any:
+        router = APIRouter()
+        router.post("/")(never_ready_dependency)
+        below = FastAPI(middleware=[Middleware(one) for one in middleware])
+        below.include_router(router, prefix=prefix)
+        return above(db, below)
+
+    return build
+
+
+def _cancelled_in_a_mounted_site(route: BaseRoute, *middleware: Any) -> Callable[[Database], Any]:
+    return _below_starlette(route, middleware=[Middleware(one) for one in middleware])
+
+
+def _cancelled_in_a_dependency(db: Database) -> Any:
+    async def endpoint(nothing: Annotated[None, Depends(never_ready_dependency)]) -> None:
+        return None
+
+    below = FastAPI(middleware=[Middleware(TimingOut)])
+    below.post("/")(endpoint)
+    return above(db, below)
 
 
 def _below_litestar(db: Database) -> Any:
@@ -395,6 +480,18 @@ PLACES: dict[str, Callable[[Database], Any]] = {
         Mount("/", Starlette(routes=[ROUTE], exception_handlers={FormError: back})), middleware=[Middleware(Passing)]
     ),
     "mounted Litestar": _below_litestar,
+    "class endpoint, caught around the route": _around_the_route(Catching, endpoint=HalfEndpoint),
+    "class endpoint, caught late around the route": _around_the_route(Passing, CatchingLate, endpoint=HalfEndpoint),
+    "timeout around the route": _around_the_route(TimingOut, endpoint=never_ready),
+    "timeout around the route, class endpoint": _around_the_route(TimingOut, Passing, endpoint=NeverReady),
+    "cancel scope around the route": _around_the_route(TimingOutAnyio, endpoint=never_ready_anyio),
+    "mounted Starlette, timeout": _cancelled_in_a_mounted_site(Route("/", never_ready, methods=["POST"]), TimingOut),
+    "mounted Starlette, timeout, class endpoint": _cancelled_in_a_mounted_site(
+        Route("/", NeverReady), TimingOut, Passing
+    ),
+    "mounted FastAPI, timeout": _cancelled_in_a_mounted_service(TimingOut),
+    "mounted FastAPI, timeout in another task": _cancelled_in_a_mounted_service(TimingOut, Passing),
+    "mounted FastAPI, timeout in a dependency": _cancelled_in_a_dependency,
 }
 
 
@@ -561,6 +658,62 @@ class TestHandler:
 
         assert raised.value.__cause__ is None
         assert raised.value.__context__ is None
+
+    async def test_it_does_not_hide_what_a_stream_raises(self, sqlite: Database) -> None:
+        """An exception of a body arrives as itself, though a middleware still holds the start of the response back."""
+        failed = asyncio.Event()
+
+        class Failing(Response):
+            async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+                await send(ANSWER[0])
+                failed.set()
+                raise FormError
+
+        async def endpoint(request: Request) -> Response:
+            return Failing()
+
+        class Late(Passing):
+            async def dispatch(self, request: Request, call_next: Any) -> Response:
+                response = await super().dispatch(request, call_next)
+                await failed.wait()
+                return response
+
+        app = above(sqlite, Starlette(routes=[Route("/", endpoint)], middleware=[Middleware(Late)]))
+
+        with pytest.raises(FormError):
+            await Exchange(app).run()
+
+
+class TestTimeout:
+    """A timeout of a mounted application that is over while the unit of work ends."""
+
+    @staticmethod
+    def _answering(db: Database, status: int) -> Any:
+        async def endpoint(request: Request) -> Response:
+            session = await session_of(request)
+            limit = request.scope["limit"]
+            event.listen(session.sync_session, "before_flush", lambda *_: limit.reschedule(0))
+            session.add(Note(text="half"))
+            return Response(status_code=201)
+
+        class Answering(TimingOut):
+            async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+                async def answer(message: Any) -> None:
+                    await send({**message, "status": status} if message.get("status") == 303 else message)
+
+                await super().__call__(scope, receive, answer)
+
+        route = Route("/", endpoint, methods=["POST"])
+        return above(db, Starlette(routes=[route], middleware=[Middleware(Answering)]))
+
+    @pytest.mark.parametrize("status", [303, 504])
+    async def test_its_answer_is_sent(self, every_driver: Database, status: int) -> None:
+        """What the timeout answers reaches the client, who is told of no cancellation, and nothing is kept."""
+        async with client(self._answering(every_driver, status)) as http:
+            response = await http.post("/")
+
+        assert response.status_code == status
+        assert await stored(every_driver) == []
 
 
 class TestMountedDatabases:

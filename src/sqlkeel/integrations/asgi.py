@@ -130,10 +130,11 @@ class UnitOfWorkMiddleware:
     """Hold the start of a response back until its unit of work is committed.
 
     A status below 400 commits, any other status and any exception rolls back; so does one that Starlette, FastAPI or a
-    mounted Litestar answers inside, whatever the status. When COMMIT fails, the response is dropped and the error
-    raised out of the application, so put this inside of whatever turns exceptions into responses: the client never
-    reads a success that is not one. `Session.on_commit` hooks run before the response is sent; background tasks and the
-    body of a streaming response come after it, and use a session of their own.
+    mounted Litestar answers inside, whatever the status, and a cancellation that a middleware of theirs answers. When
+    COMMIT fails, the response is dropped and the error raised out of the application, so put this inside of whatever
+    turns exceptions into responses: the client never reads a success that is not one. `Session.on_commit` hooks run
+    before the response is sent; background tasks and the body of a streaming response come after it, and use a session
+    of their own.
     """
 
     def __init__(self, app: Application, database: Database) -> None:
@@ -179,7 +180,7 @@ class _Gate:
     def __init__(self, unit: UnitOfWork, send: Send) -> None:
         self.unit = unit
         self.send = send
-        self.failure: BaseException | None = None
+        self.failure: Exception | None = None
 
     async def __call__(self, message: Message) -> None:
         self.check()
@@ -199,7 +200,8 @@ class _Gate:
                 await self.unit.commit()
             else:
                 await self.unit.roll_back(failure)
-        except BaseException as error:
+        except Exception as error:
+            # Not a cancellation: a timeout ends one, and then answers; nothing is kept all the same.
             self.failure = error
             raise
 

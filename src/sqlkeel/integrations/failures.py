@@ -16,6 +16,15 @@ Handler = Callable[[Any, Exception], Any]
 # route answers exceptions by itself, so that nothing outside of it sees more than the status of the answer.
 _HANDLERS: Final = "starlette.exception_handlers"
 
+# FastAPI's name for what it closes when an endpoint and its dependencies have ended, whatever ended them.
+_STACK: Final = "fastapi_inner_astack"
+
+# Where a router of Starlette's puts the route before it runs it; an endpoint that is a function is wrapped there.
+_ROUTE: Final = "route"
+_ROUTING: Final = "starlette.routing"
+_MIDDLEWARES: Final = 50
+"""How far the endpoint is looked for: an ``app`` may be something else, and lead in a circle."""
+
 # Not documented either: where two middlewares answer what nobody in their application has handled. Both do so inside of
 # their `except` block. Those of a mounted application are inside of the unit of work, and have no handlers to watch.
 _ANSWERING: Final = {"starlette.middleware.errors", "litestar.middleware._internal.exceptions.middleware"}
@@ -40,6 +49,8 @@ class Answer(Exception):
 class WatchedScope(dict[str, Any]):
     """The scope of a request whose exception handlers, those of mounted applications too, roll its *unit* back first.
 
+    What is no `Exception`, such as a cancellation by a timeout, passes by the handlers; so does what an endpoint that
+    is a class raises. A middleware further out may answer it, and so it is watched where it leaves the endpoint.
     What is set here is set in the original, too: whoever is outside looks there for what the application has set.
     """
 
@@ -55,6 +66,10 @@ class WatchedScope(dict[str, Any]):
         super().__setitem__(name, value)
         if name == _HANDLERS:
             self._watch()
+        elif name == _STACK:
+            value.push_async_exit(self._leave)
+        elif name == _ROUTE:
+            _watch_endpoint(value)
 
     def __delitem__(self, name: str) -> None:
         super().__delitem__(name)
@@ -89,11 +104,57 @@ class WatchedScope(dict[str, Any]):
 
     __copy__ = copy
 
+    async def roll_back(self, error: BaseException) -> None:
+        """Roll back what belongs to an endpoint that has failed, in the units of work around this one, too."""
+        if isinstance(error, Answer):
+            return
+        await self._unit.roll_back(error)
+        if isinstance(self._original, WatchedScope):
+            await self._original.roll_back(error)
+
+    async def _leave(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            await self.roll_back(error)
+
     def _watch(self) -> None:
         # Those of the original, which may be watched for a unit of work around this one.
         by_class, by_status = self._original[_HANDLERS]
         watched = _Handlers(by_class, self._unit, fallback=Exception), _Handlers(by_status, self._unit)
         super().__setitem__(_HANDLERS, watched)
+
+
+class _Endpoint:
+    """The endpoint of a route, which rolls back what it has done when it fails."""
+
+    def __init__(self, endpoint: Any) -> None:
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await self._endpoint(scope, receive, send)
+        except BaseException as error:
+            if isinstance(scope, WatchedScope):
+                await scope.roll_back(error)
+            raise
+
+
+def _watch_endpoint(route: Any) -> None:
+    """Watch the endpoint of *route*, inside of the middlewares that are of this route alone: they may catch, too."""
+    holder = _around_endpoint(route) if hasattr(route, "endpoint") else None
+    if holder is not None:
+        # A route can be given no other endpoint; it is the same for all requests, those without a unit of work, too.
+        holder.app = _Endpoint(holder.app)
+
+
+def _around_endpoint(route: Any) -> Any:
+    """Return what has the endpoint for its ``app``: the route, or the innermost of its middlewares that name it so."""
+    holder = route
+    for _ in range(_MIDDLEWARES):
+        inner = getattr(holder, "app", None)
+        if inner is route.endpoint or (inspect.isfunction(inner) and inner.__module__ == _ROUTING):
+            return holder
+        holder = inner
+    return None
 
 
 class _Handlers(Mapping[Any, Any]):
@@ -113,7 +174,7 @@ class _Handlers(Mapping[Any, Any]):
             if handler is None:
                 raise KeyError(kind)
             return handler
-        if handler is None and kind is not self._fallback:
+        if handler is None and (kind is not self._fallback or _has_answered()):
             raise KeyError(kind)
         return functools.partial(_after_rollback, self._unit, handler or _pass_on)
 
@@ -138,6 +199,15 @@ def answered() -> BaseException | None:
     # have looked for a row and made it where there was none.
     caught_in = error.__traceback__.tb_frame.f_globals.get("__name__")
     return error if caught_in in _ANSWERING else None
+
+
+def _has_answered() -> bool:
+    """Tell whether the route that looks for a handler has sent its start, though a middleware may hold that back."""
+    error = sys.exception()
+    if error is None or error.__traceback__ is None:
+        return False
+    # A local variable of Starlette's: with a handler it would raise a RuntimeError instead of what was raised.
+    return error.__traceback__.tb_frame.f_locals.get("response_started") is True
 
 
 async def _after_rollback(unit: Unit, handler: Handler, connection: Any, error: Exception) -> Any:
