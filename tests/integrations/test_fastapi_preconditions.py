@@ -230,6 +230,24 @@ class TestETag:
 
         assert (response.status_code, sorted(response.cookies)) == (304, ["one", "two"])
 
+    async def test_below_a_mounted_application_too(self, sqlite: Database) -> None:
+        """A mounted application, which answers with handlers of its own, sends the tag and each cookie."""
+        app, below = FastAPI(), FastAPI()
+        install(app, sqlite)
+        app.mount("/below", below)
+
+        @below.get("/")
+        async def show(response: Response, tag: ETagDep) -> None:
+            response.set_cookie("one", "1")
+            response.set_cookie("two", "2")
+            tag(3)
+
+        async with client(app) as http:
+            response = await http.get("/below/", headers={"If-None-Match": '"3"'})
+
+        assert (response.status_code, response.content, response.headers["ETag"]) == (304, b"", '"3"')
+        assert sorted(response.cookies) == ["one", "two"]
+
     async def test_a_change_is_sent(self, db: Database, path: str) -> None:
         """After a change the old tag is no longer current."""
         async with client(library(db)) as http:

@@ -32,7 +32,8 @@ class NotModified(HTTPException, Answer):
     """The client has what it asks for: 304, with the headers of *response* and no body."""
 
     def __init__(self, response: Response) -> None:
-        super().__init__(304, headers=dict(response.headers))
+        # Not a dict: of several cookies that keeps one, and a mounted application answers with these.
+        super().__init__(304, headers=response.headers)
         self.response = response
 
 
