@@ -1,6 +1,7 @@
 """Exceptions that are answered with a success, wherever they are raised and whoever answers them."""
 
 import asyncio
+import copy
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any, cast
@@ -26,7 +27,7 @@ from sqlkeel import Database, Session
 from sqlkeel.errors import ConfigurationError, NoTransaction
 from sqlkeel.integrations.asgi import UnitOfWork, UnitOfWorkMiddleware
 from sqlkeel.integrations.failures import WatchedScope, are_watched
-from sqlkeel.integrations.fastapi import SessionDep, install
+from sqlkeel.integrations.fastapi import ETagDep, SessionDep, install
 from sqlkeel.integrations.litestar import session_of as session_of_litestar
 from sqlkeel.integrations.starlette import database_of, session_of
 from tests.fixtures.databases import OpenDatabase
@@ -565,6 +566,23 @@ class TestCaughtInTheApplication:
         assert response.status_code == 200
         assert await stored(db) == ["half"]
 
+    async def test_an_exception_that_is_the_answer(self, db: Database) -> None:
+        """A 304 is raised, and nothing has failed."""
+
+        async def endpoint(session: SessionDep, tag: ETagDep) -> None:
+            await write(session)
+            tag(3)
+
+        app = FastAPI()
+        install(app, db)
+        app.get("/")(endpoint)
+
+        async with client(app) as http:
+            response = await http.get("/", headers={"If-None-Match": '"3"'})
+
+        assert response.status_code == 304
+        assert await stored(db) == ["half"]
+
     async def test_a_middleware_that_goes_on_in_its_except_block(self, db: Database) -> None:
         """Who finds nothing in a cache, and asks the application, succeeds."""
 
@@ -730,6 +748,30 @@ class TestMountedDatabases:
         assert response.status_code == 303
         assert await stored(inner) == []
 
+    @pytest.mark.parametrize("build", [service, lambda db, endpoint: site(db, Route("/", endpoint, methods=["POST"]))])
+    async def test_a_timeout_between_them_keeps_nothing_above(
+        self, sqlite: Database, open_database: OpenDatabase, build: Callable[..., Starlette]
+    ) -> None:
+        """What a middleware of the mounted application wrote into the outer database goes with what it cancels."""
+
+        class Writing(TimingOut):
+            async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+                await write(await session_of(Request(scope)))
+                await super().__call__(scope, receive, send)
+
+        async def endpoint(request: Request) -> None:
+            request.scope["limit"].reschedule(0)
+            await asyncio.Event().wait()
+
+        below = build(open_database(sqlite), endpoint)
+        below.add_middleware(Writing)
+
+        async with client(above(sqlite, below)) as http:
+            response = await http.post("/")
+
+        assert response.status_code == 303
+        assert await stored(sqlite) == []
+
     async def test_the_handlers_above_have_the_database_above(
         self, sqlite: Database, open_database: OpenDatabase
     ) -> None:
@@ -823,10 +865,11 @@ class TestWatchedScope:
             "state": "default",
         }
 
-    def test_a_copy_is_watched_and_apart(self) -> None:
+    @pytest.mark.parametrize("make", [WatchedScope.copy, copy.copy])
+    def test_a_copy_is_watched_and_apart(self, make: Callable[[WatchedScope], Any]) -> None:
         """What is set in a copy is set nowhere else; its exception handlers roll back all the same."""
         original: dict[str, Any] = {"type": "http"}
-        copied = WatchedScope(original, UnitOfWork(cast("Database", None))).copy()
+        copied = make(WatchedScope(original, UnitOfWork(cast("Database", None))))
 
         copied["starlette.exception_handlers"] = {}, {}
 
