@@ -4,6 +4,7 @@ import asyncio
 import copy
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
 import anyio
@@ -197,6 +198,45 @@ class FailingLate(BaseHTTPMiddleware):
         """Serve one request."""
         await call_next(request)
         raise FormError
+
+
+class FailingAtTheEnd:
+    """A middleware that holds the answer back to the end, and fails then."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one connection."""
+
+        async def keep(message: Any) -> None:
+            return None
+
+        await self.app(scope, receive, keep)
+        raise FormError
+
+
+class Elsewhere:
+    """A middleware whose ``app`` is not what it runs, and leads in a circle."""
+
+    def __init__(self, app: Any) -> None:
+        self.inner = app
+        self.app = self
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one connection."""
+        await self.inner(scope, receive, send)
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A middleware that cannot be changed."""
+
+    app: Any
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one connection."""
+        await self.app(scope, receive, send)
 
 
 class Copying:
@@ -460,6 +500,7 @@ PLACES: dict[str, Callable[[Database], Any]] = {
     "mounted router": lambda db: site(db, Mount("/", Router([ROUTE]))),
     "host": lambda db: site(db, Host("test", Router([ROUTE]))),
     "caught around the route": _around_the_route(Catching),
+    "around the route is what cannot be changed": _around_the_route(Frozen),
     "caught late around the route": _around_the_route(CatchingLate),
     "in another task than the response": _around_the_route(Passing),
     "in a block that joins in another task": _joined_in_another_task,
@@ -476,6 +517,11 @@ PLACES: dict[str, Callable[[Database], Any]] = {
         Route("/", writing_by_hand, methods=["POST"]),
         exception_handlers={Exception: back},
         middleware=[Middleware(FailingLate)],
+    ),
+    "mounted Starlette, middleware that fails at the end": _below_starlette(
+        Route("/", writing_by_hand, methods=["POST"]),
+        exception_handlers={Exception: back},
+        middleware=[Middleware(FailingAtTheEnd)],
     ),
     "mounted twice": _below_starlette(
         Mount("/", Starlette(routes=[ROUTE], exception_handlers={FormError: back})), middleware=[Middleware(Passing)]
@@ -876,6 +922,36 @@ class TestWatchedScope:
         assert original == {"type": "http"}
         assert are_watched(copied)
         assert Exception in copied["starlette.exception_handlers"][0]
+
+    async def test_a_middleware_that_hides_the_endpoint_is_left_alone(self, sqlite: Database) -> None:
+        """What a route has for its application may be anything, and is replaced only where it is the endpoint."""
+        route = Route("/", half_by_hand, methods=["POST"], middleware=[Middleware(Elsewhere)])
+        hiding: Any = route.app
+
+        async with client(site(sqlite, route)) as http:
+            response = await http.post("/")
+
+        assert response.status_code == 303
+        assert await stored(sqlite) == []
+        assert route.app is hiding
+        assert hiding.app is hiding
+
+    async def test_an_endpoint_is_wrapped_once(self, sqlite: Database) -> None:
+        """However many requests there are; without a unit of work it runs as before."""
+
+        async def endpoint(request: Request) -> Response:
+            return Response(status_code=204)
+
+        route = Route("/", endpoint)
+        app = site(sqlite, route)
+
+        await Exchange(app).run()
+        wrapped = route.app
+        await Exchange(app).run()
+        alone = await Exchange(Starlette(routes=[route])).run()
+
+        assert route.app is wrapped
+        assert alone.status == 204
 
     async def test_the_applications_own_handlers_stay_outside(self, sqlite: Database) -> None:
         """When the unit of work is over, its handlers are the application's and no more."""

@@ -6,6 +6,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import suppress
 from typing import Any, Final, Protocol, Self
 
 __all__ = ["Answer", "WatchedScope", "answered", "are_watched"]
@@ -142,8 +143,10 @@ def _watch_endpoint(route: Any) -> None:
     """Watch the endpoint of *route*, inside of the middlewares that are of this route alone: they may catch, too."""
     holder = _around_endpoint(route) if hasattr(route, "endpoint") else None
     if holder is not None:
-        # A route can be given no other endpoint; it is the same for all requests, those without a unit of work, too.
-        holder.app = _Endpoint(holder.app)
+        # A middleware that cannot be changed is left as it is; what its handlers answer is seen all the same.
+        with suppress(AttributeError):
+            # It stays so for all requests, those without a unit of work, too.
+            holder.app = _Endpoint(holder.app)
 
 
 def _around_endpoint(route: Any) -> Any:
@@ -151,6 +154,8 @@ def _around_endpoint(route: Any) -> Any:
     holder = route
     for _ in range(_MIDDLEWARES):
         inner = getattr(holder, "app", None)
+        if inner is None:
+            return None  # It is watched already, or a middleware calls it something else.
         if inner is route.endpoint or (inspect.isfunction(inner) and inner.__module__ == _ROUTING):
             return holder
         holder = inner
@@ -193,7 +198,7 @@ def are_watched(scope: Mapping[str, Any]) -> bool:
 def answered() -> BaseException | None:
     """Return the exception that the framework of a mounted application answers at this moment."""
     error = sys.exception()
-    if error is None or error.__traceback__ is None or isinstance(error, Answer):
+    if error is None or error.__traceback__ is None:
         return None
     # Its traceback begins where it was caught. One that is caught elsewhere is the application's own affair: it may
     # have looked for a row and made it where there was none.
