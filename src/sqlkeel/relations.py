@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     # The public ``Relationship`` is no ``WriteOnlyMapped``; what ``relationship()`` returns is.
     from sqlalchemy.orm.relationships import _RelationshipDeclared
 
-__all__ = ["OnDelete", "association", "children", "parent"]
+__all__ = ["OnDelete", "association", "children", "parent", "states_on_delete"]
 
 OnDelete = Literal["cascade", "restrict", "set null"]
 
@@ -128,6 +128,11 @@ def association(secondary: Any, *, back_populates: str | None = None, **options:
     table = getattr(secondary, "__table__", secondary)
     marked = _marked(options, "association", "cascade")
     return _watched(relationship(secondary=table, back_populates=back_populates, passive_deletes=True, **marked))
+
+
+def states_on_delete(relation: RelationshipProperty[Any]) -> bool:
+    """Tell whether a relation was declared here, so that what a delete takes along was said and compared."""
+    return _KEY in relation.info
 
 
 def _marked(options: dict[str, Any], kind: Any, on_delete: OnDelete | None) -> dict[str, Any]:

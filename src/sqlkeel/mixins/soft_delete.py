@@ -20,6 +20,7 @@ from ..session import SyncSession
 from ..types import UTCDateTime
 from .deletion import Deletion, restore
 from .live import OF_BASES, hard_bases, is_live, is_live_written
+from .losses import refuse_orphan
 
 __all__ = ["SoftDeleteMixin", "include_deleted", "restore"]
 
@@ -124,6 +125,7 @@ def _note_registry(mapper: Mapper[Any], cls: type) -> None:
     _WITH_SOFT_DELETE.add(mapper.registry)
     # Made at the first statement: until then a class may get a base (AbstractConcreteBase), and a base more classes.
     mapper.registry.metadata.info.pop(_OPTIONS, None)
+    event.listen(mapper, "before_delete", refuse_orphan)
 
 
 def _options_of(registry: orm.registry, *, written: bool) -> tuple[LoaderCriteriaOption, ...]:

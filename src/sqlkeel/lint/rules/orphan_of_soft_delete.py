@@ -3,7 +3,7 @@
 ``cascade="all, delete-orphan"`` sends a DELETE for what is taken out of the collection: the row is gone for good,
 with the history that the soft delete was to keep, and nothing brings it back.
 
-Instead: leave ``delete-orphan`` out, and ``session.delete(child)``, which marks it.
+Instead: leave ``delete-orphan`` out, give the row above the mixin, and ``session.delete(child)``, which marks it.
 """
 
 from __future__ import annotations
@@ -50,5 +50,5 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
             if relation.cascade.delete_orphan and any(map(is_soft_deletable, relation.mapper.tables)):
                 message = f"{relation} removes rows of {relation.mapper.class_.__name__} that are to be marked."
                 source = source_of_class(mapper.class_, relation.key)
-                fix = 'Write cascade="all", and session.delete() for the child.'
+                fix = 'Write cascade="all", above with the SoftDeleteMixin too, and session.delete() for the child.'
                 yield Problem(table.name, message, fix, source=source)
