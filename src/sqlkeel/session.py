@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import orm
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
-from . import locks
+from . import locks, savepoints  # noqa: F401 - its listeners are those of every session
 from .errors import CommitUnknown, ReadOnlySession, SessionShared, TransientFault
 from .links import keys_held, relink
 from .refresh import reload_expired, update_with

@@ -99,7 +99,7 @@ class Shelf(IntKeyMixin, Base):
     user_id: Mapped[int | None] = mapped_column(ForeignKey("purge_user.id"), index=True)
     shelf_id: Mapped[int | None] = mapped_column(ForeignKey("purge_shelf.id"), index=True)
     shelves: Mapped[list[Shelf]] = children()
-    boxes: Mapped[list[Box]] = children()
+    boxes: Mapped[list[Box]] = children(on_delete="cascade")
 
 
 class Box(IntKeyMixin, SoftDeleteMixin, Base):

@@ -25,6 +25,7 @@ __all__ = [
     "Diagnosis",
     "Limits",
     "backend_for",
+    "begin_for_savepoint",
     "info_of",
     "parse_url",
     "pooled_backend_for",
@@ -171,6 +172,14 @@ class Backend(Protocol):
         """Tell whether the connection is in a transaction that keeps what it locks from others until it ends."""
         ...
 
+    def begin_for_savepoint(self, connection: Connection) -> bool:
+        """Begin the transaction that a savepoint is to stand in, and tell whether the driver had not done so yet."""
+        return False
+
+    def commits_by_itself(self, connection: Connection) -> bool:
+        """Tell whether the connection commits each statement, so that no savepoint takes any back."""
+        return connection.dialect.detect_autocommit_setting(connection.connection.dbapi_connection)  # type: ignore[arg-type]
+
     def lock(self, connection: Connection, name: str, *, nowait: bool) -> bool:
         """Take the lock *name* until the transaction ends, and tell whether it was granted."""
         ...
@@ -221,6 +230,13 @@ def backend_for(url: URL) -> Backend:
     return _lookup(url.get_backend_name())
 
 
+def begin_for_savepoint(connection: Connection) -> None:
+    """Do `Backend.begin_for_savepoint` on a connection of any engine; nothing on a database that is not known."""
+    backend = _known().get(connection.dialect.name)
+    if backend is not None:
+        backend().begin_for_savepoint(connection)
+
+
 def pooled_backend_for(url: URL, pooler: str, options: Mapping[str, Any]) -> Backend:
     """Return the file of a database that is reached through *pooler*; *options* are the caller's for its engine.
 
@@ -236,18 +252,17 @@ def pooled_backend_for(url: URL, pooler: str, options: Mapping[str, Any]) -> Bac
 
 
 def _lookup(name: str) -> Backend:
+    known = _known()
+    if name not in known:
+        hint = "postgres:// is written postgresql://." if name == "postgres" else None
+        raise InvalidURL(f"sqlkeel does not support {name!r}; it supports {', '.join(known)}.", hint=hint)
+    return known[name]()
+
+
+def _known() -> Mapping[str, type[Backend]]:
     # Imported here: each file imports this one for its vocabulary.
     from .mariadb import MariaDB
     from .postgresql import PostgreSQL
     from .sqlite import SQLite
 
-    known: dict[str, type[Backend]] = {
-        "sqlite": SQLite,
-        "postgresql": PostgreSQL,
-        "mariadb": MariaDB,
-        "mysql": MariaDB,
-    }
-    if name not in known:
-        hint = "postgres:// is written postgresql://." if name == "postgres" else None
-        raise InvalidURL(f"sqlkeel does not support {name!r}; it supports {', '.join(known)}.", hint=hint)
-    return known[name]()
+    return {"sqlite": SQLite, "postgresql": PostgreSQL, "mariadb": MariaDB, "mysql": MariaDB}

@@ -202,6 +202,11 @@ class MariaDB(Backend):
         driver: Any = raw.driver_connection
         return bool(driver.get_transaction_status())
 
+    def commits_by_itself(self, connection: Connection) -> bool:
+        """Ask the driver, which knows the flag of the server's last answer; the dialect does not ask it."""
+        driver: Any = connection.connection.driver_connection
+        return bool(driver.get_autocommit())
+
     def keeps_locks(self, connection: Connection) -> bool:
         """Know that there is a transaction unless the driver commits each statement."""
         raw: Any = connection.connection.dbapi_connection

@@ -174,6 +174,21 @@ class SQLite(Backend):
             return Diagnosis(SchemaMissing)
         return None
 
+    def begin_for_savepoint(self, connection: Connection) -> bool:
+        """Begin on a stock engine, where the driver leaves that to the first write.
+
+        A savepoint would be the outermost transaction then, and releasing it a COMMIT that no rollback takes back.
+        """
+        raw: Any = connection.connection.driver_connection
+        left_out = not raw.in_transaction and raw.isolation_level is not None
+        if left_out:
+            connection.exec_driver_sql("BEGIN")
+        return left_out
+
+    def commits_by_itself(self, connection: Connection) -> bool:
+        """Deny it: a savepoint outside of a transaction is one itself, and takes everything back."""
+        return False
+
     def keeps_locks(self, connection: Connection) -> bool:
         """Know that BEGIN IMMEDIATE holds the one lock there is: that of the whole database, against every writer."""
         return bool(connection.info.get(_BEGUN)) and not connection.info.get(_QUERY_ONLY)

@@ -17,11 +17,12 @@ from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.collections import collection_adapter
 from sqlalchemy.orm.interfaces import ONETOMANY
 
-from ..engines.backend import backend_for
+from ..engines.backend import backend_for, begin_for_savepoint
 from ..errors import (
     DatabaseFault,
     ForeignKeyViolation,
     NotFound,
+    NoTransaction,
     ReadOnlySession,
     RestoreConflict,
     UniqueViolation,
@@ -76,7 +77,7 @@ class Deletion:
         self.session.flush()
         self._read_expired_version(state)
         restricts = any(any(edges_below(one, restricting=True)) for one in tree_below(mapper))
-        with self.session.begin_nested() if restricts else nullcontext():
+        with _savepoint(self.session, mapper) if restricts else nullcontext():
             now = self.session.execute(select(utc_now()), bind_arguments={"mapper": mapper})
             self.moment = now.scalar_one()
             if not self._mark(mapper, _match_as_read(state)):
@@ -212,7 +213,7 @@ def restore(session: orm.Session, obj: Any) -> None:
     refuse_below_deleted(session, mapper, lambda column: getattr(obj, mapper.get_property_by_column(column).key))
     tree = tree_below(mapper)
     try:
-        with session.begin_nested():
+        with _savepoint(session, mapper):
             restored = [below for below in tree if _unmark(session, below, deletion)]
     except IntegrityError as error:
         conflict = _conflict(session, mapper, error)
@@ -261,6 +262,14 @@ def _take_back(session: orm.Session, obj: Any, tree: Iterable[Mapper[Any]], dele
             if sa_inspect(other).dict.get("deletion_id") == deletion:
                 session.expire(other, [prop.key for prop in sa_inspect(other).mapper.column_attrs])
         reload_expired(session, mapper)
+
+
+def _savepoint(session: orm.Session, mapper: Mapper[Any]) -> orm.SessionTransaction:
+    connection = session.connection(bind_arguments={"mapper": mapper})
+    if backend_for(connection.engine.url).commits_by_itself(connection):
+        raise NoTransaction(f"The connection commits each statement by itself; a {mapper.class_.__name__} is several.")
+    begin_for_savepoint(connection)  # a SyncSession does so itself, a stock one does not
+    return session.begin_nested()
 
 
 def _refuse_reading(session: orm.Session) -> None:

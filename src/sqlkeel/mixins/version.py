@@ -9,6 +9,7 @@ from sqlalchemy import Column, Connection, Integer, event, orm, select
 from sqlalchemy.orm import Mapped, Mapper, ORMExecuteState, mapped_column, validates
 from sqlalchemy.orm.exc import StaleDataError
 
+from ..engines.backend import begin_for_savepoint
 from ..errors import NotSupported, TransientFault, UsageError, VersionConflict
 from ..refresh import rows_below, update_with, update_with_all
 from ..session import SyncSession
@@ -149,6 +150,7 @@ def _update_by_key(state: ORMExecuteState, mapper: Mapper[Any]) -> Any:
         state.session.flush()
     connection = state.session.connection(bind_arguments={"mapper": mapper})
     # What was written before the row that failed is to be taken back, and not to be found as a change.
+    begin_for_savepoint(connection)
     savepoint = connection.begin_nested()
     try:
         result = state.invoke_statement()

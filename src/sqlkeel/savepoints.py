@@ -1,0 +1,25 @@
+"""Savepoints on engines that are not ours: none is the transaction itself, so that its release commits nothing."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, event
+from sqlalchemy.orm import SessionTransaction
+
+from .engines.backend import begin_for_savepoint
+from .sync_session import SyncSession
+
+__all__: list[str] = []
+
+
+@event.listens_for(SyncSession, "after_transaction_create")
+def _begin_before(session: SyncSession, transaction: SessionTransaction) -> None:
+    root = session.get_transaction() if transaction.nested else None
+    for connection in root.connections if root is not None else ():
+        begin_for_savepoint(connection)
+
+
+@event.listens_for(SyncSession, "after_begin")
+def _begin_below(session: SyncSession, transaction: SessionTransaction, connection: Connection) -> None:
+    # The first statement of a session comes in a savepoint.
+    if transaction.parent is None and session.in_nested_transaction():
+        begin_for_savepoint(connection)
