@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy import ForeignKey, ForeignKeyConstraint, String, create_engine, select, update
-from sqlalchemy.orm import Mapped, mapped_column, sessionmaker
+from sqlalchemy.orm import Mapped, MappedAsDataclass, mapped_column, relationship, sessionmaker
 
 import sqlkeel
 from sqlkeel import IntKeyMixin, Repository, SoftDeleteMixin, SyncSession, children, parent
+from sqlkeel.bulk import upsert
 from sqlkeel.database import Database
 from sqlkeel.observe import queries
 
@@ -290,3 +291,32 @@ class TestSynchronous:
             session.flush()
 
             assert book.author.id == 2
+
+
+class Data(MappedAsDataclass, Base, kw_only=True):
+    __abstract__ = True
+
+
+class Folder(Data, kw_only=True):
+    __tablename__ = "links_folder"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(20), unique=True)
+    above_id: Mapped[int | None] = mapped_column(ForeignKey("links_folder.id", ondelete="SET NULL"), default=None)
+    above: Mapped[Folder | None] = relationship(remote_side="Folder.id", default=None, init=False)
+
+
+class TestDataclasses:
+    async def test_they_have_no_hash(self, every_driver: Database) -> None:
+        """Objects that are dataclasses, which cannot be members of a set, follow their keys like others."""
+        async with every_driver.transaction() as session:
+            session.add_all([Folder(id=1, name="a"), Folder(id=2, name="b"), Folder(id=3, name="c", above_id=1)])
+            await session.flush()
+            folder = await Repository(session, Folder).get_one(3, load=[Folder.above])
+            await Repository(session, Folder).update(folder, {"above_id": 2})
+            names = [folder.above.name if folder.above else None]
+            found, _ = await upsert(session, Folder, {"id": 3, "name": "c", "above_id": 1}, on=[Folder.name])
+            names.append(found.above.name if found.above else None)
+            await session.execute(update(Folder).where(Folder.id == 3).values(above_id=2))
+
+            assert [*names, folder.above.name if folder.above else None] == ["b", "a", "b"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import event, inspect, orm
 from sqlalchemy.ext.asyncio import async_session
-from sqlalchemy.orm import Mapper, ORMExecuteState, RelationshipDirection, RelationshipProperty
+from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, RelationshipDirection, RelationshipProperty
 from sqlalchemy.orm.collections import collection_adapter
 from sqlalchemy.orm.exc import UnmappedColumnError
 
@@ -20,6 +20,10 @@ __all__ = ["keys_held", "relink"]
 
 _LINKS = "sqlkeel.links"
 """Where a metadata's ``info`` keeps what is known of the relations of each mapper."""
+
+
+_Keys: TypeAlias = Mapping[InstanceState[Any], Mapping[str, Any]]
+"""Foreign keys of objects, by the objects' states: an object of a dataclass has no hash."""
 
 
 class _Link(NamedTuple):
@@ -72,28 +76,26 @@ def _link(relation: RelationshipProperty[Any], below: Mapper[Any], above: Mapper
         return None  # by a column that is no attribute, which nobody can change
 
 
-def keys_held(session: orm.Session, mapper: Mapper[Any]) -> dict[Any, dict[str, Any]]:
+def keys_held(session: orm.Session, mapper: Mapper[Any]) -> _Keys:
     """Return the foreign keys of the loaded objects of a mapper, to be compared by `relink` with what they are then."""
     held = {}
     for state in list(session.identity_map.all_states()):
-        obj = state.obj()
         keys = _links_of(state.mapper).keys if state.mapper.isa(mapper) else ()
-        if keys and obj is not None:
-            held[obj] = {key: state.dict[key] for key in keys if key in state.dict}
+        if keys:
+            held[state] = {key: state.dict[key] for key in keys if key in state.dict}
     return held
 
 
-def relink(session: orm.Session, before: Mapping[Any, Mapping[str, Any]]) -> None:
+def relink(session: orm.Session, before: _Keys) -> None:
     """Forget the loaded relations that contradict a foreign key which was another one *before*.
 
     In a synchronous session they are loaded at the next read. An asynchronous one cannot wait then: they are loaded
     again at once, one statement or two for each relation.
     """
     stale: dict[tuple[Mapper[Any], str], dict[int, Any]] = defaultdict(dict)
-    for obj, old in before.items():
-        state = inspect(obj)
+    for state, old in before.items():
         changed = {key: value for key, value in old.items() if key not in state.dict or state.dict[key] != value}
-        if changed:
+        if changed and state.obj() is not None:
             for holder, name in _contradicted(session, state, {**state.dict, **changed}, changed.keys()):
                 stale[inspect(holder).mapper, name][id(holder)] = holder
     for (mapper, name), objects in stale.items():
@@ -151,7 +153,7 @@ def _note_flushed(session: SyncSession, context: Any) -> None:
         state = inspect(obj)
         keys = _links_of(state.mapper).keys & state.committed_state.keys()
         if keys:
-            moved[obj] = {key: state.committed_state[key] for key in keys}
+            moved[state] = {key: state.committed_state[key] for key in keys}
     if moved:
         session.run_after_flush(partial(relink, session, moved))
 
