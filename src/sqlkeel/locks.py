@@ -8,10 +8,11 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, orm, select
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.orm import InstanceState, Mapper, SessionTransaction, selectinload
+from sqlalchemy.orm import InstanceState, Mapper, SessionTransaction, selectinload, undefer
 
 from .engines.backend import Backend, backend_for
 from .errors import InvalidValue, LockTimeout, NoTransaction, ReadOnlySession
+from .kept import Kept
 from .row_keys import RowKeys, among
 
 __all__ = ["advisory_lock", "holds_lock", "lock_rows"]
@@ -94,17 +95,21 @@ def _distinct(session: orm.Session, mapper: Mapper[Any], keys: Iterable[Any]) ->
 
 
 def _lock(session: orm.Session, mapper: Mapper[Any], keys: Sequence[Any], **how: bool) -> list[Any]:
-    columns = mapper.primary_key
+    columns, deferred = mapper.primary_key, Kept(session, mapper).deferred
     statement = (
         select(mapper.class_)
         .where(among(columns, keys))
         .order_by(*columns)
-        .options(*_apart(mapper))
+        .options(*_apart(mapper), *(undefer(getattr(mapper.class_, name)) for name in _own(mapper, deferred)))
         # Its own tables only: PostgreSQL refuses to lock what an outer join may or may not find.
         .with_for_update(of=[*mapper.tables], **how)
         .execution_options(populate_existing=True)
     )
     return list(session.scalars(statement).unique())
+
+
+def _own(mapper: Mapper[Any], names: Iterable[str]) -> list[str]:
+    return [name for name in names if name in mapper.column_attrs]
 
 
 def _apart(mapper: Mapper[Any]) -> list[Any]:

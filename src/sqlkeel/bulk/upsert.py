@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute
 
 from ..errors import InvalidValue, NotSupported, UniqueViolation
+from ..kept import Kept
 from ..session import keys_held, relink
 from .binder import Binder
 from .columns import raw
@@ -134,26 +135,37 @@ async def get_or_create(
 async def _upsert(work: Work, values: Mapping[str, Any], merge: Merge, *, revive: bool = False) -> Upserted[Any]:
     target = work.target
     complete = {**values, **target.constants(values)}
+    before = _Before(work)
     for _ in range(_ATTEMPTS):
         if revive and (revived := await revive_one(work, values, merge)) is not None:
+            await before.complete(revived)
             return Upserted(revived, created=False, revived=True)
-        before = keys_held(work.session.sync_session, work.target.mapper)
         written = await work.writer.upsert(work.session, complete, merge)
         if written is not None:
-            await _complete(work, written[0])
-            if before:
-                await work.session.run_sync(relink, before)
+            await before.complete(written[0])
             return Upserted(*written)
         if not merge.assigned and (found := await _find(work, merge, values)) is not None:
             return Upserted(found, created=False)
     raise _hidden(merge)
 
 
-async def _complete(work: Work, obj: Any) -> None:
-    """Read what a subclass has of its own, which no statement for the model returns, and which is expired now."""
-    state = sa_inspect(obj)
-    if state.mapper is not work.target.mapper and state.expired_attributes:
-        await work.session.refresh(obj, sorted(state.expired_attributes))
+class _Before:
+    """What the session holds before a statement reads a row over the object that it may have of it."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.kept = Kept(work.session.sync_session, work.target.mapper)
+        self.keys = keys_held(work.session.sync_session, work.target.mapper)
+
+    async def complete(self, obj: Any) -> None:
+        """Read what the statement has not returned: what was kept, what a subclass has of its own, other relations."""
+        state, session = sa_inspect(obj), self.work.session
+        lost = self.kept.restore().get(state, set())
+        own = state.expired_attributes if state.mapper is not self.work.target.mapper else set()
+        if lost or own:
+            await session.refresh(obj, sorted(lost | own))
+        if self.keys:
+            await session.run_sync(relink, self.keys)
 
 
 def _hidden(merge: Merge) -> UniqueViolation:

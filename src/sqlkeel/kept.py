@@ -1,0 +1,63 @@
+"""What objects have loaded beside their columns: kept when a statement reads their rows over what they have."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from sqlalchemy import orm
+from sqlalchemy.orm import InstanceState, Mapper, RelationshipProperty
+from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm.collections import collection_adapter
+
+__all__ = ["Kept"]
+
+Relations: TypeAlias = list[RelationshipProperty[Any]]
+
+
+class Kept:
+    """The loaded relations and deferred columns of a mapper's objects: ``kept = Kept(session, mapper)`` before it.
+
+    ``populate_existing`` takes the columns from the row, which is what it is for, and unloads the rest, which nobody
+    can load in asynchronous code by reading it.
+    """
+
+    def __init__(self, session: orm.Session, mapper: Mapper[Any]) -> None:
+        self._relations: list[tuple[Any, RelationshipProperty[Any], Any]] = []
+        self._deferred: dict[InstanceState[Any], set[str]] = {}
+        names = {one: _names(one) for one in mapper.self_and_descendants}
+        if not any(relations or deferred for relations, deferred in names.values()):
+            return
+        for state in session.identity_map.all_states():
+            if state.mapper in names and (obj := state.obj()) is not None:
+                self._note(obj, state, *names[state.mapper])
+
+    def _note(self, obj: Any, state: InstanceState[Any], relations: Relations, deferred: set[str]) -> None:
+        for relation in relations:
+            if relation.key in state.dict:
+                value = state.dict[relation.key]
+                value = list(collection_adapter(value)) if relation.uselist else value
+                self._relations.append((obj, relation, value))
+        if found := deferred & state.dict.keys():
+            self._deferred[state] = found
+
+    @property
+    def deferred(self) -> set[str]:
+        """The deferred columns that an object has loaded: for ``undefer()``, where the statement takes it."""
+        return {name for names in self._deferred.values() for name in names}
+
+    def restore(self) -> dict[InstanceState[Any], set[str]]:
+        """Give the objects their relations again, and return the deferred columns that they miss.
+
+        The caller looks after relations by keys that have changed meanwhile.
+        """
+        for obj, relation, value in self._relations:
+            if relation.key not in vars(obj):
+                set_committed_value(obj, relation.key, value)
+        return {state: lost for state, names in self._deferred.items() if (lost := names - state.dict.keys())}
+
+
+def _names(mapper: Mapper[Any]) -> tuple[Relations, set[str]]:
+    """Return what a mapper loads beside its columns: relations, and the names of deferred columns."""
+    # What is written, or asked for, by a statement of its own at each use is never loaded.
+    relations = [one for one in mapper.relationships if one.lazy not in {"dynamic", "write_only"}]
+    return relations, {one.key for one in mapper.column_attrs if one.deferred}
