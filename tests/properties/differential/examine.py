@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Counts
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +64,8 @@ class Seen:
     """What held objects do not show as it is stored, by row and attribute."""
 
     unloaded: set[tuple[int, str]] = field(default_factory=set)
+    lost: set[tuple[int, int, str]] = field(default_factory=set)
+    """What a step has unloaded: its number, the row and the attribute."""
 
 
 async def examine(database: Database, case: Case) -> list[str]:
@@ -98,7 +100,7 @@ async def _ours(connection: AsyncConnection, case: Case) -> Seen:
         held = await session.run_sync(_hold, case)
         for number, step in enumerate(case.steps):
             done = Done()
-            loaded = {place: snapshot(obj).keys() for place, obj in held.items() if obj in session}
+            loaded = {place: _loaded(obj) for place, obj in held.items() if obj in session}
             try:
                 async with session.savepoint():
                     result = await ours.do(case, step, session)
@@ -109,7 +111,7 @@ async def _ours(connection: AsyncConnection, case: Case) -> Seen:
                     seen.refused.add(number)
             if not done.error and step.verb in FRESH_VERBS:
                 seen.complaints += _stale(step, done)
-            seen.complaints += _lost(step, loaded, {place: held[place] for place in loaded if held[place] in session})
+            seen.lost |= _lost(number, loaded, {place: held[place] for place in loaded if held[place] in session})
             seen.done.append(done)
         await session.run_sync(_finish, case, held, seen)
     finally:
@@ -127,6 +129,7 @@ def _plain(connection: Connection, case: Case, skipped: set[int]) -> Seen:
         seen.done.append(done)
         if number in skipped:
             continue
+        loaded = {place: _loaded(obj) for place, obj in held.items() if obj in session}
         nested = session.begin_nested()
         try:
             result = plain.do(case, step, session)
@@ -136,6 +139,7 @@ def _plain(connection: Connection, case: Case, skipped: set[int]) -> Seen:
             nested.rollback()
         else:
             nested.commit()
+        seen.lost |= _lost(number, loaded, {place: held[place] for place in loaded if held[place] in session})
     _finish(session, case, held, seen)
     session.close()
     return seen
@@ -193,10 +197,16 @@ def _stale(step: Step, done: Done) -> list[str]:
     return found
 
 
-def _lost(step: Step, loaded: Mapping[int, Collection[str]], held: Mapping[int, Any]) -> list[str]:
-    """Tell what a step has unloaded of the objects that were there before it and still are."""
-    lost = [(place, name) for place, obj in held.items() for name in sorted({*loaded[place]} - snapshot(obj).keys())]
-    return [f"{step.verb}: held row {place} has {name} not loaded any more" for place, name in lost]
+def _loaded(obj: Any) -> set[str]:
+    """Return the names of the columns and relations that an object has loaded."""
+    state = sa_inspect(obj)
+    attributes = (*state.mapper.column_attrs, *state.mapper.relationships)
+    return {one.key for one in attributes if one.key in state.dict}
+
+
+def _lost(step: int, loaded: Mapping[int, set[str]], held: Mapping[int, Any]) -> set[tuple[int, int, str]]:
+    """Return what a step has unloaded of the objects that were there before it and still are."""
+    return {(step, place, name) for place, obj in held.items() for name in loaded[place] - _loaded(obj)}
 
 
 def _check_held(session: orm.Session, case: Case, held: dict[int, Any], seen: Seen) -> None:
@@ -246,6 +256,9 @@ def _differences(case: Case, planted: Raw, mine: Seen, theirs: Seen) -> list[str
         # SQLAlchemy's own objects lag behind too: composites, relations, what an UPDATE of several rows has made.
         if (place, name) not in theirs.stale:
             found.append(f"held row {place}: {what}")
+    for number, place, name in sorted(mine.lost - theirs.lost):
+        if number not in mine.refused:
+            found.append(f"{case.steps[number].verb}: held row {place} has {name} not loaded any more")
     for place, name in sorted(mine.unloaded):
         # What plain SQLAlchemy was given for a deferred column, it has; `_lost` tells what was loaded before.
         if name in theirs.held.get(place, {}) and name != "later":

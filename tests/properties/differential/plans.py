@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Final, TypeVar
 
@@ -130,12 +130,10 @@ def _fitting(plan: Plan) -> Plan:
     features = list(plan.features)
     if "dataclass" in plan.base or plan.base == "decorated":
         features = [one for one in features if one not in {"column_property", "composite", "owner", "required"}]
-        if plan.inheritance != "none":
-            changes["inheritance"] = "none"
-        if plan.base == "decorated" or plan.number % 3:
-            # The mixins on a dataclass are tried on some of them only.
-            changes["mixins"] = tuple(one for one in plan.mixins if one.endswith("_version"))
-            changes["key"] = "auto" if plan.key in {"identity", "dual", "uuid7"} else plan.key
+        # SQLAlchemy 2.1 takes no attribute from a mixin that is not a dataclass itself.
+        mixins = tuple(one for one in plan.mixins if one.endswith("_version"))
+        key = "auto" if plan.key in {"identity", "dual", "uuid7"} else plan.key
+        plan = replace(plan, inheritance="none", mixins=mixins, key=key)
     if plan.inheritance.startswith("joined"):
         changes["key"] = plan.key if isinstance(plan.key, str) or len(plan.key) == 1 else plan.key[:1]
         changes["schema"] = None

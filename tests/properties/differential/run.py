@@ -136,7 +136,8 @@ async def examined(database: Database, case: Case) -> list[str]:
 
 
 def _kind(what: list[str]) -> str:
-    return what[0].partition(":")[0] if what else ""
+    """Return the verb, or the table, and the error: what a smaller case must have in common."""
+    return ":".join(what[0].split(":")[:2])[:40] if what else ""
 
 
 def _count(report: Report, case: Case) -> None:

@@ -22,9 +22,10 @@ MADE: Final = re.compile(r"10000\d\d")
 
 def translation(made: Made) -> dict[str | None, str | None]:
     """Return the schema_translate_map with which the model is used."""
+    # The same keys in both: SQLAlchemy's cache of statements wants that on one engine.
     if made.plan.schema == "moved":
-        return {None: "tenant_a"}
-    return {"tenant": "tenant_a"} if made.plan.schema == "tenant" else {}
+        return {None: "tenant_a", "tenant": "tenant_a"}
+    return {None: None, "tenant": "tenant_a"} if made.plan.schema == "tenant" else {}
 
 
 def raw_rows(connection: Connection, made: Made) -> Raw:
