@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import Integer
-from sqlalchemy.dialects.postgresql import BIT, MACADDR, MONEY, OID
+from sqlalchemy import Integer, event
+from sqlalchemy.dialects.postgresql import BIT, HSTORE, MACADDR, MONEY, OID
 from sqlalchemy.orm import Mapped, mapped_column
 
 import sqlkeel
 from sqlkeel.cursors import Stored
 from sqlkeel.database import Database
-from sqlkeel.errors import InvalidCursor
+from sqlkeel.errors import InvalidCursor, NotSupported
+from sqlkeel.pagination import Keyset
 from sqlkeel.repository import Repository
 
 
@@ -28,6 +29,12 @@ class Host(Base):
     price: Mapped[Any] = mapped_column(MONEY)
     card: Mapped[Any] = mapped_column(MACADDR)
     number: Mapped[Any] = mapped_column(OID)
+    labels: Mapped[Any] = mapped_column(HSTORE, nullable=True)
+
+
+@event.listens_for(Base.metadata, "before_create")
+def _make_types(target: Any, connection: Any, **kw: Any) -> None:
+    connection.exec_driver_sql("CREATE EXTENSION IF NOT EXISTS hstore")
 
 
 pytestmark = [
@@ -67,6 +74,13 @@ class TestPages:
 
             assert met == [host.id for host in await rows.get_all(order_by=order)]
             assert sorted(met) == [0, 1, 2, 3]
+
+
+class TestWithoutAnOrder:
+    def test_mappings_are_refused(self) -> None:
+        """A mapping has no order that a page could go on in."""
+        with pytest.raises(NotSupported, match="cannot be ordered"):
+            Keyset(Host, [Host.labels])
 
 
 class TestForgedCursors:

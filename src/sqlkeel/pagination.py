@@ -326,6 +326,6 @@ def _disorder(kind: TypeEngine[Any]) -> str | None:
         return "Databases sort an Enum by position and compare it by name; order by a number or text."
     if isinstance(kind, Float) and not isinstance(kind, Double):
         return "MariaDB keeps a Float in single precision, which equals no value sent to it; map it as Double."
-    return (
-        "JSON and arrays have no order; order by a number, a time or text." if isinstance(kind, (ARRAY, JSON)) else None
-    )
+    # What Python cannot hash is a document, a list, a mapping or an object, whatever the type is called.
+    has_parts = isinstance(kind, (ARRAY, JSON)) or not kind.hashable
+    return "Documents, arrays and mappings have no order; order by a number, a time or text." if has_parts else None
