@@ -67,6 +67,9 @@ class Seen:
     lost: set[tuple[int, int, str]] = field(default_factory=set)
     """What a step has unloaded: its number, the row and the attribute."""
 
+    shown: set[tuple[int, int, str]] = field(default_factory=set)
+    """What is loaded after a step."""
+
 
 async def examine(database: Database, case: Case) -> list[str]:
     """Return what differs between the two ways; nothing, if all is well. The database is left as it was."""
@@ -111,7 +114,7 @@ async def _ours(connection: AsyncConnection, case: Case) -> Seen:
                     seen.refused.add(number)
             if not done.error and step.verb in FRESH_VERBS:
                 seen.complaints += _stale(step, done)
-            seen.lost |= _lost(number, loaded, {place: held[place] for place in loaded if held[place] in session})
+            _note_loaded(seen, number, loaded, {place: held[place] for place in loaded if held[place] in session})
             seen.done.append(done)
         await session.run_sync(_finish, case, held, seen)
     finally:
@@ -139,7 +142,7 @@ def _plain(connection: Connection, case: Case, skipped: set[int]) -> Seen:
             nested.rollback()
         else:
             nested.commit()
-        seen.lost |= _lost(number, loaded, {place: held[place] for place in loaded if held[place] in session})
+        _note_loaded(seen, number, loaded, {place: held[place] for place in loaded if held[place] in session})
     _finish(session, case, held, seen)
     session.close()
     return seen
@@ -204,9 +207,12 @@ def _loaded(obj: Any) -> set[str]:
     return {one.key for one in attributes if one.key in state.dict}
 
 
-def _lost(step: int, loaded: Mapping[int, set[str]], held: Mapping[int, Any]) -> set[tuple[int, int, str]]:
-    """Return what a step has unloaded of the objects that were there before it and still are."""
-    return {(step, place, name) for place, obj in held.items() for name in loaded[place] - _loaded(obj)}
+def _note_loaded(seen: Seen, step: int, before: Mapping[int, set[str]], held: Mapping[int, Any]) -> None:
+    """Note what a step has unloaded of the objects that were there *before* it and still are."""
+    for place, obj in held.items():
+        loaded = _loaded(obj)
+        seen.shown |= {(step, place, name) for name in loaded}
+        seen.lost |= {(step, place, name) for name in before[place] - loaded}
 
 
 def _check_held(session: orm.Session, case: Case, held: dict[int, Any], seen: Seen) -> None:
@@ -256,7 +262,7 @@ def _differences(case: Case, planted: Raw, mine: Seen, theirs: Seen) -> list[str
         # SQLAlchemy's own objects lag behind too: composites, relations, what an UPDATE of several rows has made.
         if (place, name) not in theirs.stale:
             found.append(f"held row {place}: {what}")
-    for number, place, name in sorted(mine.lost - theirs.lost):
+    for number, place, name in sorted(mine.lost & theirs.shown):
         if number not in mine.refused:
             found.append(f"{case.steps[number].verb}: held row {place} has {name} not loaded any more")
     for place, name in sorted(mine.unloaded):
