@@ -43,7 +43,10 @@ _NESTED: Final = 100
 def among(columns: Sequence[Any], identities: Sequence[tuple[Any, ...]]) -> ColumnElement[bool]:
     """Return the condition that a row has one of these keys, each value as its column's type sends it."""
     if len(columns) == 1:
-        one: ColumnElement[bool] = columns[0].in_([identity[0] for identity in identities])
+        # Typed: SQLAlchemy takes the type of a list from its first value, and PostgreSQL would cut 1.5 after a whole 1.
+        values = [identity[0] for identity in identities]
+        given = bindparam(None, values, type_=columns[0].type, unique=True, expanding=True)
+        one: ColumnElement[bool] = columns[0].in_(given)
         return one
     if not any(_calls_sql(column.type) for column in columns):
         return tuple_(*columns).in_(identities)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import Integer, String, func
+from sqlalchemy import Integer, Numeric, String, func
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator, UserDefinedType
 
@@ -69,7 +70,22 @@ class Room(Base):
     size: Mapped[int]
 
 
+class Weight(Base):
+    """A number for a key."""
+
+    __tablename__ = "normalised_weight"
+
+    grams: Mapped[Decimal] = mapped_column(Numeric(10, 2), primary_key=True)
+
+
 pytestmark = pytest.mark.tables(Base.metadata)
+
+
+@pytest.fixture(params=["postgres", "psycopg", "mariadb"])
+def server(request: pytest.FixtureRequest) -> Database:
+    """Each driver of a database that has decimal numbers."""
+    database: Database = request.getfixturevalue(request.param)
+    return database
 
 
 async def people(session: Session) -> tuple[Person, Person]:
@@ -115,6 +131,19 @@ class TestFinding:
             found = await Repository(session, Room).get_many([("B", 2), ("C", 3), ("A", 1)])
 
             assert [one.size for one in found] == [2, 1]
+
+    @pytest.mark.parametrize("keys", [[1, Decimal("1.5")], [Decimal("1.5"), 1], [1, 1.5], [2, Decimal("1.5"), 1]])
+    async def test_many_by_mixed_numbers(self, server: Database, keys: list[Any]) -> None:
+        """Whole and other numbers may stand in one list: none is cut to the type of the first."""
+        async with server.transaction() as session:
+            await insert_many_returning(session, Weight, [{"grams": 1}, {"grams": Decimal("1.5")}, {"grams": 2}])
+
+        async with server.transaction() as session:
+            found = await Repository(session, Weight).get_many(keys)
+            locked = await session.lock_rows(Weight, keys)
+
+            assert [one.grams for one in found] == keys
+            assert {one.grams for one in locked} == set(keys)
 
 
 class TestHeldObjects:

@@ -12,7 +12,7 @@ from tests.properties.differential.cases import VERBS
 from tests.properties.differential.kinds import kinds_on
 from tests.properties.differential.run import Report, models_for, try_cases
 
-EXAMPLES = int(os.environ.get("SQLKEEL_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("SQLKEEL_EXAMPLES", "170"))
 """Cases of each test; there are three for each driver."""
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning", "ignore::Warning:asyncmy")
