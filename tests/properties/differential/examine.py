@@ -112,8 +112,6 @@ async def _ours(connection: AsyncConnection, case: Case) -> Seen:
                 done.error, done.message = type(error).__name__, str(error).partition("\n")[0]
                 if is_allowed(case, step, done.error):
                     seen.refused.add(number)
-            if not done.error and step.verb in FRESH_VERBS:
-                seen.complaints += _stale(step, done)
             _note_loaded(seen, number, loaded, {place: held[place] for place in loaded if held[place] in session})
             seen.done.append(done)
         await session.run_sync(_finish, case, held, seen)
@@ -191,12 +189,12 @@ def _finish(session: orm.Session, case: Case, held: dict[int, Any], seen: Seen) 
     seen.held = {number: snapshot(obj) for number, obj in held.items() if obj in session}
 
 
-def _stale(step: Step, done: Done) -> list[str]:
-    """Tell what a returned object does not show as it is stored."""
-    found = []
+def _stale(done: Done) -> dict[str, str]:
+    """Tell what a returned object does not show as it is stored, by attribute."""
+    found = {}
     for shown, stored in zip(done.objects, done.fresh, strict=True):
         wrong = [name for name in stored if name in shown and not same(shown[name], stored[name])]
-        found += [f"{step.verb}: the object's {n} is {shown[n]!r}, stored is {stored[n]!r}" for n in wrong]
+        found |= {n: f"the object's {n} is {shown[n]!r}, stored is {stored[n]!r}" for n in wrong}
     return found
 
 
@@ -256,6 +254,10 @@ def _differences(case: Case, planted: Raw, mine: Seen, theirs: Seen) -> list[str
             found.append(f"{verb}: {one.counts!r}; plain SQLAlchemy: {other.counts!r}")
         elif not one.error:
             found += [f"{verb}: {what}" for what in _unlike_objects(case, one, other)]
+            if verb in FRESH_VERBS:
+                # Of two objects that one flush updates, SQLAlchemy gives the second what was made for the first.
+                lagging = _stale(other).keys()
+                found += [f"{verb}: {what}" for name, what in _stale(one).items() if name not in lagging]
     if len(mine.done) != len(theirs.done):
         found.append(f"the last flush: {_told(mine.done[-1])}; plain SQLAlchemy: {_told(theirs.done[-1])}")
     for (place, name), what in mine.stale.items():

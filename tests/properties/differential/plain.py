@@ -162,6 +162,7 @@ class _Verbs:
         if obj.deleted_at is None:
             raise NotFound(self.made.name)
         obj.deleted_at = obj.deletion_id = None
+        self._date(obj)
         self.session.flush()
 
     def mutate(self) -> Any:
@@ -258,7 +259,16 @@ class _Verbs:
             return 0
         if self.made.soft:
             obj.deleted_at, obj.deletion_id = datetime.now(UTC), UUID(int=2**100)
+            self._date(obj)
         else:
             self.session.delete(obj)
         self.session.flush()
         return 1
+
+    def _date(self, obj: Any) -> None:
+        """Let the other tables of the row date the change of its mark, as we have them do."""
+        for attribute in sa_inspect(obj).mapper.column_attrs:
+            column = attribute.columns[0]
+            onupdate = getattr(column, "onupdate", None)
+            if onupdate is not None and onupdate.is_clause_element and column.table is not self.model.deleted_at.table:
+                setattr(obj, attribute.key, onupdate.arg)
