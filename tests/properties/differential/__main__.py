@@ -26,7 +26,7 @@ from tests.fixtures.backend import Backend
 from tests.fixtures.mariadb import MariaDBBackend
 from tests.fixtures.postgresql import PostgreSQLBackend
 from tests.fixtures.sqlite import SQLiteBackend
-from tests.properties.differential.cases import VERBS
+from tests.properties.differential.draws import VERBS
 from tests.properties.differential.run import Disagreement, Report, case_of, examined, models_for, try_cases
 
 __all__ = ["main"]

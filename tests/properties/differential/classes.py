@@ -137,8 +137,9 @@ def _one(
     plan: Plan, name: str, space: dict[str, Any], annotations: dict[str, Any], mixins: list[type[Any]], bases: Bases
 ) -> type[Any]:
     if plan.base == "decorated":
-        cls = type(name, tuple(mixins), {**space, "__annotations__": annotations})
-        return bases.decorated.mapped_as_dataclass(cls, kw_only=True)
+        cls: Any = type(name, tuple(mixins), {**space, "__annotations__": annotations})
+        made: Any = bases.decorated.mapped_as_dataclass(cls, kw_only=True)
+        return made
     if plan.base in {"dataclass", "ours_dataclass"}:
         space = {**space, "__annotations__": annotations}
         if plan.base == "dataclass":

@@ -48,7 +48,7 @@ def add_key(draft: Draft, mixins: list[type[Any]]) -> tuple[tuple[str, ...], boo
         draft.keys["id"] = "id"
         return ("id",), True
     if recipe == "auto":
-        draft.add("id", COUNTED_KEYS, primary_key=True, **({"init": False} if draft.dataclass else {}))
+        draft.add("id", COUNTED_KEYS, primary_key=True, **uninitialised(draft))
         draft.masked.add("id")
         return ("id",), True
     if recipe == "counted_text":
@@ -58,7 +58,7 @@ def add_key(draft: Draft, mixins: list[type[Any]]) -> tuple[tuple[str, ...], boo
     assert not isinstance(recipe, str)
     hows = key_names(draft.plan)
     for place, kind in enumerate(recipe):
-        counting = {"autoincrement": False} if len(recipe) == 1 else {}
+        counting: dict[str, Any] = {"autoincrement": False} if len(recipe) == 1 else {}
         draft.add(f"key{place}", kind, primary_key=True, how=hows[place], **counting)
     return tuple(f"key{place}" for place in range(len(recipe))), False
 

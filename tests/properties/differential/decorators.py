@@ -161,9 +161,9 @@ class Shouted(TypeDecorator[str]):
     impl = String(60)
     cache_ok = True
 
-    def bind_expression(self, bindvalue: Any) -> Any:
+    def bind_expression(self, bindparam: Any) -> Any:
         """Store small letters."""
-        return func.lower(bindvalue, type_=self)
+        return func.lower(bindparam, type_=self)
 
     def column_expression(self, column: Any) -> Any:
         """Read capitals."""

@@ -11,7 +11,8 @@ from random import Random
 from typing import Final
 
 from sqlkeel import Database
-from tests.properties.differential.cases import Case, draw_case
+from tests.properties.differential.cases import Case
+from tests.properties.differential.draws import draw_case
 from tests.properties.differential.examine import examine
 from tests.properties.differential.models import Pool, pool
 from tests.properties.differential.shrink import shrink

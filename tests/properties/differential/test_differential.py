@@ -8,7 +8,7 @@ import pytest
 
 from sqlkeel import Database
 from tests.fixtures.databases import OpenDatabase
-from tests.properties.differential.cases import VERBS
+from tests.properties.differential.draws import VERBS
 from tests.properties.differential.kinds import kinds_on
 from tests.properties.differential.run import Report, models_for, try_cases
 
