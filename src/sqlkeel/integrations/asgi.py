@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from ..database import Database
-from ..errors import ConfigurationError, DatabaseFault, NoTransaction
+from ..errors import ConfigurationError, NoTransaction
 from ..session import Session
 from ..tasks import current_task
 from .failures import WatchedScope, answered
 
 __all__ = ["UnitOfWork", "UnitOfWorkMiddleware", "unit_of_work"]
-
-logger = logging.getLogger("sqlkeel.integrations")
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -97,9 +94,9 @@ class UnitOfWork:
         self._refusal = _OVER
         try:
             # First, while nothing is committed: after COMMIT nothing but COMMIT may decide what is answered.
-            await self._end(self._reading, None)
+            await self._reading.aclose()
         except BaseException as error:
-            await self._end(self._writing, error)
+            await _end(self._writing, error)
             raise
         await self._writing.aclose()
 
@@ -110,20 +107,18 @@ class UnitOfWork:
         self._refusal = _OVER if error is None else _FAILED.format(type(error).__name__)
         reason = error or _RollBack()
         try:
-            await self._end(self._reading, reason)
+            await _end(self._reading, reason)
         finally:
-            await self._end(self._writing, reason)
-
-    async def _end(self, block: AsyncExitStack, reason: BaseException | None) -> None:
-        """End a block that keeps nothing, so that a connection that breaks meanwhile takes nothing along."""
-        try:
-            await block.__aexit__(type(reason) if reason else None, reason, reason.__traceback__ if reason else None)
-        except DatabaseFault:
-            logger.warning("A connection broke when it was given back; the request goes on.", exc_info=True)
+            await _end(self._writing, reason)
 
     def _check(self) -> None:
         if self._refusal is not None:
             raise NoTransaction(self._refusal)
+
+
+async def _end(block: AsyncExitStack, reason: BaseException) -> None:
+    """End a block that keeps nothing; what breaks meanwhile is noted or logged there, and decides nothing."""
+    await block.__aexit__(type(reason), reason, reason.__traceback__)
 
 
 class UnitOfWorkMiddleware:
