@@ -61,6 +61,18 @@ class TestMariaDBServer:
         """A setting of the caller wins over ours."""
         assert await variable(changed_server, "max_connections") == 30
 
+    async def test_it_writes_nothing_outside_of_its_directory(self, mariadb_server: MariaDBServer) -> None:
+        """Neither making nor running it puts a temporary table where that of another server can be."""
+        server = MariaDBServer(mariadb_server.bin_directory)
+        run: list[tuple[str, ...]] = []
+        server.run = lambda *command: run.append(command)  # type: ignore[method-assign]
+
+        server._create_data()
+        server.close()
+
+        assert f"--tmpdir={server.directory}" in run[0]
+        assert await variable(mariadb_server, "tmpdir") == str(mariadb_server.directory)
+
     def test_missing_programs_name_the_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where there is no MariaDB the error says what to install."""
         monkeypatch.setenv("PATH", "")

@@ -53,7 +53,9 @@ class MariaDBServer(Server):
 
     def _create_data(self) -> None:
         options = ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]
-        self.run("mariadb-install-db", "--no-defaults", f"--datadir={self.data}", *options)
+        # In /tmp the temporary tables of two that are made at the same time can meet.
+        places = [f"--datadir={self.data}", f"--tmpdir={self.directory}"]
+        self.run("mariadb-install-db", "--no-defaults", *places, *options)
 
     def _command(self) -> list[str]:
         own = {"datadir": self.data, "port": self.port, "tmpdir": self.directory}
