@@ -3,41 +3,91 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, event, exc
 
 from ..errors import UsageError
 
-__all__ = ["bind_to_loop"]
+__all__ = ["belongs_elsewhere", "bind_to_loop", "running_loop"]
 
-_LOOP: Final = "sqlkeel_loop"
-_ELSEWHERE: Final = "The pool gave out a connection of another event loop, which is still open."
+_Loops = WeakKeyDictionary[Any, asyncio.AbstractEventLoop]
+
+_CLOSES: Final = ("do_close", "do_terminate")
+"""The methods by which SQLAlchemy's dialects close a connection; the asynchronous ones wait for the driver."""
+
 _ONE_EACH: Final = (
     "Make a Database in each event loop, or await db.dispose() in one before another uses it. From a thread: "
     "asyncio.run_coroutine_threadsafe(work(), loop)."
 )
 
 
+def belongs_elsewhere() -> UsageError:
+    """Return the error of who uses the connections of another event loop."""
+    return UsageError("Another event loop, which is still open, has connections of this pool.", hint=_ONE_EACH)
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that runs in this thread, if one does."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 def bind_to_loop(engine: Engine) -> None:
     """Let each connection be used in its own event loop only; one of a loop that is closed is replaced.
 
     Two ``asyncio.run`` over one `Database`, and a test runner with a loop for each test, go on with new connections.
-    Those of the closed loop cannot be closed in good order, for nothing can be awaited there: their sockets end with
-    the objects.
+    Those of the closed loop cannot be closed in good order, for nothing can be awaited there: they are cut.
     """
+    loops: _Loops = WeakKeyDictionary()
+    dialect: Any = engine.dialect
+    for name in _CLOSES:
+        setattr(dialect, name, _closing(getattr(dialect, name), loops))
 
     @event.listens_for(engine, "connect")
     def note(raw: Any, record: Any) -> None:
-        record.info[_LOOP] = asyncio.get_running_loop()
+        loops[raw.driver_connection] = asyncio.get_running_loop()
 
     @event.listens_for(engine, "checkout")
     def check(raw: Any, record: Any, proxy: Any) -> None:
-        loop = record.info.get(_LOOP)
+        loop = loops.get(raw.driver_connection)
         if loop is None or loop is asyncio.get_running_loop():
             return
         if not loop.is_closed():
-            raise UsageError(_ELSEWHERE, hint=_ONE_EACH)
-        # Without this the pool would close it, and wait for that in the wrong loop.
-        record.dbapi_connection = None
+            raise belongs_elsewhere()
+        for driver in [driver for driver, its in loops.items() if its.is_closed()]:
+            _cut(driver)
         raise exc.DisconnectionError("The event loop of the connection is closed.")
+
+
+def _closing(usual: Callable[[Any], None], loops: _Loops) -> Callable[[Any], None]:
+    """Close a connection of another loop without waiting: an answer would come in that loop, or never."""
+
+    def close(raw: Any) -> None:
+        loop = loops.get(raw.driver_connection)
+        if loop is None or loop is running_loop() or (running_loop() is None and not loop.is_closed()):
+            usual(raw)
+        else:
+            _cut(raw.driver_connection)
+
+    return close
+
+
+def _cut(driver: Any) -> None:
+    """End a connection at its socket, from whichever thread; the server ends its side at once.
+
+    Both drivers name their transport alike, and privately; the transport itself would want its loop for that.
+    """
+    transport = driver._transport
+    found = None if transport is None else transport.get_extra_info("socket")
+    if found is None or found.fileno() < 0:
+        return
+    # A second handle: uvloop's socket refuses to be shut down, and the first one is the transport's to close.
+    with socket.fromfd(found.fileno(), found.family, found.type) as handle, suppress(OSError):  # it is cut already
+        handle.shutdown(socket.SHUT_RDWR)
