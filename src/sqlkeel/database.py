@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 
 from .engines import faults, traces
 from .engines.backend import ISOLATION_LEVELS, LIMITS, Backend, Limits, backend_for, parse_url, pooled_backend_for
+from .engines.blocks import EngineOfBlocks
 from .engines.forks import renew_after_fork
 from .engines.loops import bind_to_loop
 from .engines.operands import check_operands
@@ -351,9 +352,10 @@ class Database:
 
     def _make_engine(self, options: Mapping[str, Any]) -> AsyncEngine:
         nested = {name: _merged(options, self._options, name) for name in ("connect_args", "execution_options")}
-        engine = create_async_engine(
+        plain = create_async_engine(
             self.url, **{"hide_parameters": True, "poolclass": Pool, **self._options, **options, **nested}
         )
+        engine = EngineOfBlocks(plain.sync_engine)
         check_operands(engine.dialect)
         faults.install(engine.sync_engine, self._backend)
         self._backend.install(engine.sync_engine, self.limits)

@@ -13,6 +13,7 @@ from sqlalchemy import orm
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 from . import locks, savepoints  # noqa: F401 - its listeners are those of every session
+from .engines.blocks import note_failed_rollback
 from .errors import CommitUnknown, ReadOnlySession, SessionShared, TransientFault
 from .links import keys_held, relink
 from .refresh import reload_expired, update_with
@@ -31,14 +32,6 @@ __all__ = [
 
 logger = logging.getLogger("sqlkeel.session")
 _M = TypeVar("_M")
-
-
-def note_failed_rollback(error: BaseException, failure: Exception) -> None:
-    """Say on *error*, which ends a block, that its rollback failed too; to raise that would hide what went wrong.
-
-    The server has rolled back all the same: a connection on which ROLLBACK fails is closed.
-    """
-    error.add_note(f"The rollback failed too, and its connection was closed: {failure}")
 
 
 class _Transaction(AsyncSessionTransaction):

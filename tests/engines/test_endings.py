@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -201,6 +203,20 @@ async def back_by_engine_begin(database: Database) -> None:
         raise Change
 
 
+async def back_by_connection_block(database: Database) -> None:
+    """Leave a connection with an error."""
+    async with database.engine.connect() as connection:
+        await connection.execute(one)
+        raise Change
+
+
+async def back_by_connection_begin(database: Database) -> None:
+    """Leave ``connection.begin()`` of a copied engine with an error."""
+    async with database.engine.execution_options(anything=1).connect() as connection, connection.begin():
+        await connection.execute(one)
+        raise Change
+
+
 async def back_by_connection(database: Database) -> None:
     """Call ``connection.rollback()``."""
     async with database.engine.connect() as connection:
@@ -217,9 +233,13 @@ WAYS_BACK: dict[str, Way] = {
         back_by_session_close,
         back_by_session_rollback,
         back_by_engine_begin,
+        back_by_connection_block,
+        back_by_connection_begin,
         back_by_connection,
     )
 }
+
+BLOCKS = ["back_by_transaction", "back_by_engine_begin", "back_by_connection_block", "back_by_connection_begin"]
 
 
 async def connection_of(database: Database) -> int:
@@ -321,7 +341,7 @@ class TestRefusedRollback:
 
         assert await entries(single) == [2]
 
-    @pytest.mark.parametrize("way", ["back_by_transaction", "back_by_session_block", "back_by_session_begin"])
+    @pytest.mark.parametrize("way", [*BLOCKS, "back_by_session_block", "back_by_session_begin"])
     async def test_it_does_not_hide_what_went_wrong(self, single: Database, proxy: Proxy, way: str) -> None:
         """The caller's own error leaves the block, with a note of the other."""
         await connection_of(single)
@@ -331,6 +351,18 @@ class TestRefusedRollback:
             await WAYS_BACK[way](single)
 
         assert "rollback" in "".join(caught.value.__notes__)
+
+    @pytest.mark.parametrize("way", BLOCKS)
+    async def test_a_cancellation_stays_one(
+        self, single: Database, proxy: Proxy, way: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A task that was cancelled in the block ends cancelled, whatever became of the connection."""
+        await connection_of(single)
+        proxy.garble(b"ROLLBACK")
+        monkeypatch.setattr(sys.modules[__name__], "Change", asyncio.CancelledError)
+
+        with pytest.raises(asyncio.CancelledError):
+            await WAYS_BACK[way](single)
 
 
 class TestRefusedSavepoint:
