@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from sqlalchemy import ForeignKey, String, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncResult
 from sqlalchemy.orm import Mapped, mapped_column, selectinload
 
 from sqlkeel import IntKeyMixin, Repository, base
 from sqlkeel.database import Database
-from sqlkeel.errors import NotSupported, SessionShared
+from sqlkeel.errors import ConnectionLost, DatabaseFault, NotSupported, SessionShared
 from sqlkeel.relations import children, parent
 from sqlkeel.session import Session
+from tests.fixtures.databases import OpenDatabase
 
 ROWS = 1_500
 IN_TRANSACTION = (
@@ -62,6 +65,13 @@ def no_collector() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
+
+
+@pytest.fixture(params=["postgres", "psycopg", "mariadb"])
+def remote(request: pytest.FixtureRequest) -> Database:
+    """Each database with connections that can break."""
+    database: Database = request.getfixturevalue(request.param)
+    return database
 
 
 async def fill(database: Database) -> None:
@@ -140,6 +150,36 @@ STREAMS: dict[str, Callable[[Session], Coroutine[Any, Any, int]]] = {
 }
 
 
+async def to_the_end(result: AsyncResult[Any]) -> None:
+    """Read all rows."""
+    assert len([row async for row in result]) == ROWS
+
+
+async def by_hand(result: AsyncResult[Any]) -> None:
+    """Close it after a row."""
+    await result.fetchone()
+    await result.close()
+
+
+async def portions_to_the_end(result: AsyncResult[Any]) -> None:
+    """Read all rows in portions."""
+    assert sum([len(part) async for part in result.partitions(100)]) == ROWS
+
+
+async def few(result: AsyncResult[Any]) -> None:
+    """Take no more than was asked for, in one piece."""
+    await result.fetchmany(10)
+    await result.close()
+
+
+OVER: Final[dict[str, Callable[[AsyncResult[Any]], Coroutine[Any, Any, None]]]] = {
+    "to the end": to_the_end,
+    "by hand": by_hand,
+    "in portions": portions_to_the_end,
+    "few": few,
+}
+
+
 def checked_out(database: Database) -> int:
     """Count the connections that are missing in the pools."""
     return sum(engine.pool.checkedout() for engine in database.engines)  # type: ignore[attr-defined]
@@ -209,6 +249,86 @@ async def in_transaction(database: Database) -> int:
     """Count the connections that are in a transaction and do nothing."""
     async with database.engine.connect() as connection:
         return int((await connection.execute(text(IN_TRANSACTION))).scalar_one())
+
+
+FAILS_LATE: Final = {
+    "sqlite": "with recursive numbers(i) as (select 1 union all select i + 1 from numbers where i < 2000) "
+    "select abs(case i when 1500 then -9223372036854775808 else i end) from numbers",
+    "postgresql": "select 1 / (1500 - i) from generate_series(1, 2000) as i",
+    "mariadb": "select extractvalue('<a/>', if(seq = 1500, '///', 'a')) from seq_1_to_2000",
+}
+ENDLESS: Final = {
+    "postgresql": "select repeat('x', 10000) from generate_series(1, 100000)",
+    "mariadb": "select repeat('x', 10000) from seq_1_to_100000",
+}
+KILL: Final = {
+    "postgresql": ("select pg_backend_pid()", "select pg_terminate_backend({})"),
+    "mariadb": ("select connection_id()", "kill {}"),
+}
+BLOCKS: Final[dict[str, Callable[[Database], Any]]] = {
+    "transaction": lambda database: database.transaction(),
+    "read": lambda database: database.read(),
+    "begin": lambda database: database.engine.begin(),
+    "connect": lambda database: database.engine.connect(),
+}
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+class TestFailures:
+    async def test_one_among_the_rows_is_ours(self, every_driver: Database, block: str) -> None:
+        """What the server finds at a late row is a fault like that of a statement, and the connection is sound."""
+        with pytest.raises(DatabaseFault) as caught:
+            async with BLOCKS[block](every_driver) as stand:
+                result = await stand.stream(text(FAILS_LATE[every_driver.dialect]))
+                [row async for row in result]
+
+        assert not isinstance(caught.value, ConnectionLost)
+        assert isinstance(caught.value, DBAPIError)
+        assert not caught.value.connection_invalidated
+
+    async def test_a_lost_connection_is_lost(self, remote: Database, open_database: OpenDatabase, block: str) -> None:
+        """A connection that breaks among the rows is closed, and the pool has a new one."""
+        database = open_database(remote, pool_size=1, max_overflow=0)
+        own_id, kill = KILL[remote.dialect]
+
+        with pytest.raises(ConnectionLost) as caught:
+            async with BLOCKS[block](database) as stand:
+                number = (await stand.execute(text(own_id))).scalar_one()
+                result = await stand.stream(text(ENDLESS[remote.dialect]))
+                await result.fetchone()
+                async with remote.engine.connect() as other:
+                    await other.execute(text(kill.format(number)))
+                [row async for row in result]
+
+        assert caught.value.connection_invalidated
+        async with BLOCKS[block](database) as stand:
+            assert (await stand.execute(text(own_id))).scalar_one() != number
+
+
+class TestConnections:
+    """Streams of connections, of which nobody but SQLAlchemy and the driver knows."""
+
+    @pytest.mark.parametrize("end", OVER)
+    async def test_one_that_is_over_stops_nothing(self, people: Database, end: str) -> None:
+        """A result that was read or closed may be held on to; the next statement is answered."""
+        async with people.engine.connect() as connection:
+            result = await connection.stream(text("select * from streams_person"))
+            await OVER[end](result)
+
+            answer = await connection.scalar(text("select 7"))
+
+            assert answer == 7
+            assert result is not None
+
+    @pytest.mark.parametrize("block", ["transaction", "read"])
+    async def test_one_of_a_session_in_a_block(self, people: Database, block: str) -> None:
+        """The block of a stream closes it, on the connection of a session too."""
+        async with BLOCKS[block](people) as session:
+            connection: AsyncConnection = await session.connection()
+            async with connection.stream(text("select * from streams_person")) as result:
+                await result.fetchone()
+
+            assert await session.scalar(text("select 7")) == 7
 
 
 class TestPostgreSQL:
@@ -294,6 +414,17 @@ class TestMariaDB:
             assert "close it" in str(caught.value)
             assert len(await stream.fetchall()) == ROWS - 1
             assert await session.scalar(text("select 7")) == 7
+
+    async def test_a_connection_refuses_it_too(self, mariadb_people: Database) -> None:
+        """Rows that a connection of the engine streams are lost in the same way."""
+        async with mariadb_people.engine.connect() as connection:
+            stream = await connection.stream(text("select * from streams_person"))
+            await stream.fetchone()
+
+            with pytest.raises(NotSupported, match="one after the other"):
+                await connection.execute(text("select 7"))
+
+            assert len(await stream.fetchall()) == ROWS - 1
 
     async def test_relations_that_are_loaded_beside_it_are_refused(self, mariadb_people: Database) -> None:
         """Ten of fifteen hundred rows would come, without an error."""

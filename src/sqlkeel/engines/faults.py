@@ -93,7 +93,8 @@ def _read(context: ExceptionContext, backend: Backend) -> DatabaseFault | None:
     original, connection = context.original_exception, context.connection
     if not isinstance(original, Exception) or isinstance(original, KeelError | exc.SQLAlchemyError):
         return None
-    diagnosis = backend.diagnose(original) or _diagnose(context, original)
+    original, wrapped = _adapt(context, original)
+    diagnosis = backend.diagnose(original) or _diagnose(context, original, wrapped)
     fault = _fault(context, original, diagnosis) if diagnosis is not None else None
     if connection is not None and not context.is_disconnect:
         if diagnosis is not None and diagnosis.spoils:
@@ -108,9 +109,29 @@ def _read(context: ExceptionContext, backend: Backend) -> DatabaseFault | None:
     return fault
 
 
-def _diagnose(context: ExceptionContext, original: Exception) -> Diagnosis | None:
+def _adapt(context: ExceptionContext, error: Exception) -> tuple[Exception, exc.StatementError | None]:
+    """Return what SQLAlchemy's adapter makes of a driver's error, and its own error for that.
+
+    The adapter lets through what asyncpg raises while the rows of a stream are fetched, a lost connection too.
+    """
+    connection, dialect = context.connection, context.dialect
+    fetching = context.statement is None and context.execution_context is not None
+    if connection is None or not fetching or context.sqlalchemy_exception is not None or connection.invalidated:
+        return error, context.sqlalchemy_exception
+    raw: Any = connection.connection.dbapi_connection
+    driver_error = dialect.loaded_dbapi.Error
+    try:
+        raw._handle_exception(error)  # private, as there is no other way in; it raises what it makes of the error
+    except driver_error as adapted:
+        context.is_disconnect = context.is_disconnect or dialect.is_disconnect(adapted, raw, None)
+        return adapted, exc.DBAPIError.instance(None, None, adapted, driver_error, dialect=dialect)
+    except Exception:  # noqa: BLE001 - the error itself, which is none of the driver's
+        return error, None
+    return error, None
+
+
+def _diagnose(context: ExceptionContext, original: Exception, wrapped: exc.StatementError | None) -> Diagnosis | None:
     """Read an error without a code that means something: by its class."""
-    wrapped = context.sqlalchemy_exception
     if isinstance(wrapped, exc.DBAPIError):
         # psycopg's errors have no SQLSTATE before there is a connection.
         if context.is_disconnect or _failed_to_connect(context):

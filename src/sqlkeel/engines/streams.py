@@ -80,7 +80,7 @@ def refuse_beside_streams(engine: Engine) -> None:
 
     def before(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
         info = _info(context)
-        if info.get(_OPEN):
+        if info.get(_OPEN) and _is_sending(context):
             raise NotSupported(_BESIDE, hint=_INSTEAD)
         if context.execution_options.get("stream_results"):
             info[_OPEN] = WeakSet((context,))
@@ -143,6 +143,15 @@ class _Watched(BufferedRowCursorFetchStrategy):
     def _reading(self, result: Any) -> Iterator[None]:
         with self._use():
             yield
+
+
+def _is_sending(context: Any) -> bool:
+    """Tell whether asyncmy has rows to read that the server has sent, or will; it throws them away otherwise.
+
+    Nothing else knows: whoever reads a stream of `AsyncConnection` to its end, or closes it, tells only the driver.
+    """
+    unread = context.root_connection.connection.driver_connection._result
+    return unread is not None and bool(unread.unbuffered_active)
 
 
 def _info(context: Any) -> dict[Any, Any]:
