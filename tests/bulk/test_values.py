@@ -121,6 +121,14 @@ class TestTypesThatFail:
             assert isinstance(caught.value.orig, AttributeError)
             assert await values_of(session, Label.id, Label.text) == [(1, "a")]
 
+    async def test_the_column_is_named(self, sqlite: Database) -> None:
+        """The error says of which column the type has failed, and not for which value."""
+        async with sqlite.transaction() as session:
+            with pytest.raises(ValueRefused, match=r"bulk_label\.text") as caught:
+                await insert_many(session, Label, [{"id": 1, "text": 123_456}])
+
+        assert "123456" not in str(caught.value)
+
 
 class TestOneRow:
     @pytest.mark.parametrize("value", EXPRESSIONS.values(), ids=EXPRESSIONS)

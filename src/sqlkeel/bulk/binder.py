@@ -171,10 +171,28 @@ class _Shape:
             return records
         values = self._values(records, self.quick)
         converted = [
-            one if convert is None else _converted(column, convert, one)
-            for column, convert, one in zip(self.columns, self.converts, values, strict=True)
+            one if convert is None else map(convert, one) for convert, one in zip(self.converts, values, strict=True)
         ]
-        return list(zip(*converted, strict=True))
+        try:
+            return list(zip(*converted, strict=True))
+        except Exception as error:
+            if isinstance(error, DontWrapMixin):
+                raise
+            # What SQLAlchemy's own statements raise, too, where a type fails, such as with an AttributeError.
+            message = f"The type of {self._failing(records)} does not take a value that it is given."
+            raise ValueRefused(message, orig=error) from error
+
+    def _failing(self, records: list[Record]) -> str:
+        """Name the first column whose type fails for a value that was given."""
+        for place, (column, convert) in enumerate(zip(self.columns[: len(self.fields)], self.converts, strict=False)):
+            if convert is None:
+                continue
+            try:
+                for record in records:
+                    convert(record[place])
+            except Exception:  # noqa: BLE001 - it is the one that the caller tells
+                return f"{column.table.name}.{column.name}"
+        return f"a default of {self.columns[0].table.name}"
 
     def complete(self, records: list[Record]) -> list[Record]:
         self.recent.append((self.fields, records))
@@ -186,21 +204,6 @@ class _Shape:
             return [*zip(*records, strict=True), *made]
         changes = [tuple([record[place] for place in self.places]) for record in records]
         return [*zip(*records, strict=True), *made, *self.touched.values(changes, {})]
-
-
-def _converted(column: Column[Any], convert: Callable[[Any], Any], values: Iterable[Any]) -> Iterator[Any]:
-    """Yield what a type makes of its values.
-
-    Raises:
-        ValueRefused: What SQLAlchemy's own statements raise where a type fails, such as with an AttributeError.
-    """
-    try:
-        yield from map(convert, values)
-    except Exception as error:
-        if isinstance(error, DontWrapMixin):
-            raise
-        place = f"{column.table.name}.{column.name}"
-        raise ValueRefused(f"The type of {place} does not take a value that it is given.", orig=error) from error
 
 
 def _converter(column: Column[Any], dialect: Dialect) -> _Convert:
