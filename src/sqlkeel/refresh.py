@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import orm, select, tuple_, update
+from sqlalchemy import ColumnElement, orm, select, tuple_, update
 from sqlalchemy.orm import Mapper, ORMExecuteState, RelationshipProperty, selectinload, undefer
 from sqlalchemy.util import immutabledict
 
 from . import locks
 from .row_keys import among
 
-__all__ = ["load_again", "reload_expired", "rows_below", "update_with", "update_with_all"]
+__all__ = ["kinds", "load_again", "reload_expired", "rows_below", "update_with", "update_with_all"]
 
 
 _KEYS_AT_ONCE = 500
@@ -76,8 +76,9 @@ def _portions(identities: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[
 def update_with(state: ORMExecuteState, column: Any, value: Any) -> Any:
     """Let an ``update()`` statement write *column* too, and read back what it changed in loaded objects.
 
-    For a listener of ``do_orm_execute``, to return. A list of rows by key is left alone, and so is a column that the
-    statement sets itself. Where the column stands in another table of the hierarchy, that is updated first.
+    For a listener of ``do_orm_execute``, to return. A column that the statement sets itself is left alone. Where the
+    column stands in another table of the hierarchy, that is updated first; with a list of rows by key afterwards, and
+    only what the model does not write itself.
     """
     return update_with_all(state, {column: value})
 
@@ -85,8 +86,10 @@ def update_with(state: ORMExecuteState, column: Any, value: Any) -> Any:
 def update_with_all(state: ORMExecuteState, values: Mapping[Any, Any]) -> Any:
     """Do as `update_with` for several columns, as a base class may have below it; without one, nothing."""
     mapper: Any = state.bind_mapper
-    if state.is_executemany or not values:
+    if not values:
         return None
+    if state.is_executemany:
+        return _update_rows_with(state, mapper, values)
     statement: Any = state.statement
     parameters: Any = state.parameters or ()
     given = {getattr(key, "key", key) for key in (*(statement._values or ()), *parameters)}
@@ -107,12 +110,40 @@ def update_with_all(state: ORMExecuteState, values: Mapping[Any, Any]) -> Any:
     return result
 
 
+def _update_rows_with(state: ORMExecuteState, mapper: Mapper[Any], values: Mapping[Any, Any]) -> Any:
+    holders = {column: _holder_of(mapper, column) for column in values}
+    others = [column for column, holder in holders.items() if holder is not mapper]
+    if not others or state.execution_options.get("dml_strategy") == "core_only":
+        return None
+    result = state.invoke_statement()
+    fields = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    rows: Any = state.parameters
+    identities = [tuple(row[field] for field in fields) for row in rows]
+    options = {"include_deleted": True, "sqlkeel_part": True}
+    for column in others:
+        statement = update(holders[column].class_).values({column: values[column]})
+        for part in _portions(identities):
+            chosen = statement.where(among(_own_key(holders[column]), part))
+            state.session.execute(chosen, execution_options=options)
+    reload_expired(state.session, mapper)
+    return result
+
+
 def rows_below(mapper: Mapper[Any]) -> list[Mapper[Any]]:
     """Return the mappers below this one whose rows are also rows of its table: all but concrete ones."""
     found = [mapper]
     for above in found:
         found += [one for one in above.self_and_descendants if one.inherits is above and not one.concrete]
     return found[1:]
+
+
+def kinds(mapper: Mapper[Any]) -> list[ColumnElement[bool]]:
+    """Return the condition on which a row of the mapper's tables is of its class, where they hold others, too."""
+    above, kind = mapper.inherits, mapper.polymorphic_on
+    if above is None or mapper.concrete or kind is None or mapper.local_table is not above.local_table:
+        return []
+    named = (one.polymorphic_identity for one in mapper.self_and_descendants)
+    return [kind.in_([identity for identity in named if identity is not None])]
 
 
 def _with_value(statement: Any, column: Any, value: Any) -> Any:
@@ -133,9 +164,18 @@ def _holder_of(mapper: Mapper[Any], column: Any) -> Mapper[Any]:
 def _update_of_other(mapper: Mapper[Any], holder: Mapper[Any], statement: Any, values: Any) -> Any:
     """Return the statement that writes *values* into the part of the same rows in the holder's table."""
     # A derived table: MariaDB refuses a subquery on the table that is being updated (error 1093).
-    rows = select(*mapper.primary_key).select_from(mapper.persist_selectable)
-    keys = rows.where(*statement._where_criteria).subquery()
-    table: Any = holder.local_table
-    key: Any = holder.primary_key if holder.inherits is None else table.primary_key.columns
-    target: Any = tuple_(*key) if len(key) > 1 else key[0]
+    conditions = (*statement._where_criteria, *kinds(mapper))
+    # Its own table alone where that is enough: a subquery of the caller's on the others is none of ours to correlate.
+    alone = all(source is mapper.local_table for condition in conditions for source in condition._from_objects)
+    key = _own_key(mapper) if alone else mapper.primary_key
+    rows = select(*key).select_from(mapper.local_table if alone else mapper.persist_selectable)
+    keys = rows.where(*conditions).subquery()
+    theirs = _own_key(holder)
+    target: Any = tuple_(*theirs) if len(theirs) > 1 else theirs[0]
     return update(holder.class_).where(target.in_(select(keys))).values(values)
+
+
+def _own_key(mapper: Mapper[Any]) -> Sequence[Any]:
+    """Return the primary key of the mapper's own table."""
+    table: Any = mapper.local_table
+    return mapper.primary_key if mapper.inherits is None else tuple(table.primary_key.columns)

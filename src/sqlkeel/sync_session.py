@@ -92,14 +92,6 @@ class SyncSession(orm.Session):
         cls._around_flush.append(contextmanager(function))
         return function
 
-    _before_delete: ClassVar[list[Callable[[SyncSession, object], None]]] = []
-
-    @classmethod
-    def before_delete(cls, function: Callable[[SyncSession, object], None]) -> Callable[[SyncSession, object], None]:
-        """Let *function* see, and refuse, each object that `delete` is to remove; SQLAlchemy has no event for it."""
-        cls._before_delete.append(function)
-        return function
-
     execute = one_task_at_a_time(_watched(orm.Session.execute))
     scalar = one_task_at_a_time(orm.Session.scalar)  # type: ignore[assignment,arg-type]  # its overloads overlap
     scalars = one_task_at_a_time(orm.Session.scalars)
@@ -209,12 +201,10 @@ class SyncSession(orm.Session):
     def delete(self, instance: object) -> None:
         """Delete *instance*, in the way it wants to be deleted where its class has one of its own."""
         own_way = getattr(instance, "__delete_from__", None)
-        if own_way is not None:
+        if own_way is None:
+            super().delete(instance)
+        else:
             own_way(self)
-            return
-        for function in self._before_delete if inspect(instance, raiseerr=False) is not None else ():
-            function(self, instance)
-        super().delete(instance)
 
     @one_task_at_a_time
     def merge(self, instance: Any, **options: Any) -> Any:

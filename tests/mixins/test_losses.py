@@ -122,14 +122,13 @@ async def fill(db: Database, model: Any, below: Any, column: str) -> None:
 class TestRemovedAbove:
     @pytest.mark.parametrize("relation", sorted(_RELATIONS))
     async def test_a_plain_relationship_is_refused(self, every_driver: Database, relation: str) -> None:
-        """Whether the ORM or the database would remove the rows, deleting the one above them is refused at the call."""
+        """Whether the ORM or the database would remove the rows, deleting the one above them is refused."""
         up, down = base_of(relation)
         await fill(every_driver, up, down, "up_id")
 
-        async with every_driver.transaction() as session:
-            row = await session.get_one(up, 1)
-            with pytest.raises(CascadeMismatch, match="rows of Down for good") as caught:
-                await session.delete(row)
+        with pytest.raises(CascadeMismatch, match="rows of Down for good") as caught:
+            async with every_driver.transaction() as session:
+                await session.delete(await session.get_one(up, 1))
         kept = await stored(every_driver, down), await stored(every_driver, up)
         async with every_driver.engine.begin() as connection:
             await connection.run_sync(up.metadata.drop_all)
@@ -142,10 +141,9 @@ class TestRemovedAbove:
         async with db.transaction() as session:
             session.add(Firm(id=1, shops=[Shop(id=1, passive=[Passive(id=1)])]))
 
-        async with db.transaction() as session:
-            row = await session.get_one(Firm, 1)
-            with pytest.raises(CascadeMismatch, match=r"Shop\.\w+ would remove"):
-                await session.delete(row)
+        with pytest.raises(CascadeMismatch, match=r"Shop\.\w+ would remove"):
+            async with db.transaction() as session:
+                await session.delete(await session.get_one(Firm, 1))
 
         assert await stored(db, Passive) == [1]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from sqlalchemy import Connection, orm
+from sqlalchemy import Connection, event, orm
 from sqlalchemy.orm import Mapper, RelationshipProperty
 from sqlalchemy.orm.interfaces import ONETOMANY
 
@@ -20,14 +20,14 @@ _KNOWN: Final = "sqlkeel.orphans"
 """Where a metadata's ``info`` keeps what `_relations_to` has found: it must not outlive the classes."""
 
 
-@SyncSession.before_delete
-def _refuse_loss(session: SyncSession, obj: object) -> None:
-    """Refuse to remove an object above rows that are to be kept, where nobody has said that they go along."""
-    mapper = orm.object_mapper(obj)
-    for relation in _taking_along(mapper):
-        soft = next(filter(is_soft, relation.mapper.self_and_descendants), None)
-        if soft is not None and not states_on_delete(relation):
-            raise _loss(relation, soft, mapper)
+@event.listens_for(SyncSession, "before_flush")
+def _refuse_loss(session: SyncSession, *_: Any) -> None:
+    """Refuse to remove objects above rows that are to be kept, where nobody has said that they go along."""
+    for mapper in dict.fromkeys(orm.object_mapper(obj) for obj in session.deleted):
+        for relation in _taking_along(mapper):
+            soft = next(filter(is_soft, relation.mapper.self_and_descendants), None)
+            if soft is not None and not states_on_delete(relation):
+                raise _loss(relation, soft, mapper)
 
 
 def _taking_along(top: Mapper[Any]) -> Iterator[RelationshipProperty[Any]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Table, tuple_
+from sqlalchemy import Integer, Table, tuple_
 from sqlalchemy.orm import Mapper
 from sqlalchemy.sql import visitors
 
-from ..refresh import rows_below
+from ..refresh import kinds, rows_below
 
 __all__ = ["Companion", "Mark", "is_soft", "key_in", "kinds", "next_version", "rows_of", "soft_parts", "whole"]
 
@@ -79,15 +79,6 @@ def _counterpart(mapper: Mapper[Any], column: Any, table: Any) -> Any:
             pair = {getattr(part, "left", None), getattr(part, "right", None)} - {None}
             same |= pair if pair & same else set()
     return next(one for one in same if one.table is table)
-
-
-def kinds(mapper: Mapper[Any]) -> list[ColumnElement[bool]]:
-    """Return the condition on which a row of the mapper's tables is of its class, where they hold others, too."""
-    above, kind = mapper.inherits, mapper.polymorphic_on
-    if above is None or mapper.concrete or kind is None or mapper.local_table is not above.local_table:
-        return []
-    named = (one.polymorphic_identity for one in mapper.self_and_descendants)
-    return [kind.in_([identity for identity in named if identity is not None])]
 
 
 def is_soft(mapper: Mapper[Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Tests of sessions over `SyncSession` on engines that are not ours: a savepoint commits nothing by itself."""
+"""Tests of sqlkeel.savepoints: over `SyncSession` on engines that are not ours, a savepoint commits nothing."""
 
 from __future__ import annotations
 
