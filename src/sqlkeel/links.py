@@ -77,13 +77,16 @@ def _link(relation: RelationshipProperty[Any], below: Mapper[Any], above: Mapper
 
 
 def keys_held(session: orm.Session, mapper: Mapper[Any]) -> _Keys:
-    """Return the foreign keys of the loaded objects of a mapper, to be compared by `relink` with what they are then."""
-    held = {}
-    for state in list(session.identity_map.all_states()):
-        keys = _links_of(state.mapper).keys if state.mapper.isa(mapper) else ()
-        if keys:
-            held[state] = {key: state.dict[key] for key in keys if key in state.dict}
-    return held
+    """Return the foreign keys of the loaded objects of a mapper, to be compared by `relink` with what they are then.
+
+    By their states: an object may be equal to another one, or have no hash, as a dataclass.
+    """
+    linked = {one: _links_of(one).keys for one in mapper.self_and_descendants}
+    if not any(linked.values()):
+        return {}
+    # For each upsert() it is asked again of all that the session holds: no more than a look at each.
+    states = [state for state in session.identity_map.all_states() if state.mapper in linked]
+    return {state: {key: state.dict[key] for key in linked[state.mapper] if key in state.dict} for state in states}
 
 
 def relink(session: orm.Session, before: _Keys) -> None:
@@ -94,10 +97,11 @@ def relink(session: orm.Session, before: _Keys) -> None:
     """
     stale: dict[tuple[Mapper[Any], str], dict[int, Any]] = defaultdict(dict)
     for state, old in before.items():
+        if state.obj() is None or old.items() <= state.dict.items():
+            continue
         changed = {key: value for key, value in old.items() if key not in state.dict or state.dict[key] != value}
-        if changed and state.obj() is not None:
-            for holder, name in _contradicted(session, state, {**state.dict, **changed}, changed.keys()):
-                stale[inspect(holder).mapper, name][id(holder)] = holder
+        for holder, name in _contradicted(session, state, {**state.dict, **changed}, changed.keys()):
+            stale[inspect(holder).mapper, name][id(holder)] = holder
     for (mapper, name), objects in stale.items():
         for obj in objects.values():
             session.expire(obj, [name])

@@ -164,8 +164,8 @@ class _Before:
         own = state.expired_attributes if state.mapper is not self.work.target.mapper else set()
         if lost or own:
             await session.refresh(obj, sorted(lost | own))
-        if self.keys:
-            await session.run_sync(relink, self.keys)
+        if state in self.keys:
+            await session.run_sync(relink, {state: self.keys[state]})
 
 
 def _hidden(merge: Merge) -> UniqueViolation:
