@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, TypeVar
 
 from sqlalchemy import insert
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.types import UserDefinedType
 
+from ..errors import ValueRefused
 from .binder import Binder
+from .columns import stored
 from .rows import Batch, Rows, Run, alike, chunks, refuse_expressions, refuse_other_than_mappings, runs
 from .work import Undo, Work
 from .writer import write_by_statement
@@ -120,8 +123,15 @@ async def _insert_returning(
     rows = [binder.completed(row) for row in chunk]
     try:
         return [*(await work.session.scalars(statement, rows, execution_options=options))]
-    except InvalidRequestError:
+    except (InvalidRequestError, ValueRefused) as error:
         # A key that its type or the database stores in another form than it was given: SQLAlchemy misses its row among
-        # those that came back. One row at a time needs no such search.
+        # those that came back. And a type of the user's has no name in the list of many rows, by which asyncpg would
+        # know how to send it. One row at a time needs neither.
+        if isinstance(error, ValueRefused) and not _has_unknown_type(work, fields):
+            raise
         await undo()
     return [(await work.session.scalars(statement, [row], execution_options=options)).one() for row in rows]
+
+
+def _has_unknown_type(work: Work, fields: Iterable[str]) -> bool:
+    return any(isinstance(stored(one.type, work.dialect), UserDefinedType) for one in work.target.columns(fields))
