@@ -946,3 +946,26 @@ class TestAssociation:
     def test_mapped_class_between(self) -> None:
         """The table between may be given as a mapped class."""
         assert association(user_role).info == association(type("Link", (), {"__table__": user_role})).info
+
+
+class TestSQLAlchemy:
+    def test_a_relation_is_given_its_mapper(self) -> None:
+        """Canary of `set_parent`: a relation is configured, and its ON DELETE written, because SQLAlchemy calls it."""
+        relation: Any = relationship("Player")
+        given: list[Any] = []
+        attach = relation.set_parent
+        relation.set_parent = lambda parent, init: (given.append(parent), attach(parent, init))
+
+        base = pair(key=ForeignKey("team.id"), down=relation)
+        base.registry.configure()
+
+        assert given == [inspect(base.models[0])]
+
+    def test_a_refused_relation_is_refused_again(self) -> None:
+        """Canary of `_configure_failed`: the second use of refused models says what the first did, in our own class."""
+        base = pair(key=ForeignKey("team.id", ondelete="RESTRICT"), down=children(argument="Player"))
+
+        first, second = refusal(base), refusal(base)
+
+        assert (type(second), second.message) == (CascadeMismatch, first.message)
+        assert not inspect(base.models[0]).configured

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, String, select
+from sqlalchemy import ForeignKey, String, inspect, select
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 import sqlkeel
@@ -241,3 +241,11 @@ class TestConditionOfItsOwn:
         await bring_back(every_driver, Paper, 2)
 
         assert await living(every_driver, Paper) == [2]
+
+
+class TestSQLAlchemy:
+    def test_a_subquery_says_of_which_class_it_is(self) -> None:
+        """Canary of `_propagate_attrs`: by it an UPDATE around a relation of its own would be of the class above."""
+        subquery: Any = select(Party.id).subquery()
+
+        assert subquery._propagate_attrs["plugin_subject"] is inspect(Party)

@@ -6,7 +6,7 @@ import pickle
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, String, delete, func, select, text, update
+from sqlalchemy import ForeignKey, String, delete, func, inspect, select, text, update
 from sqlalchemy.orm import Mapped, aliased, joinedload, mapped_column, selectinload, with_polymorphic
 
 import sqlkeel
@@ -224,3 +224,16 @@ class TestMarkInTheBaseTable:
             stored = await numbers(session, text("SELECT months FROM lease"))
 
         assert stored == [99]
+
+
+class TestSQLAlchemy:
+    def test_a_column_is_annotated_as_an_attribute_is(self) -> None:
+        """Canary of `_annotate`: without it, joins would not adapt the condition on the base of marked classes."""
+        attribute: Any = Document.deleted_at
+        column: Any = Document.__table__.c.deleted_at
+        mapper = inspect(Document)
+
+        adaptable = column._annotate({"parententity": mapper, "parentmapper": mapper})
+
+        assert {"parententity", "parentmapper"} <= attribute.expression._annotations.keys()
+        assert adaptable._annotations["parententity"] is attribute.expression._annotations["parententity"]

@@ -9,10 +9,19 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, select, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from sqlalchemy.orm import DeclarativeBase, Mapped, load_only, mapped_column, selectinload, sessionmaker
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    load_only,
+    mapped_column,
+    selectinload,
+    sessionmaker,
+    with_loader_criteria,
+)
 
 from sqlkeel.database import Database
 from sqlkeel.errors import NotSupported, UniqueViolation
+from sqlkeel.mixins.live import is_live
 from sqlkeel.mixins.soft_delete import SoftDeleteMixin, include_deleted, restore
 from sqlkeel.observe import queries
 from sqlkeel.session import SyncSession
@@ -302,3 +311,13 @@ class TestOtherModels:
         engine.dispose()
         assert gone is None
         assert back is memo
+
+
+class TestSQLAlchemy:
+    def test_an_option_keeps_the_function_it_was_made_with(self) -> None:
+        """Canary of `_where_crit_orig` and `_with_options`: a load that shows deleted rows drops the condition."""
+        option: Any = with_loader_criteria(SoftDeleteMixin, is_live, include_aliases=True)
+        statement: Any = select(Author).options(option)
+
+        assert pickle.loads(pickle.dumps(option))._where_crit_orig is is_live
+        assert statement._with_options == (option,)
