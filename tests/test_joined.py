@@ -51,6 +51,12 @@ class Tower(House):
     __mapper_args__ = {"polymorphic_identity": "tower"}
 
 
+class Turret(Tower):
+    """A class in the table of the one above, whose version stands in yet another."""
+
+    __mapper_args__ = {"polymorphic_identity": "turret"}
+
+
 class Boat(SoftDeleteMixin, Thing):
     """A class with a mark beside those without."""
 
@@ -149,6 +155,16 @@ class TestUpdate:
             (3, 0, 1),
             (4, 0, 1),
         ]
+
+    async def test_a_version_of_a_class_in_the_table_of_another(self, every_driver: Database) -> None:
+        """Only the rows of that class are counted where the version stands in a third table."""
+        await fill(every_driver)
+        async with every_driver.transaction() as session:
+            session.add(Turret(id=9, name="n9"))
+
+        await run(every_driver, update(Turret).values(height=5))
+
+        assert await stored(every_driver, Tower.id, Tower.height, Tower.version) == [(3, 0, 1), (4, 0, 1), (9, 5, 2)]
 
     async def test_deleted_rows_stay_as_they_are(self, every_driver: Database) -> None:
         """A soft-deletable class is filtered beside the condition."""
