@@ -16,7 +16,7 @@ from sqlalchemy.orm.exc import UnmappedColumnError
 from .refresh import load_again
 from .sync_session import SyncSession
 
-__all__ = ["keys_held", "relink"]
+__all__ = ["keys_held", "keys_of", "relink"]
 
 _LINKS = "sqlkeel.links"
 """Where a metadata's ``info`` keeps what is known of the relations of each mapper."""
@@ -87,6 +87,15 @@ def keys_held(session: orm.Session, mapper: Mapper[Any]) -> _Keys:
     # For each upsert() it is asked again of all that the session holds: no more than a look at each.
     states = [state for state in session.identity_map.all_states() if state.mapper in linked]
     return {state: {key: state.dict[key] for key in linked[state.mapper] if key in state.dict} for state in states}
+
+
+def keys_of(objects: Iterable[Any]) -> _Keys:
+    """Return the foreign keys of these objects, as far as they are loaded, to be compared by `relink`."""
+    held = {}
+    for state in map(inspect, objects):
+        if keys := _links_of(state.mapper).keys:
+            held[state] = {key: state.dict[key] for key in keys if key in state.dict}
+    return held
 
 
 def relink(session: orm.Session, before: _Keys) -> None:

@@ -29,7 +29,15 @@ from sqlalchemy.types import TypeDecorator, UserDefinedType
 
 import sqlkeel
 from sqlkeel import queries
-from sqlkeel.bulk import delete_many, insert_many, insert_many_returning, update_many, upsert, upsert_many
+from sqlkeel.bulk import (
+    UpsertResult,
+    delete_many,
+    insert_many,
+    insert_many_returning,
+    update_many,
+    upsert,
+    upsert_many,
+)
 from sqlkeel.database import Database
 from sqlkeel.errors import ValueRefused
 
@@ -206,6 +214,25 @@ class TestPartitionedTables:
             done = await upsert_many(session, Day, [{**rows[0], "n": 2}, {**rows[1], "n": 2}, *rows[2:]], on=on)
 
         assert done == (1, 2, 1, 0)
+
+    async def test_a_table_that_was_a_plain_one(self, database: Database) -> None:
+        """A table that a migration or the search path replaces is not taken for the one that was there before."""
+        async with database.transaction() as session:
+            await session.execute(text("CREATE SCHEMA copying_plain"))
+            await session.execute(text("CREATE TABLE copying_plain.copying_day (LIKE copying_day INCLUDING ALL)"))
+            await session.execute(text("SET LOCAL search_path TO copying_plain, public"))
+            await self._write_each_way(session)
+            await session.execute(text("DROP SCHEMA copying_plain CASCADE"))
+
+            assert await self._write_each_way(session) == (True, False, (1, 1, 1, 0))
+
+    async def _write_each_way(self, session: AsyncSession) -> tuple[bool, bool, UpsertResult]:
+        on, rows = [Day.day, Day.number], [{"day": 1, "number": number, "n": 1} for number in range(3)]
+        _, first = await upsert(session, Day, rows[0], on=on)
+        _, second = await upsert(session, Day, rows[0], on=on)
+        await insert_many(session, Day, rows[1:2])
+        given = [rows[0], {**rows[1], "n": 2}, rows[2]]
+        return first, second, await upsert_many(session, Day, given, on=on)
 
 
 class Secret(Base):

@@ -81,11 +81,15 @@ async def _update(session: Session, line: Line, values: dict[str, Any]) -> None:
     await update_many(session, Line, [{"id": line.id, **values}])
 
 
+async def _upsert_one(session: Session, line: Line, values: dict[str, Any]) -> None:
+    await upsert(session, Line, {"code": line.code, **values}, on=[Line.code])
+
+
 async def _upsert(session: Session, line: Line, values: dict[str, Any]) -> None:
     await upsert_many(session, Line, [{"code": line.code, **values}], on=[Line.code])
 
 
-WRITES: dict[str, Write] = {"update_many": _update, "upsert_many": _upsert}
+WRITES: dict[str, Write] = {"update_many": _update, "upsert_many": _upsert, "upsert": _upsert_one}
 pytestmark = [pytest.mark.tables(Base.metadata)]
 each_write = pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 
@@ -211,6 +215,20 @@ class TestNewRows:
             await calls[verb]()
 
             assert (line.code, line.price, line.total, line.data) == ("new", 5, 5, {})
+
+    @pytest.mark.parametrize("verb", ["insert_many", "insert_many_returning"])
+    async def test_what_is_loaded_stays_loaded(self, every_driver: Database, verb: str) -> None:
+        """A relation and a deferred column of such an object are those of the new row."""
+        calls = {"insert_many": insert_many, "insert_many_returning": insert_many_returning}
+        async with every_driver.transaction() as session:
+            old, new = await insert_many_returning(session, Shelf, [{"name": "old"}, {"name": "new"}])
+            line = await Repository(session, Line).create(code="old", note="old", shelf_id=old.id)
+            await session.refresh(line, ["shelf", "note"])
+            await session.execute(text("DELETE FROM held_line"))
+
+            await calls[verb](session, Line, [{"id": line.id, "code": "new", "note": "new", "shelf_id": new.id}])
+
+            assert (line.note, line.shelf) == ("new", new)
 
     async def test_a_query_expression_stays(self, every_driver: Database) -> None:
         """What only the query that loaded an object knows is not taken from it."""

@@ -9,7 +9,7 @@ from operator import length_hint
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Dialect, Select, Table, TableClause, func, literal_column, select, text
+from sqlalchemy import Dialect, ScalarSelect, Select, Table, TableClause, func, literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..engines.faults import translate
@@ -24,23 +24,16 @@ __all__ = ["copies", "copy", "kind_of"]
 _Into = Table | TableClause
 _PLACE: Final = re.compile(r"line (?P<row>\d+)(?:, column (?P<column>[^:\n]+))?")
 _known: WeakKeyDictionary[Dialect, dict[tuple[str, ...], bool]] = WeakKeyDictionary()
-_kinds: WeakKeyDictionary[Dialect, dict[str, str]] = WeakKeyDictionary()
 
 
-async def kind_of(connection: AsyncConnection, table: Table) -> str:
-    """Return what PostgreSQL calls the kind of a relation: ``r`` for a table, ``p`` for a partitioned one.
+def kind_of(connection: AsyncConnection, table: Table) -> ScalarSelect[str]:
+    """Return what asks PostgreSQL for the kind of a relation: ``r`` for a table, ``p`` for a partitioned one.
 
-    It is asked for once in a process: the models need not know how a migration has made the table.
+    The models need not know how a migration has made the table.
     """
-    kinds, name = _kinds.setdefault(connection.dialect, {}), qualified(connection, table).replace("%%", "%")
-    if name not in kinds:
-        kind: Select[str] = select(literal_column("relkind::text")).select_from(text("pg_class"))
-        statement = kind.where(literal_column("oid") == func.to_regclass(name))
-        of_table = (await connection.execute(statement)).scalar_one_or_none()
-        if of_table is None:
-            return "r"  # The statement itself will tell that there is none.
-        kinds[name] = of_table
-    return kinds[name]
+    name = qualified(connection, table).replace("%%", "%")
+    kind: Select[str] = select(literal_column("relkind::text")).select_from(text("pg_class"))
+    return kind.where(literal_column("oid") == func.to_regclass(name)).scalar_subquery()
 
 
 async def copies(connection: AsyncConnection, into: _Into, rows: BoundRows) -> bool:

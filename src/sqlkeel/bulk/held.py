@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Select, select
+from sqlalchemy import Column, Select, event, select
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstanceState, Mapper, selectinload, undefer
 
+from ..links import keys_of, relink
 from ..row_keys import among, pairs
-from ..session import keys_held, relink
 
-__all__ = ["Held"]
+__all__ = ["Held", "newly_loaded"]
 
 _AT_ONCE = 500
 _CERTAIN = {int, UUID}
@@ -30,10 +32,15 @@ class Held:
     def __init__(self, session: AsyncSession, model: type[Any]) -> None:
         self.session = session
         self.model = model
-        self.objects: dict[Identity, Any] = {}
-        for obj in list(session.sync_session.identity_map.values()):
-            if isinstance(obj, model) and (identity := sa_inspect(obj).identity) is not None:
-                self.objects[identity] = obj
+
+    @cached_property
+    def objects(self) -> dict[Identity, Any]:
+        """The objects by identity, as they are when first asked for: that looks at all that the session holds."""
+        found: dict[Identity, Any] = {}
+        for obj in list(self.session.sync_session.identity_map.values()):
+            if isinstance(obj, self.model) and (identity := sa_inspect(obj).identity) is not None:
+                found[identity] = obj
+        return found
 
     def among(self, keys: Iterable[Identity]) -> list[Any]:
         """Return the objects whose rows may be those of *keys*.
@@ -56,9 +63,10 @@ class Held:
         What is changed in an object, and not flushed, stays; but for the columns that were written. An attribute that
         is expired instead could not be read later: nobody can wait for it.
         """
-        columns, before = set(written), keys_held(self.session.sync_session, sa_inspect(self.model))
+        objects = {id(obj): obj for obj in objects}.values()
+        columns, before = set(written), keys_of(objects)
         groups: dict[Mapper[Any], list[InstanceState[Any]]] = defaultdict(list)
-        for obj in {id(obj): obj for obj in objects}.values():
+        for obj in objects:
             state: InstanceState[Any] = sa_inspect(obj)
             groups[state.mapper].append(state)
         for mapper, states in groups.items():
@@ -134,6 +142,21 @@ class Held:
             missed = [obj for obj in objects if sa_inspect(obj).identity not in there]
             places = await self._places(mapper, [sa_inspect(obj).identity or () for obj in missed])
         return [obj for place, obj in enumerate(missed) if place not in places]
+
+
+@contextmanager
+def newly_loaded(session: AsyncSession) -> Iterator[list[Any]]:
+    """Collect the objects that a block loads and that the session did not hold before."""
+    found: list[Any] = []
+
+    def note(_: Any, obj: Any) -> None:
+        found.append(obj)
+
+    event.listen(session.sync_session, "loaded_as_persistent", note)
+    try:
+        yield found
+    finally:
+        event.remove(session.sync_session, "loaded_as_persistent", note)
 
 
 def _of_two_types(keys: Iterable[Identity], held: Iterable[Identity]) -> bool:

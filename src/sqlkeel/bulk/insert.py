@@ -63,6 +63,7 @@ class _Replaced:
         self.target = work.target
         self.held = work.held()
         self.found: dict[int, Any] = {}
+        self.before = {id(obj) for obj in self.held.objects.values()}
 
     def noting(self, run: Run) -> Run:
         """Return *run*, of which the keys are noted while it is sent, where the session holds anything."""
@@ -76,6 +77,11 @@ class _Replaced:
             keys = [tuple([record[place] for place in places]) for record in batch.records]
             self.found |= {id(obj): obj for obj in self.held.among(keys)}
             yield batch
+
+    def note(self, made: list[Any]) -> None:
+        """Note which of the objects that rows were read into are not new."""
+        if self.before:
+            self.found |= {id(obj): obj for obj in made if id(obj) in self.before}
 
     async def renew(self) -> None:
         """Read the rows into the objects."""
@@ -97,6 +103,7 @@ async def insert_many_returning(session: AsyncSession, model: type[M], rows: Row
     """
     made: list[M] = []
     async with Work(session, model) as work:
+        replaced: _Replaced | None = None
         async for chunk in chunks(rows):
             refuse_other_than_mappings(chunk)
             fields = dict.fromkeys(chain.from_iterable(chunk))
@@ -104,8 +111,13 @@ async def insert_many_returning(session: AsyncSession, model: type[M], rows: Row
             for row in chunk:
                 refuse_expressions(work.target, tuple(row), [tuple(row.values())])
             await work.begin()
+            replaced = replaced or _Replaced(work)
             async with work.undoable(first=not made) as undo:
-                made.extend(await _insert_returning(work, model, chunk, tuple(fields), undo=undo))
+                more = await _insert_returning(work, model, chunk, tuple(fields), undo=undo)
+            replaced.note(more)
+            made.extend(more)
+        if replaced is not None:
+            await replaced.renew()
     return made
 
 
@@ -119,7 +131,7 @@ async def _insert_returning(
         if found is not None:
             return found
     statement = insert(model).returning(model, sort_by_parameter_order=True)
-    options = {"render_nulls": True, "include_deleted": True, "populate_existing": True}
+    options = {"render_nulls": True, "include_deleted": True}
     rows = [binder.completed(row) for row in chunk]
     try:
         return [*(await work.session.scalars(statement, rows, execution_options=options))]

@@ -67,9 +67,11 @@ async def lock_first(connection: AsyncConnection, rows: Select[Any]) -> Any:
 
 
 async def write_one(session: AsyncSession, statement: Any) -> Any:
-    """Run a statement for one row and return its object and what else it returns; ``None`` where it returns nothing."""
-    options = {"populate_existing": True, "include_deleted": True}
-    return (await session.execute(statement, execution_options=options)).one_or_none()
+    """Run a statement for one row and return its object and what else it returns; ``None`` where it returns nothing.
+
+    An object that the session holds stays as it is: ``populate_existing`` would unload its relations.
+    """
+    return (await session.execute(statement, execution_options={"include_deleted": True})).one_or_none()
 
 
 def _set(statement: Any, merge: Merge) -> dict[Any, Any]:

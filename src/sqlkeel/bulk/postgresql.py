@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any
 
 from sqlalchemy import (
@@ -62,6 +63,7 @@ except ImportError:  # Python 3.14 has UUIDv7 itself.
 __all__ = ["PostgreSQL"]
 
 _UPDATED = "sqlkeel.updated"
+_numbers = count()
 _SAME_BY_VALUE = (Integer, Numeric, Boolean, Date, DateTime, Time, Interval, Uuid, LargeBinary)
 _FLAT = (*_SAME_BY_VALUE, String, JSON)
 """The types of which an array of values is as good as the values: no arrays, ranges or composite types."""
@@ -101,7 +103,7 @@ class PostgreSQL:
         source = _unnest(rows, records, dialect, with_ordinality="sqlkeel_place")
         ordered = select(*(source.c[name] for name in rows.names)).order_by(source.c.sqlkeel_place)
         statement = insert(target.model).from_select(rows.columns, ordered, include_defaults=False)
-        options = {"include_deleted": True, "populate_existing": True}
+        options = {"include_deleted": True}
         found = await session.scalars(statement.returning(target.model), execution_options=options)
         return sorted(found, key=place)
 
@@ -136,16 +138,18 @@ class PostgreSQL:
     async def merge(self, connection: AsyncConnection, stage: TableClause, merge: Merge) -> tuple[int, int]:
         """Insert the last row of each key in one statement, in the order of the keys, so that callers wait."""
         key = [stage.c[column.name] for column in merge.unique.columns]
-        twice: Select[Any] = (
-            select(literal_column("1")).select_from(stage).group_by(*key).having(func.count() > 1).limit(1)
-        )
+        twice = select(literal_column("1")).select_from(stage).group_by(*key).having(func.count() > 1).exists()
         rows = select(*merge.inserted(stage)).order_by(*key)
-        if (await connection.execute(twice)).first() is not None:
+        has_twins, kind = (await connection.execute(select(twice, kind_of(connection, merge.target.table)))).one()
+        if has_twins:
             # Rows lie in a new table in the order in which they came. Not done without need: it costs a column more.
             rows = rows.ext(distinct_on(*key)).order_by(literal_column("ctid").desc())
         if merge.by_row:
             await self._index(connection, stage, merge)
-        written, inserted = await self._merge(connection, stage, rows, merge)
+        # A partitioned table and a view give back no system columns. Asked for each time: it takes no trip of its own,
+        # and a migration or another search_path may have brought another table meanwhile.
+        merging = _merge if kind in {None, "r"} else _merge_noting
+        written, inserted = await merging(connection, stage, rows, merge)
         return inserted, written - inserted
 
     async def _index(self, connection: AsyncConnection, stage: TableClause, merge: Merge) -> None:
@@ -153,25 +157,6 @@ class PostgreSQL:
         await self.keep_last(connection, stage, merge.unique)
         key = quoted(connection.dialect, [column.name for column in merge.unique.columns])
         await connection.exec_driver_sql(f"CREATE INDEX ON {stage.name} ({key})")
-
-    async def _merge(
-        self, connection: AsyncConnection, stage: TableClause, rows: Select[Any], merge: Merge
-    ) -> tuple[int, int]:
-        """Return how many rows were written, and how many of them are new: these have no xmax."""
-        options = {WRITTEN: merge.target.table}
-        if await kind_of(connection, merge.target.table) != "r":
-            await connection.execute(select(_note("0")))
-            statement = merging_insert(insert, stage, rows, merge, _differs(connection.dialect), note=_note_one_more())
-            cte = statement.returning(literal_column("1").label("one")).cte("written")
-            count = select(func.count()).select_from(cte)
-            written = (await connection.execute(count, execution_options=options)).scalar_one()
-            updated = (await connection.execute(select(_noted()))).scalar_one()
-            return written, written - updated
-        statement = merging_insert(insert, stage, rows, merge, _differs(connection.dialect))
-        cte = statement.returning(literal_column("(xmax = 0)").label("inserted")).cte("written")
-        counts = select(func.count(), func.count().filter(cte.c.inserted)).select_from(cte)
-        found = (await connection.execute(counts, execution_options=options)).one()
-        return found[0], found[1]
 
     async def keep_last(self, connection: AsyncConnection, stage: TableClause, unique: Unique) -> None:
         """Remove the earlier of two rows with one key: rows lie in a new table in the order in which they came."""
@@ -186,17 +171,14 @@ class PostgreSQL:
         return await lock_first(connection, rows)
 
     async def upsert(self, session: AsyncSession, values: Mapping[str, Any], merge: Merge) -> tuple[Any, bool] | None:
-        """Ask for xmax with the row: it is zero in a row that was never updated or locked."""
-        target = merge.target
-        connection = await session.connection(bind_arguments={"mapper": target.mapper})
-        is_new: ColumnElement[bool] = literal_column("(xmax = 0)")
-        if await kind_of(connection, target.table) == "r":
-            statement = upserting_insert(insert, values, merge)
-        else:
-            # The rows of a partitioned table come back without their system columns.
-            await connection.execute(select(_note("0")))
-            statement, is_new = upserting_insert(insert, values, merge, _note_one_more()), _noted() == 0
-        row = await write_one(session, statement.returning(target.model, is_new))
+        """Have the statement note a number of its own where it updates.
+
+        Not by xmax: the rows of a partitioned table and of a view come back without it.
+        """
+        number = str(next(_numbers))
+        statement = upserting_insert(insert, values, merge, _note(number).is_not(None))
+        noted = func.coalesce(func.current_setting(_UPDATED, true()), "")
+        row = await write_one(session, statement.returning(merge.target.model, noted != number))
         return None if row is None else (row[0], row[1])
 
     async def delete(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> int:
@@ -214,6 +196,28 @@ async def _write(connection: AsyncConnection, into: Table | TableClause, rows: B
     if await copies(connection, into, rows):
         return await copy(connection, into, rows, errors_of=errors_of)
     return await write_by_statement(connection, insert, into, rows, errors_of=errors_of)
+
+
+async def _merge(connection: AsyncConnection, stage: TableClause, rows: Select[Any], merge: Merge) -> tuple[int, int]:
+    """Return how many rows were written, and how many of them are new: these have no xmax."""
+    statement = merging_insert(insert, stage, rows, merge, _differs(connection.dialect))
+    cte = statement.returning(literal_column("(xmax = 0)").label("inserted")).cte("written")
+    counts = select(func.count(), func.count().filter(cte.c.inserted)).select_from(cte)
+    found = (await connection.execute(counts, execution_options={WRITTEN: merge.target.table})).one()
+    return found[0], found[1]
+
+
+async def _merge_noting(
+    connection: AsyncConnection, stage: TableClause, rows: Select[Any], merge: Merge
+) -> tuple[int, int]:
+    """Return the same where rows have no xmax: the statement counts those that it updates."""
+    await connection.execute(select(_note("0")))
+    statement = merging_insert(insert, stage, rows, merge, _differs(connection.dialect), note=_note_one_more())
+    cte = statement.returning(literal_column("1").label("one")).cte("written")
+    counted = select(func.count()).select_from(cte)
+    written = (await connection.execute(counted, execution_options={WRITTEN: merge.target.table})).scalar_one()
+    updated = (await connection.execute(select(_noted()))).scalar_one()
+    return written, written - updated
 
 
 def _note(value: Any) -> ColumnElement[Any]:

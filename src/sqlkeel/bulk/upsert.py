@@ -14,10 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute
 
 from ..errors import InvalidValue, NotSupported, UniqueViolation
-from ..kept import Kept
-from ..session import keys_held, relink
 from .binder import Binder
 from .columns import raw
+from .held import newly_loaded
 from .revive import refuse_without_mark, revive_many, revive_one, unmarked
 from .rows import Batch, Rows, Run, refuse_expressions, runs
 from .target import Target
@@ -137,35 +136,26 @@ async def _upsert(work: Work, values: Mapping[str, Any], merge: Merge, *, revive
     complete = {**values, **target.constants(values)}
     before = _Before(work)
     for _ in range(_ATTEMPTS):
-        if revive and (revived := await revive_one(work, values, merge)) is not None:
-            await before.complete(revived)
-            return Upserted(revived, created=False, revived=True)
-        written = await work.writer.upsert(work.session, complete, merge)
+        with newly_loaded(work.session) as loaded:
+            revived = await revive_one(work, values, merge) if revive else None
+            written = await work.writer.upsert(work.session, complete, merge) if revived is None else (revived, False)
         if written is not None:
-            await before.complete(written[0])
-            return Upserted(*written)
+            also = unmarked(merge) if revived is not None else merge.touched
+            await _renew(work, written[0], loaded, {*merge.assigned, *also})
+            return Upserted(*written, revived=revived is not None)
         if not merge.assigned and (found := await _find(work, merge, values)) is not None:
             return Upserted(found, created=False)
     raise _hidden(merge)
 
 
-class _Before:
-    """What the session holds before a statement reads a row over the object that it may have of it."""
-
-    def __init__(self, work: Work) -> None:
-        self.work = work
-        self.kept = Kept(work.session.sync_session, work.target.mapper)
-        self.keys = keys_held(work.session.sync_session, work.target.mapper)
-
-    async def complete(self, obj: Any) -> None:
-        """Read what the statement has not returned: what was kept, what a subclass has of its own, other relations."""
-        state, session = sa_inspect(obj), self.work.session
-        lost = self.kept.restore().get(state, set())
-        own = state.expired_attributes if state.mapper is not self.work.target.mapper else set()
-        if lost or own:
-            await session.refresh(obj, sorted(lost | own))
-        if state in self.keys:
-            await session.run_sync(relink, {state: self.keys[state]})
+async def _renew(work: Work, obj: Any, loaded: list[Any], written: set[Column[Any]]) -> None:
+    """Read again an object that the session held, and what a new one of a subclass has of its own."""
+    if not any(one is obj for one in loaded):
+        await work.held().renew([obj], written)
+        return
+    state = sa_inspect(obj)
+    if state.mapper is not work.target.mapper and state.expired_attributes:
+        await work.session.refresh(obj, sorted(state.expired_attributes))
 
 
 def _hidden(merge: Merge) -> UniqueViolation:
