@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -12,11 +13,11 @@ from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
 import sqlkeel
-from sqlkeel import IntKeyMixin
+from sqlkeel import IntKeyMixin, queries
 from sqlkeel.bulk import delete_many, insert_many, update_many, upsert_many
 from sqlkeel.database import Database
 from sqlkeel.session import Session
-from tests.bulk.models import count_of
+from tests.bulk.models import count_of, values_of
 
 
 class Base(sqlkeel.Base):
@@ -28,6 +29,7 @@ class Product(IntKeyMixin, Base):
 
     sku: Mapped[str] = mapped_column(String(20), unique=True)
     n: Mapped[int] = mapped_column(default=0)
+    m: Mapped[int | None]
 
 
 pytestmark = pytest.mark.tables(Base.metadata)
@@ -47,6 +49,11 @@ async def _upsert(session: Session, numbers: Sequence[int], caller: int) -> None
 async def _upsert_some_fields(session: Session, numbers: Sequence[int], caller: int) -> None:
     rows = [{"sku": f"{n:06}", "id": n} | ({"n": caller} if n % 2 else {}) for n in numbers]
     await upsert_many(session, Product, rows, on=[Product.sku], update=None)
+
+
+async def _upsert_other_fields(session: Session, numbers: Sequence[int], caller: int) -> None:
+    rows = [{"sku": f"{n:06}"} | ({"n": caller} if n % 2 else {"m": caller}) for n in numbers]
+    await upsert_many(session, Product, rows, on=[Product.sku])
 
 
 async def _delete(session: Session, numbers: Sequence[int], caller: int) -> None:
@@ -102,3 +109,42 @@ class TestConcurrentCallers:
 
         async with database.transaction() as session:
             assert await count_of(session, Product) == COUNT
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("verb", [_update, _upsert, _upsert_some_fields, _upsert_other_fields, _delete])
+class TestMariaDB:
+    async def test_rows_that_are_there(self, mariadb: Database, verb: Verb, seed: int) -> None:
+        """Callers that run the same verb for rows that are there wait for each other."""
+        await fill(mariadb, seed)
+
+        await all_at_once(mariadb, [verb], seed)
+
+
+class TestRowsOfSeveralFields:
+    async def test_they_are_written_in_one_order(self, every_driver: Database) -> None:
+        """Whichever fields come first, all callers write the sets of fields in the same order."""
+        rows = [{"sku": "a", "n": 1}, {"sku": "b", "m": 2}]
+        async with every_driver.transaction() as session, queries(every_driver) as log:
+            await upsert_many(session, Product, rows, on=[Product.sku])
+            await upsert_many(session, Product, rows[::-1], on=[Product.sku])
+            await upsert_many(session, Product, [rows[1]], on=[Product.sku])
+
+        into = re.compile(r"INSERT INTO lock_order_product (\(.*?\))")
+        found = [match[1] for match in map(into.search, log.statements) if match]
+        assert found[:2] == found[2:4]
+        assert found[0] != found[1]
+
+    async def test_the_last_of_one_key_counts(self, every_driver: Database) -> None:
+        """Where two sets of fields share a key, they are written in the order in which they came."""
+        rows = [
+            {"sku": "a", "n": 1},
+            {"sku": "a", "n": 2, "id": 5},
+            {"sku": "b", "n": 3, "id": 6},
+            {"sku": "b", "n": 4},
+        ]
+        async with every_driver.transaction() as session:
+            await upsert_many(session, Product, rows[:2], on=[Product.sku])
+            await upsert_many(session, Product, rows[2:], on=[Product.sku])
+
+            assert await values_of(session, Product.sku, Product.n) == [("a", 2), ("b", 4)]

@@ -38,6 +38,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    union,
     update,
 )
 from sqlalchemy.dialects.mysql import insert as insert_on_duplicate
@@ -55,6 +56,7 @@ from .writer import Merge, copied, named_stage, write_by_driver, write_by_statem
 
 __all__ = ["MariaDB"]
 
+_ALL: Final = 2**63 - 1
 _INSERTED, _FOUND, _OTHER = 0, 1, 2
 _MET: Final = "@sqlkeel_met"
 _SAME_BY_VALUE = (Integer, Numeric, Boolean, Date, DateTime, Time, LargeBinary, Uuid)
@@ -119,6 +121,18 @@ class MariaDB:
         if rows.in_sql:
             return await write_by_statement(connection, _replace, stage, rows, errors_of=errors_of)
         return await write_by_driver(connection, "REPLACE", stage, rows, errors_of=errors_of)
+
+    async def lock(self, connection: AsyncConnection, merge: Merge, keys: Sequence[Select[Any]]) -> None:
+        """Lock the rows as they will be written: an INSERT from a SELECT shares what it reads, and callers deadlock.
+
+        The keys are read first, in their order: a scan of the table would lock rows of others.
+        """
+        every = union(*keys) if len(keys) > 1 else keys[0]
+        # With a limit: the order of a derived table without one is dropped.
+        given = every.order_by(*every.selected_columns).limit(_ALL).subquery()
+        same = [raw(column) == given.c[column.name] for column in merge.unique.columns]
+        rows = select(func.count()).select_from(given.join(merge.target.table, and_(*same)))
+        await connection.execute(rows.prefix_with("STRAIGHT_JOIN").with_for_update())
 
     async def merge(self, connection: AsyncConnection, stage: TableClause, merge: Merge) -> tuple[int, int]:
         """Insert what is missing, then update what differs; both read what is committed, and lock it.

@@ -39,6 +39,8 @@ from sqlalchemy import (
     literal_column,
     select,
     true,
+    tuple_,
+    union,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, CITEXT, ENUM, JSONB, distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -134,6 +136,17 @@ class PostgreSQL:
     async def fill(self, connection: AsyncConnection, stage: TableClause, rows: BoundRows, *, errors_of: Table) -> int:
         """COPY the rows to the stage."""
         return await _write(connection, stage, rows, errors_of=errors_of)
+
+    async def lock(self, connection: AsyncConnection, merge: Merge, keys: Sequence[Select[Any]]) -> None:
+        """Lock the rows of several stages in the order of their keys; a single one is merged in that order."""
+        if len(keys) == 1:
+            return
+        table, columns = merge.target.table, merge.unique.columns
+        among = tuple_(*map(raw, columns)).in_(select(*union(*keys).subquery().c))
+        rows: Select[Any] = (
+            select(literal_column("1")).select_from(table).where(among).order_by(*columns).with_for_update(of=table)
+        )
+        await connection.execute(select(func.count()).select_from(rows.subquery()))
 
     async def merge(self, connection: AsyncConnection, stage: TableClause, merge: Merge) -> tuple[int, int]:
         """Insert the last row of each key in one statement, in the order of the keys, so that callers wait."""

@@ -97,6 +97,9 @@ class SQLite:
             return await write_by_statement(connection, _replace, stage, rows, errors_of=errors_of)
         return await write_by_driver(connection, "REPLACE", stage, rows, errors_of=errors_of)
 
+    async def lock(self, connection: AsyncConnection, merge: Merge, keys: Sequence[Select[Any]]) -> None:
+        """Do nothing: whoever writes has the database to itself."""
+
     async def merge(self, connection: AsyncConnection, stage: TableClause, merge: Merge) -> tuple[int, int]:
         """Count what is new, then write; nobody else writes meanwhile."""
         same = [raw(column) == stage.c[column.name] for column in merge.unique.columns]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
-from sqlalchemy import Column, TableClause, and_, literal, not_, select, tuple_, union
+from sqlalchemy import Column, Select, TableClause, and_, func, literal, not_, select, union_all
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute
@@ -254,10 +254,8 @@ class _Merging:
     async def finish(self) -> UpsertResult:
         """Merge the stages, and renew the objects that the session holds."""
         inserted = updated = revived = 0
-        if len(self.stages) > 1:
-            await self._lock()
         changed: set[Column[Any]] = set()
-        for stage, merge in self.stages.values():
+        for stage, merge in await self._in_order():
             if self.revive:
                 revived += await revive_many(self.work, stage, merge)
                 changed |= unmarked(merge).keys()
@@ -271,13 +269,25 @@ class _Merging:
             await held.renew(held.objects.values(), changed)
         return UpsertResult(inserted, updated, self.given - inserted - updated - revived, revived)
 
-    async def _lock(self) -> None:
-        """Lock the rows that are there in the order of their keys, though the stages are merged one after the other."""
-        work, columns = self.work, next(merge.unique.columns for _, merge in self.stages.values())
-        keys = union(*(select(*(stage.c[column.name] for column in columns)) for stage, _ in self.stages.values()))
-        among = tuple_(*map(raw, columns)).in_(select(*keys.subquery().c))
-        statement = select(literal(1)).select_from(work.target.table).where(among).order_by(*columns)
-        await work.connection.execute(statement.with_for_update(of=work.target.table))
+    async def _in_order(self) -> list[tuple[TableClause, Merge]]:
+        """Lock the rows that are there, and return the stages in an order that all callers have in common.
+
+        In that of the rows, where the same key is in two of them: the last counts.
+        """
+        stages = [*self.stages.values()]
+        if not stages:
+            return []
+        names = [column.name for column in stages[0][1].unique.columns]
+        keys = [select(*(stage.c[name] for name in names)).distinct() for stage, _ in stages]
+        await self.work.writer.lock(self.work.connection, stages[0][1], keys)
+        if len(stages) > 1 and not await self._share_a_key(keys):
+            return [self.stages[fields] for fields in sorted(self.stages, key=sorted)]
+        return stages
+
+    async def _share_a_key(self, keys: Sequence[Select[Any]]) -> bool:
+        every = union_all(*keys).subquery()
+        twice = select(literal(1)).select_from(every).group_by(*every.c).having(func.count() > 1).limit(1)
+        return (await self.work.connection.execute(twice)).first() is not None
 
 
 def _merge(work: Work, on: _Attributes, fields: Sequence[str], update: _Attributes | None) -> Merge:

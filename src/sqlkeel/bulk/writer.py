@@ -91,6 +91,10 @@ class Writer(Protocol):
         """Bring rows to a stage, and return how many; errors are told in the names of *errors_of*."""
         ...
 
+    async def lock(self, connection: AsyncConnection, merge: Merge, keys: Sequence[Select[Any]]) -> None:
+        """Lock the rows of these *keys*, of one stage or several, as callers that write the same rows lock them."""
+        ...
+
     async def merge(self, connection: AsyncConnection, stage: TableClause, merge: Merge) -> tuple[int, int]:
         """Merge the stage into its table; return how many rows were inserted, and how many updated."""
         ...
