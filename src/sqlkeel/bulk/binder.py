@@ -47,6 +47,10 @@ class BoundRows:
         """Whether a type puts its values into a function of SQL, which only a statement can hold."""
         return self.shape.in_function
 
+    def forget(self) -> None:
+        """Forget the rows that were bound last: the driver has taken them, so that they hold no expression."""
+        self.shape.recent.clear()
+
     def all(self) -> list[Record]:
         """Return all records."""
         return list(chain.from_iterable(self.blocks))

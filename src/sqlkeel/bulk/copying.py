@@ -69,7 +69,7 @@ async def copy(connection: AsyncConnection, into: _Into, rows: BoundRows, *, err
     """COPY inside the transaction of *connection*, which a savepoint has really begun; return how many rows."""
     record(connection.engine.sync_engine, _statement(connection, into, rows.names))
     driver: Any = (await connection.get_raw_connection()).driver_connection
-    sending = _Sending(rows.blocks)
+    sending = _Sending(rows)
     try:
         return await _send(connection, driver, into, rows.names, chain.from_iterable(sending.blocks()))
     except Exception as error:
@@ -93,19 +93,21 @@ def _statement(connection: AsyncConnection, into: _Into, names: Iterable[str]) -
 class _Sending:
     """The rows of a COPY while they are sent: what making them raised, and how many the driver has taken."""
 
-    def __init__(self, blocks: Iterable[list[Record]]) -> None:
+    def __init__(self, rows: BoundRows) -> None:
         self.raised: Exception | None = None
-        self._source = blocks
+        self._rows = rows
         self._taken = 0
         self._block: Iterator[Record] = iter(())
 
     def blocks(self) -> Iterator[Iterator[Record]]:
         """Yield the blocks; the driver raises anything, a TypeError for a value that it cannot encode."""
         try:
-            for block in self._source:
+            for block in self._rows.blocks:
                 self._block = iter(block)
                 self._taken += len(block)
                 yield self._block
+                # Rows that are kept are rows whose memory the next ones cannot use, which takes more time.
+                self._rows.forget()
         except Exception as error:
             self.raised = error
             raise

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..errors import InvalidKey, NotSupported
 from .binder import Binder
-from .rows import Batch, chunks, in_order
+from .rows import Batch, chunks, in_order, sorted_keys
 from .target import Target
 from .work import Work
 
@@ -57,7 +57,7 @@ def _refuse_soft_delete(target: Target) -> None:
 def _batch(chunk: list[Any], target: Target) -> Batch:
     width = len(target.key)
     if width == 1:
-        return Batch(target.key, in_order(list(zip(chunk)), width))
+        return Batch(target.key, list(zip(sorted_keys(chunk))))
     records = [key if isinstance(key, tuple) else (key,) for key in chunk]
     wrong = next((record for record in records if len(record) != width), None)
     if wrong is not None:

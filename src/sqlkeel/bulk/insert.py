@@ -14,7 +14,7 @@ from sqlalchemy.types import UserDefinedType
 from ..errors import ValueRefused
 from .binder import Binder
 from .columns import stored
-from .rows import Batch, Rows, Run, alike, chunks, refuse_expressions, refuse_other_than_mappings, runs
+from .rows import Batch, Rows, Run, alike, chunks, refuse_expressions_among, refuse_other_than_mappings, runs
 from .work import Undo, Work
 from .writer import write_by_statement
 
@@ -108,8 +108,7 @@ async def insert_many_returning(session: AsyncSession, model: type[M], rows: Row
             refuse_other_than_mappings(chunk)
             fields = dict.fromkeys(chain.from_iterable(chunk))
             work.target.check(fields)
-            for row in chunk:
-                refuse_expressions(work.target, tuple(row), [tuple(row.values())])
+            refuse_expressions_among(work.target, chunk)
             await work.begin()
             replaced = replaced or _Replaced(work)
             async with work.undoable(first=not made) as undo:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ..errors import InvalidKey, NotFound, NotSupported, VersionConflict
 from .binder import Binder
 from .columns import raw
-from .rows import CHUNK, Batch, Record, Rows, batches, in_order
+from .rows import Batch, Record, Rows, batches, in_order
 from .target import Target
 from .work import Work
 
@@ -43,9 +43,10 @@ async def update_many(session: AsyncSession, model: type[M], rows: Rows) -> int:
     written = 0
     async with Work(session, model) as work:
         target, changes = work.target, _Changes(work)
-        async for batch in batches(rows if isinstance(rows, AsyncIterable) else _whole_in_order(rows, target), target):
+        whole = _in_order(rows, target)
+        async for batch in batches(rows if whole is None else whole, target):
             await changes.begin()
-            written += await changes.write(_key_first(batch, target))
+            written += await changes.write(_key_first(batch, target, sort=whole is None))
         await changes.renew()
     return written
 
@@ -86,20 +87,20 @@ def _assigned(target: Target, fields: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(field for field in fields if field not in target.key and field != target.version)
 
 
-def _whole_in_order(rows: Iterable[Any], target: Target) -> Iterable[Any]:
-    """Return rows that are all in memory in the order of their keys, in which every caller locks them.
+def _in_order(rows: Rows, target: Target) -> list[Any] | None:
+    """Return rows that are all in memory in the order of their keys, in which every caller locks them; else ``None``.
 
-    A generator is sorted chunk by chunk only.
+    Rows that are read one after the other are sorted chunk by chunk.
     """
-    if not isinstance(rows, list | tuple) or len(rows) <= CHUNK:
-        return rows
+    if not isinstance(rows, list | tuple):
+        return None
     try:
         return sorted(rows, key=itemgetter(*target.key))
     except (KeyError, TypeError):
-        return rows  # Whatever is wrong with them is told where they are written.
+        return None  # Whatever is wrong with them is told where they are written.
 
 
-def _key_first(batch: Batch, target: Target) -> Batch:
+def _key_first(batch: Batch, target: Target, *, sort: bool) -> Batch:
     """Put the key first, and keep the last row of each."""
     key = target.key
     missing = [field for field in key if field not in batch.fields]
@@ -114,7 +115,8 @@ def _key_first(batch: Batch, target: Target) -> Batch:
         records = (tuple([record[place] for place in order]) for record in batch.records)
     width = len(key)
     last = {record[:width]: record for record in records}
-    return Batch(fields, in_order(list(last.values()), width))
+    unique = list(last.values())
+    return Batch(fields, in_order(unique, width) if sort else unique)
 
 
 async def _update(work: Work, binder: Binder, batch: Batch) -> int:
