@@ -25,6 +25,7 @@ from sqlkeel.errors import (
     NotFound,
     NotSupported,
     RestoreConflict,
+    TransactionAborted,
     UniqueViolation,
     UnknownField,
     UnloadedAttribute,
@@ -709,6 +710,56 @@ class TestUpdate:
         assert (conflict.key, conflict.expected, conflict.current) == (key, 1, 2)
         assert conflict.current_row["email"] == "theirs"  # type: ignore[index]  # a dict
 
+    @pytest.mark.parametrize("values", [{"email": "0@x.org"}, {}, {"articles": []}])
+    async def test_a_change_that_the_session_has_not_seen_is_a_conflict(
+        self, every_driver: Database, values: dict[str, Any]
+    ) -> None:
+        """Values that change nothing send no UPDATE, which would find that the held object is an old one."""
+        [key] = await add(every_driver, *users(1))
+
+        async with every_driver.session() as session:
+            user = await Repository(session, User).get_one(key, load=[User.articles])
+            await session.commit()
+            async with every_driver.transaction() as other:
+                (await other.get_one(User, key)).email = "theirs"
+            with pytest.raises(VersionConflict) as caught:
+                await Repository(session, User).update(user, values, expected_version=1)
+
+        conflict = caught.value
+        assert (conflict.key, conflict.expected, conflict.current) == (key, 1, 2)
+        assert conflict.current_row["email"] == "theirs"  # type: ignore[index]  # a dict
+
+    async def test_a_conflict_that_is_swallowed_writes_nothing(self, every_driver: Database) -> None:
+        """Relations that were changed for a row that is an old one are not written by the commit."""
+        [key] = await add(every_driver, *users(1))
+
+        async with every_driver.session() as session:
+            user = await Repository(session, User).get_one(key, load=[User.articles])
+            await session.commit()
+            async with every_driver.transaction() as other:
+                (await other.get_one(User, key)).email = "theirs"
+            with pytest.raises(VersionConflict):
+                await Repository(session, User).update(user, {"articles": [Article(title="t")]}, expected_version=1)
+            with pytest.raises(TransactionAborted):
+                await session.commit()
+
+        async with every_driver.session() as session:
+            assert await Repository(session, Article).count() == 0
+
+    @pytest.mark.parametrize("values", [{"email": "0@x.org"}, {}])
+    async def test_values_that_change_nothing_cost_a_statement(self, db: Database, values: dict[str, Any]) -> None:
+        """The row is asked for its version where one is expected; else nothing is sent."""
+        [key] = await add(db, *users(1))
+
+        async with db.transaction() as session:
+            user = await Repository(session, User).get_one(key)
+            async with queries(db, exactly=1):
+                await Repository(session, User).update(user, values, expected_version=1)
+            async with queries(db, exactly=0):
+                await Repository(session, User).update(user, values)
+
+        assert user.version == 1
+
     async def test_a_model_without_version_is_refused(self, db: Database) -> None:
         """Nothing can be expected of a model that does not count."""
         [key] = await add(db, Tag(name="t"))
@@ -782,6 +833,18 @@ class TestTouch:
             repository = Repository(session, Tag)
             with pytest.raises(NotSupported, match="VersionMixin"):
                 await repository.touch(await repository.get_one(key))
+
+    async def test_a_change_that_the_session_has_not_seen_is_a_conflict(self, every_driver: Database) -> None:
+        """The UPDATE of a touch compares the version, though it writes nothing else."""
+        [key] = await add(every_driver, *users(1))
+
+        async with every_driver.session() as session:
+            user = await Repository(session, User).get_one(key)
+            await session.commit()
+            async with every_driver.transaction() as other:
+                (await other.get_one(User, key)).email = "theirs"
+            with pytest.raises(VersionConflict):
+                await Repository(session, User).touch(user, expected_version=1)
 
 
 class TestDelete:

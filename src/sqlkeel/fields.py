@@ -9,7 +9,7 @@ from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import ColumnProperty, RelationshipProperty
 from sqlalchemy.orm.attributes import flag_modified
 
-__all__ = ["assign", "refusal_of_field"]
+__all__ = ["assign", "changes_row", "refusal_of_field"]
 
 
 def refusal_of_field(model: type[Any], field: str) -> str | None:
@@ -35,6 +35,12 @@ def assign(obj: Any, field: str, value: Any) -> None:
     setattr(obj, field, value)
     if is_held and type(value).__hash__ is None and field in sa_inspect(type(obj)).column_attrs:
         flag_modified(obj, field)
+
+
+def changes_row(obj: Any) -> bool:
+    """Tell whether the next flush writes a column of *obj*, by what the object itself has been given."""
+    state = sa_inspect(obj)
+    return any(state.attrs[attribute.key].history.has_changes() for attribute in state.mapper.column_attrs)
 
 
 def _is_written(attribute: Any) -> bool:

@@ -25,15 +25,16 @@ from .errors import (
     UnknownField,
 )
 from .expected_versions import Versions, refuse_other_version
-from .fields import assign, refusal_of_field
+from .fields import assign, changes_row, refusal_of_field
 from .holding import refuse_foreign, refuse_unheld
 from .loading import Load, listed, loader_options, reloading
 from .mixins.soft_delete import SoftDeleteMixin, restore
-from .mixins.version import touch
+from .mixins.version import refuse_stale, touch
 from .new_rows import NewRow
 from .pagination import Keyset, Page, check_bound
 from .public_ids import PublicID, uuid_of
 from .purge import Purged, purge_in
+from .removal import confirmed_removal
 from .row_keys import RowKeys, among
 from .session import SyncSession
 
@@ -305,7 +306,8 @@ class Repository(Generic[M]):
         What the session has loaded or been given with ``add()`` is held; an object of another session, or of one that
         has ended, is to be loaded here first. Across requests, *expected_version* is the version that the client saw:
         without it, a second editor overwrites what the first one wrote between the two requests. A set stands for one
-        of several. A list or mapping that was changed in place and is given again is written.
+        of several, and values that change nothing are no reason to pass: the row is asked then, which is one statement
+        more. A list or mapping that was changed in place and is given again is written.
 
         Raises:
             VersionConflict: When the row is not at that version any more.
@@ -319,6 +321,8 @@ class Repository(Generic[M]):
             refuse_other_version(obj, expected_version)
         for field, value in values.items():
             assign(obj, field, value)
+        if expected_version is not None and not changes_row(obj):
+            await self.session.run_sync(refuse_stale, obj)
         await self.session.flush()
         return obj
 
@@ -343,10 +347,11 @@ class Repository(Generic[M]):
     async def delete(self, obj: M, *, expected_version: Versions | None = None) -> None:
         """Delete *obj* with what belongs to it; a soft-deletable row is marked, and `restore` brings it back.
 
-        An object that is in no session any more is taken into this one.
+        An object that is in no session any more is taken into this one. An error ends the transaction, as that of each
+        flush that fails; where a missing row is no error, do it in a savepoint, ``session.begin_nested()``.
 
         Raises:
-            NotFound: When it is deleted already.
+            NotFound: When it is deleted already, by whomever.
             UsageError: When it was never written, is held by another session, or another object of the row by this one.
             VersionConflict: When somebody else changed it since it was read.
             ForeignKeyViolation: When rows that must not be orphaned point to it.
@@ -355,7 +360,7 @@ class Repository(Generic[M]):
         if expected_version is not None:
             refuse_other_version(obj, expected_version)
         await self.session.delete(obj)
-        await self.session.flush()
+        await self.session.run_sync(_remove, obj)
 
     async def restore(self, obj: M) -> M:
         """Bring back a deleted row and exactly what was deleted with it.
@@ -481,6 +486,11 @@ class Repository(Generic[M]):
             reason = refusal_of_field(model, field)
             if reason is not None:
                 raise UnknownField(f"{model.__name__} {reason}.")
+
+
+def _remove(session: orm.Session, obj: object) -> None:
+    with confirmed_removal(session, obj):
+        session.flush()
 
 
 def _shown(include_deleted: bool) -> dict[str, bool]:

@@ -14,7 +14,7 @@ from ..errors import NotSupported, TransientFault, UsageError, VersionConflict
 from ..refresh import rows_below, update_with, update_with_all
 from ..session import SyncSession
 
-__all__ = ["VersionMixin", "find_conflict", "touch"]
+__all__ = ["VersionMixin", "find_conflict", "refuse_stale", "touch"]
 
 
 _FLUSH: Final = "sqlkeel.versions_of_flush"
@@ -196,6 +196,23 @@ def find_conflict(
     return VersionConflict(mapper.class_.__name__, key, expected=expected, current=current, current_row=values)
 
 
+def refuse_stale(session: orm.Session, obj: object) -> None:
+    """Refuse *obj* where its row is at another version than the object; no UPDATE of it would tell.
+
+    The row is locked against changes by others until the transaction ends.
+
+    Raises:
+        VersionConflict: When somebody else changed or removed the row.
+    """
+    state = orm.attributes.instance_state(obj)
+    [row] = _versions([state])
+    connection = session.connection(bind_arguments={"mapper": row.mapper})
+    if (conflict := find_conflict(connection, *row)) is not None:
+        if isinstance(session, SyncSession):
+            session.leave_half_done(conflict)  # relations may have been changed that the next flush would write
+        raise conflict
+
+
 class _Written(NamedTuple):
     mapper: Mapper[Any]
     identity: tuple[Any, ...]
@@ -238,8 +255,11 @@ def _conflict(rows: Iterable[_Written], connections: Mapping[Mapper[Any], Connec
 
 
 def _written_rows(session: orm.Session) -> Iterator[_Written]:
-    for obj in (*session.dirty, *session.deleted):
-        state = orm.attributes.instance_state(obj)
+    return _versions(orm.attributes.instance_state(obj) for obj in (*session.dirty, *session.deleted))
+
+
+def _versions(states: Iterable[orm.InstanceState[Any]]) -> Iterator[_Written]:
+    for state in states:
         mapper = state.mapper
         if mapper.version_id_col is not None and state.identity is not None:
             key = mapper.get_property_by_column(mapper.version_id_col).key

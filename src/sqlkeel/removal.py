@@ -1,0 +1,80 @@
+"""Whether a flush removes the row of an object, where SQLAlchemy only warns when there was none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, Delete, event, orm, select
+from sqlalchemy import inspect as sa_inspect
+
+from .errors import NotFound
+
+__all__ = ["confirmed_removal"]
+
+
+@contextmanager
+def confirmed_removal(session: orm.Session, obj: object) -> Iterator[None]:
+    """Let the flush in the block fail where the row of *obj* is gone already.
+
+    A DELETE of one row tells it. In one of several rows nobody knows which was missing: then the row is asked for
+    before. A versioned row is SQLAlchemy's to check, and ``confirm_deleted_rows=False`` of a mapper switches it off.
+
+    Raises:
+        NotFound: Inside of the flush, which is rolled back: what was to be removed with the row may belong to another
+            one by now.
+    """
+    mapper = sa_inspect(obj, raiseerr=True).mapper
+    if mapper.version_id_col is not None or not mapper.base_mapper.confirm_deleted_rows:
+        yield
+        return
+    connection = session.connection(bind_arguments={"mapper": mapper})
+    listeners = {"before_execute": partial(_ask, obj), "after_execute": partial(_confirm, obj)}
+    for name, function in listeners.items():
+        event.listen(connection, name, function)
+    try:
+        yield
+    finally:
+        for name, function in listeners.items():
+            event.remove(connection, name, function)
+
+
+def _ask(obj: object, connection: Connection, statement: Any, many: Any, one: Any, options: Any) -> None:
+    """Look for the row before a DELETE of several."""
+    if not isinstance(statement, Delete) or not any(_is_row(obj, statement, values) for values in many):
+        return
+    state = sa_inspect(obj, raiseerr=True)
+    keys = zip(state.mapper.primary_key, state.identity, strict=True)
+    query = select(*state.mapper.primary_key).where(*(column == value for column, value in keys))
+    if connection.execute(query.with_for_update()).first() is None:
+        raise _not_found(obj)
+
+
+def _confirm(
+    obj: object, connection: Connection, statement: Any, many: Any, one: Any, options: Any, result: Any
+) -> None:
+    """Read from the DELETE of the row alone whether there was one."""
+    if isinstance(statement, Delete) and _is_row(obj, statement, one) and result.rowcount == 0:
+        raise _not_found(obj)
+
+
+def _is_row(obj: object, statement: Delete, values: Mapping[str, Any]) -> bool:
+    """Tell whether the parameters of a DELETE are the key of the object, in any table of its class."""
+    state = sa_inspect(obj, raiseerr=True)
+    table: Any = statement.table
+    if table not in state.mapper.tables:
+        return False
+    key = [column for column in state.mapper.primary_key if column.table is table] or table.primary_key
+    return bool(values) and all(values.get(column.key) == _written(state, column) for column in key)
+
+
+def _written(state: Any, column: Any) -> Any:
+    name = state.mapper.get_property_by_column(column).key
+    return state.committed_state.get(name, state.dict.get(name))
+
+
+def _not_found(obj: object) -> NotFound:
+    identity = sa_inspect(obj, raiseerr=True).identity
+    return NotFound(type(obj).__name__, identity[0] if len(identity) == 1 else tuple(identity))
