@@ -74,6 +74,20 @@ class Lease(Thing):
     __mapper_args__ = {"polymorphic_identity": "lease"}
 
 
+class Country(IntKeyMixin, Base):
+    """Rows refer to it by a column that is not its key."""
+
+    __tablename__ = "country"
+    code: Mapped[str] = mapped_column("iso", String(2), unique=True)
+    cities: Mapped[list[City]] = children(back_populates="country")
+
+
+class City(IntKeyMixin, Base):
+    __tablename__ = "city"
+    code: Mapped[str | None] = mapped_column("country_iso", ForeignKey("country.iso"), index=True)
+    country: Mapped[Country | None] = parent(back_populates="cities")
+
+
 pytestmark = pytest.mark.tables(Base.metadata)
 
 
@@ -320,3 +334,26 @@ class TestDataclasses:
             await session.execute(update(Folder).where(Folder.id == 3).values(above_id=2))
 
             assert [*names, folder.above.name if folder.above else None] == ["b", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda repository, city: repository.update(city, {"code": "no"}),
+        lambda repository, city: repository.update_many([{"id": city.id, "code": "no"}]),
+        lambda repository, city: repository.session.execute(update(City).values(code="no")),
+    ],
+    ids=["flush", "bulk", "statement"],
+)
+class TestOtherColumns:
+    async def test_both_collections_follow(self, every_driver: Database, move: Any) -> None:
+        """A foreign key to a unique column that is not the key moves a row from one collection to the other."""
+        async with every_driver.transaction() as session:
+            session.add_all([Country(code="se", cities=[City()]), Country(code="no")])
+
+        async with every_driver.transaction() as session:
+            new, old = await Repository(session, Country).get_all(load=[Country.cities], order_by=Country.code)
+            [city] = old.cities
+            await move(Repository(session, City), city)
+
+            assert (old.cities, new.cities) == ([], [city])

@@ -105,11 +105,12 @@ def relink(session: orm.Session, before: _Keys) -> None:
     again at once, one statement or two for each relation.
     """
     stale: dict[tuple[Mapper[Any], str], dict[int, Any]] = defaultdict(dict)
+    holders = _Above(session)
     for state, old in before.items():
         if state.obj() is None or old.items() <= state.dict.items():
             continue
         changed = {key: value for key, value in old.items() if key not in state.dict or state.dict[key] != value}
-        for holder, name in _contradicted(session, state, {**state.dict, **changed}, changed.keys()):
+        for holder, name in _contradicted(holders, state, {**state.dict, **changed}, changed.keys()):
             stale[inspect(holder).mapper, name][id(holder)] = holder
     for (mapper, name), objects in stale.items():
         for obj in objects.values():
@@ -119,7 +120,7 @@ def relink(session: orm.Session, before: _Keys) -> None:
 
 
 def _contradicted(
-    session: orm.Session, state: Any, old: Mapping[str, Any], changed: Iterable[str]
+    holders: _Above, state: Any, old: Mapping[str, Any], changed: Iterable[str]
 ) -> Iterable[tuple[Any, str]]:
     """Yield the objects, with the name of a relation, that say of an object what its keys do not."""
     links, names, obj = _links_of(state.mapper), set(changed), state.obj()
@@ -130,9 +131,9 @@ def _contradicted(
     for link in links.down:
         if names & set(link.below):
             for values, belongs in ((old, False), (state.dict, True)):
-                above = _held_above(session, link, values)
-                if above is not None and _contains(above, link.relation, obj) is not belongs:
-                    yield above, link.relation.key
+                for above in holders.find(link, values):
+                    if _contains(above, link.relation, obj) is not belongs:
+                        yield above, link.relation.key
 
 
 def _refers(values: Mapping[str, Any], link: _Link, target: Any) -> bool:
@@ -142,15 +143,33 @@ def _refers(values: Mapping[str, Any], link: _Link, target: Any) -> bool:
     return keys == [vars(target).get(key) for key in link.above]
 
 
-def _held_above(session: orm.Session, link: _Link, values: Mapping[str, Any]) -> Any:
-    """Return the loaded object that the values refer to, if it has loaded this relation."""
-    mapper = link.relation.parent
-    by_name = dict(zip(link.above, (values.get(key) for key in link.below), strict=True))
-    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
-    if set(names) != by_name.keys() or None in by_name.values():
-        return None
-    found = session.identity_map.get(mapper.identity_key_from_primary_key(tuple(by_name[name] for name in names)))
-    return found if found is not None and link.relation.key in vars(found) else None
+class _Above:
+    """The loaded objects that rows refer to by a foreign key, and that have loaded their side of it."""
+
+    def __init__(self, session: orm.Session) -> None:
+        self.session = session
+        self._indexes: dict[_Link, dict[tuple[Any, ...], list[Any]]] = {}
+
+    def find(self, link: _Link, values: Mapping[str, Any]) -> list[Any]:
+        """Return those that the values refer to: one, unless a foreign key names a part of a key."""
+        wanted = dict(zip(link.above, (values.get(key) for key in link.below), strict=True))
+        if None in wanted.values():
+            return []
+        mapper = link.relation.parent
+        names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+        if set(names) != wanted.keys():
+            return self._index(link).get(tuple(wanted.values()), [])
+        found = self.session.identity_map.get(mapper.identity_key_from_primary_key(tuple(wanted[n] for n in names)))
+        return [found] if found is not None and link.relation.key in vars(found) else []
+
+    def _index(self, link: _Link) -> dict[tuple[Any, ...], list[Any]]:
+        """Return the objects by what their columns hold that are not the key; one look at all for each relation."""
+        if link not in self._indexes:
+            index = self._indexes[link] = defaultdict(list)
+            for obj in list(self.session.identity_map.values()):
+                if isinstance(obj, link.relation.parent.class_) and link.relation.key in vars(obj):
+                    index[tuple(vars(obj).get(name) for name in link.above)].append(obj)
+        return self._indexes[link]
 
 
 def _contains(above: Any, relation: RelationshipProperty[Any], obj: Any) -> bool:
