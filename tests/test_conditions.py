@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import ForeignKey, String, exists, func, select, true
-from sqlalchemy.orm import Mapped, aliased, mapped_column
+from sqlalchemy.orm import Load, Mapped, aliased, contains_eager, joinedload, mapped_column
 
 import sqlkeel
 from sqlkeel.conditions import refuse_other_tables
@@ -73,6 +73,14 @@ QUESTIONS: dict[str, Callable[..., Awaitable[Any]]] = {
     "exists": lambda repository, *where: repository.exists(*where),
     "find_one": lambda repository, *where: repository.find_one(*where),
 }
+LOADING: dict[str, Callable[..., Awaitable[Any]]] = {
+    "get": lambda repository, load: repository.get(1, load=load),
+    "get_many": lambda repository, load: repository.get_many([1, 2], load=load),
+    "find_one": lambda repository, load: repository.find_one(Author.id == 1, load=load),
+    "get_all": lambda repository, load: repository.get_all(load=load),
+    "page": lambda repository, load: repository.page(size=2, load=load),
+    "stream": lambda repository, load: anext(repository.stream(load=load)),
+}
 JOINING: dict[str, Callable[[], Any]] = {
     "column": lambda: Author.id == Book.author_id,
     "table": lambda: Author.__table__.c.id == Book.__table__.c.author_id,
@@ -107,6 +115,24 @@ class TestRefused:
         async with sqlite.session() as session:
             with pytest.raises(UsageError, match="names another table"):
                 await Repository(session, Author).count(JOINING[joining]())
+
+    @pytest.mark.parametrize(
+        ("joining", "table"), [("alias", "Anonymous alias of book"), ("itself", "Anonymous alias of author")]
+    )
+    async def test_an_alias_is_told_by_its_table(self, sqlite: Database, joining: str, table: str) -> None:
+        """An alias without a name is told by the table that it stands for."""
+        async with sqlite.session() as session:
+            with pytest.raises(UsageError, match=f"another table, {table}:"):
+                await Repository(session, Author).count(JOINING[joining]())
+
+    @pytest.mark.parametrize("question", LOADING)
+    async def test_an_option_that_takes_a_join_is_refused(self, every_driver: Database, question: str) -> None:
+        """contains_eager() would read the other table beside the model's, each row with each."""
+        await fill(every_driver)
+
+        async with every_driver.session() as session:
+            with pytest.raises(UsageError, match="joins nothing"):
+                await LOADING[question](Repository(session, Author), [contains_eager(Author.books)])
 
     def test_without_a_relation_the_hint_is_general(self) -> None:
         """Where nothing leads to the other table, the hint names the forms."""
@@ -173,3 +199,9 @@ class TestSQLAlchemy:
 
         assert set(joined._from_objects) == {Author.__table__, Book.__table__}
         assert Author.books.any()._from_objects == []
+
+    @pytest.mark.parametrize("option", [contains_eager(Author.books), Load(Author).contains_eager(Author.books)])
+    def test_an_option_knows_that_it_takes_a_join(self, option: Any) -> None:
+        """SQLAlchemy's private `context` of an option has the steps, and `local_opts` what contains_eager() says."""
+        assert "eager_from_alias" in option.context[0].local_opts
+        assert "eager_from_alias" not in joinedload(Author.books).context[0].local_opts  # type: ignore[attr-defined]

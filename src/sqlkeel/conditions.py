@@ -7,10 +7,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause
 from sqlalchemy.orm import Mapper, RelationshipProperty
+from sqlalchemy.orm.interfaces import ORMOption
 
 from .errors import UsageError
 
-__all__ = ["refuse_other_tables"]
+__all__ = ["refuse_joins", "refuse_other_tables"]
 
 
 def refuse_other_tables(mapper: Mapper[Any], where: ColumnElement[Any] | None) -> None:
@@ -26,12 +27,26 @@ def refuse_other_tables(mapper: Mapper[Any], where: ColumnElement[Any] | None) -
         return
     others = [source for source in _sources(where) if not _is_of(mapper, source)]
     if others:
-        name = mapper.class_.__name__
-        table = getattr(others[0], "name", "a query")
+        name, table = mapper.class_.__name__, others[0].description
         raise UsageError(
             f"A condition on {name} names another table, {table}: each {name} would come once for each of its rows.",
             hint=f"{_relation_to(mapper, others[0])}, or exists().where(...), or a select() of your own.",
         )
+
+
+def refuse_joins(options: Iterable[ORMOption]) -> None:
+    """Refuse ``contains_eager()``, which reads another table that is for the caller's own statement to join.
+
+    Raises:
+        UsageError: For such an option, or one that leads to it.
+    """
+    for option in options:
+        # Private: an option has no other way to say what it does. A canary test holds it.
+        if any("eager_from_alias" in step.local_opts for step in getattr(option, "context", ())):
+            raise UsageError(
+                "contains_eager() takes the rows of a join, and a repository joins nothing.",
+                hint="load=[Model.relationship] loads them; for a join write a select() of your own.",
+            )
 
 
 def _sources(where: ColumnElement[Any]) -> Iterable[FromClause]:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Mapper
 
 from . import bulk
 from .bulk import Upserted, UpsertResult
-from .conditions import refuse_other_tables
+from .conditions import refuse_joins, refuse_other_tables
 from .errors import (
     InvalidKey,
     MultipleFound,
@@ -444,7 +444,9 @@ class Repository(Generic[M]):
         return self.model.__name__
 
     def _select(self, where: Iterable[ColumnElement[bool]], load: Iterable[Load], include_deleted: bool) -> Select[M]:
-        statement = select(self.model).where(*where).options(*loader_options(load, self.model))
+        options = loader_options(load, self.model)
+        refuse_joins(options)
+        statement = select(self.model).where(*where).options(*options)
         refuse_other_tables(self._mapper, statement.whereclause)
         return statement.execution_options(**_shown(include_deleted))
 
