@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, ForeignKeyConstraint, Integer, String, and_, or_
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, Integer, String, and_, insert, or_, update
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import (
     Mapped,
     WriteOnlyMapped,
@@ -267,3 +269,56 @@ class TestUnknown:
             user = await users.create(boss_id=boss.id)
 
             assert await user.awaitable_attrs.boss is boss
+
+
+INSERTS: dict[str, Callable[[AsyncSession, int], Awaitable[Any]]] = {
+    "create": lambda session, key: Repository(session, Article).create(author_id=key),
+    "insert_many": lambda session, key: Repository(session, Article).insert_many([{"author_id": key}]),
+    "statement": lambda session, key: session.execute(insert(Article).values(author_id=key)),
+    "update_many": lambda session, key: Repository(session, Article).update_many([{"id": 1, "author_id": key}]),
+    "update": lambda session, key: session.execute(update(Article).values(author_id=key)),
+}
+
+
+class TestRowsOfThisSession:
+    @pytest.mark.parametrize("verb", INSERTS)
+    async def test_a_collection_that_got_rows_is_not_called_empty(self, every_driver: Database, verb: str) -> None:
+        """A row that this session writes below the new one makes the collection unknown, by whatever verb."""
+        async with every_driver.transaction() as session:
+            session.add(User(articles=[Article(id=1)]))
+
+        async with every_driver.transaction() as session:
+            user = await Repository(session, User).create()
+            await INSERTS[verb](session, user.id)
+
+            with pytest.raises(UnloadedAttribute):
+                _ = user.articles
+            assert len(await user.awaitable_attrs.articles) == 1
+
+    async def test_a_collection_that_has_rows_gets_others(self, every_driver: Database) -> None:
+        """One that was filled by hand, and lacks a row that was inserted by its key, is unknown, too."""
+        async with every_driver.transaction() as session:
+            user = await Repository(session, User).create()
+            user.articles.append(Article())
+            await session.flush()
+            await Repository(session, Article).create(author_id=user.id)
+
+            assert len(await user.awaitable_attrs.articles) == 2
+
+    async def test_rows_of_others_leave_it_empty(self, every_driver: Database) -> None:
+        """What is inserted below another row says nothing."""
+        async with every_driver.transaction() as session:
+            user, other = await Repository(session, User).create(), await Repository(session, User).create()
+            await Repository(session, Article).create(author_id=other.id)
+
+            assert user.articles == []
+
+    async def test_what_is_appended_stays(self, every_driver: Database) -> None:
+        """A collection that is filled itself has what it was given."""
+        async with every_driver.transaction() as session:
+            user = await Repository(session, User).create()
+            await Repository(session, Article).create(author=user)
+            user.articles.append(Article())
+            await session.flush()
+
+            assert len(user.articles) == 2

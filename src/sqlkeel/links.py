@@ -13,6 +13,7 @@ from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, RelationshipD
 from sqlalchemy.orm.collections import collection_adapter
 from sqlalchemy.orm.exc import UnmappedColumnError
 
+from .new_rows import forget_empty, has_called_empty
 from .refresh import load_again
 from .sync_session import SyncSession
 
@@ -188,13 +189,28 @@ def _note_flushed(session: SyncSession, context: Any) -> None:
             moved[state] = {key: state.committed_state[key] for key in keys}
     if moved:
         session.run_after_flush(partial(relink, session, moved))
+    if session.new and has_called_empty(session):
+        session.run_after_flush(partial(_doubt_empty, session, list(session.new)))
+
+
+def _doubt_empty(session: orm.Session, inserted: Iterable[Any]) -> None:
+    """Leave the collections unloaded that `Repository.create` called empty, and that lack a row inserted since."""
+    holders = _Above(session)
+    for obj in inserted:
+        for link in _links_of(inspect(obj).mapper).down:
+            for above in holders.find(link, vars(obj)):
+                if has_called_empty(session, above) and not _contains(above, link.relation, obj):
+                    session.expire(above, [link.relation.key])
 
 
 @event.listens_for(SyncSession, "do_orm_execute", retval=True)
 def _note_updated(state: ORMExecuteState) -> Any:
     """Compare the keys that loaded objects have before and after an ``update()`` statement that sets one."""
-    mapper = state.bind_mapper if state.is_update else None
+    mapper = state.bind_mapper if state.is_update or state.is_insert else None
     if mapper is None:
+        return None
+    if state.is_insert:
+        forget_empty(state.session, mapper)
         return None
     columns = {mapper.column_attrs[key].columns[0].key: key for key in _links_of(mapper).keys if key in mapper.attrs}
     statement: Any = state.statement
@@ -203,6 +219,7 @@ def _note_updated(state: ORMExecuteState) -> Any:
     given = {getattr(key, "key", key) for values in (statement._values or (), *rows) for key in values}
     if given.isdisjoint({*columns, *columns.values()}):
         return None
+    forget_empty(state.session, mapper)
     before = keys_held(state.session, mapper)
     result = state.invoke_statement()
     relink(state.session, before)

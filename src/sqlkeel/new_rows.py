@@ -8,13 +8,13 @@ from weakref import WeakSet
 
 from sqlalchemy import Column, orm
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.orm import RelationshipProperty
+from sqlalchemy.orm import Mapper, RelationshipProperty
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.interfaces import MANYTOONE
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
 
-__all__ = ["NewRow", "called_empty"]
+__all__ = ["NewRow", "called_empty", "forget_empty", "has_called_empty"]
 
 
 _CALLED_EMPTY: Final = "sqlkeel_called_empty"
@@ -72,6 +72,24 @@ def called_empty(session: orm.Session, key: str) -> list[Any]:
     """Return the objects whose relation *key* may have been called empty, and is so still."""
     states = list(session.info.get(_CALLED_EMPTY, ()))
     return [obj for state in states if (obj := state.obj()) is not None and not state.dict.get(key, True)]
+
+
+def has_called_empty(session: orm.Session, obj: object = None) -> bool:
+    """Tell whether a relation of *obj*, or of any object, was called empty in this session."""
+    states = session.info.get(_CALLED_EMPTY, ())
+    return bool(states) if obj is None else sa_inspect(obj) in states
+
+
+def forget_empty(session: orm.Session, mapper: Mapper[Any]) -> None:
+    """Leave the relations unloaded that were called empty, and that a statement may have given rows of *mapper*."""
+    for state in list(session.info.get(_CALLED_EMPTY, ())):
+        obj = state.obj()
+        for relation in state.mapper.relationships if obj is not None and state.session is session else ():
+            reached = mapper.isa(relation.mapper) or relation.mapper.isa(mapper)
+            written = relation.key in state.committed_state
+            empty = relation.direction is not MANYTOONE and not state.dict.get(relation.key, True)
+            if reached and empty and not written:
+                session.expire(obj, [relation.key])
 
 
 def _tables(relation: RelationshipProperty[Any]) -> list[Any]:

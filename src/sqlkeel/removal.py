@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -12,12 +11,11 @@ from sqlalchemy import inspect as sa_inspect
 
 from .errors import NotFound
 
-__all__ = ["confirmed_removal"]
+__all__ = ["flush_removal"]
 
 
-@contextmanager
-def confirmed_removal(session: orm.Session, obj: object) -> Iterator[None]:
-    """Let the flush in the block fail where the row of *obj* is gone already.
+def flush_removal(session: orm.Session, obj: object) -> None:
+    """Flush the deletion of *obj*, and fail where its row is gone already.
 
     A DELETE of one row tells it. In one of several rows nobody knows which was missing: then the row is asked for
     before. A versioned row is SQLAlchemy's to check, and ``confirm_deleted_rows=False`` of a mapper switches it off.
@@ -28,14 +26,14 @@ def confirmed_removal(session: orm.Session, obj: object) -> Iterator[None]:
     """
     mapper = sa_inspect(obj, raiseerr=True).mapper
     if mapper.version_id_col is not None or not mapper.base_mapper.confirm_deleted_rows:
-        yield
+        session.flush()
         return
     connection = session.connection(bind_arguments={"mapper": mapper})
     listeners = {"before_execute": partial(_ask, obj), "after_execute": partial(_confirm, obj)}
     for name, function in listeners.items():
         event.listen(connection, name, function)
     try:
-        yield
+        session.flush()
     finally:
         for name, function in listeners.items():
             event.remove(connection, name, function)

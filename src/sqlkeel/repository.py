@@ -34,7 +34,7 @@ from .new_rows import NewRow
 from .pagination import Keyset, Page, check_bound
 from .public_ids import PublicID, uuid_of
 from .purge import Purged, purge_in
-from .removal import confirmed_removal
+from .removal import flush_removal
 from .row_keys import RowKeys, among
 from .session import SyncSession
 
@@ -360,7 +360,7 @@ class Repository(Generic[M]):
         if expected_version is not None:
             refuse_other_version(obj, expected_version)
         await self.session.delete(obj)
-        await self.session.run_sync(_remove, obj)
+        await self.session.run_sync(flush_removal, obj)
 
     async def restore(self, obj: M) -> M:
         """Bring back a deleted row and exactly what was deleted with it.
@@ -488,11 +488,6 @@ class Repository(Generic[M]):
             reason = refusal_of_field(model, field)
             if reason is not None:
                 raise UnknownField(f"{model.__name__} {reason}.")
-
-
-def _remove(session: orm.Session, obj: object) -> None:
-    with confirmed_removal(session, obj):
-        session.flush()
 
 
 def _shown(include_deleted: bool) -> dict[str, bool]:

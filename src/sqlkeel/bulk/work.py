@@ -11,6 +11,7 @@ from sqlalchemy import CursorResult, Dialect, Executable
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, AsyncTransaction
 
 from ..errors import InvalidValue, ReadOnlySession, TransientFault
+from ..new_rows import forget_empty
 from .binder import Binder
 from .held import Held
 from .registry import writer_for
@@ -61,6 +62,7 @@ class Work:
         self._begun = True
         if self.session.sync_session.autoflush:
             await self.session.flush()
+        forget_empty(self.session.sync_session, self.target.mapper)
         self.connection = await self.session.connection(bind_arguments={"mapper": self.target.mapper})
         if savepoint:
             await self.writer.refuse_autocommit(self.connection)
