@@ -271,12 +271,14 @@ class TestUnknown:
             assert await user.awaitable_attrs.boss is boss
 
 
-INSERTS: dict[str, Callable[[AsyncSession, int], Awaitable[Any]]] = {
-    "create": lambda session, key: Repository(session, Article).create(author_id=key),
-    "insert_many": lambda session, key: Repository(session, Article).insert_many([{"author_id": key}]),
-    "statement": lambda session, key: session.execute(insert(Article).values(author_id=key)),
-    "update_many": lambda session, key: Repository(session, Article).update_many([{"id": 1, "author_id": key}]),
-    "update": lambda session, key: session.execute(update(Article).values(author_id=key)),
+INSERTS: dict[str, Callable[[AsyncSession, int, int], Awaitable[Any]]] = {
+    "create": lambda session, key, there: Repository(session, Article).create(author_id=key),
+    "insert_many": lambda session, key, there: Repository(session, Article).insert_many([{"author_id": key}]),
+    "statement": lambda session, key, there: session.execute(insert(Article).values(author_id=key)),
+    "update_many": lambda session, key, there: Repository(session, Article).update_many(
+        [{"id": there, "author_id": key}]
+    ),
+    "update": lambda session, key, there: session.execute(update(Article).values(author_id=key)),
 }
 
 
@@ -285,11 +287,11 @@ class TestRowsOfThisSession:
     async def test_a_collection_that_got_rows_is_not_called_empty(self, every_driver: Database, verb: str) -> None:
         """A row that this session writes below the new one makes the collection unknown, by whatever verb."""
         async with every_driver.transaction() as session:
-            session.add(User(articles=[Article(id=1)]))
+            there = await Repository(session, Article).create(author=User())
 
         async with every_driver.transaction() as session:
             user = await Repository(session, User).create()
-            await INSERTS[verb](session, user.id)
+            await INSERTS[verb](session, user.id, there.id)
 
             with pytest.raises(UnloadedAttribute):
                 _ = user.articles

@@ -82,14 +82,20 @@ def has_called_empty(session: orm.Session, obj: object = None) -> bool:
 
 def forget_empty(session: orm.Session, mapper: Mapper[Any]) -> None:
     """Leave the relations unloaded that were called empty, and that a statement may have given rows of *mapper*."""
+    reached: dict[Mapper[Any], list[str]] = {}
+    # Each bulk verb asks it of all that the session has made: no more than a look at each.
     for state in list(session.info.get(_CALLED_EMPTY, ())):
-        obj = state.obj()
-        for relation in state.mapper.relationships if obj is not None and state.session is session else ():
-            reached = mapper.isa(relation.mapper) or relation.mapper.isa(mapper)
-            written = relation.key in state.committed_state
-            empty = relation.direction is not MANYTOONE and not state.dict.get(relation.key, True)
-            if reached and empty and not written:
-                session.expire(obj, [relation.key])
+        if state.mapper not in reached:
+            reached[state.mapper] = list(_leading_to(mapper, state.mapper))
+        for key in reached[state.mapper]:
+            if not state.dict.get(key, True) and key not in state.committed_state and state.session is session:
+                session.expire(state.obj(), [key])
+
+
+def _leading_to(mapper: Mapper[Any], start: Mapper[Any]) -> Iterable[str]:
+    for relation in start.relationships:
+        if relation.direction is not MANYTOONE and (mapper.isa(relation.mapper) or relation.mapper.isa(mapper)):
+            yield relation.key
 
 
 def _tables(relation: RelationshipProperty[Any]) -> list[Any]:
