@@ -6,7 +6,7 @@ from traceback import clear_frames
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
-from sqlalchemy import Connection, Engine, ForeignKeyConstraint, Table, event, exc
+from sqlalchemy import Connection, Dialect, Engine, ForeignKeyConstraint, Table, event, exc
 from sqlalchemy.engine import ExceptionContext
 
 from ..errors import (
@@ -69,7 +69,9 @@ def translate(connection: Connection, error: Exception, *, statement: str, table
 
     A connection that broke is taken out of the pool, as SQLAlchemy would.
     """
-    lost = connection.dialect.is_disconnect(cast("Any", error), connection.connection.dbapi_connection, None)
+    raw: Any = connection.connection.dbapi_connection
+    error, wrapped = _adapted_by(raw, connection.dialect, error)
+    lost = connection.dialect.is_disconnect(cast("Any", error), raw, None)
     context: Any = SimpleNamespace(
         connection=connection,
         dialect=connection.dialect,
@@ -77,7 +79,7 @@ def translate(connection: Connection, error: Exception, *, statement: str, table
         execution_context=SimpleNamespace(execution_options={WRITTEN: table}),
         is_disconnect=lost,
         original_exception=error,
-        sqlalchemy_exception=None,
+        sqlalchemy_exception=wrapped,
         statement=statement,
     )
     fault = _read(context, backend_for(connection.engine.url))
@@ -119,12 +121,20 @@ def _adapt(context: ExceptionContext, error: Exception) -> tuple[Exception, exc.
     if connection is None or not fetching or context.sqlalchemy_exception is not None or connection.invalidated:
         return error, context.sqlalchemy_exception
     raw: Any = connection.connection.dbapi_connection
-    driver_error = dialect.loaded_dbapi.Error
+    adapted, wrapped = _adapted_by(raw, dialect, error)
+    if wrapped is not None:
+        context.is_disconnect = context.is_disconnect or dialect.is_disconnect(cast("Any", adapted), raw, None)
+    return adapted, wrapped
+
+
+def _adapted_by(raw: Any, dialect: Dialect, error: Exception) -> tuple[Exception, exc.StatementError | None]:
+    driver_error: Any = dialect.loaded_dbapi.Error
     try:
         raw._handle_exception(error)  # private, as there is no other way in; it raises what it makes of the error
     except driver_error as adapted:
-        context.is_disconnect = context.is_disconnect or dialect.is_disconnect(adapted, raw, None)
-        return adapted, exc.DBAPIError.instance(None, None, adapted, driver_error, dialect=dialect)
+        return adapted, cast(
+            "exc.StatementError", exc.DBAPIError.instance(None, None, adapted, driver_error, dialect=dialect)
+        )
     except Exception:  # noqa: BLE001 - the error itself, which is none of the driver's
         return error, None
     return error, None
