@@ -23,6 +23,17 @@ __all__ = ["Turn", "ending", "one_task_at_a_time"]
 _F = TypeVar("_F", bound=Callable[..., Any])
 _User = asyncio.Task[Any] | threading.Thread
 
+_process: Final = [os.getpid()]
+"""The number of this process: asked for once, and again after a fork. Each use of a session looks at it."""
+
+
+def _renew() -> None:
+    _process[0] = os.getpid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
 _OURS: Final = str(Path(__file__).parent), str(Path(asyncio.__file__).parent), contextlib.__file__
 _SQLALCHEMY: Final = str(Path(sqlalchemy.__file__).parent)
 
@@ -39,7 +50,7 @@ class Turn:
     """The event loop of the connection that the session holds."""
 
     def __init__(self) -> None:
-        self._process = os.getpid()
+        self._process = _process[0]
         self._owner: _User | None = None
         self._task: asyncio.Task[Any] | None = None
         self._is_ending = False
@@ -116,7 +127,7 @@ class Turn:
         return None
 
     def _conflict(self, user: _User, task: asyncio.Task[Any] | None) -> SessionShared | None:
-        if self._process != os.getpid():
+        if self._process != _process[0]:
             return SessionShared(f"process {self._process}", _call_site(task))
         if (other := self._others(user)) is not None:
             return SessionShared(_call_site(other), _call_site(task))
@@ -125,7 +136,7 @@ class Turn:
         return None
 
     def _can_wait(self, user: _User, task: asyncio.Task[Any]) -> bool:
-        if self._process != os.getpid() or self._owner is user:
+        if self._process != _process[0] or self._owner is user:
             return False
         loops = {self.loop, self._task and self._task.get_loop(), task.get_loop()}
         return len(loops - {None}) == 1
@@ -205,7 +216,10 @@ def ending(method: _F) -> _F:
 def _guarded(method: _F, *, ending: bool) -> _F:
     @functools.wraps(method)
     def guarded(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        with _Use(self.turn, ending):
+        turn: Turn = self.turn
+        if turn._owner is not None and not ending and turn._owner is _here()[0]:
+            return method(self, *args, **kwargs)  # a part of the use that is going on
+        with _Use(turn, ending):
             return method(self, *args, **kwargs)
 
     return cast("_F", guarded)

@@ -33,6 +33,13 @@ ALIVE: Final = {
 PATIENCE: Final = 10.0
 
 
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Collect what a closed loop has left while its warnings are expected, and not in the test of somebody else."""
+    yield
+    gc.collect()
+
+
 @pytest.fixture
 def uncollected() -> Iterator[None]:
     """No garbage collector, which would close what nobody else does."""
