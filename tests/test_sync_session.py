@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from sqlalchemy import String, delete, func, insert, select, text, update
-from sqlalchemy.ext.asyncio import async_sessionmaker
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from sqlkeel import base
 from sqlkeel.database import Database
@@ -26,6 +29,43 @@ class User(Base):
 
 
 pytestmark = pytest.mark.tables(Base.metadata)
+
+DECIDED = {
+    "commit", "connection", "delete", "delete_all", "execute", "flush", "get", "merge", "merge_all", "scalar",
+    "scalars",
+}  # fmt: skip
+"""Overridden by us."""
+
+WRITES = {"add", "add_all", "begin_nested"}
+"""They put objects in front of a flush, which we override."""
+
+READS = {"get_one", "refresh"}
+"""They go through `get` or `execute`, or the loader whose statements our listeners see."""
+
+HOLDS = {"expire", "expire_all", "expunge", "expunge_all", "is_modified", "no_autoflush"}
+"""They change what is held and send nothing."""
+
+ENDS = {"begin", "close", "invalidate", "reset", "rollback"}
+"""They begin or end a transaction: the events of `SyncSession` see it."""
+
+ASKS = {
+    "bind_mapper", "bind_table", "deleted", "dirty", "execution_options", "get_bind", "get_nested_transaction",
+    "get_transaction", "identity_key", "in_nested_transaction", "in_transaction", "info", "is_active", "new",
+    "object_session",
+}  # fmt: skip
+"""They send nothing."""
+
+OF_SYNC = {
+    "bulk_insert_mappings", "bulk_save_objects", "bulk_update_mappings", "connection_callable", "dispatch",
+    "enable_relationship_loading", "prepare", "query",
+}  # fmt: skip
+"""The bulk ones are refused in a session for reading; `Query` sends by `execute`; `prepare` flushes."""
+
+OF_ASYNC = {
+    "aclose", "autoflush", "bind", "binds", "close_all", "get_async_bind", "identity_map", "run_sync", "stream",
+    "stream_scalars", "sync_session_class",
+}  # fmt: skip
+"""The streams are `execute` of the session inside."""
 
 
 class TestIsolation:
@@ -101,12 +141,43 @@ class TestReadOnly:
             with pytest.raises(ReadOnlySession):
                 await session.flush()
 
+    @pytest.mark.parametrize(
+        "write",
+        [
+            lambda session: session.bulk_save_objects([User(id=1, email="a")]),
+            lambda session: session.bulk_insert_mappings(User, [{"id": 1, "email": "a"}]),
+            lambda session: session.bulk_update_mappings(User, [{"id": 1, "email": "a"}]),
+        ],
+        ids=["save", "insert", "update"],
+    )
+    async def test_a_legacy_bulk_method_is_refused(self, db: Database, write: Callable[[Session], None]) -> None:
+        """What SQLAlchemy writes past flush and statement is refused as well."""
+        async with db.session(read_only=True) as session:
+            with pytest.raises(ReadOnlySession):
+                await session.run_sync(write)
+
     async def test_reading_is_not_refused(self, db: Database) -> None:
         """Queries pass, and so does a flush of nothing."""
         async with db.session(read_only=True) as session:
             assert session.read_only
             await session.flush()
             assert (await session.scalars(select(User))).all() == []
+
+
+class TestDoors:
+    """Each public method of SQLAlchemy's sessions has been looked at, for whether it goes past us and the mixins."""
+
+    @pytest.mark.parametrize("kind", [Session, AsyncSession])
+    def test_there_is_no_door_that_nobody_has_looked_at(self, kind: type[Any]) -> None:
+        """A method that a newer SQLAlchemy adds fails here: see what it does past `SyncSession`, then list it."""
+        looked_at = DECIDED | WRITES | READS | HOLDS | ENDS | ASKS | (OF_ASYNC if kind is AsyncSession else OF_SYNC)
+
+        assert {name for name in dir(kind) if not name.startswith("_")} == looked_at
+
+    @pytest.mark.parametrize("name", sorted(DECIDED))
+    def test_ours_is_in_the_place_of_theirs(self, name: str) -> None:
+        """What would write or read past us is overridden; the asynchronous session calls the synchronous one."""
+        assert getattr(SyncSession, name) is not getattr(Session, name)
 
 
 class TestSyncSession:

@@ -25,7 +25,8 @@
         │   └── SerializationFailure, Deadlock, LockTimeout, DatabaseBusy, ConnectionLost, SchemaChanged
         ├── DatabaseUnavailable ── AuthenticationFailed, DatabaseMissing
         ├── ValueRefused, StatementTimeout, ReadOnlyViolation, SchemaMissing, PermissionDenied, OutOfResources
-        └── TransactionAborted, CommitUnknown
+        ├── TransactionAborted      also sqlalchemy.exc.PendingRollbackError
+        └── CommitUnknown
 
 A fault is recognised by SQLSTATE or driver code, never by its text, and is also an instance of the SQLAlchemy class
 that would have been raised without us, so that existing handlers keep working. Each class has a ``code``, the anchor
@@ -683,8 +684,8 @@ class DatabaseMissing(DatabaseUnavailable):
     hint = "Create it first; sqlkeel makes tables, not databases."
 
 
-class TransactionAborted(DatabaseFault, sa_exc.OperationalError):
-    """COMMIT was asked for, but an earlier statement had failed and the server rolled back."""
+class TransactionAborted(DatabaseFault, sa_exc.OperationalError, sa_exc.PendingRollbackError):
+    """An earlier statement or flush had failed, so that nothing of the transaction can be committed."""
 
     code = "transaction-aborted"
     hint = "Put a statement that may fail into session.savepoint()."

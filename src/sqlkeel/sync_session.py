@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from types import TracebackType
-from typing import Any, ClassVar, Final, NamedTuple, TypeVar, cast
+from itertools import islice
+from typing import Any, ClassVar, Final, NamedTuple
 
 from sqlalchemy import Connection, event, inspect, orm
 from sqlalchemy.ext.asyncio import async_session
@@ -20,34 +19,20 @@ from sqlalchemy.orm import (
     SessionTransactionOrigin,
 )
 from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
-from sqlalchemy.util import await_only, immutabledict
+from sqlalchemy.util import immutabledict
 from sqlalchemy.util.concurrency import in_greenlet
 
-from .engines.streams import watch
-from .errors import ReadOnlySession, SessionShared, TransactionAborted, UnloadedAttribute, UsageError
-from .sharing import Turn, ending, one_task_at_a_time
+from .doors import Block, aborted, door, last_door, refused_for_reading, take_over, watched
+from .errors import ReadOnlySession, TransactionAborted, UnloadedAttribute, UsageError
+from .sharing import Turn
 from .tasks import current_task
 
 __all__ = ["Hook", "SyncSession"]
-
-_F = TypeVar("_F", bound=Callable[..., Any])
 
 _ISOLATION: Final = 'async with db.transaction(isolation="serializable") as session: ...'
 
 
 _BY_HAND: Final = {SessionTransactionOrigin.BEGIN, SessionTransactionOrigin.BEGIN_NESTED}
-
-
-def _watched(execute: _F) -> _F:
-    """Have each stream that *execute* opens watched until it is closed."""
-
-    @functools.wraps(execute)
-    def watched(self: SyncSession, /, *args: Any, **options: Any) -> Any:
-        result = execute(self, *args, **options)
-        watch(result, self.turn.use)
-        return result
-
-    return cast("_F", watched)
 
 
 class Hook(NamedTuple):
@@ -92,27 +77,26 @@ class SyncSession(orm.Session):
         cls._around_flush.append(contextmanager(function))
         return function
 
-    execute = one_task_at_a_time(_watched(orm.Session.execute))
-    scalar = one_task_at_a_time(orm.Session.scalar)  # type: ignore[assignment,arg-type]  # its overloads overlap
-    scalars = one_task_at_a_time(orm.Session.scalars)
+    execute = door(watched(orm.Session.execute))
+    scalar = door(orm.Session.scalar)  # type: ignore[assignment,arg-type]  # its overloads overlap
+    scalars = door(orm.Session.scalars)
 
-    get_one = one_task_at_a_time(orm.Session.get_one)
-    refresh = one_task_at_a_time(orm.Session.refresh)
-    merge_all = one_task_at_a_time(orm.Session.merge_all)
-    begin = one_task_at_a_time(orm.Session.begin)
-    prepare = ending(orm.Session.prepare)
-    rollback = ending(orm.Session.rollback)
-    bulk_save_objects = one_task_at_a_time(orm.Session.bulk_save_objects)
-    bulk_insert_mappings = one_task_at_a_time(orm.Session.bulk_insert_mappings)
-    bulk_update_mappings = one_task_at_a_time(orm.Session.bulk_update_mappings)
+    get_one = door(orm.Session.get_one)
+    refresh = door(orm.Session.refresh)
+    begin = door(orm.Session.begin)
+    prepare = last_door(orm.Session.prepare)
+    rollback = last_door(orm.Session.rollback)
+    bulk_save_objects = door(refused_for_reading(orm.Session.bulk_save_objects))
+    bulk_insert_mappings = door(refused_for_reading(orm.Session.bulk_insert_mappings))
+    bulk_update_mappings = door(refused_for_reading(orm.Session.bulk_update_mappings))
 
-    @ending
+    @last_door
     def commit(self) -> None:
         """Commit, unless a part of the work was left half done."""
         self.refuse_half_done()
         super().commit()
 
-    @one_task_at_a_time
+    @door
     def flush(self, objects: Sequence[Any] | None = None) -> None:
         """Write the changes; what surrounds the flush may turn its error into a clearer one."""
         with ExitStack() as stack:
@@ -147,7 +131,7 @@ class SyncSession(orm.Session):
             self.leave_half_done(error)  # the flush has written what the listener saw, and not what it asked for
             raise
 
-    @one_task_at_a_time
+    @door
     def connection(self, *args: Any, **options: Any) -> Connection:
         """Return the transaction's connection.
 
@@ -177,7 +161,7 @@ class SyncSession(orm.Session):
         self._end(super().invalidate, closed=self._stays_closed)
 
     def _end(self, end: Callable[[], None], *, closed: bool = False) -> None:
-        conflict = _take_over(self.turn)
+        conflict = take_over(self.turn)
         root = self.get_transaction()
         try:
             end()
@@ -206,7 +190,12 @@ class SyncSession(orm.Session):
         else:
             own_way(self)
 
-    @one_task_at_a_time
+    def delete_all(self, instances: Iterable[object]) -> None:
+        """Delete each of *instances* as `delete` does; SQLAlchemy's own would not ask its class."""
+        for instance in instances:
+            self.delete(instance)
+
+    @door
     def merge(self, instance: Any, **options: Any) -> Any:
         """Copy the state of *instance* into the session; a class may turn the error into a clearer one."""
         try:
@@ -217,7 +206,15 @@ class SyncSession(orm.Session):
                 raise
             raise conflict from error
 
-    @one_task_at_a_time
+    @door
+    def merge_all(self, instances: Iterable[Any], **options: Any) -> Sequence[Any]:
+        """Copy the state of each of *instances* into the session as `merge` does, flushing before the first only."""
+        waiting = iter(instances)
+        first = [self.merge(instance, **options) for instance in islice(waiting, 1)]
+        with self.no_autoflush:
+            return first + [self.merge(instance, **options) for instance in waiting]
+
+    @door
     def get(self, entity: Any, ident: Any, **options: Any) -> Any:
         """Return the row with this key or ``None``; of a class that is versioned, at the version that is held."""
         try:
@@ -303,13 +300,14 @@ class SyncSession(orm.Session):
             current = self.get_nested_transaction() or self.get_transaction() or self.begin()
             self._half_done.setdefault(current, error)
 
+    def failure_in(self, transaction: SessionTransaction | None) -> BaseException | None:
+        """Return what ended a part of *transaction*, itself a savepoint or not, and was swallowed."""
+        return None if transaction is None else self._half_done.get(transaction)
+
     def refuse_half_done(self) -> None:
         """Raise `TransactionAborted` where a part of the work was left half done."""
-        root = self.get_transaction()
-        if root is not None and (cause := self._half_done.get(root)):
-            raise TransactionAborted(
-                "A part of the transaction failed, and its error was swallowed; nothing is written."
-            ) from cause
+        if (cause := self.failure_in(self.get_transaction())) is not None:
+            raise aborted() from cause
         if self.has_lost_connection:
             raise TransactionAborted(
                 "The connection broke, or a statement was cancelled, and the error was swallowed; nothing is written."
@@ -359,49 +357,11 @@ class SyncSession(orm.Session):
                 orm.attributes.set_committed_value(instance, key, values[key])
 
 
-class _Block(SessionTransaction):
-    """A transaction or savepoint that is ended by hand, or as a block: while nobody else uses the session."""
-
-    session: SyncSession  # pyright: ignore[reportIncompatibleVariableOverride]  # ours: it made this one
-
-    def commit(self, _to_root: bool = False) -> None:
-        with self.session.turn.use(ending=True):
-            super().commit(_to_root)
-
-    def rollback(self, _capture_exception: bool = False, _to_root: bool = False) -> None:
-        with self.session.turn.use(ending=True):
-            super().rollback(_capture_exception, _to_root)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        turn = self.session.turn
-        conflict = _take_over(turn)
-        try:
-            if conflict is not None and error is None:
-                # What another task was in the middle of cannot be kept.
-                super().__exit__(type(conflict), conflict, None)
-                raise conflict
-            super().__exit__(kind, error, trace)
-        finally:
-            turn.give_back()
-
-
-def _take_over(turn: Turn) -> SessionShared | None:
-    """Take the turn from another task, and return what there is to say about it."""
-    conflict = turn.claim()
-    if conflict is not None:
-        if not in_greenlet():
-            raise conflict
-        await_only(turn.take_over())
-    return conflict
-
-
 @event.listens_for(SyncSession, "after_transaction_create")
 def _guard_block(session: SyncSession, transaction: SessionTransaction) -> None:
     # SQLAlchemy leaves nobody else a say in what ends a transaction or savepoint that somebody holds in the hand.
     if transaction.origin in _BY_HAND:
-        transaction.__class__ = _Block
+        transaction.__class__ = Block
 
 
 @event.listens_for(SyncSession, "after_begin")

@@ -421,6 +421,20 @@ class TestRestrict:
 
 
 class TestSession:
+    async def test_deleting_several_marks_each(self, db: Database) -> None:
+        """session.delete_all() does as delete() does: a deletion for each, and what is below a row goes with it."""
+        keys = [await add(db, author("Ann")), await add(db, author("Bob", books=1))]
+
+        async with db.transaction() as session:
+            await session.delete_all([await session.get_one(Author, key) for key in keys])
+
+        ann, bob = await everything(db, Author)
+        deletions = [book.deletion_id for book in await everything(db, Book)]
+        assert ann.is_deleted
+        assert bob.is_deleted
+        assert deletions == [ann.deletion_id, ann.deletion_id, bob.deletion_id]
+        assert ann.deletion_id != bob.deletion_id
+
     async def test_deleted_objects_leave_the_session(self, db: Database) -> None:
         """The object and its loaded children are detached, readable, and carry the mark."""
         key = await add(db, author())

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import ForeignKey, Integer, String, bindparam, delete, event, insert, select, update
+from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.orm.exc import StaleDataError
 
@@ -18,6 +19,7 @@ from sqlkeel.mixins.timestamp import TimestampMixin
 from sqlkeel.mixins.version import VersionMixin, touch
 from sqlkeel.observe import queries
 from sqlkeel.relations import children
+from sqlkeel.sync_session import SyncSession
 
 
 class Base(sqlkeel.Base):
@@ -350,6 +352,25 @@ class TestConflict:
 
         assert (await read(every_driver, key)).version == 3
 
+    @pytest.mark.parametrize("mode", ["create_savepoint", "conditional_savepoint"])
+    async def test_a_transaction_that_was_joined_goes_on(self, every_driver: Database, mode: Any) -> None:
+        """A session over somebody's connection takes back its own work; what they wrote there is kept."""
+        (key,) = await add(every_driver)
+        factory = async_sessionmaker(sync_session_class=SyncSession, expire_on_commit=False, join_transaction_mode=mode)
+
+        async with every_driver.engine.begin() as connection, connection.begin_nested():
+            async with factory(bind=connection) as session:
+                doc = await session.get_one(Doc, key)
+                await session.commit()
+                await connection.execute(update(Doc).values(title="theirs", version=7))
+                doc.title = "mine"
+                with pytest.raises(VersionConflict):
+                    await session.flush()
+            assert connection.in_transaction()
+
+        found = await read(every_driver, key)
+        assert (found.title, found.version) == ("theirs", 7)
+
     async def test_autoflush_raises_it_too(self, every_driver: Database) -> None:
         """A query that flushes first meets the conflict."""
         key = await add(every_driver)
@@ -389,6 +410,30 @@ class TestConflict:
 
         assert (caught.value.expected, caught.value.current) == (1, 2)
         assert (await read(every_driver, key)).title == "theirs"
+
+    async def test_merging_several_old_copies_is_a_conflict(self, every_driver: Database) -> None:
+        """merge_all() refuses as merge() does, names the row, and nothing is overwritten."""
+        [first] = await add(every_driver)
+        [second] = await add(every_driver)
+        await overtake(every_driver, second)
+
+        with pytest.raises(VersionConflict) as caught:
+            async with every_driver.transaction() as session:
+                await session.merge_all(Doc(id=key, title="mine", version=1) for key in (first, second))
+
+        assert (caught.value.key, caught.value.expected, caught.value.current) == (second, 1, 2)
+        assert [(await read(every_driver, key)).title for key in (first, second)] == ["old", "theirs"]
+
+    async def test_merging_several_flushes_before_the_first_only(self, sqlite: Database) -> None:
+        """merge_all() flushes what waits once, and what it merged itself is flushed later."""
+        async with sqlite.transaction() as session:
+            session.add(Doc(id=1, title="waits"))
+
+            merged = await session.merge_all([Doc(id=1, title="first"), Doc(id=2, title="second")])
+
+            assert [doc.title for doc in merged] == ["first", "second"]
+            assert merged[0] in session.dirty
+            assert merged[1] in session.new
 
     async def test_merging_a_current_copy_is_a_change(self, every_driver: Database) -> None:
         """merge() of a copy with the current version writes and counts."""

@@ -225,7 +225,6 @@ class _Flush:
     def __init__(self, session: orm.Session) -> None:
         self.session = session
         self.transaction = session.get_transaction()
-        self.nested = session.in_nested_transaction()
         self.rows: list[_Written] = []
 
     def note(self) -> None:
@@ -238,11 +237,14 @@ class _Flush:
         assert self.transaction is not None, "a flush that has written has begun"
         # Not the session's own: after the flush has failed, it gives none.
         connections = {row.mapper: self.transaction.bound_connection(row.mapper) for row in self.rows}
-        found = _conflict(self.rows, connections)
-        if not self.nested:
-            for connection in connections.values():
+        # What is in a transaction still, after the session's own was rolled back, is in somebody else's: of a savepoint
+        # around the flush, or of the caller whose connection the session was given. That one goes on.
+        free = {connection for connection in connections.values() if not connection.in_transaction()}
+        try:
+            return _conflict(self.rows, connections)
+        finally:
+            for connection in free:
                 connection.rollback()
-        return found
 
 
 def _conflict(rows: Iterable[_Written], connections: Mapping[Mapper[Any], Connection]) -> VersionConflict | None:

@@ -1,0 +1,132 @@
+"""The doors of a session: what each method is wrapped in, before what it does itself."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.orm import SessionTransaction
+from sqlalchemy.util import await_only
+from sqlalchemy.util.concurrency import in_greenlet
+
+from .engines.streams import watch
+from .errors import ReadOnlySession, SessionShared, TransactionAborted
+from .sharing import Turn, ending, one_task_at_a_time
+
+if TYPE_CHECKING:
+    from .sync_session import SyncSession
+
+__all__ = ["Block", "aborted", "door", "last_door", "refused_for_reading", "take_over", "watched"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def door(method: _F) -> _F:
+    """Let one task at a time through *method*, and say there what failed before and was swallowed."""
+    return one_task_at_a_time(_explained(method))
+
+
+def last_door(method: _F) -> _F:
+    """Do the same for a method that ends a transaction: it is waited for, and not interrupted."""
+    return ending(_explained(method))
+
+
+def aborted(*, savepoint: bool = False) -> TransactionAborted:
+    """Return the error for a call after a failure that somebody swallowed, in the transaction or its *savepoint*."""
+    part, rest = ("savepoint", "nothing of it") if savepoint else ("transaction", "nothing")
+    return TransactionAborted(f"A part of the {part} failed, and its error was swallowed; {rest} is written.")
+
+
+def _explained(method: _F) -> _F:
+    @functools.wraps(method)
+    def explained(self: Any, /, *args: Any, **options: Any) -> Any:
+        try:
+            return method(self, *args, **options)
+        except InvalidRequestError as error:
+            nested = self.get_nested_transaction()
+            current = nested or self.get_transaction()
+            if isinstance(error, TransactionAborted) or current is None or current.is_active:
+                raise
+            # SQLAlchemy's advice is to roll back: with that, what the unit of work did before is lost, and nobody told.
+            cause = self.failure_in(current) or error
+            raise aborted(savepoint=nested is not None) from cause
+
+    return cast("_F", explained)
+
+
+def watched(method: _F) -> _F:
+    """Have each stream that *method* opens watched until it is closed."""
+
+    @functools.wraps(method)
+    def opening(self: Any, /, *args: Any, **options: Any) -> Any:
+        result = method(self, *args, **options)
+        watch(result, self.turn.use)
+        return result
+
+    return cast("_F", opening)
+
+
+def refused_for_reading(method: _F) -> _F:
+    """Refuse *method* in a session for reading: it writes by no flush and no statement that a listener sees."""
+
+    @functools.wraps(method)
+    def writing(self: Any, /, *args: Any, **options: Any) -> Any:
+        if self.read_only:
+            raise ReadOnlySession("The session was opened for reading, and is asked to write rows.")
+        return method(self, *args, **options)
+
+    return cast("_F", writing)
+
+
+class Block(SessionTransaction):
+    """A transaction or savepoint that is ended by hand, or as a block: while nobody else uses the session."""
+
+    session: SyncSession  # pyright: ignore[reportIncompatibleVariableOverride]  # ours: it made this one
+
+    def commit(self, _to_root: bool = False) -> None:
+        """Commit, unless a part of it failed and nobody was told."""
+        with self.session.turn.use(ending=True):
+            if (refusal := self._aborted()) is not None:
+                raise refusal
+            super().commit(_to_root)
+
+    def rollback(self, _capture_exception: bool = False, _to_root: bool = False) -> None:
+        """Roll back."""
+        with self.session.turn.use(ending=True):
+            super().rollback(_capture_exception, _to_root)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        turn = self.session.turn
+        # What another task was in the middle of cannot be kept; and SQLAlchemy ends a block without a word where a
+        # flush in it has failed and nobody was told.
+        conflict = take_over(turn) or self._aborted()
+        try:
+            if conflict is not None and error is None:
+                super().__exit__(type(conflict), conflict, None)
+                raise conflict
+            super().__exit__(kind, error, trace)
+        finally:
+            turn.give_back()
+
+    def _aborted(self) -> TransactionAborted | None:
+        failure = self.session.failure_in(self)
+        if failure is None or (self.nested and self.is_active):  # one that is active hands it on to the next
+            return None
+        error = aborted(savepoint=self.nested)
+        error.__cause__ = failure
+        return error
+
+
+def take_over(turn: Turn) -> SessionShared | None:
+    """Take the turn from another task, and return what there is to say about it."""
+    conflict = turn.claim()
+    if conflict is not None:
+        if not in_greenlet():
+            raise conflict
+        await_only(turn.take_over())
+    return conflict
