@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import re
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from sqlalchemy import URL
 
+from sqlkeel.database import Database
 from sqlkeel.engines import backend
 from sqlkeel.engines.backend import START, Limits, backend_for, parse_url
 from sqlkeel.errors import DriverMissing, InvalidURL, InvalidValue
@@ -65,6 +67,67 @@ class TestParseURL:
 
         assert "s3cret" not in str(caught.value)
         assert caught.value.__suppress_context__
+
+    @pytest.mark.parametrize(
+        "rest",
+        [
+            "app:s3cret@hidden@localhost/shop",
+            "app:s3cret@hidden@localhost:5432/shop",
+            "app:s3cret@hid/den@localhost/shop",
+            "app:s3cret@hid?den@localhost/shop",
+        ],
+    )
+    @pytest.mark.parametrize("scheme", ["postgresql+asyncpg", "postgresql+psycopg", "mariadb+asyncmy"])
+    def test_a_password_that_reaches_into_the_host_is_refused(self, scheme: str, rest: str) -> None:
+        """What is not percent-encoded would be taken for the host, and shown; the error repeats nothing of it."""
+        with pytest.raises(InvalidURL, match="@") as caught:
+            parse_url(f"{scheme}://{rest}")
+
+        assert "Percent-encode" in caught.value.hint
+        assert "s3cret" not in str(caught.value)
+        assert "hid" not in str(caught.value)
+
+    def test_a_host_with_an_at_sign_is_refused_in_any_form(self) -> None:
+        """A URL that was made of parts is read as well."""
+        with pytest.raises(InvalidURL, match="in its host"):
+            parse_url(URL.create("postgresql", host="hidden@localhost", database="app"))
+
+    def test_a_user_may_have_an_at_sign(self) -> None:
+        """As those of some hosting companies have."""
+        parsed = parse_url("postgresql://app@server:s3cret@localhost/shop?application_name=a@b")
+
+        assert (parsed.username, parsed.password, parsed.host) == ("app@server", "s3cret", "localhost")
+
+    @pytest.mark.parametrize("password", ["s3c@ret", "s3c/ret", "s3c?ret", "s3c#ret", "s3c:ret", "s3c%ret", "s3c ret"])
+    def test_an_encoded_password_is_read(self, password: str) -> None:
+        """Whatever characters it has."""
+        parsed = parse_url(f"postgresql://app:{quote(password, safe='')}@localhost:5432/shop")
+
+        assert (parsed.password, parsed.host, parsed.port, parsed.database) == (password, "localhost", 5432, "shop")
+
+    @pytest.mark.parametrize("path", ["/srv/a@b/app.db", "a@b/c@d.db"])
+    def test_a_file_may_have_an_at_sign(self, path: str) -> None:
+        """SQLite has no password, and its database is a path."""
+        assert parse_url(f"sqlite:///{path}").database == path
+
+    @pytest.mark.parametrize("scheme", ["postgresql+asyncpg", "postgresql+psycopg", "mariadb+asyncmy"])
+    def test_a_password_in_the_query_is_hidden(self, scheme: str) -> None:
+        """It reaches the driver, and is not shown with the URL."""
+        parsed = parse_url(f"{scheme}://localhost/shop?user=app&password=s3cret")
+
+        [_, arguments] = parsed.get_dialect()().create_connect_args(parsed)
+        assert arguments["password"] == "s3cret"
+        assert arguments["user"] == "app"
+        assert "s3cret" not in str(parsed)
+        assert "s3cret" not in repr(Database(parsed))
+
+    def test_the_password_of_a_key_file_is_refused_in_the_query(self) -> None:
+        """There is no place in a URL where it would be hidden."""
+        with pytest.raises(InvalidURL, match="sslpassword") as caught:
+            parse_url("postgresql+psycopg://localhost/shop?sslpassword=s3cret")
+
+        assert "connect_args" in caught.value.hint
+        assert "s3cret" not in str(caught.value)
 
     def test_postgres_is_written_postgresql(self) -> None:
         """The scheme that hosting companies hand out is named in the hint."""

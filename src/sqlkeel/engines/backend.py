@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -51,6 +52,13 @@ START: Final = r"\A\s*+(?:(?:(?:--|#)[^\n]*+\n|/\*.*?\*/)\s*+)*+"
 
 Possessive: what is no comment is not read as one in every other way, which would take twice as long for each comment.
 """
+
+
+_CUT: Final = re.compile("@.*/")
+"""What the name of a database looks like when it begins in the password."""
+
+_SECRETS: Final = ("sslpassword",)
+"""Parameters of a URL's query that are nobody's to see, and have no other place in it."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +207,7 @@ def parse_url(url: str | URL) -> URL:
     """Read a database URL and name an async driver in it.
 
     Raises:
-        InvalidURL: When it is no URL, or names a database or driver that sqlkeel does not support.
+        InvalidURL: When it is no URL, names a database or driver that sqlkeel does not support, or shows its password.
         DriverMissing: When the driver is not installed.
     """
     try:
@@ -208,6 +216,8 @@ def parse_url(url: str | URL) -> URL:
         # The URL is not repeated: it may hold a password.
         raise InvalidURL("The database URL cannot be read.") from None
     backend = _lookup(parsed.get_backend_name())
+    _refuse_cut_password(parsed, url)
+    parsed = _with_hidden_password(parsed)
     preferred = next(iter(backend.drivers))
     _, _, named = parsed.drivername.partition("+")
     driver = named or preferred
@@ -219,6 +229,37 @@ def parse_url(url: str | URL) -> URL:
     if find_spec(driver) is None:
         raise DriverMissing(driver, backend.drivers[driver])
     return parsed.set(drivername=f"{backend.name}+{driver}")
+
+
+def _refuse_cut_password(url: URL, written: str | URL) -> None:
+    """Refuse a URL whose password is not percent-encoded and so goes on in the host, the database or the query."""
+    query = written.partition("?")[2] if isinstance(written, str) else ""
+    elsewhere = (
+        "@" in (url.host or ""),
+        url.host and _CUT.search(url.database or ""),
+        any("@" in piece.partition("=")[0] for piece in query.split("&")),
+    )
+    if any(elsewhere):
+        # Nothing of the URL is repeated.
+        raise InvalidURL(
+            "The database URL has an @ after the one that ends the password, or in its host.",
+            hint="Percent-encode the password: urllib.parse.quote(password, safe=''), which writes @ as %40.",
+        )
+
+
+def _with_hidden_password(url: URL) -> URL:
+    """Return *url* with its password where SQLAlchemy hides it, whenever the URL is shown."""
+    if shown := [key for key in _SECRETS if key in url.query]:
+        raise InvalidURL(
+            f"The database URL holds {shown[0]} in its query, which is shown with the URL.",
+            hint=f"Database(url, connect_args={{{shown[0]!r}: ...}})",
+        )
+    password = url.query.get("password")
+    if password is None:
+        return url
+    if not isinstance(password, str):
+        raise InvalidURL("The database URL has more than one password in its query.")
+    return url.difference_update_query(["password"]).set(password=password)
 
 
 def backend_for(url: URL) -> Backend:
