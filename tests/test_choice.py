@@ -10,13 +10,22 @@ import pytest
 from sqlalchemy import CheckConstraint, Column, ForeignKey, String, Table, func, insert, select, text, update
 from sqlalchemy import Enum as NativeEnum
 from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm.exc import FlushError
 
 from sqlkeel import base
 from sqlkeel.bulk import insert_many, upsert_many
 from sqlkeel.choice import Choice
 from sqlkeel.database import Database
-from sqlkeel.errors import CheckViolation, ConfigurationError, InvalidValue, NotSupported, UnexpectedValue
+from sqlkeel.errors import (
+    CheckViolation,
+    ConfigurationError,
+    DatabaseFault,
+    InvalidValue,
+    NotSupported,
+    UnexpectedValue,
+)
 from sqlkeel.naming import metadata_with_names
+from sqlkeel.repository import Repository
 
 
 class Status(enum.StrEnum):
@@ -90,6 +99,29 @@ STRANGERS = {
 def checks(table: Any) -> dict[str, str]:
     """Return the CHECKs of a table by name."""
     return {str(one.name): str(one.sqltext) for one in table.constraints if isinstance(one, CheckConstraint)}
+
+
+class Rule(Base):
+    """Has the number of an enumeration for its key."""
+
+    __tablename__ = "rule"
+    key: Mapped[Priority] = mapped_column(primary_key=True)
+    note: Mapped[str]
+
+
+# Under its own name: of `Mapped[Literal[10, 20]]` written as a text, SQLAlchemy makes texts of the numbers.
+Ten = Literal[10, 20]
+
+
+class Band(Base):
+    """Has one of some numbers for its key."""
+
+    __tablename__ = "band"
+    key: Mapped[Ten] = mapped_column(primary_key=True)
+    note: Mapped[str]
+
+
+KEYS: dict[Any, Any] = {Rule: Priority.HIGH, Band: 20}
 
 
 class TestValues:
@@ -212,6 +244,32 @@ class TestQueries:
 
         async with every_driver.read() as session:
             assert await session.scalar(select(func.count()).select_from(Day)) == 0
+
+
+class TestKeys:
+    @pytest.mark.parametrize("model", [Rule, Band])
+    async def test_a_number_may_be_the_key(self, every_driver: Database, model: Any) -> None:
+        """The table can be made, and the key is the one that was given."""
+        async with every_driver.transaction() as session:
+            await Repository(session, model).create(key=KEYS[model], note="a")
+
+        async with every_driver.session() as session:
+            assert (await session.get_one(model, KEYS[model])).note == "a"
+
+    @pytest.mark.filterwarnings("ignore:Column .* is marked as a member of the primary key")
+    @pytest.mark.parametrize("model", [Rule, Band])
+    async def test_no_server_counts_it_up(self, every_driver: Database, model: Any) -> None:
+        """A row without a key is refused, where a counted one would be no member."""
+        async with every_driver.session() as session:
+            with pytest.raises((DatabaseFault, FlushError)):
+                await Repository(session, model).create(note="a")
+
+    @pytest.mark.parametrize("kind", [Priority, Literal[1, 2]])
+    def test_a_plain_table_does_not_count_either(self, kind: Any) -> None:
+        """Without the ORM it is the same column, and a choice of autoincrement is kept."""
+        plain = Table("plain", metadata_with_names(), Column("key", Choice(kind), primary_key=True))
+
+        assert plain.autoincrement_column is None
 
 
 class TestCheck:

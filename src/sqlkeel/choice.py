@@ -170,3 +170,6 @@ def _add_check(column: Column[Any], table: Table) -> None:
         condition = column.in_(list(column.type.stored))
         # Bound to the type, as SQLAlchemy does for Enum: a copy of the table would have it twice otherwise.
         table.append_constraint(CheckConstraint(condition, info={_MARK: column}, _type_bound=True))
+        if column.autoincrement == "auto":
+            # SQLAlchemy would have the server count up a key that is one number; what it counts is no choice.
+            column.autoincrement = False
