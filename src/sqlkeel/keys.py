@@ -8,11 +8,12 @@ from typing import Any, ClassVar, Final, Self
 
 from sqlalchemy import BigInteger, Identity, Integer, Uuid, event
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import Mapped, Mapper, mapped_column
+from sqlalchemy.orm import Mapped, Mapper
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from .errors import ConfigurationError, NotSupported
+from .mixed_columns import mixed_column, with_columns
 from .public_ids import PublicID, prefix_of, public_id_of
 
 __all__ = ["DualIDMixin", "IntKeyMixin", "UUIDKeyMixin", "server_uuid7", "uuid7"]
@@ -25,6 +26,7 @@ else:
     from uuid_utils.compat import uuid7
 
 
+@with_columns
 class IntKeyMixin:
     """A 64-bit integer that the database counts up: the smallest key and the fastest join.
 
@@ -32,11 +34,12 @@ class IntKeyMixin:
     """
 
     # SQLite counts only a column of exactly the type INTEGER.
-    id: Mapped[int] = mapped_column(
+    id: Mapped[int] = mixed_column(
         BigInteger().with_variant(Integer(), "sqlite"), Identity(), primary_key=True, sort_order=-100
     )
 
 
+@with_columns
 class UUIDKeyMixin:
     """A UUIDv7 made by the client: known before the insert, unique over machines, ordered by time.
 
@@ -44,9 +47,10 @@ class UUIDKeyMixin:
     It shows the row's creation time to whoever sees it.
     """
 
-    id: Mapped[uuid.UUID] = mapped_column(Uuid(), primary_key=True, default=uuid7, sort_order=-100)
+    id: Mapped[uuid.UUID] = mixed_column(Uuid(), primary_key=True, insert_default=uuid7, sort_order=-100)
 
 
+@with_columns
 class DualIDMixin(IntKeyMixin):
     """An integer ``id`` for joins and foreign keys, a UUIDv7 ``public_id`` for everything outside.
 
@@ -59,7 +63,7 @@ class DualIDMixin(IntKeyMixin):
 
     __public_prefix__: ClassVar[str] = ""
 
-    public_id: Mapped[uuid.UUID] = mapped_column(Uuid(), unique=True, default=uuid7, sort_order=-99)
+    public_id: Mapped[uuid.UUID] = mixed_column(Uuid(), unique=True, insert_default=uuid7, sort_order=-99)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         prefix_of(cls)

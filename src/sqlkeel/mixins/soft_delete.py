@@ -12,10 +12,11 @@ from weakref import WeakSet
 from sqlalchemy import ColumnElement, Uuid, event, orm
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.hybrid import hybrid_property
-from sqlalchemy.orm import LoaderCriteriaOption, Mapped, Mapper, ORMExecuteState, mapped_column, with_loader_criteria
+from sqlalchemy.orm import LoaderCriteriaOption, Mapped, Mapper, ORMExecuteState, with_loader_criteria
 from sqlalchemy.orm.interfaces import UserDefinedOption
 
 from ..errors import NotSupported
+from ..mixed_columns import mixed_column, with_columns
 from ..session import SyncSession
 from ..types import UTCDateTime
 from .deletion import Deletion, restore
@@ -25,6 +26,7 @@ from .losses import refuse_orphan
 __all__ = ["SoftDeleteMixin", "include_deleted", "restore"]
 
 
+@with_columns
 class SoftDeleteMixin:
     """``deleted_at`` and ``deletion_id``: a deleted row stays in its table and out of every answer.
 
@@ -41,10 +43,10 @@ class SoftDeleteMixin:
     __soft_delete__ = True
 
     # The existing column: two classes of one table may have the mixin, and their base not.
-    deleted_at: Mapped[datetime | None] = mapped_column(
+    deleted_at: Mapped[datetime | None] = mixed_column(
         UTCDateTime(), default=None, index=True, sort_order=903, use_existing_column=True
     )
-    deletion_id: Mapped[uuid.UUID | None] = mapped_column(
+    deletion_id: Mapped[uuid.UUID | None] = mixed_column(
         Uuid(), default=None, index=True, sort_order=904, use_existing_column=True
     )
 

@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, event, orm
-from sqlalchemy.orm import Mapped, Mapper, ORMExecuteState, mapped_column
+from sqlalchemy.orm import Mapped, Mapper, ORMExecuteState
 
+from ..mixed_columns import mixed_column, with_columns
 from ..refresh import rows_below, update_with_all
 from ..session import SyncSession
 from ..types import UTCDateTime, utc_now
@@ -15,6 +16,7 @@ from ..types import UTCDateTime, utc_now
 __all__ = ["TimestampMixin"]
 
 
+@with_columns
 class TimestampMixin:
     """``created_at`` and ``updated_at``: aware, in UTC, set by the server.
 
@@ -23,10 +25,10 @@ class TimestampMixin:
     back with the statement, so that it can be used at once.
     """
 
-    created_at: Mapped[datetime] = mapped_column(
+    created_at: Mapped[datetime] = mixed_column(
         UTCDateTime(), server_default=utc_now(), sort_order=900, use_existing_column=True
     )
-    updated_at: Mapped[datetime] = mapped_column(
+    updated_at: Mapped[datetime] = mixed_column(
         UTCDateTime(), server_default=utc_now(), onupdate=utc_now(), sort_order=901, use_existing_column=True
     )
 

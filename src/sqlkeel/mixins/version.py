@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Column, Connection, Integer, event, orm, select
-from sqlalchemy.orm import Mapped, Mapper, ORMExecuteState, mapped_column, validates
+from sqlalchemy.orm import Mapped, Mapper, ORMExecuteState, validates
 from sqlalchemy.orm.exc import StaleDataError
 
 from ..engines.backend import begin_for_savepoint
 from ..errors import NotSupported, TransientFault, UsageError, VersionConflict
+from ..mixed_columns import mixed_column, with_columns
 from ..refresh import rows_below, update_with, update_with_all
 from ..session import SyncSession
 
@@ -24,6 +25,7 @@ class _Counted(int):
     """A version that `touch` sets, as nobody else may."""
 
 
+@with_columns
 class VersionMixin:
     """``version`` counts the changes of a row, and a change made on an old version is refused.
 
@@ -34,7 +36,7 @@ class VersionMixin:
     counts nothing, unless a trigger counts: `TriggerVersionMixin`.
     """
 
-    version: Mapped[int] = mapped_column(Integer(), server_default="1", sort_order=902, use_existing_column=True)
+    version: Mapped[int] = mixed_column(Integer(), server_default="1", sort_order=902, use_existing_column=True)
 
     @validates("version")
     def _refuse_version(self, key: str, value: int) -> int:

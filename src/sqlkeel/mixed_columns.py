@@ -1,0 +1,57 @@
+"""Columns of mixins, which every kind of model can have: dataclasses too."""
+
+from __future__ import annotations
+
+from inspect import get_annotations
+from typing import Any, Final, NoReturn, TypeVar, cast
+
+from sqlalchemy import Column
+from sqlalchemy.orm import Mapped, MappedColumn, declared_attr, mapped_column
+
+__all__ = ["mixed_column", "with_columns"]
+
+_C = TypeVar("_C", bound=type[Any])
+
+_BECOMES_DATACLASS: Final = "_sa_apply_dc_transforms"
+"""Where SQLAlchemy keeps how it is to make a dataclass of a class; a decorator has said so, or a base."""
+
+
+class _NoFields:
+    """The dataclass fields of a mixin, which is no dataclass itself: nobody who asks for them finds any.
+
+    SQLAlchemy takes the columns of a mixin for fields of a dataclass only where the mixin's own dictionary has
+    ``__dataclass_fields__``. Fields that can be read would make a dataclass of every model, for pydantic and FastAPI
+    too, which would then write all of its columns into a response.
+    """
+
+    def __get__(self, instance: object, owner: type[Any] | None = None) -> NoReturn:
+        raise AttributeError("__dataclass_fields__")
+
+
+def mixed_column(*args: Any, **options: Any) -> Mapped[Any]:
+    """Declare a column of a mixin; of a model that is a dataclass, it is a field that ``__init__`` does not take.
+
+    The arguments are those of ``mapped_column``; a default that is called is ``insert_default``.
+    """
+
+    def column(model: type[Any]) -> Column[Any] | MappedColumn[Any]:
+        table = vars(model).get("__table__")
+        if table is not None and column.__name__ in table.c:
+            return cast("Column[Any]", table.c[column.__name__])
+        # A model that is no dataclass must not have the option.
+        field: dict[str, Any] = {"init": False} if getattr(model, _BECOMES_DATACLASS, None) else {}
+        return mapped_column(*args, **options, **field)
+
+    declared: Any = declared_attr(column)
+    return declared  # type: ignore[no-any-return]  # to type checkers it is what a model makes of it
+
+
+def with_columns(mixin: _C) -> _C:
+    """Make *mixin* one whose columns are made by `mixed_column`."""
+    for name, annotation in get_annotations(mixin).items():
+        declared = vars(mixin).get(name)
+        if isinstance(declared, declared_attr):
+            declared.fget.__name__ = name
+            declared.fget.__annotations__["return"] = annotation
+    mixin.__dataclass_fields__ = _NoFields()
+    return mixin
