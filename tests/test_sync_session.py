@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import String, delete, func, insert, select, text, update
+from sqlalchemy import Select, String, delete, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.util import greenlet_spawn
 
 from sqlkeel import base
 from sqlkeel.database import Database
@@ -205,3 +206,49 @@ class TestSyncSession:
             set(),
             [],
         )
+
+
+class SelectOfScalar(Select[Any]):
+    """What SQLModel's ``select()`` returns for one entity."""
+
+    inherit_cache = True
+
+
+class SQLModelSession(AsyncSession):
+    """What SQLModel's asynchronous session does: it asks the session inside for `exec`."""
+
+    async def exec(self, statement: Any, **options: Any) -> Any:
+        """Execute and return rows or values."""
+        return await greenlet_spawn(self.sync_session.exec, statement, params=None, **options)  # type: ignore[attr-defined]
+
+
+class TestSQLModel:
+    @pytest.fixture
+    async def users(self, db: Database) -> None:
+        """Two rows."""
+        async with db.transaction() as session:
+            session.add_all([User(id=1, email="a"), User(id=2, email="b")])
+
+    @pytest.mark.usefixtures("users")
+    async def test_one_entity_gives_values(self, db: Database) -> None:
+        """``exec(select(User))`` gives objects."""
+        async with SQLModelSession(db.engine, sync_session_class=SyncSession) as session:
+            found = await session.exec(SelectOfScalar(User).order_by(User.id), execution_options={})
+
+            assert [user.email for user in found.all()] == ["a", "b"]
+
+    @pytest.mark.usefixtures("users")
+    async def test_several_columns_give_rows(self, db: Database) -> None:
+        """Any other statement gives rows."""
+        async with SQLModelSession(db.engine, sync_session_class=SyncSession) as session:
+            found = await session.exec(select(User.id, User.email).order_by(User.id), bind_arguments=None)
+
+            assert [tuple(row) for row in found.all()] == [(1, "a"), (2, "b")]
+
+    async def test_what_is_refused_is_refused(self, db: Database) -> None:
+        """It is `execute` with all that this refuses."""
+        async with SQLModelSession(db.engine, sync_session_class=SyncSession) as session:
+            session.info["sqlkeel_read_only"] = True
+
+            with pytest.raises(ReadOnlySession):
+                await session.exec(insert(User).values(id=3, email="c"))

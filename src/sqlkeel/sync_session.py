@@ -225,6 +225,15 @@ class SyncSession(orm.Session):
                 raise
             raise conflict from error
 
+    def exec(self, statement: Any, **options: Any) -> Any:
+        """Execute *statement*; SQLModel's asynchronous session asks this of the session inside, and needs nothing else.
+
+        Of a ``select()`` of SQLModel that has one column or entity, the values and not rows are returned, as it does.
+        """
+        result = self.execute(statement, **options)
+        # By name: a select of SQLModel is made by importing SQLModel, and we do not.
+        return result.scalars() if "SelectOfScalar" in {one.__name__ for one in type(statement).__mro__} else result
+
     def _conflict_of(self, instance: object) -> Exception | None:
         explain = getattr(instance, "__version_conflict__", None)
         return explain(self) if explain is not None else None
