@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import SessionTransaction
@@ -15,9 +15,6 @@ from sqlalchemy.util.concurrency import in_greenlet
 from .engines.streams import watch
 from .errors import ReadOnlySession, SessionShared, TransactionAborted
 from .sharing import Turn, ending, one_task_at_a_time
-
-if TYPE_CHECKING:
-    from .sync_session import SyncSession
 
 __all__ = ["Block", "aborted", "door", "last_door", "refused_for_reading", "take_over", "watched"]
 
@@ -84,7 +81,7 @@ def refused_for_reading(method: _F) -> _F:
 class Block(SessionTransaction):
     """A transaction or savepoint that is ended by hand, or as a block: while nobody else uses the session."""
 
-    session: SyncSession  # pyright: ignore[reportIncompatibleVariableOverride]  # ours: it made this one
+    session: Any  # The `SyncSession` that made it, which imports this module.
 
     def commit(self, _to_root: bool = False) -> None:
         """Commit, unless a part of it failed and nobody was told."""
