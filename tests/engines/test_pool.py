@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import NullPool, event, exc, select
+from sqlalchemy import NullPool, event, exc, select, text
 
 from sqlkeel.database import Database
 from sqlkeel.engines.pool import Pool
@@ -192,3 +192,24 @@ class TestPool:
         pool = open_database(sqlite, echo_pool="debug").engine.pool
 
         assert pool._should_log_debug()
+
+
+# SQLAlchemy closes a detached connection by letting go of it, and psycopg says so.
+@pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+class TestDetached:
+    async def test_it_works_to_its_end(
+        self, every_driver: Database, open_database: OpenDatabase, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A connection that was detached from the pool is used on, streams, and is closed, without an error."""
+        database = open_database(every_driver, pool_size=1, max_overflow=0)
+
+        with caplog.at_level(logging.ERROR):
+            async with database.engine.begin() as connection:
+                await connection.run_sync(lambda sync: sync.detach())
+                async with connection.stream(text("select 7")) as result:
+                    rows = await result.all()
+                answer = await connection.scalar(text("select 8"))
+
+        assert ([tuple(row) for row in rows], answer) == ([(7,)], 8)
+        assert caplog.records == []

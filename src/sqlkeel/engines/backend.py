@@ -27,6 +27,7 @@ __all__ = [
     "Limits",
     "backend_for",
     "begin_for_savepoint",
+    "driver_of",
     "info_of",
     "parse_url",
     "pooled_backend_for",
@@ -191,6 +192,12 @@ class Backend(Protocol):
     def lock(self, connection: Connection, name: str, *, nowait: bool) -> bool:
         """Take the lock *name* until the transaction ends, and tell whether it was granted."""
         ...
+
+
+def driver_of(connection: Connection) -> Any:
+    """Return the driver's own connection; SQLAlchemy has none for one that was detached from its pool."""
+    adapted: Any = connection.connection.dbapi_connection
+    return adapted.driver_connection
 
 
 def info_of(connection: Connection | PoolProxiedConnection) -> dict[Any, Any]:

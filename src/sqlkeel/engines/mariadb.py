@@ -230,8 +230,8 @@ def _leaves_traces(statement: str, parameters: Any) -> bool:
 
 
 def _release_locks_of_returned(raw: Any, record: Any, state: PoolResetState) -> None:
-    # A connection that is only to be closed takes its locks along, and must not be spoken to.
-    if not state.terminate_only:
+    # A connection that is only to be closed, or was detached, takes its locks along, and must not be spoken to.
+    if record is not None and not state.terminate_only:
         _release_locks(raw, record.info)
 
 

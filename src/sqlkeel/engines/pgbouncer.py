@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import URL, Connection, Engine, event, orm
 
 from ..errors import NotSupported
-from .backend import LIMITS, Backend, Limits
+from .backend import LIMITS, Backend, Limits, driver_of
 from .postgresql import (
     NOTICE,
     PostgreSQL,
@@ -107,8 +107,7 @@ class PgBouncer(PostgreSQL):
             own = connection.get_execution_options().get(LIMITS)
             statement = set_locally({**settings_of(limits.changed_by(own)), **NOTICE})
             if connection.dialect.driver == "asyncpg":
-                driver: Any = connection.connection.driver_connection
-                driver.after_begin = statement
+                driver_of(connection).after_begin = statement
             else:
                 connection.exec_driver_sql(statement)
 

@@ -31,7 +31,7 @@ from ..errors import (
     UniqueViolation,
     ValueRefused,
 )
-from .backend import LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, info_of
+from .backend import LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, driver_of, info_of
 from .traces import RESTORED, LeavesTraces
 
 __all__ = ["SQLite"]
@@ -139,8 +139,7 @@ class SQLite(Backend):
 
     def aborts(self, error: Any, connection: Connection) -> bool:
         """Ask the connection: an interrupted write, a full disk and others end the transaction, and no code says so."""
-        raw: Any = connection.connection.driver_connection
-        return info_of(connection).get(_BEGUN, False) and not raw.in_transaction
+        return info_of(connection).get(_BEGUN, False) and not driver_of(connection).in_transaction
 
     def in_transaction(self, raw: Any) -> bool:
         """Ask the library."""
@@ -179,7 +178,7 @@ class SQLite(Backend):
 
         A savepoint would be the outermost transaction then, and releasing it a COMMIT that no rollback takes back.
         """
-        raw: Any = connection.connection.driver_connection
+        raw = driver_of(connection)
         left_out = not raw.in_transaction and raw.isolation_level is not None
         if left_out:
             connection.exec_driver_sql("BEGIN")
@@ -310,8 +309,7 @@ def _interrupt_until_closed(driver: sqlite3.Connection) -> None:
 
 def _driver(connection: Connection) -> Any:
     """Return the `sqlite3.Connection`: its ``interrupt`` may be called from any thread, aiosqlite's own waits."""
-    raw: Any = connection.connection.driver_connection
-    return raw._conn
+    return driver_of(connection)._conn
 
 
 def _milliseconds(seconds: float | None) -> int:

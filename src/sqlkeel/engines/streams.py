@@ -13,6 +13,7 @@ from sqlalchemy.engine.cursor import BufferedRowCursorFetchStrategy
 from sqlalchemy.pool import PoolResetState
 
 from ..errors import NotSupported
+from .backend import driver_of
 
 __all__ = ["begin_for_streams", "refuse_beside_streams", "watch"]
 
@@ -68,6 +69,8 @@ def begin_for_streams(engine: Engine) -> None:
 
     @event.listens_for(engine, "reset")
     def end(raw: Any, record: Any, state: PoolResetState) -> None:
+        if record is None:
+            return  # detached, and closed next
         record.info.pop(_OPEN, None)
         if record.info.pop(_BEGUN, False) and not state.terminate_only:
             cursor = raw.cursor()
@@ -94,7 +97,8 @@ def refuse_beside_streams(engine: Engine) -> None:
 
     @event.listens_for(engine, "reset")
     def forget(raw: Any, record: Any, state: PoolResetState) -> None:
-        record.info.pop(_OPEN, None)
+        if record is not None:  # as it is of one that was detached
+            record.info.pop(_OPEN, None)
 
 
 def watch(result: Result[Any], use: Callable[[], AbstractContextManager[Any]]) -> None:
@@ -150,7 +154,7 @@ def _is_sending(context: Any) -> bool:
 
     Nothing else knows: whoever reads a stream of `AsyncConnection` to its end, or closes it, tells only the driver.
     """
-    unread = context.root_connection.connection.driver_connection._result
+    unread = driver_of(context.root_connection)._result
     return unread is not None and bool(unread.unbuffered_active)
 
 
