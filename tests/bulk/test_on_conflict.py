@@ -16,7 +16,7 @@ from tests.bulk.models import Guest, Member
 
 def merge_of(model: type[Any], *assigned: str, on: Any) -> Merge:
     target = Target(model)
-    touched = {target.fields[name]: value for name, value in target.touched(assigned).items()} if assigned else {}
+    touched = target.touched(assigned) if assigned else {}
     return Merge(target, target.unique(on, PostgreSQL().predicate), target.columns(assigned), touched)
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..errors import InvalidKey, NotSupported
 from .binder import Binder
+from .families import has_soft_rows
 from .rows import Batch, chunks, in_order, sorted_keys
 from .target import Target
 from .work import Work
@@ -26,7 +27,7 @@ async def delete_many(session: AsyncSession, model: type[M], keys: Iterable[Any]
     DELETE; relations of the ORM are not looked at. Objects of deleted rows leave the session.
 
     Raises:
-        NotSupported: For a model whose rows are marked as deleted instead.
+        NotSupported: For a model whose rows, or those of a class below it, are marked as deleted instead.
         InvalidKey: For a key of the wrong length.
         InvalidValue: For an expression of SQL; nothing is deleted.
         ForeignKeyViolation: When other rows still point to one of them; nothing is deleted.
@@ -47,9 +48,10 @@ async def delete_many(session: AsyncSession, model: type[M], keys: Iterable[Any]
 
 
 def _refuse_soft_delete(target: Target) -> None:
-    if target.is_soft_deletable:
+    if has_soft_rows(target.mapper):
+        some = "Rows" if target.is_soft_deletable else "Some rows"
         raise NotSupported(
-            f"Rows of {target.name} are marked as deleted, and stay.",
+            f"{some} of {target.name} are marked as deleted, and stay.",
             hint="repository.delete(obj) marks it and what belongs to it; a delete() statement removes rows for good.",
         )
 

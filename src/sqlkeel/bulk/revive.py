@@ -129,7 +129,7 @@ def _same(table: Any, stage: TableClause, merge: Merge) -> list[ColumnElement[bo
 def unmarked(merge: Merge) -> dict[Any, Any]:
     """Return what changes in every row that comes back: no mark, the next version, the time."""
     target = merge.target
-    moved = {target.fields[field]: value for field, value in target.touched([]).items()}
+    moved = target.touched([])
     moved |= {column: value for column, value in merge.touched.items() if column not in merge.assigned}
     given = set(merge.assigned)
     moved = {column: value for column, value in moved.items() if column not in given}

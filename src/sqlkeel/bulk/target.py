@@ -13,7 +13,9 @@ from sqlalchemy.orm import Mapper, QueryableAttribute
 
 from ..errors import InvalidValue, NotSupported, UnknownField
 from ..mixins.soft_delete import SoftDeleteMixin
+from ..refresh import kinds
 from .defaults import Made
+from .families import live, versions_below
 
 __all__ = ["Target", "Unique"]
 
@@ -95,16 +97,12 @@ class Target:
     @cached_property
     def guards(self) -> tuple[ColumnElement[bool], ...]:
         """The conditions on which a row of the table is one of the model: not deleted, and of its class."""
-        live = (self.fields["deleted_at"].is_(None),) if self.is_soft_deletable else ()
-        return (*live, *self.kinds)
+        return (*live(self.mapper), *self.kinds)
 
     @cached_property
     def kinds(self) -> tuple[ColumnElement[bool], ...]:
         """The conditions on which a row of the table is of the model's class, deleted or not."""
-        kind = self.mapper.polymorphic_on
-        if self.mapper.inherits is None or kind is None:
-            return ()
-        return (kind.in_([child.polymorphic_identity for child in self.mapper.self_and_descendants]),)
+        return tuple(kinds(self.mapper))
 
     def constants(self, given: Collection[str]) -> dict[str, Any]:
         """Return what the ORM itself writes into a new row: the class of the row and its first version."""
@@ -117,29 +115,35 @@ class Target:
             found[self.field(column)] = first(None)
         return {field: value for field, value in found.items() if field not in given}
 
-    def touched(self, given: Collection[str]) -> dict[str, Any]:
-        """Return what changes with every update, in each row alike, and was not given: times, and the version."""
-        left_out = {
-            name: column for name, column in self.fields.items() if name not in given and not _is_called(column)
-        }
-        onupdates: dict[str, Any] = {name: column.onupdate for name, column in left_out.items()}
-        found: dict[str, Any] = {name: one.arg for name, one in onupdates.items() if one is not None}
-        column, following = self.mapper.version_id_col, self.mapper.version_id_generator
-        if self.version is not None and column is not None and following is not False:
-            counts = isinstance(column.type, Integer)
-            found[self.version] = column + 1 if counts else cast("Any", following)(None)
-        return found
+    def touched(self, given: Collection[str]) -> dict[Column[Any], Any]:
+        """Return what changes with every update, computed by the database, and was not given: times, and versions.
+
+        Raises:
+            NotSupported: When that depends on the class of a row, which is given.
+        """
+        columns = set(self.columns(given))
+        onupdates: dict[Any, Any] = {column: column.onupdate for column in self._left_out(columns)}
+        found = {column: one.arg for column, one in onupdates.items() if one is not None and not one.is_callable}
+        version: Any = self.mapper.version_id_col
+        following = self.mapper.version_id_generator
+        if self.version is not None and following is not False:
+            found[version] = version + 1 if isinstance(version.type, Integer) else cast("Any", following)(None)
+        return {**found, **versions_below(self.mapper, columns)}
+
+    def _left_out(self, given: Collection[Column[Any]]) -> Iterator[Column[Any]]:
+        # Of the table, not of the model: a flush moves what other classes have in the same table, too.
+        return (column for column in self.table.columns if column not in given)
 
     def touched_by_row(self, given: Collection[str]) -> dict[Column[Any], Any]:
         """Return the functions that make a new value for each row that is updated, and were given none."""
-        left_out = (column for name, column in self.fields.items() if name not in given and name != self.version)
-        return {column: column.onupdate for column in left_out if _is_called(column)}
+        columns: set[Any] = {*self.columns(given), self.mapper.version_id_col}
+        return {column: column.onupdate for column in self._left_out(columns) if _is_called(column)}
 
-    def touched_once(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def touched_once(self, given: Mapping[str, Any]) -> dict[Column[Any], Any]:
         """Return all that changes with the update of one row, which is *given* these values."""
         made = Made(self.columns(given), self.touched_by_row(given))
         by_row = made.of_row({self.fields[field].key: value for field, value in given.items()})
-        return {**self.touched(given), **{self.field(column): value for column, value in by_row.items()}}
+        return {**self.touched(given), **by_row}
 
     def unique(self, on: Sequence[QueryableAttribute[Any]], predicate: Predicate) -> Unique:
         """Find the unique constraint over exactly the attributes *on*, in any order.

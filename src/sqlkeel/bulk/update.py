@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ..errors import InvalidKey, NotFound, NotSupported, VersionConflict
 from .binder import Binder
 from .columns import raw
+from .families import companions
 from .rows import Batch, Record, Rows, batches, in_order
 from .target import Target
 from .work import Work
@@ -73,7 +74,7 @@ class _Changes:
         if self.held.objects:
             objects = self.held.among(record[:width] for record in batch.records)
             self.touched |= {id(obj): obj for obj in objects}
-            self.columns |= {*target.columns(batch.fields[width:]), *target.columns(target.touched(batch.fields))}
+            self.columns |= {*target.columns(batch.fields[width:]), *target.touched(batch.fields)}
             self.columns |= self.binder.touched(batch.fields).keys()
         return written
 
@@ -126,26 +127,34 @@ async def _update(work: Work, binder: Binder, batch: Batch) -> int:
     async with work.writer.source(work.connection, target, binder.bind(batch)) as source:
         statement = _statement(target, batch.fields, source, binder.touched(batch.fields))
         written: int = (await work.connection.execute(statement)).rowcount
-        if written != len(batch.records) and target.version not in batch.fields:
-            (await _Matches.of(work, source, batch)).refuse()
+        if written == len(batch.records) or target.version not in batch.fields:
+            if written != len(batch.records):
+                (await _Matches.of(work, source, batch)).refuse()
+            await _move_companions(work, source)
             return written
-    if written != len(batch.records):
-        # As they were before: an update that went through has moved the version.
-        await work.undo()
-        async with work.writer.source(work.connection, target, binder.bind(batch)) as source:
-            matches = await _Matches.of(work, source, batch)
-        matches.refuse()
-        raise NotSupported(
-            f"Rows of {target.name} are there, with the version that was given, and yet were not updated.",
-            hint="A trigger that keeps rows as they are (one that returns NULL) cannot be told from a conflict.",
-        )
-    return written
+    # As they were before: an update that went through has moved the version.
+    await work.undo()
+    async with work.writer.source(work.connection, target, binder.bind(batch)) as source:
+        matches = await _Matches.of(work, source, batch)
+    matches.refuse()
+    raise NotSupported(
+        f"Rows of {target.name} are there, with the version that was given, and yet were not updated.",
+        hint="A trigger that keeps rows as they are (one that returns NULL) cannot be told from a conflict.",
+    )
+
+
+async def _move_companions(work: Work, given: FromClause) -> None:
+    """Count and date the rows in the tables of classes below."""
+    key = work.target.columns(work.target.key)
+    for other in companions(work.target.mapper):
+        same = [raw(column) == given.c[own.name] for column, own in zip(other.key, key, strict=True)]
+        await work.connection.execute(update(other.table).where(*same).values(other.values))
 
 
 def _statement(target: Target, fields: tuple[str, ...], given: FromClause, by_row: Mapping[Column[Any], str]) -> Update:
     assigned = target.columns(_assigned(target, fields))
     values: dict[Any, Any] = {column: given.c[column.name] for column in assigned}
-    values |= {target.fields[field]: value for field, value in target.touched(fields).items()}
+    values |= target.touched(fields)
     values |= {column: given.c[name] for column, name in by_row.items()}
     matched = [*target.columns(target.key)]
     if target.version in fields:

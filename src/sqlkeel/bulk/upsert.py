@@ -16,6 +16,7 @@ from sqlalchemy.orm import QueryableAttribute
 from ..errors import InvalidValue, NotSupported, UniqueViolation
 from .binder import Binder
 from .columns import raw
+from .families import refuse_companions
 from .held import newly_loaded
 from .revive import refuse_without_mark, revive_many, revive_one, unmarked
 from .rows import Batch, Rows, Run, refuse_expressions, runs
@@ -93,6 +94,7 @@ async def upsert(
     async with Work(session, model) as work:
         if revive:
             refuse_without_mark(work.target)
+            refuse_companions(work.target.mapper)
         work.target.check(values)
         refuse_expressions(work.target, tuple(values), [tuple(values.values())])
         fields = {attribute.key: None for attribute in on}
@@ -208,6 +210,7 @@ async def upsert_many(
     async with Work(session, model) as work, AsyncExitStack() as stages:
         if revive:
             refuse_without_mark(work.target)
+            refuse_companions(work.target.mapper)
         merging = _Merging(work, on, update, stages, revive=revive)
         async for run in runs(rows, work.target):
             await merging.add(run)
@@ -298,10 +301,9 @@ def _merge(work: Work, on: _Attributes, fields: Sequence[str], update: _Attribut
         raise InvalidValue(f"{', '.join(absent)} is to be updated, but {target.name} is given no value for it.")
     fixed = {*map(target.field, unique.columns), *target.key, target.version}
     assigned = [field for field in chosen if field not in fixed]
-    touched = target.touched(assigned) if assigned else {}
-    return Merge(
-        target, unique, target.columns(assigned), {target.fields[field]: value for field, value in touched.items()}
-    )
+    if assigned:
+        refuse_companions(target.mapper)
+    return Merge(target, unique, target.columns(assigned), target.touched(assigned) if assigned else {})
 
 
 def _of_one_row(merge: Merge, values: Mapping[str, Any]) -> Merge:
@@ -310,8 +312,7 @@ def _of_one_row(merge: Merge, values: Mapping[str, Any]) -> Merge:
     if not merge.assigned:
         return merge
     assigned = {target.field(column): values[target.field(column)] for column in merge.assigned}
-    touched = {target.fields[field]: value for field, value in target.touched_once(assigned).items()}
-    return replace(merge, touched=touched)
+    return replace(merge, touched=target.touched_once(assigned))
 
 
 def _require(target: Target, key: Iterable[str], given: Collection[str]) -> None:
@@ -340,9 +341,11 @@ def _refuse_expressions(target: Target, binder: Binder, run: Run) -> None:
 async def _refuse_hidden(work: Work, stage: TableClause, merge: Merge) -> None:
     """Refuse rows that met one which is deleted: they were not written, and are not the same either."""
     target, unique = merge.target, merge.unique
-    if not target.guards or (unique.where is not None and len(target.guards) == 1):
+    if not target.guards or (unique.where is not None and not target.kinds and len(target.guards) == 1):
         return
     same = [raw(column) == stage.c[column.name] for column in unique.columns]
+    if unique.where is not None:
+        same.append(unique.where)
     statement = select(1).where(*same, not_(and_(*target.guards))).limit(1)
     if (await work.connection.execute(statement)).first() is not None:
         raise _hidden(merge)
