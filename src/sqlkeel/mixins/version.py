@@ -14,6 +14,7 @@ from ..errors import NotSupported, TransientFault, UsageError, VersionConflict
 from ..mixed_columns import mixed_column, with_columns
 from ..refresh import rows_below, update_with, update_with_all
 from ..session import SyncSession
+from .marks import key_in
 
 __all__ = ["VersionMixin", "find_conflict", "refuse_stale", "touch"]
 
@@ -61,6 +62,34 @@ def _check_version(mapper: Mapper[Any], cls: type) -> None:
     # Set here and not in __mapper_args__: a model's own __mapper_args__ would silently switch the check off.
     if mapper.version_id_col is None:
         mapper.version_id_col = mapper.columns["version"]
+    if _is_missed_by_flush(mapper):
+        event.listen(mapper, "before_update", _check_before_update)
+        event.listen(mapper, "before_delete", _check_before_delete)
+
+
+def _is_missed_by_flush(mapper: Mapper[Any]) -> bool:
+    """Tell whether a class above has the table of the version, and no version: SQLAlchemy's flush asks that one."""
+    version: Any = mapper.version_id_col
+    asked = next(one for one in mapper.base_mapper.self_and_descendants if version.table in one.tables)
+    return asked.version_id_col is not version
+
+
+def _check_before_update(mapper: Mapper[Any], connection: Connection, obj: object) -> None:
+    session = orm.object_session(obj)
+    if session is None or session.is_modified(obj, include_collections=False):
+        _check_before_delete(mapper, connection, obj)
+
+
+def _check_before_delete(mapper: Mapper[Any], connection: Connection, obj: object) -> None:
+    """Lock the row and compare its version, as the statement of the flush does for any other class."""
+    [row] = _versions([orm.attributes.instance_state(obj)])
+    if row.version is None:
+        return  # it was never read
+    version = _version_of(mapper)
+    match = [key == value for key, value in zip(key_in(mapper, version.table), row.identity, strict=True)]
+    current = connection.execute(select(version).where(*match).with_for_update()).scalar_one_or_none()
+    if current != row.version and (conflict := find_conflict(connection, *row)) is not None:
+        raise conflict
 
 
 def touch(obj: object) -> None:
