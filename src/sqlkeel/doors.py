@@ -47,9 +47,11 @@ def _explained(method: _F) -> _F:
             current = nested or self.get_transaction()
             if isinstance(error, TransactionAborted) or current is None or current.is_active:
                 raise
+            failure = self.failure_in(current)
+            if failure is error:  # what failed just now
+                raise
             # SQLAlchemy's advice is to roll back: with that, what the unit of work did before is lost, and nobody told.
-            cause = self.failure_in(current) or error
-            raise aborted(savepoint=nested is not None) from cause
+            raise aborted(savepoint=nested is not None) from failure or error
 
     return cast("_F", explained)
 
