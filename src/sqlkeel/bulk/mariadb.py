@@ -131,6 +131,9 @@ class MariaDB:
         # With a limit: the order of a derived table without one is dropped.
         given = every.order_by(*every.selected_columns).limit(_ALL).subquery()
         same = [raw(column) == given.c[column.name] for column in merge.unique.columns]
+        if merge.unique.where is not None:
+            # Also for the optimizer: with all parts of the unique index it takes no other one that begins alike.
+            same.append(merge.unique.where)
         rows = select(func.count()).select_from(given.join(merge.target.table, and_(*same)))
         await connection.execute(rows.prefix_with("STRAIGHT_JOIN").with_for_update())
 
