@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any
+
 import pytest
 from sqlalchemy import update
 
 from sqlkeel import queries
 from sqlkeel.bulk.insert import insert_many, insert_many_returning
+from sqlkeel.bulk.rows import CHUNK
+from sqlkeel.bulk.upsert import upsert_many
 from sqlkeel.bulk.work import Work
 from sqlkeel.database import Database
-from sqlkeel.errors import Deadlock, ReadOnlySession, UniqueViolation
+from sqlkeel.errors import Deadlock, ReadOnlySession, UniqueViolation, UsageError
+from sqlkeel.session import Session
 from tests.bulk.models import Base, User, count_of, values_of
 
 pytestmark = pytest.mark.tables(Base.metadata)
+
+UPSERT = partial(upsert_many, on=[User.email])
+
+
+async def rows_around(between: Callable[[], Awaitable[object]]) -> AsyncIterator[dict[str, Any]]:
+    """Give a chunk of rows, which is written by the time that *between* is called, and one row more."""
+    for number in range(CHUNK):
+        yield {"email": str(number)}
+    await between()
+    yield {"email": "last"}
+
+
+async def savepoint_in(session: Session) -> None:
+    async with session.savepoint():
+        session.add(User(email="of the source"))
 
 
 class TestBegin:
@@ -100,3 +122,55 @@ class TestAttempt:
 
             assert result.rowcount == 1
             assert await values_of(session, User.email) == [("b",), ("d",)]
+
+
+class TestRowsThatEndTheTransaction:
+    @pytest.mark.parametrize("write", [insert_many, UPSERT], ids=["insert", "upsert"])
+    async def test_a_commit_between_two_chunks_is_refused(self, db: Database, write: Any) -> None:
+        """It would keep the first chunk of a call that is all or nothing; the transaction goes on without the call."""
+        async with db.transaction() as session:
+            session.add(User(email="before"))
+            with pytest.raises(UsageError, match=r"commit\(\) was called while rows of User were written"):
+                await write(session, User, rows_around(session.commit))
+
+        async with db.read() as session:
+            assert await count_of(session, User) == 1
+
+    @pytest.mark.parametrize(
+        "write", [insert_many, insert_many_returning, UPSERT], ids=["insert", "returning", "upsert"]
+    )
+    async def test_a_rollback_between_two_chunks_is_told(self, db: Database, write: Any) -> None:
+        """The rest of the rows is not written to another transaction, as if they were all."""
+        async with db.session() as session:
+            with pytest.raises(UsageError, match="The transaction was ended while rows of User were written"):
+                await write(session, User, rows_around(session.rollback))
+            await session.commit()
+
+            assert await count_of(session, User) == 0
+
+    async def test_the_next_call_on_the_connection_works(self, db: Database) -> None:
+        """No temporary table of the refused call is in its way."""
+        async with db.transaction() as session:
+            with pytest.raises(UsageError):
+                await UPSERT(session, User, rows_around(session.commit))
+
+        async with db.transaction() as session:
+            result = await UPSERT(session, User, [{"email": "a"}])
+
+        assert result.inserted == 1
+
+    async def test_a_savepoint_of_the_source_is_its_own(self, db: Database) -> None:
+        """Whoever makes the rows may write and take savepoints in the same session."""
+        async with db.transaction() as session:
+            await insert_many(session, User, rows_around(partial(savepoint_in, session)))
+
+            assert await count_of(session, User) == CHUNK + 2
+
+    async def test_the_session_commits_after_the_call(self, db: Database) -> None:
+        """The refusal ends with the call, in a savepoint of the caller as well."""
+        async with db.session() as session:
+            async with session.savepoint():
+                await insert_many(session, User, [{"email": "a"}])
+            await session.commit()
+
+            assert await count_of(session, User) == 1

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
-from sqlalchemy import CursorResult, Dialect, Executable
+from sqlalchemy import CursorResult, Dialect, Executable, event
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, AsyncTransaction
+from sqlalchemy.orm import Session, SessionTransaction
 
-from ..errors import InvalidValue, ReadOnlySession, TransientFault
+from ..errors import InvalidValue, KeelError, ReadOnlySession, TransientFault, UsageError
 from ..new_rows import forget_empty
 from .binder import Binder
 from .held import Held
@@ -19,6 +21,8 @@ from .target import Target
 from .writer import Writer
 
 __all__ = ["Undo", "Work"]
+
+_LATER: Final = "Commit or roll back when the call has returned; what makes the rows may use a session of its own."
 
 Undo = Callable[[], Awaitable[None]]
 
@@ -44,6 +48,7 @@ class Work:
         self.dialect: Dialect = session.get_bind(mapper=self.target.mapper).dialect
         self.writer: Writer = writer_for(self.dialect)
         self._savepoint: AsyncTransaction | None = None
+        self._transaction: SessionTransaction | None = None
         self._begun = False
         self._binder: Binder | None = None
 
@@ -58,6 +63,7 @@ class Work:
     async def begin(self, *, savepoint: bool = True) -> Self:
         """Flush, connect, and open the savepoint; a second call does nothing."""
         if self._begun:
+            self._refuse_ended()
             return self
         self._begun = True
         if self.session.sync_session.autoflush:
@@ -67,7 +73,20 @@ class Work:
         if savepoint:
             await self.writer.refuse_autocommit(self.connection)
             self._savepoint = await self.connection.begin_nested()
+            sync = self.session.sync_session
+            self._transaction = sync.get_nested_transaction() or sync.get_transaction()
+            event.listen(sync, "before_commit", self._refuse_commit)
         return self
+
+    def _refuse_commit(self, session: Session) -> None:
+        """Refuse what whoever makes the rows may do between two of them: it would keep the first half of the call."""
+        if (session.get_nested_transaction() or session.get_transaction()) is self._transaction:
+            raise UsageError(f"commit() was called while rows of {self.target.name} were written.", hint=_LATER)
+
+    def _refuse_ended(self) -> None:
+        if self._savepoint is not None and not self._savepoint.is_active and not self.connection.invalidated:
+            message = f"The transaction was ended while rows of {self.target.name} were written; none is."
+            raise UsageError(message, hint=_LATER)
 
     async def attempt(self, statement: Executable) -> CursorResult[Any]:
         """Run a statement that may fail without the rest of the transaction.
@@ -107,9 +126,16 @@ class Work:
     ) -> None:
         if self._savepoint is None:
             return
+        event.remove(self.session.sync_session, "before_commit", self._refuse_commit)
         if error is None:
+            self._refuse_ended()
             await self._savepoint.commit()
             return
+        if isinstance(error, SQLAlchemyError) and not isinstance(error, KeelError):
+            try:
+                self._refuse_ended()
+            except UsageError as refused:
+                raise refused from error
         await self._roll_back(self._savepoint, error)
         if self._binder is not None and isinstance(error, Exception):
             try:
@@ -118,7 +144,7 @@ class Work:
                 raise refused from error
 
     async def _roll_back(self, savepoint: AsyncTransaction, error: BaseException) -> None:
-        if not isinstance(error, TransientFault) and not self.connection.invalidated:
+        if not isinstance(error, TransientFault) and not self.connection.invalidated and savepoint.is_active:
             # Else the transaction, or the connection, is gone, and the savepoint with it.
             await savepoint.rollback()
 
