@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from sqlkeel.bulk.delete import delete_many
 from sqlkeel.bulk.insert import insert_many
 from sqlkeel.bulk.rows import CHUNK, alike, batches, chunks, runs
 from sqlkeel.bulk.target import Target
-from sqlkeel.bulk.upsert import upsert_many
+from sqlkeel.bulk.upsert import get_or_create, upsert, upsert_many
 from sqlkeel.database import Database
-from sqlkeel.errors import UnknownField
+from sqlkeel.errors import InvalidValue, UnknownField
 from tests.bulk.models import Base, Guest, User
 
 MEBIBYTE = 2**20
@@ -127,3 +128,37 @@ class TestMemory:
             await session.rollback()
 
         assert peak < 16 * MEBIBYTE
+
+
+class Form:
+    """An object that is no mapping, as those of pydantic and msgspec are not."""
+
+    email = "a"
+
+
+class TestWhatIsNoRow:
+    @pytest.mark.tables(Base.metadata)
+    @pytest.mark.parametrize("values", [Form(), User(email="a"), "email", None, ("email", "a")])
+    async def test_one_row_is_refused_like_many(self, db: Database, values: Any) -> None:
+        """`upsert` and `get_or_create` say what a row is, as the calls for many rows do."""
+        async with db.transaction() as session:
+            with pytest.raises(InvalidValue, match="A row is a mapping") as refused:
+                await upsert(session, User, values, on=[User.email])
+            with pytest.raises(InvalidValue, match="A row is a mapping"):
+                await get_or_create(session, User, values, {})
+            with pytest.raises(InvalidValue, match="A row is a mapping"):
+                await get_or_create(session, User, {"email": "a"}, values)
+            with pytest.raises(InvalidValue, match="A row is a mapping"):
+                await insert_many(session, User, [values])
+
+        assert "model_dump()" in refused.value.hint
+
+    @pytest.mark.tables(Base.metadata)
+    @pytest.mark.parametrize("keys", ["ab", b"ab", bytearray(b"ab")])
+    async def test_the_letters_of_a_text_are_no_keys(self, db: Database, keys: Any) -> None:
+        """A single key that was not put into a list would delete the rows that its letters name."""
+        async with db.transaction() as session:
+            with pytest.raises(InvalidValue, match="an iterable of them, not") as refused:
+                await delete_many(session, Guest, keys)
+
+        assert "list" in refused.value.hint

@@ -97,8 +97,10 @@ async def runs(rows: Rows, target: Target) -> AsyncIterator[Run]:
 
 
 def _refuse_what_cannot_be_read(source: Any) -> None:
-    if not isinstance(source, Iterable):
-        raise InvalidValue(f"Rows and keys come from an iterable, not {type(source).__name__}.")
+    # The letters of a text would be taken for keys.
+    if not isinstance(source, Iterable) or isinstance(source, str | bytes | bytearray):
+        kind = type(source).__name__
+        raise InvalidValue(f"Rows and keys come from an iterable of them, not {kind}.", hint="Put one into a list.")
 
 
 async def batches(rows: Rows, target: Target) -> AsyncIterator[Batch]:
@@ -180,7 +182,10 @@ def refuse_other_than_mappings(rows: Iterable[Any]) -> None:
     """
     other = next((type(row).__name__ for row in rows if not isinstance(row, Mapping)), None)
     if other is not None:
-        raise InvalidValue(f"A row is a mapping of attribute names to values, not {other}.")
+        raise InvalidValue(
+            f"A row is a mapping of attribute names to values, not {other}.",
+            hint="Such as row._mapping, dataclasses.asdict(obj), model.model_dump(). session.add_all() takes objects.",
+        )
 
 
 def _grouped(rows: list[Mapping[str, Any]]) -> list[Batch]:

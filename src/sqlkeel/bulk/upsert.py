@@ -19,7 +19,7 @@ from .columns import raw
 from .families import refuse_companions
 from .held import newly_loaded
 from .revive import refuse_without_mark, revive_many, revive_one, unmarked
-from .rows import Batch, Rows, Run, refuse_expressions, runs
+from .rows import Batch, Rows, Run, refuse_expressions, refuse_other_than_mappings, runs
 from .target import Target
 from .work import Work
 from .writer import Merge
@@ -84,7 +84,8 @@ async def upsert(
 
     Raises:
         NotSupported: When *on* is not unique; for *revive*, when the model keeps no deleted rows.
-        InvalidValue: When a value of *on* is missing or ``None``, or a value is an expression of SQL.
+        InvalidValue: When a value of *on* is missing or ``None``, a value is an expression of SQL, or *values* is no
+            mapping.
         UniqueViolation: When the row breaks another unique constraint, or the one that is there is deleted.
         UsageError: When the row above the one to revive is deleted.
         NoTransaction: For *revive*, where each statement commits by itself.
@@ -95,6 +96,7 @@ async def upsert(
         if revive:
             refuse_without_mark(work.target)
             refuse_companions(work.target.mapper)
+        refuse_other_than_mappings([values])
         work.target.check(values)
         refuse_expressions(work.target, tuple(values), [tuple(values.values())])
         fields = {attribute.key: None for attribute in on}
@@ -117,12 +119,13 @@ async def get_or_create(
 
     Raises:
         NotSupported: When the fields of *key* are not unique: nothing could prevent a second row.
-        InvalidValue: When a value of *key* is ``None``, or any value is an expression of SQL.
+        InvalidValue: When a value of *key* is ``None``, any value is an expression of SQL, or either is no mapping.
         UniqueViolation: When the row breaks another unique constraint, or the one that is there is deleted.
         UnknownField: For a field that the model does not have.
         ReadOnlySession: When the session was opened for reading.
     """
     async with Work(session, model) as work:
+        refuse_other_than_mappings([key, defaults])
         values = {**defaults, **key}
         work.target.check(values)
         refuse_expressions(work.target, tuple(values), [tuple(values.values())])
