@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON, String, func, text
+from sqlalchemy import JSON, Identity, String, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import UserDefinedType
 
@@ -16,6 +16,7 @@ from sqlkeel.bulk.insert import insert_many, insert_many_returning
 from sqlkeel.bulk.update import update_many
 from sqlkeel.bulk.upsert import UpsertResult, upsert_many
 from sqlkeel.database import Database
+from sqlkeel.errors import DatabaseFault
 from sqlkeel.session import Session
 from tests.bulk.models import count_of, values_of
 
@@ -45,6 +46,13 @@ class Note(IntKeyMixin, Base):
 
     subject: Mapped[str] = mapped_column("the subject %", String(20), unique=True)
     plain: Mapped[dict[str, Any] | None] = mapped_column("order", JSON)
+
+
+class Numbered(Base):
+    __tablename__ = "bulk_numbered"
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    name: Mapped[str] = mapped_column(String(20))
 
 
 class Shout(IntKeyMixin, Base):
@@ -79,6 +87,15 @@ class TestCopy:
 
         async with database.session() as session:
             assert await count_of(session, Note) == 0
+
+    async def test_a_number_that_is_generated_always_is_refused(self, database: Database) -> None:
+        """COPY would write it, which neither INSERT nor the ORM may."""
+        async with database.transaction() as session:
+            with pytest.raises(DatabaseFault, match="non-DEFAULT value"):
+                await insert_many(session, Numbered, [{"id": 5, "name": "a"}])
+            await insert_many(session, Numbered, [{"name": "a"}])
+
+            assert await count_of(session, Numbered) == 1
 
     async def test_names_are_quoted(self, database: Database) -> None:
         """Tables and columns with blanks, capitals, percent signs and reserved words are written."""

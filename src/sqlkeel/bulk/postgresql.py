@@ -91,6 +91,9 @@ class PostgreSQL:
 
     async def insert(self, connection: AsyncConnection, table: Table, rows: BoundRows) -> int:
         """COPY the rows, or what INSERT makes of them where COPY does not take them."""
+        if any(one.identity is not None and one.identity.always for one in rows.columns):
+            # COPY would write what INSERT refuses: the number of a key that is GENERATED ALWAYS.
+            return await write_by_statement(connection, insert, table, rows, errors_of=table)
         return await _write(connection, table, rows, errors_of=table)
 
     async def insert_returning(self, session: AsyncSession, target: Target, rows: BoundRows) -> list[Any] | None:
