@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import count
 from typing import Any
 
 import pytest
-from sqlalchemy import String, func
+from sqlalchemy import Computed, Sequence, String, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 import sqlkeel
@@ -16,7 +17,7 @@ from sqlkeel import IntKeyMixin, SoftDeleteMixin, VersionMixin, unique_live
 from sqlkeel.bulk import insert_many, insert_many_returning, update_many, upsert, upsert_many
 from sqlkeel.bulk.defaults import Constant, Context, Made
 from sqlkeel.database import Database
-from sqlkeel.errors import NotSupported
+from sqlkeel.errors import InvalidValue, NotSupported
 from sqlkeel.repository import Repository
 from sqlkeel.session import Session
 from tests.bulk.models import values_of
@@ -265,3 +266,62 @@ class TestContext:
         made = Made([table.c.first_name], defaults).of_row({"first_name": "Jane"})
 
         assert made[table.c.full_name] == "Jane Roe"
+
+
+def refuse() -> int:
+    raise LookupError("no number is left")
+
+
+class Raising(IntKeyMixin, Base):
+    __tablename__ = "defaults_raising"
+
+    name: Mapped[str] = mapped_column(String(20), unique=True)
+    number: Mapped[int] = mapped_column(default=refuse)
+
+
+class Counted(Base):
+    """A key from a sequence, where the database has them, and a column that it computes."""
+
+    __tablename__ = "defaults_counted"
+
+    id: Mapped[int] = mapped_column(Sequence("defaults_counted_seq"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(20), unique=True)
+    length: Mapped[int | None] = mapped_column(Computed("length(name)", persisted=True))
+
+
+@pytest.mark.tables(Base.metadata)
+class TestDefaultsThatRaise:
+    @pytest.mark.parametrize("write", [insert_many, partial(upsert_many, on=[Raising.name])], ids=["insert", "upsert"])
+    async def test_the_error_is_the_caller_s_own(self, db: Database, write: Any) -> None:
+        """What a default raises is not told as a value that its type refuses; nothing is written."""
+        async with db.transaction() as session:
+            with pytest.raises(LookupError, match="no number is left"):
+                await write(session, Raising, [{"name": "a"}])
+
+            assert await Repository(session, Raising).count() == 0
+
+
+@pytest.mark.tables(Base.metadata)
+class TestSequences:
+    async def test_a_database_without_sequences_counts_by_itself(self, sqlite: Database) -> None:
+        """A Sequence is no expression there: the rows go through a temporary table like any."""
+        async with sqlite.transaction() as session:
+            result = await upsert_many(session, Counted, [{"name": "a"}, {"name": "b"}], on=[Counted.name])
+
+        assert result.inserted == 2
+
+
+@pytest.mark.tables(Base.metadata)
+class TestGeneratedColumns:
+    async def test_a_value_is_refused(self, db: Database) -> None:
+        """It is not left to the database: MariaDB ignores the value, and counts the row as written."""
+        async with db.transaction() as session:
+            await insert_many(session, Counted, [{"name": "abc"}])
+            (counted,) = await Repository(session, Counted).get_all(Counted.name == "abc")
+
+            with pytest.raises(InvalidValue, match=r"Counted\.length is computed by the database"):
+                await update_many(session, Counted, [{"id": counted.id, "length": 7}])
+            with pytest.raises(InvalidValue, match=r"Counted\.length is computed by the database"):
+                await upsert_many(session, Counted, [{"name": "abc", "length": 7}], on=[Counted.name])
+            with pytest.raises(InvalidValue, match=r"Counted\.length is computed by the database"):
+                await upsert(session, Counted, {"name": "abc", "length": 7}, on=[Counted.name])

@@ -165,7 +165,7 @@ class _Shape:
         self.quick = {column: make for column, make in self.made.quick(binder.makers).items() if bound[column] is None}
         self.places = [fields.index(field) for field in assigned]
         missing = set(target.table.columns).difference(self.columns) if binder.new else ()
-        self.in_default = any(map(_is_sql_default, missing))
+        self.in_default = any(_is_sql_default(column, binder.dialect) for column in missing)
         self.in_function = any(makes_expression(column.type) for column in self.columns)
         self.as_given = len(given) == len(self.columns) and not any(self.converts)
 
@@ -222,11 +222,18 @@ def _defaults(target: Target, fields: tuple[str, ...]) -> dict[Column[Any], Any]
     for column in target.table.columns:
         if column in constants:
             found[column] = Constant(constants[column])
-        elif column not in given and column.default is not None and not _is_sql_default(column):
+        elif column not in given and _is_made_in_python(column):
             found[column] = column.default
     return found
 
 
-def _is_sql_default(column: Column[Any]) -> bool:
+def _is_made_in_python(column: Column[Any]) -> bool:
     default = column.default
-    return default is not None and (default.is_sequence or default.is_clause_element)
+    return default is not None and not (default.is_sequence or default.is_clause_element)
+
+
+def _is_sql_default(column: Column[Any], dialect: Dialect) -> bool:
+    default = column.default
+    if default is None or (default.is_sequence and not dialect.supports_sequences):
+        return False  # The key is counted by the table, where there are no sequences.
+    return default.is_sequence or default.is_clause_element

@@ -94,7 +94,8 @@ def call_once(default: Any, context: Context) -> Any:
 def _plain(default: Any, count: int, quick: Callable[[], Any] | None) -> Iterable[Any]:
     if not default.is_callable:
         return repeat(default.arg, count)
-    return starmap(quick or default.arg.__wrapped__, repeat((), count))
+    # Called here, not while the values are converted: what the function raises is the caller's own error.
+    return list(starmap(quick or default.arg.__wrapped__, repeat((), count)))
 
 
 def _takes_nothing(make: Any) -> bool:

@@ -73,16 +73,23 @@ class Target:
         return self.mapper.get_property_by_column(cast("Column[Any]", column)).key
 
     def check(self, fields: Iterable[str]) -> None:
-        """Refuse a field that the model does not have.
+        """Refuse a field that the model does not have, and one that the database computes.
+
+        Not left to the database: MariaDB ignores the value, and counts the row as written.
 
         Raises:
             UnknownField: Names it, and those that there are.
+            InvalidValue: Names the generated column.
         """
         for field in fields:
             if field not in self.fields:
                 raise UnknownField(
                     f"{self.name} has no column attribute {field!r}.",
                     hint=f"It has {', '.join(self.fields)}.",
+                )
+            if self.fields[field].computed is not None:
+                raise InvalidValue(
+                    f"{self.name}.{field} is computed by the database, and cannot be written.", hint="Leave it out."
                 )
 
     def columns(self, fields: Iterable[str]) -> tuple[Column[Any], ...]:
