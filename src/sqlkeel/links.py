@@ -60,6 +60,14 @@ def _links_of(mapper: Mapper[Any]) -> _Links:
     return links
 
 
+class _Linked(dict[Mapper[Any], frozenset[str]]):
+    """The foreign keys of mappers for one look at many objects: each mapper is asked for what it is linked to once."""
+
+    def __missing__(self, mapper: Mapper[Any]) -> frozenset[str]:
+        keys = self[mapper] = _links_of(mapper).keys
+        return keys
+
+
 def _is(relation: RelationshipProperty[Any], direction: RelationshipDirection) -> bool:
     return relation.direction is direction and relation.lazy not in {"dynamic", "write_only", "noload"}
 
@@ -92,9 +100,9 @@ def keys_held(session: orm.Session, mapper: Mapper[Any]) -> _Keys:
 
 def keys_of(objects: Iterable[Any]) -> _Keys:
     """Return the foreign keys of these objects, as far as they are loaded, to be compared by `relink`."""
-    held = {}
-    for state in map(inspect, objects):
-        if keys := _links_of(state.mapper).keys:
+    held, linked = {}, _Linked()
+    for state in map(orm.attributes.instance_state, objects):
+        if keys := linked[state.mapper]:
             held[state] = {key: state.dict[key] for key in keys if key in state.dict}
     return held
 
@@ -181,11 +189,10 @@ def _contains(above: Any, relation: RelationshipProperty[Any], obj: Any) -> bool
 
 @event.listens_for(SyncSession, "after_flush")
 def _note_flushed(session: SyncSession, context: Any) -> None:
-    moved = {}
+    moved, linked = {}, _Linked()
     for obj in session.dirty:
-        state = inspect(obj)
-        keys = _links_of(state.mapper).keys & state.committed_state.keys()
-        if keys:
+        state = orm.attributes.instance_state(obj)
+        if keys := linked[state.mapper] & state.committed_state.keys():
             moved[state] = {key: state.committed_state[key] for key in keys}
     if moved:
         session.run_after_flush(partial(relink, session, moved))

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar, cast
 import sqlalchemy
 
 from .errors import SessionShared
-from .tasks import caller_of, current_task
+from .tasks import caller_of
 
 __all__ = ["Turn", "ending", "one_task_at_a_time"]
 
@@ -129,7 +129,8 @@ class Turn:
     def _conflict(self, user: _User, task: asyncio.Task[Any] | None) -> SessionShared | None:
         if self._process != _process[0]:
             return SessionShared(f"process {self._process}", _call_site(task))
-        if (other := self._others(user)) is not None:
+        is_free = self._owner is None and self._claimant is None
+        if not is_free and (other := self._others(user)) is not None:
             return SessionShared(_call_site(other), _call_site(task))
         if self.loop is not None and (task is None or task.get_loop() is not self.loop):
             return SessionShared("another event loop", _call_site(task))
@@ -227,8 +228,14 @@ def _guarded(method: _F, *, ending: bool) -> _F:
 
 def _here() -> tuple[_User, asyncio.Task[Any] | None]:
     """Return who uses the session now, and the task that does it for them: `finish` runs in one of its own."""
-    task = current_task()
-    return (threading.current_thread(), None) if task is None else (caller_of(task), task)
+    # What `current_task` does, without the call: each use of a session asks, and most of them twice.
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    if task is None:
+        return threading.current_thread(), None
+    return caller_of(task), task
 
 
 def _has_ended(user: _User) -> bool:

@@ -123,6 +123,8 @@ class Held:
 
     async def forget(self, keys: Iterable[Identity]) -> None:
         """Let the session forget the objects whose rows were deleted by *keys*."""
+        if not self.objects:
+            return
         objects = self.among(keys)
         if len(objects) == len(self.objects):
             objects = await self._gone(objects)

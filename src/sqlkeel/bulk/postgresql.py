@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -276,8 +277,9 @@ def _place_of(target: Target, rows: BoundRows, records: list[Record]) -> Callabl
 
 
 def _unnest(rows: BoundRows, records: list[Record], dialect: Dialect, **options: Any) -> FromClause:
-    values = zip(*records, strict=True)
-    arrays = [_array(list(those), one.type, dialect) for those, one in zip(values, rows.columns, strict=True)]
+    # Column by column: ``zip(*records)`` makes an iterator for each row first.
+    values = (list(map(itemgetter(place), records)) for place in range(len(rows.columns)))
+    arrays = [_array(those, one.type, dialect) for those, one in zip(values, rows.columns, strict=True)]
     return func.unnest(*arrays).table_valued(*map(column, rows.names), name="given", **options).render_derived()
 
 

@@ -174,12 +174,14 @@ def _batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Batch]]:
             yield _grouped([*block, *islice(iterator, CHUNK - BLOCK)])
 
 
-def refuse_other_than_mappings(rows: Iterable[Any]) -> None:
+def refuse_other_than_mappings(rows: Sequence[Any]) -> None:
     """Refuse what is not a mapping.
 
     Raises:
         InvalidValue: Names its type.
     """
+    if all(issubclass(kind, Mapping) for kind in set(map(type, rows))):
+        return  # Found out without a line of Python per row. An object may still say of itself that it is one.
     other = next((type(row).__name__ for row in rows if not isinstance(row, Mapping)), None)
     if other is not None:
         raise InvalidValue(

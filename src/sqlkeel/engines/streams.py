@@ -38,8 +38,13 @@ def begin_for_streams(engine: Engine) -> None:
     PostgreSQL keeps the rows of a stream for the transaction (manual, DECLARE), and there is none. It ends with the
     last stream, and at the latest when the connection is given back.
     """
+    has_streamed = False  # An engine that never has pays for no look at the connection with each statement.
 
     def before(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
+        nonlocal has_streamed
+        if not (has_streamed or context.execution_options.get("stream_results")):
+            return
+        has_streamed = True
         info = _info(context)
         streams = info.get(_OPEN)
         if streams is None:
@@ -80,8 +85,13 @@ def begin_for_streams(engine: Engine) -> None:
 
 def refuse_beside_streams(engine: Engine) -> None:
     """Refuse a statement while a stream of the same connection has rows left, which the driver would throw away."""
+    has_streamed = False  # as above
 
     def before(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
+        nonlocal has_streamed
+        if not (has_streamed or context.execution_options.get("stream_results")):
+            return
+        has_streamed = True
         info = _info(context)
         if info.get(_OPEN) and _is_sending(context):
             raise NotSupported(_BESIDE, hint=_INSTEAD)

@@ -292,11 +292,14 @@ def _written_rows(session: orm.Session) -> Iterator[_Written]:
 
 
 def _versions(states: Iterable[orm.InstanceState[Any]]) -> Iterator[_Written]:
+    keys: dict[Mapper[Any], str] = {}
     for state in states:
-        mapper = state.mapper
-        if mapper.version_id_col is not None and state.identity is not None:
-            key = mapper.get_property_by_column(mapper.version_id_col).key
-            yield _Written(mapper, state.identity, state.committed_state.get(key, state.dict.get(key)))
+        mapper, identity = state.mapper, state.identity
+        if mapper.version_id_col is not None and identity is not None:
+            if mapper not in keys:
+                keys[mapper] = mapper.get_property_by_column(mapper.version_id_col).key
+            key = keys[mapper]
+            yield _Written(mapper, identity, state.committed_state.get(key, state.dict.get(key)))
 
 
 @SyncSession.around_flush
