@@ -213,6 +213,8 @@ def _doubt_empty(session: orm.Session, inserted: Iterable[Any]) -> None:
 @event.listens_for(SyncSession, "do_orm_execute", retval=True)
 def _note_updated(state: ORMExecuteState) -> Any:
     """Compare the keys that loaded objects have before and after an ``update()`` statement that sets one."""
+    if state.is_select:
+        return None
     mapper = state.bind_mapper if state.is_update or state.is_insert else None
     if mapper is None:
         return None

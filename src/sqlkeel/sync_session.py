@@ -99,6 +99,8 @@ class SyncSession(orm.Session):
     @door
     def flush(self, objects: Sequence[Any] | None = None) -> None:
         """Write the changes; what surrounds the flush may turn its error into a clearer one."""
+        if not (self._is_flushing or self.has_changes):
+            return  # As SQLAlchemy does, and at once: each query asks for it first.
         with ExitStack() as stack:
             if self.has_changes:
                 for surround in self._around_flush:
