@@ -56,6 +56,14 @@ class Tree(IntKeyMixin, Base):
     below: Mapped[list[Tree]] = relationship(cascade="all, delete-orphan")
 
 
+class Printed(IntKeyMixin, Base):
+    __tablename__ = "printed"
+    note: Mapped[str] = mapped_column(String(20), default="n", deferred=True)
+
+    def __repr__(self) -> str:
+        return f"Printed({self.note})"
+
+
 class Unconfirmed(IntKeyMixin, Base):
     __tablename__ = "unconfirmed"
     __mapper_args__ = {"confirm_deleted_rows": False}
@@ -121,6 +129,17 @@ class TestRow:
 
         async with db.transaction() as session, queries(db, exactly=1):
             await Repository(session, Plain).delete(obj)
+
+    async def test_an_object_that_loads_to_be_printed(self, every_driver: Database) -> None:
+        """Nobody asks for the repr of the object, as that of a dataclass, which may load a deferred column."""
+        await make(every_driver, Printed)
+
+        async with every_driver.transaction() as session, queries(every_driver, exactly=2):
+            obj = await session.scalar(select(Printed))
+            await Repository(session, Printed).delete(obj)
+
+        async with every_driver.session() as session:
+            assert await Repository(session, Printed).count() == 0
 
     async def test_the_transaction_is_not_committed(self, every_driver: Database) -> None:
         """What was written before in the same transaction is taken back, as after each flush that fails."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Delete, event, orm, select
@@ -29,7 +28,9 @@ def flush_removal(session: orm.Session, obj: object) -> None:
         session.flush()
         return
     connection = session.connection(bind_arguments={"mapper": mapper})
-    listeners = {"before_execute": partial(_ask, obj), "after_execute": partial(_confirm, obj)}
+    # Methods, for SQLAlchemy prints a listener that is a partial: the repr of an object may load what is deferred.
+    removal = _Removal(obj)
+    listeners: dict[str, Any] = {"before_execute": removal.ask, "after_execute": removal.confirm}
     for name, function in listeners.items():
         event.listen(connection, name, function)
     try:
@@ -39,23 +40,26 @@ def flush_removal(session: orm.Session, obj: object) -> None:
             event.remove(connection, name, function)
 
 
-def _ask(obj: object, connection: Connection, statement: Any, many: Any, one: Any, options: Any) -> None:
-    """Look for the row before a DELETE of several."""
-    if not isinstance(statement, Delete) or not any(_is_row(obj, statement, values) for values in many):
-        return
-    state = sa_inspect(obj, raiseerr=True)
-    keys = zip(state.mapper.primary_key, state.identity, strict=True)
-    query = select(*state.mapper.primary_key).where(*(column == value for column, value in keys))
-    if connection.execute(query.with_for_update()).first() is None:
-        raise _not_found(obj)
+class _Removal:
+    """The deletion of one object, which listens to the statements of its flush."""
 
+    def __init__(self, obj: object) -> None:
+        self._obj = obj
 
-def _confirm(
-    obj: object, connection: Connection, statement: Any, many: Any, one: Any, options: Any, result: Any
-) -> None:
-    """Read from the DELETE of the row alone whether there was one."""
-    if isinstance(statement, Delete) and _is_row(obj, statement, one) and result.rowcount == 0:
-        raise _not_found(obj)
+    def ask(self, connection: Connection, statement: Any, many: Any, one: Any, options: Any) -> None:
+        """Look for the row before a DELETE of several."""
+        if not isinstance(statement, Delete) or not any(_is_row(self._obj, statement, values) for values in many):
+            return
+        state = sa_inspect(self._obj, raiseerr=True)
+        keys = zip(state.mapper.primary_key, state.identity, strict=True)
+        query = select(*state.mapper.primary_key).where(*(column == value for column, value in keys))
+        if connection.execute(query.with_for_update()).first() is None:
+            raise _not_found(self._obj)
+
+    def confirm(self, connection: Connection, statement: Any, many: Any, one: Any, options: Any, result: Any) -> None:
+        """Read from the DELETE of the row alone whether there was one."""
+        if isinstance(statement, Delete) and _is_row(self._obj, statement, one) and result.rowcount == 0:
+            raise _not_found(self._obj)
 
 
 def _is_row(obj: object, statement: Delete, values: Mapping[str, Any]) -> bool:
