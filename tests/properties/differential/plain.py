@@ -123,7 +123,7 @@ class _Verbs:
         for row in self.step.rows:
             self._refuse_null(row)
             stages.setdefault(frozenset(row), {})[repr([row[name] for name in self.step.on])] = row
-        for stage in stages.values():
+        for stage in self._in_order(stages):
             for row in stage.values():
                 counts[self._upsert(row, always=False)[1]] += 1
         counts["unchanged"] += len(self.step.rows) - sum(counts.values())
@@ -184,6 +184,16 @@ class _Verbs:
         return self._ordered()
 
     # --- private ---
+
+    def _in_order(self, stages: Mapping[frozenset[str], dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the stages as ours takes them, so that new rows get the same keys, by which equal ones are listed.
+
+        All callers have one order in common and so do not deadlock; where a row is in two stages, the last counts.
+        """
+        keys = [key for stage in stages.values() for key in stage]
+        if len(keys) != len({*keys}):
+            return [*stages.values()]
+        return [stages[fields] for fields in sorted(stages, key=sorted)]
 
     def _ordered(self, *, skip: int | None = None, limit: int | None = None) -> list[Any]:
         terms: list[Any] = []
