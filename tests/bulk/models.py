@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ARRAY, ForeignKey, Integer, MetaData, String, UniqueConstraint, func, select
+from sqlalchemy import ARRAY, ForeignKey, Integer, MetaData, String, UniqueConstraint, Uuid, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, QueryableAttribute, mapped_column
 
@@ -63,6 +63,23 @@ class Parcel(UUIDKeyMixin, Base):
     label: Mapped[str] = mapped_column(
         String(80), default=lambda context: f"for {context.get_current_parameters().get('code')}"
     )
+
+
+class Ticket(UUIDKeyMixin, Base):
+    """Nothing but what an array can hold."""
+
+    __tablename__ = "ticket"
+
+    number: Mapped[int]
+
+
+class Voucher(Base):
+    """A UUID that is a text in Python."""
+
+    __tablename__ = "voucher"
+
+    id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
 
 
 class Seat(Base):

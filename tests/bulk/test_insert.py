@@ -41,7 +41,9 @@ from tests.bulk.models import (
     Member,
     Parcel,
     Seat,
+    Ticket,
     User,
+    Voucher,
     count_of,
     values_of,
 )
@@ -450,6 +452,22 @@ class TestReturning:
             made = await insert_many_returning(session, Seat, rows)
 
         assert [seat.row for seat in made] == [3, 1, 2]
+
+    async def test_a_key_alone_keeps_the_order(self, every_driver: Database) -> None:
+        """A UUID is the same one, whichever class the driver has for it."""
+        async with every_driver.transaction() as session:
+            made = await insert_many_returning(session, Ticket, [{"number": number} for number in (3, 1, 2)])
+
+        assert [ticket.number for ticket in made] == [3, 1, 2]
+
+    async def test_a_key_that_is_a_text_keeps_the_order(self, every_driver: Database) -> None:
+        """A UUID of a type that takes and gives texts comes back in its order."""
+        rows = [{"number": number, "id": str(uuid.uuid4())} for number in (3, 1, 2)]
+
+        async with every_driver.transaction() as session:
+            made = await insert_many_returning(session, Voucher, rows)
+
+        assert [{"number": voucher.number, "id": voucher.id} for voucher in made] == rows
 
     async def test_rows_may_differ_in_their_fields(self, every_driver: Database) -> None:
         """Order holds over rows of different fields."""

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 from operator import itemgetter
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     JSON,
@@ -271,9 +272,15 @@ def _place_of(target: Target, rows: BoundRows, records: list[Record]) -> Callabl
         return identity  # Counted in the order in which the rows were inserted.
     if any(column.name not in rows.names or not isinstance(column.type, Integer | Uuid) for column in key):
         return None
-    places = [rows.names.index(column.name) for column in key]
-    place = {tuple(record[n] for n in places): number for number, record in enumerate(records)}
-    return lambda obj: place[tuple(identity(obj))]
+    forms = [(rows.names.index(column.name), _bytes_of if isinstance(column.type, Uuid) else int) for column in key]
+    place = {tuple([form(record[n]) for n, form in forms]): number for number, record in enumerate(records)}
+    return lambda obj: place[tuple([form(value) for value, (_, form) in zip(identity(obj), forms, strict=True)])]
+
+
+def _bytes_of(key: Any) -> bytes:
+    """Return what the UUIDs of Python, asyncpg and uuid_utils and a text have in common: they are not equal."""
+    found: bytes = UUID(key).bytes if isinstance(key, str) else key.bytes
+    return found
 
 
 def _unnest(rows: BoundRows, records: list[Record], dialect: Dialect, **options: Any) -> FromClause:
