@@ -113,6 +113,30 @@ class TestRows:
             assert written == 1
             assert await values_of(session, User.city, User.version) == [("Rome", 2)]
 
+    async def test_the_last_of_two_with_other_fields_counts(self, every_driver: Database) -> None:
+        """The last row of a key is written last, whatever fields the rows have and wherever these came first."""
+        async with every_driver.transaction() as session:
+            one, other = await make_users(session, 2)
+            rows = [
+                {"id": one.id, "city": "Bern"},
+                {"id": other.id, "city": "Oslo", "nick": "first"},
+                {"id": other.id, "city": "Rome"},
+            ]
+
+            await update_many(session, User, rows)
+
+            assert await values_of(session, User.city, User.nick) == [("Bern", one.nick), ("Rome", "first")]
+
+    async def test_the_last_of_three_read_one_by_one_counts(self, every_driver: Database) -> None:
+        """Rows of a generator, of which the first and the last have the same fields."""
+        async with every_driver.transaction() as session:
+            (user,) = await make_users(session, 1)
+            rows = [{"city": "Bern"}, {"city": "Oslo", "nick": "second"}, {"city": "Rome"}]
+
+            await update_many(session, User, ({"id": user.id, **row} for row in rows))
+
+            assert await values_of(session, User.city, User.nick) == [("Rome", "second")]
+
     async def test_a_uuid_key_and_converted_types(self, every_driver: Database) -> None:
         """Keys and values are bound by their types."""
         async with every_driver.transaction() as session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby, islice
@@ -79,8 +80,10 @@ async def chunks(source: Iterable[T] | AsyncIterable[T], size: int = CHUNK) -> A
         yield chunk
 
 
-async def runs(rows: Rows, target: Target) -> AsyncIterator[Run]:
+async def runs(rows: Rows, target: Target, *, key: Sequence[str] = ()) -> AsyncIterator[Run]:
     """Read *rows* in runs of equal fields; each batch is checked before any of it is passed on.
+
+    Of rows with the same *key* and other fields, the last comes last.
 
     Raises:
         UnknownField: For a field that the model does not have.
@@ -88,11 +91,11 @@ async def runs(rows: Rows, target: Target) -> AsyncIterator[Run]:
     """
     if isinstance(rows, AsyncIterable):
         async for chunk in chunks(rows):
-            for run in _runs(chunk, target):
+            for run in _runs(chunk, target, key):
                 yield run
         return
     _refuse_what_cannot_be_read(rows)
-    for run in _runs(rows, target):
+    for run in _runs(rows, target, key):
         yield run
 
 
@@ -103,22 +106,22 @@ def _refuse_what_cannot_be_read(source: Any) -> None:
         raise InvalidValue(f"Rows and keys come from an iterable of them, not {kind}.", hint="Put one into a list.")
 
 
-async def batches(rows: Rows, target: Target) -> AsyncIterator[Batch]:
-    """Read *rows* in batches of equal fields and up to `CHUNK` rows; raises what `runs` does."""
-    async for run in runs(rows, target):
+async def batches(rows: Rows, target: Target, *, key: Sequence[str] = ()) -> AsyncIterator[Batch]:
+    """Read *rows* in batches of equal fields and up to `CHUNK` rows, as `runs` does; raises what that does."""
+    async for run in runs(rows, target, key=key):
         records = chain.from_iterable(batch.records for batch in run.batches)
         while chunk := list(islice(records, CHUNK)):
             yield Batch(run.fields, chunk)
 
 
-def _runs(rows: Iterable[Mapping[str, Any]], target: Target) -> Iterator[Run]:
-    for fields, group in groupby(_checked(rows, target), attrgetter("fields")):
+def _runs(rows: Iterable[Mapping[str, Any]], target: Target, key: Sequence[str]) -> Iterator[Run]:
+    for fields, group in groupby(_checked(rows, target, key), attrgetter("fields")):
         yield Run(fields, group)
 
 
-def _checked(rows: Iterable[Mapping[str, Any]], target: Target) -> Iterator[Batch]:
+def _checked(rows: Iterable[Mapping[str, Any]], target: Target, key: Sequence[str]) -> Iterator[Batch]:
     known: set[tuple[str, ...]] = set()
-    for together in _batches(rows):
+    for together in _batches(rows, key):
         for batch in together:
             if batch.fields not in known:
                 target.check(batch.fields)
@@ -160,7 +163,7 @@ def _is_no_value(kind: type[Any]) -> bool:
     return expression or sa_inspect(kind, raiseerr=False) is not None
 
 
-def _batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Batch]]:
+def _batches(rows: Iterable[Mapping[str, Any]], key: Sequence[str]) -> Iterator[list[Batch]]:
     fields: tuple[str, ...] | None = None
     iterator = iter(rows)
     for block in iter(lambda: list(islice(iterator, BLOCK)), []):
@@ -171,7 +174,9 @@ def _batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Batch]]:
         if records is not None:
             yield [Batch(fields, records)]
         else:
-            yield _grouped([*block, *islice(iterator, CHUNK - BLOCK)])
+            together = [*block, *islice(iterator, CHUNK - BLOCK)]
+            refuse_other_than_mappings(together)
+            yield [batch for part in (_rounds(together, key) if key else [together]) for batch in _grouped(part)]
 
 
 def refuse_other_than_mappings(rows: Sequence[Any]) -> None:
@@ -190,8 +195,27 @@ def refuse_other_than_mappings(rows: Sequence[Any]) -> None:
         )
 
 
+def _rounds(rows: Iterable[Mapping[str, Any]], key: Sequence[str]) -> list[list[Mapping[str, Any]]]:
+    """Part rows so that no key is twice in a part, but for the last of those with the same fields, which alone counts.
+
+    The first part has all keys: what locks its rows in order has locked those of the others.
+    """
+    last: dict[Any, Mapping[str, Any]] = {}
+    for row in rows:
+        one = tuple(map(row.get, key)), frozenset(row)
+        last.pop(one, None)
+        last[one] = row
+    met: Counter[Any] = Counter()
+    parts: list[list[Mapping[str, Any]]] = []
+    for (values, _), row in last.items():
+        if met[values] == len(parts):
+            parts.append([])
+        parts[met[values]].append(row)
+        met[values] += 1
+    return parts
+
+
 def _grouped(rows: list[Mapping[str, Any]]) -> list[Batch]:
-    refuse_other_than_mappings(rows)
     groups: dict[frozenset[str], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault(frozenset(row), []).append(row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -89,12 +90,9 @@ class _Verbs:
         """Update rows by key."""
         self._check(*self.step.rows)
         version = self.made.version
-        last: dict[Any, dict[Any, dict[str, Any]]] = {}
-        for row in self.step.rows:
-            last.setdefault(frozenset(row), {})[repr([row[name] for name in self.made.key])] = row
-        rows = [row for group in last.values() for row in group.values()]
-        for group in last.values():
-            found = [(row, self._find(self.made.key, row)) for row in group.values()]
+        groups = self._rounds()
+        for group in groups:
+            found = [(row, self._find(self.made.key, row)) for row in group]
             for row, obj in found:
                 if version in row and (obj is None or getattr(obj, version) != row[version]):
                     raise VersionConflict(self.made.name, None, expected=1, current=None, current_row=None)
@@ -102,7 +100,7 @@ class _Verbs:
                 raise NotFound(self.made.name)
             for row, obj in found:
                 self._write(obj, {name: v for name, v in row.items() if name not in {*self.made.key, version}})
-        return len(rows)
+        return sum(map(len, groups))
 
     def update(self) -> Any:
         """Change one object."""
@@ -167,7 +165,10 @@ class _Verbs:
 
     def mutate(self) -> Any:
         """Change a value in place."""
-        if (obj := self._find(self.made.key, self._planted())) is not None:
+        # Not with a SELECT, which would flush what waits and then read again what a flush expires: `Repository.get`
+        # looks at what the session holds first.
+        obj = self.session.get(self.model, self.case.key_of(self.step.row))
+        if obj is not None and not (self.made.soft and obj.deleted_at is not None):
             change(getattr(obj, self.step.on[0], None))
             self.session.flush()
 
@@ -184,6 +185,20 @@ class _Verbs:
         return self._ordered()
 
     # --- private ---
+
+    def _rounds(self) -> list[list[dict[str, Any]]]:
+        """Return the rows in groups of the same fields: of two with one key, the last comes last."""
+        last: dict[Any, dict[str, Any]] = {}
+        for row in self.step.rows:
+            one = repr([row[name] for name in self.made.key]), frozenset(row)
+            last.pop(one, None)
+            last[one] = row
+        groups: dict[Any, list[dict[str, Any]]] = {}
+        met: Counter[str] = Counter()
+        for (key, fields), row in last.items():
+            groups.setdefault((met[key], fields), []).append(row)
+            met[key] += 1
+        return [groups[one] for one in sorted(groups, key=lambda one: one[0])]
 
     def _in_order(self, stages: Mapping[frozenset[str], dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the stages as ours takes them, so that new rows get the same keys, by which equal ones are listed.
