@@ -197,7 +197,7 @@ class Backend(Protocol):
 def driver_of(connection: Connection) -> Any:
     """Return the driver's own connection; SQLAlchemy has none for one that was detached from its pool."""
     adapted: Any = connection.connection.dbapi_connection
-    return adapted.driver_connection
+    return getattr(adapted, "driver_connection", adapted)  # a synchronous driver is not adapted
 
 
 def info_of(connection: Connection | PoolProxiedConnection) -> dict[Any, Any]:
