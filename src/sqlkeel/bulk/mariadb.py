@@ -46,6 +46,7 @@ from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from ..constraints import marker_name
+from ..engines.backend import backend_for
 from ..engines.traces import RESTORED
 from ..errors import NoTransaction
 from .binder import BoundRows
@@ -67,7 +68,7 @@ class MariaDB:
 
     async def refuse_autocommit(self, connection: AsyncConnection) -> None:
         """Refuse: a savepoint that is rolled back would take nothing back."""
-        if await connection.run_sync(_commits_by_itself):
+        if await connection.run_sync(backend_for(connection.engine.url).commits_by_itself):
             raise NoTransaction("The connection commits each statement by itself; many rows need a transaction.")
 
     def predicate(self, index: Index) -> ColumnElement[bool] | None:
@@ -201,11 +202,6 @@ class MariaDB:
             same = [raw(column) == source.c[column.name] for column in rows.columns]
             result = await connection.execute(delete(target.table).where(*same, *target.guards))
         return result.rowcount
-
-
-def _commits_by_itself(connection: Connection) -> bool:
-    driver: Any = connection.connection.driver_connection
-    return bool(driver.get_autocommit())
 
 
 def _declare(connection: Connection) -> None:

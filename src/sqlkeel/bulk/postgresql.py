@@ -14,7 +14,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
-    Connection,
     Date,
     DateTime,
     Dialect,
@@ -48,6 +47,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, CITEXT, ENUM, JSONB, distinct_
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.types import TypeEngine
 
+from ..engines.backend import backend_for
 from ..engines.faults import WRITTEN
 from ..errors import NoTransaction
 from ..keys import uuid7
@@ -78,7 +78,7 @@ class PostgreSQL:
 
     async def refuse_autocommit(self, connection: AsyncConnection) -> None:
         """Refuse: a COPY would commit by itself, and a temporary table be gone before it is filled."""
-        if await connection.run_sync(_commits_by_itself):
+        if await connection.run_sync(backend_for(connection.engine.url).commits_by_itself):
             raise NoTransaction("The connection commits each statement by itself; many rows need a transaction.")
 
     def predicate(self, index: Index) -> ColumnElement[bool] | None:
@@ -204,10 +204,6 @@ class PostgreSQL:
         async with self.source(connection, target, rows) as source:
             same = [raw(column) == source.c[column.name] for column in rows.columns]
             return (await connection.execute(delete(target.table).where(*same, *target.guards))).rowcount
-
-
-def _commits_by_itself(connection: Connection) -> bool:
-    return connection.dialect.detect_autocommit_setting(connection.connection.dbapi_connection)  # type: ignore[arg-type]
 
 
 async def _write(connection: AsyncConnection, into: Table | TableClause, rows: BoundRows, *, errors_of: Table) -> int:
