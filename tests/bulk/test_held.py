@@ -89,6 +89,19 @@ async def _upsert(session: Session, line: Line, values: dict[str, Any]) -> None:
     await upsert_many(session, Line, [{"code": line.code, **values}], on=[Line.code])
 
 
+class Parcel(Base):
+    """An attribute that is computed from a column when it is read."""
+
+    __tablename__ = "held_parcel"
+
+    code: Mapped[str] = mapped_column(String(20), primary_key=True)
+    weight: Mapped[int] = mapped_column()
+    place: Mapped[str] = mapped_column(String(20), default="door")
+    label: Mapped[str] = column_property(code + "!")
+    double: Mapped[int] = column_property(weight * 2)
+    triple: Mapped[int] = column_property(weight * 3, deferred=True)
+
+
 WRITES: dict[str, Write] = {"update_many": _update, "upsert_many": _upsert, "upsert": _upsert_one}
 pytestmark = [pytest.mark.tables(Base.metadata)]
 each_write = pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
@@ -301,3 +314,37 @@ class TestUpsertOfASubclass:
 
             assert isinstance(found, Truck)
             assert (found.wheels, found.load) == (6, 7)
+
+
+class TestExpressions:
+    """The value of a column_property() is there at once: nobody can wait for it when it is read."""
+
+    async def test_of_a_row_that_is_inserted(self, every_driver: Database) -> None:
+        """upsert() and get_or_create() read it for a new row."""
+        async with every_driver.transaction() as session:
+            one, _ = await upsert(session, Parcel, {"code": "a", "weight": 4}, on=[Parcel.code])
+            other, _ = await Repository(session, Parcel).get_or_create({"code": "b"}, {"weight": 5})
+
+            assert (one.double, one.label) == (8, "a!")
+            assert (other.double, other.label) == (10, "b!")
+
+    async def test_of_a_row_that_is_updated(self, every_driver: Database) -> None:
+        """upsert() reads it for a row that it updates, or leaves as it is, and that the session did not hold."""
+        async with every_driver.transaction() as session:
+            await insert_many(session, Parcel, [{"code": "a", "weight": 4}, {"code": "b", "weight": 5}])
+
+            one, _ = await upsert(session, Parcel, {"code": "a", "weight": 7}, on=[Parcel.code])
+            other, _ = await upsert(session, Parcel, {"code": "b", "weight": 9}, on=[Parcel.code], update=[])
+
+            assert (one.double, one.label) == (14, "a!")
+            assert (other.double, other.label) == (10, "b!")
+
+    async def test_of_many_rows(self, every_driver: Database) -> None:
+        """insert_many_returning() reads it for every row, and leaves a deferred one alone."""
+        async with every_driver.transaction() as session:
+            rows = [{"code": f"p{number}", "weight": number} for number in range(501)]
+
+            made = await insert_many_returning(session, Parcel, rows)
+
+            assert [parcel.double for parcel in made] == [number * 2 for number in range(501)]
+            assert "triple" not in vars(made[0])

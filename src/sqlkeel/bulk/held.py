@@ -75,6 +75,18 @@ class Held:
         # The other side: collections that have lost or got a row.
         await self.session.run_sync(relink, before)
 
+    async def complete(self, objects: Iterable[Any]) -> None:
+        """Read into *objects* what RETURNING did not bring when they were made: values of ``column_property()``."""
+        groups: dict[Mapper[Any], list[InstanceState[Any]]] = defaultdict(list)
+        for state in map(sa_inspect, objects):
+            if state.expired_attributes:
+                groups[state.mapper].append(state)
+        for mapper, states in groups.items():
+            for start in range(0, len(states), _AT_ONCE):
+                some = states[start : start + _AT_ONCE]
+                await self._load(_rows_of(mapper, some), include_deleted=True)
+                await self._renew_by_itself(mapper, [state for state in some if state.expired_attributes])
+
     async def _renew(
         self, mapper: Mapper[Any], states: Sequence[InstanceState[Any]], written: set[Column[Any]]
     ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, TypeVar
 
-from sqlalchemy import insert
+from sqlalchemy import Column, insert
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import UserDefinedType
@@ -117,6 +117,8 @@ async def insert_many_returning(session: AsyncSession, model: type[M], rows: Row
             made.extend(more)
         if replaced is not None:
             await replaced.renew()
+        if any(not isinstance(one.columns[0], Column) for one in work.target.mapper.column_attrs):
+            await work.held().complete(made)
     return made
 
 

@@ -9,7 +9,6 @@ from operator import itemgetter
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from sqlalchemy import Column, Select, TableClause, and_, func, literal, not_, select, union_all
-from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute
 
@@ -153,13 +152,11 @@ async def _upsert(work: Work, values: Mapping[str, Any], merge: Merge, *, revive
 
 
 async def _renew(work: Work, obj: Any, loaded: list[Any], written: set[Column[Any]]) -> None:
-    """Read again an object that the session held, and what a new one of a subclass has of its own."""
-    if not any(one is obj for one in loaded):
+    """Read again an object that the session held, and what RETURNING does not bring for a new one."""
+    if any(one is obj for one in loaded):
+        await work.held().complete([obj])
+    else:
         await work.held().renew([obj], written)
-        return
-    state = sa_inspect(obj)
-    if state.mapper is not work.target.mapper and state.expired_attributes:
-        await work.session.refresh(obj, sorted(state.expired_attributes))
 
 
 def _hidden(merge: Merge) -> UniqueViolation:
