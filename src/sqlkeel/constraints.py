@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex, DropIndex, SchemaItem
-from sqlalchemy.sql.compiler import DDLCompiler
+from sqlalchemy.sql.compiler import DDLCompiler, IdentifierPreparer
 
 from .errors import ConfigurationError, NotSupported
 
@@ -34,6 +34,7 @@ __all__ = [
     "live_index",
     "live_parent",
     "marker_name",
+    "marker_of",
     "register_live_option",
     "unique_live",
 ]
@@ -88,6 +89,16 @@ def marker_name(index_name: str) -> str:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
     return f"{index_name[: _LONGEST - 14]}_{digest}_live"
+
+
+def marker_of(index: Index, preparer: IdentifierPreparer) -> str:
+    """Return the name of the generated column that belongs to an index of `unique_live`, not quoted."""
+    # What quotes a name for a driver also doubles each percent sign in it.
+    percent, name = (
+        preparer.unformat_identifiers(quoted)[-1]
+        for quoted in (preparer.quote_identifier("%"), preparer.format_index(index))
+    )
+    return marker_name(name.replace(percent, "%"))
 
 
 def is_live_marker(reflected: Column[Any]) -> bool:
@@ -148,10 +159,8 @@ def _names(index: Index, compiler: DDLCompiler) -> tuple[str, str, str, Any]:
     """Return the quoted table, index and marker, and the function that quotes."""
     preparer = compiler.preparer
     assert index.table is not None
-    name = preparer.format_index(index)
-    assert name is not None
-    marker = preparer.quote(marker_name(preparer.unformat_identifiers(name)[-1]))
-    return preparer.format_table(index.table), name, marker, preparer.quote
+    marker = preparer.quote(marker_of(index, preparer))
+    return preparer.format_table(index.table), preparer.format_index(index), marker, preparer.quote
 
 
 def _plain_columns(index: Index) -> list[str]:

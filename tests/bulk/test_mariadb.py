@@ -7,10 +7,10 @@ import asyncio
 import pytest
 from sqlalchemy import String, Text, func, select, text
 from sqlalchemy.dialects.mysql import LONGTEXT
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 import sqlkeel
-from sqlkeel import IntKeyMixin
+from sqlkeel import IntKeyMixin, SoftDeleteMixin, unique_live
 from sqlkeel.bulk.insert import insert_many
 from sqlkeel.bulk.upsert import UpsertResult, get_or_create, upsert, upsert_many
 from sqlkeel.database import Database
@@ -33,7 +33,58 @@ class Page(IntKeyMixin, Base):
     body: Mapped[str | None] = mapped_column(Text().with_variant(LONGTEXT(), "mariadb"))
 
 
+class Plain(DeclarativeBase):
+    """A base whose names are SQLAlchemy's own."""
+
+
+class Offer(SoftDeleteMixin, Plain):
+    """A unique column of a name with a percent sign."""
+
+    __tablename__ = "bulk_offer"
+    __table_args__ = (unique_live("50%_off"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    code: Mapped[str] = mapped_column("50%_off", String(20))
+    price: Mapped[int]
+
+
+class LongName(SoftDeleteMixin, Plain):
+    """A unique column for whose index the name would be too long, and is cut."""
+
+    __tablename__ = f"bulk_{'long' * 12}"
+    __table_args__ = (unique_live("number_of_the_offer"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    code: Mapped[str] = mapped_column("number_of_the_offer", String(20))
+    price: Mapped[int]
+
+
 pytestmark = pytest.mark.tables(Base.metadata)
+
+
+@pytest.mark.tables(Plain.metadata)
+@pytest.mark.parametrize("model", [Offer, LongName])
+class TestUniqueAmongLiveRows:
+    """The generated column of `unique_live` is found, whatever the index is called."""
+
+    async def test_one_row(self, mariadb: Database, model: type[Offer | LongName]) -> None:
+        """upsert() meets the live row, and not the deleted one."""
+        async with mariadb.transaction() as session:
+            deleted, _ = await upsert(session, model, {"code": "a", "price": 1}, on=[model.code])
+            await session.delete(deleted)
+            await session.flush()
+            _, is_new = await upsert(session, model, {"code": "a", "price": 2}, on=[model.code])
+            found, is_new_again = await upsert(session, model, {"code": "a", "price": 3}, on=[model.code])
+
+            assert (is_new, is_new_again, found.price) == (True, False, 3)
+
+    async def test_many_rows(self, mariadb: Database, model: type[Offer | LongName]) -> None:
+        """upsert_many() does so, too."""
+        async with mariadb.transaction() as session:
+            await upsert_many(session, model, [{"code": "a", "price": 1}], on=[model.code])
+            rows = [{"code": "a", "price": 2}, {"code": "b", "price": 3}]
+
+            assert await upsert_many(session, model, rows, on=[model.code]) == UpsertResult(1, 1, 0)
 
 
 class TestOneRow:

@@ -41,11 +41,12 @@ from sqlalchemy import (
     union,
     update,
 )
+from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.mysql import insert as insert_on_duplicate
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from ..constraints import marker_name
+from ..constraints import marker_of
 from ..engines.backend import backend_for
 from ..engines.traces import RESTORED
 from ..errors import NoTransaction
@@ -58,6 +59,7 @@ from .writer import Merge, copied, named_stage, write_by_driver, write_by_statem
 __all__ = ["MariaDB"]
 
 _ALL: Final = 2**63 - 1
+_PREPARER: Final = mysql.dialect().identifier_preparer
 _INSERTED, _FOUND, _OTHER = 0, 1, 2
 _MET: Final = "@sqlkeel_met"
 _SAME_BY_VALUE = (Integer, Numeric, Boolean, Date, DateTime, Time, LargeBinary, Uuid)
@@ -76,7 +78,7 @@ class MariaDB:
         if index.dialect_kwargs.get("mariadb_live") is None or index.table is None:
             return None
         # By the column of the index, which no model has: the optimizer would not find the index by what it stands for.
-        marker: ColumnClause[int] = column(marker_name(str(index.name)), Integer())
+        marker: ColumnClause[int] = column(marker_of(index, _PREPARER), Integer())
         marker.table = index.table
         return marker == 1
 
