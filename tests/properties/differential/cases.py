@@ -27,7 +27,7 @@ class Step:
     """What was made wrong in one of the rows."""
 
     def __str__(self) -> str:
-        said = [f"{name}={value!r}" for name, value in vars(self).items() if value and name != "verb"]
+        said = [f"{name}={value!r}" for name, value in vars(self).items() if (value or value == ()) and name != "verb"]
         return f"{self.verb}({', '.join(said)})"
 
 

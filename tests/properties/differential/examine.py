@@ -10,7 +10,17 @@ from tests.properties.differential import ours, plain
 from tests.properties.differential.cases import Case
 from tests.properties.differential.compare import differences
 from tests.properties.differential.models import Counter
-from tests.properties.differential.notes import Done, Seen, finish, hold, loaded_of, note, note_loaded
+from tests.properties.differential.notes import (
+    Done,
+    Seen,
+    finish,
+    flush_changes,
+    hold,
+    loaded_of,
+    note,
+    note_expired,
+    note_loaded,
+)
 from tests.properties.differential.refusals import is_allowed
 from tests.properties.differential.state import (
     Raw,
@@ -53,16 +63,18 @@ async def _ours(connection: AsyncConnection, case: Case) -> Seen:
         held = await session.run_sync(hold, case)
         for number, step in enumerate(case.steps):
             done = Done()
-            loaded = {place: loaded_of(obj) for place, obj in held.items() if obj in session}
+            before = loaded = loaded_of(session, held)
             try:
                 async with session.savepoint():
+                    loaded = loaded_of(session, held)
+                    note_expired(seen, held, before, loaded)
                     result = await ours.do(case, step, session)
                     await session.run_sync(note, case, step, done, result)
             except Exception as error:  # noqa: BLE001 - whatever it is, the plain way must raise it too
                 done.error, done.message = type(error).__name__, str(error).partition("\n")[0]
                 if is_allowed(case, step, done.error):
                     seen.refused.add(number)
-            note_loaded(seen, number, loaded, {place: held[place] for place in loaded if held[place] in session})
+            note_loaded(seen, number, loaded, loaded_of(session, held))
             seen.done.append(done)
         await session.run_sync(finish, case, held, seen)
     finally:
@@ -75,13 +87,14 @@ def _plain(connection: Connection, case: Case, skipped: set[int]) -> Seen:
     seen = Seen(refused=skipped)
     session = orm.Session(connection, join_transaction_mode="create_savepoint", expire_on_commit=False)
     held = hold(session, case)
+    flush_changes(session, case, held, seen)
     for number, step in enumerate(case.steps):
         done = Done()
         seen.done.append(done)
         if number in skipped:
             continue
-        loaded = {place: loaded_of(obj) for place, obj in held.items() if obj in session}
         nested = session.begin_nested()
+        loaded = loaded_of(session, held)
         try:
             result = plain.do(case, step, session)
             note(session, case, step, done, result)
@@ -90,7 +103,7 @@ def _plain(connection: Connection, case: Case, skipped: set[int]) -> Seen:
             nested.rollback()
         else:
             nested.commit()
-        note_loaded(seen, number, loaded, {place: held[place] for place in loaded if held[place] in session})
+        note_loaded(seen, number, loaded, loaded_of(session, held))
     finish(session, case, held, seen)
     session.close()
     return seen

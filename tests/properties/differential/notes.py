@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy import orm, select
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload, undefer
 
 from tests.properties.differential.cases import Case, Step
@@ -20,7 +21,10 @@ from tests.properties.differential.state import (
     snapshot,
 )
 
-__all__ = ["Done", "Seen", "finish", "hold", "loaded_of", "note", "note_loaded"]
+__all__ = ["Done", "Seen", "finish", "flush_changes", "hold", "loaded_of", "note", "note_expired", "note_loaded"]
+
+Loaded = Mapping[int, set[str]]
+"""The names of the columns and relations that held objects have loaded, by their rows."""
 
 
 @dataclass
@@ -47,12 +51,21 @@ class Seen:
     stale: dict[tuple[int, str], str] = field(default_factory=dict)
     """What held objects do not show as it is stored, by row and attribute."""
 
+    flushed: dict[tuple[int, str], str] = field(default_factory=dict)
+    """The same after nothing but a flush: of a type that stores another form, it shows the one that was given."""
+
     unloaded: set[tuple[int, str]] = field(default_factory=set)
     lost: set[tuple[int, int, str]] = field(default_factory=set)
     """What a step has unloaded: its number, the row and the attribute."""
 
     shown: set[tuple[int, int, str]] = field(default_factory=set)
     """What is loaded after a step."""
+
+    identities: dict[int, str] = field(default_factory=dict)
+    """The identities of held objects, by row."""
+
+    expired: set[tuple[int, str]] = field(default_factory=set)
+    """What the flush before a step has expired, as SQLAlchemy does for what the server makes."""
 
 
 def hold(session: orm.Session, case: Case) -> dict[int, Any]:
@@ -70,6 +83,16 @@ def hold(session: orm.Session, case: Case) -> dict[int, Any]:
     for number, name, value in case.changes:
         setattr(held[number], name, value)
     return held
+
+
+def flush_changes(session: orm.Session, case: Case, held: Mapping[int, Any], seen: Seen) -> None:
+    """Flush what the case has changed, and note what objects then do not show as it is stored."""
+    if not case.changes:
+        return
+    session.flush()
+    fresh = fresh_objects(session.connection(), case.made)
+    for number, obj in held.items():
+        seen.flushed |= {(number, name): what for name, what in _unlike(obj, fresh[identity_of(obj)])}
 
 
 def note(session: orm.Session, case: Case, step: Step, done: Done, result: Any) -> None:
@@ -100,17 +123,27 @@ def finish(session: orm.Session, case: Case, held: dict[int, Any], seen: Seen) -
     seen.held = {number: snapshot(obj) for number, obj in held.items() if obj in session}
 
 
-def loaded_of(obj: Any) -> set[str]:
-    """Return the names of the columns and relations that an object has loaded."""
+def loaded_of(session: orm.Session | AsyncSession, held: Mapping[int, Any]) -> Loaded:
+    """Return what the objects of these that the session still holds have loaded."""
+    return {place: _loaded_of(obj) for place, obj in held.items() if obj in session}
+
+
+def _loaded_of(obj: Any) -> set[str]:
     state = sa_inspect(obj)
     attributes = (*state.mapper.column_attrs, *state.mapper.relationships)
     return {one.key for one in attributes if one.key in state.dict}
 
 
-def note_loaded(seen: Seen, step: int, before: Mapping[int, set[str]], held: Mapping[int, Any]) -> None:
+def note_expired(seen: Seen, held: Mapping[int, Any], before: Loaded, after: Loaded) -> None:
+    """Note what the flush before a step has expired."""
+    for place, loaded in after.items():
+        seen.identities[place] = identity_of(held[place])
+        seen.expired |= {(place, name) for name in before[place] - loaded}
+
+
+def note_loaded(seen: Seen, step: int, before: Loaded, after: Loaded) -> None:
     """Note what a step has unloaded of the objects that were there *before* it and still are."""
-    for place, obj in held.items():
-        loaded = loaded_of(obj)
+    for place, loaded in after.items():
         seen.shown |= {(step, place, name) for name in loaded}
         seen.lost |= {(step, place, name) for name in before[place] - loaded}
 
