@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from sqlalchemy import String, Text, func, select, text
+from sqlalchemy import ForeignKey, String, Text, func, select, text
 from sqlalchemy.dialects.mysql import LONGTEXT
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -57,6 +57,23 @@ class LongName(SoftDeleteMixin, Plain):
     id: Mapped[int] = mapped_column(primary_key=True)
     code: Mapped[str] = mapped_column("number_of_the_offer", String(20))
     price: Mapped[int]
+
+
+class Book(IntKeyMixin, Base):
+    """What chapters belong to."""
+
+    __tablename__ = "bulk_book"
+
+
+class Chapter(IntKeyMixin, SoftDeleteMixin, Base):
+    """A unique index of living rows, and another index that begins alike."""
+
+    __tablename__ = "bulk_chapter"
+    __table_args__ = (unique_live("book_id", "title"),)
+
+    book_id: Mapped[int] = mapped_column(ForeignKey(Book.id), index=True)
+    title: Mapped[str] = mapped_column(String(50))
+    pages: Mapped[int]
 
 
 pytestmark = pytest.mark.tables(Base.metadata)
@@ -166,6 +183,32 @@ class TestManyRows:
 
             assert result == UpsertResult(0, 1, 0)
             assert await _body(session) == "ours"
+
+    async def test_rows_are_found_by_their_whole_key(self, mariadb: Database) -> None:
+        """The server does not look for a second row, of those with the first parts of the key, for one that it locks.
+
+        Where that is left to it, it may take the other index, and read all rows of a book for each of its chapters.
+        """
+        count = 200
+        rows = [{"book_id": 1, "title": f"{n}", "pages": 1} for n in range(count)]
+        async with mariadb.transaction() as session:
+            await insert_many(session, Book, [{"id": 1}])
+            await insert_many(session, Chapter, rows)
+        async with mariadb.transaction() as session:
+            before = await _read_on(session)
+            result = await upsert_many(
+                session, Chapter, [{**row, "pages": 2} for row in rows], on=[Chapter.book_id, Chapter.title]
+            )
+            read = await _read_on(session) - before
+
+        assert result == UpsertResult(0, count, 0)
+        assert read < 2 * count
+
+
+async def _read_on(session: Session) -> int:
+    """Return how often the server has read the next entry of an index for this connection."""
+    status = await session.execute(text("SHOW SESSION STATUS LIKE 'Handler_read_next'"))
+    return int(status.one()[1])
 
 
 async def _body(session: Session) -> str | None:
