@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Column, Dialect
+from sqlalchemy import BigInteger, Column, Dialect
 from sqlalchemy.exc import DontWrapMixin
 
 from ..errors import ValueRefused
@@ -17,7 +17,10 @@ from .defaults import Constant, Made
 from .rows import BLOCK, CHUNK, Batch, Record, Run, refuse_expressions
 from .target import Target
 
-__all__ = ["Binder", "BoundRows"]
+__all__ = ["PLACE", "Binder", "BoundRows"]
+
+PLACE: Final[Column[Any]] = Column("sqlkeel_place", BigInteger())
+"""The column of a temporary table that tells the place of a row among all that were given."""
 
 _Makers = Mapping[Callable[..., Any], Callable[[], Any]]
 _Quick = Mapping[Column[Any], Callable[[], Any]]
@@ -29,18 +32,20 @@ _Assigned = Callable[[tuple[str, ...]], tuple[str, ...]]
 class BoundRows:
     """Rows of the same *columns*, in lists that are made while they are sent.
 
-    *names* are those of the columns but for what an update alone writes, which has a name of its own.
+    *names* are those of the columns but for what an update alone writes, which has a name of its own. Where they are
+    *placed*, the last column is `PLACE`.
     """
 
     columns: tuple[Column[Any], ...]
     names: tuple[str, ...]
     batches: Iterable[Batch]
     shape: _Shape
+    placed: bool = False
 
     @property
     def blocks(self) -> Iterator[list[Record]]:
         """The records with each value as the driver takes it."""
-        return (self.shape.bind(batch.records) for batch in self.batches)
+        return (self._with_places(batch, self.shape.bind(batch.records)) for batch in self.batches)
 
     @property
     def in_sql(self) -> bool:
@@ -62,8 +67,22 @@ class BoundRows:
     def parameters(self, keys: Iterable[str]) -> Iterator[list[dict[str, Any]]]:
         """Yield the records, not converted, as a statement with such *keys* takes them."""
         keys = tuple(keys)
-        for chunk in _in_chunks(self.shape.complete(batch.records) for batch in self.batches):
+        complete = self.shape.complete
+        for chunk in _in_chunks(self._with_places(batch, complete(batch.records)) for batch in self.batches):
             yield [dict(zip(keys, record, strict=True)) for record in chunk]
+
+    def with_places(self) -> BoundRows:
+        """Return no rows, of the same columns and `PLACE`."""
+        return BoundRows((*self.columns, PLACE), (*self.names, PLACE.name), (), self.shape, placed=True)
+
+    def without_places(self) -> BoundRows:
+        """Return no rows, of the same columns but for `PLACE`."""
+        return BoundRows(self.columns[:-1], self.names[:-1], (), self.shape)
+
+    def _with_places(self, batch: Batch, records: list[Record]) -> list[Record]:
+        if not self.placed:
+            return records
+        return [(*record, place) for record, place in zip(records, batch.places, strict=True)]
 
 
 def _in_chunks(blocks: Iterable[list[Record]]) -> Iterator[list[Record]]:
@@ -132,14 +151,16 @@ class Binder:
         values = dict(zip(shape.columns, shape.complete([tuple(row.values())])[0], strict=True))
         return {field: values[column] for field, column in self.target.fields.items() if column in values}
 
-    def bind(self, rows: Run | Batch) -> BoundRows:
-        """Convert the values of *rows*, and add what is made for them, when they are read.
+    def bind(self, rows: Run | Batch, *, placed: bool = False) -> BoundRows:
+        """Convert the values of *rows*, and add what is made for them, when they are read; *placed*, their places, too.
 
         Raises:
             InvalidValue: When a value is refused by its type.
         """
         shape = self._shape(rows.fields)
-        return BoundRows(shape.columns, shape.names, rows.batches if isinstance(rows, Run) else (rows,), shape)
+        bound = BoundRows(shape.columns, shape.names, (), shape)
+        bound = bound.with_places() if placed else bound
+        return replace(bound, batches=rows.batches if isinstance(rows, Run) else (rows,))
 
     def _shape(self, fields: tuple[str, ...]) -> _Shape:
         if fields not in self._shapes:

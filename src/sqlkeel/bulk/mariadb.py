@@ -109,7 +109,8 @@ class MariaDB:
 
         It is no part of the transaction: one that an error left behind is replaced.
         """
-        key = f" (UNIQUE KEY ({quoted(connection.dialect, [one.name for one in unique.columns])}))" if unique else ""
+        key = f"KEY ({quoted(connection.dialect, [one.name for one in unique.columns])})" if unique else ""
+        key = key and f" ({key})" if rows.placed else key and f" (UNIQUE {key})"
         with named_stage(connection, target.table, rows) as stage:
             await connection.exec_driver_sql(
                 f"CREATE OR REPLACE TEMPORARY TABLE {stage.name}{key}"

@@ -48,10 +48,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows with the same fields, as they were given."""
+    """Rows with the same fields, as they were given; *mixed* tells that rows with other fields came between them.
+
+    *places* are those of the rows among all that were given.
+    """
 
     fields: tuple[str, ...]
     records: list[Record]
+    places: Sequence[int] = ()
+    mixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class Run:
 
     fields: tuple[str, ...]
     batches: Iterable[Batch]
+    mixed: bool = False
 
 
 async def chunks(source: Iterable[T] | AsyncIterable[T], size: int = CHUNK) -> AsyncIterator[list[T]]:
@@ -90,9 +96,11 @@ async def runs(rows: Rows, target: Target, *, key: Sequence[str] = ()) -> AsyncI
         InvalidValue: For something that is not a mapping.
     """
     if isinstance(rows, AsyncIterable):
+        read = 0
         async for chunk in chunks(rows):
-            for run in _runs(chunk, target, key):
+            for run in _runs(chunk, target, key, read):
                 yield run
+            read += len(chunk)
         return
     _refuse_what_cannot_be_read(rows)
     for run in _runs(rows, target, key):
@@ -114,14 +122,14 @@ async def batches(rows: Rows, target: Target, *, key: Sequence[str] = ()) -> Asy
             yield Batch(run.fields, chunk)
 
 
-def _runs(rows: Iterable[Mapping[str, Any]], target: Target, key: Sequence[str]) -> Iterator[Run]:
-    for fields, group in groupby(_checked(rows, target, key), attrgetter("fields")):
-        yield Run(fields, group)
+def _runs(rows: Iterable[Mapping[str, Any]], target: Target, key: Sequence[str], start: int = 0) -> Iterator[Run]:
+    for (fields, mixed), group in groupby(_checked(rows, target, key, start), attrgetter("fields", "mixed")):
+        yield Run(fields, group, mixed)
 
 
-def _checked(rows: Iterable[Mapping[str, Any]], target: Target, key: Sequence[str]) -> Iterator[Batch]:
+def _checked(rows: Iterable[Mapping[str, Any]], target: Target, key: Sequence[str], start: int) -> Iterator[Batch]:
     known: set[tuple[str, ...]] = set()
-    for together in _batches(rows, key):
+    for together in _batches(rows, key, start):
         for batch in together:
             if batch.fields not in known:
                 target.check(batch.fields)
@@ -163,7 +171,7 @@ def _is_no_value(kind: type[Any]) -> bool:
     return expression or sa_inspect(kind, raiseerr=False) is not None
 
 
-def _batches(rows: Iterable[Mapping[str, Any]], key: Sequence[str]) -> Iterator[list[Batch]]:
+def _batches(rows: Iterable[Mapping[str, Any]], key: Sequence[str], read: int) -> Iterator[list[Batch]]:
     fields: tuple[str, ...] | None = None
     iterator = iter(rows)
     for block in iter(lambda: list(islice(iterator, BLOCK)), []):
@@ -172,11 +180,12 @@ def _batches(rows: Iterable[Mapping[str, Any]], key: Sequence[str]) -> Iterator[
             fields = tuple(block[0])
         records = alike(block, fields)
         if records is not None:
-            yield [Batch(fields, records)]
+            yield [Batch(fields, records, range(read, read + len(block)))]
         else:
-            together = [*block, *islice(iterator, CHUNK - BLOCK)]
-            refuse_other_than_mappings(together)
-            yield [batch for part in (_rounds(together, key) if key else [together]) for batch in _grouped(part)]
+            block += islice(iterator, CHUNK - BLOCK)
+            refuse_other_than_mappings(block)
+            yield [batch for part in (_rounds(block, key) if key else [block]) for batch in _grouped(part, read)]
+        read += len(block)
 
 
 def refuse_other_than_mappings(rows: Sequence[Any]) -> None:
@@ -215,11 +224,16 @@ def _rounds(rows: Iterable[Mapping[str, Any]], key: Sequence[str]) -> list[list[
     return parts
 
 
-def _grouped(rows: list[Mapping[str, Any]]) -> list[Batch]:
-    groups: dict[frozenset[str], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(frozenset(row), []).append(row)
-    return [Batch(fields, _pick(group, fields)) for group in groups.values() for fields in [tuple(group[0])]]
+def _grouped(rows: list[Mapping[str, Any]], start: int) -> list[Batch]:
+    places: dict[frozenset[str], list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(frozenset(row), []).append(place)
+    return [_batch([rows[place] for place in found], [start + place for place in found]) for found in places.values()]
+
+
+def _batch(rows: list[Mapping[str, Any]], places: list[int]) -> Batch:
+    fields = tuple(rows[0])
+    return Batch(fields, _pick(rows, fields), places, mixed=True)
 
 
 def in_order(records: list[Record], width: int) -> list[Record]:

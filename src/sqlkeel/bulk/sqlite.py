@@ -87,7 +87,8 @@ class SQLite:
             )
             if unique is not None:
                 key = quoted(connection.dialect, [column.name for column in unique.columns])
-                await connection.exec_driver_sql(f"CREATE UNIQUE INDEX temp.{stage.name}_key ON {stage.name} ({key})")
+                index = "INDEX" if rows.placed else "UNIQUE INDEX"
+                await connection.exec_driver_sql(f"CREATE {index} temp.{stage.name}_key ON {stage.name} ({key})")
             yield stage
             await connection.exec_driver_sql(f"DROP TABLE {stage.name}")
 

@@ -8,18 +8,19 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
-from sqlalchemy import Column, Select, TableClause, and_, func, literal, not_, select, union_all
+from sqlalchemy import Column, TableClause, and_, literal, not_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute
 
 from ..errors import InvalidValue, NotSupported, UniqueViolation
-from .binder import Binder
+from .binder import Binder, BoundRows
 from .columns import raw
 from .families import refuse_companions
 from .held import newly_loaded
 from .revive import refuse_without_mark, revive_many, revive_one, unmarked
 from .rows import Batch, Rows, Run, refuse_expressions, refuse_other_than_mappings, runs
 from .target import Target
+from .turns import Stage, in_turns, placed
 from .work import Work
 from .writer import Merge
 
@@ -188,7 +189,8 @@ async def upsert_many(
 
     The rows are brought into a temporary table and merged there, so that any number takes linear time and bounded
     memory. A row that would not change is not written: its ``updated_at`` and version stay. Of several rows with one
-    key the last counts. Rows with different fields are merged one set of fields after the other.
+    key and the same fields the last counts; rows of one key with different fields are merged one after the other, in
+    the order in which they come.
 
     Args:
         session: The session; it does not commit.
@@ -221,15 +223,16 @@ class _Merging:
     """The stages of one `upsert_many`: one for each set of fields."""
 
     def __init__(
-        self, work: Work, on: _Attributes, update: _Attributes | None, stages: AsyncExitStack, *, revive: bool
+        self, work: Work, on: _Attributes, update: _Attributes | None, opened: AsyncExitStack, *, revive: bool
     ) -> None:
         self.work = work
         self.on = on
         self.update = update
-        self.open_stages = stages
+        self.opened = opened
         self.revive = revive
         self.given = 0
-        self.stages: dict[frozenset[str], tuple[TableClause, Merge]] = {}
+        self.placed = False
+        self.stages: dict[frozenset[str], Stage] = {}
 
     async def add(self, run: Run) -> None:
         """Bring a run to its stage."""
@@ -240,56 +243,49 @@ class _Merging:
             await work.begin()
             self.binder = work.binder(new=True, assigned=self._assigned)
         _refuse_expressions(work.target, self.binder, run)
-        rows = self.binder.bind(Run(run.fields, _without_null(work.target, key, run)))
-        fields = frozenset(run.fields)
-        if fields not in self.stages:
-            merge = replace(merge, by_row=self.binder.touched(run.fields))
-            opening = work.writer.stage(work.connection, work.target, rows, merge.unique)
-            self.stages[fields] = await self.open_stages.enter_async_context(opening), merge
-        stage, _ = self.stages[fields]
-        self.given += await work.writer.fill(work.connection, stage, rows, errors_of=work.target.table)
+        if run.mixed or any(fields != frozenset(run.fields) for fields in self.stages):
+            await self._place()
+        rows = self.binder.bind(replace(run, batches=_without_null(work.target, key, run)), placed=self.placed)
+        stage = await self._stage(rows, replace(merge, by_row=self.binder.touched(run.fields)), frozenset(run.fields))
+        self.given += await work.writer.fill(work.connection, stage.table, rows, errors_of=work.target.table)
 
     def _assigned(self, fields: tuple[str, ...]) -> tuple[str, ...]:
         merge = _merge(self.work, self.on, fields, self.update)
         return tuple(map(merge.target.field, merge.assigned))
 
+    async def _place(self) -> None:
+        """Keep from now on the places of the rows, of which some have other fields."""
+        if self.placed:
+            return
+        self.placed = True
+        for fields, stage in [*self.stages.items()]:
+            rows = stage.rows.with_places()
+            self.stages[fields] = await placed(self.work, stage, rows, self.opened)
+
+    async def _stage(self, rows: BoundRows, merge: Merge, fields: frozenset[str]) -> Stage:
+        if fields not in self.stages:
+            opening = self.work.writer.stage(self.work.connection, self.work.target, rows, merge.unique)
+            self.stages[fields] = Stage(await self.opened.enter_async_context(opening), rows, merge)
+        return self.stages[fields]
+
     async def finish(self) -> UpsertResult:
         """Merge the stages, and renew the objects that the session holds."""
         inserted = updated = revived = 0
         changed: set[Column[Any]] = set()
-        for stage, merge in await self._in_order():
+        for stage in await in_turns(self.work, self.stages, self.opened):
+            table, merge = stage.table, stage.merge
             if self.revive:
-                revived += await revive_many(self.work, stage, merge)
+                revived += await revive_many(self.work, table, merge)
                 changed |= unmarked(merge).keys()
-            more_inserted, more_updated = await self.work.writer.merge(self.work.connection, stage, merge)
+            more_inserted, more_updated = await self.work.writer.merge(self.work.connection, table, merge)
             inserted, updated = inserted + more_inserted, updated + more_updated
-            await _refuse_hidden(self.work, stage, merge)
+            await _refuse_hidden(self.work, table, merge)
             changed |= {*merge.assigned, *merge.touched, *merge.by_row}
         # A new row may have the key of an object whose own row is gone.
         keyed = inserted and any(fields.issuperset(self.work.target.key) for fields in self.stages)
         if (updated or revived or keyed) and (held := self.work.held()).objects:
             await held.renew(held.objects.values(), changed)
         return UpsertResult(inserted, updated, self.given - inserted - updated - revived, revived)
-
-    async def _in_order(self) -> list[tuple[TableClause, Merge]]:
-        """Lock the rows that are there, and return the stages in an order that all callers have in common.
-
-        In that of the rows, where the same key is in two of them: the last counts.
-        """
-        stages = [*self.stages.values()]
-        if not stages:
-            return []
-        names = [column.name for column in stages[0][1].unique.columns]
-        keys = [select(*(stage.c[name] for name in names)).distinct() for stage, _ in stages]
-        await self.work.writer.lock(self.work.connection, stages[0][1], keys)
-        if len(stages) > 1 and not await self._share_a_key(keys):
-            return [self.stages[fields] for fields in sorted(self.stages, key=sorted)]
-        return stages
-
-    async def _share_a_key(self, keys: Sequence[Select[Any]]) -> bool:
-        every = union_all(*keys).subquery()
-        twice = select(literal(1)).select_from(every).group_by(*every.c).having(func.count() > 1).limit(1)
-        return (await self.work.connection.execute(twice)).first() is not None
 
 
 def _merge(work: Work, on: _Attributes, fields: Sequence[str], update: _Attributes | None) -> Merge:

@@ -9,13 +9,27 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final, Protocol
 
-from sqlalchemy import Column, ColumnElement, Dialect, FromClause, Index, Select, Table, TableClause, column, table
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Dialect,
+    FromClause,
+    Index,
+    Select,
+    Table,
+    TableClause,
+    cast,
+    column,
+    literal_column,
+    table,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.types import UserDefinedType
 
 from ..engines.faults import WRITTEN
 from ..errors import NotSupported
-from .binder import BoundRows
+from .binder import PLACE, BoundRows
 from .columns import qualified, quoted, schema_of
 from .target import Target, Unique
 
@@ -49,7 +63,8 @@ class Merge:
 
     def inserted(self, stage: TableClause) -> list[ColumnElement[Any]]:
         """Return the columns of a stage that go into a new row."""
-        return [one for one in stage.c if one.name not in self.by_row.values()]
+        others = {*self.by_row.values(), PLACE.name}
+        return [one for one in stage.c if one.name not in others]
 
 
 class Writer(Protocol):
@@ -84,7 +99,7 @@ class Writer(Protocol):
     def stage(
         self, connection: AsyncConnection, target: Target, rows: BoundRows, unique: Unique
     ) -> AbstractAsyncContextManager[TableClause]:
-        """Make a temporary table for such *rows*."""
+        """Make a temporary table for such *rows*; those that are placed are all kept, whatever their keys."""
         ...
 
     async def fill(self, connection: AsyncConnection, stage: TableClause, rows: BoundRows, *, errors_of: Table) -> int:
@@ -137,7 +152,8 @@ def named_stage(connection: AsyncConnection, of: Table, rows: BoundRows) -> Iter
 def copied(connection: AsyncConnection, of: Table, rows: BoundRows) -> str:
     """Return the statement that selects such *rows* of a table: a stage gets the types of its columns from it."""
     dialect = connection.dialect
-    own = [quoted(dialect, [one.name]) for one in rows.columns]
+    number = str(cast(literal_column("0"), BigInteger).compile(dialect=dialect))
+    own = [quoted(dialect, [one.name]) if one.table is not None else number for one in rows.columns]
     names = [quoted(dialect, [name]) for name in rows.names]
     columns = ", ".join(one if one == name else f"{one} AS {name}" for one, name in zip(own, names, strict=True))
     return f"SELECT {columns} FROM {qualified(connection, of)}"  # noqa: S608 - names of the model, quoted

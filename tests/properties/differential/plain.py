@@ -120,14 +120,11 @@ class _Verbs:
     def upsert_many(self) -> Any:
         """Insert or update rows."""
         counts = {"inserted": 0, "updated": 0, "unchanged": 0}
-        stages: dict[frozenset[str], dict[str, Any]] = {}
         self._check(*self.step.rows)
         for row in self.step.rows:
             self._refuse_null(row)
-            stages.setdefault(frozenset(row), {})[repr([row[name] for name in self.step.on])] = row
-        for stage in self._in_order(stages):
-            for row in stage.values():
-                counts[self._upsert(row, always=False)[1]] += 1
+        for row in self._in_turns():
+            counts[self._upsert(row, always=False)[1]] += 1
         counts["unchanged"] += len(self.step.rows) - sum(counts.values())
         return tuple(counts.values())
 
@@ -204,15 +201,24 @@ class _Verbs:
             met[key] += 1
         return [groups[one] for one in sorted(groups, key=lambda one: one[0])]
 
-    def _in_order(self, stages: Mapping[frozenset[str], dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return the stages as ours takes them, so that new rows get the same keys, by which equal ones are listed.
+    def _in_turns(self) -> list[dict[str, Any]]:
+        """Return the rows as ours takes them, so that new rows get the same keys, by which equal ones are listed.
 
-        All callers have one order in common and so do not deadlock; where a row is in two stages, the last counts.
+        Of the rows of a key, in their order, those count that have other fields than the next one that counts: the
+        first, which makes the row, and the last of each set of fields. All callers have one order in common.
         """
-        keys = [key for stage in stages.values() for key in stage]
-        if len(keys) != len({*keys}):
-            return [*stages.values()]
-        return [stages[fields] for fields in sorted(stages, key=sorted)]
+        keyed: dict[str, list[dict[str, Any]]] = {}
+        for row in self.step.rows:
+            keyed.setdefault(repr([row[name] for name in self.step.on]), []).append(row)
+        turns: list[tuple[int, list[str], dict[str, Any]]] = []
+        for rows in keyed.values():
+            last = {frozenset(row): n for n, row in enumerate(rows)}
+            kept = [row for n, row in enumerate(rows) if n in {0, *last.values()}]
+            pairs = zip(kept, [*kept[1:], {}], strict=True)
+            turns += [
+                (n, sorted(row), row) for n, row in enumerate(r for r, after in pairs if r.keys() != after.keys())
+            ]
+        return [row for _, _, row in sorted(turns, key=lambda turn: turn[:2])]
 
     def _ordered(self, *, skip: int | None = None, limit: int | None = None) -> list[Any]:
         terms: list[Any] = []
