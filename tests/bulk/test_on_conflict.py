@@ -17,7 +17,9 @@ from tests.bulk.models import Guest, Member
 def merge_of(model: type[Any], *assigned: str, on: Any) -> Merge:
     target = Target(model)
     touched = target.touched(assigned) if assigned else {}
-    return Merge(target, target.unique(on, PostgreSQL().predicate), target.columns(assigned), touched)
+    return Merge(
+        target, target.unique(target.names(on, of="on"), PostgreSQL().predicate), target.columns(assigned), touched
+    )
 
 
 def sql(statement: Any) -> str:

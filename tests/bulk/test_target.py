@@ -103,16 +103,28 @@ class TestTouched:
         assert target.touched_once({}) == {Room.__table__.c.title: "touched"}
 
 
+class TestNames:
+    def test_the_hint_names_what_is_meant(self) -> None:
+        """A name of the model is shown as the attribute, and an attribute alone with its brackets."""
+        with pytest.raises(UnknownField) as by_name:
+            Target(Member).names(["email"], of="on")  # type: ignore[list-item]
+        with pytest.raises(UnknownField) as alone:
+            Target(Member).names(Member.email, of="update")  # type: ignore[arg-type]
+
+        assert str(by_name.value).startswith("on takes a list of attributes of Member, and not 'email'.")
+        assert (by_name.value.hint, alone.value.hint) == ("on=[Member.email]", "update=[Member.email]")
+
+
 class TestUnique:
     def test_the_order_does_not_matter(self) -> None:
         """A constraint is found by its attributes, in any order."""
-        unique = Target(Room).unique([Room.door, Room.floor], SQLite().predicate)
+        unique = Target(Room).unique(["door", "floor"], SQLite().predicate)
 
         assert [column.name for column in unique.columns] == ["floor", "door"]
 
     def test_a_partial_index_has_its_condition(self) -> None:
         """Uniqueness among live rows is found with what makes a row live."""
-        unique = Target(Member).unique([Member.email], SQLite().predicate)
+        unique = Target(Member).unique(["email"], SQLite().predicate)
 
         assert str(unique.where) == "deleted_at IS NULL"
 
@@ -120,7 +132,7 @@ class TestUnique:
     def test_what_cannot_decide_is_refused(self, field: str) -> None:
         """A deferrable constraint, an expression, a plain index and a part of a key make nothing unique here."""
         with pytest.raises(NotSupported) as caught:
-            Target(Room).unique([getattr(Room, field)], SQLite().predicate)
+            Target(Room).unique([field], SQLite().predicate)
 
         assert caught.value.hint == "Unique are: Room.floor, Room.door; Room.id."
 

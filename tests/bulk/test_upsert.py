@@ -47,6 +47,7 @@ from tests.bulk.models import (
 pytestmark = pytest.mark.tables(Base.metadata)
 
 EMAIL = [User.email]
+NO_ATTRIBUTES = ["email", ["email"], [User.email, "city"], User.email, [Member.email], [User], [None], 5]
 
 
 async def deleted_member(session: Session, **values: Any) -> Member:
@@ -253,6 +254,30 @@ class TestRefused:
                 await upsert(session, User, values, on=on)
 
         assert "User.email" in caught.value.hint
+
+    @pytest.mark.parametrize("wrong", NO_ATTRIBUTES)
+    @pytest.mark.parametrize("name", ["on", "update"])
+    async def test_what_is_no_list_of_attributes(self, sqlite: Database, wrong: Any, name: str) -> None:
+        """A name, a single attribute, and one of another model are refused with the form that is meant."""
+        arguments: dict[str, Any] = {"on": EMAIL, name: wrong}
+
+        async with sqlite.transaction() as session, queries(sqlite, exactly=0):
+            with pytest.raises(UnknownField, match=f"{name} takes a list of attributes of User") as one:
+                await upsert(session, User, {"email": "a"}, **arguments)
+            with pytest.raises(UnknownField, match=f"{name} takes a list of attributes of User"):
+                await upsert_many(session, User, [{"email": "a"}], **arguments)
+
+        assert f"{name}=[User." in (one.value.hint or "")
+
+    async def test_a_column_of_the_table(self, sqlite: Database) -> None:
+        """The column is as good as the attribute, also where it has another name."""
+        columns = Seat.__table__.c
+        async with sqlite.transaction() as session:
+            seat = {"row": 1, "hall": uuid.uuid4()}
+            await upsert(session, Seat, seat, on=[columns.seat_row, columns.hall])
+            result = await upsert_many(session, Seat, [seat], on=[columns.seat_row, columns.hall])
+
+        assert result == UpsertResult(0, 0, 1)
 
     @pytest.mark.parametrize("values", [{"city": "Bern"}, {"nick": None}])
     async def test_a_key_that_is_missing_or_none(self, every_driver: Database, values: dict[str, Any]) -> None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
-from sqlalchemy import Column, ColumnElement, Index, Integer, PrimaryKeyConstraint, Table, UniqueConstraint
+from sqlalchemy import (
+    ClauseElement,
+    Column,
+    ColumnElement,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    Table,
+    UniqueConstraint,
+)
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import Mapper, QueryableAttribute
 
@@ -152,13 +161,41 @@ class Target:
         by_row = made.of_row({self.fields[field].key: value for field, value in given.items()})
         return {**self.touched(given), **by_row}
 
-    def unique(self, on: Sequence[QueryableAttribute[Any]], predicate: Predicate) -> Unique:
-        """Find the unique constraint over exactly the attributes *on*, in any order.
+    def names(self, given: Iterable[QueryableAttribute[Any]], *, of: str) -> list[str]:
+        """Return the names of the attributes that an argument is given, *of* which the name is told.
+
+        Raises:
+            UnknownField: When it is not several attributes, or one of them is none of the model.
+        """
+        if isinstance(given, str | ClauseElement | QueryableAttribute) or not isinstance(given, Iterable):
+            raise self._no_attributes(given, of)
+        return [self._name(one, of) for one in given]
+
+    def _name(self, given: Any, of: str) -> str:
+        if isinstance(given, Column) and given in self.mapper.columns:
+            return self.field(given)
+        if not isinstance(given, QueryableAttribute) or not self._has(given.parent):
+            raise self._no_attributes(given, of)
+        return given.key
+
+    def _has(self, owner: Any) -> bool:
+        return isinstance(owner, Mapper) and (self.mapper.isa(owner) or owner.isa(self.mapper))
+
+    def _no_attributes(self, given: Any, of: str) -> UnknownField:
+        name = given if isinstance(given, str) else getattr(given, "key", None)
+        meant = name if name in self.fields else next(iter(self.fields))
+        shown = repr(given) if isinstance(given, str) else given
+        return UnknownField(
+            f"{of} takes a list of attributes of {self.name}, and not {shown}.", hint=f"{of}=[{self.name}.{meant}]"
+        )
+
+    def unique(self, on: Collection[str], predicate: Predicate) -> Unique:
+        """Find the unique constraint over exactly the attributes with the names *on*, in any order.
 
         Raises:
             NotSupported: When there is none; names those that there are.
         """
-        wanted = {attribute.key for attribute in on}
+        wanted = {*on}
         self.check(wanted)
         known = list(self._uniques(predicate))
         for unique in known:

@@ -89,7 +89,7 @@ async def upsert(
         UniqueViolation: When the row breaks another unique constraint, or the one that is there is deleted.
         UsageError: When the row above the one to revive is deleted.
         NoTransaction: For *revive*, where each statement commits by itself.
-        UnknownField: For a field that the model does not have.
+        UnknownField: For a field that the model does not have, and for what is no attribute of it in *on* or *update*.
         ReadOnlySession: When the session was opened for reading.
     """
     async with Work(session, model) as work:
@@ -99,10 +99,10 @@ async def upsert(
         refuse_other_than_mappings([values])
         work.target.check(values)
         refuse_expressions(work.target, tuple(values), [tuple(values.values())])
-        fields = {attribute.key: None for attribute in on}
-        _require(work.target, fields, values)
-        work.target.refuse_null(fields, [values[field] for field in fields])
-        merge = _of_one_row(_merge(work, on, tuple(values), update), values)
+        key, updated = _named(work.target, on, update)
+        _require(work.target, key, values)
+        work.target.refuse_null(key, [values[field] for field in key])
+        merge = _of_one_row(_merge(work, key, tuple(values), updated), values)
         await work.begin(savepoint=False)
         if revive:
             await work.writer.refuse_autocommit(work.connection)
@@ -130,7 +130,7 @@ async def get_or_create(
         work.target.check(values)
         refuse_expressions(work.target, tuple(values), [tuple(values.values())])
         work.target.refuse_null(key, key.values())
-        merge = _merge(work, [getattr(model, field) for field in key], tuple(values), [])
+        merge = _merge(work, [*key], tuple(values), [])
         await work.begin(savepoint=False)
         found = await _find(work, merge, values)
         return (found, False) if found is not None else await _upsert(work, values, merge)
@@ -206,7 +206,7 @@ async def upsert_many(
         InvalidValue: When a value of *on* is missing or ``None``, or a value is an expression of SQL.
         UniqueViolation: When a row breaks another unique constraint, or meets one that is deleted; nothing is written.
         UsageError: When the row above one to revive is deleted; nothing is written.
-        UnknownField: For a field that the model does not have.
+        UnknownField: For a field that the model does not have, and for what is no attribute of it in *on* or *update*.
         ReadOnlySession: When the session was opened for reading.
     """
     async with Work(session, model) as work, AsyncExitStack() as stages:
@@ -226,8 +226,7 @@ class _Merging:
         self, work: Work, on: _Attributes, update: _Attributes | None, opened: AsyncExitStack, *, revive: bool
     ) -> None:
         self.work = work
-        self.on = on
-        self.update = update
+        self.key, self.update = _named(work.target, on, update)
         self.opened = opened
         self.revive = revive
         self.given = 0
@@ -236,9 +235,9 @@ class _Merging:
 
     async def add(self, run: Run) -> None:
         """Bring a run to its stage."""
-        work, key = self.work, [attribute.key for attribute in self.on]
+        work, key = self.work, self.key
         _require(work.target, key, run.fields)
-        merge = _merge(work, self.on, run.fields, self.update)
+        merge = _merge(work, key, run.fields, self.update)
         if not self.stages:
             await work.begin()
             self.binder = work.binder(new=True, assigned=self._assigned)
@@ -250,7 +249,7 @@ class _Merging:
         self.given += await work.writer.fill(work.connection, stage.table, rows, errors_of=work.target.table)
 
     def _assigned(self, fields: tuple[str, ...]) -> tuple[str, ...]:
-        merge = _merge(self.work, self.on, fields, self.update)
+        merge = _merge(self.work, self.key, fields, self.update)
         return tuple(map(merge.target.field, merge.assigned))
 
     async def _place(self) -> None:
@@ -288,10 +287,14 @@ class _Merging:
         return UpsertResult(inserted, updated, self.given - inserted - updated - revived, revived)
 
 
-def _merge(work: Work, on: _Attributes, fields: Sequence[str], update: _Attributes | None) -> Merge:
+def _named(target: Target, on: _Attributes, update: _Attributes | None) -> tuple[list[str], list[str] | None]:
+    return target.names(on, of="on"), None if update is None else target.names(update, of="update")
+
+
+def _merge(work: Work, key: Sequence[str], fields: Sequence[str], update: Sequence[str] | None) -> Merge:
     target = work.target
-    unique = target.unique(on, work.writer.predicate)
-    chosen = fields if update is None else [attribute.key for attribute in update]
+    unique = target.unique(key, work.writer.predicate)
+    chosen = fields if update is None else update
     absent = [field for field in chosen if field not in fields]
     if absent:
         raise InvalidValue(f"{', '.join(absent)} is to be updated, but {target.name} is given no value for it.")
