@@ -11,7 +11,7 @@ from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import UserDefinedType
 
-from ..errors import ValueRefused
+from ..errors import NotSupported, ValueRefused
 from .binder import Binder
 from .columns import stored
 from .rows import Batch, Rows, Run, alike, chunks, refuse_expressions_among, refuse_other_than_mappings, runs
@@ -99,6 +99,7 @@ async def insert_many_returning(session: AsyncSession, model: type[M], rows: Row
         UnknownField: For a field that the model does not have; nothing is inserted.
         InvalidValue: For an expression of SQL as a value, and for a row that is no mapping; nothing is inserted.
         ConstraintViolation: When the database refuses a row; nothing is inserted.
+        NotSupported: When a trigger leaves a row out; nothing is inserted.
         ReadOnlySession: When the session was opened for reading.
     """
     made: list[M] = []
@@ -113,6 +114,7 @@ async def insert_many_returning(session: AsyncSession, model: type[M], rows: Row
             replaced = replaced or _Replaced(work)
             async with work.undoable(first=not made) as undo:
                 more = await _insert_returning(work, model, chunk, tuple(fields), undo=undo)
+            _refuse_fewer(work, len(more), len(chunk))
             replaced.note(more)
             made.extend(more)
         if replaced is not None:
@@ -143,7 +145,17 @@ async def _insert_returning(
         if isinstance(error, ValueRefused) and not _has_unknown_type(work, fields):
             raise
         await undo()
-    return [(await work.session.scalars(statement, [row], execution_options=options)).one() for row in rows]
+    made = [(await work.session.scalars(statement, [row], execution_options=options)).one_or_none() for row in rows]
+    return [obj for obj in made if obj is not None]
+
+
+def _refuse_fewer(work: Work, made: int, given: int) -> None:
+    """Refuse objects of which nobody could tell the rows."""
+    if made != given:
+        raise NotSupported(
+            f"Of {given} rows of {work.target.name}, {made} were inserted.",
+            hint="A trigger leaves rows out (one that returns NULL): insert_many() counts those that are written.",
+        )
 
 
 def _has_unknown_type(work: Work, fields: Iterable[str]) -> bool:

@@ -197,7 +197,10 @@ class PostgreSQL:
         statement = upserting_insert(insert, values, merge, _note(number).is_not(None))
         noted = func.coalesce(func.current_setting(_UPDATED, true()), "")
         row = await write_one(session, statement.returning(merge.target.model, noted != number))
-        return None if row is None else (row[0], row[1])
+        if row is not None:
+            return row[0], row[1]
+        is_kept = bool(merge.assigned) and await session.scalar(select(noted == number))
+        return (None, False) if is_kept else None
 
     async def delete(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> int:
         """Delete by a join with the keys, which are as many as there may be, in arrays."""

@@ -128,7 +128,9 @@ class SQLite:
         connection = await session.connection(bind_arguments={"mapper": merge.target.mapper})
         conflict = await connection.run_sync(_conflict)
         row = await write_one(session, statement.returning(merge.target.model))
-        return None if row is None else (row[0], not conflict.seen)
+        if row is not None:
+            return row[0], not conflict.seen
+        return (None, False) if conflict.seen else None
 
     async def delete(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> int:
         """Delete by a temporary table of the keys: a list of them in the statement has a limit."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
-from sqlalchemy import Column, TableClause, and_, literal, not_, select
+from sqlalchemy import Column, ColumnElement, TableClause, and_, literal, not_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute
 
@@ -83,7 +83,8 @@ async def upsert(
             looked for by *on*, for which a `unique_live` index alone is no help.
 
     Raises:
-        NotSupported: When *on* is not unique; for *revive*, when the model keeps no deleted rows.
+        NotSupported: When *on* is not unique; for *revive*, when the model keeps no deleted rows; when a trigger leaves
+            the new row out.
         InvalidValue: When a value of *on* is missing or ``None``, a value is an expression of SQL, or *values* is no
             mapping.
         UniqueViolation: When the row breaks another unique constraint, or the one that is there is deleted.
@@ -118,7 +119,8 @@ async def get_or_create(
     left as it is; `upsert` updates it.
 
     Raises:
-        NotSupported: When the fields of *key* are not unique: nothing could prevent a second row.
+        NotSupported: When the fields of *key* are not unique: nothing could prevent a second row; when a trigger leaves
+            the new row out.
         InvalidValue: When a value of *key* is ``None``, any value is an expression of SQL, or either is no mapping.
         UniqueViolation: When the row breaks another unique constraint, or the one that is there is deleted.
         UnknownField: For a field that the model does not have.
@@ -143,13 +145,16 @@ async def _upsert(work: Work, values: Mapping[str, Any], merge: Merge, *, revive
         with newly_loaded(work.session) as loaded:
             revived = await revive_one(work, values, merge) if revive else None
             written = await work.writer.upsert(work.session, complete, merge) if revived is None else (revived, False)
+            if written is not None and written[0] is None:
+                found = await _find(work, merge, values)
+                written = None if found is None else (found, False)
         if written is not None:
             also = unmarked(merge) if revived is not None else merge.touched
             await _renew(work, written[0], loaded, {*merge.assigned, *also})
             return Upserted(*written, revived=revived is not None)
         if not merge.assigned and (found := await _find(work, merge, values)) is not None:
             return Upserted(found, created=False)
-    raise _hidden(merge)
+    raise await _refusal(work, merge, values)
 
 
 async def _renew(work: Work, obj: Any, loaded: list[Any], written: set[Column[Any]]) -> None:
@@ -160,6 +165,18 @@ async def _renew(work: Work, obj: Any, loaded: list[Any], written: set[Column[An
         await work.held().renew([obj], written)
 
 
+async def _refusal(work: Work, merge: Merge, values: Mapping[str, Any]) -> UniqueViolation | NotSupported:
+    """Return the error for a row that the database neither inserted nor updated, nor refused."""
+    target = merge.target
+    hidden = select(literal(1)).where(*_same(merge, values), not_(and_(true(), *target.guards))).limit(1)
+    if (await work.connection.execute(hidden)).first() is not None:
+        return _hidden(merge)
+    return NotSupported(
+        f"The {target.name} was neither inserted nor updated, and the database says nothing of it.",
+        hint="Is there a trigger that leaves rows out (one that returns NULL)? insert_many() counts what is written.",
+    )
+
+
 def _hidden(merge: Merge) -> UniqueViolation:
     columns = tuple(column.name for column in merge.unique.columns)
     violation = UniqueViolation(table=merge.target.table.name, columns=columns, constraint=merge.unique.name)
@@ -168,12 +185,15 @@ def _hidden(merge: Merge) -> UniqueViolation:
 
 
 async def _find(work: Work, merge: Merge, values: Mapping[str, Any]) -> Any:
-    target = work.target
-    same = [raw(column) == literal(values[target.field(column)], column.type) for column in merge.unique.columns]
-    statement = select(target.model).where(*same, *target.guards)
-    if merge.unique.where is not None:
-        statement = statement.where(merge.unique.where)
+    statement = select(work.target.model).where(*_same(merge, values), *work.target.guards)
     return (await work.session.scalars(statement)).one_or_none()
+
+
+def _same(merge: Merge, values: Mapping[str, Any]) -> list[ColumnElement[bool]]:
+    """Match the row that the unique constraint keeps from standing twice."""
+    fields = [(column, merge.target.field(column)) for column in merge.unique.columns]
+    same = [raw(column) == literal(values[field], column.type) for column, field in fields]
+    return same if merge.unique.where is None else [*same, merge.unique.where]
 
 
 async def upsert_many(

@@ -123,7 +123,10 @@ class Writer(Protocol):
         ...
 
     async def upsert(self, session: AsyncSession, values: Mapping[str, Any], merge: Merge) -> tuple[Any, bool] | None:
-        """Insert one row or update the one that is there; ``None`` where that is left as it is and not returned."""
+        """Insert one row or update the one that is there; ``None`` where that is left as it is and not returned.
+
+        Without an object where a trigger kept the row that was to be updated.
+        """
         ...
 
     async def delete(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> int:
