@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import CHAR, BigInteger, ForeignKey, Integer, LargeBinary, Numeric, SmallInteger, String, Uuid
+from sqlalchemy import ARRAY, CHAR, BigInteger, ForeignKey, Integer, LargeBinary, Numeric, SmallInteger, String, Uuid
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -107,6 +107,16 @@ class Place(Base):
     number: Mapped[int] = mapped_column(BigInteger(), primary_key=True, autoincrement=False)
 
 
+class ArrayBase(sqlkeel.Base):
+    """Models of PostgreSQL alone."""
+
+
+class Path(ArrayBase):
+    __tablename__ = "path"
+    name: Mapped[str] = mapped_column(String(10), primary_key=True)
+    points: Mapped[tuple[int, ...]] = mapped_column(ARRAY(Integer, as_tuple=True), primary_key=True)
+
+
 class Animal(Base):
     __tablename__ = "animal"
     name: Mapped[str] = mapped_column(Email(), primary_key=True)
@@ -199,6 +209,20 @@ class TestEqual:
 
             assert [row.code for row in await codes.get_many(["a", "b", "A"])] == ["b"]
             assert len(await codes.get_many(["a", "b"], include_deleted=True)) == 2
+
+
+@pytest.mark.tables(ArrayBase.metadata)
+class TestArrays:
+    @pytest.mark.parametrize("every_driver", ["asyncpg", "psycopg"], indirect=True)
+    @pytest.mark.parametrize("points", [(1, 2), ()])
+    async def test_a_part_that_is_an_array(self, every_driver: Database, points: tuple[int, ...]) -> None:
+        """The small numbers of psycopg are cast to the type of the column, in a list of keys too."""
+        await add(every_driver, Path(name="a", points=points), Path(name="b", points=points))
+
+        async with every_driver.session() as session:
+            found = await Repository(session, Path).get_many([("b", points), ("a", points)])
+
+        assert [path.name for path in found] == ["b", "a"]
 
 
 class TestStatements:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     ColumnElement,
     CompoundSelect,
     Dialect,
@@ -27,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapper
 from sqlalchemy.sql.elements import Grouping
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from .cursors import bits_of, engine_type
 from .errors import InvalidKey
@@ -48,9 +49,10 @@ def among(columns: Sequence[Any], identities: Sequence[tuple[Any, ...]]) -> Colu
         given = bindparam(None, values, type_=columns[0].type, unique=True, expanding=True)
         one: ColumnElement[bool] = columns[0].in_(given)
         return one
-    if not any(_calls_sql(column.type) for column in columns):
+    if not any(_calls_sql(column.type) or _is_array(column.type) for column in columns):
         return tuple_(*columns).in_(identities)
-    # In a list of tuples, SQLAlchemy leaves out the functions of SQL that a type puts around its values.
+    # In a list of tuples, SQLAlchemy leaves out the functions of SQL that a type puts around its values, and the casts:
+    # psycopg sends small numbers as smallint[], which PostgreSQL does not compare with integer[].
     each = [and_(*_equal(columns, identity)) for identity in identities]
     return or_(false(), *(Grouping(or_(*each[n : n + _NESTED])) for n in range(0, len(each), _NESTED)))
 
@@ -74,6 +76,12 @@ def _equal(columns: Sequence[Any], identity: tuple[Any, ...]) -> list[ColumnElem
 
 def _calls_sql(kind: TypeEngine[Any]) -> bool:
     return kind.bind_expression(bindparam("value")) is not None
+
+
+def _is_array(kind: TypeEngine[Any]) -> bool:
+    while isinstance(kind, TypeDecorator):
+        kind = kind.impl_instance
+    return isinstance(kind, ARRAY)
 
 
 class RowKeys:

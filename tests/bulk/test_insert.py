@@ -20,6 +20,7 @@ from sqlkeel import queries
 from sqlkeel.bulk.insert import insert_many, insert_many_returning
 from sqlkeel.database import Database
 from sqlkeel.errors import (
+    DatabaseFault,
     ForeignKeyViolation,
     InexactNumber,
     InvalidValue,
@@ -488,6 +489,29 @@ class TestReturning:
         async with postgres.transaction() as session:
             with pytest.raises(DBAPIError, match="too long"):
                 await insert_many_returning(session, Parcel, [{"code": "secret"}])
+
+    @pytest.mark.parametrize("every_driver", ["asyncpg", "psycopg"], indirect=True)
+    @pytest.mark.parametrize("key", [None, "x", [1], {"a": 1}, object(), 5, b"x"])
+    @pytest.mark.parametrize("model", [Seat, Ticket, Voucher])
+    async def test_a_key_that_does_not_fit(self, every_driver: Database, model: Any, key: Any) -> None:
+        """A key of another type is refused as in `insert_many`, and nothing is inserted."""
+        key_of = {Seat: {"row": "x" if key == 5 else key, "hall": uuid.uuid4()}}
+        row = key_of.get(model, {"id": key, "number": 1})
+
+        async with every_driver.transaction() as session:
+            with pytest.raises(DatabaseFault):
+                await insert_many_returning(session, model, [row])
+
+            assert await count_of(session, model) == 0
+
+    async def test_a_number_that_is_rounded_keeps_the_order(self, psycopg: Database) -> None:
+        """PostgreSQL rounds 1.5, which psycopg sends for a whole number."""
+        rows = [{"row": Decimal("1.5"), "hall": uuid.UUID(int=1)}, {"row": Decimal("4.5"), "hall": uuid.UUID(int=2)}]
+
+        async with psycopg.transaction() as session:
+            made = await insert_many_returning(session, Seat, rows)
+
+        assert [seat.hall for seat in made] == [row["hall"] for row in rows]
 
     async def test_an_unknown_field(self, every_driver: Database) -> None:
         """SQLAlchemy would pass over it in silence."""

@@ -310,6 +310,14 @@ class TestRefused:
             with pytest.raises(InvalidKey):
                 await update_many(session, User, [row])
 
+    @pytest.mark.parametrize("key", [[1], {"id": 1}])
+    @pytest.mark.parametrize("other", [{"id": 2, "city": "x"}, {"id": 2, "nick": "x"}])
+    async def test_a_key_that_is_none(self, every_driver: Database, key: Any, other: dict[str, Any]) -> None:
+        """A list or a mapping is no key, beside rows with the same fields and with others."""
+        async with every_driver.transaction() as session:
+            with pytest.raises(InvalidKey):
+                await update_many(session, User, [other, {"id": key, "city": "x"}])
+
     async def test_an_unknown_field(self, every_driver: Database) -> None:
         """A field that the model does not have is refused before anything is sent."""
         async with every_driver.transaction() as session, queries(every_driver, exactly=0):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
-from operator import itemgetter
+from operator import index, itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -271,8 +271,11 @@ def _place_of(target: Target, rows: BoundRows, records: list[Record]) -> Callabl
         return identity  # Counted in the order in which the rows were inserted.
     if any(column.name not in rows.names or not isinstance(column.type, Integer | Uuid) for column in key):
         return None
-    forms = [(rows.names.index(column.name), _bytes_of if isinstance(column.type, Uuid) else int) for column in key]
-    place = {tuple([form(record[n]) for n, form in forms]): number for number, record in enumerate(records)}
+    forms = [(rows.names.index(column.name), _bytes_of if isinstance(column.type, Uuid) else index) for column in key]
+    try:
+        place = {tuple([form(record[n]) for n, form in forms]): number for number, record in enumerate(records)}
+    except (AttributeError, TypeError, ValueError):
+        return None  # A key of another type, or None; whether it fits is for the database to say.
     return lambda obj: place[tuple([form(value) for value, (_, form) in zip(identity(obj), forms, strict=True)])]
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import ClauseElement
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import InstanceState
 
-from ..errors import InvalidValue
+from ..errors import InvalidKey, InvalidValue
 from .columns import is_expression
 from .target import Target
 
@@ -33,6 +33,7 @@ __all__ = [
     "refuse_other_than_mappings",
     "runs",
     "sorted_keys",
+    "unhashable",
 ]
 
 BLOCK = 500
@@ -212,7 +213,10 @@ def _rounds(rows: Iterable[Mapping[str, Any]], key: Sequence[str]) -> list[list[
     last: dict[Any, Mapping[str, Any]] = {}
     for row in rows:
         one = tuple(map(row.get, key)), frozenset(row)
-        last.pop(one, None)
+        try:
+            last.pop(one, None)
+        except TypeError:
+            raise unhashable(key) from None
         last[one] = row
     met: Counter[Any] = Counter()
     parts: list[list[Mapping[str, Any]]] = []
@@ -222,6 +226,14 @@ def _rounds(rows: Iterable[Mapping[str, Any]], key: Sequence[str]) -> list[list[
         parts[met[values]].append(row)
         met[values] += 1
     return parts
+
+
+def unhashable(key: Sequence[str]) -> InvalidKey:
+    """Return the refusal of a key with a list or a mapping in it, by which Python cannot tell rows apart."""
+    return InvalidKey(
+        f"A value of {', '.join(key)} is a list or a mapping, which no object can have for its key.",
+        hint="Give the key of one row; an array is a tuple.",
+    )
 
 
 def _grouped(rows: list[Mapping[str, Any]], start: int) -> list[Batch]:

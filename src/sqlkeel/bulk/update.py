@@ -14,7 +14,7 @@ from ..errors import InvalidKey, NotFound, NotSupported, VersionConflict
 from .binder import Binder
 from .columns import raw
 from .families import companions
-from .rows import Batch, Record, Rows, batches, in_order
+from .rows import Batch, Record, Rows, batches, in_order, unhashable
 from .target import Target
 from .work import Work
 
@@ -115,7 +115,10 @@ def _key_first(batch: Batch, target: Target, *, sort: bool) -> Batch:
         order = [batch.fields.index(field) for field in fields]
         records = (tuple([record[place] for place in order]) for record in batch.records)
     width = len(key)
-    last = {record[:width]: record for record in records}
+    try:
+        last = {record[:width]: record for record in records}
+    except TypeError:
+        raise unhashable(key) from None
     unique = list(last.values())
     return Batch(fields, in_order(unique, width) if sort else unique)
 
