@@ -6,6 +6,7 @@ import base64
 import enum
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from operator import is_
 from typing import Any
 from uuid import UUID
 
@@ -543,6 +544,15 @@ class TestOrder:
         keyset = Keyset(Swapped, [Swapped.__table__.c.first, Swapped.first.desc()])
 
         assert [str(term) for term in keyset.order()][:2] == ["swapped.first ASC", "swapped.second DESC"]
+
+    def test_its_parts_are_made_once(self) -> None:
+        """The next request's order is of the same columns and terms; one that goes down is another."""
+        first, next_one = (Keyset(Event, [Event.happened]) for _ in range(2))
+        down = Keyset(Event, [Event.happened.desc()])
+
+        assert all(map(is_, first.order(), next_one.order()))
+        assert all(map(is_, first.order(backwards=True), next_one.order(backwards=True)))
+        assert [str(term) for term in down.order()] == ["event.happened DESC", "event.id ASC"]
 
     def test_the_key_is_not_repeated(self) -> None:
         """An order that ends with the key is total already."""

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import (
@@ -44,6 +45,9 @@ __all__ = ["Keyset", "Page", "check_bound"]
 
 T = TypeVar("T")
 
+_KEYS: Final = "sqlkeel.page_keys"
+"""Where a metadata's ``info`` keeps the parts of the orders that pages were asked for in."""
+
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
@@ -68,7 +72,7 @@ class Page(Generic[T]):
         return len(self.items)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Key:
     """One part of the order: a column of the model, its direction, and whether it can be NULL (which comes last)."""
 
@@ -80,7 +84,15 @@ class _Key:
     place: int | None = None
     """Where the value stands in the identity of an object, for a whole number of the key: that is the row's own."""
 
-    def order(self, *, backwards: bool) -> list[ColumnElement[Any]]:
+    @cached_property
+    def forwards(self) -> list[ColumnElement[Any]]:
+        return self._order(backwards=False)
+
+    @cached_property
+    def backwards(self) -> list[ColumnElement[Any]]:
+        return self._order(backwards=True)
+
+    def _order(self, *, backwards: bool) -> list[ColumnElement[Any]]:
         down = self.descending != backwards
         by_value = self.column.desc() if down else self.column.asc()
         if not self.nullable:
@@ -151,7 +163,7 @@ class Keyset:
 
     def order(self, *, backwards: bool = False) -> list[ColumnElement[Any]]:
         """Return the ORDER BY."""
-        return [term for key in self.keys for term in key.order(backwards=backwards)]
+        return [term for key in self.keys for term in (key.backwards if backwards else key.forwards)]
 
     def select(
         self, statement: Select[Any], *, size: int, after: str | None = None, before: str | None = None
@@ -315,6 +327,15 @@ def _attribute_of(mapper: Mapper[Any], element: Any) -> str | None:
 
 
 def _key_of(mapper: Mapper[Any], attribute: str, *, descending: bool) -> _Key:
+    """Return the part of an order, made once: the type of its column is a class of its own, and slow to make."""
+    known: dict[Any, _Key] = mapper.registry.metadata.info.setdefault(_KEYS, {})
+    key = known.get((mapper, attribute, descending))
+    if key is None:
+        key = known[mapper, attribute, descending] = _made_key(mapper, attribute, descending=descending)
+    return key
+
+
+def _made_key(mapper: Mapper[Any], attribute: str, *, descending: bool) -> _Key:
     column = getattr(mapper.class_, attribute)
     names = [mapper.get_property_by_column(part).key for part in mapper.primary_key]
     of_identity = attribute in names and isinstance(column.type, Integer)
