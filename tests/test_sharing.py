@@ -470,6 +470,122 @@ class TestWhatIsWritten:
         assert task.cancelling() == 0
 
 
+CHANGES: dict[str, Callable[[Session, User], object]] = {
+    "add": lambda session, user: session.add(User(name="stranger")),
+    "add_all": lambda session, user: session.add_all([User(name="stranger")]),
+    "delete": lambda session, user: session.sync_session.delete(user),
+    "delete_all": lambda session, user: session.sync_session.delete_all([user]),
+    "expunge": lambda session, user: session.expunge(user),
+    "expunge_all": lambda session, user: session.expunge_all(),
+    "expire": lambda session, user: session.expire(user),
+    "expire_all": lambda session, user: session.expire_all(),
+}
+
+
+async def share_unheard(session: Session) -> None:
+    """Let a second task add something before it is refused, and let nobody hear of that."""
+    added, asking = asyncio.Event(), asyncio.Event()
+
+    async def add() -> None:
+        session.add(User(name="stranger"))
+        added.set()
+        await asking.wait()
+        await session.flush()
+
+    async def ask() -> None:
+        await added.wait()
+        asking.set()
+        await session.execute(select(User.id))
+
+    answers = await asyncio.gather(ask(), add(), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [type(None), SessionShared]
+
+
+class TestRefusedWork:
+    @pytest.mark.parametrize("change", CHANGES)
+    async def test_a_change_is_refused_while_another_task_uses_the_session(
+        self, every_driver: Database, change: str
+    ) -> None:
+        """What does not wait for the database is refused at the call, too, and changes nothing."""
+        async with every_driver.session() as session:
+            user = User(name="own")
+            session.add(user)
+            await session.flush()
+            first = asyncio.create_task(query_slowly(session, every_driver.dialect))
+            await asyncio.sleep(0.1)
+
+            with pytest.raises(SessionShared) as caught:
+                CHANGES[change](session, user)
+
+            assert (user.name, list(session.new), list(session.deleted)) == ("own", [], [])
+            first.cancel()
+            await asyncio.wait({first})
+
+        assert "in query_slowly()" in caught.value.first
+
+    @pytest.mark.parametrize("block", ["transaction", "begin", "joined", "stock begin"])
+    async def test_what_it_added_before_is_not_committed(self, every_driver: Database, block: str) -> None:
+        """A task adds, and is refused when it flushes: the end of the block would write what it added."""
+        with pytest.raises(SessionShared, match=r"in ask\(\), .* in add\(\)"):
+            async with BLOCKS[block](every_driver) as session:
+                session.add(User(name="own"))
+                await session.flush()
+                await share_unheard(session)
+
+        assert await names(every_driver) == []
+        assert checked_out(every_driver) == 0
+
+    @pytest.mark.parametrize("block", ["session", "stock"])
+    async def test_a_commit_by_hand_is_refused(self, every_driver: Database, block: str) -> None:
+        """Whoever commits, the session knows that a task had to stop in the middle of its work."""
+        async with BLOCKS[block](every_driver) as session:
+            await share_unheard(session)
+
+            with pytest.raises(SessionShared, match=r"in ask\(\), .* in add\(\)"):
+                await session.commit()
+
+        assert await names(every_driver) == []
+
+    async def test_a_savepoint_does_not_make_it_good(self, every_driver: Database) -> None:
+        """What was added before the savepoint is not undone with it."""
+        with pytest.raises(SessionShared):
+            async with every_driver.transaction() as session, session.savepoint():
+                await share_unheard(session)
+
+        assert await names(every_driver) == []
+
+    async def test_a_rollback_does(self, every_driver: Database) -> None:
+        """The next transaction of the session has nothing of it."""
+        async with every_driver.session() as session:
+            await share_unheard(session)
+            await session.rollback()
+            session.add(User(name="own"))
+            await session.commit()
+
+        assert await names(every_driver) == ["own"]
+
+    async def test_reading_goes_on(self, every_driver: Database) -> None:
+        """Where nothing can be written, the refused task has left nothing behind."""
+        async with every_driver.transaction(read_only=True) as session:
+            answers = await asyncio.gather(session.scalar(select(7)), session.scalar(select(8)), return_exceptions=True)
+
+        assert answers[0] == 7
+
+    async def test_adding_in_another_task_while_nobody_uses_it_is_fine(self, every_driver: Database) -> None:
+        """A session that is handed on takes what each of its users adds."""
+
+        async def add(name: str) -> None:
+            session.add(User(name=name))
+            await session.flush()
+
+        async with every_driver.transaction() as session:
+            await asyncio.create_task(add("first"))
+            await asyncio.create_task(add("second"))
+            await asyncio.to_thread(session.add, User(name="third"))
+
+        assert await names(every_driver) == ["first", "second", "third"]
+
+
 async def names(database: Database) -> list[str]:
     """Return what is in the database."""
     async with database.engine.connect() as connection:

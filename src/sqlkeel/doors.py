@@ -112,7 +112,10 @@ class Block(SessionTransaction):
         finally:
             turn.give_back()
 
-    def _aborted(self) -> TransactionAborted | None:
+    def _aborted(self) -> TransactionAborted | SessionShared | None:
+        sharing: SessionShared | None = self.session.sharing_in(self)
+        if sharing is not None:
+            return sharing
         failure = self.session.failure_in(self)
         if failure is None or (self.nested and self.is_active):  # one that is active hands it on to the next
             return None

@@ -18,7 +18,7 @@ import sqlalchemy
 from .errors import SessionShared
 from .tasks import caller_of
 
-__all__ = ["Turn", "ending", "one_task_at_a_time"]
+__all__ = ["Turn", "at_once", "ending", "one_task_at_a_time"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _User = asyncio.Task[Any] | threading.Thread
@@ -48,6 +48,9 @@ class Turn:
 
     loop: asyncio.AbstractEventLoop | None = None
     """The event loop of the connection that the session holds."""
+
+    sharing: SessionShared | None = None
+    """What a task was told that was refused in this transaction; what it has added or changed before is half done."""
 
     def __init__(self) -> None:
         self._process = _process[0]
@@ -114,17 +117,19 @@ class Turn:
         self._notify()
 
     def refuse_others(self) -> None:
-        """Raise `SessionShared` unless the running task may use the session."""
-        user, task = _here()
-        if (refusal := self._refusal(user, task)) is not None:
-            raise refusal
+        """Raise `SessionShared` where another task has the turn."""
+        self._refuse(self._conflict(*_here()))
 
-    def _refusal(self, user: _User, task: asyncio.Task[Any] | None) -> SessionShared | None:
-        if (conflict := self._conflict(user, task)) is not None:
-            return conflict
+    def _refuse(self, conflict: SessionShared | None) -> None:
+        if conflict is not None:
+            # Not the error itself: its frames hold the session, and only the garbage collector would end that circle.
+            self.sharing = SessionShared(conflict.first, conflict.second)
+            raise conflict
+
+    def _refuse_outsider(self, user: _User, task: asyncio.Task[Any] | None) -> None:
+        self._refuse(self._conflict(user, task))
         if self._closed_by is not None and (closer := self._closed_by()) is not user:
-            return SessionShared(_call_site(closer), _call_site(task), closed=True)
-        return None
+            raise SessionShared(_call_site(closer), _call_site(task), closed=True)
 
     def _conflict(self, user: _User, task: asyncio.Task[Any] | None) -> SessionShared | None:
         if self._process != _process[0]:
@@ -182,8 +187,7 @@ class _Use:
         user, task = _here()
         self._is_outermost = turn._owner is not user
         if self._is_outermost:
-            if (refusal := turn._refusal(user, task)) is not None:
-                raise refusal
+            turn._refuse_outsider(user, task)
             turn._owner, turn._task = user, task
         self._was_ending = turn._is_ending
         turn._is_ending = self._ending or self._was_ending
@@ -212,6 +216,19 @@ def one_task_at_a_time(method: _F) -> _F:
 def ending(method: _F) -> _F:
     """Do the same for a method that ends a transaction, and so is waited for and not interrupted."""
     return _guarded(method, ending=True)
+
+
+def at_once(method: _F) -> _F:
+    """Refuse a call of *method*, which waits for nothing, while another task is in the middle of a use."""
+
+    @functools.wraps(method)
+    def guarded(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        turn: Turn = self.turn
+        if turn._owner is not None or turn._claimant is not None:
+            turn.refuse_others()
+        return method(self, *args, **kwargs)
+
+    return cast("_F", guarded)
 
 
 def _guarded(method: _F, *, ending: bool) -> _F:

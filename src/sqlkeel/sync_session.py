@@ -23,8 +23,8 @@ from sqlalchemy.util import immutabledict
 from sqlalchemy.util.concurrency import in_greenlet
 
 from .doors import Block, aborted, door, last_door, refused_for_reading, take_over, watched
-from .errors import ReadOnlySession, TransactionAborted, UnloadedAttribute, UsageError
-from .sharing import Turn
+from .errors import ReadOnlySession, SessionShared, TransactionAborted, UnloadedAttribute, UsageError
+from .sharing import Turn, at_once
 from .tasks import current_task
 
 __all__ = ["Hook", "SyncSession"]
@@ -86,6 +86,12 @@ class SyncSession(orm.Session):
     begin = door(orm.Session.begin)
     prepare = last_door(orm.Session.prepare)
     rollback = last_door(orm.Session.rollback)
+    add = at_once(orm.Session.add)
+    add_all = at_once(orm.Session.add_all)
+    expunge = at_once(orm.Session.expunge)
+    expunge_all = at_once(orm.Session.expunge_all)
+    expire = at_once(orm.Session.expire)
+    expire_all = at_once(orm.Session.expire_all)
     bulk_save_objects = door(refused_for_reading(orm.Session.bulk_save_objects))
     bulk_insert_mappings = door(refused_for_reading(orm.Session.bulk_insert_mappings))
     bulk_update_mappings = door(refused_for_reading(orm.Session.bulk_update_mappings))
@@ -184,6 +190,7 @@ class SyncSession(orm.Session):
         self.turn.refuse_others()
         super()._flush_warning(method)
 
+    @at_once
     def delete(self, instance: object) -> None:
         """Delete *instance*, in the way it wants to be deleted where its class has one of its own."""
         own_way = getattr(instance, "__delete_from__", None)
@@ -315,8 +322,16 @@ class SyncSession(orm.Session):
         """Return what ended a part of *transaction*, itself a savepoint or not, and was swallowed."""
         return None if transaction is None else self._half_done.get(transaction)
 
+    def sharing_in(self, transaction: SessionTransaction | None) -> SessionShared | None:
+        """Return what a task was told that was refused in *transaction*; it may have written something before."""
+        if self.turn.sharing is None or transaction is None or transaction.nested or self.read_only:
+            return None
+        return SessionShared(self.turn.sharing.first, self.turn.sharing.second)
+
     def refuse_half_done(self) -> None:
-        """Raise `TransactionAborted` where a part of the work was left half done."""
+        """Raise what there is to say where a part of the work was left half done, or a task was refused in it."""
+        if (sharing := self.sharing_in(self.get_transaction())) is not None:
+            raise sharing
         if (cause := self.failure_in(self.get_transaction())) is not None:
             raise aborted() from cause
         if self.has_lost_connection:
@@ -361,7 +376,7 @@ class SyncSession(orm.Session):
 
     def let_go(self) -> None:
         """Detach every object, with the values that it had before a rollback expired them."""
-        self.expunge_all()
+        orm.Session.expunge_all(self)  # another task may be in the middle of a statement, which `close` interrupts
         kept, self._kept = self._kept, []
         for instance, values in kept:
             for key in values.keys() - vars(instance).keys():
@@ -396,7 +411,7 @@ def _pass_hooks_on(session: SyncSession, ended: SessionTransaction) -> None:
     session._committed.discard(ended)
     failure = session._half_done.pop(ended, None)
     if ended.parent is None:
-        session.turn.loop = None
+        session.turn.loop = session.turn.sharing = None
     if committed and ended.nested and ended.parent is not None:
         session._waiting[ended.parent].extend(hooks)
         if failure is not None:
