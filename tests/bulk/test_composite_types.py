@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Text, cast, event, select
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import UserDefinedType
 
 import sqlkeel
 from sqlkeel import IntKeyMixin
-from sqlkeel.bulk import insert_many_returning
+from sqlkeel.bulk import insert_many, insert_many_returning, update_many, upsert, upsert_many
 from sqlkeel.database import Database
 from sqlkeel.errors import ValueRefused
 from tests.bulk.models import values_of
@@ -45,6 +45,13 @@ def _make_type(target: Any, connection: Any, **kw: Any) -> None:
 pytestmark = pytest.mark.tables(Base.metadata)
 
 
+@pytest.fixture(params=["asyncpg", "psycopg"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """PostgreSQL through each of its drivers."""
+    found: Database = request.getfixturevalue({"asyncpg": "postgres"}.get(request.param, request.param))
+    return found
+
+
 class TestInsertManyReturning:
     async def test_the_objects_come_back(self, postgres: Database) -> None:
         """Several rows are inserted, and their objects come back in order."""
@@ -60,3 +67,18 @@ class TestInsertManyReturning:
                 await insert_many_returning(session, Holder, [{"pair": (2, "b")}, {"pair": 5}])
 
             assert await values_of(session, Holder.id) == []
+
+
+class TestUpdates:
+    async def test_every_verb_writes_them(self, database: Database) -> None:
+        """Each verb that updates stores the value as the ORM does, and tells an equal one."""
+        async with database.transaction() as session:
+            await insert_many(session, Holder, [{"id": 1, "pair": (1, "a")}, {"id": 2, "pair": (1, "a")}])
+            await update_many(session, Holder, [{"id": 1, "pair": (2, 'q"')}, {"id": 2, "pair": (3, "it's")}])
+            rows = [{"id": 1, "pair": (2, 'q"')}, {"id": 2, "pair": (4, "b")}, {"id": 3, "pair": (5, "c")}]
+            done = await upsert_many(session, Holder, rows, on=[Holder.id])
+            await upsert(session, Holder, {"id": 3, "pair": (6, "d")}, on=[Holder.id])
+
+            assert done[:3] == (1, 1, 1)
+            stored = select(cast(Holder.pair, Text)).order_by(Holder.id)
+            assert [*(await session.scalars(stored))] == ['(2,"q""")', "(4,b)", "(6,d)"]
