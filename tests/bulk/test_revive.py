@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import ForeignKey, String, delete, select
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Mapped, mapped_column
 
 import sqlkeel
@@ -28,7 +30,7 @@ from sqlkeel.bulk.insert import insert_many, insert_many_returning
 from sqlkeel.bulk.upsert import Upserted, UpsertResult, upsert, upsert_many
 from sqlkeel.database import Database
 from sqlkeel.errors import NoTransaction, NotSupported, UniqueViolation, UsageError
-from sqlkeel.session import Session
+from sqlkeel.session import Session, SyncSession
 
 
 class Base(sqlkeel.Base):
@@ -413,6 +415,20 @@ class TestManyRows:
         assert len(for_many) == len(for_few)
 
 
+Sessions = Callable[[], AsyncSession]
+
+
+@pytest.fixture(params=["ours", "stock"])
+async def reviving(request: pytest.FixtureRequest, postgres: Database) -> AsyncIterator[Sessions]:
+    """Make the sessions that revive, on our engine and on one that raises SQLAlchemy's own errors."""
+    if request.param == "ours":
+        yield postgres.session
+        return
+    engine = create_async_engine(postgres.url)
+    yield async_sessionmaker(engine, sync_session_class=SyncSession, expire_on_commit=False)
+    await engine.dispose()
+
+
 class TestConcurrency:
     async def test_of_many_callers_one_revives(self, every_driver: Database) -> None:
         """Of twelve concurrent calls one revives and the others update that row; none inserts."""
@@ -455,12 +471,12 @@ class TestConcurrency:
         async with every_driver.session() as session:
             assert len(await names(session)) == 1
 
-    async def test_a_row_made_meanwhile_is_updated(self, postgres: Database) -> None:
+    async def test_a_row_made_meanwhile_is_updated(self, postgres: Database, reviving: Sessions) -> None:
         """Whoever finds the deleted row, and then a live one that was committed meanwhile, updates that."""
         async with postgres.transaction() as session:
             await deleted(session)
 
-        async with postgres.session() as first, postgres.session() as second:
+        async with postgres.session() as first, reviving() as second:
             (made,) = await insert_many_returning(first, Member, [{"email": "a"}])
             waiting = asyncio.create_task(upsert(second, Member, {"email": "a", "name": "x"}, on=EMAIL, revive=True))
             await _until_it_waits(postgres)
@@ -489,12 +505,12 @@ class TestConcurrency:
             assert result.revived
             assert [key for key, _, _ in await names(session, **SHOWN)] == [live.id]
 
-    async def test_many_rows_meet_a_row_made_meanwhile(self, postgres: Database) -> None:
+    async def test_many_rows_meet_a_row_made_meanwhile(self, postgres: Database, reviving: Sessions) -> None:
         """The call for many rows tries again, and updates it."""
         async with postgres.transaction() as session:
             await deleted(session)
 
-        async with postgres.session() as first, postgres.session() as second:
+        async with postgres.session() as first, reviving() as second:
             await insert_many(first, Member, [{"email": "a"}])
             rows = [{"email": "a", "name": "x"}]
             waiting = asyncio.create_task(upsert_many(second, Member, rows, on=EMAIL, revive=True))

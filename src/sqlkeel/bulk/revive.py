@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, TableClause, and_, case, exists, func, literal, select, tuple_, update
+from sqlalchemy.exc import IntegrityError
 
-from ..errors import NotSupported, UniqueViolation
+from ..engines.backend import unique_violation
+from ..errors import NotSupported
 from ..mixins.deletion import below_deleted, refuse_below_deleted
 from ..mixins.edges import edges_above
 from ..mixins.marks import Mark
@@ -61,8 +63,8 @@ async def revive_one(work: Work, values: Mapping[str, Any], merge: Merge) -> Any
     statement = update(table).where(*match, *same, mark.is_not(None)).values({**given, **unmarked(merge)})
     try:
         revived = (await work.attempt(statement)).rowcount
-    except UniqueViolation as error:
-        if not _is_of(error, merge):
+    except IntegrityError as error:
+        if not _is_of(error, work, merge):
             raise
         return None
     return (await write_one(work.session, select(target.model).where(*match)))[0] if revived else None
@@ -84,9 +86,9 @@ async def revive_many(work: Work, stage: TableClause, merge: Merge) -> int:
     for attempt in range(_ATTEMPTS):
         try:
             return (await work.attempt(update(table).where(*among).values(values))).rowcount
-        except UniqueViolation as error:
+        except IntegrityError as error:
             # Somebody has made a live row meanwhile; the next attempt sees it.
-            if not _is_of(error, merge) or attempt == _ATTEMPTS - 1:
+            if not _is_of(error, work, merge) or attempt == _ATTEMPTS - 1:
                 raise
     raise AssertionError("the last attempt returns or raises")
 
@@ -136,7 +138,10 @@ def unmarked(merge: Merge) -> dict[Any, Any]:
     return {**moved, target.fields["deleted_at"]: None, target.fields["deletion_id"]: None}
 
 
-def _is_of(error: UniqueViolation, merge: Merge) -> bool:
+def _is_of(error: IntegrityError, work: Work, merge: Merge) -> bool:
     """Tell whether it is the constraint by which the row is found."""
+    found = unique_violation(error, work.connection.engine.url)
+    if found is None:
+        return False
     names = {column.name for column in merge.unique.columns}
-    return error.constraint == merge.unique.name if error.constraint else set(error.columns) == names
+    return found.constraint == merge.unique.name if found.constraint else set(found.columns) == names

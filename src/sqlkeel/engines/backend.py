@@ -10,9 +10,9 @@ from math import inf
 from typing import Any, Final, Protocol
 
 from sqlalchemy import URL, Connection, Engine, PoolProxiedConnection, make_url, orm
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, IntegrityError
 
-from ..errors import DatabaseFault, DriverMissing, InvalidURL, InvalidValue
+from ..errors import DatabaseFault, DriverMissing, InvalidURL, InvalidValue, UniqueViolation
 from .traces import LeavesTraces
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "info_of",
     "parse_url",
     "pooled_backend_for",
+    "unique_violation",
 ]
 
 ABORTED: Final = "sqlkeel_aborted"
@@ -276,6 +277,14 @@ def backend_for(url: URL) -> Backend:
         InvalidURL: When no file is for this database.
     """
     return _lookup(url.get_backend_name())
+
+
+def unique_violation(error: IntegrityError, url: URL) -> UniqueViolation | Diagnosis | None:
+    """Return what tells the unique constraint that was broken, if it was one; on an engine that is not ours, too."""
+    if isinstance(error, DatabaseFault):
+        return error if isinstance(error, UniqueViolation) else None
+    found = backend_for(url).diagnose(error.orig)
+    return found if found is not None and issubclass(found.kind, UniqueViolation) else None
 
 
 def begin_for_savepoint(connection: Connection) -> None:

@@ -17,15 +17,13 @@ from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.collections import collection_adapter
 from sqlalchemy.orm.interfaces import ONETOMANY
 
-from ..engines.backend import backend_for, begin_for_savepoint
+from ..engines.backend import backend_for, begin_for_savepoint, unique_violation
 from ..errors import (
-    DatabaseFault,
     ForeignKeyViolation,
     NotFound,
     NoTransaction,
     ReadOnlySession,
     RestoreConflict,
-    UniqueViolation,
     UsageError,
 )
 from ..holding import refuse_foreign
@@ -227,14 +225,8 @@ def restore(session: orm.Session, obj: Any) -> None:
 
 def _conflict(session: orm.Session, mapper: Mapper[Any], error: IntegrityError) -> RestoreConflict | None:
     """Return the conflict that a violation is, if it is one of a unique constraint."""
-    found: Any = error
-    if not isinstance(error, DatabaseFault):
-        # A session over an engine that is not ours: the driver's own error says the same.
-        bind = session.get_bind(mapper)
-        found = backend_for(bind.engine.url).diagnose(error.orig)
-        if found is None or not issubclass(found.kind, UniqueViolation):
-            return None
-    elif not isinstance(error, UniqueViolation):
+    found = unique_violation(error, session.get_bind(mapper).engine.url)
+    if found is None:
         return None
     return RestoreConflict(
         table=found.table or Mark(mapper).table.name,
