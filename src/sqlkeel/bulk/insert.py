@@ -137,7 +137,7 @@ async def _insert_returning(
     options = {"render_nulls": True, "include_deleted": True}
     rows = [binder.completed(row) for row in chunk]
     try:
-        return [*(await work.session.scalars(statement, rows, execution_options=options))]
+        return [*(await work.session.scalars(statement, rows, execution_options=options)).unique()]
     except (InvalidRequestError, ValueRefused) as error:
         # A key that its type or the database stores in another form than it was given: SQLAlchemy misses its row among
         # those that came back. And a type of the user's has no name in the list of many rows, by which asyncpg would
@@ -145,8 +145,8 @@ async def _insert_returning(
         if isinstance(error, ValueRefused) and not _has_unknown_type(work, fields):
             raise
         await undo()
-    made = [(await work.session.scalars(statement, [row], execution_options=options)).one_or_none() for row in rows]
-    return [obj for obj in made if obj is not None]
+    alone = [await work.session.scalars(statement, [row], execution_options=options) for row in rows]
+    return [obj for found in alone if (obj := found.unique().one_or_none()) is not None]
 
 
 def _refuse_fewer(work: Work, made: int, given: int) -> None:

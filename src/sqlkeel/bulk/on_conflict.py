@@ -71,7 +71,8 @@ async def write_one(session: AsyncSession, statement: Any) -> Any:
 
     An object that the session holds stays as it is: ``populate_existing`` would unload its relations.
     """
-    return (await session.execute(statement, execution_options={"include_deleted": True})).one_or_none()
+    found = await session.execute(statement, execution_options={"include_deleted": True})
+    return found.unique().one_or_none()
 
 
 def _set(statement: Any, merge: Merge) -> dict[Any, Any]:

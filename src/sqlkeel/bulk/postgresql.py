@@ -112,7 +112,7 @@ class PostgreSQL:
         statement = insert(target.model).from_select(rows.columns, ordered, include_defaults=False)
         options = {"include_deleted": True}
         found = await session.scalars(statement.returning(target.model), execution_options=options)
-        return sorted(found, key=place)
+        return sorted(found.unique(), key=place)
 
     @asynccontextmanager
     async def source(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> AsyncIterator[FromClause]:

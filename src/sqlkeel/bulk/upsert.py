@@ -186,7 +186,7 @@ def _hidden(merge: Merge) -> UniqueViolation:
 
 async def _find(work: Work, merge: Merge, values: Mapping[str, Any]) -> Any:
     statement = select(work.target.model).where(*_same(merge, values), *work.target.guards)
-    return (await work.session.scalars(statement)).one_or_none()
+    return (await work.session.scalars(statement)).unique().one_or_none()
 
 
 def _same(merge: Merge, values: Mapping[str, Any]) -> list[ColumnElement[bool]]:
