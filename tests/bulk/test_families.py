@@ -10,12 +10,13 @@ from typing import Any, Final
 
 import pytest
 from sqlalchemy import ForeignKey, String, Uuid, case, select
+from sqlalchemy.ext.declarative import AbstractConcreteBase, ConcreteBase
 from sqlalchemy.orm import Mapped, mapped_column
 
 import sqlkeel
-from sqlkeel import IntKeyMixin, SoftDeleteMixin, TimestampMixin, VersionMixin
+from sqlkeel import IntKeyMixin, Repository, SoftDeleteMixin, TimestampMixin, VersionMixin, queries
 from sqlkeel.bulk.delete import delete_many
-from sqlkeel.bulk.insert import insert_many
+from sqlkeel.bulk.insert import insert_many, insert_many_returning
 from sqlkeel.bulk.update import update_many
 from sqlkeel.bulk.upsert import get_or_create, upsert, upsert_many
 from sqlkeel.database import Database
@@ -88,6 +89,73 @@ class Card(Paper):
         "version_id_col": rev,
         "version_id_generator": lambda _: uuid.UUID(int=1),
     }
+
+
+class Transport(Base):
+    """A base that is abstract: each row is of a class below it."""
+
+    __tablename__ = "family_transport"
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_abstract": True}
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[str | None] = mapped_column(String(20))
+
+
+class Ferry(Transport):
+    __mapper_args__ = {"polymorphic_identity": "ferry"}
+
+
+class Animal(Base):
+    """A base that is loaded with the table below it."""
+
+    __tablename__ = "family_animal"
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "animal"}
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(String(20))
+
+
+class Bird(Animal):
+    __tablename__ = "family_bird"
+    __mapper_args__ = {"polymorphic_identity": "bird", "polymorphic_load": "inline"}
+
+    id: Mapped[int] = mapped_column(ForeignKey("family_animal.id"), primary_key=True)
+
+
+class Site(AbstractConcreteBase, Base):
+    """A base whose rows are those of a union of tables."""
+
+    strict_attrs = True
+
+
+class Town(Site):
+    __tablename__ = "family_town"
+    __mapper_args__ = {"polymorphic_identity": "town", "concrete": True}
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
+class Lake(Site):
+    __tablename__ = "family_lake"
+    __mapper_args__ = {"polymorphic_identity": "lake", "concrete": True}
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
+class River(ConcreteBase, Base):
+    """A base that has a table of its own, and whose rows are those of a union."""
+
+    __tablename__ = "family_river"
+    __mapper_args__ = {"polymorphic_identity": "river", "concrete": True}
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
+class Canal(River):
+    __tablename__ = "family_canal"
+    __mapper_args__ = {"polymorphic_identity": "canal", "concrete": True}
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
 
 
 class Vehicle(IntKeyMixin, Base):
@@ -367,3 +435,64 @@ class TestDeletedRows:
                 await delete_many(session, model, [1, 2])
 
             assert await column_of(session, "id", model) == [1, 2]
+
+
+class TestUnreadable:
+    """Where objects are read from several tables, or an expression tells their class."""
+
+    @pytest.mark.parametrize("model", [Paper, Poster, River, Canal, Animal])
+    async def test_no_object_can_be_brought(self, every_driver: Database, model: Any) -> None:
+        """Refused before anything is sent, where SQLAlchemy's error came after the row was written."""
+        row = {"id": 1, "size": 20, "code": 1} if issubclass(model, Paper) else {"id": 1}
+
+        async with every_driver.transaction() as session, queries(every_driver, exactly=0):
+            with pytest.raises(NotSupported):
+                await insert_many_returning(session, model, [row])
+            with pytest.raises(NotSupported):
+                await upsert(session, model, row, on=[model.id])
+            with pytest.raises(NotSupported):
+                await get_or_create(session, model, {"id": 1}, row)
+
+    @pytest.mark.parametrize("model", [River, Canal, Town, Animal])
+    async def test_its_rows_are_written(self, every_driver: Database, model: Any) -> None:
+        """The verbs that bring no object work."""
+        async with every_driver.transaction() as session:
+            assert await insert_many(session, model, [{"id": 1}]) == 1
+            assert await upsert_many(session, model, [{"id": 1}, {"id": 2}], on=[model.id]) == (1, 0, 1, 0)
+            assert [one.id for one in await Repository(session, model).get_many([2, 1])] == [2, 1]
+
+    async def test_below_a_union_of_tables(self, every_driver: Database) -> None:
+        """One object can be brought, several in order cannot."""
+        async with every_driver.transaction() as session:
+            town, created = await upsert(session, Town, {"id": 1}, on=[Town.id])
+            with pytest.raises(NotSupported):
+                await insert_many_returning(session, Town, [{"id": 2}])
+
+        assert (town.id, created) == (1, True)
+
+
+class TestAbstract:
+    @pytest.mark.parametrize("verb", ["insert_many", "insert_many_returning", "upsert", "upsert_many", "get_or_create"])
+    async def test_it_has_no_rows(self, every_driver: Database, verb: str) -> None:
+        """A row of no class is refused: it could never be loaded."""
+        repository = Repository[Transport]
+        arguments: dict[str, Callable[[Session], Awaitable[Any]]] = {
+            "insert_many": lambda session: insert_many(session, Transport, [{"id": 1}]),
+            "insert_many_returning": lambda session: insert_many_returning(session, Transport, [{"id": 1}]),
+            "upsert": lambda session: repository(session, Transport).upsert({"id": 1}, on=[Transport.id]),
+            "upsert_many": lambda session: upsert_many(session, Transport, [{"id": 1}], on=[Transport.id]),
+            "get_or_create": lambda session: get_or_create(session, Transport, {"id": 1}, {}),
+        }
+
+        async with every_driver.transaction() as session:
+            with pytest.raises(NotSupported, match="abstract"):
+                await arguments[verb](session)
+
+            assert await Repository(session, Transport).count() == 0
+
+    async def test_a_row_may_say_its_class(self, every_driver: Database) -> None:
+        """A row that names a class below is one of that."""
+        async with every_driver.transaction() as session:
+            await insert_many(session, Transport, [{"id": 1, "kind": "ferry"}])
+
+            assert isinstance(await Repository(session, Transport).get_one(1), Ferry)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, literal, select
+from sqlalchemy import ColumnElement, Table, case, literal, select
 from sqlalchemy.orm import Mapper
 from sqlalchemy.sql import visitors
 
@@ -16,7 +16,7 @@ from ..mixins.timestamp import TimestampMixin
 from ..refresh import rows_below
 from ..types import utc_now
 
-__all__ = ["companions", "has_soft_rows", "live", "refuse_companions", "versions_below"]
+__all__ = ["companions", "has_soft_rows", "live", "refuse_companions", "refuse_unreadable", "versions_below"]
 
 
 def has_soft_rows(mapper: Mapper[Any]) -> bool:
@@ -104,6 +104,26 @@ def companions(mapper: Mapper[Any]) -> list[Companion]:
 def _dated(mapper: Mapper[Any], table: Any) -> dict[Any, Any]:
     column: Any = mapper.columns["updated_at"] if issubclass(mapper.class_, TimestampMixin) else None
     return {} if column is None or column.table is not table else {column: utc_now()}
+
+
+def refuse_unreadable(mapper: Mapper[Any], *, in_order: bool = False) -> None:
+    """Refuse to bring the objects of written rows where RETURNING has not all that they are made of.
+
+    *in_order* is of many rows at once, which SQLAlchemy puts in order by a column of the class at the top.
+
+    Raises:
+        NotSupported: Where they are read from a join or a union of tables, or an expression tells their class.
+    """
+    table, kind = mapper.local_table, mapper.polymorphic_on
+    is_known = mapper.selectable is table and (kind is None or kind in set(table.columns))
+    if in_order:
+        is_known = is_known and all(isinstance(one.persist_selectable, Table) for one in mapper.iterate_to_root())
+    if not is_known:
+        raise NotSupported(
+            f"A statement that writes brings no {mapper.class_.__name__} back: it is read from several tables, or an "
+            "expression tells its class.",
+            hint="insert_many() and upsert_many() write such rows; Repository.get_many() brings the objects.",
+        )
 
 
 def refuse_companions(mapper: Mapper[Any]) -> None:

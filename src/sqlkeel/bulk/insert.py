@@ -14,6 +14,7 @@ from sqlalchemy.types import UserDefinedType
 from ..errors import NotSupported, ValueRefused
 from .binder import Binder
 from .columns import stored
+from .families import refuse_unreadable
 from .rows import Batch, Rows, Run, alike, chunks, refuse_expressions_among, refuse_other_than_mappings, runs
 from .work import Undo, Work
 from .writer import write_by_statement
@@ -99,11 +100,13 @@ async def insert_many_returning(session: AsyncSession, model: type[M], rows: Row
         UnknownField: For a field that the model does not have; nothing is inserted.
         InvalidValue: For an expression of SQL as a value, and for a row that is no mapping; nothing is inserted.
         ConstraintViolation: When the database refuses a row; nothing is inserted.
-        NotSupported: When a trigger leaves a row out; nothing is inserted.
+        NotSupported: When objects are read from several tables, an expression tells their class, or a trigger leaves a
+            row out; nothing is inserted.
         ReadOnlySession: When the session was opened for reading.
     """
     made: list[M] = []
     async with Work(session, model) as work:
+        refuse_unreadable(work.target.mapper, in_order=True)
         replaced: _Replaced | None = None
         async for chunk in chunks(rows):
             refuse_other_than_mappings(chunk)

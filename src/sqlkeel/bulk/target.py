@@ -121,9 +121,18 @@ class Target:
         return tuple(kinds(self.mapper))
 
     def constants(self, given: Collection[str]) -> dict[str, Any]:
-        """Return what the ORM itself writes into a new row: the class of the row and its first version."""
+        """Return what the ORM itself writes into a new row: the class of the row and its first version.
+
+        Raises:
+            NotSupported: When the class has no rows of its own, and none below it is given.
+        """
         found: dict[str, Any] = {}
         kind = self.mapper.polymorphic_on
+        if self.mapper.polymorphic_abstract and kind not in self.columns(given):
+            raise NotSupported(
+                f"{self.name} is abstract and has no rows of its own; nothing says of which class a row is.",
+                hint="Write rows of a class below it.",
+            )
         if kind is not None and self.mapper.polymorphic_identity is not None and kind in set(self.fields.values()):
             found[self.field(kind)] = self.mapper.polymorphic_identity
         column, first = self.mapper.version_id_col, self.mapper.version_id_generator

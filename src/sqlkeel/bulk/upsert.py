@@ -15,7 +15,7 @@ from sqlalchemy.orm import QueryableAttribute
 from ..errors import InvalidValue, NotSupported, UniqueViolation
 from .binder import Binder, BoundRows
 from .columns import raw
-from .families import refuse_companions
+from .families import refuse_companions, refuse_unreadable
 from .held import newly_loaded
 from .revive import refuse_without_mark, revive_many, revive_one, unmarked
 from .rows import Batch, Rows, Run, refuse_expressions, refuse_other_than_mappings, runs
@@ -83,8 +83,8 @@ async def upsert(
             looked for by *on*, for which a `unique_live` index alone is no help.
 
     Raises:
-        NotSupported: When *on* is not unique; for *revive*, when the model keeps no deleted rows; when a trigger leaves
-            the new row out.
+        NotSupported: When *on* is not unique; when objects are read from several tables, or an expression tells their
+            class; for *revive*, when the model keeps no deleted rows; when a trigger leaves the new row out.
         InvalidValue: When a value of *on* is missing or ``None``, a value is an expression of SQL, or *values* is no
             mapping.
         UniqueViolation: When the row breaks another unique constraint, or the one that is there is deleted.
@@ -94,6 +94,7 @@ async def upsert(
         ReadOnlySession: When the session was opened for reading.
     """
     async with Work(session, model) as work:
+        refuse_unreadable(work.target.mapper)
         if revive:
             refuse_without_mark(work.target)
             refuse_companions(work.target.mapper)
@@ -119,14 +120,15 @@ async def get_or_create(
     left as it is; `upsert` updates it.
 
     Raises:
-        NotSupported: When the fields of *key* are not unique: nothing could prevent a second row; when a trigger leaves
-            the new row out.
+        NotSupported: When the fields of *key* are not unique: nothing could prevent a second row; when objects are read
+            from several tables, or an expression tells their class; when a trigger leaves the new row out.
         InvalidValue: When a value of *key* is ``None``, any value is an expression of SQL, or either is no mapping.
         UniqueViolation: When the row breaks another unique constraint, or the one that is there is deleted.
         UnknownField: For a field that the model does not have.
         ReadOnlySession: When the session was opened for reading.
     """
     async with Work(session, model) as work:
+        refuse_unreadable(work.target.mapper)
         refuse_other_than_mappings([key, defaults])
         values = {**defaults, **key}
         work.target.check(values)
