@@ -15,6 +15,7 @@ from sqlalchemy.orm.exc import UnmappedColumnError
 
 from .new_rows import forget_empty, has_called_empty
 from .refresh import load_again
+from .rewinding import note_read, note_rows
 from .sync_session import SyncSession
 
 __all__ = ["keys_held", "keys_of", "relink"]
@@ -122,6 +123,7 @@ def relink(session: orm.Session, before: _Keys) -> None:
         for holder, name in _contradicted(holders, state, {**state.dict, **changed}, changed.keys()):
             stale[inspect(holder).mapper, name][id(holder)] = holder
     for (mapper, name), objects in stale.items():
+        note_read(session, objects.values())
         for obj in objects.values():
             session.expire(obj, [name])
         if async_session(session) is not None:
@@ -225,6 +227,8 @@ def _note_updated(state: ORMExecuteState) -> Any:
     statement: Any = state.statement
     parameters: Any = state.parameters or ()
     rows = parameters if state.is_executemany else [parameters]
+    if state.is_executemany:
+        note_rows(state.session, mapper, rows)
     given = {getattr(key, "key", key) for values in (statement._values or (), *rows) for key in values}
     if given.isdisjoint({*columns, *columns.values()}):
         return None

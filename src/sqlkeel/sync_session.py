@@ -359,6 +359,13 @@ class SyncSession(orm.Session):
         if (root := self.get_transaction()) is not None:
             self._committed.add(root)
 
+    def keep_values(self, state: orm.InstanceState[Any]) -> None:
+        """Keep what an object has that comes back into the session by a rollback, as of those that are in it."""
+        if self.in_nested_transaction():
+            self._loaded[state.key] = frozenset(state.dict)
+        elif self.keeps_values:
+            self._kept.append((state.obj(), dict(state.dict)))
+
     def take_loaded(self) -> dict[Any, frozenset[str]]:
         """Return, once, what the objects had loaded before the last savepoint was rolled back, by identity."""
         loaded, self._loaded = self._loaded, {}

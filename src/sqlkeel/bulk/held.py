@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstanceState, Mapper, selectinload, undefer
 
 from ..links import keys_of, relink
+from ..rewinding import expunge, note_read
 from ..row_keys import among, pairs
 
 __all__ = ["Held", "newly_loaded"]
@@ -64,6 +65,7 @@ class Held:
         is expired instead could not be read later: nobody can wait for it.
         """
         objects = {id(obj): obj for obj in objects}.values()
+        note_read(self.session.sync_session, objects)
         columns, before = set(written), keys_of(objects)
         groups: dict[Mapper[Any], list[InstanceState[Any]]] = defaultdict(list)
         for obj in objects:
@@ -140,8 +142,7 @@ class Held:
         objects = self.among(keys)
         if len(objects) == len(self.objects):
             objects = await self._gone(objects)
-        for obj in objects:
-            self.session.expunge(obj)
+        expunge(self.session.sync_session, objects)
 
     async def _gone(self, objects: Sequence[Any]) -> list[Any]:
         """Return those of *objects* whose rows are not there."""

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import UserDefinedType
 
 from ..errors import NotSupported, ValueRefused
+from ..rewinding import note_made
 from .binder import Binder
 from .columns import stored
 from .families import refuse_unreadable
@@ -119,6 +120,7 @@ async def insert_many_returning(session: AsyncSession, model: type[M], rows: Row
                 more = await _insert_returning(work, model, chunk, tuple(fields), undo=undo)
             _refuse_fewer(work, len(more), len(chunk))
             replaced.note(more)
+            note_made(session.sync_session, [obj for obj in more if id(obj) not in replaced.before])
             made.extend(more)
         if replaced is not None:
             await replaced.renew()

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute
 
 from ..errors import InvalidValue, NotSupported, UniqueViolation
+from ..rewinding import note_made, note_read
 from .binder import Binder, BoundRows
 from .columns import raw
 from .families import refuse_companions, refuse_unreadable
@@ -153,6 +154,8 @@ async def _upsert(work: Work, values: Mapping[str, Any], merge: Merge, *, revive
         if written is not None:
             also = unmarked(merge) if revived is not None else merge.touched
             await _renew(work, written[0], loaded, {*merge.assigned, *also})
+            note = note_made if written[1] else note_read
+            note(work.session.sync_session, written[:1])
             return Upserted(*written, revived=revived is not None)
         if not merge.assigned and (found := await _find(work, merge, values)) is not None:
             return Upserted(found, created=False)

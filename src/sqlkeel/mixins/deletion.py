@@ -28,6 +28,7 @@ from ..errors import (
 )
 from ..holding import refuse_foreign
 from ..keys import uuid7
+from ..rewinding import expunge, note_read
 from ..session import SyncSession, reload_expired
 from ..types import utc_now
 from .edges import Edge, edges_above, edges_below, tree_below
@@ -132,9 +133,7 @@ class Deletion:
         set_committed_value(self.obj, "deletion_id", self.id)
         for written, objects in self._loaded_by_columns().items():
             gone |= {id(obj): obj for obj in self._note_marks(written, objects)}
-        for obj in gone.values():
-            if obj in self.session:
-                self.session.expunge(obj)
+        expunge(self.session, gone.values())
         _drop_from_collections(self.session, gone)
 
     def _loaded_by_columns(self) -> dict[tuple[Any, ...], list[Any]]:
@@ -252,6 +251,7 @@ def _take_back(session: orm.Session, obj: Any, tree: Iterable[Mapper[Any]], dele
     for mapper in tree:
         for other in _loaded(session, mapper):
             if sa_inspect(other).dict.get("deletion_id") == deletion:
+                note_read(session, [other])
                 session.expire(other, [prop.key for prop in sa_inspect(other).mapper.column_attrs])
         reload_expired(session, mapper)
 
@@ -307,8 +307,10 @@ def _drop_from_collections(session: orm.Session, gone: Mapping[int, Any]) -> Non
                 members = list(collection_adapter(value))
                 live = [member for member in members if id(member) not in gone]
                 if len(live) < len(members):
+                    note_read(session, [obj])
                     set_committed_value(obj, relation.key, live)
             elif id(value) in gone and relation.direction is ONETOMANY:
+                note_read(session, [obj])
                 set_committed_value(obj, relation.key, None)
 
 

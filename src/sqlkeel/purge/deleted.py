@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapper
 
 from ..errors import NotSupported
+from ..rewinding import expunge
 from ..row_keys import among
 from .references import References
 
@@ -135,10 +136,8 @@ class DeletedRows:
                 yield exists().select_from(rest).where(_same(self.key, tuple(rest.primary_key)), or_(*needing))
 
     def _forget(self, session: orm.Session, keys: Iterable[Key]) -> None:
-        for key in keys:
-            obj = session.identity_map.get(self.mapper.identity_key_from_primary_key(key))
-            if obj is not None:
-                session.expunge(obj)
+        held = (session.identity_map.get(self.mapper.identity_key_from_primary_key(key)) for key in keys)
+        expunge(session, [obj for obj in held if obj is not None])
 
 
 def _portions(keys: Sequence[Key], size: int) -> Iterator[Sequence[Key]]:
