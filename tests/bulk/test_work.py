@@ -2,26 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from sqlkeel import queries
+from sqlkeel.bulk.delete import delete_many
 from sqlkeel.bulk.insert import insert_many, insert_many_returning
 from sqlkeel.bulk.rows import CHUNK
+from sqlkeel.bulk.update import update_many
 from sqlkeel.bulk.upsert import upsert_many
 from sqlkeel.bulk.work import Work
 from sqlkeel.database import Database
-from sqlkeel.errors import Deadlock, ReadOnlySession, UniqueViolation, UsageError
+from sqlkeel.errors import Deadlock, KeelError, ReadOnlySession, UniqueViolation, UsageError
 from sqlkeel.session import Session
 from tests.bulk.models import Base, User, count_of, values_of
 
 pytestmark = pytest.mark.tables(Base.metadata)
 
 UPSERT = partial(upsert_many, on=[User.email])
+
+
+class Source:
+    """Rows, or keys, from generators, and whether these have come to their end."""
+
+    def __init__(self, session: Session, items: Sequence[Any]) -> None:
+        self.session = session
+        self.items = items
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        """Give the items, of which each call makes a generator of its own."""
+        try:
+            yield from self.items
+        finally:
+            self.closed += 1
+
+    async def one_by_one(self) -> AsyncIterator[Any]:
+        """Give the items, and use the session at the end."""
+        try:
+            for item in self.items:
+                yield item
+        finally:
+            await self.session.scalar(select(1))
+            self.closed += 1
+
+
+SOURCES: list[Callable[[Source], Any]] = [iter, lambda source: source, Source.one_by_one]
+WRONG: dict[str, tuple[Callable[..., Awaitable[Any]], list[Any]]] = {
+    "insert_many": (insert_many, [{"email": "a"}, {"email": "a"}]),
+    "insert_many_returning": (insert_many_returning, [{"email": "a"}, {"email": "a"}]),
+    "update_many": (update_many, [{"id": 1, "city": "Rome"}, {"id": 2, "city": "Rome"}]),
+    "upsert_many": (UPSERT, [{"email": "b", "nick": "n"}, {"email": "c", "nick": "n"}]),
+    "delete_many": (delete_many, [func.now(), 1]),
+    "unknown field": (insert_many, [{"email": "a"}, *[{"town": "a"}] * (CHUNK + 1)]),
+}
 
 
 async def rows_around(between: Callable[[], Awaitable[object]]) -> AsyncIterator[dict[str, Any]]:
@@ -174,3 +213,45 @@ class TestRowsThatEndTheTransaction:
             await session.commit()
 
             assert await count_of(session, User) == 1
+
+
+class TestSource:
+    @pytest.mark.parametrize("source", SOURCES, ids=["generator", "iterable", "asynchronous"])
+    @pytest.mark.parametrize(("write", "items"), WRONG.values(), ids=WRONG)
+    async def test_a_generator_is_closed(
+        self,
+        every_driver: Database,
+        write: Callable[..., Awaitable[Any]],
+        items: list[Any],
+        source: Callable[[Source], Any],
+    ) -> None:
+        """What a generator has in ``finally`` has run when the error arrives; it may use the session."""
+        async with every_driver.transaction() as session:
+            given = Source(session, [*items, *items[:1] * CHUNK * 5])
+            with pytest.raises((KeelError, SQLAlchemyError)):
+                await write(session, User, source(given))
+
+            assert given.closed == 1
+
+    async def test_one_that_is_not_read_stays(self, sqlite: Database) -> None:
+        """A call that is refused before it reads leaves the generator to the next one."""
+        source = iter([{"email": "a"}])
+        async with sqlite.read() as session:
+            with pytest.raises(ReadOnlySession):
+                await insert_many(session, User, source)
+
+        async with sqlite.transaction() as session:
+            assert await insert_many(session, User, source) == 1
+
+    async def test_an_error_of_the_source(self, every_driver: Database) -> None:
+        """A generator that raises is closed by that, and its error is the one that arrives."""
+
+        def rows() -> Iterator[dict[str, Any]]:
+            yield {"email": "a"}
+            raise LookupError("no more")
+
+        async with every_driver.transaction() as session:
+            with pytest.raises(LookupError, match="no more"):
+                await insert_many(session, User, rows())
+
+            assert await count_of(session, User) == 0

@@ -37,7 +37,7 @@ async def delete_many(session: AsyncSession, model: type[M], keys: Iterable[Any]
     async with Work(session, model) as work:
         _refuse_soft_delete(work.target)
         binder: Binder | None = None
-        async for chunk in chunks(keys, _KEYS_AT_ONCE):
+        async for chunk in chunks(work.read(keys), _KEYS_AT_ONCE):
             batch = _batch(chunk, work.target)
             if binder is None:
                 await work.begin()

@@ -43,7 +43,7 @@ async def insert_many(session: AsyncSession, model: type[M], rows: Rows) -> int:
     async with Work(session, model) as work:
         binder: Binder | None = None
         replaced: _Replaced | None = None
-        async for run in runs(rows, work.target):
+        async for run in runs(work.read(rows), work.target):
             await work.begin()
             binder = binder or work.binder(new=True)
             replaced = replaced or _Replaced(work)
@@ -109,7 +109,7 @@ async def insert_many_returning(session: AsyncSession, model: type[M], rows: Row
     async with Work(session, model) as work:
         refuse_unreadable(work.target.mapper, in_order=True)
         replaced: _Replaced | None = None
-        async for chunk in chunks(rows):
+        async for chunk in chunks(work.read(rows)):
             refuse_other_than_mappings(chunk)
             fields = dict.fromkeys(chain.from_iterable(chunk))
             work.target.check(fields)

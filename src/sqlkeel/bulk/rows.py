@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from itertools import chain, groupby, islice
 from operator import attrgetter, itemgetter, methodcaller
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import ClauseElement
 from sqlalchemy import inspect as sa_inspect
@@ -27,7 +36,9 @@ __all__ = [
     "alike",
     "batches",
     "chunks",
+    "close",
     "in_order",
+    "reading",
     "refuse_expressions",
     "refuse_expressions_among",
     "refuse_other_than_mappings",
@@ -71,14 +82,13 @@ class Run:
 
 async def chunks(source: Iterable[T] | AsyncIterable[T], size: int = CHUNK) -> AsyncIterator[list[T]]:
     """Read *source* in lists of *size*."""
-    if not isinstance(source, AsyncIterable):
-        _refuse_what_cannot_be_read(source)
-        iterator = iter(source)
-        while chunk := list(islice(iterator, size)):
+    found = reading(source)
+    if not isinstance(found, AsyncIterator):
+        while chunk := list(islice(found, size)):
             yield chunk
         return
     chunk = []
-    async for item in source:
+    async for item in found:
         chunk.append(item)
         if len(chunk) == size:
             yield chunk
@@ -103,16 +113,31 @@ async def runs(rows: Rows, target: Target, *, key: Sequence[str] = ()) -> AsyncI
                 yield run
             read += len(chunk)
         return
-    _refuse_what_cannot_be_read(rows)
-    for run in _runs(rows, target, key):
+    for run in _runs(cast("Iterator[Mapping[str, Any]]", reading(rows)), target, key):
         yield run
 
 
-def _refuse_what_cannot_be_read(source: Any) -> None:
+def reading(source: Iterable[T] | AsyncIterable[T]) -> Iterator[T] | AsyncIterator[T]:
+    """Begin to read *source*.
+
+    Raises:
+        InvalidValue: For something that cannot be read one by one, and for a text.
+    """
+    if isinstance(source, AsyncIterable):
+        return aiter(source)
     # The letters of a text would be taken for keys.
     if not isinstance(source, Iterable) or isinstance(source, str | bytes | bytearray):
         kind = type(source).__name__
         raise InvalidValue(f"Rows and keys come from an iterable of them, not {kind}.", hint="Put one into a list.")
+    return iter(source)
+
+
+async def close(source: Iterable[Any] | AsyncIterable[Any]) -> None:
+    """Let a generator that is not read to its end run what it has in ``finally``, and in the end of a ``with``."""
+    if isinstance(source, AsyncGenerator):
+        await source.aclose()
+    elif isinstance(source, Generator):
+        source.close()
 
 
 async def batches(rows: Rows, target: Target, *, key: Sequence[str] = ()) -> AsyncIterator[Batch]:

@@ -45,7 +45,7 @@ async def update_many(session: AsyncSession, model: type[M], rows: Rows) -> int:
     async with Work(session, model) as work:
         target, changes = work.target, _Changes(work)
         whole = _in_order(rows, target)
-        async for batch in batches(rows if whole is None else whole, target, key=target.key):
+        async for batch in batches(work.read(rows if whole is None else whole), target, key=target.key):
             await changes.begin()
             written += await changes.write(_key_first(batch, target, sort=whole is None))
         await changes.renew()

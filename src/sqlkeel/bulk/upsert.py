@@ -239,7 +239,7 @@ async def upsert_many(
             refuse_without_mark(work.target)
             refuse_companions(work.target.mapper)
         merging = _Merging(work, on, update, stages, revive=revive)
-        async for run in runs(rows, work.target):
+        async for run in runs(work.read(rows), work.target):
             await merging.add(run)
         return await merging.finish()
 

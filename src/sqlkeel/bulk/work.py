@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from sqlalchemy import CursorResult, Dialect, Executable, event
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,6 +17,7 @@ from ..new_rows import forget_empty
 from .binder import Binder
 from .held import Held
 from .registry import writer_for
+from .rows import close, reading
 from .target import Target
 from .writer import Writer
 
@@ -25,6 +26,7 @@ __all__ = ["Undo", "Work"]
 _LATER: Final = "Commit or roll back when the call has returned; what makes the rows may use a session of its own."
 
 Undo = Callable[[], Awaitable[None]]
+T = TypeVar("T")
 
 
 class Work:
@@ -51,6 +53,16 @@ class Work:
         self._transaction: SessionTransaction | None = None
         self._begun = False
         self._binder: Binder | None = None
+        self._source: Iterable[Any] | AsyncIterable[Any] = ()
+
+    def read(self, source: Iterable[T] | AsyncIterable[T]) -> Iterator[T] | AsyncIterator[T]:
+        """Begin to read what the call is given; a generator is closed when the call raises.
+
+        Raises:
+            InvalidValue: For something that cannot be read one by one, and for a text.
+        """
+        self._source = found = reading(source)
+        return found
 
     def binder(
         self, *, new: bool = False, assigned: Callable[[tuple[str, ...]], tuple[str, ...]] | None = None
@@ -124,6 +136,16 @@ class Work:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if error is None:
+            await self._end(None)
+            return
+        try:
+            await self._end(error)
+        finally:
+            # When all is taken back, for it may use the session.
+            await close(self._source)
+
+    async def _end(self, error: BaseException | None) -> None:
         if self._savepoint is None:
             return
         event.remove(self.session.sync_session, "before_commit", self._refuse_commit)
