@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable
-from functools import partial
 from itertools import count
 from typing import Any
 
 import pytest
 from sqlalchemy import Computed, Sequence, String, func
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Mapped, mapped_column
 
 import sqlkeel
 from sqlkeel import IntKeyMixin, SoftDeleteMixin, VersionMixin, unique_live
-from sqlkeel.bulk import insert_many, insert_many_returning, update_many, upsert, upsert_many
+from sqlkeel.bulk import get_or_create, insert_many, insert_many_returning, update_many, upsert, upsert_many
 from sqlkeel.bulk.defaults import Constant, Context, Made
 from sqlkeel.database import Database
-from sqlkeel.errors import InvalidValue, NotSupported
+from sqlkeel.errors import DatabaseFault, InvalidValue, NotSupported
 from sqlkeel.repository import Repository
 from sqlkeel.session import Session
 from tests.bulk.models import values_of
@@ -279,6 +279,50 @@ class Raising(IntKeyMixin, Base):
     number: Mapped[int] = mapped_column(default=refuse)
 
 
+class RaisingInContext(IntKeyMixin, Base):
+    __tablename__ = "defaults_raising_in_context"
+
+    name: Mapped[str] = mapped_column(String(20), unique=True)
+    number: Mapped[int] = mapped_column(default=lambda context: refuse())
+
+
+class RaisingLater(IntKeyMixin, Base):
+    __tablename__ = "defaults_raising_later"
+
+    name: Mapped[str] = mapped_column(String(20), unique=True)
+    city: Mapped[str | None] = mapped_column(String(20))
+    number: Mapped[int] = mapped_column(onupdate=refuse)
+
+
+class Computing(IntKeyMixin, Base):
+    __tablename__ = "defaults_computing"
+
+    name: Mapped[str] = mapped_column(String(20), unique=True)
+    number: Mapped[int] = mapped_column(default=func.no_such_function())
+
+
+WRITES: dict[str, Callable[[Session, Any], Awaitable[Any]]] = {
+    "insert_many": lambda session, model: insert_many(session, model, [{"name": "a"}]),
+    "insert_many_returning": lambda session, model: insert_many_returning(session, model, [{"name": "a"}]),
+    "insert_many_returning one by one": lambda session, model: insert_many_returning(
+        session, model, [{"name": "a"}, {"name": "b", "id": 7}]
+    ),
+    "upsert": lambda session, model: upsert(session, model, {"name": "a"}, on=[model.name]),
+    "get_or_create": lambda session, model: get_or_create(session, model, {"name": "a"}, {}),
+    "upsert_many": lambda session, model: upsert_many(session, model, [{"name": "a"}], on=[model.name]),
+}
+CHANGES: dict[str, Callable[[Session], Awaitable[Any]]] = {
+    "update_many": lambda session: update_many(session, RaisingLater, [{"id": 1, "city": "Rome"}]),
+    "upsert": lambda session: upsert(
+        session, RaisingLater, {"name": "a", "city": "Rome", "number": 1}, on=LATER, update=[RaisingLater.city]
+    ),
+    "upsert_many": lambda session: upsert_many(
+        session, RaisingLater, [{"name": "a", "city": "Rome", "number": 1}], on=LATER, update=[RaisingLater.city]
+    ),
+}
+LATER = [RaisingLater.name]
+
+
 class Counted(Base):
     """A key from a sequence, where the database has them, and a column that it computes."""
 
@@ -291,14 +335,30 @@ class Counted(Base):
 
 @pytest.mark.tables(Base.metadata)
 class TestDefaultsThatRaise:
-    @pytest.mark.parametrize("write", [insert_many, partial(upsert_many, on=[Raising.name])], ids=["insert", "upsert"])
-    async def test_the_error_is_the_caller_s_own(self, db: Database, write: Any) -> None:
+    @pytest.mark.parametrize("model", [Raising, RaisingInContext])
+    @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+    async def test_the_error_is_the_caller_s_own(self, every_driver: Database, write: Any, model: type[Any]) -> None:
         """What a default raises is not told as a value that its type refuses; nothing is written."""
-        async with db.transaction() as session:
-            with pytest.raises(LookupError, match="no number is left"):
-                await write(session, Raising, [{"name": "a"}])
+        async with every_driver.transaction() as session:
+            with pytest.raises(LookupError, match="no number is left") as caught:
+                await write(session, model)
 
-            assert await Repository(session, Raising).count() == 0
+            assert await Repository(session, model).count() == 0
+        assert not isinstance(caught.value, SQLAlchemyError)
+
+    @pytest.mark.parametrize("write", CHANGES.values(), ids=CHANGES)
+    async def test_what_changes_with_an_update(self, every_driver: Database, write: Any) -> None:
+        """It is the same for what ``onupdate`` calls."""
+        async with every_driver.transaction() as session:
+            await insert_many(session, RaisingLater, [{"id": 1, "name": "a", "number": 1}])
+            with pytest.raises(LookupError, match="no number is left"):
+                await write(session)
+
+    async def test_a_default_in_sql_that_fails(self, sqlite: Database) -> None:
+        """An error of the database, for a default that is a statement, stays what it is."""
+        async with sqlite.transaction() as session:
+            with pytest.raises(DatabaseFault, match="no_such_function"):
+                await upsert(session, Computing, {"name": "a"}, on=[Computing.name])
 
 
 @pytest.mark.tables(Base.metadata)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import repeat, starmap
-from typing import Any
+from itertools import pairwise, repeat, starmap
+from traceback import walk_tb
+from typing import Any, Final
 
 from sqlalchemy import Column
+from sqlalchemy.exc import StatementError
 
 from ..errors import NotSupported
 
-__all__ = ["Constant", "Context", "Made", "call_once"]
+__all__ = ["Constant", "Context", "Made", "call_once", "raised_by_default"]
 
+_ASKING: Final = "_process_execute_defaults"
 _Quick = Mapping[Column[Any], Callable[[], Any]]
 
 
@@ -89,6 +92,20 @@ class Made:
 def call_once(default: Any, context: Context) -> Any:
     """Return what a default makes for the row of *context*."""
     return default.arg(context) if default.is_callable else default.arg
+
+
+def raised_by_default(error: BaseException) -> Exception | None:
+    """Return what a default or ``onupdate`` of the caller's raised, in whatever SQLAlchemy, or we, have wrapped it."""
+    own = error.orig if isinstance(error, StatementError) else None
+    if not isinstance(own, Exception):
+        return None
+    frames = [frame for frame, _ in walk_tb(own.__traceback__)]
+    for frame, called in pairwise(frames):
+        # SQLAlchemy's method that asks for them has no public name. What it calls of its own module is no function of
+        # the caller's, but a statement.
+        if frame.f_code.co_name == _ASKING and called.f_globals is not frame.f_globals:
+            return own
+    return None
 
 
 def _plain(default: Any, count: int, quick: Callable[[], Any] | None) -> Iterable[Any]:

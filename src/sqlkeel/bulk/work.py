@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 from ..errors import InvalidValue, KeelError, ReadOnlySession, TransientFault, UsageError
 from ..new_rows import forget_empty
 from .binder import Binder
+from .defaults import raised_by_default
 from .held import Held
 from .registry import writer_for
 from .rows import close, reading
@@ -144,6 +145,8 @@ class Work:
         finally:
             # When all is taken back, for it may use the session.
             await close(self._source)
+        if (own := raised_by_default(error)) is not None:
+            raise own from own.__cause__
 
     async def _end(self, error: BaseException | None) -> None:
         if self._savepoint is None:
