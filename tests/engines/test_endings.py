@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from sqlkeel.database import Database
+from sqlkeel.engines.plain import InterfaceFault
 from sqlkeel.errors import (
     CommitUnknown,
     DatabaseFault,
@@ -21,7 +22,7 @@ from sqlkeel.errors import (
     TransactionAborted,
 )
 from sqlkeel.session import Session
-from tests.engines.peers import kill, own_id
+from tests.engines.peers import kill, own_id, soon, statements_running
 from tests.faults.proxy import Proxy, proxy_to
 from tests.fixtures.databases import OpenDatabase
 
@@ -38,6 +39,9 @@ remark = Table(
 pytestmark = pytest.mark.tables(metadata)
 
 Way = Callable[[Database], Awaitable[None]]
+BRIEF = {"postgresql": "select pg_sleep(2)", "mariadb": "select sleep(2)"}
+"""A statement that can be waited for."""
+
 one, two = insert(entry).values(id=1), insert(entry).values(id=2)
 
 
@@ -519,3 +523,54 @@ SLOW_TICKET = """
 create function slow.pg_current_wal_insert_lsn() returns pg_lsn language sql volatile
 as $$ select pg_catalog.pg_current_wal_insert_lsn() from pg_sleep(10) $$
 """
+
+
+async def is_quiet(database: Database) -> bool:
+    """Tell whether the server works for nobody else on this database."""
+    return not await statements_running(database)
+
+
+class TestBesideAStatement:
+    """A connection that two tasks have: one waits for a statement when the other ends the transaction."""
+
+    async def test_nothing_is_committed_and_nobody_waits_for_ever(self, server: Database) -> None:
+        """The end waits for the statement, or is refused by an error that does not leave open what became of it."""
+        async with asyncio.timeout(10):
+            ended = await asyncio.gather(self.end_beside_statement(server), return_exceptions=True)
+
+        assert [type(end) for end in ended] in ([InterfaceFault], [type(None)])
+        assert await entries(server) == ([1] if ended == [None] else [])
+        assert server.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+    async def test_the_error_of_the_block_is_kept(self, server: Database) -> None:
+        """A rollback that is refused is noted on what the block raised, and the connection is closed."""
+        with pytest.raises(Change):
+            await self.end_beside_statement(server, Change())
+
+        assert await entries(server) == []
+        assert server.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+    async def test_every_task_is_answered(self, server: Database) -> None:
+        """The statement has its answer, or an error, and is over on the server."""
+        async with asyncio.timeout(10):
+            await asyncio.gather(self.end_beside_statement(server), return_exceptions=True)
+            await asyncio.wait({self.waiting})
+
+        assert self.waiting.done()
+
+    @pytest.fixture(autouse=True)
+    async def until_it_is_quiet(self, server: Database) -> AsyncIterator[None]:
+        """Wait for what MariaDB goes on with after its client is gone."""
+        yield
+        assert await soon(lambda: is_quiet(server))
+
+    async def end_beside_statement(self, server: Database, error: Exception | None = None) -> None:
+        """Let a task wait for a statement, and leave the block, with *error* if there is one."""
+        async with server.transaction() as session:
+            connection = await session.connection()
+            await connection.execute(one)
+            self.waiting = asyncio.create_task(connection.execute(text(BRIEF[server.dialect])))
+            self.waiting.add_done_callback(lambda task: task.exception())
+            assert await soon(lambda: statements_running(server))
+            if error is not None:
+                raise error

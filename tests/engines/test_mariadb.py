@@ -27,7 +27,7 @@ from sqlkeel.errors import (
     UniqueViolation,
 )
 from sqlkeel.testing import MariaDBServer
-from tests.engines.peers import SLOW, own_id, soon
+from tests.engines.peers import SLOW, own_id, soon, statements_running
 from tests.faults.proxy import Proxy, proxy_to
 from tests.fixtures.databases import OpenDatabase
 from tests.fixtures.servers import launched
@@ -278,3 +278,19 @@ async def is_gone(number: int, database: Database) -> bool:
     counted = text("select count(*) from information_schema.processlist where id = :number")
     async with database.engine.connect() as connection:
         return not await connection.scalar(counted, {"number": number})
+
+
+class TestPrivateNames:
+    """What SQLAlchemy's adapter of asyncmy keeps under private names."""
+
+    async def test_a_statement_locks_the_connection(self, mariadb: Database) -> None:
+        """Canary of `_execute_mutex`: without it a COMMIT beside another task's statement would be `CommitUnknown`."""
+        async with mariadb.engine.connect() as connection:
+            raw: Any = (await connection.get_raw_connection()).dbapi_connection
+            free = raw._execute_mutex.locked()
+            waiting = asyncio.create_task(connection.execute(text("select sleep(0.5)")))
+            assert await soon(lambda: statements_running(mariadb))
+            taken = raw._execute_mutex.locked()
+            await waiting
+
+        assert (free, taken) == (False, True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from math import inf
@@ -170,6 +170,10 @@ class Backend(Protocol):
         ``False`` has it closed, which is the surest way to end a transaction on a server.
         """
         return False
+
+    def watched_end(self, usual: Callable[..., Any]) -> Callable[..., Any]:
+        """Return *usual*, a method of the dialect that sends COMMIT or ROLLBACK, with what is looked at before."""
+        return usual
 
     savepoint_recovers: bool
     """Whether a rollback to a savepoint makes such a transaction usable again."""

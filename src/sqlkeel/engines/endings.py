@@ -33,7 +33,7 @@ def install(engine: Engine, backend: Backend) -> None:
     """
     dialect: Any = engine.dialect
     for name in _ENDS:
-        setattr(dialect, name, _watched(name, getattr(dialect, name)))
+        setattr(dialect, name, _watched(name, backend.watched_end(getattr(dialect, name))))
     for name in _SAVEPOINT_ENDS:
         setattr(dialect, name, _dooming(getattr(dialect, name), backend))
 

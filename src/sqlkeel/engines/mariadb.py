@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import ceil
 from typing import Any, Final
 
@@ -202,6 +202,21 @@ class MariaDB(Backend):
         driver: Any = raw.driver_connection
         return bool(driver.get_transaction_status())
 
+    def watched_end(self, usual: Callable[..., Any]) -> Callable[..., Any]:
+        """Refuse to send what the driver would write in between, while another task waits for a statement.
+
+        The other drivers refuse it or wait; this one takes the answer to the statement for that to COMMIT.
+        """
+
+        def watched(connection: Any, *args: Any, **options: Any) -> Any:
+            pooled = connection.connection if isinstance(connection, Connection) else connection
+            raw: Any = pooled.dbapi_connection
+            if _is_waiting(raw):
+                raise raw.dbapi.InterfaceError("cannot end the transaction: another task waits for a statement")
+            return usual(connection, *args, **options)
+
+        return watched
+
     def commits_by_itself(self, connection: Connection) -> bool:
         """Ask the driver, which knows the flag of the server's last answer; the dialect does not ask it."""
         driver: Any = connection.connection.driver_connection
@@ -219,6 +234,11 @@ class MariaDB(Backend):
         given = {"name": name, "wait": 0 if nowait else None}
         granted: int | None = connection.scalar(text(_LOCK), given, execution_options=RESTORED)
         return granted == 1
+
+
+def _is_waiting(raw: Any) -> bool:
+    """Tell whether a task waits for the answer to a statement: SQLAlchemy's adapter keeps that to itself."""
+    return bool(raw._execute_mutex.locked())
 
 
 def _leaves_traces(statement: str, parameters: Any) -> bool:
