@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import String
+from sqlalchemy import String, delete
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Mapped, mapped_column
 
 import sqlkeel
@@ -14,6 +16,8 @@ from sqlkeel.errors import InvalidValue, UsageError, VersionConflict
 from sqlkeel.expected_versions import refuse_other_version
 from sqlkeel.keys import IntKeyMixin
 from sqlkeel.mixins.version import VersionMixin
+from sqlkeel.repository import Repository
+from sqlkeel.sync_session import SyncSession
 
 
 class Base(sqlkeel.Base):
@@ -74,3 +78,59 @@ class TestRefusal:
         """A version of what is not written yet cannot have been seen."""
         with pytest.raises(UsageError, match="not written yet"):
             refuse_other_version(kind(title="new"), 1)
+
+
+CALLS: dict[str, Callable[[Repository[Page], Page, int], Awaitable[object]]] = {
+    "update": lambda pages, page, version: pages.update(page, {"title": "new"}, expected_version=version),
+    "update nothing": lambda pages, page, version: pages.update(page, {"title": "t"}, expected_version=version),
+    "touch": lambda pages, page, version: pages.touch(page, expected_version=version),
+    "delete": lambda pages, page, version: pages.delete(page, expected_version=version),
+}
+
+
+class TestExpired:
+    """An object whose values a commit has made expire, as SQLAlchemy's own sessions do."""
+
+    @pytest.fixture
+    async def session(self, every_driver: Database) -> AsyncIterator[AsyncSession]:
+        """A session as SQLAlchemy makes it, over ours."""
+        async with async_sessionmaker(every_driver.engine, sync_session_class=SyncSession)() as session:
+            yield session
+
+    @pytest.fixture
+    async def page(self, session: AsyncSession) -> Page:
+        """A row at version 1, in a session that has committed."""
+        page = await Repository(session, Page).create(title="t")
+        await session.commit()
+        return page
+
+    @pytest.mark.parametrize("call", CALLS)
+    async def test_its_version_is_read_again(self, session: AsyncSession, page: Page, call: str) -> None:
+        """Asynchronous code waits for it, where an attribute could not."""
+        await CALLS[call](Repository(session, Page), page, 1)
+
+        await session.commit()
+
+    @pytest.mark.parametrize("call", CALLS)
+    async def test_another_version_is_a_conflict(self, session: AsyncSession, page: Page, call: str) -> None:
+        """It is compared as it is now."""
+        with pytest.raises(VersionConflict) as caught:
+            await CALLS[call](Repository(session, Page), page, 7)
+
+        assert (caught.value.expected, caught.value.current) == (7, 1)
+
+    async def test_a_row_that_is_gone_is_a_conflict(self, session: AsyncSession, page: Page) -> None:
+        """There is no version that could be the expected one."""
+        await session.execute(delete(Page).where(Page.title == "t"), execution_options={"synchronize_session": False})
+
+        with pytest.raises(VersionConflict) as caught:
+            await Repository(session, Page).update(page, {"title": "new"}, expected_version=1)
+
+        assert (caught.value.current, caught.value.current_row) == (None, None)
+
+    async def test_touch_needs_no_expected_one(self, session: AsyncSession, page: Page) -> None:
+        """To count a change, the version is read as well."""
+        await Repository(session, Page).touch(page)
+
+        await session.refresh(page)
+        assert page.version == 2

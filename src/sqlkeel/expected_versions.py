@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import Any, TypeAlias, cast
 
 from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm.exc import ObjectDeletedError
 
 from .errors import InvalidValue, NotSupported, UsageError, VersionConflict
 
-__all__ = ["Versions", "refuse_other_version"]
+__all__ = ["Versions", "at_version", "refuse_other_version"]
 
 Versions: TypeAlias = int | Container[int]
 """The version that a client expects, or several of them."""
+
+
+async def at_version(session: AsyncSession, function: Callable[..., object], obj: Any, *args: Any) -> None:
+    """Call ``function(obj, *args)``, which reads the version of *obj*, and wait where a commit has made that expire."""
+    state: Any = sa_inspect(obj)
+    version = state.mapper.version_id_col
+    if version is not None and state.mapper.get_property_by_column(version).key in state.expired_attributes:
+        await session.run_sync(lambda _: function(obj, *args))
+    else:
+        function(obj, *args)
 
 
 def refuse_other_version(obj: Any, expected: Versions) -> None:
@@ -32,9 +44,19 @@ def refuse_other_version(obj: Any, expected: Versions) -> None:
         raise InvalidValue(f"{expected!r} is no version.", hint="expected_version=3, or a set of several.")
     if state.identity is None:
         raise UsageError(f"The {name} is not written yet, and has no version.", hint="Leave out the version.")
-    current = cast("int", getattr(obj, mapper.get_property_by_column(mapper.version_id_col).key))
+    current = _version(obj, mapper.get_property_by_column(mapper.version_id_col).key)
     if current not in ((expected,) if isinstance(expected, int) else expected):
         known = expected if isinstance(expected, int) else None
         key, loaded = state.identity, vars(obj)
-        row = {prop.key: loaded[prop.key] for prop in mapper.column_attrs if prop.key in loaded}
+        row = None
+        if current is not None:
+            row = {prop.key: loaded[prop.key] for prop in mapper.column_attrs if prop.key in loaded}
         raise VersionConflict(name, key[0] if len(key) == 1 else key, expected=known, current=current, current_row=row)
+
+
+def _version(obj: Any, key: str) -> int | None:
+    """Return the version, read again where it has expired; ``None`` where the row is gone."""
+    try:
+        return cast("int", getattr(obj, key))
+    except ObjectDeletedError:
+        return None

@@ -24,7 +24,7 @@ from .errors import (
     NotSupported,
     UnknownField,
 )
-from .expected_versions import Versions, refuse_other_version
+from .expected_versions import Versions, at_version, refuse_other_version
 from .fields import assign, changes_row, refusal_of_field
 from .holding import refuse_foreign, refuse_unheld
 from .loading import Load, listed, loader_options, reloading
@@ -318,7 +318,7 @@ class Repository(Generic[M]):
         self._check_fields(values, type(obj) if isinstance(obj, self.model) else self.model)
         refuse_unheld(self._sync_session, obj, model=self.model, call="update()")
         if expected_version is not None:
-            refuse_other_version(obj, expected_version)
+            await at_version(self.session, refuse_other_version, obj, expected_version)
         for field, value in values.items():
             assign(obj, field, value)
         if expected_version is not None and not changes_row(obj):
@@ -339,8 +339,8 @@ class Repository(Generic[M]):
         """
         refuse_unheld(self._sync_session, obj, model=self.model, call="touch()")
         if expected_version is not None:
-            refuse_other_version(obj, expected_version)
-        touch(obj)
+            await at_version(self.session, refuse_other_version, obj, expected_version)
+        await at_version(self.session, touch, obj)
         await self.session.flush()
         return obj
 
@@ -358,7 +358,7 @@ class Repository(Generic[M]):
         """
         refuse_foreign(self._sync_session, obj, model=self.model, call="delete()")
         if expected_version is not None:
-            refuse_other_version(obj, expected_version)
+            await at_version(self.session, refuse_other_version, obj, expected_version)
         await self.session.delete(obj)
         await self.session.run_sync(flush_removal, obj)
 

@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, Integer, String, bindparam, delete, event, insert, select, update
+from sqlalchemy import (
+    Delete,
+    Engine,
+    ForeignKey,
+    Integer,
+    StaticPool,
+    String,
+    Update,
+    bindparam,
+    create_engine,
+    delete,
+    event,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.orm.exc import StaleDataError
@@ -16,7 +32,7 @@ from sqlkeel.database import Database
 from sqlkeel.errors import NotNullViolation, NotSupported, UsageError, VersionConflict
 from sqlkeel.keys import IntKeyMixin
 from sqlkeel.mixins.timestamp import TimestampMixin
-from sqlkeel.mixins.version import VersionMixin, touch
+from sqlkeel.mixins.version import VersionMixin, refuse_stale, touch
 from sqlkeel.observe import queries
 from sqlkeel.relations import children
 from sqlkeel.sync_session import SyncSession
@@ -997,3 +1013,49 @@ class TestListeners:
             await session.commit()
 
             assert (doc.title, line.text) == ("theirs", "kept")
+
+
+def file_of_docs(version: int) -> Engine:
+    """Open a database with one row at this version."""
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    Base.metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(insert(Doc).values(id=1, title="draft", version=version))
+    return engine
+
+
+class TestRouting:
+    """A session whose `get_bind` writes in one place and reads in another, as SQLAlchemy's manual has it."""
+
+    @pytest.fixture
+    def session(self) -> Iterator[SyncSession]:
+        """A session over a follower at version 1, and a leader that somebody has brought to version 9."""
+        leader, follower = file_of_docs(9), file_of_docs(1)
+
+        class Routing(SyncSession):
+            def get_bind(self, mapper: Any = None, *, clause: Any = None, **options: Any) -> Engine:  # type: ignore[override]
+                return leader if self._flushing or isinstance(clause, Update | Delete) else follower
+
+        with Routing() as session:
+            yield session
+        leader.dispose()
+        follower.dispose()
+
+    def test_a_flush_compares_where_it_writes(self, session: SyncSession) -> None:
+        """The conflict is that of the leader, to which the UPDATE went."""
+        doc = session.get_one(Doc, 1)
+        doc.title = "changed"
+
+        with pytest.raises(VersionConflict) as caught:
+            session.flush()
+
+        assert (caught.value.expected, caught.value.current) == (1, 9)
+
+    def test_a_change_of_nothing_compares_there_too(self, session: SyncSession) -> None:
+        """What is to be asked whether it is still as it was is the row that would be written."""
+        doc = session.get_one(Doc, 1)
+
+        with pytest.raises(VersionConflict) as caught:
+            refuse_stale(session, doc)
+
+        assert caught.value.current == 9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Column, Connection, Integer, event, orm, select
@@ -54,7 +55,8 @@ class VersionMixin:
     def __version_conflict__(self, session: orm.Session) -> VersionConflict | None:
         """Return the conflict that made ``session.merge(self)`` or ``get()`` fail, if it is one of this row."""
         mapper = orm.object_mapper(self)
-        return find_conflict(session.connection(), mapper, mapper.primary_key_from_instance(self), self.version)
+        connection = session.connection(bind_arguments={"mapper": mapper})
+        return find_conflict(connection, mapper, mapper.primary_key_from_instance(self), self.version)
 
 
 @event.listens_for(VersionMixin, "after_mapper_constructed", propagate=True)
@@ -237,11 +239,23 @@ def refuse_stale(session: orm.Session, obj: object) -> None:
     """
     state = orm.attributes.instance_state(obj)
     [row] = _versions([state])
-    connection = session.connection(bind_arguments={"mapper": row.mapper})
+    with _as_flushing(session):
+        bind = session.get_bind(row.mapper.base_mapper)
+    connection = session.connection(bind_arguments={"bind": bind})
     if (conflict := find_conflict(connection, *row)) is not None:
         if isinstance(session, SyncSession):
             session.leave_half_done(conflict)  # relations may have been changed that the next flush would write
         raise conflict
+
+
+@contextmanager
+def _as_flushing(session: orm.Session) -> Iterator[None]:
+    """Let a `get_bind` that routes answer where a flush writes; SQLAlchemy's recipe has it look at a private name."""
+    before, session._flushing = session._flushing, True
+    try:
+        yield
+    finally:
+        session._flushing = before
 
 
 class _Written(NamedTuple):
@@ -267,7 +281,8 @@ class _Flush:
         """Ask the database which of the rows somebody else has changed."""
         assert self.transaction is not None, "a flush that has written has begun"
         # Not the session's own: after the flush has failed, it gives none.
-        connections = {row.mapper: self.transaction.bound_connection(row.mapper) for row in self.rows}
+        with _as_flushing(self.session):
+            connections = {row.mapper: self.transaction.bound_connection(row.mapper.base_mapper) for row in self.rows}
         # What is in a transaction still, after the session's own was rolled back, is in somebody else's: of a savepoint
         # around the flush, or of the caller whose connection the session was given. That one goes on.
         free = {connection for connection in connections.values() if not connection.in_transaction()}
