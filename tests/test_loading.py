@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from sqlalchemy import ForeignKey, String, create_engine, func, select
-from sqlalchemy.orm import Mapped, Session, lazyload, load_only, mapped_column, selectinload, sessionmaker
+from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.orm import (
+    Mapped,
+    Session,
+    defer,
+    joinedload,
+    lazyload,
+    load_only,
+    mapped_column,
+    selectinload,
+    sessionmaker,
+    undefer,
+)
 
 import sqlkeel
 from sqlkeel.database import Database
-from sqlkeel.errors import UnknownField, UnloadedAttribute
+from sqlkeel.errors import UnknownField, UnloadedAttribute, UsageError
 from sqlkeel.keys import IntKeyMixin
 from sqlkeel.loading import loader_options
 from sqlkeel.observe import queries
 from sqlkeel.relations import children, parent
+from sqlkeel.repository import Repository
 from sqlkeel.session import SyncSession
 
 
@@ -312,3 +326,60 @@ class TestSynchronous:
 
         engine.dispose()
         assert count == 0
+
+
+READS: dict[str, Callable[[Repository[Author], list[Any]], Awaitable[object]]] = {
+    "get": lambda authors, load: authors.get(1, load=load),
+    "get_one": lambda authors, load: authors.get_one(1, load=load),
+    "get_many": lambda authors, load: authors.get_many([1], load=load),
+    "get_all": lambda authors, load: authors.get_all(load=load),
+    "find_one": lambda authors, load: authors.find_one(load=load),
+    "page": lambda authors, load: authors.page(load=load),
+    "stream": lambda authors, load: anext(authors.stream(load=load)),
+}
+CONTRADICTIONS: dict[str, list[Any]] = {
+    "two options": [selectinload(Author.books), joinedload(Author.books)],
+    "relationship and option": [Author.books, lazyload(Author.books)],
+    "path and option": [(Author.books, Book.chapters), selectinload(Author.books).joinedload(Book.chapters)],
+    "columns": [defer(Author.name), undefer(Author.name)],
+}
+STRANGERS: dict[str, list[Any]] = {"relationship": [selectinload(Book.chapters)], "column": [load_only(Book.title)]}
+
+
+class TestRefusedOptions:
+    @pytest.mark.parametrize("read", READS)
+    @pytest.mark.parametrize("load", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+    async def test_two_ways_to_load_the_same(self, db: Database, load: list[Any], read: str) -> None:
+        """What SQLAlchemy finds when it compiles the query is an error of ours that says what to write."""
+        async with db.read() as session:
+            with pytest.raises(UsageError, match="load= says two ways") as caught:
+                await READS[read](Repository(session, Author), load)
+
+        assert "Name each relationship" in str(caught.value)
+
+    @pytest.mark.parametrize("read", READS)
+    @pytest.mark.parametrize("load", STRANGERS.values(), ids=STRANGERS)
+    async def test_an_option_of_another_model(self, db: Database, load: list[Any], read: str) -> None:
+        """It is refused as a relationship of another model is."""
+        async with db.read() as session:
+            with pytest.raises(UnknownField, match="Mapped class Book") as caught:
+                await READS[read](Repository(session, Author), load)
+
+        assert "load=[selectinload(Model.relationship)" in str(caught.value)
+
+    async def test_the_same_twice_is_one(self, db: Database) -> None:
+        """A relationship that two callers ask for is no contradiction."""
+        await fill(db, authors=1)
+
+        async with db.read() as session:
+            [author] = await Repository(session, Author).get_all(load=[Author.books, selectinload(Author.books)])
+
+        assert len(author.books) == 2
+
+    async def test_another_error_stays_what_it_is(self, db: Database) -> None:
+        """An error that has nothing to do with the options is not taken for one of them."""
+        async with db.session() as session:
+            await session.close()
+
+            with pytest.raises(InvalidRequestError, match="permanently closed"):
+                await Repository(session, Author).get_all(load=[Author.books])

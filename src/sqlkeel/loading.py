@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
+from sqlalchemy import Select, orm
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy import orm
+from sqlalchemy.exc import ArgumentError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.orm import (
     Mapper,
     QueryableAttribute,
@@ -20,10 +21,13 @@ from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.collections import collection_adapter
 from sqlalchemy.orm.interfaces import ORMOption
 
-from .errors import UnknownField
+from .errors import KeelError, UnknownField, UsageError
 from .new_rows import called_empty
 
-__all__ = ["Load", "listed", "loader_options", "reloading"]
+__all__ = ["Load", "listed", "loader_options", "refuse_options", "reloading"]
+
+_ONE_WAY: Final = "Name each relationship and column once: the relationship itself, or one option of SQLAlchemy's."
+_ON_THE_WAY: Final = "Begin at the model: load=[selectinload(Model.relationship).selectinload(Other.next)]."
 
 Load: TypeAlias = QueryableAttribute[Any] | Sequence[QueryableAttribute[Any]] | ORMOption
 """What to load with a query: a relationship, a path of them as a tuple, or an option of SQLAlchemy's."""
@@ -69,6 +73,27 @@ def listed(load: Iterable[Load]) -> list[Load]:
     if isinstance(load, (QueryableAttribute, ORMOption, str)) or not isinstance(load, Iterable):
         raise UnknownField(f"load={load} is not a list of relationships.", hint=f"load=[{load}]")
     return list(load)
+
+
+def refuse_options(statement: Select[Any], error: Exception) -> None:
+    """Raise an error of ours where SQLAlchemy has failed with *error* because of the options of *statement*.
+
+    It looks at them only when it compiles the statement, so that what a call of ours was given fails in its words.
+
+    Raises:
+        UsageError: When two of them load the same in different ways.
+        UnknownField: When one is of another model.
+    """
+    if isinstance(error, KeelError) or not isinstance(error, (InvalidRequestError, ArgumentError)):
+        return
+    try:
+        statement.compile()
+    except InvalidRequestError as conflict:
+        raise UsageError(f"load= says two ways to load the same: {conflict}.", hint=_ONE_WAY) from error
+    except ArgumentError as stranger:
+        raise UnknownField(f"load= has an option of another model. {stranger}", hint=_ON_THE_WAY) from error
+    except SQLAlchemyError:
+        return
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Result, Select, func, orm, select
 from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.orm import Mapper
 
@@ -27,7 +28,7 @@ from .errors import (
 from .expected_versions import Versions, at_version, refuse_other_version
 from .fields import assign, changes_row, refusal_of_field
 from .holding import refuse_foreign, refuse_unheld
-from .loading import Load, listed, loader_options, reloading
+from .loading import Load, listed, loader_options, refuse_options, reloading
 from .mixins.soft_delete import SoftDeleteMixin, restore
 from .mixins.version import refuse_stale, touch
 from .new_rows import NewRow
@@ -464,7 +465,11 @@ class Repository(Generic[M]):
 
     async def _execute(self, statement: Select[Any], load: Iterable[Load], *, held: Any = None) -> Result[Any]:
         with reloading(self._sync_session, load, held=held) if load else nullcontext():
-            result: Result[Any] = await self.session.execute(statement)
+            try:
+                result: Result[Any] = await self.session.execute(statement)
+            except SQLAlchemyError as error:
+                refuse_options(statement, error)
+                raise
         return result
 
     @property
