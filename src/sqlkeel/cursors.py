@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import cache
 from math import isfinite, isnan
 from typing import Any, Final
 from uuid import UUID
@@ -28,7 +29,7 @@ from sqlalchemy import (
     Time,
     Uuid,
 )
-from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
+from sqlalchemy.types import NullType, TypeDecorator, TypeEngine, UserDefinedType
 
 from .errors import InvalidCursor, NotSupported
 
@@ -64,6 +65,8 @@ class Stored(TypeDecorator[Any]):
         # What is read as the other kind of number has lost digits.
         if isinstance(inner, Float):
             return Double() if inner.asdecimal else inner
+        if isinstance(inner, UserDefinedType) and dialect.name == "postgresql":
+            return inner.adapt(_with_cast(type(inner)))  # type: ignore[arg-type]  # a class, and so hashable
         return Numeric(inner.precision, inner.scale) if isinstance(inner, Numeric) else inner
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
@@ -79,6 +82,12 @@ class Stored(TypeDecorator[Any]):
         if dialect.name == "postgresql" and isinstance(value, str) and _is_padded(self.kind):
             return value.rstrip(" ")  # the padding that it was read with counts where it is sent as text
         return value
+
+
+@cache
+def _with_cast(kind: type[UserDefinedType[Any]]) -> type[UserDefinedType[Any]]:
+    """Return the type with its values cast to it: of a composite type, PostgreSQL reads no value that is not."""
+    return type(kind.__name__, (kind,), {"render_bind_cast": True})
 
 
 def engine_type(kind: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:

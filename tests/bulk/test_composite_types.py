@@ -13,7 +13,8 @@ import sqlkeel
 from sqlkeel import IntKeyMixin
 from sqlkeel.bulk import insert_many, insert_many_returning, update_many, upsert, upsert_many
 from sqlkeel.database import Database
-from sqlkeel.errors import ValueRefused
+from sqlkeel.errors import NotSupported, ValueRefused
+from sqlkeel.repository import Repository
 from tests.bulk.models import values_of
 
 
@@ -82,3 +83,24 @@ class TestUpdates:
             assert done[:3] == (1, 1, 1)
             stored = select(cast(Holder.pair, Text)).order_by(Holder.id)
             assert [*(await session.scalars(stored))] == ['(2,"q""")', "(4,b)", "(6,d)"]
+
+
+class TestPages:
+    async def test_an_order_by_it(self, psycopg: Database) -> None:
+        """A page begins behind a value that the driver reads, and sends, as text."""
+        async with psycopg.transaction() as session:
+            holders = Repository(session, Holder)
+            first, second = await insert_many_returning(session, Holder, [{"pair": (1, "it's")}, {"pair": (2, "b")}])
+
+            page = await holders.page(order_by=[Holder.pair], size=1)
+            after = await holders.page(order_by=[Holder.pair], size=1, after=page.next)
+
+            assert (page.items, after.items) == ([first], [second])
+
+    async def test_a_value_of_a_class_of_the_driver(self, postgres: Database) -> None:
+        """A value that cannot be written in a cursor is refused."""
+        async with postgres.transaction() as session:
+            await insert_many_returning(session, Holder, [{"pair": (1, "a")}, {"pair": (2, "b")}])
+
+            with pytest.raises(NotSupported, match="cannot stand in a cursor"):
+                await Repository(session, Holder).page(order_by=[Holder.pair], size=1)
