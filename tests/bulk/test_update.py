@@ -270,6 +270,26 @@ class TestVersions:
 
         assert (caught.value.expected, caught.value.current) == (1, None)
 
+    async def test_a_version_after_another_row_of_the_key(self, every_driver: Database) -> None:
+        """A row whose version an earlier one of the same key has moved is refused as that, and neither is written."""
+        async with every_driver.transaction() as session:
+            (user,) = await make_users(session, 1)
+            rows = [{"id": user.id, "city": "Bern"}, {"id": user.id, "version": 1, "nick": "x"}]
+
+            with pytest.raises(InvalidKey, match="the first has moved the version"):
+                await update_many(session, User, rows)
+
+            assert await values_of(session, User.city, User.nick, User.version) == [(user.city, None, 1)]
+
+    async def test_a_version_before_another_row_of_the_key(self, every_driver: Database) -> None:
+        """A row of the same key that follows the one with the version, and has none itself, is written too."""
+        async with every_driver.transaction() as session:
+            (user,) = await make_users(session, 1)
+            rows = [{"id": user.id, "version": 1, "nick": "x"}, {"id": user.id, "city": "Bern"}]
+            await update_many(session, User, rows)
+
+            assert await values_of(session, User.city, User.nick, User.version) == [("Bern", "x", 3)]
+
 
 class TestRefused:
     async def test_a_missing_row(self, every_driver: Database) -> None:

@@ -35,7 +35,8 @@ async def update_many(session: AsyncSession, model: type[M], rows: Rows) -> int:
     Raises:
         NotFound: When there is no row of a key, or it is deleted; nothing is updated.
         VersionConflict: When rows have another version than was given, all of them; nothing is updated.
-        InvalidKey: When a row leaves out a part of the key, or two are of one row.
+        InvalidKey: When a row leaves out a part of the key, or two are of one row that the database finds by both; also
+            when a row carries the version, and an earlier one of other fields with the same key has moved it.
         InvalidValue: For an expression of SQL as a value.
         NotSupported: When a trigger keeps a row whose version was given: a conflict looks the same.
         UnknownField: For a field that the model does not have.
@@ -135,11 +136,17 @@ async def _update(work: Work, binder: Binder, batch: Batch) -> int:
                 (await _Matches.of(work, source, batch)).refuse()
             await _move_companions(work, source)
             return written
+        has_kept = (await _Matches.of(work, source, batch)).has_kept()
     # As they were before: an update that went through has moved the version.
     await work.undo()
     async with work.writer.source(work.connection, target, binder.bind(batch)) as source:
         matches = await _Matches.of(work, source, batch)
     matches.refuse()
+    if not has_kept:
+        raise InvalidKey(
+            f"Two of the rows to update {target.name} have the same key, and the first has moved the version.",
+            hint="Give each key once.",
+        )
     raise NotSupported(
         f"Rows of {target.name} are there, with the version that was given, and yet were not updated.",
         hint="A trigger that keeps rows as they are (one that returns NULL) cannot be told from a conflict.",
@@ -192,6 +199,10 @@ class _Matches:
         found = await work.connection.execute(statement.order_by(*key).with_for_update(read=True))
         rows = [(tuple(row[:width]), dict(zip(target.fields, row[width:], strict=True))) for row in found]
         return cls(target, version, expected, rows, len(expected) < len(whole))
+
+    def has_kept(self) -> bool:
+        """Tell whether a row is left at the version that was given."""
+        return any(row[str(self.version)] == self.expected.get(key) for key, row in self.rows)
 
     def refuse(self) -> None:
         """Raise the error for the first row that could not be updated, if there is one; a conflict holds the others.
