@@ -28,6 +28,7 @@ from tests.fixtures.postgresql import PostgreSQLBackend
 from tests.fixtures.sqlite import SQLiteBackend
 from tests.properties.differential.draws import VERBS
 from tests.properties.differential.run import Disagreement, Report, case_of, examined, models_for, try_cases
+from tests.properties.differential.schemas import tables_of
 
 __all__ = ["main"]
 
@@ -81,14 +82,14 @@ async def _round(backend: Backend, name: str, seed: int, *, case: int | None, un
     await backend.clear()
     async with Database(backend.url(DRIVERS[name])) as database:
         with models_for(database, seed=seed) as models:
-            await backend.create(models.metadata)
-            if case is None:
-                return await try_cases(database, models, seed=seed, numbers=range(CASES), until=until, note=note)
-            one = case_of(models, seed=seed, number=case)
-            what = await examined(database, one)
-            if what:
-                note("\n".join([*what, str(one)]))
-            return Report(examples=1, refused=what)
+            async with tables_of(database, models.metadata):
+                if case is None:
+                    return await try_cases(database, models, seed=seed, numbers=range(CASES), until=until, note=note)
+                one = case_of(models, seed=seed, number=case)
+                what = await examined(database, one)
+                if what:
+                    note("\n".join([*what, str(one)]))
+                return Report(examples=1, refused=what)
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import ForeignKey, Integer, MetaData, String
@@ -21,6 +22,7 @@ from tests.properties.differential.drafts import (
     names,
 )
 from tests.properties.differential.plans import Plan
+from tests.properties.differential.schemas import PARTITIONED
 
 __all__ = ["Bases", "classes"]
 
@@ -28,7 +30,7 @@ __all__ = ["Bases", "classes"]
 class Bases:
     """The declarative bases of a pool, over one MetaData."""
 
-    def __init__(self, metadata: MetaData) -> None:
+    def __init__(self, metadata: MetaData, schemas: Mapping[str, str]) -> None:
         class Ours(sqlkeel.Base):
             pass
 
@@ -47,6 +49,7 @@ class Bases:
         Data.metadata = metadata
         Data.registry.metadata = metadata
         self.metadata = metadata
+        self.schemas = schemas
         self.decorated = registry(metadata=metadata)
         self.ours, self.plain, self.data = Ours, Plain, Data
 
@@ -60,6 +63,17 @@ class Bases:
 
         self.owners = {"ours": Owner, "plain": PlainOwner}
 
+    def schema(self, plan: Plan) -> str | None:
+        """Return the schema that the tables of a plan are declared in."""
+        return self.schemas.get(plan.schema or "")
+
+    def moved(self, plan: Plan) -> dict[str | None, str | None]:
+        """Return the ``schema_translate_map`` with which the model of a plan is used."""
+        # The same keys in both: SQLAlchemy's cache of statements wants that on one engine.
+        tenant, one = self.schemas["tenant"], self.schemas["tenant_a"]
+        moved = {"moved": {None: one, tenant: one}, "tenant": {None: None, tenant: one}}
+        return moved.get(plan.schema or "", {})
+
     def registries(self) -> list[Any]:
         """Return what knows the classes."""
         return [self.ours.registry, self.plain.registry, self.data.registry, self.decorated]
@@ -70,10 +84,10 @@ def classes(
 ) -> tuple[type[Any], tuple[type[Any], ...]]:
     table = f"t{plan.number:03}"
     arguments = draft.space.pop("__arguments__")
-    options = {"schema": plan.schema} if plan.schema in {"tenant", "other"} else {}
+    options: dict[str, Any] = {"schema": bases.schema(plan)}
     if plan.unique == "partitioned":
         options = {"postgresql_partition_by": f'HASH ("{names("key0", key_names(plan)[0])[0]}")'}
-        bases.metadata.info.setdefault("partitioned", []).append(table)
+        bases.metadata.info.setdefault(PARTITIONED, set()).add(table)
     settings = {"__tablename__": table, "__table_args__": (*arguments, options)}
     if plan.inheritance == "none":
         return _one(
@@ -108,7 +122,7 @@ def _below(
         if plan.inheritance.startswith("joined"):
             key = sa_inspect(above).primary_key[0]
             name_of_key = sa_inspect(above).get_property_by_column(key).key
-            space["__tablename__"] = f"{table}_{place}"
+            space["__tablename__"], space["__table_args__"] = f"{table}_{place}", {"schema": key.table.schema}
             space[name_of_key] = mapped_column(key.type, ForeignKey(key), primary_key=True, autoincrement=False)
         if place == "one":
             space |= own.space if plan.inheritance.endswith("_child") else {}
@@ -123,12 +137,13 @@ def _below(
 def _concrete(
     name: str, table: str, draft: Draft, own: Draft, mixins: list[type[Any]], base: Any, settings: dict[str, Any]
 ) -> tuple[type[Any], tuple[type[Any], ...]]:
-    # Named as the key below is: an attribute that a concrete subclass does not have itself breaks in SQLAlchemy.
-    keys = [name for name in ("key0", "key1") if name in draft.space] or ["id"]
-    space = {"__tablename__": f"{table}_above"}
-    space |= {key: mapped_column(Integer, primary_key=True, autoincrement=False) for key in keys}
+    # As the key below is: an attribute that a concrete subclass does not have itself breaks in SQLAlchemy, and the
+    # base's types are those by which it sorts the objects of a flush.
+    types = {name: draft.space[name].column.type for name in ("key0", "key1") if name in draft.space} or {"id": Integer}
+    space: dict[str, Any] = {"__tablename__": f"{table}_above"}
+    space |= {key: mapped_column(kind, primary_key=True, autoincrement=False) for key, kind in types.items()}
     above = type(f"{name}Above", (base,), space)
-    settings["__mapper_args__"] = {"concrete": True}
+    settings["__mapper_args__"] = {**draft.space.pop("__mapper_args__", {}), "concrete": True}
     below = type(name, (*mixins, above), {**draft.space, **own.space, **settings})
     return below, ()
 

@@ -41,12 +41,18 @@ __all__ = [
 class Counter:
     """Counts the values that defaults make, so that two runs get the same."""
 
-    numbers: Iterator[int] = itertools.count(1_000_001)
+    PLANTED: Final = 1_000_001
+    """Where those of the planted rows begin."""
+
+    WRITTEN: Final = 1_000_051
+    """Where those of the verbs begin: what they make is told from what was there."""
+
+    numbers: Iterator[int] = itertools.count(PLANTED)
 
     @classmethod
-    def reset(cls) -> None:
-        """Begin again."""
-        cls.numbers = itertools.count(1_000_001)
+    def begin(cls, first: int) -> None:
+        """Go on from here."""
+        cls.numbers = itertools.count(first)
 
 
 def next_number() -> int:
@@ -106,12 +112,20 @@ class Draft:
                 options |= {"insert_default": default, "init": False}
             elif default is not None or (not options.get("primary_key") and options.get("nullable")):
                 options["default"] = default
-        made = mapped_column(column, kind.make(), *args, **options)
+        made = mapped_column(column, self._type(kind), *args, **options)
         self.space[name] = made
         if given:
             self.fields[name] = kind
         if options.get("nullable") is False:
             self.required.add(name)
+        return made
+
+    def _type(self, kind: Kind) -> Any:
+        made = kind.make()
+        named = getattr(made, "item_type", made)
+        if self.plan.schema == "moved" and self.plan.database == "postgresql" and hasattr(named, "schema"):
+            # One type for the tables of all tenants: SQLAlchemy does not translate the schema of a type in a cast.
+            named.schema = "public"
         return made
 
 

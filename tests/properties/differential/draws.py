@@ -46,6 +46,9 @@ class _Draw:
         self.live = [n for n in range(count) if n not in deleted]
         held = tuple(n for n in self.live if random.random() < 0.6)
         changes = tuple(self._change(n) for n in held if not classes[n] and self.free and random.random() < 0.15)
+        if any(made.fields[name].name.endswith("_range") for name in made.key):
+            # A flush of SQLAlchemy's sorts its objects by their keys, which cannot be done with ranges.
+            changes = changes[:1]
         steps = tuple(self._step() for _ in range(random.choice((1, 1, 2, 3))))
         return Case(made, self.rows, classes, deleted, held, changes, steps)
 
@@ -154,13 +157,7 @@ class _Draw:
             key = dict(zip(made.key, (self.rows[number][name] for name in made.key), strict=True))
             if verb == "update_many" and random.random() < 0.06:
                 key = self._key(self._number())
-            if (
-                verb == "update_many"
-                and made.version
-                and "revision" not in made.masked
-                and len(chosen) == len(set(chosen))
-                and random.random() < 0.25
-            ):
+            if verb == "update_many" and made.version and "revision" not in made.masked and random.random() < 0.25:
                 row[made.version] = random.choice((1, 1, 1, 2))
             rows.append({**row, **key} if random.random() < 0.5 else {**key, **row})
         wrong = self._spoil(rows)

@@ -22,11 +22,7 @@ from tests.properties.differential.notes import (
     note_loaded,
 )
 from tests.properties.differential.refusals import is_allowed
-from tests.properties.differential.state import (
-    Raw,
-    raw_rows,
-    translation,
-)
+from tests.properties.differential.state import Raw, raw_rows
 
 __all__ = ["examine"]
 
@@ -34,8 +30,8 @@ __all__ = ["examine"]
 async def examine(database: Database, case: Case) -> list[str]:
     """Return what differs between the two ways; nothing, if all is well. The database is left as it was."""
     async with database.engine.connect() as connection:
-        if moved := translation(case.made):
-            await connection.execution_options(schema_translate_map=moved)
+        if case.made.moved:
+            await connection.execution_options(schema_translate_map=case.made.moved)
         transaction = await connection.begin()
         try:
             planted = await connection.run_sync(_plant, case)
@@ -47,7 +43,7 @@ async def examine(database: Database, case: Case) -> list[str]:
 
 
 def _plant(connection: Connection, case: Case) -> Raw:
-    Counter.reset()
+    Counter.begin(Counter.PLANTED)
     session = orm.Session(connection, join_transaction_mode="create_savepoint")
     plain.plant(session, case)
     session.commit()
@@ -56,7 +52,7 @@ def _plant(connection: Connection, case: Case) -> Raw:
 
 
 async def _ours(connection: AsyncConnection, case: Case) -> Seen:
-    Counter.reset()
+    Counter.begin(Counter.WRITTEN)
     seen = Seen()
     session = Session(connection, join_transaction_mode="create_savepoint")
     try:
@@ -83,7 +79,7 @@ async def _ours(connection: AsyncConnection, case: Case) -> Seen:
 
 
 def _plain(connection: Connection, case: Case, skipped: set[int]) -> Seen:
-    Counter.reset()
+    Counter.begin(Counter.WRITTEN)
     seen = Seen(refused=skipped)
     session = orm.Session(connection, join_transaction_mode="create_savepoint", expire_on_commit=False)
     held = hold(session, case)

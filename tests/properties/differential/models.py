@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import MetaData, event
+from sqlalchemy import MetaData
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import (
     relationship,
@@ -22,6 +23,7 @@ from tests.properties.differential.drafts import (
 from tests.properties.differential.features import ADD, OF_THE_FAMILY
 from tests.properties.differential.kinds import Kind
 from tests.properties.differential.plans import Plan, plans
+from tests.properties.differential.schemas import MOVED
 
 __all__ = ["Counter", "Made", "Point", "Pool", "pool"]
 
@@ -54,6 +56,8 @@ class Made:
 
     owner: type[Any] | None = None
     labels: frozenset[str] = frozenset()
+    moved: dict[str | None, str | None] = field(default_factory=dict)
+    """The ``schema_translate_map`` with which the model is used."""
 
     @property
     def name(self) -> str:
@@ -92,18 +96,16 @@ class Pool:
             one.dispose(cascade=True)
 
 
-def pool(database: str, *, seed: str, count: int) -> Pool:
-    """Make the models of a database; one that cannot be made is noted."""
+def pool(database: str, *, seed: str, count: int, schemas: Mapping[str, str]) -> Pool:
+    """Make the models of a database, whose further schemas have these names; a model that cannot be made is noted."""
     metadata = MetaData()
     found = Pool(database, metadata, [])
-    bases = Bases(metadata)
+    bases = Bases(metadata, schemas)
     for plan in plans(database, seed=seed, count=count):
         try:
             found.made.append(_make(plan, bases))
         except Exception as error:  # noqa: BLE001 - whatever a user would see when the class is declared
             found.refused.append(f"{plan.number}: {sorted(plan.labels)}: {type(error).__name__}: {error}")
-    if database == "postgresql":
-        _prepare_postgresql(metadata)
     found.registries = bases.registries()
     for base in found.registries:
         base.configure()
@@ -125,7 +127,7 @@ def _make(plan: Plan, bases: Bases) -> Made:
         ADD[feature](draft if below and feature in OF_THE_FAMILY else own, draft)
     name = f"{plan.database.title()}{plan.number:03}"
     if plan.schema == "moved":
-        bases.metadata.info.setdefault("moved", set()).add(f"t{plan.number:03}")
+        bases.metadata.info.setdefault(MOVED, {"owner"}).add(f"t{plan.number:03}")
     owner = bases.owners.get("ours" if plan.base == "ours" else "plain") if "owner" in plan.features else None
     if owner is not None:
         own.space["owner"] = relationship(owner, lazy="select")
@@ -147,34 +149,5 @@ def _make(plan: Plan, bases: Bases) -> Made:
         siblings,
         owner,
         labels,
+        bases.moved(plan),
     )
-
-
-def _prepare_postgresql(metadata: MetaData) -> None:
-    statements = [
-        "CREATE SCHEMA IF NOT EXISTS other",
-        "CREATE SCHEMA IF NOT EXISTS tenant",
-        "CREATE SCHEMA IF NOT EXISTS tenant_a",
-        "CREATE EXTENSION IF NOT EXISTS citext SCHEMA public",
-        "CREATE EXTENSION IF NOT EXISTS hstore SCHEMA public",
-        "DROP TYPE IF EXISTS differential_pair",
-        "CREATE TYPE differential_pair AS (n int, t text)",
-    ]
-
-    @event.listens_for(metadata, "before_create")
-    def prepare(target: Any, connection: Any, **kw: Any) -> None:
-        for statement in statements:
-            connection.exec_driver_sql(statement)
-
-    @event.listens_for(metadata, "after_create")
-    def translate(target: Any, connection: Any, **kw: Any) -> None:
-        # The same tables once more, where those of a tenant are.
-        for name in metadata.tables.keys() & metadata.info.get("partitioned", ()):
-            connection.exec_driver_sql(
-                f"CREATE TABLE {name}_all PARTITION OF {name} FOR VALUES WITH (MODULUS 1, REMAINDER 0)"
-            )
-        for table in metadata.sorted_tables:
-            if table.schema == "tenant" or table.name.partition("_")[0] in metadata.info.get("moved", ()):
-                moved = {table.schema: "tenant_a"}
-                table.create(connection.execution_options(schema_translate_map=moved), checkfirst=True)
-        connection.execution_options(schema_translate_map={})

@@ -51,7 +51,6 @@ FEATURES: Final = (
     "second_unique",
 )
 NAMES: Final = ("same", "same", "same", "renamed", "keyed", "odd")
-NAMED_TYPES: Final = frozenset({"pg_enum", "native_enum", "enums", "domain"})
 UNIQUES: Final = ("single", "single", "composite", "live", "single", "partitioned")
 
 
@@ -102,7 +101,7 @@ def plans(database: str, *, seed: str, count: int) -> Iterator[Plan]:
         "inheritance": _deck(random, INHERITANCE),
         "name": _deck(random, NAMES),
         "unique": _deck(random, UNIQUES),
-        "schema": _deck(random, (None,) * 7 + ("tenant", "other", "moved") if database == "postgresql" else (None,)),
+        "schema": _deck(random, (None,) * 7 + ("tenant", "other", "moved")),
     }
     for number in range(count):
         chosen = tuple(next(deck["kind"]) for _ in range(3))
@@ -136,19 +135,12 @@ def _fitting(plan: Plan) -> Plan:
         plan = replace(plan, inheritance="none", mixins=mixins, key=key)
     if plan.inheritance.startswith("joined"):
         changes["key"] = plan.key if isinstance(plan.key, str) or len(plan.key) == 1 else plan.key[:1]
-        changes["schema"] = None
-    if plan.inheritance.startswith("joined") or plan.inheritance == "concrete":
-        changes["mixins"] = tuple(one for one in plan.mixins if not one.endswith("_version"))
     if plan.inheritance == "single_child":
         features = [one for one in features if one != "required"]
     mixins = changes.get("mixins", plan.mixins)
-    if plan.schema in {"moved", "tenant"}:
+    if plan.schema in {"other", "tenant"} and plan.database != "postgresql":
+        # From another schema, neither SQLite nor SQLAlchemy on MariaDB can name a table of the database's own.
         features = [one for one in features if one != "owner"]
-    if plan.schema == "moved" and NAMED_TYPES & {
-        kind.name for kind in (*plan.kinds, plan.code, *(() if isinstance(plan.key, str) else plan.key))
-    }:
-        # SQLAlchemy does not translate the schema of a type in a cast.
-        changes["schema"] = None
     if plan.unique == "live" and "soft" not in mixins:
         changes["unique"] = "single"
     if plan.unique == "partitioned":

@@ -42,6 +42,11 @@ def _is_wrong(case: Case, step: Step) -> bool:
     return step.wrong is not None
 
 
+def _has_twins(case: Case, step: Step) -> bool:
+    keys = [repr([row[name] for name in case.made.key]) for row in step.rows]
+    return len({*keys}) < len(keys)
+
+
 REFUSALS: Final = [
     Refusal(BULK, "NotSupported", lambda c, s: c.made.plan.inheritance == "joined_child", "rows of several tables"),
     Refusal(frozenset({"delete_many"}), "NotSupported", lambda c, s: c.made.soft, "rows are marked and stay"),
@@ -52,6 +57,12 @@ REFUSALS: Final = [
         "the other part of a row of a subclass",
     ),
     Refusal(frozenset({"upsert_many"}), "NotSupported", _has("default_sql"), "a default made by SQL cannot be staged"),
+    Refusal(
+        frozenset({"update_many"}),
+        "InvalidKey",
+        lambda c, s: _has_twins(c, s) and any(c.made.version in row for row in s.rows),
+        "the first of two rows moves the version of the second",
+    ),
     *(
         Refusal(frozenset({"upsert_many", "upsert", "get_or_create"}), error, _is_wrong, "the row is one to insert")
         for error in (

@@ -15,6 +15,7 @@ from tests.properties.differential.cases import Case
 from tests.properties.differential.draws import draw_case
 from tests.properties.differential.examine import examine
 from tests.properties.differential.models import Pool, pool
+from tests.properties.differential.schemas import schema_names
 from tests.properties.differential.shrink import shrink
 
 __all__ = ["MODELS", "Disagreement", "Report", "case_of", "examined", "models_for", "try_cases"]
@@ -73,7 +74,7 @@ class Report:
 @contextmanager
 def models_for(database: Database, *, seed: int) -> Iterator[Pool]:
     """Make the models of a seed, and forget them afterwards."""
-    made = pool(database.dialect, seed=str(seed), count=MODELS)
+    made = pool(database.dialect, seed=str(seed), count=MODELS, schemas=schema_names(database))
     try:
         yield made
     finally:

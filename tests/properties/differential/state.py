@@ -13,27 +13,18 @@ from sqlalchemy.orm import selectinload, undefer
 
 from tests.properties.differential.models import Made
 
-__all__ = ["Raw", "fresh_objects", "identity_of", "mask", "raw_rows", "same", "snapshot", "translation"]
+__all__ = ["Raw", "fresh_objects", "identity_of", "mask", "raw_rows", "same", "snapshot"]
 
 Raw = dict[str, list[dict[str, str | None]]]
 MADE: Final = re.compile(r"10000\d\d")
 """What the counting defaults make."""
 
 
-def translation(made: Made) -> dict[str | None, str | None]:
-    """Return the schema_translate_map with which the model is used."""
-    # The same keys in both: SQLAlchemy's cache of statements wants that on one engine.
-    if made.plan.schema == "moved":
-        return {None: "tenant_a", "tenant": "tenant_a"}
-    return {None: None, "tenant": "tenant_a"} if made.plan.schema == "tenant" else {}
-
-
 def raw_rows(connection: Connection, made: Made) -> Raw:
     """Return every row of the model's tables, each value as the database writes it."""
     found: Raw = {}
-    moved = translation(made)
     for table in made.tables:
-        schemas = {table.schema, moved.get(table.schema, table.schema)}
+        schemas = {table.schema, made.moved.get(table.schema, table.schema)}
         for schema in sorted(schemas, key=str):
             columns = [column.name for column in table.columns]
             rows = connection.exec_driver_sql(_query(connection, table, schema, columns))

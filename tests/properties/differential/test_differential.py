@@ -11,6 +11,7 @@ from tests.fixtures.databases import OpenDatabase
 from tests.properties.differential.draws import VERBS
 from tests.properties.differential.kinds import kinds_on
 from tests.properties.differential.run import Report, models_for, try_cases
+from tests.properties.differential.schemas import tables_of
 
 EXAMPLES = int(os.environ.get("SQLKEEL_EXAMPLES", "170"))
 """Cases of each test; there are three for each driver."""
@@ -25,11 +26,10 @@ pytestmark = pytest.mark.filterwarnings(
 
 async def run(database: Database, open_database: OpenDatabase, seed: int) -> Report:
     """Try the cases of a seed on an empty database."""
-    with models_for(database, seed=seed) as models:
-        async with database.engine.begin() as connection:
-            await connection.run_sync(models.metadata.create_all)
-        # A Database of its own: drivers look for the types that are there when they connect for the first time.
-        return await try_cases(open_database(database), models, seed=seed, numbers=range(EXAMPLES))
+    own = open_database(database)
+    with models_for(own, seed=seed) as models:
+        async with tables_of(own, models.metadata):
+            return await try_cases(own, models, seed=seed, numbers=range(EXAMPLES))
 
 
 class TestAgainstPlainSQLAlchemy:
