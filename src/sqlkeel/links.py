@@ -15,7 +15,7 @@ from sqlalchemy.orm.exc import UnmappedColumnError
 
 from .new_rows import forget_empty, has_called_empty
 from .refresh import load_again
-from .rewinding import note_read, note_rows
+from .rewinding import note_read
 from .sync_session import SyncSession
 
 __all__ = ["keys_held", "keys_of", "relink"]
@@ -227,8 +227,6 @@ def _note_updated(state: ORMExecuteState) -> Any:
     statement: Any = state.statement
     parameters: Any = state.parameters or ()
     rows = parameters if state.is_executemany else [parameters]
-    if state.is_executemany:
-        note_rows(state.session, mapper, rows)
     given = {getattr(key, "key", key) for values in (statement._values or (), *rows) for key in values}
     if given.isdisjoint({*columns, *columns.values()}):
         return None

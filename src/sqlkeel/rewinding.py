@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias
 from weakref import ref
 
 from sqlalchemy import event, orm
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.orm import Mapper, SessionTransaction
+from sqlalchemy.orm import SessionTransaction
 
 from .sync_session import SyncSession
 
-__all__ = ["expunge", "note_made", "note_read", "note_rows"]
+__all__ = ["expunge", "note_made", "note_read"]
 
 _NOTES: Final = "sqlkeel.rewinding"
 """Where a session's ``info`` keeps what is to be done with which objects, by savepoint or transaction."""
@@ -27,15 +27,6 @@ def note_read(session: orm.Session, objects: Iterable[object]) -> None:
     Without it they keep the values when the savepoint is rolled back, and who assigns one of these writes nothing.
     """
     _note(session, objects, _forget)
-
-
-def note_rows(session: orm.Session, mapper: Mapper[Any], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Note the objects that the session holds of rows that an ``update()`` writes by their key."""
-    if session.get_nested_transaction() is None:
-        return
-    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
-    keys = (mapper.identity_key_from_primary_key(tuple(row.get(name) for name in names)) for row in rows)
-    note_read(session, [obj for key in keys if (obj := session.identity_map.get(key)) is not None])
 
 
 def note_made(session: orm.Session, objects: Iterable[object]) -> None:
