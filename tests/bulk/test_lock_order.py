@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import String
+from sqlalchemy import String, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 import sqlkeel
@@ -33,7 +33,9 @@ class Product(IntKeyMixin, Base):
 
 
 pytestmark = pytest.mark.tables(Base.metadata)
-COUNT = 400
+COUNT = 800
+"""So many that PostgreSQL goes through the keys as they are sorted; of fewer it may make a hash for the whole table."""
+
 CALLERS = 6
 Verb = Callable[[Session, Sequence[int], int], Awaitable[Any]]
 
@@ -94,6 +96,13 @@ async def fill(database: Database, seed: int) -> None:
         await insert_many(session, Product, [{"id": number, "sku": f"{number:06}"} for number in numbers])
 
 
+async def somebody_waits(session: Session) -> None:
+    """Return when a connection to the database waits for a lock, which only the server knows."""
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    while not await session.scalar(text(waits)):
+        await session.rollback()
+
+
 @pytest.mark.parametrize("seed", range(4))
 class TestConcurrentCallers:
     @pytest.mark.parametrize("verbs", VERBS.values(), ids=VERBS)
@@ -109,6 +118,26 @@ class TestConcurrentCallers:
 
         async with database.transaction() as session:
             assert await count_of(session, Product) == COUNT
+
+
+class TestOrder:
+    @pytest.mark.parametrize("verb", [_update, _upsert, _upsert_some_fields, _upsert_other_fields, _delete])
+    async def test_rows_before_a_held_one_are_locked(self, database: Database, verb: Verb) -> None:
+        """While a verb waits for a row it holds those with smaller keys, and none of those with larger ones."""
+        await fill(database, 0)
+        numbers = random.Random(1).sample(range(1, COUNT + 1), COUNT)
+        every = select(Product.id).order_by(Product.id)
+
+        async with database.session() as holder, database.session() as writer, database.session() as other:
+            await holder.scalars(every.where(Product.id == COUNT // 2).with_for_update())
+            task = asyncio.ensure_future(verb(writer, numbers, 1))
+            await somebody_waits(other)
+            free = (await other.scalars(every.with_for_update(skip_locked=True))).all()
+            await other.rollback()
+            await holder.rollback()
+            await task
+
+        assert free == [*range(COUNT // 2 + 1, COUNT + 1)]
 
 
 @pytest.mark.parametrize("seed", range(4))
