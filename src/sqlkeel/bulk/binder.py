@@ -58,7 +58,8 @@ class BoundRows:
 
     def all(self) -> list[Record]:
         """Return all records."""
-        return list(chain.from_iterable(self.blocks))
+        first, *others = [*self.blocks] or [[]]
+        return [*chain(first, *others)] if others else first
 
     def chunks(self) -> Iterator[list[Record]]:
         """Yield the records in lists of `CHUNK`."""

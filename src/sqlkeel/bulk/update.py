@@ -111,13 +111,13 @@ def _key_first(batch: Batch, target: Target, *, sort: bool) -> Batch:
             f"A row to update {target.name} has no {', '.join(missing)}.", hint=f"Its key is {', '.join(key)}."
         )
     fields = (*key, *(field for field in batch.fields if field not in key))
-    records: Iterable[Record] = batch.records
-    if fields != batch.fields:
-        order = [batch.fields.index(field) for field in fields]
-        records = (tuple([record[place] for place in order]) for record in batch.records)
+    records = batch.records
+    if fields != batch.fields and len(fields) > 1:
+        records = list(map(itemgetter(*map(batch.fields.index, fields)), batch.records))
     width = len(key)
     try:
-        last = {record[:width]: record for record in records}
+        # Without a line of Python per row.
+        last = dict(zip(map(itemgetter(*range(width)), records), records, strict=True))
     except TypeError:
         raise unhashable(key) from None
     unique = list(last.values())
