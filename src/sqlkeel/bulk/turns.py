@@ -85,7 +85,7 @@ def _every(stages: Sequence[Stage], unique: Unique) -> Subquery:
     """
     zero: Any = literal_column("0")
     own = [raw(column).label(f"key_{number}") for number, column in enumerate(unique.columns)]
-    none: Select[Any] = select(*own, cast(zero, BigInteger).label("place"), zero.label("stage")).where(false())
+    none: Any = select(*own, cast(zero, BigInteger).label("place"), zero.label("stage")).where(false())
     staged = [
         select(*(stage.table.c[one.name] for one in unique.columns), stage.table.c[PLACE.name], literal_column(str(n)))
         for n, stage in enumerate(stages)
@@ -109,7 +109,9 @@ def _turns(every: Subquery, unique: Unique, stages: int) -> Select[Any]:
     )
     number = func.row_number().over(partition_by=_key(kept, unique), order_by=kept.c.place)
     turn = (number - 1) * stages + kept.c.stage
-    return select(kept.c.place, turn).where(kept.c.following.is_distinct_from(kept.c.stage))
+    rows: Any = select(kept.c.place, turn)
+    turns: Select[Any] = rows.where(kept.c.following.is_distinct_from(kept.c.stage))
+    return turns
 
 
 async def _parts(work: Work, stages: Sequence[Stage], turns: Select[Any], opened: AsyncExitStack) -> list[Stage]:
