@@ -43,6 +43,16 @@ class Item(IntKeyMixin, Base):
     n: Mapped[int] = mapped_column(default=0)
 
 
+class Beside(Base):
+    """Columns with names such as a statement has beside its columns."""
+
+    __tablename__ = "columns_beside"
+
+    sqlkeel_0: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int] = mapped_column("SQLKEEL_1")
+    touched: Mapped[str] = mapped_column(String(10), default="new", onupdate=lambda: "touched")
+
+
 class Loud(TypeDecorator[str]):
     impl = String(10)
     cache_ok = True
@@ -185,3 +195,21 @@ class TestExpressions:
     def test_values_are_none(self, value: Any) -> None:
         """What a driver may be given is a value."""
         assert not is_expression(value)
+
+
+@pytest.mark.tables(Base.metadata)
+class TestNamesBeside:
+    async def test_a_column_may_have_such_a_name(self, every_driver: Database) -> None:
+        """What an ``onupdate`` makes goes into its own column; SQLite wrote a value of the other one there."""
+        rows = [{"sqlkeel_0": 1, "n": 5}, {"sqlkeel_0": 2, "n": 6}]
+
+        async with every_driver.transaction() as session:
+            made = await insert_many_returning(session, Beside, rows)
+            await update_many(session, Beside, [{"sqlkeel_0": 1, "n": 7}])
+            await upsert_many(
+                session, Beside, [{"sqlkeel_0": 2, "n": 8}, {"sqlkeel_0": 3, "n": 9}], on=[Beside.sqlkeel_0]
+            )
+            found = await session.execute(select(Beside.sqlkeel_0, Beside.n, Beside.touched).order_by(Beside.sqlkeel_0))
+
+        assert [one.sqlkeel_0 for one in made] == [1, 2]
+        assert [tuple(row) for row in found] == [(1, 7, "touched"), (2, 8, "touched"), (3, 9, "new")]

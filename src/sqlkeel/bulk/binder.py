@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Column, Dialect
 from sqlalchemy.exc import DontWrapMixin
 
 from ..errors import ValueRefused
-from .columns import makes_expression
+from .columns import makes_expression, names_beside
 from .defaults import Constant, Made
 from .rows import BLOCK, CHUNK, Batch, Record, Run, refuse_expressions
 from .target import Target
@@ -181,7 +181,7 @@ class _Shape:
         self.touched = Made(target.columns(assigned), target.touched_by_row(assigned) if assigned else {})
         self.columns = (*given, *self.made.columns, *self.touched.columns)
         own = [column.name for column in (*given, *self.made.columns)]
-        self.names = (*own, *(f"sqlkeel_{number}" for number in range(len(self.touched.columns))))
+        self.names = (*own, *islice(names_beside(target.table), len(self.touched.columns)))
         self.converts = [_converter(column, binder.dialect) for column in self.columns]
         bound = dict(zip(self.columns, self.converts, strict=True))
         self.quick = {column: make for column, make in self.made.quick(binder.makers).items() if bound[column] is None}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import count
 from typing import Any
 
 from sqlalchemy import ClauseElement, ColumnElement, Dialect, Table, TableClause, bindparam, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 
-__all__ = ["is_expression", "makes_expression", "qualified", "quoted", "raw", "schema_of", "stored"]
+__all__ = ["is_expression", "makes_expression", "names_beside", "qualified", "quoted", "raw", "schema_of", "stored"]
 
 
 def stored(kind: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
@@ -46,6 +47,12 @@ def qualified(connection: AsyncConnection, table: Table | TableClause) -> str:
     preparer, schema = connection.dialect.identifier_preparer, schema_of(connection, table)
     name = preparer.quote(table.name)
     return name if schema is None else f"{preparer.quote_schema(schema)}.{name}"
+
+
+def names_beside(table: Table) -> Iterator[str]:
+    """Yield names that no column of *table* has, for what stands beside its columns in a statement."""
+    taken = {column.name.lower() for column in table.columns}
+    return (name for number in count() if (name := f"sqlkeel_{number}") not in taken)
 
 
 def quoted(dialect: Dialect, names: Iterable[str]) -> str:

@@ -52,7 +52,7 @@ from ..engines.faults import WRITTEN
 from ..errors import NoTransaction
 from ..keys import uuid7
 from .binder import BoundRows
-from .columns import quoted, raw, stored
+from .columns import names_beside, quoted, raw, stored
 from .copying import copies, copy, kind_of
 from .on_conflict import lock_first, merging_insert, upserting_insert, write_one
 from .rows import Record
@@ -107,8 +107,9 @@ class PostgreSQL:
         place = _place_of(target, rows, records)
         if place is None or _is_mixed(records, dialect):
             return None
-        source = _unnest(rows, records, dialect, with_ordinality="sqlkeel_place")
-        ordered = select(*(source.c[name] for name in rows.names)).order_by(source.c.sqlkeel_place)
+        last = next(names_beside(target.table))
+        source = _unnest(rows, records, dialect, with_ordinality=last)
+        ordered = select(*(source.c[name] for name in rows.names)).order_by(source.c[last])
         statement = insert(target.model).from_select(rows.columns, ordered, include_defaults=False)
         options = {"include_deleted": True}
         found = await session.scalars(statement.returning(target.model), execution_options=options)
