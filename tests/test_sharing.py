@@ -6,7 +6,7 @@ import asyncio
 import gc
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -264,6 +264,18 @@ class TestSecondTask:
                 await asyncio.to_thread(lambda: asyncio.run(session.scalar(select(1))))  # type: ignore[arg-type]
 
             assert await session.scalar(select(7)) == 7
+
+    @pytest.mark.parametrize("block", ["transaction", "read only", "read", "session", "begin", "joined"])
+    async def test_another_event_loop_is_refused_from_the_first(self, every_driver: Database, block: str) -> None:
+        """A connection that it opened could not be given back by the block, and on SQLite stayed locked."""
+        with suppress(SessionShared):  # A block that commits ends with what the other loop was told.
+            async with BLOCKS[block](every_driver) as session:
+                with pytest.raises(SessionShared, match="in use at another event loop"):
+                    await asyncio.to_thread(lambda: asyncio.run(session.scalar(select(1))))
+
+                assert await session.scalar(select(7)) == 7
+
+        assert checked_out(every_driver) == 0
 
 
 @asynccontextmanager

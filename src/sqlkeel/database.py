@@ -179,6 +179,7 @@ class Database:
             SessionShared: When another task still uses the session when the block ends.
         """
         session = Session(self._reading_engine(), read_only=True)
+        session.sync_session.turn.home = asyncio.get_running_loop()
         try:
             if self._reader is None:
                 await session.connection(execution_options=self._backend.begin_options(read_only=True))

@@ -7,7 +7,7 @@ import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import orm
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
@@ -131,6 +131,10 @@ class Session(AsyncSession):
     async def rollback(self) -> None:
         """Roll back, then run the `on_rollback` hooks."""
         await finish(self._then_hooks(super().rollback()))
+
+    async def __aenter__(self) -> Self:
+        self.sync_session.turn.home = asyncio.get_running_loop()
+        return await super().__aenter__()
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         try:

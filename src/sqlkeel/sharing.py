@@ -52,6 +52,9 @@ class Turn:
     sharing: SessionShared | None = None
     """What a task was told that was refused in this transaction; what it has added or changed before is half done."""
 
+    home: asyncio.AbstractEventLoop | None = None
+    """The event loop of the block around the session, which alone can end what is begun in it."""
+
     def __init__(self) -> None:
         self._process = _process[0]
         self._owner: _User | None = None
@@ -137,7 +140,8 @@ class Turn:
         is_free = self._owner is None and self._claimant is None
         if not is_free and (other := self._others(user)) is not None:
             return SessionShared(_call_site(other), _call_site(task))
-        if self.loop is not None and (task is None or task.get_loop() is not self.loop):
+        loop = self.home if self.loop is None else self.loop
+        if loop is not None and (task is None or task.get_loop() is not loop):
             return SessionShared("another event loop", _call_site(task))
         return None
 

@@ -40,6 +40,7 @@ class UnitOfWork:
         self.tasks = [current_task()]
 
     async def __aenter__(self) -> Self:
+        self.session.sync_session.turn.home = asyncio.get_running_loop()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
