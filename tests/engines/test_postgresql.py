@@ -142,6 +142,17 @@ class TestEvents:
         assert [engine.sync_engine._has_events for engine in fresh.engines] == [False, False]
 
 
+class TestTraces:
+    @pytest.mark.parametrize("filler", ["", " " * 5_000])
+    def test_the_parameters_are_looked_at_each_time(self, filler: str) -> None:
+        """The text of a statement that was seen before is known; whether the setting is local is not in it."""
+        leaves_traces = PostgreSQL().traces(parse_url("postgresql://server/name"))
+        statement = "SELECT set_config('a.b', $1, $2)" + filler
+
+        assert leaves_traces is not None
+        assert [leaves_traces(statement, ("x", is_local)) for is_local in (True, False, True)] == [False, True, False]
+
+
 class TestAuthentication:
     async def test_a_wrong_password(self, guarded: PostgreSQLServer, open_database: OpenDatabase) -> None:
         """The error says what to check, and not what was tried."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from math import ceil
 from typing import Any, Final
 
@@ -108,6 +108,8 @@ _CALL: Final = re.compile(
     re.IGNORECASE,
 )
 _BOUND_FLAG: Final = re.compile(r"set_config\s*\(.*,\s*(?:\$\d+|%\(\w+\)s|%s)[^(),]*\)", re.IGNORECASE | re.DOTALL)
+_LONG: Final = 5_000
+"""Characters from which on the text of a statement is not kept in mind."""
 _SET_UPS: Final = ("setup_asyncpg_json_codec", "setup_asyncpg_jsonb_codec", "_disable_asyncpg_inet_codecs")
 """The methods of asyncpg's dialect that speak to a new connection; the last one is private, and runs on request."""
 
@@ -174,7 +176,9 @@ class PostgreSQL(Backend):
         """Return the id of the transaction, which has one once it has written."""
         root = session.get_transaction()
         connection = next(iter(root.connections), None) if root is not None else None
-        if connection is None or ABORTED in info_of(connection) or not self._gives_tickets:
+        if connection is None or connection.invalidated or not self._gives_tickets:
+            return None
+        if ABORTED in info_of(connection):
             return None
         raw: Any = connection.connection.dbapi_connection
         ticket: str | None
@@ -287,22 +291,31 @@ def find_session_state(statement: str) -> str | None:
 
     No parser: it finds what people write, a statement of that kind or a call of that name, not what they hide.
     """
+    return _state_changed(statement)[0]
+
+
+def _state_changed(statement: str) -> tuple[str | None, bool]:
+    """Return what the text of a statement changes, and whether it may change a setting by its parameters."""
+    return _read(statement) if len(statement) > _LONG else _known(statement)
+
+
+def _read(statement: str) -> tuple[str | None, bool]:
     found = _HEAD.match(statement)
-    if found is None and _may_call(statement):
-        found = _CALL.search(statement)
-    return None if found is None else found.lastgroup
-
-
-def _may_call(statement: str) -> bool:
     lowered = statement.lower()
-    return "advisory_lock" in lowered or "set_config" in lowered
+    if "advisory_lock" not in lowered and "set_config" not in lowered:
+        return None if found is None else found.lastgroup, False
+    found = found or _CALL.search(statement)
+    return None if found is None else found.lastgroup, _BOUND_FLAG.search(statement) is not None
+
+
+_known: Final = lru_cache(maxsize=500)(_read)
+"""The same for the statements that an application sends again and again: each of them is asked about."""
 
 
 def _leaves_traces(statement: str, parameters: Any) -> bool:
-    if find_session_state(statement) is not None:
-        return True
-    if not _may_call(statement) or not _BOUND_FLAG.search(statement):
-        return False
+    state, is_bound = _state_changed(statement)
+    if state is not None or not is_bound:
+        return state is not None
     # Whether the setting is local is a parameter: func.set_config(name, value, True).
     # Zero is equal to it, and none.
     return any(one is False for one in (parameters.values() if isinstance(parameters, Mapping) else parameters))
