@@ -20,7 +20,7 @@ from sqlkeel.keys import IntKeyMixin, UUIDKeyMixin
 from sqlkeel.mixins.soft_delete import SoftDeleteMixin
 from sqlkeel.observe import queries
 from sqlkeel.repository import Repository
-from sqlkeel.row_keys import RowKeys
+from sqlkeel.row_keys import RowKeys, keys_of
 
 
 class Base(sqlkeel.Base):
@@ -315,3 +315,10 @@ class TestRowKeys:
         ]
 
         assert exact == [Item, Upload]
+
+    def test_they_are_made_once_for_each_database(self, sqlite: Database, postgres: Database) -> None:
+        """Each repository that reads by key asks for them."""
+        one, again, other = (keys_of(Item.__mapper__, db.engine.dialect) for db in (sqlite, sqlite, postgres))
+
+        assert one is again
+        assert one is not other

@@ -13,7 +13,7 @@ from sqlalchemy.orm import InstanceState, Mapper, SessionTransaction, selectinlo
 from .engines.backend import Backend, backend_for
 from .errors import InvalidValue, LockTimeout, NoTransaction, ReadOnlySession
 from .kept import Kept
-from .row_keys import RowKeys, among
+from .row_keys import among, keys_of
 
 __all__ = ["advisory_lock", "holds_lock", "lock_rows"]
 
@@ -90,7 +90,7 @@ def _writer(session: orm.Session, bind_arguments: dict[str, Any]) -> tuple[Conne
 
 
 def _distinct(session: orm.Session, mapper: Mapper[Any], keys: Iterable[Any]) -> list[Any]:
-    row_keys = RowKeys(mapper, session.get_bind(mapper=mapper).dialect)
+    row_keys = keys_of(mapper, session.get_bind(mapper=mapper).dialect)
     return [*dict.fromkeys(row_keys.identities(keys))]
 
 

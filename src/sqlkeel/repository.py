@@ -36,7 +36,7 @@ from .pagination import Keyset, Page, check_bound
 from .public_ids import PublicID, uuid_of
 from .purge import Purged, purge_in
 from .removal import flush_removal
-from .row_keys import RowKeys, among
+from .row_keys import RowKeys, among, keys_of
 from .session import SyncSession
 
 __all__ = ["Repository", "Versions"]
@@ -480,7 +480,7 @@ class Repository(Generic[M]):
 
     @cached_property
     def _keys(self) -> RowKeys:
-        return RowKeys(self._mapper, self.session.get_bind(mapper=self._mapper).dialect)
+        return keys_of(self._mapper, self.session.get_bind(mapper=self._mapper).dialect)
 
     def _column(self, name: str) -> Any:
         column = getattr(self.model, name, None)

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
     ARRAY,
@@ -33,7 +34,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from .cursors import bits_of, engine_type
 from .errors import InvalidKey
 
-__all__ = ["RowKeys", "among", "pairs"]
+__all__ = ["RowKeys", "among", "keys_of", "pairs"]
 
 _ASKED_AT_ONCE: Final = 100
 """SQLite takes 500 parts of a UNION, and MariaDB is slow with more."""
@@ -147,6 +148,17 @@ class RowKeys:
         if len(given) != width:
             raise InvalidKey(f"The key of {self.name} has {width} columns, not {len(given)}.")
         return given
+
+
+_made: Final[WeakKeyDictionary[Dialect, dict[Mapper[Any], RowKeys]]] = WeakKeyDictionary()
+
+
+def keys_of(mapper: Mapper[Any], dialect: Dialect) -> RowKeys:
+    """Return the keys of a model's rows, made once for each database: every repository that reads by key wants them."""
+    known = _made.setdefault(dialect, {})
+    if mapper not in known:
+        known[mapper] = RowKeys(mapper, dialect)
+    return known[mapper]
 
 
 _ABSENT: Final = object()
