@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 import pickle
+import sys
+from types import ModuleType
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -109,15 +111,11 @@ class Rule(Base):
     note: Mapped[str]
 
 
-# Under its own name: of `Mapped[Literal[10, 20]]` written as a text, SQLAlchemy makes texts of the numbers.
-Ten = Literal[10, 20]
-
-
 class Band(Base):
     """Has one of some numbers for its key."""
 
     __tablename__ = "band"
-    key: Mapped[Ten] = mapped_column(primary_key=True)
+    key: Mapped[Literal[10, 20]] = mapped_column(primary_key=True)
     note: Mapped[str]
 
 
@@ -399,3 +397,81 @@ def _accepts(call: Any) -> bool:
     except ConfigurationError:
         return False
     return True
+
+
+Sizes = Literal["s", "m"]
+Digits = Literal[1, 2]
+WRITTEN: dict[str, list[Any]] = {
+    "Literal[10, 20]": [10, 20],
+    "Literal[7]": [7],
+    "Literal[-1, 0x10]": [-1, 16],
+    "Literal[Literal[1], 2]": [1, 2],
+    "Literal[10, 20] | None": [10, 20],
+    "Optional[Literal[10, 20]]": [10, 20],
+    "typing.Optional[typing.Literal[10, 20]]": [10, 20],
+    "Chosen[10, 20]": [10, 20],
+    "Literal['10', '20']": ["10", "20"],
+    "Literal['a, b', r'c']": ["a, b", "c"],
+    "Sizes": ["s", "m"],
+    "Optional[Sizes]": ["s", "m"],
+    "Optional[Digits]": [1, 2],
+    "'Literal[10, 20]'": [10, 20],
+}
+REFUSED = [
+    "Literal[10, 'a']",
+    "Literal[10, None]",
+    "Literal[Status.DRAFT]",
+    "Literal[Priority.LOW, 1]",
+    "Literal[True]",
+]
+every_mode = pytest.mark.parametrize("mode", ["", "from __future__ import annotations\n"], ids=["objects", "texts"])
+
+
+def declare(annotation: str, *, mode: str, dataclass: bool = False, mixed: bool = False) -> Choice:
+    """Run the source of a module with a class that has one annotation, and return the type of its column."""
+    bases = "MappedAsDataclass, Base" if dataclass else "Base"
+    column = f"    value: Mapped[{annotation}]\n"
+    source = (
+        f"{mode}"
+        "import typing\n"
+        "from typing import Literal, Literal as Chosen, Optional\n"
+        "from sqlalchemy.orm import Mapped, MappedAsDataclass, mapped_column\n"
+        "from sqlkeel import base\n"
+        "from tests.test_choice import Digits, Priority, Sizes, Status\n"
+        "class Base(base.Base): ...\n"
+        f"class Mixin:\n{column if mixed else '    ...'}\n"
+        f"class Model({'Mixin, ' if mixed else ''}{bases}):\n"
+        "    __tablename__ = 'model'\n"
+        "    id: Mapped[int] = mapped_column(primary_key=True)\n"
+        f"{'' if mixed else column}"
+    )
+    module = ModuleType("written_as_text")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, module.__name__, module)
+        exec(compile(source, "<model>", "exec", dont_inherit=True), vars(module))
+    kind: Choice = module.Model.__table__.c.value.type
+    return kind
+
+
+@every_mode
+class TestWrittenAnnotations:
+    """What stands in the source, whether the class gets it as an object or as a text."""
+
+    @pytest.mark.parametrize("annotation", WRITTEN)
+    def test_the_values_are_those_of_the_source(self, annotation: str, mode: str) -> None:
+        """SQLAlchemy makes texts of numbers in an annotation that is a text."""
+        assert list(declare(annotation, mode=mode).stored) == WRITTEN[annotation]
+
+    @pytest.mark.parametrize("annotation", REFUSED)
+    def test_other_values_are_refused(self, annotation: str, mode: str) -> None:
+        """When the class is declared, as everywhere else."""
+        with pytest.raises(NotSupported, match="neither of texts nor of integers"):
+            declare(annotation, mode=mode)
+
+    def test_a_dataclass_has_them_too(self, mode: str) -> None:
+        """Its annotations are looked at by the standard library as well."""
+        assert list(declare("Literal[10, 20]", mode=mode, dataclass=True).stored) == [10, 20]
+
+    def test_a_mixin_has_them_too(self, mode: str) -> None:
+        """The annotation stands in another class than the one that is mapped."""
+        assert list(declare("Literal[10, 20]", mode=mode, mixed=True).stored) == [10, 20]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import sys
 import uuid
+from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Any, ClassVar, Literal, get_origin
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
 from sqlalchemy import JSON, MetaData, Text, Uuid, event, inspect
 from sqlalchemy.ext.asyncio import AsyncAttrs
 from sqlalchemy.orm import DeclarativeBase, Mapper, TypeResolve, registry
 from sqlalchemy.types import TypeEngine
 
-from .choice import Choice, is_choice
+from .choice import Choice, is_choice, not_of_values
 from .naming import metadata_with_names
 from .times import Duration, PlainDate, PlainTime
 from .types import Money, UTCDateTime
@@ -81,8 +84,36 @@ def _resolve(annotation: TypeResolve) -> TypeEngine[Any] | None:
     if _names(annotation, kind):
         return None
     if is_choice(kind):
-        return Choice(kind)
+        return Choice(_as_written(annotation, kind))
     return _document() if (get_origin(kind) or kind) in {dict, list} else None
+
+
+def _as_written(annotation: TypeResolve, kind: Any) -> Any:
+    """Return the ``Literal`` that the class has in its source, where annotations are kept as texts.
+
+    SQLAlchemy puts quotes around what it takes for the name of a class, and makes texts of the numbers in it.
+    """
+    if get_origin(kind) is not Literal or not all(isinstance(value, str) for value in get_args(kind)):
+        return kind
+    for owner in annotation.cls.__mro__:
+        text = vars(owner).get("__annotations__", {}).get(annotation.key)
+        if text is not None:
+            written = _literal_in(text, vars(sys.modules[owner.__module__])) if isinstance(text, str) else None
+            return kind if written is None else written
+    return kind
+
+
+def _literal_in(text: str, names: Mapping[str, Any]) -> Any:
+    outer, inner = "", ast.parse(text, mode="eval").body
+    while isinstance(inner, ast.Subscript):
+        outer, inner = ast.unparse(inner.value), inner.slice
+    if names.get(outer) is not Literal and not outer.endswith("Literal"):
+        return None
+    values = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+    try:
+        return Literal[tuple(ast.literal_eval(value) for value in values)]
+    except ValueError:  # the members of an enumeration
+        raise not_of_values(text) from None
 
 
 def _names(annotation: TypeResolve, kind: Any) -> bool:

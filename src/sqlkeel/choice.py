@@ -12,7 +12,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from .errors import ConfigurationError, InvalidValue, NotSupported, UnexpectedValue
 
-__all__ = ["Choice", "choice_of", "is_choice"]
+__all__ = ["Choice", "choice_of", "is_choice", "not_of_values"]
 
 _MARK: Final = "sqlkeel.choice"
 _COMPARISONS: Final = frozenset(
@@ -138,13 +138,18 @@ def _stored(kind: Any, length: int) -> dict[Any, str | int]:
     return stored
 
 
+def not_of_values(kind: Any) -> NotSupported:
+    """Return the error for a ``Literal`` that no column can hold."""
+    return NotSupported(
+        f"{kind} is neither of texts nor of integers.",
+        hint='Mapped[Literal["a", "b"] | None] is a column that may be NULL.',
+    )
+
+
 def _of_literal(kind: Any) -> dict[Any, str | int]:
     values = get_args(kind)
     if {type(value) for value in values} not in ({str}, {int}):
-        raise NotSupported(
-            f"{kind} is neither of texts nor of integers.",
-            hint='Mapped[Literal["a", "b"] | None] is a column that may be NULL.',
-        )
+        raise not_of_values(kind)
     return dict(zip(values, values, strict=True))
 
 
