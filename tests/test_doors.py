@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy import ForeignKey, String, select, text
 from sqlalchemy.exc import PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, mapped_column, relationship, sessionmaker
+from sqlalchemy.orm import Mapped, SessionTransaction, mapped_column, relationship, sessionmaker
 
 from sqlkeel import base
 from sqlkeel.database import Database
+from sqlkeel.doors import Block
 from sqlkeel.errors import TransactionAborted, UniqueViolation
 from sqlkeel.repository import Repository
 from sqlkeel.session import Session
@@ -188,3 +189,16 @@ def swallow(session: SyncSession) -> None:
     with pytest.raises(UniqueViolation):
         session.flush()
     session.execute(select(Member))
+
+
+class TestForeignClasses:
+    """What SQLAlchemy makes, and we make ours."""
+
+    def test_a_transaction_begun_by_hand_is_ours(self) -> None:
+        """Canary of assigning ``__class__``: without it, a block would commit what is half done."""
+        with sessionmaker(class_=SyncSession)() as session:
+            begun = session.begin()
+
+            assert type(begun) is Block
+            assert issubclass(Block, SessionTransaction)
+            assert vars(begun).keys() == vars(SyncSession().begin()).keys()

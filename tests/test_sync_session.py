@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Select, String, delete, func, insert, select, text, update
+from sqlalchemy import Select, String, create_engine, delete, event, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column, object_session
 from sqlalchemy.util import greenlet_spawn
 
 from sqlkeel import base
@@ -252,3 +252,40 @@ class TestSQLModel:
 
             with pytest.raises(ReadOnlySession):
                 await session.exec(insert(User).values(id=3, email="c"))
+
+
+class TestPrivateNames:
+    """What SQLAlchemy's session keeps under private names."""
+
+    def test_a_change_within_a_flush_passes_the_warning(self) -> None:
+        """Canary of `_flush_warning`: without it, what another task links during a flush would be lost."""
+        seen: list[str] = []
+
+        class Watched(SyncSession):
+            def _flush_warning(self, method: Any) -> None:
+                seen.append(str(method))
+
+        def change(mapper: Any, connection: Any, user: User) -> None:
+            session = object_session(user)
+            assert session is not None
+            session.add(User(id=2, email="b"))
+
+        engine = create_engine("sqlite://")
+        Base.metadata.create_all(engine)
+        event.listen(User, "before_insert", change)
+        try:
+            with Watched(engine) as session:
+                session.add(User(id=1, email="a"))
+                session.flush()
+        finally:
+            event.remove(User, "before_insert", change)
+            engine.dispose()
+
+        assert seen == ["Session.add()"]
+
+    def test_new_and_deleted_objects_are_where_we_look(self) -> None:
+        """Canary of `_new` and `_deleted`: without them, a flush that has something to write would be passed over."""
+        session = SyncSession()
+        session.add(User(id=1, email="a"))
+
+        assert (len(session._new), len(session._deleted), session.has_changes) == (1, 0, True)

@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Connection, ForeignKey, Integer, MetaData, Table, insert, select, text
+from sqlalchemy import Column, Connection, ForeignKey, Integer, MetaData, Table, create_engine, insert, select, text
+from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from sqlkeel.database import Database
+from sqlkeel.engines.endings import _ENDS, _SAVEPOINT_ENDS
 from sqlkeel.engines.plain import InterfaceFault
 from sqlkeel.errors import (
     CommitUnknown,
@@ -574,3 +576,33 @@ class TestBesideAStatement:
             assert await soon(lambda: statements_running(server))
             if error is not None:
                 raise error
+
+
+class TestForeignMethods:
+    """The methods of SQLAlchemy's dialects that are replaced on our own dialect objects."""
+
+    @pytest.mark.parametrize("name", [*_ENDS, *_SAVEPOINT_ENDS])
+    def test_every_end_has_its_method(self, name: str) -> None:
+        """Canary of `do_commit` and the like: else the connection of a COMMIT that failed would be used again."""
+        assert callable(getattr(DefaultDialect, name))
+
+    def test_a_connection_ends_by_the_methods_of_its_dialect_object(self) -> None:
+        """Canary: were they called on the class, or kept from before, nobody would watch them."""
+        engine = create_engine("sqlite://")
+        seen: list[str] = []
+
+        def record(name: str, usual: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda *args: (seen.append(name), usual(*args))[1]  # type: ignore[func-returns-value]
+
+        for name in (*_ENDS, *_SAVEPOINT_ENDS):
+            setattr(engine.dialect, name, record(name, getattr(engine.dialect, name)))
+        with engine.connect() as connection:
+            connection.begin_nested().commit()
+            connection.begin_nested().rollback()
+            connection.commit()
+            connection.exec_driver_sql("select 1")
+            connection.rollback()
+            ended = seen[-4:]
+
+        assert ended == ["do_release_savepoint", "do_rollback_to_savepoint", "do_commit", "do_rollback"]
+        engine.dispose()

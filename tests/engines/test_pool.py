@@ -213,3 +213,18 @@ class TestDetached:
 
         assert ([tuple(row) for row in rows], answer) == ([(7,)], 8)
         assert caplog.records == []
+
+
+class TestPrivateNames:
+    """What SQLAlchemy's events keep under private names."""
+
+    async def test_the_lock_of_the_first_connection_is_made_anew(self, db: Database) -> None:
+        """Canary of `_exec_once_mutex`: a second event loop would wait for the lock of the first one."""
+        await db.check()
+        listeners: Any = db.engine.pool.dispatch.connect
+        before = listeners._exec_once_mutex
+
+        listeners._exec_once_mutex = None
+
+        assert before is not None
+        assert listeners._get_exec_once_mutex() is listeners._exec_once_mutex is not before

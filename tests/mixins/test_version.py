@@ -1059,3 +1059,13 @@ class TestRouting:
             refuse_stale(session, doc)
 
         assert caught.value.current == 9
+
+    def test_sqlalchemy_sets_what_a_route_looks_at(self, session: SyncSession) -> None:
+        """Canary of `_flushing`: without it, a conflict would be looked for where the session reads."""
+        seen: list[bool] = []
+        event.listen(session, "after_flush", lambda *_: seen.append(session._flushing))
+        session.add(Doc(id=2, title="new", version=1))
+
+        session.flush()
+
+        assert (seen, session._flushing) == ([True], False)
