@@ -181,7 +181,7 @@ class Target:
         return [self._name(one, of) for one in given]
 
     def _name(self, given: Any, of: str) -> str:
-        if isinstance(given, Column) and given in self.mapper.columns:
+        if isinstance(given, Column) and given in set(self.fields.values()):
             return self.field(given)
         if not isinstance(given, QueryableAttribute) or not self._has(given.parent):
             raise self._no_attributes(given, of)
