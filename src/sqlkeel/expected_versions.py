@@ -45,7 +45,8 @@ def refuse_other_version(obj: Any, expected: Versions) -> None:
     if state.identity is None:
         raise UsageError(f"The {name} is not written yet, and has no version.", hint="Leave out the version.")
     current = _version(obj, mapper.get_property_by_column(mapper.version_id_col).key)
-    if current not in ((expected,) if isinstance(expected, int) else expected):
+    accepted: Container[int] = (expected,) if isinstance(expected, int) else expected
+    if current is None or current not in accepted:
         known = expected if isinstance(expected, int) else None
         key, loaded = state.identity, vars(obj)
         row = None
