@@ -208,6 +208,30 @@ class TestSyncSession:
         )
 
 
+class Flushing(SyncSession):
+    """Counts how often it is asked to flush."""
+
+    flushes = 0
+
+    def flush(self, objects: Any = None) -> None:
+        """Count one more."""
+        self.flushes += 1
+        super().flush(objects)
+
+
+class TestAutoflush:
+    async def test_a_query_flushes_what_there_is_to_write(self, db: Database) -> None:
+        """With nothing to write a query does not ask, by a private method of SQLAlchemy's; else it sees what is new."""
+        async with async_sessionmaker(db.engine, sync_session_class=Flushing)() as session:
+            await session.scalars(select(User))
+            before = session.sync_session.flushes  # type: ignore[attr-defined]
+            session.add(User(id=1, email="a"))
+            found = (await session.scalars(select(User.email))).all()
+
+            assert before == 0
+            assert found == ["a"]
+
+
 class SelectOfScalar(Select[Any]):
     """What SQLModel's ``select()`` returns for one entity."""
 

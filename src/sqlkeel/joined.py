@@ -18,7 +18,7 @@ __all__: list[str] = []
 @event.listens_for(SyncSession, "do_orm_execute")
 def _stay_in_the_row(state: ORMExecuteState) -> None:
     """Join the tables of a hierarchy that a statement names: SQLAlchemy would combine each row with every other."""
-    if state.is_select:
+    if state.statement.is_select:  # without a call: each question to the database asks it
         return
     mapper = state.bind_mapper if state.is_update or state.is_delete else None
     if mapper is None or state.is_executemany or state.execution_options.get("sqlkeel_part"):

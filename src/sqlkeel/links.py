@@ -198,7 +198,7 @@ def _note_flushed(session: SyncSession, context: Any) -> None:
             moved[state] = {key: state.committed_state[key] for key in keys}
     if moved:
         session.run_after_flush(partial(relink, session, moved))
-    if session.new and has_called_empty(session):
+    if has_called_empty(session) and session.new:
         session.run_after_flush(partial(_doubt_empty, session, list(session.new)))
 
 
@@ -215,7 +215,7 @@ def _doubt_empty(session: orm.Session, inserted: Iterable[Any]) -> None:
 @event.listens_for(SyncSession, "do_orm_execute", retval=True)
 def _note_updated(state: ORMExecuteState) -> Any:
     """Compare the keys that loaded objects have before and after an ``update()`` statement that sets one."""
-    if state.is_select:
+    if state.statement.is_select:  # as in `joined`
         return None
     mapper = state.bind_mapper if state.is_update or state.is_insert else None
     if mapper is None:

@@ -21,5 +21,5 @@ def _begin_before(session: SyncSession, transaction: SessionTransaction) -> None
 @event.listens_for(SyncSession, "after_begin")
 def _begin_below(session: SyncSession, transaction: SessionTransaction, connection: Connection) -> None:
     # The first statement of a session comes in a savepoint.
-    if transaction.parent is None and session.in_nested_transaction():
+    if session.in_nested_transaction() and transaction.parent is None:
         begin_for_savepoint(connection)

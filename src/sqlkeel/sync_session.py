@@ -32,7 +32,7 @@ __all__ = ["Hook", "SyncSession"]
 _ISOLATION: Final = 'async with db.transaction(isolation="serializable") as session: ...'
 
 
-_BY_HAND: Final = {SessionTransactionOrigin.BEGIN, SessionTransactionOrigin.BEGIN_NESTED}
+_BY_ITSELF: Final = SessionTransactionOrigin.AUTOBEGIN, SessionTransactionOrigin.SUBTRANSACTION
 
 
 class Hook(NamedTuple):
@@ -106,7 +106,7 @@ class SyncSession(orm.Session):
     def flush(self, objects: Sequence[Any] | None = None) -> None:
         """Write the changes; what surrounds the flush may turn its error into a clearer one."""
         if not (self._is_flushing or self.has_changes):
-            return  # As SQLAlchemy does, and at once: each query asks for it first.
+            return  # As SQLAlchemy does, and at once.
         with ExitStack() as stack:
             if self.has_changes:
                 for surround in self._around_flush:
@@ -122,6 +122,11 @@ class SyncSession(orm.Session):
             finally:
                 self._is_flushing = False
             self._run_postponed()
+
+    def _autoflush(self) -> None:
+        """Flush before a query, which has passed a door already; most of them find nothing to write."""
+        if self.has_changes:
+            super()._autoflush()
 
     def run_after_flush(self, function: Callable[[], None]) -> None:
         """Call *function* now or, from a listener of the flush that is going on, when that has written its changes."""
@@ -292,6 +297,11 @@ class SyncSession(orm.Session):
         return bool(self._new or self._deleted or self.identity_map.check_modified())
 
     @property
+    def has_deletions(self) -> bool:
+        """Whether objects are marked to be deleted; `deleted` would list them."""
+        return bool(self._deleted)
+
+    @property
     def has_lost_connection(self) -> bool:
         """Whether a connection of the transaction is gone, and what was done with it."""
         root = self.get_transaction()
@@ -332,7 +342,7 @@ class SyncSession(orm.Session):
         """Raise what there is to say where a part of the work was left half done, or a task was refused in it."""
         if (sharing := self.sharing_in(self.get_transaction())) is not None:
             raise sharing
-        if (cause := self.failure_in(self.get_transaction())) is not None:
+        if self._half_done and (cause := self.failure_in(self.get_transaction())) is not None:
             raise aborted() from cause
         if self.has_lost_connection:
             raise TransactionAborted(
@@ -393,7 +403,7 @@ class SyncSession(orm.Session):
 @event.listens_for(SyncSession, "after_transaction_create")
 def _guard_block(session: SyncSession, transaction: SessionTransaction) -> None:
     # SQLAlchemy leaves nobody else a say in what ends a transaction or savepoint that somebody holds in the hand.
-    if transaction.origin in _BY_HAND:
+    if transaction.origin not in _BY_ITSELF:
         transaction.__class__ = Block
 
 
@@ -413,7 +423,7 @@ def _note_commit(session: SyncSession) -> None:
 
 @event.listens_for(SyncSession, "after_transaction_end")
 def _pass_hooks_on(session: SyncSession, ended: SessionTransaction) -> None:
-    hooks = session._waiting.pop(ended, [])
+    hooks = session._waiting.pop(ended, ())
     committed = ended in session._committed
     session._committed.discard(ended)
     failure = session._half_done.pop(ended, None)
@@ -423,7 +433,7 @@ def _pass_hooks_on(session: SyncSession, ended: SessionTransaction) -> None:
         session._waiting[ended.parent].extend(hooks)
         if failure is not None:
             session._half_done.setdefault(ended.parent, failure)
-    else:
+    elif hooks:
         session._due.extend(hook for hook in hooks if hook.after_commit is committed)
 
 

@@ -23,6 +23,8 @@ _KNOWN: Final = "sqlkeel.orphans"
 @event.listens_for(SyncSession, "before_flush")
 def _refuse_loss(session: SyncSession, *_: Any) -> None:
     """Refuse to remove objects above rows that are to be kept, where nobody has said that they go along."""
+    if not session.has_deletions:
+        return
     for mapper in dict.fromkeys(orm.object_mapper(obj) for obj in session.deleted):
         for relation in _taking_along(mapper):
             soft = next(filter(is_soft, relation.mapper.self_and_descendants), None)
