@@ -17,10 +17,11 @@ from sqlalchemy.orm import Mapped, mapped_column, sessionmaker
 
 from sqlkeel import IntKeyMixin, Repository, base
 from sqlkeel.database import Database
+from sqlkeel.doors import door
 from sqlkeel.errors import SessionShared, TransactionAborted
 from sqlkeel.relations import children, parent
 from sqlkeel.session import Session, SyncSession
-from sqlkeel.sharing import Turn, one_task_at_a_time
+from sqlkeel.sharing import Turn
 from tests.engines.peers import SLOW, soon, statements_running
 
 
@@ -70,12 +71,12 @@ class Desk:
     def __init__(self) -> None:
         self.turn = Turn()
 
-    @one_task_at_a_time
+    @door
     def use(self, then: Callable[[], object]) -> object:
         """Do something at the desk."""
         return then()
 
-    @one_task_at_a_time
+    @door
     def fail(self) -> None:
         """Break something at the desk."""
         raise Failure

@@ -14,7 +14,7 @@ from sqlalchemy.util.concurrency import in_greenlet
 
 from .engines.streams import watch
 from .errors import ReadOnlySession, SessionShared, TransactionAborted
-from .sharing import Turn, ending, one_task_at_a_time
+from .sharing import Turn, Use
 
 __all__ = ["Block", "aborted", "door", "last_door", "refused_for_reading", "take_over", "watched"]
 
@@ -23,12 +23,12 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 def door(method: _F) -> _F:
     """Let one task at a time through *method*, and say there what failed before and was swallowed."""
-    return one_task_at_a_time(_explained(method))
+    return _guarded(method, ending=False)
 
 
 def last_door(method: _F) -> _F:
     """Do the same for a method that ends a transaction: it is waited for, and not interrupted."""
-    return ending(_explained(method))
+    return _guarded(method, ending=True)
 
 
 def aborted(*, savepoint: bool = False) -> TransactionAborted:
@@ -37,23 +37,39 @@ def aborted(*, savepoint: bool = False) -> TransactionAborted:
     return TransactionAborted(f"A part of the {part} failed, and its error was swallowed; {rest} is written.")
 
 
-def _explained(method: _F) -> _F:
+def _guarded(method: _F, *, ending: bool) -> _F:
     @functools.wraps(method)
-    def explained(self: Any, /, *args: Any, **options: Any) -> Any:
+    def guarded(self: Any, /, *args: Any, **options: Any) -> Any:
+        # All in one function: each statement passes two or three.
+        turn: Turn = self.turn
         try:
-            return method(self, *args, **options)
+            if turn.is_going_on and (not ending or turn.is_ending) and turn.is_mine():
+                return method(self, *args, **options)
+            with Use(turn, ending):
+                return method(self, *args, **options)
         except InvalidRequestError as error:
-            nested = self.get_nested_transaction()
-            current = nested or self.get_transaction()
-            if isinstance(error, TransactionAborted) or current is None or current.is_active:
-                raise
-            failure = self.failure_in(current)
-            if failure is error:  # what failed just now
-                raise
-            # SQLAlchemy's advice is to roll back: with that, what the unit of work did before is lost, and nobody told.
-            raise aborted(savepoint=nested is not None) from failure or error
+            if (refusal := _swallowed_before(self, error)) is not None:
+                raise refusal from refusal.__cause__
+            raise
 
-    return cast("_F", explained)
+    return cast("_F", guarded)
+
+
+def _swallowed_before(session: Any, error: InvalidRequestError) -> TransactionAborted | None:
+    """Return the error to raise instead of *error*, where that only tells that something failed before."""
+    if isinstance(error, TransactionAborted | SessionShared):
+        return None
+    nested = session.get_nested_transaction()
+    current = nested or session.get_transaction()
+    if current is None or current.is_active:
+        return None
+    failure = session.failure_in(current)
+    if failure is error:  # what failed just now
+        return None
+    # SQLAlchemy's advice is to roll back: with that, what the unit of work did before is lost, and nobody told.
+    refusal = aborted(savepoint=nested is not None)
+    refusal.__cause__ = failure or error
+    return refusal
 
 
 def watched(method: _F) -> _F:

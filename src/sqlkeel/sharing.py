@@ -16,9 +16,9 @@ from typing import Any, Final, TypeVar, cast
 import sqlalchemy
 
 from .errors import SessionShared
-from .tasks import caller_of
+from .tasks import caller_of, callers
 
-__all__ = ["Turn", "at_once", "ending", "one_task_at_a_time"]
+__all__ = ["Turn", "Use", "at_once"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _User = asyncio.Task[Any] | threading.Thread
@@ -55,20 +55,29 @@ class Turn:
     home: asyncio.AbstractEventLoop | None = None
     """The event loop of the block around the session, which alone can end what is begun in it."""
 
+    is_going_on: bool = False
+    """Whether somebody has it, whoever that is."""
+
+    is_ending: bool = False
+    """Whether that one is ending a transaction."""
+
     def __init__(self) -> None:
         self._process = _process[0]
         self._owner: _User | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._is_ending = False
         self._claimant: _User | None = None
         self._interruption: SessionShared | None = None
         self._takes_back = False
         self._waiting: list[asyncio.Future[None]] = []
         self._closed_by: weakref.ref[Any] | None = None
 
-    def use(self, *, ending: bool = False) -> _Use:
+    def use(self, *, ending: bool = False) -> Use:
         """Surround one use of the session; one that is *ending* something is waited for, and not interrupted."""
-        return _Use(self, ending)
+        return Use(self, ending)
+
+    def is_mine(self) -> bool:
+        """Whether the running task has the turn already, so that its next call is a part of the same use."""
+        return self._owner is not None and self._owner is _here()[0]
 
     @property
     def is_closed(self) -> bool:
@@ -117,20 +126,20 @@ class Turn:
         if closed and self._closed_by is None:
             # Without a reference: the task holds the session, and only the garbage collector would end that circle.
             self._closed_by = weakref.ref(user)
-        self._notify()
+        if self._waiting:
+            self._notify()
 
     def refuse_others(self) -> None:
         """Raise `SessionShared` where another task has the turn."""
-        self._refuse(self._conflict(*_here()))
+        self._refuse(*_here())
 
-    def _refuse(self, conflict: SessionShared | None) -> None:
-        if conflict is not None:
+    def _refuse(self, user: _User, task: asyncio.Task[Any] | None) -> None:
+        if (conflict := self._conflict(user, task)) is not None:
             # Not the error itself: its frames hold the session, and only the garbage collector would end that circle.
             self.sharing = SessionShared(conflict.first, conflict.second)
             raise conflict
 
-    def _refuse_outsider(self, user: _User, task: asyncio.Task[Any] | None) -> None:
-        self._refuse(self._conflict(user, task))
+    def _refuse_closed(self, user: _User, task: asyncio.Task[Any] | None) -> None:
         if self._closed_by is not None and (closer := self._closed_by()) is not user:
             raise SessionShared(_call_site(closer), _call_site(task), closed=True)
 
@@ -159,7 +168,7 @@ class Turn:
         return None
 
     def _interrupt(self, refusal: SessionShared) -> None:
-        if self._task is not None and self._interruption is None and not self._is_ending:
+        if self._task is not None and self._interruption is None and not self.is_ending:
             self._interruption = refusal
             # As `asyncio.timeout` does it: one that somebody else has cancelled before stays cancelled.
             self._takes_back = not self._task.cancelling()
@@ -177,7 +186,7 @@ class Turn:
                 change.set_result(None)
 
 
-class _Use:
+class Use:
     """One use of a session; another use within it, by the same task, is a part of it."""
 
     __slots__ = ("_ending", "_is_outermost", "_turn", "_was_ending")
@@ -191,35 +200,28 @@ class _Use:
         user, task = _here()
         self._is_outermost = turn._owner is not user
         if self._is_outermost:
-            turn._refuse_outsider(user, task)
-            turn._owner, turn._task = user, task
-        self._was_ending = turn._is_ending
-        turn._is_ending = self._ending or self._was_ending
+            turn._refuse(user, task)
+            if turn._closed_by is not None:
+                turn._refuse_closed(user, task)
+            turn._owner, turn._task, turn.is_going_on = user, task, True
+        self._was_ending = turn.is_ending
+        turn.is_ending = self._ending or self._was_ending
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         turn = self._turn
-        turn._is_ending = self._was_ending
+        turn.is_ending = self._was_ending
         task, interruption = turn._task, turn._interruption
         if self._is_outermost:
             turn._owner = turn._task = turn._interruption = None
+            turn.is_going_on = False
         if turn._waiting:
             turn._notify()
         if interruption is not None and self._is_outermost and task is not None:
             cancelled = task.uncancel() or not turn._takes_back
             if error is not None and not (cancelled and isinstance(error, asyncio.CancelledError)):
                 raise SessionShared(interruption.first, interruption.second) from error
-
-
-def one_task_at_a_time(method: _F) -> _F:
-    """Refuse a call of *method* while another task uses the same object, which has a `Turn` named ``turn``."""
-    return _guarded(method, ending=False)
-
-
-def ending(method: _F) -> _F:
-    """Do the same for a method that ends a transaction, and so is waited for and not interrupted."""
-    return _guarded(method, ending=True)
 
 
 def at_once(method: _F) -> _F:
@@ -235,28 +237,16 @@ def at_once(method: _F) -> _F:
     return cast("_F", guarded)
 
 
-def _guarded(method: _F, *, ending: bool) -> _F:
-    @functools.wraps(method)
-    def guarded(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        turn: Turn = self.turn
-        if turn._owner is not None and not ending and turn._owner is _here()[0]:
-            return method(self, *args, **kwargs)  # a part of the use that is going on
-        with _Use(turn, ending):
-            return method(self, *args, **kwargs)
-
-    return cast("_F", guarded)
-
-
 def _here() -> tuple[_User, asyncio.Task[Any] | None]:
     """Return who uses the session now, and the task that does it for them: `finish` runs in one of its own."""
-    # What `current_task` does, without the call: each use of a session asks, and most of them twice.
+    # What `current_task` and `caller_of` do, without the calls: each use of a session asks, and most of them twice.
     try:
         task = asyncio.current_task()
     except RuntimeError:
         task = None
     if task is None:
         return threading.current_thread(), None
-    return caller_of(task), task
+    return (caller_of(task) if task in callers else task), task
 
 
 def _has_ended(user: _User) -> bool:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, Self, TypeVar
 
-__all__ = ["caller_of", "current_task", "finish", "take_back_cancellation"]
+__all__ = ["caller_of", "callers", "current_task", "finish", "take_back_cancellation"]
 
 _T = TypeVar("_T")
 
-_callers: dict[asyncio.Task[Any] | None, asyncio.Task[Any] | None] = {}
+callers: dict[asyncio.Task[Any] | None, asyncio.Task[Any] | None] = {}
 """Who waits for a task that finishes something."""
 
 
@@ -75,11 +75,11 @@ def _start(work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
 
 async def _finishing(work: Coroutine[Any, Any, _T], caller: asyncio.Task[Any] | None) -> _T:
     task = asyncio.current_task()
-    _callers[task] = caller
+    callers[task] = caller
     try:
         return await work
     finally:
-        del _callers[task]
+        del callers[task]
 
 
 def _deliver(task: asyncio.Task[Any], message: tuple[object]) -> None:
@@ -99,7 +99,7 @@ def current_task() -> asyncio.Task[Any] | None:
 
 def caller_of(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
     """Return the task for which *task* finishes something: itself, where it is nobody's."""
-    while (caller := _callers.get(task)) is not None:
+    while (caller := callers.get(task)) is not None:
         task = caller
     return task
 
@@ -112,7 +112,7 @@ def take_back_cancellation() -> bool:
     task = asyncio.current_task()
     if task is None or not task.cancelling():
         return True
-    if task not in _callers:
+    if task not in callers:
         return False
     while task.cancelling():
         task.uncancel()

@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from sqlalchemy import orm
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from .engines.backend import Backend
 from .errors import CommitUnknown, ConnectionLost, SessionShared
@@ -101,7 +101,7 @@ class UnitOfWork:
     async def _commit(self) -> None:
         ticket: list[str | None] = []
         try:
-            await self.session.run_sync(self._commit_in_one_go, ticket)
+            await AsyncSession.run_sync(self.session, self._commit_in_one_go, ticket)
         except CommitUnknown as error:
             await self._settle(ticket[0] if ticket else None, error)
         else:
@@ -109,9 +109,10 @@ class UnitOfWork:
 
     def _commit_in_one_go(self, session: orm.Session, ticket: list[str | None]) -> None:
         """Ask for the name by which the server can be asked for the transaction's fate, and commit."""
-        if not self.session.read_only:
-            ticket.append(self._backend.transaction_ticket(session))
-        session.commit()
+        with self.session.sync_session.turn.use(ending=True):
+            if not self.session.read_only:
+                ticket.append(self._backend.transaction_ticket(session))
+            session.commit()
 
     async def _settle(self, ticket: str | None, error: CommitUnknown) -> None:
         """Find out what became of a COMMIT without an answer.
