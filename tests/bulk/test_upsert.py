@@ -370,6 +370,19 @@ class TestDeletedRows:
 
             assert await count_of(session, Member) == 1
 
+    @pytest.mark.parametrize("every_driver", ["asyncpg", "psycopg", "mariadb"], indirect=True)
+    async def test_a_row_that_was_deleted_since(self, every_driver: Database) -> None:
+        """A row that the transaction has seen alive, and another one has deleted since, is in the way as well."""
+        async with every_driver.session() as session, every_driver.session() as other:
+            await insert_many(other, Member, [{"email": "a", "number": 7}])
+            await other.commit()
+            await session.scalars(select(Member))
+            await other.delete((await other.scalars(select(Member))).one())
+            await other.commit()
+
+            with pytest.raises(UniqueViolation):
+                await upsert_many(session, Member, [{"email": "b", "number": 7}], on=[Member.number])
+
 
 def _name_of(member: Member) -> Any:
     return select(Member.__table__.c.name).where(Member.__table__.c.id == member.id)

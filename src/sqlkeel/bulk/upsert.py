@@ -370,6 +370,9 @@ async def _refuse_hidden(work: Work, stage: TableClause, merge: Merge) -> None:
     same = [raw(column) == stage.c[column.name] for column in unique.columns]
     if unique.where is not None:
         same.append(unique.where)
-    statement = select(1).where(*same, not_(and_(*target.guards))).limit(1)
-    if (await work.connection.execute(statement)).first() is not None:
+    hidden = select(1).select_from(stage.join(target.table, and_(*same))).where(not_(and_(*target.guards))).limit(1)
+    # Locked once more: on MariaDB the snapshot would show as alive what was deleted since. In the order of the stage,
+    # whose rows are locked already: a scan of the table would lock the rows of others.
+    hidden = hidden.with_for_update(read=True, of=target.table).prefix_with("STRAIGHT_JOIN", dialect="mariadb")
+    if (await work.connection.execute(hidden)).first() is not None:
         raise _hidden(merge)
