@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from sqlalchemy import ForeignKey, Index, Integer, String, UniqueConstraint, func
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import Mapped, mapped_column
 
 import sqlkeel
@@ -11,6 +12,8 @@ from sqlkeel.bulk.sqlite import SQLite
 from sqlkeel.bulk.target import Target
 from sqlkeel.errors import InvalidValue, NotSupported, UnknownField
 from tests.bulk.models import Animal, Dog, Guest, Member, Seat, User
+
+DIALECT = sqlite.dialect()
 
 
 class Base(sqlkeel.Base):
@@ -76,12 +79,12 @@ class TestRowsOfTheModel:
 
     def test_a_new_row_is_told_its_class(self) -> None:
         """What the ORM itself would write is known; what is given is believed."""
-        assert Target(Dog).constants([]) == {"kind": "dog"}
-        assert Target(Dog).constants(["kind"]) == {}
+        assert Target(Dog).constants([], DIALECT) == {"kind": "dog"}
+        assert Target(Dog).constants(["kind"], DIALECT) == {}
 
     def test_a_version_of_the_server_is_left_to_it(self) -> None:
         """Where the column has a server default, a new row gets that."""
-        assert Target(User).constants([]) == {}
+        assert Target(User).constants([], DIALECT) == {}
 
 
 class TestTouched:

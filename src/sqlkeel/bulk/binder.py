@@ -145,9 +145,12 @@ class Binder:
         return dict(zip(shape.touched.columns, shape.names[len(shape.names) - width :], strict=True))
 
     def completed(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return *row* with the defaults that look at the other values of their row, which the ORM does not pass."""
+        """Return *row* with the values that the ORM does not pass for many rows, and passes for one.
+
+        These are the defaults that look at the other values of their row, and ``None`` where a type replaces it.
+        """
         shape = self._shape(tuple(row))
-        if not shape.made.in_turn:
+        if not shape.completes:
             return dict(row)
         values = dict(zip(shape.columns, shape.complete([tuple(row.values())])[0], strict=True))
         return {field: values[column] for field, column in self.target.fields.items() if column in values}
@@ -177,7 +180,8 @@ class _Shape:
         self.fields, self.recent = fields, binder.recent
         given = target.columns(fields)
         assigned = binder.assigned(fields) if binder.assigned is not None else ()
-        self.made = Made(given, _defaults(target, fields) if binder.new else {}, new=True)
+        self.made = Made(given, _defaults(target, fields, binder.dialect) if binder.new else {}, new=True)
+        self.completes = self.made.in_turn or (binder.new and bool(target.blanks(fields, binder.dialect)))
         self.touched = Made(target.columns(assigned), target.touched_by_row(assigned) if assigned else {})
         self.columns = (*given, *self.made.columns, *self.touched.columns)
         own = [column.name for column in (*given, *self.made.columns)]
@@ -236,10 +240,10 @@ def _converter(column: Column[Any], dialect: Dialect) -> _Convert:
     return column.type.dialect_impl(dialect).bind_processor(dialect)
 
 
-def _defaults(target: Target, fields: tuple[str, ...]) -> dict[Column[Any], Any]:
+def _defaults(target: Target, fields: tuple[str, ...], dialect: Dialect) -> dict[Column[Any], Any]:
     """Return what is made for each column that *fields* leave out, in the order of the table."""
     given = set(target.columns(fields))
-    constants = {target.fields[field]: value for field, value in target.constants(fields).items()}
+    constants = {target.fields[field]: value for field, value in target.constants(fields, dialect).items()}
     found: dict[Column[Any], Any] = {}
     for column in target.table.columns:
         if column in constants:

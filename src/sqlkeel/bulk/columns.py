@@ -6,11 +6,21 @@ from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import Any
 
-from sqlalchemy import ClauseElement, ColumnElement, Dialect, Table, TableClause, bindparam, type_coerce
+from sqlalchemy import ClauseElement, Column, ColumnElement, Dialect, Table, TableClause, bindparam, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 
-__all__ = ["is_expression", "makes_expression", "names_beside", "qualified", "quoted", "raw", "schema_of", "stored"]
+__all__ = [
+    "is_expression",
+    "makes_expression",
+    "names_beside",
+    "qualified",
+    "quoted",
+    "raw",
+    "replaces_null",
+    "schema_of",
+    "stored",
+]
 
 
 def stored(kind: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
@@ -29,6 +39,20 @@ def raw(column: ColumnElement[Any]) -> ColumnElement[Any]:
 def makes_expression(kind: TypeEngine[Any]) -> bool:
     """Tell whether the type wraps its values in a function of SQL, which only a statement can hold."""
     return kind.bind_expression(bindparam("value")) is not None
+
+
+def replaces_null(column: Column[Any], dialect: Dialect) -> bool:
+    """Tell whether a flush stores what the type makes of ``None`` for an object that leaves *column* out."""
+    kind = column.type
+    if column.primary_key or column.default is not None or column.server_default is not None:
+        return False
+    if kind.should_evaluate_none:
+        return False  # As JSON: there ``None`` is a value of its own, and what is left out is NULL.
+    convert = kind.dialect_impl(dialect).bind_processor(dialect)
+    try:
+        return makes_expression(kind) or (convert is not None and convert(None) is not None)
+    except Exception:  # noqa: BLE001 - what the type raises, it raises for the row, too
+        return True
 
 
 def is_expression(value: Any) -> bool:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     ClauseElement,
     Column,
     ColumnElement,
+    Dialect,
     Index,
     Integer,
     PrimaryKeyConstraint,
@@ -23,6 +24,7 @@ from sqlalchemy.orm import Mapper, QueryableAttribute
 from ..errors import InvalidValue, NotSupported, UnknownField
 from ..mixins.soft_delete import SoftDeleteMixin
 from ..refresh import kinds
+from .columns import replaces_null
 from .defaults import Made
 from .families import live, versions_below
 
@@ -120,8 +122,10 @@ class Target:
         """The conditions on which a row of the table is of the model's class, deleted or not."""
         return tuple(kinds(self.mapper))
 
-    def constants(self, given: Collection[str]) -> dict[str, Any]:
-        """Return what the ORM itself writes into a new row: the class of the row and its first version.
+    def constants(self, given: Collection[str], dialect: Dialect) -> dict[str, Any]:
+        """Return what the ORM itself writes into a new row: the class of the row, its first version, and ``None``.
+
+        The last where a type stores something for it.
 
         Raises:
             NotSupported: When the class has no rows of its own, and none below it is given.
@@ -138,7 +142,13 @@ class Target:
         column, first = self.mapper.version_id_col, self.mapper.version_id_generator
         if column is not None and column.server_default is None and callable(first):
             found[self.field(column)] = first(None)
+        found |= dict.fromkeys(self.blanks({*given, *found}, dialect))
         return {field: value for field, value in found.items() if field not in given}
+
+    def blanks(self, given: Collection[str], dialect: Dialect) -> list[str]:
+        """Return the fields that a new row is not *given*, and of which the type stores something for ``None``."""
+        left_out = ((field, column) for field, column in self.fields.items() if field not in given)
+        return [field for field, column in left_out if replaces_null(column, dialect)]
 
     def touched(self, given: Collection[str]) -> dict[Column[Any], Any]:
         """Return what changes with every update, computed by the database, and was not given: times, and versions.

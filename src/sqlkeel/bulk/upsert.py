@@ -143,7 +143,7 @@ async def get_or_create(
 
 async def _upsert(work: Work, values: Mapping[str, Any], merge: Merge, *, revive: bool = False) -> Upserted[Any]:
     target = work.target
-    complete = {**values, **target.constants(values)}
+    complete = {**values, **target.constants(values, work.dialect)}
     for _ in range(_ATTEMPTS):
         with newly_loaded(work.session) as loaded:
             revived = await revive_one(work, values, merge) if revive else None
