@@ -10,8 +10,8 @@ from sqlalchemy.dialects.mysql import LONGTEXT
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 import sqlkeel
-from sqlkeel import IntKeyMixin, SoftDeleteMixin, unique_live
-from sqlkeel.bulk.insert import insert_many
+from sqlkeel import IntKeyMixin, SoftDeleteMixin, queries, unique_live
+from sqlkeel.bulk.insert import insert_many, insert_many_returning
 from sqlkeel.bulk.upsert import UpsertResult, get_or_create, upsert, upsert_many
 from sqlkeel.database import Database
 from sqlkeel.errors import UniqueViolation
@@ -158,6 +158,20 @@ class TestManyRows:
             await insert_many(session, Page, ({"path": f"{n}", "body": "x" * size} for n in range(count)))
 
             assert await session.scalar(select(func.sum(func.length(Page.body)))) == count * size
+
+    async def test_large_rows_come_back(self, mariadb: Database) -> None:
+        """Rows that are larger together than the server takes in one statement come back as objects, in order."""
+        rows = [{"path": f"/{n}", "body": "x" * 1_000_000} for n in range(20)]
+        async with mariadb.transaction() as session:
+            made = await insert_many_returning(session, Page, [*rows, {"path": "/last"}])
+
+            assert [one.path for one in made] == [*(f"/{n}" for n in range(20)), "/last"]
+            assert await session.scalar(select(func.sum(func.length(Page.body)))) == 20_000_000
+
+    async def test_small_rows_go_together(self, mariadb: Database) -> None:
+        """Rows that fit into one statement are one."""
+        async with mariadb.transaction() as session, queries(mariadb, exactly=1):
+            await insert_many_returning(session, Page, [{"path": f"/{n}", "body": "x" * 1_000} for n in range(500)])
 
     async def test_a_stage_that_an_error_left(self, mariadb: Database) -> None:
         """Temporary tables outlive a rollback here; the next call does not mind."""

@@ -142,7 +142,10 @@ async def _insert_returning(
     options = {"render_nulls": True, "include_deleted": True}
     rows = [binder.completed(row) for row in chunk]
     try:
-        return [*(await work.session.scalars(statement, rows, execution_options=options)).unique()]
+        parts = [
+            await work.session.scalars(statement, part, execution_options=options) for part in work.writer.parts(rows)
+        ]
+        return [obj for found in parts for obj in found.unique()]
     except (InvalidRequestError, ValueRefused) as error:
         # A key that its type or the database stores in another form than it was given: SQLAlchemy misses its row among
         # those that came back. And a type of the user's has no name in the list of many rows, by which asyncpg would

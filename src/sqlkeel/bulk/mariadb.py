@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -61,6 +61,8 @@ __all__ = ["MariaDB"]
 _ALL: Final = 2**63 - 1
 _PREPARER: Final = mysql.dialect().identifier_preparer
 _INSERTED, _FOUND, _OTHER = 0, 1, 2
+_LONGEST: Final = 1_024_000
+"""A sixteenth of what the server takes, and as long as the driver makes the statements of its executemany."""
 _MET: Final = "@sqlkeel_met"
 _SAME_BY_VALUE = (Integer, Numeric, Boolean, Date, DateTime, Time, LargeBinary, Uuid)
 
@@ -93,6 +95,22 @@ class MariaDB:
     async def insert_returning(self, session: AsyncSession, target: Target, rows: BoundRows) -> list[Any] | None:
         """Leave it to the ORM, which sends as many rows in a statement as there may be."""
         return None
+
+    def parts(self, rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+        """Yield rows up to the length of a statement: one above ``max_allowed_packet`` ends the connection.
+
+        The driver's executemany stops there, too; a statement that returns rows does not go through it.
+        """
+        part: list[dict[str, Any]] = []
+        length = 0
+        for row in rows:
+            more = sum(map(_length, row.values()))
+            if part and length + more > _LONGEST:
+                yield part
+                part, length = [], 0
+            part.append(row)
+            length += more
+        yield part
 
     @asynccontextmanager
     async def source(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> AsyncIterator[FromClause]:
@@ -205,6 +223,11 @@ class MariaDB:
             same = [raw(column) == source.c[column.name] for column in rows.columns]
             result = await connection.execute(delete(target.table).where(*same, *target.guards))
         return result.rowcount
+
+
+def _length(value: Any) -> int:
+    """Return how long a value is in a statement, about: a letter may take four bytes, an escaped one two."""
+    return len(value) if isinstance(value, str | bytes | bytearray | memoryview) else len(repr(value))
 
 
 def _declare(connection: Connection) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -67,6 +67,10 @@ class SQLite:
     async def insert_returning(self, session: AsyncSession, target: Target, rows: BoundRows) -> list[Any] | None:
         """Leave it to the ORM, which sends as many rows in a statement as there may be."""
         return None
+
+    def parts(self, rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+        """Yield all rows: SQLAlchemy heeds how many values a statement may have, which is what limits it."""
+        yield rows
 
     @asynccontextmanager
     async def source(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> AsyncIterator[FromClause]:

@@ -90,6 +90,10 @@ class Writer(Protocol):
         """Insert rows and return their objects in order; ``None``, and nothing done, where the ORM does it as well."""
         ...
 
+    def parts(self, rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+        """Yield *rows* in lists that a statement of the ORM may hold."""
+        ...
+
     def source(
         self, connection: AsyncConnection, target: Target, rows: BoundRows
     ) -> AbstractAsyncContextManager[FromClause]:
