@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import Integer, Numeric, String, func
+from sqlalchemy import REAL, DateTime, Double, Float, Integer, Numeric, String, func
+from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator, UserDefinedType
 
 import sqlkeel
-from sqlkeel.bulk import delete_many, insert_many_returning, update_many, upsert_many
+from sqlkeel import IntKeyMixin, SoftDeleteMixin, unique_live
+from sqlkeel.bulk import delete_many, get_or_create, insert_many_returning, update_many, upsert, upsert_many
 from sqlkeel.database import Database
 from sqlkeel.repository import Repository
 from sqlkeel.session import Session
@@ -76,6 +79,19 @@ class Weight(Base):
     __tablename__ = "normalised_weight"
 
     grams: Mapped[Decimal] = mapped_column(Numeric(10, 2), primary_key=True)
+
+
+class Measured(IntKeyMixin, SoftDeleteMixin, Base):
+    """Unique numbers and times, which the database may round."""
+
+    __tablename__ = "normalised_measured"
+    __table_args__ = (unique_live("single"), unique_live("amount"), unique_live("at"), unique_live("double"))
+
+    single: Mapped[float | None] = mapped_column(Float().with_variant(REAL(), "postgresql"))
+    double: Mapped[float | None] = mapped_column(Double)
+    amount: Mapped[Decimal | None] = mapped_column(Numeric(10, 2))
+    at: Mapped[datetime | None] = mapped_column(DateTime().with_variant(TIMESTAMP(precision=0), "postgresql"))
+    n: Mapped[int]
 
 
 pytestmark = pytest.mark.tables(Base.metadata)
@@ -144,6 +160,38 @@ class TestFinding:
 
             assert [one.grams for one in found] == keys
             assert {one.grams for one in locked} == set(keys)
+
+
+ROUNDED: dict[str, Any] = {
+    "single": 0.1,
+    "double": 0.1,
+    "amount": Decimal("0.125"),
+    "at": datetime(2026, 1, 2, 3, 4, 5, 250_000),
+}
+
+
+@pytest.mark.parametrize("field", ROUNDED)
+class TestRoundedKeys:
+    async def test_the_row_is_found(self, every_driver: Database, field: str) -> None:
+        """A row is found by a value that its column stores with less precision than it has."""
+        key = {field: ROUNDED[field]}
+        async with every_driver.transaction() as session:
+            made, created = await get_or_create(session, Measured, key, {"n": 1})
+            found, created_again = await get_or_create(session, Measured, key, {"n": 2})
+            left, _ = await upsert(session, Measured, {**key, "n": 3}, on=[getattr(Measured, field)], update=[])
+
+            assert (found, left) == (made, made)
+            assert (created, created_again) == (True, False)
+
+    async def test_a_deleted_row_is_revived(self, every_driver: Database, field: str) -> None:
+        """A deleted row is found by such a value, too."""
+        key = {field: ROUNDED[field]}
+        async with every_driver.transaction() as session:
+            made, _ = await get_or_create(session, Measured, key, {"n": 1})
+            await Repository(session, Measured).delete(made)
+            row, _ = await upsert(session, Measured, {**key, "n": 2}, on=[getattr(Measured, field)], revive=True)
+
+            assert (row.id, row.n, row.deleted_at) == (made.id, 2, None)
 
 
 class TestHeldObjects:

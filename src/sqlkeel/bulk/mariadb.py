@@ -15,6 +15,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     Dialect,
+    Float,
     FromClause,
     Function,
     Index,
@@ -63,6 +64,8 @@ _PREPARER: Final = mysql.dialect().identifier_preparer
 _INSERTED, _FOUND, _OTHER = 0, 1, 2
 _LONGEST: Final = 1_024_000
 """A sixteenth of what the server takes, and as long as the driver makes the statements of its executemany."""
+_SINGLE: Final = 24
+"""The bits of a FLOAT of single precision."""
 _MET: Final = "@sqlkeel_met"
 _SAME_BY_VALUE = (Integer, Numeric, Boolean, Date, DateTime, Time, LargeBinary, Uuid)
 
@@ -83,6 +86,15 @@ class MariaDB:
         marker: ColumnClause[int] = column(marker_of(index, _PREPARER), Integer())
         marker.table = index.table
         return marker == 1
+
+    def rounded(self, value: Any, of: Column[Any], dialect: Dialect) -> ColumnElement[Any]:
+        """Round what an assignment would round; a cast to DECIMAL would also cut what is out of range."""
+        given, kind = literal(value, of.type), stored(of.type, dialect)
+        if isinstance(kind, Float):
+            return cast(given, Float()) if _is_single(kind) else given
+        if isinstance(kind, Numeric):
+            return func.round(given, literal_column(str(kind.scale or 0)), type_=kind)
+        return cast(given, of.type) if isinstance(kind, DateTime | Time) else given
 
     def makers(self, dialect: Dialect) -> Mapping[Callable[..., Any], Callable[[], Any]]:
         """Return none: the driver takes what the types make, and nothing else."""
@@ -223,6 +235,10 @@ class MariaDB:
             same = [raw(column) == source.c[column.name] for column in rows.columns]
             result = await connection.execute(delete(target.table).where(*same, *target.guards))
         return result.rowcount
+
+
+def _is_single(kind: Float[Any]) -> bool:
+    return kind.__visit_name__.upper() == "FLOAT" and (kind.precision or 0) <= _SINGLE
 
 
 def _length(value: Any) -> int:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     Dialect,
+    Float,
     FromClause,
     Index,
     Integer,
@@ -37,6 +38,7 @@ from sqlalchemy import (
     delete,
     false,
     func,
+    literal,
     literal_column,
     select,
     true,
@@ -69,6 +71,7 @@ __all__ = ["PostgreSQL"]
 _UPDATED = "sqlkeel.updated"
 _numbers = count()
 _SAME_BY_VALUE = (Integer, Numeric, Boolean, Date, DateTime, Time, Interval, Uuid, LargeBinary)
+_ROUNDED = (Float, Numeric, DateTime, Time, Interval)
 _FLAT = (*_SAME_BY_VALUE, String, JSON)
 """The types of which an array of values is as good as the values: no arrays, ranges or composite types."""
 
@@ -85,6 +88,11 @@ class PostgreSQL:
         """Return the WHERE of a partial index."""
         where: ColumnElement[bool] | None = index.dialect_options["postgresql"]["where"]
         return where
+
+    def rounded(self, value: Any, of: Column[Any], dialect: Dialect) -> ColumnElement[Any]:
+        """Cast what an assignment would round: ``real`` 0.1 is not 0.1, which is ``double precision``."""
+        given = literal(value, of.type)
+        return cast(given, of.type) if isinstance(stored(of.type, dialect), _ROUNDED) else given
 
     def makers(self, dialect: Dialect) -> Mapping[Callable[..., Any], Callable[[], Any]]:
         """Return, for asyncpg, a maker of keys that takes a tenth of the time: it asks a key for its bytes only."""

@@ -48,7 +48,7 @@ async def revive_one(work: Work, values: Mapping[str, Any], merge: Merge) -> Any
     """
     target, table = work.target, work.target.table
     mark, key = target.fields["deleted_at"], target.columns(target.key)
-    same = [column == values[target.field(column)] for column in merge.unique.columns]
+    same = [work.same(column, values[target.field(column)]) for column in merge.unique.columns]
     order = [case((mark.is_(None), 0), else_=1), mark.desc(), *(column.desc() for column in key)]
     columns = [*key, *(column for column in target.fields.values() if column not in key)]
     rows = select(*columns).where(*same, *target.kinds).order_by(*order)

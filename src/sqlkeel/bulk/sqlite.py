@@ -18,6 +18,7 @@ from sqlalchemy import (
     TableClause,
     delete,
     func,
+    literal,
     literal_column,
     select,
     text,
@@ -55,6 +56,10 @@ class SQLite:
         """Return the WHERE of a partial index."""
         where: ColumnElement[bool] | None = index.dialect_options["sqlite"]["where"]
         return where
+
+    def rounded(self, value: Any, of: Column[Any], dialect: Dialect) -> ColumnElement[Any]:
+        """Return it as it is: values are stored as they come, whatever the type of the column."""
+        return literal(value, of.type)
 
     def makers(self, dialect: Dialect) -> Mapping[Callable[..., Any], Callable[[], Any]]:
         """Return none: the driver takes what the types make, and nothing else."""

@@ -173,7 +173,7 @@ async def _renew(work: Work, obj: Any, loaded: list[Any], written: set[Column[An
 async def _refusal(work: Work, merge: Merge, values: Mapping[str, Any]) -> UniqueViolation | NotSupported:
     """Return the error for a row that the database neither inserted nor updated, nor refused."""
     target = merge.target
-    hidden = select(literal(1)).where(*_same(merge, values), not_(and_(true(), *target.guards))).limit(1)
+    hidden = select(literal(1)).where(*_same(work, merge, values), not_(and_(true(), *target.guards))).limit(1)
     if (await work.connection.execute(hidden)).first() is not None:
         return _hidden(merge)
     return NotSupported(
@@ -190,14 +190,14 @@ def _hidden(merge: Merge) -> UniqueViolation:
 
 
 async def _find(work: Work, merge: Merge, values: Mapping[str, Any]) -> Any:
-    statement = select(work.target.model).where(*_same(merge, values), *work.target.guards)
+    statement = select(work.target.model).where(*_same(work, merge, values), *work.target.guards)
     return (await work.session.scalars(statement)).unique().one_or_none()
 
 
-def _same(merge: Merge, values: Mapping[str, Any]) -> list[ColumnElement[bool]]:
+def _same(work: Work, merge: Merge, values: Mapping[str, Any]) -> list[ColumnElement[bool]]:
     """Match the row that the unique constraint keeps from standing twice."""
     fields = [(column, merge.target.field(column)) for column in merge.unique.columns]
-    same = [raw(column) == literal(values[field], column.type) for column, field in fields]
+    same = [work.same(column, values[field]) for column, field in fields]
     return same if merge.unique.where is None else [*same, merge.unique.where]
 
 

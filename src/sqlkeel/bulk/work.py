@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from sqlalchemy import CursorResult, Dialect, Executable, event
+from sqlalchemy import Column, ColumnElement, CursorResult, Dialect, Executable, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, AsyncTransaction
 from sqlalchemy.orm import Session, SessionTransaction
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 from ..errors import InvalidValue, KeelError, ReadOnlySession, TransientFault, UsageError
 from ..new_rows import forget_empty
 from .binder import Binder
+from .columns import raw
 from .defaults import raised_by_default
 from .held import Held
 from .registry import writer_for
@@ -90,6 +91,10 @@ class Work:
             self._transaction = sync.get_nested_transaction() or sync.get_transaction()
             event.listen(sync, "before_commit", self._refuse_commit)
         return self
+
+    def same(self, column: Column[Any], value: Any) -> ColumnElement[bool]:
+        """Match the rows of which *column* stores *value*: not as Python has it, but as it is after its assignment."""
+        return raw(column) == self.writer.rounded(value, column, self.dialect)
 
     def _refuse_commit(self, session: Session) -> None:
         """Refuse what whoever makes the rows may do between two of them: it would keep the first half of the call."""

@@ -78,6 +78,10 @@ class Writer(Protocol):
         """Return the condition of a partial unique index."""
         ...
 
+    def rounded(self, value: Any, of: Column[Any], dialect: Dialect) -> ColumnElement[Any]:
+        """Return *value* with the precision in which the column *of* the model stores it."""
+        ...
+
     def makers(self, dialect: Dialect) -> Mapping[Callable[..., Any], Callable[[], Any]]:
         """Return faster functions for defaults, where the driver takes their values as well."""
         ...
