@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from itertools import count
 from typing import Any
 
@@ -369,6 +370,60 @@ class TestSequences:
             result = await upsert_many(session, Counted, [{"name": "a"}, {"name": "b"}], on=[Counted.name])
 
         assert result.inserted == 2
+
+
+class OnServers(sqlkeel.Base):
+    pass
+
+
+numbers = Sequence("defaults_numbers_seq", metadata=OnServers.metadata)
+
+
+class Numbered(OnServers):
+    """A number of a sequence, and a time, which the server makes as well."""
+
+    __tablename__ = "defaults_numbered"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(20), unique=True)
+    number: Mapped[int] = mapped_column(numbers, server_default=numbers.next_value())
+    made_at: Mapped[datetime] = mapped_column(default=func.now(), server_default=func.now())
+
+
+class Renumbered(OnServers):
+    """A number of another sequence than the server's."""
+
+    __tablename__ = "defaults_renumbered"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(20), unique=True)
+    number: Mapped[int] = mapped_column(Sequence("defaults_others_seq"), server_default=numbers.next_value())
+
+
+@pytest.fixture(params=["postgres", "psycopg", "mariadb"])
+def server(request: pytest.FixtureRequest) -> Database:
+    """Each driver of a database that has sequences."""
+    found: Database = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.mark.tables(OnServers.metadata)
+class TestDefaultsOfTheServer:
+    async def test_they_are_left_to_it(self, server: Database) -> None:
+        """A default in SQL that the server has as well is made there, for rows of a temporary table, too."""
+        async with server.transaction() as session:
+            result = await upsert_many(session, Numbered, [{"name": "a"}, {"name": "b"}], on=[Numbered.name])
+            made = await insert_many_returning(session, Numbered, [{"name": "c"}])
+
+            assert result.inserted == 2
+            assert made[0].made_at is not None
+            assert len({number for (number,) in await values_of(session, Numbered.number)}) == 3
+
+    async def test_another_is_refused(self, server: Database) -> None:
+        """One that the server makes in another way is refused where it cannot be brought."""
+        async with server.transaction() as session:
+            with pytest.raises(NotSupported, match="expression of SQL"):
+                await upsert_many(session, Renumbered, [{"name": "a"}], on=[Renumbered.name])
 
 
 @pytest.mark.tables(Base.metadata)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, Dialect
+from sqlalchemy import BigInteger, ClauseElement, Column, Dialect
 from sqlalchemy.exc import DontWrapMixin
 
 from ..errors import ValueRefused
@@ -262,4 +262,15 @@ def _is_sql_default(column: Column[Any], dialect: Dialect) -> bool:
     default = column.default
     if default is None or (default.is_sequence and not dialect.supports_sequences):
         return False  # The key is counted by the table, where there are no sequences.
-    return default.is_sequence or default.is_clause_element
+    return (default.is_sequence or default.is_clause_element) and not _is_of_server(column, default)
+
+
+def _is_of_server(column: Column[Any], default: Any) -> bool:
+    """Tell whether the server's own default makes the same, so that the column may be left out."""
+    own = getattr(column.server_default, "arg", None)
+    if not isinstance(own, ClauseElement):
+        return False
+    if default.is_sequence:
+        counted = getattr(own, "sequence", None)
+        return counted is not None and (counted.name, counted.schema) == (default.name, default.schema)
+    return bool(default.arg.compare(own))

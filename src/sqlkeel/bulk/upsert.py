@@ -358,7 +358,7 @@ def _refuse_expressions(target: Target, binder: Binder, run: Run) -> None:
     if binder.has_sql_default(run.fields):
         raise NotSupported(
             f"A value of {target.name} is made by an expression of SQL, which cannot be brought to a temporary table.",
-            hint="Give the column a server_default, or write the rows with upsert() one by one.",
+            hint="Give the column the same server_default, or write the rows with upsert() one by one.",
         )
 
 
