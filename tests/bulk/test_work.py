@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
 
 from sqlkeel import queries
 from sqlkeel.bulk.delete import delete_many
@@ -186,6 +186,33 @@ class TestRowsThatEndTheTransaction:
             await session.commit()
 
             assert await count_of(session, User) == 0
+
+    @pytest.mark.parametrize("before", [0, CHUNK])
+    @pytest.mark.parametrize(
+        "write", [insert_many, insert_many_returning, UPSERT], ids=["insert", "returning", "upsert"]
+    )
+    async def test_a_close_is_told(self, db: Database, write: Any, before: int) -> None:
+        """A session that whoever makes the rows closes, before the first is written or later, writes none."""
+
+        async def rows(session: Session) -> AsyncIterator[dict[str, Any]]:
+            for number in range(before):
+                yield {"email": f"{number}"}
+            await session.close()
+            yield {"email": "last"}
+
+        async with db.session() as session:
+            with pytest.raises(UsageError, match="while rows of User were written"):
+                await write(session, User, rows(session))
+
+        async with db.read() as session:
+            assert await count_of(session, User) == 0
+
+    async def test_a_session_that_was_closed_before(self, db: Database) -> None:
+        """What SQLAlchemy says of a closed session is left as it is."""
+        async with db.session() as session:
+            await session.close()
+            with pytest.raises(InvalidRequestError, match="permanently closed"):
+                await insert_many(session, User, [{"email": "a"}])
 
     async def test_the_next_call_on_the_connection_works(self, db: Database) -> None:
         """No temporary table of the refused call is in its way."""

@@ -8,12 +8,13 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from sqlalchemy import Column, ColumnElement, CursorResult, Dialect, Executable, event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, AsyncTransaction
 from sqlalchemy.orm import Session, SessionTransaction
 
 from ..errors import InvalidValue, KeelError, ReadOnlySession, TransientFault, UsageError
 from ..new_rows import forget_empty
+from ..sync_session import SyncSession
 from .binder import Binder
 from .columns import raw
 from .defaults import raised_by_default
@@ -25,7 +26,9 @@ from .writer import Writer
 
 __all__ = ["Undo", "Work"]
 
-_LATER: Final = "Commit or roll back when the call has returned; what makes the rows may use a session of its own."
+_LATER: Final = (
+    "Commit, roll back or close when the call has returned; what makes the rows may use a session of its own."
+)
 
 Undo = Callable[[], Awaitable[None]]
 T = TypeVar("T")
@@ -54,6 +57,7 @@ class Work:
         self._savepoint: AsyncTransaction | None = None
         self._transaction: SessionTransaction | None = None
         self._begun = False
+        self._was_closed = self._is_closed()
         self._binder: Binder | None = None
         self._source: Iterable[Any] | AsyncIterable[Any] = ()
 
@@ -100,6 +104,19 @@ class Work:
         """Refuse what whoever makes the rows may do between two of them: it would keep the first half of the call."""
         if (session.get_nested_transaction() or session.get_transaction()) is self._transaction:
             raise UsageError(f"commit() was called while rows of {self.target.name} were written.", hint=_LATER)
+
+    def _is_closed(self) -> bool:
+        sync = self.session.sync_session
+        return isinstance(sync, SyncSession) and sync.turn.is_closed
+
+    def _is_newly_closed(self) -> bool:
+        return self._is_closed() and not self._was_closed
+
+    def _refuse_closed(self, error: BaseException) -> None:
+        """Refuse that whoever makes the rows closes the session, which SQLAlchemy says in words of its own."""
+        if isinstance(error, InvalidRequestError) and not isinstance(error, KeelError) and self._is_newly_closed():
+            message = f"The session was closed while rows of {self.target.name} were written; none is."
+            raise UsageError(message, hint=_LATER) from error
 
     def _refuse_ended(self) -> None:
         if self._savepoint is not None and not self._savepoint.is_active and not self.connection.invalidated:
@@ -150,6 +167,7 @@ class Work:
         finally:
             # When all is taken back, for it may use the session.
             await close(self._source)
+        self._refuse_closed(error)
         if (own := raised_by_default(error)) is not None:
             raise own from own.__cause__
 
