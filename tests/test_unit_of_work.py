@@ -25,6 +25,7 @@ from sqlkeel.errors import (
     TransactionAborted,
     TransientFault,
     UniqueViolation,
+    UsageError,
 )
 from sqlkeel.session import Session
 from sqlkeel.testing import PostgreSQLServer
@@ -199,6 +200,20 @@ class TestJoining:
                 inner = await add(db, 1)
 
         assert outer is inner
+
+
+class TestClosed:
+    @pytest.mark.parametrize("begun", [False, True])
+    async def test_a_session_that_is_closed_inside_is_told(self, db: Database, begun: bool) -> None:
+        """A block whose session was closed in it commits nothing, and says so."""
+        with pytest.raises(UsageError, match="closed inside the block"):
+            async with db.transaction() as session:
+                session.add_all([User(id=1, email="a")] * begun)
+                await session.flush()
+                await session.close()
+
+        async with db.read() as session:
+            assert (await session.scalars(select(User.id))).all() == []
 
 
 class TestHalfDone:

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final, Self
 
 from sqlalchemy import orm
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from .engines.backend import Backend
-from .errors import CommitUnknown, ConnectionLost, SessionShared
+from .errors import CommitUnknown, ConnectionLost, KeelError, SessionShared, UsageError
 from .session import Session, note_failed_rollback
 from .tasks import current_task, finish
 
@@ -80,7 +80,10 @@ class UnitOfWork:
         try:
             await self._commit()
         except BaseException as error:
+            was_closed = self.session.sync_session.turn.is_closed
             await self._abandon(error)
+            if was_closed and isinstance(error, InvalidRequestError) and not isinstance(error, KeelError):
+                raise _closed_inside() from error
             raise
         await self._close()
 
@@ -141,6 +144,13 @@ class UnitOfWork:
         bind = self.session.bind
         assert isinstance(bind, AsyncEngine)
         return bind
+
+
+def _closed_inside() -> UsageError:
+    return UsageError(
+        "The session was closed inside the block of its transaction; nothing was committed.",
+        hint="Leave it to the end of the block, which commits and closes; an exception rolls back.",
+    )
 
 
 async def _first_answer(engine: AsyncEngine, ticket: str, backend: Backend) -> bool | None:
