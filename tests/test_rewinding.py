@@ -10,6 +10,7 @@ from sqlalchemy import ForeignKey, String, select, update
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column, selectinload
+from sqlalchemy.orm.loading import _new_runid
 
 import sqlkeel
 from sqlkeel import Database, IntKeyMixin, Repository, Session, SoftDeleteMixin, VersionMixin, children, parent
@@ -361,3 +362,149 @@ class TestCost:
                 await Repository(session, Item).upsert({"code": "a"}, on=[Item.code])
 
             assert not session.sync_session.info["sqlkeel.rewinding"]
+
+
+class TestInTurns:
+    """What was written, read and deleted inside, one after the other, and by different means."""
+
+    async def test_read_after_a_verb(self, every_driver: Database, write: Verb) -> None:
+        """An object that was read inside has the values of the row as it is afterwards, and is written by those."""
+        async with every_driver.transaction() as session:
+            session.add(Item(id=1, code="a"))
+        async with every_driver.transaction() as session:
+            with pytest.raises(Failure):
+                async with session.savepoint():
+                    await write(session, Item(id=1))
+                    item = await session.get_one(Item, 1)
+                    raise Failure
+            assert item.stock == 0
+            item.stock = 5
+
+        assert await stock_of(every_driver) == 5
+
+    async def test_read_after_a_flush_of_another_object(self, every_driver: Database) -> None:
+        """So it is where an object was flushed that the session does not hold any more."""
+        async with every_driver.transaction() as session:
+            session.add(Item(id=1, code="a"))
+        async with every_driver.transaction() as session:
+            with pytest.raises(Failure):
+                async with session.savepoint():
+                    (await session.get_one(Item, 1)).stock = 5
+                    await session.flush()
+                    session.expunge_all()
+                    item = await session.get_one(Item, 1)
+                    raise Failure
+
+            assert item.stock == 0
+
+    async def test_read_in_a_released_savepoint(self, every_driver: Database) -> None:
+        """What was read in a savepoint that ended well goes with the one around it."""
+        async with every_driver.transaction() as session:
+            session.add(Item(id=1, code="a"))
+        async with every_driver.transaction() as session:
+            with pytest.raises(Failure):
+                async with session.savepoint():
+                    await Repository(session, Item).update_many([{"id": 1, "stock": 5}])
+                    async with session.savepoint():
+                        item = await session.get_one(Item, 1)
+                    raise Failure
+
+            assert item.stock == 0
+
+    async def test_read_after_an_insertion(self, every_driver: Database) -> None:
+        """The object of a row that is gone is not in the session, whoever has read it."""
+        async with every_driver.transaction() as session:
+            with pytest.raises(Failure):
+                async with session.savepoint():
+                    await Repository(session, Item).insert_many([{"id": 1, "code": "a"}])
+                    item = await session.get_one(Item, 1)
+                    raise Failure
+
+            assert item not in session
+            assert await session.get(Item, 1) is None
+
+    async def test_read_and_let_go(self, every_driver: Database) -> None:
+        """What nobody holds any more when the savepoint is rolled back is passed over."""
+        async with every_driver.transaction() as session:
+            with pytest.raises(Failure):
+                async with session.savepoint():
+                    await Repository(session, Item).insert_many([{"id": 1, "code": "a"}])
+                    assert await session.get_one(Item, 1) is not None
+                    raise Failure
+
+            assert await session.get(Item, 1) is None
+
+    async def test_made_and_deleted(self, every_driver: Database) -> None:
+        """A row that a verb made, and a flush deleted, is not taken back."""
+        async with every_driver.transaction() as session:
+            with pytest.raises(Failure):
+                async with session.savepoint():
+                    item, _ = await Repository(session, Item).upsert({"code": "a"}, on=[Item.code])
+                    await session.delete(item)
+                    await session.flush()
+                    raise Failure
+
+            assert item not in session
+
+    async def test_written_and_deleted(self, every_driver: Database, write: Verb) -> None:
+        """What was there before, was written by a verb and deleted by a flush has its former values."""
+        async with every_driver.transaction() as session:
+            session.add(item := Item(code="a"))
+            await session.flush()
+            with pytest.raises(Failure):
+                async with session.savepoint():
+                    await write(session, item)
+                    await session.delete(item)
+                    await session.flush()
+                    raise Failure
+            assert item.stock == 0
+            item.stock = 5
+
+        assert await stock_of(every_driver) == 5
+
+    async def test_deleted_and_added_again(self, every_driver: Database) -> None:
+        """The object that was there before is in the session, and not the one that took its key."""
+        async with every_driver.transaction() as session:
+            session.add(item := Item(id=1, code="a"))
+            await session.flush()
+            with pytest.raises(Failure):
+                async with session.savepoint():
+                    await Repository(session, Item).delete_many([1])
+                    session.add(Item(id=1, code="b"))
+                    await session.flush()
+                    raise Failure
+            item.stock = 5
+
+        assert await stock_of(every_driver) == 5
+
+    async def test_deleted_and_read_again(self, every_driver: Database) -> None:
+        """So it is where the row was only marked, and read by who is shown deleted rows."""
+        async with every_driver.transaction() as session:
+            session.add(Folder(id=1))
+        async with every_driver.transaction() as session:
+            folder = await session.get_one(Folder, 1)
+            with pytest.raises(Failure):
+                async with session.savepoint():
+                    await Repository(session, Folder).delete(folder)
+                    again = await session.get_one(Folder, 1, execution_options={"include_deleted": True})
+                    raise Failure
+            assert again not in session
+            folder.title = "kept"
+
+        async with every_driver.read() as session:
+            assert await session.scalar(select(Folder.title)) == "kept"
+
+
+class TestPrivateNames:
+    async def test_an_object_knows_the_number_of_its_query(self, sqlite: Database) -> None:
+        """Canary of `_new_runid` and `runid`: without them, nobody knew what was read inside a savepoint."""
+        async with sqlite.transaction() as session:
+            session.add_all([Item(id=1, code="a"), Item(id=2, code="b")])
+        async with sqlite.transaction() as session:
+            before, mark, after = await session.get_one(Item, 1), _new_runid(), await session.get_one(Item, 2)
+            await session.scalars(select(Item))
+
+            first, second = sa_inspect(before).runid, sa_inspect(after).runid
+            assert first is not None
+            assert second is not None
+            assert first < mark < second

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 from weakref import ref
 
 from sqlalchemy import event, orm
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import SessionTransaction
+from sqlalchemy.orm.loading import _new_runid
 
 from .sync_session import SyncSession
 
-__all__ = ["expunge", "note_made", "note_read"]
+__all__ = ["drop_gone", "expunge", "note_made", "note_read"]
 
 _NOTES: Final = "sqlkeel.rewinding"
 """Where a session's ``info`` keeps what is to be done with which objects, by savepoint or transaction."""
 
+_READ: Final = "sqlkeel.rewinding.read"
+"""Where it keeps what was read inside the savepoint that was rolled back last."""
+
 _Way: TypeAlias = Callable[[orm.Session, Any], None]
 _Note: TypeAlias = tuple["ref[Any]", _Way]
+
+
+@dataclass
+class _Notes:
+    """What is to be done when a savepoint or transaction is rolled back."""
+
+    since: int = field(default_factory=_new_runid)
+    """The number of the last query before it, as SQLAlchemy counts them: what a later one made was read inside."""
+
+    notes: list[_Note] = field(default_factory=list)
 
 
 def note_read(session: orm.Session, objects: Iterable[object]) -> None:
@@ -61,44 +76,84 @@ def _keep(session: orm.Session, notes: list[_Note]) -> None:
     if transaction is None:
         # A rollback of the whole transaction expires all that the session holds, and brings nothing back.
         transaction, notes = session.get_transaction(), [(found, way) for found, way in notes if way is _take_in]
-    if transaction is None or not notes:
-        return
+    if transaction is not None and notes:
+        _notes_of(session, transaction).notes.extend(notes)
+
+
+def _notes_of(session: orm.Session, transaction: SessionTransaction) -> _Notes:
     if _NOTES not in session.info:
         session.info[_NOTES] = {}
         event.listen(session, "after_rollback", _rewind)
         event.listen(session, "after_transaction_end", _pass_on)
-    session.info[_NOTES].setdefault(transaction, []).extend(notes)
+    open_ones: dict[SessionTransaction, _Notes] = session.info[_NOTES]
+    if transaction not in open_ones:
+        open_ones[transaction] = _Notes()
+    return open_ones[transaction]
+
+
+@event.listens_for(SyncSession, "after_transaction_create")
+def _begin(session: SyncSession, transaction: SessionTransaction) -> None:
+    if transaction.nested:
+        _notes_of(session, transaction)
 
 
 def _rewind(session: orm.Session) -> None:
     # Fires before SQLAlchemy restores what it has flushed: what was inserted inside is in the session still.
     transaction = session.get_nested_transaction() or session.get_transaction()
-    notes: list[_Note] = session.info[_NOTES].pop(transaction, [])
+    kept: _Notes | None = session.info[_NOTES].pop(transaction, None)
+    if kept is None:
+        return
     # The last change first: what was inserted and then deleted leaves the session in the end.
-    for found, way in reversed(notes):
+    for found, way in reversed(kept.notes):
         if (obj := found()) is not None:
             way(session, obj)
+    if transaction is not None and transaction.nested:
+        _forget_read(session, kept.since, transaction._deleted)
+
+
+def _forget_read(session: orm.Session, since: int, deleted: Iterable[Any]) -> None:
+    """Expire what was read inside: whoever wrote the rows, another object or a statement, that is undone."""
+    read = [state for state in (*session.identity_map.all_states(), *deleted) if (state.runid or 0) > since]
+    for state in read:
+        if (obj := state.obj()) is not None:
+            _forget(session, obj)
+    session.info[_READ] = [ref(state) for state in read]
+
+
+def drop_gone(session: orm.Session) -> None:
+    """Take out of the session what was read inside a savepoint that was rolled back, and has no row any more."""
+    for found in session.info.pop(_READ, ()):
+        state = found()
+        obj = None if state is None or not state.expired else state.obj()
+        if obj is not None and obj in session:
+            session.expunge(obj)
 
 
 def _pass_on(session: orm.Session, ended: SessionTransaction) -> None:
     if (left := session.info[_NOTES].pop(ended, None)) is not None and ended.nested:
-        _keep(session, left)
+        _keep(session, left.notes)
 
 
 def _forget(session: orm.Session, obj: Any) -> None:
     if obj in session:
         session.expire(obj)
+    elif orm.object_session(obj) is session:
+        # Deleted since: SQLAlchemy takes it back, and expires what is modified.
+        orm.attributes.flag_dirty(obj)
 
 
 def _make_new(session: orm.Session, obj: Any) -> None:
-    if obj in session:
+    # Also one that was deleted since, which SQLAlchemy would take back into the session.
+    if orm.object_session(obj) is session:
         orm.make_transient(obj)  # as SQLAlchemy leaves what was added inside
 
 
 def _take_in(session: orm.Session, obj: Any) -> None:
     state = sa_inspect(obj)
-    if not state.detached or state.key in session.identity_map:
+    if not state.detached:
         return
+    if (other := session.identity_map.get(state.key)) is not None:
+        session.expunge(other)  # it came after this one had left: read where the row is deleted, or made anew
     if isinstance(session, SyncSession):
         session.keep_values(state)
     for relation in state.mapper.relationships:

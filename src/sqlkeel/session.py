@@ -17,6 +17,7 @@ from .engines.blocks import note_failed_rollback
 from .errors import CommitUnknown, ReadOnlySession, SessionShared, TransientFault
 from .links import keys_held, relink
 from .refresh import reload_expired, update_with
+from .rewinding import drop_gone
 from .sync_session import Hook, SyncSession
 from .tasks import finish, take_back_cancellation
 
@@ -208,6 +209,7 @@ class Session(AsyncSession):
                 raise fault  # noqa: B904 - it is the cause, not the consequence
             if self.is_active and not self.sync_session.has_lost_connection:
                 await self.run_sync(reload_expired, loaded=self.sync_session.take_loaded())
+                drop_gone(self.sync_session)
             raise
         finally:
             if self.sync_session.has_due_hooks:
