@@ -446,6 +446,18 @@ class TestInTurns:
 
             assert item not in session
 
+    async def test_made_and_written(self, every_driver: Database) -> None:
+        """A row that a verb made, and another one wrote, leaves an object with values, which can be added."""
+        async with every_driver.transaction() as session:
+            with pytest.raises(Failure):
+                async with session.savepoint():
+                    item, _ = await Repository(session, Item).upsert({"code": "a"}, on=[Item.code])
+                    await Repository(session, Item).update_many([{"id": item.id, "stock": 5}])
+                    raise Failure
+            session.add(item)
+
+        assert await stock_of(every_driver) == 5
+
     async def test_written_and_deleted(self, every_driver: Database, write: Verb) -> None:
         """What was there before, was written by a verb and deleted by a flush has its former values."""
         async with every_driver.transaction() as session:
@@ -493,6 +505,18 @@ class TestInTurns:
 
         async with every_driver.read() as session:
             assert await session.scalar(select(Folder.title)) == "kept"
+
+    async def test_an_object_is_noted_once(self, every_driver: Database, write: Verb) -> None:
+        """However often the rows are written, what is kept of a savepoint grows with the objects alone."""
+        async with every_driver.transaction() as session:
+            session.add(item := Item(code="a"))
+            await session.flush()
+            async with session.savepoint():
+                for _ in range(3):
+                    await write(session, item)
+
+                [kept] = session.sync_session.info["sqlkeel.rewinding"].values()
+                assert (len(kept.read), len(kept.ways)) == (1, 0)
 
 
 class TestPrivateNames:

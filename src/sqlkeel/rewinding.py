@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
-from weakref import ref
+from weakref import WeakSet, ref
 
 from sqlalchemy import event, orm
 from sqlalchemy import inspect as sa_inspect
@@ -33,7 +33,11 @@ class _Notes:
     since: int = field(default_factory=_new_runid)
     """The number of the last query before it, as SQLAlchemy counts them: what a later one made was read inside."""
 
-    notes: list[_Note] = field(default_factory=list)
+    read: WeakSet[orm.InstanceState[Any]] = field(default_factory=WeakSet)
+    """The objects from before that show what a statement inside has written, each once, however often it was."""
+
+    ways: list[_Note] = field(default_factory=list)
+    """What else is to be done, the last of it first."""
 
 
 def note_read(session: orm.Session, objects: Iterable[object]) -> None:
@@ -41,7 +45,8 @@ def note_read(session: orm.Session, objects: Iterable[object]) -> None:
 
     Without it they keep the values when the savepoint is rolled back, and who assigns one of these writes nothing.
     """
-    _note(session, objects, _forget)
+    if (savepoint := session.get_nested_transaction()) is not None:
+        _notes_of(session, savepoint).read.update(map(orm.attributes.instance_state, objects))
 
 
 def note_made(session: orm.Session, objects: Iterable[object]) -> None:
@@ -77,7 +82,7 @@ def _keep(session: orm.Session, notes: list[_Note]) -> None:
         # A rollback of the whole transaction expires all that the session holds, and brings nothing back.
         transaction, notes = session.get_transaction(), [(found, way) for found, way in notes if way is _take_in]
     if transaction is not None and notes:
-        _notes_of(session, transaction).notes.extend(notes)
+        _notes_of(session, transaction).ways.extend(notes)
 
 
 def _notes_of(session: orm.Session, transaction: SessionTransaction) -> _Notes:
@@ -104,20 +109,21 @@ def _rewind(session: orm.Session) -> None:
     if kept is None:
         return
     # The last change first: what was inserted and then deleted leaves the session in the end.
-    for found, way in reversed(kept.notes):
+    for found, way in reversed(kept.ways):
         if (obj := found()) is not None:
             way(session, obj)
     if transaction is not None and transaction.nested:
-        _forget_read(session, kept.since, transaction._deleted)
+        _forget_read(session, kept, transaction._deleted)
 
 
-def _forget_read(session: orm.Session, since: int, deleted: Iterable[Any]) -> None:
+def _forget_read(session: orm.Session, kept: _Notes, deleted: Iterable[Any]) -> None:
     """Expire what was read inside: whoever wrote the rows, another object or a statement, that is undone."""
-    read = [state for state in (*session.identity_map.all_states(), *deleted) if (state.runid or 0) > since]
-    for state in read:
+    states = [*session.identity_map.all_states(), *deleted]
+    made = [state for state in states if (state.runid or 0) > kept.since]
+    for state in (*made, *(state for state in states if state in kept.read)):
         if (obj := state.obj()) is not None:
             _forget(session, obj)
-    session.info[_READ] = [ref(state) for state in read]
+    session.info[_READ] = [ref(state) for state in made]
 
 
 def drop_gone(session: orm.Session) -> None:
@@ -131,7 +137,9 @@ def drop_gone(session: orm.Session) -> None:
 
 def _pass_on(session: orm.Session, ended: SessionTransaction) -> None:
     if (left := session.info[_NOTES].pop(ended, None)) is not None and ended.nested:
-        _keep(session, left.notes)
+        _keep(session, left.ways)
+        if (around := session.get_nested_transaction()) is not None and left.read:
+            _notes_of(session, around).read.update(left.read)
 
 
 def _forget(session: orm.Session, obj: Any) -> None:
