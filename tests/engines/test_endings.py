@@ -18,6 +18,7 @@ from sqlkeel.engines.endings import _ENDS, _SAVEPOINT_ENDS
 from sqlkeel.engines.plain import InterfaceFault
 from sqlkeel.errors import (
     CommitUnknown,
+    ConnectionLost,
     DatabaseFault,
     ForeignKeyViolation,
     StatementTimeout,
@@ -331,6 +332,63 @@ class TestRefusedCommit:
 
             with pytest.raises(CommitUnknown):
                 await session.commit()
+
+
+class TestStatementThatCommits:
+    """The answer to a statement that is its own COMMIT, or sends one before it, is lost."""
+
+    @pytest.mark.parametrize("deliver", [True, False], ids=["after", "before"])
+    async def test_in_autocommit_nobody_knows(self, single: Database, proxy: Proxy, deliver: bool) -> None:
+        """Each statement is committed on its own, so that nobody may say that nothing was written."""
+        engine = single.engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with engine.connect() as connection:
+            proxy.cut_at(lambda data: b"INSERT" in data, deliver=deliver)
+
+            with pytest.raises(CommitUnknown):
+                await connection.execute(one)
+
+    async def test_the_drivers_clock_in_autocommit(self, postgres: Database, open_database: OpenDatabase) -> None:
+        """It leaves a statement behind of which nobody has seen the end."""
+        url = postgres.url.render_as_string(hide_password=False)
+        database = open_database(url, connect_args={"command_timeout": 0.2})
+        engine = database.engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with engine.connect() as connection:
+            with pytest.raises(CommitUnknown):
+                await connection.execute(text("select pg_sleep(2)"))
+
+    async def test_a_commit_as_text(self, single: Database, proxy: Proxy) -> None:
+        """It commits what SQLAlchemy takes for a transaction that goes on."""
+        async with single.engine.connect() as connection:
+            await connection.execute(one)
+            proxy.cut_at(lambda data: b"commit" in data, deliver=True)
+
+            with pytest.raises(CommitUnknown):
+                await connection.execute(text("/* now */ commit"))
+
+    async def test_ddl_of_mariadb(self, mariadb: Database, open_database: OpenDatabase) -> None:
+        """It commits what came before, which would be written twice by whoever runs the work again."""
+        async with proxy_to(mariadb.url.host or "127.0.0.1", mariadb.url.port or 0) as proxy:
+            url = mariadb.url.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
+            database = open_database(url, pool_size=1, max_overflow=0)
+
+            async def work(session: Session) -> None:
+                await session.execute(one)
+                proxy.cut_at(lambda data: b"analyze" in data, deliver=True)
+                await session.execute(text("analyze table entry"))
+
+            with pytest.raises(CommitUnknown):
+                await database.run_transaction(work)
+
+        assert await entries(mariadb) == [1]
+
+    async def test_one_that_only_reads_is_lost(self, single: Database, proxy: Proxy) -> None:
+        """It can be tried again, though each statement of such a connection is a transaction of its own."""
+        async with single.read() as session:
+            await session.scalar(select(1))
+            proxy.cut_at(lambda data: b"entry" in data, deliver=True)
+
+            with pytest.raises(ConnectionLost):
+                await session.execute(select(entry.c.id))
 
 
 class TestRefusedRollback:

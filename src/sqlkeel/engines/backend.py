@@ -55,6 +55,8 @@ START: Final = r"\A\s*+(?:(?:(?:--|#)[^\n]*+\n|/\*.*?\*/)\s*+)*+"
 Possessive: what is no comment is not read as one in every other way, which would take twice as long for each comment.
 """
 
+_COMMIT: Final = re.compile(START + r"(?:COMMIT|END)\b", re.IGNORECASE | re.DOTALL)
+
 
 _CUT: Final = re.compile("@.*/")
 """What the name of a database looks like when it begins in the password."""
@@ -193,6 +195,10 @@ class Backend(Protocol):
     def commits_by_itself(self, connection: Connection) -> bool:
         """Tell whether the connection commits each statement, so that no savepoint takes any back."""
         return connection.dialect.detect_autocommit_setting(connection.connection.dbapi_connection)  # type: ignore[arg-type]
+
+    def commits(self, statement: str) -> bool:
+        """Tell whether a statement ends the transaction and keeps it: COMMIT as text, or what implies it."""
+        return _COMMIT.match(statement) is not None
 
     def lock(self, connection: Connection, name: str, *, nowait: bool) -> bool:
         """Take the lock *name* until the transaction ends, and tell whether it was granted."""

@@ -22,7 +22,7 @@ from ..errors import (
     ValueRefused,
 )
 from . import endings
-from .backend import ABORTED, CONNECT_ARGUMENTS, Backend, Diagnosis, backend_for, info_of
+from .backend import ABORTED, CONNECT_ARGUMENTS, READ_ONLY, Backend, Diagnosis, backend_for, info_of
 from .plain import PLAIN
 
 __all__ = ["WRITTEN", "install", "translate"]
@@ -97,7 +97,7 @@ def _read(context: ExceptionContext, backend: Backend) -> DatabaseFault | None:
         return None
     original, wrapped = _adapt(context, original)
     diagnosis = backend.diagnose(original) or _diagnose(context, original, wrapped)
-    fault = _fault(context, original, diagnosis) if diagnosis is not None else None
+    fault = _fault(context, original, diagnosis, backend) if diagnosis is not None else None
     if connection is not None and not context.is_disconnect:
         if diagnosis is not None and diagnosis.spoils:
             context.is_disconnect = True
@@ -156,7 +156,7 @@ def _diagnose(context: ExceptionContext, original: Exception, wrapped: exc.State
     return Diagnosis(ConnectionLost) if context.is_disconnect else None
 
 
-def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis) -> DatabaseFault:
+def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis, backend: Backend) -> DatabaseFault:
     committing = endings.failed_in_commit(original)
     if context.is_disconnect and context.connection is not None and not committing:
         # Whatever the server refused before that: the transaction is gone, and no savepoint is left to go back to.
@@ -166,8 +166,8 @@ def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis)
         return _violation(context, original, diagnosis)
     if kind is TransactionAborted and context.connection is not None:
         return endings.aborted(info_of(context.connection).get(ABORTED, original))
-    if kind is ConnectionLost:
-        kind = _kind_of_loss(context, committing=committing)
+    if kind is ConnectionLost or (kind is StatementTimeout and diagnosis.spoils):
+        kind = _kind_of_loss(context, kind, committing=committing or _commits(context, backend))
     message = f"{kind.__doc__}".partition("\n")[0]
     if issubclass(kind, DatabaseUnavailable) and context.engine is not None:
         message = _unreachable(context.engine)
@@ -181,11 +181,21 @@ def _failed_to_connect(context: ExceptionContext) -> bool:
     return context.connection is None and isinstance(wrapped, exc.OperationalError | exc.InterfaceError)
 
 
-def _kind_of_loss(context: ExceptionContext, *, committing: bool) -> type[DatabaseFault]:
+def _kind_of_loss(context: ExceptionContext, kind: type[DatabaseFault], *, committing: bool) -> type[DatabaseFault]:
     """Tell a connection that was never made, one lost with its work, and one lost when the work was being committed."""
     if context.connection is None and hasattr(context.original_exception, _CONNECTING):
         return DatabaseUnavailable
-    return CommitUnknown if committing else ConnectionLost
+    return CommitUnknown if committing else kind
+
+
+def _commits(context: ExceptionContext, backend: Backend) -> bool:
+    """Tell whether the statement that failed is its own COMMIT, or sends one, on a connection that may write."""
+    connection, statement = context.connection, context.statement
+    if connection is None or connection.invalidated or statement is None:
+        return False
+    if connection.engine.get_execution_options().get(READ_ONLY) == "always":
+        return False
+    return backend.commits_by_itself(connection) or backend.commits(statement)
 
 
 def _violation(context: ExceptionContext, original: Exception, found: Diagnosis) -> ConstraintViolation:

@@ -121,6 +121,15 @@ _TRACE: Final = re.compile(
     + r"|FLUSH\s+(?:LOCAL\s+|NO_WRITE_TO_BINLOG\s+)?TABLES?\b|CREATE\s+(?:OR\s+REPLACE\s+)?TEMPORARY\b)",
     re.IGNORECASE | re.DOTALL,
 )
+_COMMIT: Final = re.compile(
+    START
+    + r"(?:COMMIT|BEGIN|START\s+TRANSACTION|ALTER|ANALYZE|CREATE(?!\s+(?:OR\s+REPLACE\s+)?TEMPORARY\b)"
+    + r"|DROP(?!\s+TEMPORARY\b)|RENAME|TRUNCATE|CHECK|OPTIMIZE|REPAIR|LOCK|FLUSH|GRANT|REVOKE|CALL"
+    + r"|SET\s+(?:@@|SESSION\s+)?AUTOCOMMIT)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+"""The statements that commit what came before them; a procedure may."""
+
 _TRACE_INSIDE: Final = re.compile(r"\bGET_LOCK\s*\(|@(?!sqlkeel)\w+\s*:=|\bINTO\s+@", re.IGNORECASE)
 _QUOTED: Final = re.compile(r"[`']([^`']+)[`']")
 
@@ -221,6 +230,10 @@ class MariaDB(Backend):
         """Ask the driver, which knows the flag of the server's last answer; the dialect does not ask it."""
         driver: Any = connection.connection.driver_connection
         return bool(driver.get_autocommit())
+
+    def commits(self, statement: str) -> bool:
+        """Know that DDL commits, and what else does."""
+        return _COMMIT.match(statement) is not None
 
     def keeps_locks(self, connection: Connection) -> bool:
         """Know that there is a transaction unless the driver commits each statement."""
