@@ -391,6 +391,61 @@ class TestStatementThatCommits:
                 await session.execute(select(entry.c.id))
 
 
+class TestAfterALoss:
+    """The connection of a transaction broke, and somebody has swallowed that."""
+
+    async def test_a_statement_is_refused(self, single: Database, server: Database) -> None:
+        """By our own error, which says to whoever is above that nothing was written."""
+        with pytest.raises(TransactionAborted, match="swallowed"):
+            async with single.transaction() as session:
+                await self.lose(session, server, single)
+                await session.execute(one)
+
+    async def test_a_statement_as_it_is_is_refused(self, single: Database, server: Database) -> None:
+        """The one that the driver gets as it is passes other doors."""
+        async with single.engine.connect() as connection:
+            await self.lose(connection, server, single)
+
+            with pytest.raises(TransactionAborted):
+                await connection.exec_driver_sql("select 1")
+
+    async def test_a_savepoint_is_refused(self, single: Database, server: Database) -> None:
+        """There is no transaction that it could stand in."""
+        with pytest.raises(TransactionAborted):
+            async with single.transaction() as session:
+                await self.lose(session, server, single)
+                async with session.savepoint():
+                    pass
+
+    async def test_behind_a_savepoint(self, single: Database, server: Database) -> None:
+        """A savepoint cannot take back that the connection is gone."""
+        with pytest.raises(TransactionAborted):
+            async with single.transaction() as session:
+                with pytest.raises(ConnectionLost):
+                    async with session.savepoint():
+                        await kill(server, await own_id(session, single))
+                        await session.execute(select(1))
+                await session.execute(one)
+
+    async def test_a_rollback_makes_it_whole(self, single: Database, server: Database) -> None:
+        """The next transaction of the same object has another connection."""
+        async with single.engine.connect() as connection:
+            await self.lose(connection, server, single)
+            await connection.rollback()
+
+            await connection.execute(two)
+            await connection.commit()
+
+        assert await entries(single) == [2]
+
+    @staticmethod
+    async def lose(session: Any, server: Database, database: Database) -> None:
+        """Break the connection, and swallow the error."""
+        await kill(server, await own_id(session, database))
+        with pytest.raises(ConnectionLost):
+            await session.execute(select(1))
+
+
 class TestRefusedRollback:
     @pytest.mark.parametrize("way", WAYS_BACK)
     async def test_the_next_unit_of_work_does_not_commit_it(self, single: Database, proxy: Proxy, way: str) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.engine import ExceptionContext
 from ..errors import CommitUnknown, ConnectionLost, TransactionAborted
 from .backend import ABORTED, Backend, info_of
 
-__all__ = ["aborted", "close_failed", "doom", "failed_in_commit", "install"]
+__all__ = ["aborted", "close_failed", "doom", "end_lost", "failed_in_commit", "install"]
 
 _COMMITS: Final = ("do_commit", "do_commit_twophase")
 _ENDS: Final = (*_COMMITS, "do_rollback", "do_rollback_twophase", "do_prepare_twophase")
@@ -87,6 +87,15 @@ def doom(connection: Connection, cause: BaseException, backend: Backend) -> None
         event.listen(connection, "before_cursor_execute", _refuse_statement)
 
 
+def end_lost(connection: Connection) -> None:
+    """Have our own error refuse what is asked of a transaction whose connection is gone.
+
+    SQLAlchemy refuses it with an error that advises to roll back in the middle, and calls no event before. The private
+    method of this one object is what costs nothing while no connection breaks.
+    """
+    connection._invalid_transaction = _refuse_lost  # type: ignore[method-assign,assignment]
+
+
 def aborted(cause: BaseException) -> TransactionAborted:
     """Return the error of a transaction that the server has given up because of *cause*."""
     error = TransactionAborted(
@@ -159,6 +168,11 @@ def _refuse_commit(connection: Connection) -> None:
 def _refuse_statement(connection: Connection, *rest: Any) -> None:
     if cause := info_of(connection).get(ABORTED):
         raise aborted(cause)
+
+
+def _refuse_lost() -> None:
+    # It does not keep the error: that leads to the connection, which nobody but the garbage collector would free.
+    raise TransactionAborted("The connection broke, or a statement was cancelled, and the error was swallowed.")
 
 
 def _forget(connection: Connection, *rest: Any) -> None:

@@ -46,6 +46,8 @@ def install(engine: Engine, backend: Backend) -> None:
         fault = _read(context, backend)
         if endings.close_failed(context, backend) and fault is not None:
             fault.connection_invalidated = True
+        if context.is_disconnect and context.connection is not None:
+            endings.end_lost(context.connection)
         return fault
 
     @event.listens_for(engine, "do_connect")
@@ -85,6 +87,7 @@ def translate(connection: Connection, error: Exception, *, statement: str, table
     fault = _read(context, backend_for(connection.engine.url))
     if context.is_disconnect:
         connection.invalidate(error)
+        endings.end_lost(connection)
     # The driver refuses what it cannot encode with any kind of error.
     column = "its column" if table is None else f"its column of {table.name}"
     return fault or ValueRefused(f"A value does not fit {column}.", orig=error, statement=statement)
