@@ -38,7 +38,9 @@ def raw(column: ColumnElement[Any]) -> ColumnElement[Any]:
 
 def makes_expression(kind: TypeEngine[Any]) -> bool:
     """Tell whether the type wraps its values in a function of SQL, which only a statement can hold."""
-    return kind.bind_expression(bindparam("value")) is not None
+    # Most types have no such function, and a parameter takes longer to make than all the rest of an answer.
+    own = type(kind).bind_expression is not TypeEngine.bind_expression
+    return own and kind.bind_expression(bindparam("value")) is not None
 
 
 def replaces_null(column: Column[Any], dialect: Dialect) -> bool:
