@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, String, select, update
+from sqlalchemy import ForeignKey, String, insert, select, update
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column, selectinload
@@ -70,6 +70,21 @@ MOVING: dict[str, Verb] = {
     "update_many": lambda session, item: Repository(session, Item).update_many([{"id": item.id, "shelf_id": 2}]),
     "upsert": lambda session, item: Repository(session, Item).upsert({"code": "a", "shelf_id": 2}, on=[Item.code]),
 }
+LOADING: dict[str, Any] = {
+    "refresh": lambda session, shelf: session.refresh(shelf, ["items"]),
+    "select": lambda session, _: session.execute(select(Shelf).options(selectinload(Shelf.items))),
+}
+INSERTING: dict[str, Any] = {
+    "flush": lambda session, row: _add_and_flush(session, row),
+    "insert statement": lambda session, row: session.execute(insert(Item).values(row)),
+    "insert_many": lambda session, row: Repository(session, Item).insert_many([row]),
+    "upsert": lambda session, row: Repository(session, Item).upsert(row, on=[Item.id]),
+}
+
+
+async def _add_and_flush(session: Any, row: dict[str, Any]) -> None:
+    session.add(Item(**row))
+    await session.flush()
 
 
 async def _move_and_flush(session: Any, item: Item) -> None:
@@ -184,6 +199,23 @@ class TestMoved:
             await fail_in_savepoint(session, move, item)
 
             assert [shelf.items for shelf in shelves] == [[item], []]
+
+    @pytest.mark.parametrize("way", LOADING.values(), ids=LOADING)
+    @pytest.mark.parametrize("make", INSERTING.values(), ids=INSERTING)
+    async def test_a_collection_that_was_loaded_inside(self, every_driver: Database, make: Any, way: Any) -> None:
+        """It has no row that is gone, whoever made that row; the object that it belongs to was there before."""
+        async with every_driver.transaction() as session:
+            session.add_all([Shelf(id=1), Item(id=1, code="a", shelf_id=1)])
+        async with every_driver.transaction() as session:
+            shelf, item = await session.get_one(Shelf, 1), await session.get_one(Item, 1)
+            with pytest.raises(Failure):
+                async with session.savepoint():
+                    await make(session, {"id": 2, "code": "b", "shelf_id": 1})
+                    await way(session, shelf)
+                    assert len(shelf.items) == 2
+                    raise Failure
+
+            assert shelf.items == [item]
 
 
 class TestMade:

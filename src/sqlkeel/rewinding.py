@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 from weakref import WeakSet, ref
 
 from sqlalchemy import event, orm
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.orm import SessionTransaction
+from sqlalchemy.orm import InstanceState, SessionTransaction
+from sqlalchemy.orm.collections import collection_adapter
 from sqlalchemy.orm.loading import _new_runid
 
 from .sync_session import SyncSession
@@ -23,6 +24,7 @@ _READ: Final = "sqlkeel.rewinding.read"
 """Where it keeps what was read inside the savepoint that was rolled back last."""
 
 _Way: TypeAlias = Callable[[orm.Session, Any], None]
+_State: TypeAlias = InstanceState[Any]
 _Note: TypeAlias = tuple["ref[Any]", _Way]
 
 
@@ -33,7 +35,7 @@ class _Notes:
     since: int = field(default_factory=_new_runid)
     """The number of the last query before it, as SQLAlchemy counts them: what a later one made was read inside."""
 
-    read: WeakSet[orm.InstanceState[Any]] = field(default_factory=WeakSet)
+    read: WeakSet[_State] = field(default_factory=WeakSet)
     """The objects from before that show what a statement inside has written, each once, however often it was."""
 
     ways: list[_Note] = field(default_factory=list)
@@ -108,22 +110,37 @@ def _rewind(session: orm.Session) -> None:
     kept: _Notes | None = session.info[_NOTES].pop(transaction, None)
     if kept is None:
         return
+    new = [obj for found, way in kept.ways if way is _make_new and (obj := found()) is not None]
     # The last change first: what was inserted and then deleted leaves the session in the end.
     for found, way in reversed(kept.ways):
         if (obj := found()) is not None:
             way(session, obj)
     if transaction is not None and transaction.nested:
-        _forget_read(session, kept, transaction._deleted)
+        _forget_read(session, kept, transaction, {*map(orm.attributes.instance_state, new), *transaction._new})
 
 
-def _forget_read(session: orm.Session, kept: _Notes, deleted: Iterable[Any]) -> None:
+def _forget_read(session: orm.Session, kept: _Notes, savepoint: SessionTransaction, new: set[_State]) -> None:
     """Expire what was read inside: whoever wrote the rows, another object or a statement, that is undone."""
-    states = [*session.identity_map.all_states(), *deleted]
+    states = [*session.identity_map.all_states(), *savepoint._deleted]
     made = [state for state in states if (state.runid or 0) > kept.since]
-    for state in (*made, *(state for state in states if state in kept.read)):
+    leading = _leading_to(states, {*made, *new})
+    for state in (*made, *(state for state in states if state in kept.read), *leading):
         if (obj := state.obj()) is not None:
             _forget(session, obj)
     session.info[_READ] = [ref(state) for state in made]
+
+
+def _leading_to(states: Iterable[_State], others: set[_State]) -> list[_State]:
+    """Return those with a relation that leads to one of *others*, and so was read inside, too."""
+    return [state for state in states if not others.isdisjoint(_related(state))] if others else []
+
+
+def _related(state: _State) -> Iterator[_State]:
+    for relation in state.mapper.relationships:
+        value = state.dict.get(relation.key)
+        if value is not None:
+            members: Iterable[Any] = collection_adapter(value) if relation.uselist else [value]
+            yield from map(orm.attributes.instance_state, members)
 
 
 def drop_gone(session: orm.Session) -> None:
