@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, String, insert, select, update
+from sqlalchemy import ForeignKey, String, delete, insert, select, update
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column, selectinload
@@ -72,7 +72,13 @@ MOVING: dict[str, Verb] = {
 }
 LOADING: dict[str, Any] = {
     "refresh": lambda session, shelf: session.refresh(shelf, ["items"]),
+    "lazy": lambda session, shelf: session.run_sync(lambda _: shelf.items),
     "select": lambda session, _: session.execute(select(Shelf).options(selectinload(Shelf.items))),
+}
+REMOVING: dict[str, Any] = {
+    "delete statement": lambda session: session.execute(delete(Item)),
+    "delete_many": lambda session: Repository(session, Item).delete_many([1]),
+    "update_many": lambda session: Repository(session, Item).update_many([{"id": 1, "shelf_id": 2}]),
 }
 INSERTING: dict[str, Any] = {
     "flush": lambda session, row: _add_and_flush(session, row),
@@ -216,6 +222,24 @@ class TestMoved:
                     raise Failure
 
             assert shelf.items == [item]
+
+    @pytest.mark.parametrize("way", LOADING.values(), ids=LOADING)
+    @pytest.mark.parametrize("remove", REMOVING.values(), ids=REMOVING)
+    async def test_what_was_missing_when_it_was_loaded(self, every_driver: Database, remove: Any, way: Any) -> None:
+        """A row that was deleted or moved inside is in the collection again, though it was loaded without it."""
+        async with every_driver.transaction() as session:
+            session.add_all([Shelf(id=1), Shelf(id=2), Item(id=1, code="a", shelf_id=1)])
+        async with every_driver.transaction() as session:
+            shelf = await session.get_one(Shelf, 1)
+            with pytest.raises(Failure):
+                async with session.savepoint():
+                    await remove(session)
+                    async with session.savepoint():
+                        await way(session, shelf)
+                    assert shelf.items == []
+                    raise Failure
+
+            assert [item.id for item in shelf.items] == [1]
 
 
 class TestMade:

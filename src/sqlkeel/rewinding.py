@@ -9,7 +9,7 @@ from weakref import WeakSet, ref
 
 from sqlalchemy import event, orm
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.orm import InstanceState, SessionTransaction
+from sqlalchemy.orm import InstanceState, ORMExecuteState, SessionTransaction
 from sqlalchemy.orm.collections import collection_adapter
 from sqlalchemy.orm.loading import _new_runid
 
@@ -37,6 +37,9 @@ class _Notes:
 
     read: WeakSet[_State] = field(default_factory=WeakSet)
     """The objects from before that show what a statement inside has written, each once, however often it was."""
+
+    relations: set[Any] = field(default_factory=set)
+    """The relations that statements of their own have loaded inside, of whichever objects."""
 
     ways: list[_Note] = field(default_factory=list)
     """What else is to be done, the last of it first."""
@@ -104,6 +107,14 @@ def _begin(session: SyncSession, transaction: SessionTransaction) -> None:
         _notes_of(session, transaction)
 
 
+@event.listens_for(SyncSession, "do_orm_execute")
+def _note_load(state: ORMExecuteState) -> None:
+    savepoint = state.session.get_nested_transaction()
+    if savepoint is not None and state.is_relationship_load:
+        path: Any = state.loader_strategy_path
+        _notes_of(state.session, savepoint).relations.add(path.prop)
+
+
 def _rewind(session: orm.Session) -> None:
     # Fires before SQLAlchemy restores what it has flushed: what was inserted inside is in the session still.
     transaction = session.get_nested_transaction() or session.get_transaction()
@@ -123,7 +134,7 @@ def _forget_read(session: orm.Session, kept: _Notes, savepoint: SessionTransacti
     """Expire what was read inside: whoever wrote the rows, another object or a statement, that is undone."""
     states = [*session.identity_map.all_states(), *savepoint._deleted]
     made = [state for state in states if (state.runid or 0) > kept.since]
-    leading = _leading_to(states, {*made, *new})
+    leading = [*_leading_to(states, {*made, *new}), *_with_any(states, kept.relations)]
     for state in (*made, *(state for state in states if state in kept.read), *leading):
         if (obj := state.obj()) is not None:
             _forget(session, obj)
@@ -133,6 +144,13 @@ def _forget_read(session: orm.Session, kept: _Notes, savepoint: SessionTransacti
 def _leading_to(states: Iterable[_State], others: set[_State]) -> list[_State]:
     """Return those with a relation that leads to one of *others*, and so was read inside, too."""
     return [state for state in states if not others.isdisjoint(_related(state))] if others else []
+
+
+def _with_any(states: Iterable[_State], relations: set[Any]) -> list[_State]:
+    """Return those that have one of these relations loaded: rows may be missing there that have come back."""
+    return [
+        state for state in states if any(one.key in state.dict and state.mapper.isa(one.parent) for one in relations)
+    ]
 
 
 def _related(state: _State) -> Iterator[_State]:
@@ -155,8 +173,9 @@ def drop_gone(session: orm.Session) -> None:
 def _pass_on(session: orm.Session, ended: SessionTransaction) -> None:
     if (left := session.info[_NOTES].pop(ended, None)) is not None and ended.nested:
         _keep(session, left.ways)
-        if (around := session.get_nested_transaction()) is not None and left.read:
+        if (around := session.get_nested_transaction()) is not None:
             _notes_of(session, around).read.update(left.read)
+            _notes_of(session, around).relations.update(left.relations)
 
 
 def _forget(session: orm.Session, obj: Any) -> None:
