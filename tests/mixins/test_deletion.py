@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, text, update
-from sqlalchemy.orm import selectinload
+from sqlalchemy import String, insert, select, text, update
+from sqlalchemy.ext.declarative import ConcreteBase
+from sqlalchemy.orm import Mapped, mapped_column, selectinload
 
+import sqlkeel
 from sqlkeel.database import Database
 from sqlkeel.errors import (
     ForeignKeyViolation,
@@ -20,8 +22,10 @@ from sqlkeel.errors import (
     UsageError,
     VersionConflict,
 )
-from sqlkeel.mixins.soft_delete import restore
+from sqlkeel.keys import IntKeyMixin
+from sqlkeel.mixins.soft_delete import SoftDeleteMixin, include_deleted, restore
 from sqlkeel.observe import queries
+from sqlkeel.repository import Repository
 from tests.mixins.library import (
     DEAD,
     SHOWN,
@@ -667,6 +671,35 @@ class TestRestore:
         with pytest.raises(NotFound):
             async with db.transaction() as session:
                 await session.run_sync(restore, deleted)
+
+
+class OwnBase(sqlkeel.Base):
+    pass
+
+
+class Paper(IntKeyMixin, SoftDeleteMixin, ConcreteBase, OwnBase):
+    """Read from a union of tables, which has a column for the name of the class."""
+
+    __tablename__ = "paper"
+    __mapper_args__ = {"polymorphic_identity": "paper", "concrete": True}
+    title: Mapped[str] = mapped_column(String(50))
+
+
+@pytest.mark.tables(OwnBase.metadata)
+class TestUnionOfTables:
+    async def test_a_loaded_row_is_restored(self, every_driver: Database) -> None:
+        """The columns of the union that no attribute has are not read again."""
+        async with every_driver.transaction() as session:
+            paper = await Repository(session, Paper).create(title="a")
+            await Repository(session, Paper).delete(paper)
+
+        async with every_driver.transaction() as session:
+            with include_deleted(session):
+                [paper] = await Repository(session, Paper).get_all()
+            await Repository(session, Paper).restore(paper)
+
+            assert paper.deleted_at is None
+            assert await Repository(session, Paper).count() == 1
 
 
 class TestConcurrency:

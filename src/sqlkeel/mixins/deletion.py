@@ -250,9 +250,11 @@ def _take_back(session: orm.Session, obj: Any, tree: Iterable[Mapper[Any]], dele
         session.add(obj)
     for mapper in tree:
         for other in _loaded(session, mapper):
-            if sa_inspect(other).dict.get("deletion_id") == deletion:
+            state = sa_inspect(other)
+            if state.dict.get("deletion_id") == deletion:
                 note_read(session, [other])
-                session.expire(other, [prop.key for prop in sa_inspect(other).mapper.column_attrs])
+                # A union of tables brings the name of the class as a column that no attribute has.
+                session.expire(other, [prop.key for prop in state.mapper.column_attrs if prop.key in state.manager])
         reload_expired(session, mapper)
 
 
