@@ -24,17 +24,19 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.ext.asyncio import async_sessionmaker
+from sqlalchemy.ext.declarative import AbstractConcreteBase
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.orm.exc import StaleDataError
 
 import sqlkeel
 from sqlkeel.database import Database
-from sqlkeel.errors import NotNullViolation, NotSupported, UsageError, VersionConflict
+from sqlkeel.errors import ConfigurationError, NotNullViolation, NotSupported, UsageError, VersionConflict
 from sqlkeel.keys import IntKeyMixin
 from sqlkeel.mixins.timestamp import TimestampMixin
 from sqlkeel.mixins.version import VersionMixin, refuse_stale, touch
 from sqlkeel.observe import queries
 from sqlkeel.relations import children
+from sqlkeel.repository import Repository
 from sqlkeel.sync_session import SyncSession
 
 
@@ -948,6 +950,79 @@ class TestVersion:
     def test_every_model_is_checked(self, model: Any) -> None:
         """Neither mapper arguments nor inheritance switch the check off."""
         assert model.__mapper__.version_id_col is not None
+
+
+class Sheet(IntKeyMixin, VersionMixin, Base):
+    __tablename__ = "sheet"
+    title: Mapped[str] = mapped_column(String(50))
+
+
+class Poster(Sheet):
+    """A table of its own below another one, which has a version, too."""
+
+    __tablename__ = "poster"
+    __mapper_args__ = {"concrete": True}
+    id: Mapped[int] = mapped_column(primary_key=True)
+    title: Mapped[str] = mapped_column(String(50))
+    version: Mapped[int] = mapped_column("poster_version", server_default="1")
+
+
+class Print(IntKeyMixin, VersionMixin, AbstractConcreteBase, Base):
+    """A base without a table."""
+
+    strict_attrs = True
+
+
+class Woodcut(Print):
+    __tablename__ = "woodcut"
+    __mapper_args__ = {"polymorphic_identity": "woodcut", "concrete": True}
+    title: Mapped[str] = mapped_column(String(50))
+
+
+class TestTablesOfTheirOwn:
+    """Concrete inheritance: SQLAlchemy hands the version of the table above down to classes with another one."""
+
+    @pytest.mark.parametrize("model", [Sheet, Poster, Woodcut])
+    async def test_each_counts_in_its_own(self, every_driver: Database, model: Any) -> None:
+        """By flush, statement and bulk verb."""
+        async with every_driver.transaction() as session:
+            rows = Repository(session, model)
+            row = await rows.create(title="a")
+            await rows.update(row, {"title": "b"}, expected_version=1)
+            await session.execute(update(model).values(title="c"))
+            await rows.update_many([{"id": row.id, "title": "d", "version": 3}])
+            await rows.touch(row)
+
+            assert row.version == 5
+
+    @pytest.mark.parametrize("model", [Sheet, Poster, Woodcut])
+    async def test_a_change_on_an_old_one_is_a_conflict(self, every_driver: Database, model: Any) -> None:
+        """It names the versions of the table that the class has."""
+        async with every_driver.transaction() as session:
+            row = await Repository(session, model).create(title="a")
+        async with every_driver.transaction() as session:
+            await session.execute(update(model).values(title="b"))
+
+        with pytest.raises(VersionConflict) as caught:
+            async with every_driver.transaction() as session:
+                session.add(row)
+                row.title = "c"
+
+        assert (caught.value.expected, caught.value.current) == (1, 2)
+
+    def test_one_without_is_refused(self) -> None:
+        """A class that is said to have a version, and checks none, would lose updates."""
+        with pytest.raises(ConfigurationError, match="Bill has a table of its own, and no version"):
+            type(
+                "Bill",
+                (Sheet,),
+                {
+                    "__module__": __name__,
+                    "__tablename__": "bill",
+                    "__mapper_args__": {"concrete": True},
+                    "id": mapped_column(Integer(), primary_key=True),
+                },
+            )
 
 
 class TestFlush:

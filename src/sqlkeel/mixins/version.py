@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, Mapper, ORMExecuteState, validates
 from sqlalchemy.orm.exc import StaleDataError
 
 from ..engines.backend import begin_for_savepoint
-from ..errors import NotSupported, TransientFault, UsageError, VersionConflict
+from ..errors import ConfigurationError, NotSupported, TransientFault, UsageError, VersionConflict
 from ..mixed_columns import mixed_column, with_columns
 from ..refresh import rows_below, update_with, update_with_all
 from ..session import SyncSession
@@ -62,8 +62,20 @@ class VersionMixin:
 @event.listens_for(VersionMixin, "after_mapper_constructed", propagate=True)
 def _check_version(mapper: Mapper[Any], cls: type) -> None:
     # Set here and not in __mapper_args__: a model's own __mapper_args__ would silently switch the check off.
-    if mapper.version_id_col is None:
+    above = mapper.inherits if mapper.concrete else None
+    # SQLAlchemy hands it down to a class with a table of its own, too.
+    if mapper.version_id_col is None or (above is not None and mapper.version_id_col is above.version_id_col):
+        if "version" not in mapper.columns:
+            raise ConfigurationError(
+                f"{cls.__name__} has a table of its own, and no version in it.",
+                hint="Repeat the column: version: Mapped[int] = mapped_column(server_default='1')",
+            )
         mapper.version_id_col = mapper.columns["version"]
+
+
+@event.listens_for(VersionMixin, "mapper_configured", propagate=True)
+def _check_before_flush(mapper: Mapper[Any], cls: type) -> None:
+    # Not before: an AbstractConcreteBase is put above its classes when all of them are there.
     if _is_missed_by_flush(mapper):
         event.listen(mapper, "before_update", _check_before_update)
         event.listen(mapper, "before_delete", _check_before_delete)
@@ -72,7 +84,8 @@ def _check_version(mapper: Mapper[Any], cls: type) -> None:
 def _is_missed_by_flush(mapper: Mapper[Any]) -> bool:
     """Tell whether a class above has the table of the version, and no version: SQLAlchemy's flush asks that one."""
     version: Any = mapper.version_id_col
-    asked = next(one for one in mapper.base_mapper.self_and_descendants if version.table in one.tables)
+    hierarchy = mapper.base_mapper.self_and_descendants
+    asked = next((one for one in hierarchy if version.table in one.tables), mapper)  # none has a union of tables
     return asked.version_id_col is not version
 
 
