@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import ForeignKey, String, func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
+from sqlalchemy.ext.declarative import ConcreteBase
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, WriteOnlyMapped, deferred, mapped_column, relationship, selectinload
 
@@ -335,6 +336,30 @@ class TestGetMany:
             found = await Repository(session, Tag).get_many(reversed(keys))
 
         assert [tag.name for tag in found] == ["b", "a"]
+
+
+class Parcel(IntKeyMixin, ConcreteBase, Base):
+    __tablename__ = "parcel"
+    __mapper_args__ = {"polymorphic_identity": "parcel", "concrete": True}
+
+
+class Crate(Parcel):
+    __tablename__ = "crate"
+    __mapper_args__ = {"polymorphic_identity": "crate", "concrete": True}
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+class TestGetManyOfSeveralTables:
+    async def test_a_key_of_two_rows_is_refused(self, every_driver: Database) -> None:
+        """In a union of tables a key may name a row in each: to return one of them would hide the other."""
+        async with every_driver.transaction() as session:
+            session.add_all([Parcel(id=1), Crate(id=1), Crate(id=2)])
+            await session.flush()
+            parcels = Repository(session, Parcel)
+
+            assert [type(one).__name__ for one in await parcels.get_many([2])] == ["Crate"]
+            with pytest.raises(MultipleFound):
+                await parcels.get_many([2, 1])
 
 
 class TestFindOne:

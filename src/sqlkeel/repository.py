@@ -158,18 +158,18 @@ class Repository(Generic[M]):
         their row twice.
 
         Raises:
-            InvalidKey: When a key has another shape, or a value of another type, than the model's.
+            InvalidKey: When a key has another shape or type than the model's. MultipleFound: When two tables have it.
         """
         identities = self._keys.identities(keys)
-        distinct = list(dict.fromkeys(identities))
-        columns, options = self._keys.columns, listed(load)
+        distinct, columns, options = list(dict.fromkeys(identities)), self._keys.columns, listed(load)
         found: dict[tuple[Any, ...], M] = {}
         at_once = _VALUES_AT_ONCE // len(columns)
         for start in range(0, len(distinct), at_once):
             part = distinct[start : start + at_once]
             statement = self._select([among(columns, part)], options, include_deleted)
             for row in (await self._execute(statement, options)).scalars().unique():
-                found[sa_inspect(row, raiseerr=True).identity] = row
+                if found.setdefault(sa_inspect(row, raiseerr=True).identity, row) is not row:
+                    raise MultipleFound(self._name)
         if found and not self._keys.are_exact:
             await self._match(found, [identity for identity in distinct if identity not in found])
         return [found[identity] for identity in identities if identity in found]
