@@ -32,6 +32,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.declarative import ConcreteBase
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -123,6 +124,19 @@ class PointType(TypeDecorator[Point]):
 class Spot(IntKeyMixin, Base):
     __tablename__ = "spot"
     point: Mapped[Point] = mapped_column(PointType())
+
+
+class Animal(IntKeyMixin, ConcreteBase, Base):
+    __tablename__ = "animal"
+    __mapper_args__ = {"polymorphic_identity": "animal", "concrete": True}
+    name: Mapped[str] = mapped_column(String(20))
+
+
+class Bird(Animal):
+    __tablename__ = "bird"
+    __mapper_args__ = {"polymorphic_identity": "bird", "concrete": True}
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(20))
 
 
 class Swapped(IntKeyMixin, Base):
@@ -278,6 +292,23 @@ class TestWalk:
         assert expected[0] == (10, "a")
         assert forward == expected
         assert backward == expected
+
+    @pytest.mark.parametrize("size", [1, 2, 3])
+    async def test_one_key_in_two_tables(self, every_driver: Database, size: int) -> None:
+        """In a union of tables the key alone is no order: each table may have the same."""
+        async with every_driver.transaction() as session:
+            session.add_all(kind(id=key, name="same") for kind in (Animal, Bird) for key in (1, 2, 3))
+        everything = [(kind, key) for key in (1, 2, 3) for kind in ("Animal", "Bird")]
+        keyset, statement = Keyset(Animal, [Animal.name]), select(Animal)
+
+        async with every_driver.session() as session:
+            there = await page_through(session, keyset, statement, size=size)
+            page = keyset.page(statement, keyset.rows(await session.execute(keyset.select(statement, size=5))), size=5)
+            assert page.next is not None
+            back = await page_back(session, keyset, statement, size=size, cursor=page.next)
+
+        assert [(type(row).__name__, row.id) for rows in there for row in rows] == everything
+        assert [(type(row).__name__, row.id) for rows in back for row in rows] == everything[:4]
 
     async def test_nulls_come_last(self, every_driver: Database) -> None:
         """NULL comes last in either order, on every database."""

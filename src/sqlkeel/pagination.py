@@ -21,10 +21,12 @@ from sqlalchemy import (
     Double,
     Enum,
     Float,
+    FromClause,
     Integer,
     Label,
     Result,
     Select,
+    Table,
     UnaryExpression,
     and_,
     false,
@@ -159,6 +161,7 @@ class Keyset:
             attribute = mapper.get_property_by_column(column).key
             if attribute not in named:
                 self.keys.append(_key_of(mapper, attribute, descending=False))
+        self.keys += _kind_in_union(mapper)
         self._read_beside = [key.column for key in self.keys if key.place is None]
 
     def order(self, *, backwards: bool = False) -> list[ColumnElement[Any]]:
@@ -291,6 +294,14 @@ def check_bound(name: str, value: int, *, least: int) -> None:
     if not isinstance(value, int) or not least <= value <= _LARGEST:
         what = "A page has at least one row, not" if name == "size" else f"{name}= is a number of rows, not"
         raise InvalidValue(f"{what} {value!r}.", hint=f"{name}={max(least, 1) * 50}, a whole number from {least} on.")
+
+
+def _kind_in_union(mapper: Mapper[Any]) -> list[_Key]:
+    """Return the name of the class as a part of the order in a union of tables, of which each may have the same key."""
+    kind: Any = mapper.polymorphic_on
+    if not isinstance(getattr(kind, "table", None), FromClause) or isinstance(kind.table, Table):
+        return []
+    return [_Key(str(kind.key), kind, descending=False, nullable=False)]
 
 
 def _key(mapper: Mapper[Any], element: Any) -> _Key:
