@@ -25,7 +25,7 @@ from sqlkeel.errors import (
     TransactionAborted,
 )
 from sqlkeel.session import Session
-from tests.engines.peers import kill, own_id, soon, statements_running
+from tests.engines.peers import SLOW, kill, own_id, soon, statements_running
 from tests.faults.proxy import Proxy, proxy_to
 from tests.fixtures.databases import OpenDatabase
 
@@ -350,11 +350,11 @@ class TestStatementThatCommits:
     async def test_the_drivers_clock_in_autocommit(self, postgres: Database, open_database: OpenDatabase) -> None:
         """It leaves a statement behind of which nobody has seen the end."""
         url = postgres.url.render_as_string(hide_password=False)
-        database = open_database(url, connect_args={"command_timeout": 0.2})
+        database = open_database(url, connect_args={"command_timeout": 2})  # also for what sets the connection up
         engine = database.engine.execution_options(isolation_level="AUTOCOMMIT")
         async with engine.connect() as connection:
             with pytest.raises(CommitUnknown):
-                await connection.execute(text("select pg_sleep(2)"))
+                await connection.execute(text(SLOW["postgresql"]))
 
     async def test_a_commit_as_text(self, single: Database, proxy: Proxy) -> None:
         """It commits what SQLAlchemy takes for a transaction that goes on."""

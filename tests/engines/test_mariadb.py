@@ -27,7 +27,7 @@ from sqlkeel.errors import (
     UniqueViolation,
 )
 from sqlkeel.testing import MariaDBServer
-from tests.engines.peers import SLOW, own_id, soon, statements_running
+from tests.engines.peers import SLOW, own_id, soon
 from tests.faults.proxy import Proxy, proxy_to
 from tests.fixtures.databases import OpenDatabase
 from tests.fixtures.servers import launched
@@ -288,9 +288,8 @@ class TestPrivateNames:
         async with mariadb.engine.connect() as connection:
             raw: Any = (await connection.get_raw_connection()).dbapi_connection
             free = raw._execute_mutex.locked()
-            waiting = asyncio.create_task(connection.execute(text("select sleep(0.5)")))
-            assert await soon(lambda: statements_running(mariadb))
-            taken = raw._execute_mutex.locked()
+            waiting = asyncio.create_task(connection.execute(text("select sleep(2)")))
+            taken = await soon(raw._execute_mutex.locked)
             await waiting
 
         assert (free, taken) == (False, True)
