@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, ForeignKeyConstraint, String, create_engine, select, update
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, String, create_engine, func, select, update
 from sqlalchemy.orm import Mapped, MappedAsDataclass, mapped_column, relationship, sessionmaker
 
 import sqlkeel
@@ -288,6 +288,166 @@ class TestStatements:
 
             assert book.author is bob
             assert (ids(ann.books), ids(bob.books)) == ([2], [1])
+
+
+async def to_bob(session: Any) -> None:
+    await session.execute(update(Book).where(Book.id == 1).values(author_id=2))
+
+
+async def to_bob_by_column(session: Any) -> None:
+    await session.execute(update(Book).where(Book.id == 1).values({Book.author_id: Book.author_id + 1}))
+
+
+async def to_bob_by_parameter(session: Any) -> None:
+    await session.execute(update(Book).where(Book.id == 1), {"written_by": 2})
+
+
+async def to_bob_by_key(session: Any) -> None:
+    await session.execute(update(Book), [{"id": 1, "author_id": 2}])
+
+
+async def to_bob_among_many(session: Any) -> None:
+    await Repository(session, Book).update_many([{"id": 2, "title": "two"}, {"id": 1, "author_id": 2}])
+
+
+async def to_bob_by_function(session: Any) -> None:
+    await session.execute(update(Book).where(Book.id == 1).values(author_id=func.length("ab")))
+
+
+async def to_bob_by_upsert(session: Any) -> None:
+    await Repository(session, Book).upsert({"id": 1, "author_id": 2}, on=[Book.id])
+
+
+async def to_bob_by_upserts(session: Any) -> None:
+    await Repository(session, Book).upsert_many([{"id": 1, "author_id": 2}], on=[Book.id])
+
+
+every_move = pytest.mark.parametrize(
+    "move",
+    [
+        to_bob,
+        to_bob_by_column,
+        to_bob_by_parameter,
+        to_bob_by_key,
+        to_bob_among_many,
+        to_bob_by_function,
+        to_bob_by_upsert,
+        to_bob_by_upserts,
+    ],
+)
+
+
+class TestRowsNotHeld:
+    @every_move
+    async def test_they_come_to_a_loaded_collection(self, rows: Database, move: Any) -> None:
+        """A row that the session does not hold stands in the collection of its new parent."""
+        async with rows.transaction() as session:
+            bob = await Repository(session, Author).get_one(2, load=[Author.books])
+
+            await move(session)
+
+            assert ids(bob.books) == [1]
+
+    @every_move
+    async def test_collections_that_are_not_loaded_cost_nothing(self, rows: Database, move: Any) -> None:
+        """Where no parent has its collection loaded, nothing of parents and children is read."""
+        async with rows.transaction() as session:
+            await session.get_one(Author, 2)
+
+            async with queries(rows) as log:
+                await move(session)
+
+            assert [one for one in log if "SELECT" in one and "FROM author" in one] == []
+
+    @pytest.mark.parametrize(
+        "again",
+        [
+            lambda session: session.execute(update(Book), [{"id": 1, "author_id": 1}]),
+            lambda session: Repository(session, Book).update_many([{"id": 1, "author_id": 1}]),
+            lambda session: Repository(session, Book).upsert_many([{"id": 1, "author_id": 1}], on=[Book.id]),
+        ],
+        ids=["rows", "update_many", "upsert_many"],
+    )
+    async def test_members_cost_nothing(self, rows: Database, again: Any) -> None:
+        """Rows that are in the collection already do not load it again."""
+        async with rows.transaction() as session:
+            ann = await Repository(session, Author).get_one(1, load=[Author.books])
+            before = ann.books
+
+            async with queries(rows) as log:
+                await again(session)
+
+            assert [one for one in log if "SELECT" in one and "FROM author" in one] == []
+            assert ann.books is before
+
+    async def test_another_parent_costs_nothing(self, rows: Database) -> None:
+        """A collection of which no row is told stays as it is."""
+        async with rows.transaction() as session:
+            cid = await Repository(session, Author).get_one(3, load=[Author.books])
+            before = cid.books
+
+            await session.execute(update(Book).where(Book.id == 1).values(author_id=2))
+
+            assert cid.books is before
+
+    @pytest.mark.parametrize(
+        "move",
+        [
+            lambda session: Repository(session, City).update_many([{"id": 1, "code": "no"}]),
+            lambda session: session.execute(update(City), [{"id": 1, "code": "no"}]),
+            lambda session: session.execute(update(City).values(code="no")),
+        ],
+        ids=["update_many", "rows", "statement"],
+    )
+    async def test_a_column_that_is_not_the_key(self, every_driver: Database, move: Any) -> None:
+        """A row comes to its parent also by another unique column than the key."""
+        async with every_driver.transaction() as session:
+            session.add_all([Country(id=1, code="se", cities=[City(id=1)]), Country(id=2, code="no")])
+
+        async with every_driver.transaction() as session:
+            norway = await Repository(session, Country).get_one(2, load=[Country.cities])
+            await move(session)
+
+            assert ids(norway.cities) == [1]
+
+    async def test_a_part_of_a_key(self, rows: Database) -> None:
+        """One column of a composite key is enough to bring a row."""
+        async with rows.transaction() as session:
+            cell = await Repository(session, Cell).get_one((1, 2), load=[Cell.marks])
+
+            await session.execute(update(Mark), [{"id": 1, "column": 2}])
+
+            assert ids(cell.marks) == [1]
+
+    async def test_a_part_of_a_key_that_is_computed(self, rows: Database) -> None:
+        """Of a composite key one column may be computed, and the other be left as it is."""
+        async with rows.transaction() as session:
+            cell = await Repository(session, Cell).get_one((1, 2), load=[Cell.marks])
+
+            await session.execute(update(Mark).values(column=Mark.column + 1))
+
+            assert ids(cell.marks) == [1]
+
+    async def test_no_parent(self, rows: Database) -> None:
+        """Rows that are given no parent come to no collection."""
+        async with rows.transaction() as session:
+            bob = await Repository(session, Author).get_one(2, load=[Author.essays])
+            before = bob.essays
+
+            await session.execute(update(Essay).values(author_id=None))
+
+            assert bob.essays is before
+
+    async def test_a_change_that_is_not_flushed_stays(self, rows: Database) -> None:
+        """What is added to the collection, and not flushed, is not lost."""
+        async with rows.transaction() as session:
+            bob = await Repository(session, Author).get_one(2, load=[Author.books])
+            with session.no_autoflush:
+                bob.books.append(Book(id=7))
+
+                await session.execute(update(Book).where(Book.id == 1).values(author_id=2))
+
+            assert 7 in ids(bob.books)
 
 
 class TestSynchronous:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
+from uuid import UUID
 
-from sqlalchemy import event, inspect, orm
+from sqlalchemy import BindParameter, Null, event, inspect, orm
 from sqlalchemy.ext.asyncio import async_session
 from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, RelationshipDirection, RelationshipProperty
 from sqlalchemy.orm.collections import collection_adapter
@@ -18,7 +19,7 @@ from .refresh import load_again
 from .rewinding import note_read
 from .sync_session import SyncSession
 
-__all__ = ["keys_held", "keys_of", "relink"]
+__all__ = ["Joined", "keys_held", "keys_of", "relink"]
 
 _LINKS = "sqlkeel.links"
 """Where a metadata's ``info`` keeps what is known of the relations of each mapper."""
@@ -26,6 +27,9 @@ _LINKS = "sqlkeel.links"
 
 _Keys: TypeAlias = Mapping[InstanceState[Any], Mapping[str, Any]]
 """Foreign keys of objects, by the objects' states: an object of a dataclass has no hash."""
+
+_CERTAIN: Final = {int, UUID}
+"""Types of which Python and every database call the same values equal."""
 
 
 class _Link(NamedTuple):
@@ -108,8 +112,8 @@ def keys_of(objects: Iterable[Any]) -> _Keys:
     return held
 
 
-def relink(session: orm.Session, before: _Keys) -> None:
-    """Forget the loaded relations that contradict a foreign key which was another one *before*.
+def relink(session: orm.Session, before: _Keys, joined: Iterable[tuple[Any, str]] = ()) -> None:
+    """Forget the loaded relations that contradict a foreign key which was another one *before*, and those *joined*.
 
     In a synchronous session they are loaded at the next read. An asynchronous one cannot wait then: they are loaded
     again at once, one statement or two for each relation.
@@ -122,6 +126,8 @@ def relink(session: orm.Session, before: _Keys) -> None:
         changed = {key: value for key, value in old.items() if key not in state.dict or state.dict[key] != value}
         for holder, name in _contradicted(holders, state, {**state.dict, **changed}, changed.keys()):
             stale[inspect(holder).mapper, name][id(holder)] = holder
+    for holder, name in joined:
+        stale[inspect(holder).mapper, name][id(holder)] = holder
     for (mapper, name), objects in stale.items():
         note_read(session, objects.values())
         for obj in objects.values():
@@ -183,10 +189,96 @@ class _Above:
         return self._indexes[link]
 
 
+class Joined:
+    """The loaded relations that rows may have come to which the session does not hold, each with its object.
+
+    What such a row has left is right as it is: who has loaded a collection, holds its rows.
+    """
+
+    def __init__(self, session: orm.Session, mapper: Mapper[Any]) -> None:
+        self.session = session
+        self.mapper = mapper
+        self._found: dict[tuple[int, str], Any] = {}
+        self._holders: dict[_Link, list[Any]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def __iter__(self) -> Iterator[tuple[Any, str]]:
+        return ((holder, name) for (_, name), holder in self._found.items())
+
+    def note(
+        self, rows: Iterable[Mapping[str, Any]], *, assigned: Iterable[str], key: Sequence[str] | None = None
+    ) -> None:
+        """Note where rows may be now that are not there already.
+
+        Args:
+            rows: What they are given, all of them the same attributes.
+            assigned: The attributes that are written; the rows may have others.
+            key: The attributes by which rows are told apart; without them, each is any number of rows.
+        """
+        names = set(assigned)
+        links = dict.fromkeys(link for one in self.mapper.self_and_descendants for link in _links_of(one).down)
+        meant = [link for link in links if not names.isdisjoint(link.below) and self._holders_of(link)]
+        given = list(rows) if meant else []
+        for link in meant:
+            self._note(link, [name for name in link.below if name in names], given, key)
+
+    def _note(
+        self, link: _Link, known: Sequence[str], rows: Iterable[Mapping[str, Any]], key: Sequence[str] | None
+    ) -> None:
+        above, everyone = dict(zip(link.below, link.above, strict=True)), self._holders_of(link)
+        index: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
+        for holder in everyone:
+            index[tuple(vars(holder).get(above[name]) for name in known)].append(holder)
+        members = {id(holder): _keys_in(holder, link.relation, key) for holder in everyone if key is not None}
+        is_certain = _are_certain(index)
+        for row in rows:
+            values, own = tuple(row[name] for name in known), tuple(row[name] for name in key or ())
+            if any(value is None for value in values):
+                continue
+            named = index.get(values, []) if _is_hashable((values, own)) else []
+            if not any(own in members.get(id(holder), ()) for holder in named):
+                chosen = named if is_certain and _are_certain([values]) else everyone
+                self._found |= {(id(holder), link.relation.key): holder for holder in chosen}
+
+    def _holders_of(self, link: _Link) -> list[Any]:
+        """Return the objects that have loaded their side of the relation, and not changed it since the last flush."""
+        if link not in self._holders:
+            name, above = link.relation.key, link.relation.parent.class_
+            held = [obj for obj in list(self.session.identity_map.values()) if isinstance(obj, above)]
+            self._holders[link] = [
+                obj for obj in held if name in vars(obj) and name not in inspect(obj).committed_state
+            ]
+        return self._holders[link]
+
+
+def _are_certain(keys: Iterable[tuple[Any, ...]]) -> bool:
+    return {type(value) for one in keys for value in one} <= _CERTAIN
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _keys_in(above: Any, relation: RelationshipProperty[Any], key: Iterable[str]) -> set[tuple[Any, ...]]:
+    return {tuple(vars(member).get(name) for name in key) for member in _members(above, relation)}
+
+
 def _contains(above: Any, relation: RelationshipProperty[Any], obj: Any) -> bool:
+    return any(member is obj for member in _members(above, relation))
+
+
+def _members(above: Any, relation: RelationshipProperty[Any]) -> Iterable[Any]:
     value = vars(above)[relation.key]
-    members = collection_adapter(value) if relation.uselist else [value]
-    return any(member is obj for member in members)
+    if relation.uselist:
+        members: Iterable[Any] = collection_adapter(value)
+        return members
+    return [] if value is None else [value]
 
 
 @event.listens_for(SyncSession, "after_flush")
@@ -223,15 +315,49 @@ def _note_updated(state: ORMExecuteState) -> Any:
     if state.is_insert:
         forget_empty(state.session, mapper)
         return None
-    columns = {mapper.column_attrs[key].columns[0].key: key for key in _links_of(mapper).keys if key in mapper.attrs}
     statement: Any = state.statement
-    parameters: Any = state.parameters or ()
-    rows = parameters if state.is_executemany else [parameters]
-    given = {getattr(key, "key", key) for values in (statement._values or (), *rows) for key in values}
-    if given.isdisjoint({*columns, *columns.values()}):
+    rows: Any = (state.parameters or ()) if state.is_executemany else [state.parameters or {}]
+    values = statement._values or {}
+    names = {key: _attribute(mapper, key) for key in {*values, *(key for row in rows for key in row)}}
+    if all(_links_of(one).keys.isdisjoint(names.values()) for one in mapper.self_and_descendants):
         return None
     forget_empty(state.session, mapper)
     before = keys_held(state.session, mapper)
     result = state.invoke_statement()
-    relink(state.session, before)
+    joined = Joined(state.session, mapper)
+    for given in _alike({names[key]: _plain(value) for key, value in {**values, **row}.items()} for row in rows):
+        joined.note(given, assigned=given[0], key=_key_among(mapper, given[0]) if state.is_executemany else None)
+    relink(state.session, before, joined)
     return result
+
+
+def _attribute(mapper: Mapper[Any], key: Any) -> str:
+    """Return the name of the attribute that a statement means by a name, a column or an attribute."""
+    if isinstance(key, str) and key in mapper.attrs:
+        return key
+    name: str = getattr(key, "key", key)
+    for one in mapper.self_and_descendants:
+        for attribute in one.column_attrs:
+            if any(column is key or column.key == name for column in attribute.columns):
+                return attribute.key
+    return name
+
+
+def _plain(value: Any) -> Any:
+    """Return the value that a statement was given, or the expression that computes it."""
+    if isinstance(value, BindParameter) and not value.required and value.callable is None:
+        return value.value
+    return None if isinstance(value, Null) else value
+
+
+def _alike(rows: Iterable[Mapping[str, Any]]) -> Iterable[list[Mapping[str, Any]]]:
+    """Put together the rows that have the same attributes."""
+    alike: dict[frozenset[str], list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        alike[frozenset(row)].append(row)
+    return alike.values()
+
+
+def _key_among(mapper: Mapper[Any], given: Iterable[str]) -> list[str] | None:
+    key = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    return key if set(key).issubset(given) else None

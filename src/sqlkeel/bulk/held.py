@@ -14,7 +14,7 @@ from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstanceState, Mapper, selectinload, undefer
 
-from ..links import keys_of, relink
+from ..links import Joined, keys_of, relink
 from ..rewinding import expunge, note_read
 from ..row_keys import among, pairs
 
@@ -58,8 +58,16 @@ class Held:
             return [self.objects[key] for key in dict.fromkeys(keys) if key in self.objects]
         return [*self.objects.values()]
 
-    async def renew(self, objects: Iterable[Any], written: Iterable[Column[Any]]) -> None:
+    def joined(self) -> Joined:
+        """Return what is to note the collections that rows come to, to be handed to `renew`."""
+        return Joined(self.session.sync_session, sa_inspect(self.model))
+
+    async def renew(
+        self, objects: Iterable[Any], written: Iterable[Column[Any]], joined: Iterable[tuple[Any, str]] = ()
+    ) -> None:
         """Read again whatever is loaded of *objects*, and their relations that hang on a column of *written*.
+
+        Read again are the collections that rows have *joined*, too.
 
         What is changed in an object, and not flushed, stays; but for the columns that were written. An attribute that
         is expired instead could not be read later: nobody can wait for it.
@@ -75,7 +83,7 @@ class Held:
             for start in range(0, len(states), _AT_ONCE):
                 await self._renew(mapper, states[start : start + _AT_ONCE], columns)
         # The other side: collections that have lost or got a row.
-        await self.session.run_sync(relink, before)
+        await self.session.run_sync(relink, before, joined)
 
     async def complete(self, objects: Iterable[Any]) -> None:
         """Read into *objects* what RETURNING did not bring when they were made: values of ``column_property()``."""

@@ -67,11 +67,14 @@ class _Changes:
         if not hasattr(self, "binder"):
             self.binder = self.work.binder(assigned=lambda fields: _assigned(self.work.target, fields))
             self.held = self.work.held()
+            self.joined = self.held.joined()
 
     async def write(self, batch: Batch) -> int:
         """Update the rows of a batch, and note what the session holds of them."""
         written = await _update(self.work, self.binder, batch)
         target, width = self.work.target, len(self.work.target.key)
+        rows = (dict(zip(batch.fields, record, strict=True)) for record in batch.records)
+        self.joined.note(rows, assigned=batch.fields[width:], key=target.key)
         if self.held.objects:
             objects = self.held.among(record[:width] for record in batch.records)
             self.touched |= {id(obj): obj for obj in objects}
@@ -81,8 +84,8 @@ class _Changes:
 
     async def renew(self) -> None:
         """Make the objects that the session holds as fresh as their rows."""
-        if self.touched:
-            await self.held.renew(self.touched.values(), self.columns)
+        if hasattr(self, "binder") and (self.touched or self.joined):
+            await self.held.renew(self.touched.values(), self.columns, self.joined)
 
 
 def _assigned(target: Target, fields: tuple[str, ...]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute
 
 from ..errors import InvalidValue, NotSupported, UniqueViolation
+from ..links import Joined
 from ..rewinding import note_made, note_read
 from .binder import Binder, BoundRows
 from .columns import raw
@@ -153,7 +154,10 @@ async def _upsert(work: Work, values: Mapping[str, Any], merge: Merge, *, revive
                 written = None if found is None else (found, False)
         if written is not None:
             also = unmarked(merge) if revived is not None else merge.touched
-            await _renew(work, written[0], loaded, {*merge.assigned, *also})
+            joined = work.held().joined()
+            if not written[1]:
+                joined.note([values], assigned=merge.fields, key=merge.key)
+            await _renew(work, written[0], loaded, {*merge.assigned, *also}, joined)
             note = note_made if written[1] else note_read
             note(work.session.sync_session, written[:1])
             return Upserted(*written, revived=revived is not None)
@@ -162,12 +166,13 @@ async def _upsert(work: Work, values: Mapping[str, Any], merge: Merge, *, revive
     raise await _refusal(work, merge, values)
 
 
-async def _renew(work: Work, obj: Any, loaded: list[Any], written: set[Column[Any]]) -> None:
+async def _renew(work: Work, obj: Any, loaded: list[Any], written: set[Column[Any]], joined: Joined) -> None:
     """Read again an object that the session held, and what RETURNING does not bring for a new one."""
-    if any(one is obj for one in loaded):
+    is_new = any(one is obj for one in loaded)
+    if is_new:
         await work.held().complete([obj])
-    else:
-        await work.held().renew([obj], written)
+    if not is_new or joined:
+        await work.held().renew([] if is_new else [obj], written, joined)
 
 
 async def _refusal(work: Work, merge: Merge, values: Mapping[str, Any]) -> UniqueViolation | NotSupported:
@@ -196,8 +201,7 @@ async def _find(work: Work, merge: Merge, values: Mapping[str, Any]) -> Any:
 
 def _same(work: Work, merge: Merge, values: Mapping[str, Any]) -> list[ColumnElement[bool]]:
     """Match the row that the unique constraint keeps from standing twice."""
-    fields = [(column, merge.target.field(column)) for column in merge.unique.columns]
-    same = [work.same(column, values[field]) for column, field in fields]
+    same = [work.same(column, values[field]) for column, field in zip(merge.unique.columns, merge.key, strict=True)]
     return same if merge.unique.where is None else [*same, merge.unique.where]
 
 
@@ -266,16 +270,24 @@ class _Merging:
         if not self.stages:
             await work.begin()
             self.binder = work.binder(new=True, assigned=self._assigned)
+            self.joined = work.held().joined()
         _refuse_expressions(work.target, self.binder, run)
         if run.mixed or any(fields != frozenset(run.fields) for fields in self.stages):
             await self._place()
-        rows = self.binder.bind(replace(run, batches=_without_null(work.target, key, run)), placed=self.placed)
+        batches = self._noted(_without_null(work.target, key, run), merge)
+        rows = self.binder.bind(replace(run, batches=batches), placed=self.placed)
         stage = await self._stage(rows, replace(merge, by_row=self.binder.touched(run.fields)), frozenset(run.fields))
         self.given += await work.writer.fill(work.connection, stage.table, rows, errors_of=work.target.table)
 
     def _assigned(self, fields: tuple[str, ...]) -> tuple[str, ...]:
         merge = _merge(self.work, self.key, fields, self.update)
-        return tuple(map(merge.target.field, merge.assigned))
+        return tuple(merge.fields)
+
+    def _noted(self, batches: Iterable[Batch], merge: Merge) -> Iterator[Batch]:
+        for batch in batches:
+            rows = (dict(zip(batch.fields, record, strict=True)) for record in batch.records)
+            self.joined.note(rows, assigned=merge.fields, key=merge.key)
+            yield batch
 
     async def _place(self) -> None:
         """Keep from now on the places of the rows, of which some have other fields."""
@@ -307,8 +319,9 @@ class _Merging:
             changed |= {*merge.assigned, *merge.touched, *merge.by_row}
         # A new row may have the key of an object whose own row is gone.
         keyed = inserted and any(fields.issuperset(self.work.target.key) for fields in self.stages)
-        if (updated or revived or keyed) and (held := self.work.held()).objects:
-            await held.renew(held.objects.values(), changed)
+        joined = list(self.joined) if updated or revived else []
+        if (updated or revived or keyed) and ((held := self.work.held()).objects or joined):
+            await held.renew(held.objects.values(), changed, joined)
         return UpsertResult(inserted, updated, self.given - inserted - updated - revived, revived)
 
 
@@ -335,7 +348,7 @@ def _of_one_row(merge: Merge, values: Mapping[str, Any]) -> Merge:
     target = merge.target
     if not merge.assigned:
         return merge
-    assigned = {target.field(column): values[target.field(column)] for column in merge.assigned}
+    assigned = {field: values[field] for field in merge.fields}
     return replace(merge, touched=target.touched_once(assigned))
 
 

@@ -61,6 +61,16 @@ class Merge:
     touched: dict[Column[Any], Any]
     by_row: dict[Column[Any], str] = field(default_factory=dict)
 
+    @property
+    def key(self) -> list[str]:
+        """The attributes by which rows are found."""
+        return [*map(self.target.field, self.unique.columns)]
+
+    @property
+    def fields(self) -> list[str]:
+        """The attributes that are copied to rows that are there."""
+        return [*map(self.target.field, self.assigned)]
+
     def inserted(self, stage: TableClause) -> list[ColumnElement[Any]]:
         """Return the columns of a stage that go into a new row."""
         others = {*self.by_row.values(), PLACE.name}
