@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import Computed, ForeignKey, select, update
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import Computed, ForeignKey, String, select, update
+from sqlalchemy.orm import Mapped, mapped_column, selectinload
 
 import sqlkeel
-from sqlkeel import Database, IntKeyMixin, TimestampMixin, VersionMixin
+from sqlkeel import Database, IntKeyMixin, TimestampMixin, VersionMixin, children, parent, queries
 
 
 class Base(sqlkeel.Base):
@@ -30,6 +30,19 @@ class Letter(Draft):
     __tablename__ = "letter"
     id: Mapped[int] = mapped_column(ForeignKey("draft.id", ondelete="CASCADE"), primary_key=True)
     __mapper_args__ = {"polymorphic_identity": "letter"}
+
+
+class Tag(Base):
+    __tablename__ = "tag"
+    name: Mapped[str] = mapped_column(String(20), primary_key=True)
+    uses: Mapped[int] = mapped_column(default=0)
+    used: Mapped[list[Use]] = children(back_populates="tag")
+
+
+class Use(IntKeyMixin, Base):
+    __tablename__ = "use_of_tag"
+    tag_name: Mapped[str] = mapped_column(ForeignKey("tag.name"), index=True)
+    tag: Mapped[Tag] = parent(back_populates="used")
 
 
 pytestmark = pytest.mark.tables(Base.metadata)
@@ -81,6 +94,48 @@ class TestHeld:
 
         async with every_driver.read() as session:
             assert (await session.execute(select(Draft.note, Draft.words))).one() == ("mine", 700)
+
+    async def test_a_key_that_the_database_alone_calls_equal(self, mariadb: Database) -> None:
+        """An object shows its row also where the key is in another case, and others keep what is not flushed."""
+        async with mariadb.transaction() as session:
+            session.add_all([Tag(name="ann"), Tag(name="bob")])
+        async with mariadb.transaction() as session:
+            ann, bob = [await session.get_one(Tag, name) for name in ("ann", "bob")]
+            with session.no_autoflush:
+                bob.uses = 5
+                await session.execute(update(Tag), [{"name": "ANN", "uses": 7}])
+
+                assert (ann.uses, bob.uses) == (7, 5)
+
+    async def test_a_number_given_as_text(self, sqlite: Database) -> None:
+        """SQLite finds the row of a number by a text."""
+        async with sqlite.transaction() as session:
+            session.add_all([Tag(name="ann"), Tag(name="bob")])
+            session.add_all([Use(id=1, tag_name="ann")])
+        async with sqlite.transaction() as session:
+            use = await session.get_one(Use, 1)
+            ann, bob = await self._tags(session)
+
+            await session.execute(update(Use), [{"id": "1", "tag_name": "bob"}])
+
+            assert use.tag_name == "bob"
+            assert (ann.used, bob.used) == ([], [use])
+
+    async def _tags(self, session: Any) -> list[Tag]:
+        found = await session.scalars(select(Tag).order_by(Tag.name).options(selectinload(Tag.used)))
+        return [*found]
+
+    async def test_keys_that_are_found_read_no_other(self, sqlite: Database) -> None:
+        """Where the session holds the objects of all the keys, others are not read."""
+        async with sqlite.transaction() as session:
+            session.add_all([Tag(name="ann"), Tag(name="bob")])
+        async with sqlite.transaction() as session:
+            held = [await session.get_one(Tag, name) for name in ("ann", "bob")]
+
+            async with queries(sqlite) as log:
+                await session.execute(update(Tag), [{"name": "ann", "uses": 7}])
+
+            assert [held[0].uses, len(log)] == [7, 1]
 
     async def test_not_where_it_is_not_synchronized(self, every_driver: Database) -> None:
         """With ``synchronize_session=False`` an object stays as it was."""

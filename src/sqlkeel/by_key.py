@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import event, orm
@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapper, ORMExecuteState
 
 from .refresh import reload_expired
 from .rewinding import note_read
+from .row_keys import are_exact, keys_of
 from .sync_session import SyncSession
 
 __all__: list[str] = []
@@ -22,25 +23,44 @@ def _read_what_is_filled_in(state: ORMExecuteState) -> Any:
     if mapper is None or options.get("synchronize_session") is False or options.get("dml_strategy") == "core_only":
         return None
     rows: Any = state.parameters
-    objects = _held(state.session, mapper, rows)
-    if not objects:
+    named, others = _held(state.session, mapper, rows)
+    if not named and not others:
         return None
-    note_read(state.session, objects)
+    note_read(state.session, [*named, *others])
     result = state.invoke_statement()
-    # SQLAlchemy gives the objects the values of the rows, the version with which they were found among them.
-    for obj in objects:
-        found = orm.attributes.instance_state(obj)
-        names = [name for name in _filled_in(found.mapper) if name in found.dict and name not in found.committed_state]
-        if names:
-            state.session.expire(obj, names)
-    reload_expired(state.session, mapper)
+    # SQLAlchemy gives those of the same keys the values of the rows, the version with which they were found among them.
+    written = {name for row in rows for name in row} if others else set()
+    loaded = {
+        orm.attributes.instance_state(obj).key: _expire(state.session, obj, names)
+        for objects, names in ((named, set()), (others, written))
+        for obj in objects
+    }
+    reload_expired(state.session, mapper, loaded=loaded)
     return result
 
 
-def _held(session: orm.Session, mapper: Mapper[Any], rows: Iterable[Mapping[str, Any]]) -> list[Any]:
+def _expire(session: orm.Session, obj: Any, written: set[str]) -> list[str]:
+    """Expire what is loaded of an object, and may have been written, and return its names."""
+    state = orm.attributes.instance_state(obj)
+    changed = {*_filled_in(state.mapper), *written.intersection(state.mapper.column_attrs.keys())}
+    names = [name for name in changed if name in state.dict and name not in state.committed_state]
+    if names:
+        session.expire(obj, names)
+    return names
+
+
+def _held(session: orm.Session, mapper: Mapper[Any], rows: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[Any]]:
+    """Return the objects that have the keys of the rows, and those that the database alone may take for theirs."""
     names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
-    keys = (mapper.identity_key_from_primary_key(tuple(row.get(name) for name in names)) for row in rows)
-    return [obj for key in keys if (obj := session.identity_map.get(key)) is not None]
+    keys = [tuple(row.get(name) for name in names) for row in rows]
+    found = [session.identity_map.get(mapper.identity_key_from_primary_key(key)) for key in keys]
+    named = [obj for obj in found if obj is not None]
+    own = keys_of(mapper, session.get_bind(mapper=mapper).dialect)
+    if len(named) == len(keys) or (own.are_exact and are_exact(keys)):
+        return named, []
+    known = set(map(id, named))
+    held = [obj for obj in list(session.identity_map.values()) if isinstance(obj, mapper.class_)]
+    return named, [obj for obj in held if id(obj) not in known]
 
 
 def _filled_in(mapper: Mapper[Any]) -> list[str]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeAlias
-from uuid import UUID
+from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import BindParameter, Null, event, inspect, orm
 from sqlalchemy.ext.asyncio import async_session
@@ -17,6 +16,7 @@ from sqlalchemy.orm.exc import UnmappedColumnError
 from .new_rows import forget_empty, has_called_empty
 from .refresh import load_again
 from .rewinding import note_read
+from .row_keys import are_exact
 from .sync_session import SyncSession
 
 __all__ = ["Joined", "keys_held", "keys_of", "relink"]
@@ -27,9 +27,6 @@ _LINKS = "sqlkeel.links"
 
 _Keys: TypeAlias = Mapping[InstanceState[Any], Mapping[str, Any]]
 """Foreign keys of objects, by the objects' states: an object of a dataclass has no hash."""
-
-_CERTAIN: Final = {int, UUID}
-"""Types of which Python and every database call the same values equal."""
 
 
 class _Link(NamedTuple):
@@ -232,14 +229,14 @@ class Joined:
         for holder in everyone:
             index[tuple(vars(holder).get(above[name]) for name in known)].append(holder)
         members = {id(holder): _keys_in(holder, link.relation, key) for holder in everyone if key is not None}
-        is_certain = _are_certain(index)
+        is_exact = are_exact(index)
         for row in rows:
             values, own = tuple(row[name] for name in known), tuple(row[name] for name in key or ())
             if any(value is None for value in values):
                 continue
             named = index.get(values, []) if _is_hashable((values, own)) else []
             if not any(own in members.get(id(holder), ()) for holder in named):
-                chosen = named if is_certain and _are_certain([values]) else everyone
+                chosen = named if is_exact and are_exact([values]) else everyone
                 self._found |= {(id(holder), link.relation.key): holder for holder in chosen}
 
     def _holders_of(self, link: _Link) -> list[Any]:
@@ -251,10 +248,6 @@ class Joined:
                 obj for obj in held if name in vars(obj) and name not in inspect(obj).committed_state
             ]
         return self._holders[link]
-
-
-def _are_certain(keys: Iterable[tuple[Any, ...]]) -> bool:
-    return {type(value) for one in keys for value in one} <= _CERTAIN
 
 
 def _is_hashable(value: Any) -> bool:
@@ -304,7 +297,8 @@ def _doubt_empty(session: orm.Session, inserted: Iterable[Any]) -> None:
                     session.expire(above, [link.relation.key])
 
 
-@event.listens_for(SyncSession, "do_orm_execute", retval=True)
+# Before those of other modules: what they read again afterwards is then compared, too.
+@event.listens_for(SyncSession, "do_orm_execute", retval=True, insert=True)
 def _note_updated(state: ORMExecuteState) -> Any:
     """Compare the keys that loaded objects have before and after an ``update()`` statement that sets one."""
     if state.statement.is_select:  # as in `joined`

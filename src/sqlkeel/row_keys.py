@@ -34,8 +34,10 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from .cursors import bits_of, engine_type
 from .errors import InvalidKey
 
-__all__ = ["RowKeys", "among", "keys_of", "pairs"]
+__all__ = ["RowKeys", "among", "are_exact", "keys_of", "pairs"]
 
+_EXACT: Final = {int, UUID}
+"""Types of which Python and every database call the same values equal."""
 _ASKED_AT_ONCE: Final = 100
 """SQLite takes 500 parts of a UNION, and MariaDB is slow with more."""
 _NESTED: Final = 100
@@ -85,6 +87,11 @@ def _is_array(kind: TypeEngine[Any]) -> bool:
     return isinstance(kind, ARRAY)
 
 
+def are_exact(identities: Iterable[tuple[Any, ...]]) -> bool:
+    """Tell whether two of these keys are one to the database only where they are to Python."""
+    return {type(value) for identity in identities for value in identity} <= _EXACT
+
+
 class RowKeys:
     """The keys of one model's rows.
 
@@ -103,7 +110,7 @@ class RowKeys:
         self.name = mapper.class_.__name__
         self._parts = [_Part(self.name, column, dialect) for column in self.columns]
         self._is_counted = [part.kind is int for part in self._parts] == [True]
-        self.are_exact: Final = all(part.kind in {int, UUID} for part in self._parts)
+        self.are_exact: Final = all(part.kind in _EXACT for part in self._parts)
         """Whether two keys of this model are one to the database only where they are to Python."""
 
     def identity(self, key: Any) -> tuple[Any, ...] | None:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Column, Select, event, select
 from sqlalchemy import inspect as sa_inspect
@@ -16,13 +15,11 @@ from sqlalchemy.orm import InstanceState, Mapper, selectinload, undefer
 
 from ..links import Joined, keys_of, relink
 from ..rewinding import expunge, note_read
-from ..row_keys import among, pairs
+from ..row_keys import among, are_exact, pairs
 
 __all__ = ["Held", "newly_loaded"]
 
 _AT_ONCE = 500
-_CERTAIN = {int, UUID}
-"""Types of which Python and every database call the same values equal."""
 
 Identity = tuple[Any, ...]
 
@@ -52,9 +49,7 @@ class Held:
         if not self.objects:
             return []
         keys = list(keys)
-        if {type(value) for one in (*keys, *self.objects) for value in one} <= _CERTAIN and not _of_two_types(
-            keys, self.objects
-        ):
+        if are_exact((*keys, *self.objects)) and not _of_two_types(keys, self.objects):
             return [self.objects[key] for key in dict.fromkeys(keys) if key in self.objects]
         return [*self.objects.values()]
 
