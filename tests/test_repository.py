@@ -12,7 +12,16 @@ from sqlalchemy import ForeignKey, String, func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
 from sqlalchemy.ext.declarative import ConcreteBase
 from sqlalchemy.ext.hybrid import hybrid_property
-from sqlalchemy.orm import DeclarativeBase, Mapped, WriteOnlyMapped, deferred, mapped_column, relationship, selectinload
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    WriteOnlyMapped,
+    deferred,
+    mapped_column,
+    relationship,
+    selectinload,
+    undefer,
+)
 
 import sqlkeel
 from sqlkeel.constraints import unique_live
@@ -360,6 +369,15 @@ class TestGetManyOfSeveralTables:
             assert [type(one).__name__ for one in await parcels.get_many([2])] == ["Crate"]
             with pytest.raises(MultipleFound):
                 await parcels.get_many([2, 1])
+
+    @pytest.mark.parametrize("load", [[], [undefer("*")]], ids=["plain", "load"])
+    async def test_get_of_such_a_key_is_refused(self, every_driver: Database, load: Any) -> None:
+        """get() raises as get_many() does."""
+        async with every_driver.transaction() as session:
+            session.add_all([Parcel(id=1), Crate(id=1)])
+        async with every_driver.transaction() as session:
+            with pytest.raises(MultipleFound):
+                await Repository(session, Parcel).get(1, load=load)
 
 
 class TestFindOne:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Column
@@ -9,7 +10,20 @@ from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import ColumnProperty, RelationshipProperty
 from sqlalchemy.orm.attributes import flag_modified
 
-__all__ = ["assign", "changes_row", "refusal_of_field"]
+from .errors import UnknownField
+
+__all__ = ["assign", "changes_row", "refusal_of_field", "refuse_fields"]
+
+
+def refuse_fields(model: type[Any], fields: Iterable[str]) -> None:
+    """Refuse fields that cannot be given a value.
+
+    Raises:
+        UnknownField: For the first of them.
+    """
+    for field in fields:
+        if (reason := refusal_of_field(model, field)) is not None:
+            raise UnknownField(f"{model.__name__} {reason}.")
 
 
 def refusal_of_field(model: type[Any], field: str) -> str | None:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Result, Select, func, orm, select
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import MultipleResultsFound, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.orm import Mapper
 
@@ -23,10 +23,9 @@ from .errors import (
     MultipleFound,
     NotFound,
     NotSupported,
-    UnknownField,
 )
 from .expected_versions import Versions, at_version, refuse_other_version
-from .fields import assign, changes_row, refusal_of_field
+from .fields import assign, changes_row, refuse_fields
 from .holding import refuse_foreign, refuse_unheld
 from .loading import Load, listed, loader_options, refuse_options, reloading
 from .mixins.soft_delete import SoftDeleteMixin, restore
@@ -94,21 +93,25 @@ class Repository(Generic[M]):
 
         Raises:
             InvalidKey: When the key has another shape, or a value of another type, than the model's.
+            MultipleFound: When the model is read from several tables, and two have the key.
         """
         options = listed(load)
         identity = self._keys.identity(key)
         if identity is None:
             return None
-        if not options:
-            return await self.session.get(self.model, identity, execution_options=_shown(include_deleted))
-        return await self._load(identity, options, include_deleted)
+        try:
+            if not options:
+                return await self.session.get(self.model, identity, execution_options=_shown(include_deleted))
+            return await self._load(identity, options, include_deleted)
+        except MultipleResultsFound:
+            raise MultipleFound(self._name) from None
 
     async def get_one(self, key: Any, *, load: Iterable[Load] = (), include_deleted: bool = False) -> M:
         """Return the row with this key.
 
         Raises:
             NotFound: When there is none.
-            InvalidKey: When the key has another shape, or a value of another type, than the model's.
+            InvalidKey, MultipleFound: As `get` does.
         """
         found = await self.get(key, load=load, include_deleted=include_deleted)
         if found is None:
@@ -293,7 +296,7 @@ class Repository(Generic[M]):
             UnknownField: When the model has no such field.
             ConstraintViolation: When the database refuses the row.
         """
-        self._check_fields(values, self.model)
+        refuse_fields(self.model, values)
         obj = self.model(**values)
         row = NewRow(obj)
         self.session.add(obj)
@@ -316,7 +319,7 @@ class Repository(Generic[M]):
             UsageError: When nothing would be written: this session does not hold the object, or has deleted it.
             ConstraintViolation: When the database refuses the values.
         """
-        self._check_fields(values, type(obj) if isinstance(obj, self.model) else self.model)
+        refuse_fields(type(obj) if isinstance(obj, self.model) else self.model, values)
         refuse_unheld(self._sync_session, obj, model=self.model, call="update()")
         if expected_version is not None:
             await at_version(self.session, refuse_other_version, obj, expected_version)
@@ -487,12 +490,6 @@ class Repository(Generic[M]):
         if column is None:
             raise NotSupported(f"{self._name} has no {name}.", hint="Give the model the DualIDMixin.")
         return column
-
-    def _check_fields(self, values: Mapping[str, Any], model: type[Any]) -> None:
-        for field in values:
-            reason = refusal_of_field(model, field)
-            if reason is not None:
-                raise UnknownField(f"{model.__name__} {reason}.")
 
 
 def _shown(include_deleted: bool) -> dict[str, bool]:
