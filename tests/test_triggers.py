@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table, text
+from sqlalchemy import Column, Integer, MetaData, Table, create_mock_engine, text
 from sqlalchemy.dialects import oracle
 
 from sqlkeel import Database
@@ -48,7 +48,9 @@ class TestDatabases:
         with pytest.raises(NotSupported, match="not of oracle"):
             VersionTrigger(table("article")).creation(oracle.dialect())  # type: ignore[no-untyped-call]  # SQLAlchemy's
 
-    @pytest.mark.parametrize(("name", "column"), [("order", "version"), ("Article", "Version no"), (LONG, "group")])
+    @pytest.mark.parametrize(
+        ("name", "column"), [("order", "version"), ("Article", "Version no"), (LONG, "group"), ("50% off", "p%")]
+    )
     async def test_any_name_will_do(self, every_driver: Database, name: str, column: str) -> None:
         """Reserved words, capitals, spaces and long names are quoted."""
         counted = table(name, column=column)
@@ -91,3 +93,40 @@ class TestDatabases:
             await connection.execute(text(f"ALTER TABLE article DISABLE TRIGGER {trigger.name}"))
 
             assert not await connection.run_sync(trigger.exists)
+
+    @pytest.mark.parametrize("schema", [None, "shared"])
+    async def test_it_stands_in_the_schema_that_the_connection_names(
+        self, postgres: Database, schema: str | None
+    ) -> None:
+        """Where a schema is translated, the table of that one has the trigger, and no table of the same name."""
+        counted = table("article", schema=schema)
+        trigger = VersionTrigger(counted)
+        trigger.attach()
+        plain = table("article", schema=schema)
+
+        async with postgres.engine.connect() as connection:
+            for name in ("shared", "tenant"):
+                await connection.execute(text(f"CREATE SCHEMA {name}"))
+            await connection.run_sync(plain.metadata.create_all)
+            tenant = await connection.execution_options(schema_translate_map={schema: "tenant"})
+            before = await tenant.run_sync(trigger.exists)
+            await tenant.run_sync(counted.metadata.create_all)
+            await tenant.execute(counted.insert().values(id=1))
+            await tenant.execute(counted.update().values(x=2))
+
+            assert (before, await tenant.run_sync(trigger.exists)) == (False, True)
+            assert (await tenant.execute(counted.select())).one().version == 2
+            await tenant.run_sync(counted.metadata.drop_all)
+            await tenant.run_sync(counted.metadata.create_all)
+
+    @pytest.mark.parametrize("name", ["article", "50% off"])
+    def test_it_is_written_where_nothing_is_sent(self, name: str) -> None:
+        """An engine that only shows the statements shows those of the trigger, too."""
+        counted = table(name)
+        VersionTrigger(counted).attach()
+        shown: list[str] = []
+        engine = create_mock_engine("postgresql+asyncpg://", lambda ddl, *_: shown.append(str(ddl.compile(engine))))
+
+        counted.metadata.create_all(engine)
+
+        assert [statement.split()[:3] for statement in shown[1:]] == [["CREATE", "OR", "REPLACE"]] * 2

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Dialect, Table, event, text
+from sqlalchemy import Connection, Dialect, ExecutableDDLElement, Table, event, text
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import DDLCompiler, IdentifierPreparer
 
 from .errors import NotSupported
 
@@ -97,11 +99,13 @@ class VersionTrigger:
         """Tell whether the database has it; one whose triggers are not known has none."""
         if connection.dialect.name not in _FIND:
             return False
-        (statement,) = self._statements(connection.dialect, _FIND)
-        given = {"name": self.name, "table": self.table.name, "schema": self.table.schema}
+        (template,) = _FIND[connection.dialect.name]
+        schema = connection.schema_for_object(self.table)
+        statement = template.format(schema=_prefix(connection.dialect.identifier_preparer, schema))
+        given = {"name": self.name, "table": self.table.name, "schema": schema}
         return connection.execute(text(statement), given).first() is not None
 
-    def creation(self, dialect: Dialect) -> list[str]:
+    def creation(self, dialect: Dialect) -> list[ExecutableDDLElement]:
         """Return the statements that make it, anew where it is there.
 
         Raises:
@@ -109,21 +113,37 @@ class VersionTrigger:
         """
         return self._statements(dialect, _CREATE)
 
-    def removal(self, dialect: Dialect) -> list[str]:
+    def removal(self, dialect: Dialect) -> list[ExecutableDDLElement]:
         """Return the statements that remove it from its table, which stays."""
         return self._statements(dialect, _DROP)
 
-    def _statements(self, dialect: Dialect, templates: Mapping[str, tuple[str, ...]]) -> list[str]:
+    def _statements(self, dialect: Dialect, templates: Mapping[str, tuple[str, ...]]) -> list[ExecutableDDLElement]:
         if dialect.name not in templates:
             raise NotSupported(f"Versions are counted by a trigger of {', '.join(templates)}, not of {dialect.name}.")
-        quote = dialect.identifier_preparer.quote
-        names = {
-            "name": quote(self.name),
-            "table": quote(self.table.name),
-            "column": quote(self.column),
-            "schema": f"{quote(self.table.schema)}." if self.table.schema else "",
-        }
-        return [template.format(**names) for template in templates[dialect.name]]
+        return [_Statement(self, template) for template in templates[dialect.name]]
+
+
+class _Statement(ExecutableDDLElement):
+    """One statement about a trigger: no text, so that a connection may name another schema for the table."""
+
+    def __init__(self, trigger: VersionTrigger, template: str) -> None:
+        self.trigger = trigger
+        self.template = template
+
+
+@compiles(_Statement)
+def _written(statement: _Statement, compiler: DDLCompiler, **kw: Any) -> str:
+    preparer, trigger = compiler.preparer, statement.trigger
+    return statement.template.format(
+        name=preparer.quote(trigger.name),
+        table=preparer.quote(trigger.table.name),
+        column=preparer.quote(trigger.column),
+        schema=_prefix(preparer, preparer.schema_for_object(trigger.table)),
+    )
+
+
+def _prefix(preparer: IdentifierPreparer, schema: str | None) -> str:
+    return f"{preparer.quote_schema(schema)}." if schema else ""
 
 
 def _create(table: Table, connection: Connection, **kw: Any) -> None:
@@ -138,4 +158,4 @@ def _drop_rest(table: Table, connection: Connection, **kw: Any) -> None:
 def _run(table: Table, connection: Connection, templates: Mapping[str, tuple[str, ...]]) -> None:
     trigger = VersionTrigger.of(table)
     for statement in trigger._statements(connection.dialect, templates) if trigger is not None else ():
-        connection.exec_driver_sql(statement)
+        connection.execute(statement)
