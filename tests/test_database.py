@@ -22,6 +22,7 @@ from sqlkeel.errors import (
     Deadlock,
     InvalidURL,
     InvalidValue,
+    NotSupported,
     ReadOnlySession,
     ReadOnlyViolation,
     UniqueViolation,
@@ -31,6 +32,10 @@ from sqlkeel.session import Session
 from tests.engines.peers import SLOW, kill, own_id
 from tests.fixtures.databases import OpenDatabase
 
+ONE_TEXT = {
+    "postgresql": {"options": "-c application_name=mine -c lock_timeout=3000"},
+    "mariadb": {"init_command": "set names utf8mb4, session innodb_lock_wait_timeout = 3, @mine = 'mine';"},
+}
 SECRET = "p@ss:w/rd?#%"
 
 
@@ -52,6 +57,12 @@ pytestmark = pytest.mark.tables(Base.metadata)
 
 class Failure(Exception):
     """What goes wrong in a test."""
+
+
+@pytest.fixture(params=["psycopg", "mariadb"])
+def one_text(request: pytest.FixtureRequest) -> Database:
+    """Each driver that takes the settings of a session in one text."""
+    return request.getfixturevalue(request.param)  # type: ignore[no-any-return]  # it is one
 
 
 @pytest.fixture(params=["asyncpg", "psycopg", "mariadb"])
@@ -273,6 +284,41 @@ class TestLimits:
 
         assert name == "keel_test"
         assert limits[0] == 7.0
+
+    @pytest.mark.parametrize("argument", ["in the URL", "in connect_args"])
+    async def test_settings_in_one_text_are_merged(
+        self, one_text: Database, open_database: OpenDatabase, argument: str
+    ) -> None:
+        """Where the driver takes settings in one text, the caller's hold, and lose none of ours."""
+        given = ONE_TEXT[one_text.dialect]
+        if argument == "in the URL":
+            url = one_text.url.update_query_dict(given)
+            own = open_database(url.render_as_string(hide_password=False), statement_timeout=7)
+        else:
+            own = open_database(one_text, statement_timeout=7, connect_args=given)
+
+        async with own.transaction() as session:
+            writing = await _limits(session)
+        async with own.read() as session:
+            reading = await _limits(session)
+
+        assert (writing, reading) == ([7.0, 3.0, 60.0], [7.0, 3.0, 60.0])
+
+    async def test_a_read_stays_one(self, psycopg: Database, open_database: OpenDatabase) -> None:
+        """Settings of the caller's do not take from the server that it refuses what a reading session writes."""
+        database = open_database(psycopg, connect_args={"options": "-c application_name=mine"})
+
+        with pytest.raises(ReadOnlyViolation):
+            async with database.read() as session:
+                await session.execute(text('WITH made AS (DELETE FROM "user" RETURNING id) SELECT * FROM made'))
+
+    @pytest.mark.parametrize(
+        "command", ["SET ROLE shop", "SELECT 1", "SET @a = 1; SET @b = 2", "set session transaction read only"]
+    )
+    def test_a_command_that_cannot_go_along_is_refused(self, mariadb: Database, command: str) -> None:
+        """It would be sent instead of our settings, the time zone among them."""
+        with pytest.raises(NotSupported, match="init_command"):
+            Database(mariadb.url, connect_args={"init_command": command})
 
 
 def fail_once(*_: object) -> None:

@@ -352,7 +352,9 @@ class Database:
         return self._reader
 
     def _make_engine(self, options: Mapping[str, Any]) -> AsyncEngine:
-        nested = {name: _merged(options, self._options, name) for name in ("connect_args", "execution_options")}
+        ours, given = options.get("connect_args", {}), self._options.get("connect_args", {})
+        theirs = {**self._options, "connect_args": self._backend.beside(ours, given)}
+        nested = {name: _merged(options, theirs, name) for name in ("connect_args", "execution_options")}
         plain = create_async_engine(
             self.url, **{"hide_parameters": True, "poolclass": Pool, **self._options, **options, **nested}
         )

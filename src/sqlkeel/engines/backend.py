@@ -127,6 +127,10 @@ class Backend(Protocol):
         """Return the options of a pool whose connections only read, or ``None`` where there can be one pool only."""
         ...
 
+    def beside(self, ours: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the caller's connect arguments, with what we say where one text of the driver says both."""
+        return dict(given)
+
     def install(self, engine: Engine, limits: Limits) -> None:
         """Listen to the engine's events; *limits* are in force where a transaction has none of its own."""
         ...

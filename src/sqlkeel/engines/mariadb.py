@@ -14,7 +14,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.pool import PoolResetState
 
 from .. import errors
-from ..errors import DatabaseFault
+from ..errors import DatabaseFault, NotSupported
 from .backend import CONNECT_ARGUMENTS, LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, info_of
 from .streams import refuse_beside_streams
 from .traces import RESTORED, LeavesTraces
@@ -88,6 +88,13 @@ _LOCK: Final = (
 )
 """A hash: names are those of the whole server, not empty, and have at most 192 bytes."""
 
+_COMMAND: Final = "init_command"
+# Some statements begin with SET and set no variable.
+_SETTINGS: Final = re.compile(
+    r"\s*SET\s+(?!(?:(?:GLOBAL|SESSION|LOCAL)\s+)?(?:TRANSACTION|STATEMENT|PASSWORD|DEFAULT|ROLE)\b)([^;]+?)[\s;]*",
+    re.IGNORECASE,
+)
+
 _RELEASE: Final = "DO RELEASE_ALL_LOCKS()"
 
 _LOCKS: Final = "sqlkeel_locks"
@@ -144,16 +151,20 @@ class MariaDB(Backend):
 
     def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:
         """Set the session when it connects: UTC, strict mode, the limits."""
-        return {"connect_args": {"init_command": _init(limits)}}
+        return {"connect_args": {_COMMAND: _init(url, limits)}}
 
     def reader_options(self, url: URL, limits: Limits) -> dict[str, Any] | None:
         """Return options of connections that the server lets only read, each statement on its own."""
         return {
-            "connect_args": {"init_command": _init(limits), "autocommit": True},
+            "connect_args": {_COMMAND: _init(url, limits), "autocommit": True},
             "execution_options": {READ_ONLY: "always"},
             "isolation_level": "AUTOCOMMIT",
             "skip_autocommit_rollback": True,
         }
+
+    def beside(self, ours: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Let what the caller sets follow ours in the one statement that the driver sends when it connects."""
+        return {**given, _COMMAND: _with(ours[_COMMAND], given.get(_COMMAND))}
 
     def install(self, engine: Engine, limits: Limits) -> None:
         """Make transactions read-only where asked, give each its limits, and stop what nobody waits for any more."""
@@ -344,10 +355,27 @@ def _characterize(connection: Connection, options: Mapping[str, Any]) -> None:
         connection.exec_driver_sql(f"SET TRANSACTION {', '.join(kind)}")
 
 
-def _init(limits: Limits) -> str:
+def _init(url: URL, limits: Limits) -> str:
     settings = {name: value for name, value in _settings(limits).items() if value != "DEFAULT"}
     settings |= {"time_zone": "'+00:00'", "sql_mode": "CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')"}
-    return "SET " + ", ".join(f"{name} = {value}" for name, value in settings.items())
+    return _with("SET " + ", ".join(f"{name} = {value}" for name, value in settings.items()), url.query.get(_COMMAND))
+
+
+def _with(ours: str, given: Any) -> str:
+    """Return one SET with what we set and what the caller does.
+
+    Raises:
+        NotSupported: When the caller's statement is none that can be put behind ours.
+    """
+    if not given:
+        return ours
+    found = _SETTINGS.fullmatch(given) if isinstance(given, str) else None
+    if found is None:
+        raise NotSupported(
+            "init_command is one statement, which sets the time zone, the SQL mode and the limits. This is another.",
+            hint="A SET of variables goes along, 'SET wait_timeout = 60'. For all else listen to the engine's connect.",
+        )
+    return f"{ours}, {found[1]}"
 
 
 def _settings(limits: Limits) -> dict[str, str]:

@@ -27,6 +27,9 @@ __all__ = [
     "settings_of",
 ]
 
+_OPTIONS: Final = "options"
+"""The argument of libpq that holds settings for the session, in one text."""
+
 _NOT_SENT: Final = "22000"
 """What asyncpg calls an argument that it cannot encode; the server says it only for who raises it in a function."""
 
@@ -149,6 +152,12 @@ class PostgreSQL(Backend):
             "isolation_level": "AUTOCOMMIT",
             "skip_autocommit_rollback": True,
         }
+
+    def beside(self, ours: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Let what the caller says in the options of libpq follow ours: the last value of a setting holds."""
+        if _OPTIONS not in ours or _OPTIONS not in given:
+            return dict(given)
+        return {**given, _OPTIONS: f"{ours[_OPTIONS]} {given[_OPTIONS] or ''}".strip()}
 
     def install(self, engine: Engine, limits: Limits) -> None:
         """See whether the server gives tickets, and let readers stream; all else is in the start-up message."""
@@ -389,10 +398,10 @@ def settings_of(limits: Limits) -> dict[str, str]:
 def _connect_args(url: URL, settings: Mapping[str, str]) -> dict[str, Any]:
     if url.get_driver_name() == "asyncpg":
         return {"connection_class": connection_class(), "server_settings": dict(settings)}
-    # The URL may have options of its own; connect_args would replace them.
-    given = url.query.get("options", ())
+    # The URL may have options of its own, which connect_args would replace. They come last, and so they hold.
+    given = url.query.get(_OPTIONS, ())
     parts = [given] if isinstance(given, str) else [*given]
-    return {"options": " ".join([*parts, *(f"-c {name}={value}" for name, value in settings.items())])}
+    return {_OPTIONS: " ".join([*(f"-c {name}={value}" for name, value in settings.items()), *parts])}
 
 
 def _field(error: Any, name: str) -> str | None:
