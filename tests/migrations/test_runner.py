@@ -471,3 +471,45 @@ class TestDataOfTheModels:
 
         async with db.read() as session:
             assert await session.scalar(select(func.count()).select_from(Team)) == 1
+
+
+class TestTenants:
+    @pytest.mark.parametrize("call", ["new", "up", "down", "status", "check"])
+    async def test_a_translated_schema_is_refused(
+        self, db: Database, open_database: OpenDatabase, tmp_path: Path, call: str
+    ) -> None:
+        """The second tenant would have no tables: what was done for the first one would count as done for all."""
+        await Migrations(db, Base, tmp_path).new("first tables")
+        options = {"schema_translate_map": {None: "tenant"}}
+        tenant = Migrations(open_database(db, execution_options=options), Base, tmp_path)
+        arguments = ["again"] if call == "new" else []
+
+        with pytest.raises(errors.NotSupported, match="schema_translate_map") as caught:
+            await getattr(tenant, call)(*arguments)
+
+        assert "search_path" in caught.value.hint
+
+    @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+    async def test_each_schema_has_its_own(
+        self, postgres: Database, open_database: OpenDatabase, tmp_path: Path, driver: str
+    ) -> None:
+        """Connected to its schema as the hint says, each tenant has its tables, and knows what was applied."""
+        url = postgres.url.set(drivername=f"postgresql+{driver}").render_as_string(hide_password=False)
+        async with postgres.engine.begin() as connection:
+            for name in ("one", "two"):
+                await connection.execute(text(f"CREATE SCHEMA {name}"))
+        for name in ("one", "two"):
+            settings = {
+                "asyncpg": {"server_settings": {"search_path": name}},
+                "psycopg": {"options": f"-c search_path={name}"},
+            }
+            migrations = Migrations(open_database(url, connect_args=settings[driver]), Base, tmp_path)
+            if name == "one":
+                await migrations.new("first tables")
+            before = [revision.applied for revision in await migrations.status()]
+
+            await migrations.up()
+            await migrations.check()
+
+            assert before == [False]
+            assert [revision.applied for revision in await migrations.status()] == [True]

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, MetaData
 from sqlalchemy.exc import SAWarning
 
 from ..constraints import register_live_option
-from ..errors import MigrationError
+from ..errors import MigrationError, NotSupported
 from .backends import backend_for
 from .comparing import comparison
 from .ownership import Ownership
@@ -27,6 +27,12 @@ __all__ = ["TARGET", "Target", "run"]
 
 TARGET: Final = "sqlkeel.target"
 """Where `Migrations` leaves the `Target` in the attributes of Alembic's configuration."""
+
+
+_TENANTS: Final = (
+    "Connect to the schema: Database(url, connect_args={'server_settings': {'search_path': 'tenant'}}) with asyncpg, "
+    "{'options': '-c search_path=tenant'} with psycopg; on MariaDB its name is that of the database in the URL."
+)
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,12 @@ async def _connect_and_migrate(project: Project, options: dict[str, Any]) -> Non
 
 
 def _migrate(target: Target, options: dict[str, Any]) -> None:
+    if target.connection.get_execution_options().get("schema_translate_map"):
+        raise NotSupported(
+            "Alembic does not know schema_translate_map: it compares the schemas that the models name, and remembers "
+            "in one of them what was applied to all.",
+            hint=_TENANTS,
+        )
     backend = backend_for(target.connection.dialect.name)
     ownership = Ownership(target.metadata, context.script, backend=backend, connection=target.connection)
     context.configure(
