@@ -120,7 +120,10 @@ class Deletion:
     def _refuse_restricted(self, mapper: Mapper[Any], just_marked: ColumnElement[bool]) -> None:
         for edge in edges_below(mapper, restricting=True):
             rows = select(*edge.below).select_from(edge.target.persist_selectable)
-            live = rows.where(*edge.rows(just_marked), Mark(edge.target).at.is_(None)).limit(1)
+            mark = Mark(edge.target)
+            live = rows.where(*edge.rows(just_marked), mark.at.is_(None)).limit(1)
+            # A locking read: a snapshot would not show a row that came since, and still show one that is gone.
+            live = live.with_for_update(read=True, of=mark.table)
             if self.session.execute(live, execution_options=_ALL_ROWS).first() is not None:
                 columns = tuple(column.name for column in edge.below)
                 raise ForeignKeyViolation(table=edge.below[0].table.name, columns=columns)
@@ -212,6 +215,7 @@ def restore(session: orm.Session, obj: Any) -> None:
     try:
         with _savepoint(session, mapper):
             restored = [below for below in tree if _unmark(session, below, deletion)]
+            _refuse_moved_below_deleted(session, state)
     except IntegrityError as error:
         conflict = _conflict(session, mapper, error)
         if conflict is None:
@@ -284,9 +288,33 @@ def refuse_below_deleted(session: orm.Session, mapper: Mapper[Any], value_of: Ca
         if mark.table is Mark(mapper).table:
             # A row may be above itself.
             match.append(or_(*(column != value_of(column) for column in mapper.primary_key)))
-        rows = select(1).select_from(edge.owner.persist_selectable).where(*match)
-        if session.execute(rows.where(mark.at.is_not(None)).limit(1)).first():
+        rows = select(mark.at).select_from(edge.owner.persist_selectable).where(*match)
+        # Locked whether it is marked or not: a snapshot would show it as it was, and it may be marked a moment later.
+        found = session.execute(rows.with_for_update(read=True, of=mark.table), bind_arguments=_to_write(mark.table))
+        if any(at is not None for at in found.scalars()):
             raise below_deleted(mapper, edge)
+
+
+def _refuse_moved_below_deleted(session: orm.Session, state: Any) -> None:
+    """Refuse a row, written and locked by now, that somebody else has moved below a deleted one since it was read."""
+    mapper: Mapper[Any] = state.mapper
+    keys = {
+        column: mapper.get_property_by_column(column).key for _, edge in edges_above(mapper) for column in edge.below
+    }
+    read = {key: column for column, key in keys.items() if key not in state.committed_state}
+    if not read:
+        return
+    match = [column == value for column, value in zip(mapper.primary_key, state.identity, strict=True)]
+    statement = select(*read.values()).select_from(mapper.persist_selectable).where(*match)
+    row = session.execute(statement.with_for_update(read=True), bind_arguments=_to_write(Mark(mapper).table)).first()
+    if row is not None and any(state.dict.get(key) != value for key, value in zip(read, row, strict=True)):
+        now = {**state.dict, **dict(zip(read, row, strict=True))}
+        refuse_below_deleted(session, mapper, lambda column: now[mapper.get_property_by_column(column).key])
+
+
+def _to_write(table: Any) -> dict[str, Any]:
+    """Let a session that routes send a locking read where it writes."""
+    return {"clause": update(table)}
 
 
 def below_deleted(mapper: Mapper[Any], edge: Edge) -> UsageError:
