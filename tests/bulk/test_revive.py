@@ -29,7 +29,7 @@ from sqlkeel import (
 from sqlkeel.bulk.insert import insert_many, insert_many_returning
 from sqlkeel.bulk.upsert import Upserted, UpsertResult, upsert, upsert_many
 from sqlkeel.database import Database
-from sqlkeel.errors import NoTransaction, NotSupported, UniqueViolation, UsageError
+from sqlkeel.errors import NoTransaction, NotSupported, SerializationFailure, UniqueViolation, UsageError
 from sqlkeel.session import Session, SyncSession
 
 
@@ -271,6 +271,46 @@ class TestOneRow:
                 await upsert(session, Tool, {"name": "saw"}, on=[Tool.name], revive=True)
             with pytest.raises(UsageError):
                 await upsert_many(session, Tool, [{"name": "saw"}], on=[Tool.name], revive=True)
+
+    @pytest.mark.parametrize("every_driver", ["asyncpg", "psycopg", "mariadb"], indirect=True)
+    @pytest.mark.parametrize("many", [False, True])
+    @pytest.mark.parametrize("deleted_before", [False, True])
+    async def test_below_a_row_that_was_deleted_since_it_stays(
+        self, every_driver: Database, many: bool, deleted_before: bool
+    ) -> None:
+        """Though the transaction has read the parent, and the row itself, as they were when they were alive."""
+        async with every_driver.session() as session, every_driver.session() as other:
+            other.add(club := Club(name="c", members=[member := Member(email="a")]))
+            await other.commit()
+            if deleted_before:
+                await other.delete(member)
+                await other.commit()
+            await session.scalars(select(Member))
+            if not deleted_before:
+                await other.delete(member)
+                await other.flush()
+            await other.delete(club)
+            await other.commit()
+
+            with pytest.raises(UsageError, match="belongs to a Club that is deleted"):
+                if many:
+                    await upsert_many(session, Member, [{"email": "a"}], on=EMAIL, revive=True)
+                else:
+                    await upsert(session, Member, {"email": "a"}, on=EMAIL, revive=True)
+
+    async def test_many_below_a_row_that_was_deleted_since_are_run_again(self, postgres: Database) -> None:
+        """At REPEATABLE READ the parent is not seen to be deleted, and cannot be locked."""
+        async with postgres.session() as other:
+            other.add(club := Club(name="c", members=[member := Member(email="a")]))
+            await other.commit()
+            await other.delete(member)
+            await other.commit()
+            with pytest.raises(SerializationFailure):
+                async with postgres.transaction(isolation="repeatable read") as session:
+                    await session.scalars(select(Member))
+                    await other.delete(club)
+                    await other.commit()
+                    await upsert_many(session, Member, [{"email": "a"}], on=EMAIL, revive=True)
 
     async def test_what_went_with_it_stays_deleted(self, every_driver: Database) -> None:
         """Children that were deleted with the row are restored one by one, or not."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, TableClause, and_, case, exists, func, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, Table, TableClause, and_, case, func, literal, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from ..engines.backend import unique_violation
@@ -95,12 +95,18 @@ async def revive_many(work: Work, stage: TableClause, merge: Merge) -> int:
 
 async def _refuse_any_below_deleted(work: Work, among: list[ColumnElement[bool]], given: Mapping[Any, Any]) -> None:
     for above, edge in edges_above(work.target.mapper):
-        dead = edge.owner.persist_selectable
-        keys = select(*edge.above).select_from(dead).where(Mark(above).at.is_not(None)).subquery()
-        below = [given.get(column, column) for column in edge.below]
-        target: Any = below[0] if len(below) == 1 else tuple_(*below)
-        statement = select(literal(1)).select_from(work.target.table).where(*among, target.in_(select(keys))).limit(1)
-        if (await work.connection.execute(statement)).first() is not None:
+        dead: Any = edge.owner.persist_selectable
+        # Another row of the same table, in a tree.
+        dead = dead.alias() if isinstance(dead, Table) else dead
+        columns = [dead.corresponding_column(column) for column in edge.above]
+        pairs = zip(columns, edge.below, strict=True)
+        same = [column == given.get(below, below) for column, below in pairs]
+        mark = dead.corresponding_column(Mark(above).at)
+        # Locked whether they are marked or not: a snapshot would show them as they were.
+        marks = (
+            select(mark).select_from(work.target.table).where(*among, *same).with_for_update(read=True, of=mark.table)
+        )
+        if any(at is not None for at in (await work.connection.execute(marks)).scalars()):
             raise below_deleted(work.target.mapper, edge)
 
 
@@ -108,7 +114,12 @@ def _deleted_last(target: Target, stage: TableClause, merge: Merge) -> ColumnEle
     """Match, of the deleted rows of each staged key that no live row has, the one that was deleted last."""
     dead, live = target.table.alias(), target.table.alias()
     key, mark = [dead.c[column.key] for column in target.columns(target.key)], target.fields["deleted_at"].key
-    alive = exists().where(*_same(live, stage, merge), live.c[mark].is_(None))
+    alive = (
+        select(literal(1))
+        .where(*_same(live, stage, merge), live.c[mark].is_(None))
+        .suffix_with("LOCK IN SHARE MODE", dialect="mariadb")
+        .exists()
+    )
     partition = [dead.c[column.key] for column in merge.unique.columns]
     place = func.row_number().over(
         partition_by=partition, order_by=[dead.c[mark].desc(), *(column.desc() for column in key)]
@@ -116,7 +127,7 @@ def _deleted_last(target: Target, stage: TableClause, merge: Merge) -> ColumnEle
     ranked = select(*key, place.label("sqlkeel_place")).where(
         *_same(dead, stage, merge), dead.c[mark].is_not(None), ~alive
     )
-    rows = ranked.subquery()
+    rows = ranked.suffix_with("LOCK IN SHARE MODE", dialect="mariadb").subquery()
     # A derived table: MariaDB refuses a subquery on the table that is being updated (error 1093).
     chosen = select(*(rows.c[column.key] for column in key)).where(rows.c.sqlkeel_place == 1).subquery()
     columns = target.columns(target.key)
