@@ -10,7 +10,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 import sqlkeel
 from sqlkeel import IntKeyMixin, SoftDeleteMixin, UUIDKeyMixin
-from sqlkeel.bulk import get_or_create, insert_many, insert_many_returning, upsert
+from sqlkeel.bulk import get_or_create, insert_many, insert_many_returning, upsert, upsert_many
+from sqlkeel.bulk.upsert import UpsertResult
 from sqlkeel.database import Database
 from sqlkeel.errors import NotSupported, UniqueViolation
 from sqlkeel.repository import Repository
@@ -93,6 +94,27 @@ async def keeping(database: Database) -> AsyncIterator[Database]:
     async with database.engine.begin() as connection:
         for statement in DROP[database.dialect]:
             await connection.exec_driver_sql(statement)
+
+
+class TestManyRows:
+    async def test_rows_that_are_left_out_are_not_counted(self, keeping: Database) -> None:
+        """An upsert of many rows counts as inserted and updated what is, and nothing less than none."""
+        async with keeping.transaction() as session:
+            await insert_many(session, Counted, [{"code": "a", "n": 1}, {"code": "b", "n": 1}])
+            rows = [{"code": code, "n": n} for code, n in [("a", 2), ("b", 0), ("c", -1), ("d", -1), ("e", 3)]]
+
+            result = await upsert_many(session, Counted, rows, on=[Counted.code])
+
+            assert result == UpsertResult(inserted=1, updated=1, unchanged=3)
+
+    async def test_a_call_of_which_nothing_is_written(self, keeping: Database) -> None:
+        """Where all the rows are left out, none is counted."""
+        async with keeping.transaction() as session:
+            rows = [{"code": code, "n": -1} for code in "abc"]
+
+            result = await upsert_many(session, Counted, rows, on=[Counted.code])
+
+            assert result == UpsertResult(inserted=0, updated=0, unchanged=3)
 
 
 class TestOneRow:

@@ -29,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from ..engines.traces import RESTORED
 from .binder import BoundRows
-from .columns import quoted, raw
+from .columns import quoted, raw, schema_of
 from .on_conflict import lock_first, merging_insert, upserting_insert, write_one
 from .target import Target, Unique
 from .writer import Merge, copied, named_stage, write_by_driver, write_by_statement
@@ -37,6 +37,7 @@ from .writer import Merge, copied, named_stage, write_by_driver, write_by_statem
 __all__ = ["SQLite"]
 
 _CONFLICT: Final = "sqlkeel_conflict"
+_LEAVES_OUT: Final = "type = 'trigger' AND tbl_name = :name COLLATE NOCASE AND sql LIKE '%ignore%'"
 
 
 class SQLite:
@@ -116,12 +117,14 @@ class SQLite:
         if merge.unique.where is not None:
             same.append(merge.unique.where)
         there = select(literal_column("1")).select_from(merge.target.table).where(*same).exists()
-        new = await connection.execute(select(func.count()).select_from(stage).where(~there))
-        inserted: int = new.scalar_one()
+        absent = select(func.count()).select_from(stage).where(~there)
+        new: int = (await connection.execute(absent)).scalar_one()
         # Without a WHERE, the parser takes ON CONFLICT for the ON of a join.
         rows = select(*merge.inserted(stage)).where(text("true")).order_by(literal_column("rowid"))
-        result = await connection.execute(merging_insert(insert, stage, rows, merge, _differs))
-        return inserted, result.rowcount - inserted
+        written = (await connection.execute(merging_insert(insert, stage, rows, merge, _differs))).rowcount
+        if new and await _may_leave_out(connection, merge.target.table):
+            new -= (await connection.execute(absent)).scalar_one()
+        return new, written - new
 
     async def keep_last(self, connection: AsyncConnection, stage: TableClause, unique: Unique) -> None:
         """Do nothing: a row replaced the earlier one when it came."""
@@ -148,6 +151,17 @@ class SQLite:
             among = key.in_(select(*source.c))
             result = await connection.execute(delete(target.table).where(among, *target.guards))
         return result.rowcount
+
+
+async def _may_leave_out(connection: AsyncConnection, table: Table) -> bool:
+    """Tell whether a trigger of *table* may leave a row out without an error, by RAISE(IGNORE)."""
+    schema = schema_of(connection, table)
+    own = "" if schema is None else f"{quoted(connection.dialect, [schema])}."
+    for master in ("sqlite_temp_master", f"{own}sqlite_master"):
+        triggers: Select[Any] = select(literal_column("1")).select_from(text(master)).where(text(_LEAVES_OUT))
+        if (await connection.execute(triggers, {"name": table.name})).first() is not None:
+            return True
+    return False
 
 
 def _replace(stage: TableClause) -> Any:
