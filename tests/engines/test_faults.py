@@ -351,6 +351,15 @@ class TestValues:
         assert type(error) is ValueRefused
         assert SECRET not in str(error).partition("SQL:")[0]
 
+    @pytest.mark.parametrize("values", [{"email": SECRET * 5}, {"email": "x", "age": 2**40}], ids=["email", "age"])
+    async def test_mariadb_names_the_column(self, mariadb: Database, values: dict[str, Any]) -> None:
+        """The server says which column a value does not fit."""
+        error = await refusal(mariadb, insert(person).values(id=2, **values))
+
+        assert isinstance(error, ValueRefused)
+        assert error.column == [*values][-1]
+        assert f"does not fit person.{error.column}: " in str(error)
+
     @pytest.mark.parametrize("name", VALUES)
     async def test_it_is_what_sqlalchemy_would_have_raised(self, server: Database, name: str) -> None:
         """A handler written for plain SQLAlchemy still catches it."""

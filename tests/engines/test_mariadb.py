@@ -25,6 +25,7 @@ from sqlkeel.errors import (
     SerializationFailure,
     StatementTimeout,
     UniqueViolation,
+    ValueRefused,
 )
 from sqlkeel.testing import MariaDBServer
 from tests.engines.peers import SLOW, own_id, soon
@@ -156,6 +157,25 @@ class TestDiagnose:
 
         assert found is not None
         assert (found.kind, found.constraint) == (kind, constraint)
+
+    @pytest.mark.parametrize(
+        ("number", "words", "columns"),
+        [
+            (1406, "Data too long for column 'name' at row 3", ("name",)),
+            (
+                1366,
+                "Incorrect integer value: 'for column `a`.`b`.`c` at row 1' for column `d`.`t`.`n` at row 12",
+                ("n",),
+            ),
+            (1292, "Truncated incorrect DECIMAL value: ' for column 'x' at row 1'", ()),
+        ],
+    )
+    def test_the_column_of_a_value(self, number: int, words: str, columns: tuple[str, ...]) -> None:
+        """The column stands at the end; what looks like one in the value is none."""
+        found = MariaDB().diagnose(Answer(number, words))
+
+        assert found is not None
+        assert (found.kind, found.columns) == (ValueRefused, columns)
 
     def test_a_foreign_key_of_several_columns(self) -> None:
         """Table, name and columns of the child are in the message."""

@@ -171,12 +171,24 @@ def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis,
         return endings.aborted(info_of(context.connection).get(ABORTED, original))
     if kind is ConnectionLost or (kind is StatementTimeout and diagnosis.spoils):
         kind = _kind_of_loss(context, kind, committing=committing or _commits(context, backend))
+    if kind is ValueRefused and diagnosis.columns:
+        return _refused(context, original, diagnosis.columns[0])
     message = f"{kind.__doc__}".partition("\n")[0]
     if issubclass(kind, DatabaseUnavailable) and context.engine is not None:
         message = _unreachable(context.engine)
     if kind is not ValueRefused:
         message = f"{message} The database says: {_first_line(original)}"
     return kind(message, orig=original, statement=context.statement)
+
+
+def _refused(context: ExceptionContext, original: Exception, column: str) -> ValueRefused:
+    """Name the column whose value was refused, where the database tells it."""
+    written = _written_table(context)
+    name = column if written is None else f"{written.name}.{column}"
+    message = f"A value does not fit {name}: too long, out of range, or of the wrong form."
+    fault = ValueRefused(message, orig=original, statement=context.statement)
+    fault.column = column
+    return fault
 
 
 def _failed_to_connect(context: ExceptionContext) -> bool:

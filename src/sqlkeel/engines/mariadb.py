@@ -138,6 +138,7 @@ _COMMIT: Final = re.compile(
 """The statements that commit what came before them; a procedure may."""
 
 _TRACE_INSIDE: Final = re.compile(r"\bGET_LOCK\s*\(|@(?!sqlkeel)\w+\s*:=|\bINTO\s+@", re.IGNORECASE)
+_REFUSED: Final = re.compile(r" for column (?:(?:`[^`]*`\.)*`|')([^`']+)[`'] at row \d+\Z")
 _QUOTED: Final = re.compile(r"[`']([^`']+)[`']")
 
 
@@ -409,6 +410,10 @@ def _names(kind: type[DatabaseFault], number: int, text: str) -> Diagnosis:
         if found:
             columns = tuple(_QUOTED.findall(found[3]))
             return Diagnosis(kind, table=found[1], constraint=found[2], columns=columns)
+    if kind is errors.ValueRefused:
+        # At the end: the value stands before it and may hold anything.
+        refused = _REFUSED.search(text)
+        return Diagnosis(kind, columns=(refused[1],) if refused else ())
     if kind is errors.CheckViolation:
         return Diagnosis(kind, constraint=quoted[0] if quoted else None)
     return Diagnosis(kind)
