@@ -11,7 +11,7 @@ from sqlalchemy import Column, DateTime, Enum, Integer, MetaData, String, Table,
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from sqlkeel.database import Database
-from sqlkeel.engines.plain import PLAIN
+from sqlkeel.engines.plain import PLAIN, RaisedFault
 from sqlkeel.errors import DatabaseFault, OutOfResources, PermissionDenied, SchemaChanged, ValueRefused
 from tests.fixtures.databases import OpenDatabase
 
@@ -57,6 +57,13 @@ async def fault_of(database: Database, statement: Any) -> DatabaseFault:
     return caught.value
 
 
+RAISED = {
+    "an exception": "DO $$BEGIN RAISE EXCEPTION 'not on Sundays'; END$$",
+    "no row": "DO $$DECLARE n int; BEGIN SELECT 1 INTO STRICT n WHERE false; END$$",
+    "an assertion": "DO $$BEGIN ASSERT false; END$$",
+}
+
+
 async def stock_fault_of(database: Database, statement: Any) -> exc.DBAPIError:
     """Return what SQLAlchemy raises without us."""
     engine = create_async_engine(database.url)
@@ -80,6 +87,20 @@ class TestPlainFaults:
         assert isinstance(error, type(stock))
         assert error.code == "database-fault"
         assert "The database says: " in str(error)
+
+    @pytest.mark.parametrize("name", RAISED)
+    async def test_what_a_function_raises(self, postgresql: Database, name: str) -> None:
+        """It is no statement that the database does not understand, and is SQLAlchemy's class all the same."""
+        stock = await stock_fault_of(postgresql, text(RAISED[name]))
+
+        error = await fault_of(postgresql, text(RAISED[name]))
+
+        assert isinstance(error, type(stock))
+        assert str(error).startswith("A function or trigger in the database refused the statement. The database says: ")
+
+    def test_what_a_function_raises_pickles(self) -> None:
+        """Its class is found in another process, too."""
+        assert isinstance(pickle.loads(pickle.dumps(RaisedFault("No."))), exc.ProgrammingError)
 
     @pytest.mark.parametrize("kind", PLAIN, ids=lambda kind: kind.__name__)
     def test_each_is_both(self, kind: type[exc.DBAPIError]) -> None:

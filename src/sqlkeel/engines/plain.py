@@ -17,6 +17,7 @@ __all__ = [
     "NotSupportedFault",
     "OperationalFault",
     "ProgrammingFault",
+    "RaisedFault",
     "ServerFault",
 ]
 
@@ -43,6 +44,10 @@ class OperationalFault(DatabaseFault, exc.OperationalError):
 
 class ProgrammingFault(DatabaseFault, exc.ProgrammingError):
     """The database does not understand the statement, or not in this place."""
+
+
+class RaisedFault(DatabaseFault, exc.ProgrammingError):
+    """A function or trigger in the database refused the statement."""
 
 
 class ServerFault(DatabaseFault, exc.DatabaseError):

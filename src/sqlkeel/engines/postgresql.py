@@ -14,6 +14,7 @@ from .. import errors
 from ..errors import DatabaseFault
 from .backend import ABORTED, LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, info_of
 from .faults import translate
+from .plain import RaisedFault
 from .streams import begin_for_streams
 from .traces import LeavesTraces
 
@@ -74,6 +75,9 @@ _KINDS: Final[Mapping[str, type[DatabaseFault]]] = {
     "57P02": errors.ConnectionLost,
     "57P03": errors.DatabaseUnavailable,
 }
+
+_CLASSES: Final[Mapping[str, type[DatabaseFault]]] = {"08": errors.ConnectionLost, "P0": RaisedFault}
+"""What is raised for the other states of a class; psycopg takes what a function raises for a wrong statement."""
 
 # A cancellation that comes again at every await (anyio's) stops the driver before it has told the server. With this the
 # server notices within half a second that nobody listens, ends the statement and lets its locks go.
@@ -239,7 +243,7 @@ class PostgreSQL(Backend):
         if _is_outdated(error):
             return Diagnosis(errors.SchemaChanged, spoils=True)
         state = getattr(error, "sqlstate", None)
-        kind = _KINDS.get(state or "") or (errors.ConnectionLost if str(state).startswith("08") else None)
+        kind = _KINDS.get(state or "") or _CLASSES.get(str(state)[:2])
         if kind is None:
             # psycopg's own word for what it cannot encode: a NUL in a text, for one.
             return Diagnosis(errors.ValueRefused) if state is None and type(error).__name__ == "DataError" else None
