@@ -15,7 +15,7 @@ from .errors import InvalidValue, LockTimeout, NoTransaction, ReadOnlySession
 from .kept import Kept
 from .row_keys import among, keys_of
 
-__all__ = ["advisory_lock", "holds_lock", "lock_rows"]
+__all__ = ["advisory_lock", "apart", "holds_lock", "lock_rows", "note_locked"]
 
 M = TypeVar("M")
 
@@ -53,7 +53,7 @@ def lock_rows(
         rows = _lock(session, mapper, part, nowait=nowait, skip_locked=skip_locked)
         _complete(session, mapper, rows, nowait=nowait)
         found += rows
-    _note(session, found)
+    note_locked(session, found)
     return found
 
 
@@ -71,7 +71,7 @@ def advisory_lock(session: orm.Session, name: str, *, nowait: bool = False) -> N
 
 
 def holds_lock(session: orm.Session, state: InstanceState[Any]) -> bool:
-    """Tell whether this transaction has locked the row with `lock_rows`."""
+    """Tell whether this transaction has locked the row, and a plain read may not show it as it is."""
     transaction = session.get_transaction()
     return transaction is not None and state.key in _held.get(transaction, ())
 
@@ -100,7 +100,7 @@ def _lock(session: orm.Session, mapper: Mapper[Any], keys: Sequence[Any], **how:
         select(mapper.class_)
         .where(among(columns, keys))
         .order_by(*columns)
-        .options(*_apart(mapper), *(undefer(getattr(mapper.class_, name)) for name in _own(mapper, deferred)))
+        .options(*apart(mapper), *(undefer(getattr(mapper.class_, name)) for name in _own(mapper, deferred)))
         # Its own tables only: PostgreSQL refuses to lock what an outer join may or may not find.
         .with_for_update(of=[*mapper.tables], **how)
         .execution_options(populate_existing=True)
@@ -112,7 +112,7 @@ def _own(mapper: Mapper[Any], names: Iterable[str]) -> list[str]:
     return [name for name in names if name in mapper.column_attrs]
 
 
-def _apart(mapper: Mapper[Any]) -> list[Any]:
+def apart(mapper: Mapper[Any]) -> list[Any]:
     """Load by a statement of its own what the model joins: MariaDB would lock it too, and the rows in another order."""
     joined = [relation.key for relation in mapper.relationships if relation.lazy in {"joined", False}]
     return [selectinload(getattr(mapper.class_, key)) for key in joined]
@@ -126,7 +126,8 @@ def _complete(session: orm.Session, mapper: Mapper[Any], rows: Sequence[Any], *,
             _lock(session, below, [state.identity for state in states if state.mapper is below], nowait=nowait)
 
 
-def _note(session: orm.Session, rows: Sequence[Any]) -> None:
+def note_locked(session: orm.Session, rows: Sequence[Any]) -> None:
+    """Let these objects be read again by reads that lock, in this transaction."""
     transaction = session.get_transaction()
     if transaction is not None and rows:
         _held.setdefault(transaction, set()).update(sa_inspect(row).key for row in rows)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON, Computed, ForeignKey, String, event, select, text
+from sqlalchemy import JSON, Computed, ForeignKey, String, event, select, text, update
 from sqlalchemy.ext.mutable import MutableDict, MutableList
 from sqlalchemy.orm import (
     Mapped,
@@ -209,6 +209,65 @@ class TestFreshness:
             event.remove(Line, "refresh", listener)
 
         assert any("price" in names for names in seen)
+
+
+@pytest.mark.parametrize("every_driver", ["asyncpg", "psycopg", "mariadb"], indirect=True)
+class TestSinceTheSnapshot:
+    """A row that another transaction has made what it was to be: MariaDB writes nothing, and its snapshot is older."""
+
+    @each_write
+    async def test_the_row_is_shown_as_it_is(self, every_driver: Database, write: Write) -> None:
+        """The object has the values that were given, and what else has changed of its row."""
+        async with every_driver.session() as session, every_driver.session() as other:
+            shelf = Shelf(name="s")
+            other.add_all([shelf, Line(code="a")])
+            await other.commit()
+            line = (await session.scalars(select(Line))).one()
+            await other.execute(update(Line).values(price=5, quantity=7, shelf_id=shelf.id))
+            await other.commit()
+
+            await write(session, line, {"price": 5, "shelf_id": shelf.id})
+
+            assert (line.price, line.quantity, line.total, line.shelf_id) == (5, 7, 35, shelf.id)
+
+    async def test_one_that_is_left_as_it_is(self, every_driver: Database) -> None:
+        """Upserts that update nothing lock the row all the same, and show it."""
+        async with every_driver.session() as session, every_driver.session() as other:
+            other.add_all([Line(code="a"), Line(code="b")])
+            await other.commit()
+            first, second = await session.scalars(select(Line).order_by(Line.code))
+            await other.execute(update(Line).values(price=5))
+            await other.commit()
+
+            await upsert(session, Line, {"code": "a"}, on=[Line.code], update=[])
+            await upsert_many(session, Line, [{"code": "b"}], on=[Line.code], update=[])
+
+            assert (first.price, second.price) == (5, 5)
+
+    async def test_a_row_that_was_locked_before_stays_as_it_is(self, every_driver: Database) -> None:
+        """What a locking read has brought is not taken back to the snapshot by an upsert of other rows."""
+        async with every_driver.session() as session, every_driver.session() as other:
+            other.add_all([Line(code="a"), Line(code="b"), Line(code="c")])
+            await other.commit()
+            first, second, _ = await session.scalars(select(Line).order_by(Line.code))
+            await other.execute(update(Line).values(price=5))
+            await other.commit()
+
+            await session.lock_rows(Line, [first.id])
+            await session.refresh(second, with_for_update=True)
+            await upsert_many(session, Line, [{"code": "c", "price": 6}], on=[Line.code])
+
+            assert (first.price, second.price) == (5, 5)
+
+    async def test_rows_that_were_not_given_are_not_locked(self, every_driver: Database) -> None:
+        """Another object of the session, whose row somebody else is writing, makes nobody wait."""
+        async with every_driver.session() as session, every_driver.session() as other:
+            other.add_all([Line(code="a"), Line(code="b")])
+            await other.commit()
+            await session.scalars(select(Line))
+            await other.execute(update(Line).where(Line.code == "b").values(price=5))
+
+            assert await upsert_many(session, Line, [{"code": "a", "price": 2}], on=[Line.code]) == (0, 1, 0, 0)
 
 
 class TestNewRows:

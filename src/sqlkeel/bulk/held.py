@@ -14,10 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstanceState, Mapper, selectinload, undefer
 
 from ..links import Joined, keys_of, relink
+from ..locks import apart, holds_lock, note_locked
 from ..rewinding import expunge, note_read
 from ..row_keys import among, are_exact, pairs
 
-__all__ = ["Held", "newly_loaded"]
+__all__ = ["Held", "Identity", "newly_loaded"]
 
 _AT_ONCE = 500
 
@@ -57,6 +58,16 @@ class Held:
         """Return what is to note the collections that rows come to, to be handed to `renew`."""
         return Joined(self.session.sync_session, sa_inspect(self.model))
 
+    def note_locked(self, identities: Iterable[Identity]) -> None:
+        """Let the objects of these rows, which the call has locked, be read from now on as the rows are.
+
+        On MariaDB the snapshot has an older state of a row that already was what it was to be, and so was not written.
+        """
+        objects = [self.objects[identity] for identity in identities if identity in self.objects]
+        # What a class below has in a table of its own was not locked.
+        alone = [obj for obj in objects if len(sa_inspect(obj).mapper.tables) == 1]
+        note_locked(self.session.sync_session, alone)
+
     async def renew(
         self, objects: Iterable[Any], written: Iterable[Column[Any]], joined: Iterable[tuple[Any, str]] = ()
     ) -> None:
@@ -70,13 +81,13 @@ class Held:
         objects = {id(obj): obj for obj in objects}.values()
         note_read(self.session.sync_session, objects)
         columns, before = set(written), keys_of(objects)
-        groups: dict[Mapper[Any], list[InstanceState[Any]]] = defaultdict(list)
+        groups: dict[tuple[Mapper[Any], bool], list[InstanceState[Any]]] = defaultdict(list)
         for obj in objects:
             state: InstanceState[Any] = sa_inspect(obj)
-            groups[state.mapper].append(state)
-        for mapper, states in groups.items():
+            groups[state.mapper, holds_lock(self.session.sync_session, state)].append(state)
+        for (mapper, locked), states in groups.items():
             for start in range(0, len(states), _AT_ONCE):
-                await self._renew(mapper, states[start : start + _AT_ONCE], columns)
+                await self._renew(mapper, states[start : start + _AT_ONCE], columns, locked=locked)
         # The other side: collections that have lost or got a row.
         await self.session.run_sync(relink, before, joined)
 
@@ -93,7 +104,7 @@ class Held:
                 await self._renew_by_itself(mapper, [state for state in some if state.expired_attributes])
 
     async def _renew(
-        self, mapper: Mapper[Any], states: Sequence[InstanceState[Any]], written: set[Column[Any]]
+        self, mapper: Mapper[Any], states: Sequence[InstanceState[Any]], written: set[Column[Any]], *, locked: bool
     ) -> None:
         relations = [
             relation
@@ -112,7 +123,10 @@ class Held:
             self.session.sync_session.expire(state.obj(), [*loaded, *about])
         statement = _rows_of(mapper, states)
         options = [undefer(getattr(mapper.class_, name)) for name in sorted(deferred)]
-        await self._load(statement.options(*options), include_deleted=True)
+        again = statement.options(*options)
+        if locked:
+            again = again.options(*apart(mapper)).with_for_update(of=[*mapper.tables])
+        await self._load(again, include_deleted=True)
         if relations:
             loads = [selectinload(getattr(mapper.class_, relation.key)) for relation in relations]
             await self._load(statement.options(*loads), include_deleted=False)

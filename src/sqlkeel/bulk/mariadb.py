@@ -73,6 +73,8 @@ _SAME_BY_VALUE = (Integer, Numeric, Boolean, Date, DateTime, Time, LargeBinary, 
 class MariaDB:
     """MariaDB through asyncmy."""
 
+    shows_locked = False
+
     async def refuse_autocommit(self, connection: AsyncConnection) -> None:
         """Refuse: a savepoint that is rolled back would take nothing back."""
         if await connection.run_sync(backend_for(connection.engine.url).commits_by_itself):

@@ -79,6 +79,8 @@ _FLAT = (*_SAME_BY_VALUE, String, JSON)
 class PostgreSQL:
     """PostgreSQL through asyncpg or psycopg."""
 
+    shows_locked = True
+
     async def refuse_autocommit(self, connection: AsyncConnection) -> None:
         """Refuse: a COPY would commit by itself, and a temporary table be gone before it is filled."""
         if await connection.run_sync(backend_for(connection.engine.url).commits_by_itself):

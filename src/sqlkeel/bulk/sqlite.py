@@ -43,6 +43,8 @@ _LEAVES_OUT: Final = "type = 'trigger' AND tbl_name = :name COLLATE NOCASE AND s
 class SQLite:
     """SQLite through aiosqlite."""
 
+    shows_locked = True
+
     async def refuse_autocommit(self, connection: AsyncConnection) -> None:
         """Begin the transaction where the driver leaves that to the first INSERT.
 

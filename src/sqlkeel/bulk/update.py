@@ -76,8 +76,10 @@ class _Changes:
         rows = (dict(zip(batch.fields, record, strict=True)) for record in batch.records)
         self.joined.note(rows, assigned=batch.fields[width:], key=target.key)
         if self.held.objects:
-            objects = self.held.among(record[:width] for record in batch.records)
-            self.touched |= {id(obj): obj for obj in objects}
+            keys = [tuple(record[:width]) for record in batch.records]
+            self.touched |= {id(obj): obj for obj in self.held.among(keys)}
+            if not self.work.writer.shows_locked:
+                self.held.note_locked(keys)
             self.columns |= {*target.columns(batch.fields[width:]), *target.touched(batch.fields)}
             self.columns |= self.binder.touched(batch.fields).keys()
         return written

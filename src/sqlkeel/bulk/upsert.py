@@ -8,19 +8,21 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
-from sqlalchemy import Column, ColumnElement, TableClause, and_, literal, not_, select, true
+from sqlalchemy import Column, ColumnElement, Select, TableClause, and_, literal, not_, select, true
+from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute
 
 from ..errors import InvalidValue, NotSupported, UniqueViolation
 from ..links import Joined
 from ..rewinding import note_made, note_read
+from ..row_keys import among
 from .binder import Binder, BoundRows
 from .columns import raw
 from .families import refuse_companions, refuse_unreadable
-from .held import newly_loaded
+from .held import Held, Identity, newly_loaded
 from .revive import refuse_without_mark, revive_many, revive_one, unmarked
-from .rows import Batch, Rows, Run, refuse_expressions, refuse_other_than_mappings, runs
+from .rows import Batch, Rows, Run, chunks, refuse_expressions, refuse_other_than_mappings, runs
 from .target import Target
 from .turns import Stage, in_turns, placed
 from .work import Work
@@ -31,6 +33,7 @@ __all__ = ["UpsertResult", "Upserted", "get_or_create", "upsert", "upsert_many"]
 M = TypeVar("M")
 _Attributes = Sequence[QueryableAttribute[Any]]
 _ATTEMPTS = 3
+_KEYS_AT_ONCE = 500
 
 
 class Upserted(tuple[M, bool], Generic[M]):
@@ -171,6 +174,8 @@ async def _renew(work: Work, obj: Any, loaded: list[Any], written: set[Column[An
     is_new = any(one is obj for one in loaded)
     if is_new:
         await work.held().complete([obj])
+    elif not work.writer.shows_locked:
+        work.held().note_locked([sa_inspect(obj).identity])
     if not is_new or joined:
         await work.held().renew([] if is_new else [obj], written, joined)
 
@@ -308,6 +313,7 @@ class _Merging:
         """Merge the stages, and renew the objects that the session holds."""
         inserted = updated = revived = 0
         changed: set[Column[Any]] = set()
+        merged: list[tuple[TableClause, Merge]] = []
         for stage in await in_turns(self.work, self.stages, self.opened):
             table, merge = stage.table, stage.merge
             if self.revive:
@@ -317,12 +323,28 @@ class _Merging:
             inserted, updated = inserted + more_inserted, updated + more_updated
             await _refuse_hidden(self.work, table, merge)
             changed |= {*merge.assigned, *merge.touched, *merge.by_row}
-        # A new row may have the key of an object whose own row is gone.
-        keyed = inserted and any(fields.issuperset(self.work.target.key) for fields in self.stages)
+            merged.append((table, merge))
         joined = list(self.joined) if updated or revived else []
-        if (updated or revived or keyed) and ((held := self.work.held()).objects or joined):
-            await held.renew(held.objects.values(), changed, joined)
+        if self.given and ((held := self.work.held()).objects or joined):
+            await held.renew(await _met(self.work, merged, held), changed, joined)
         return UpsertResult(inserted, updated, self.given - inserted - updated - revived, revived)
+
+
+async def _met(work: Work, merged: Iterable[tuple[TableClause, Merge]], held: Held) -> Collection[Any]:
+    """Return the held objects whose rows the stages may have met.
+
+    All of them, but where a plain read would take one that is locked back to the snapshot.
+    """
+    if work.writer.shows_locked:
+        return held.objects.values()
+    key, met = work.target.columns(work.target.key), set[Identity]()
+    for stage, merge in merged:
+        async for part in chunks(held.objects, _KEYS_AT_ONCE):
+            rows = _rows_met(select(*key), stage, merge).where(among(key, part))
+            met.update(tuple(row) for row in await work.connection.execute(rows.with_for_update()))
+    held.note_locked(met)
+    # A key that the database calls equal, and Python does not, is that of some other object.
+    return [held.objects[one] for one in met] if met <= held.objects.keys() else held.objects.values()
 
 
 def _named(target: Target, on: _Attributes, update: _Attributes | None) -> tuple[list[str], list[str] | None]:
@@ -380,12 +402,20 @@ async def _refuse_hidden(work: Work, stage: TableClause, merge: Merge) -> None:
     target, unique = merge.target, merge.unique
     if not target.guards or (unique.where is not None and not target.kinds and len(target.guards) == 1):
         return
-    same = [raw(column) == stage.c[column.name] for column in unique.columns]
-    if unique.where is not None:
-        same.append(unique.where)
-    hidden = select(1).select_from(stage.join(target.table, and_(*same))).where(not_(and_(*target.guards))).limit(1)
-    # Locked once more: on MariaDB the snapshot would show as alive what was deleted since. In the order of the stage,
-    # whose rows are locked already: a scan of the table would lock the rows of others.
-    hidden = hidden.with_for_update(read=True, of=target.table).prefix_with("STRAIGHT_JOIN", dialect="mariadb")
+    # Locked once more: on MariaDB the snapshot would show as alive what was deleted since.
+    hidden = _rows_met(select(1), stage, merge).where(not_(and_(*target.guards))).limit(1)
+    hidden = hidden.with_for_update(read=True, of=target.table)
     if (await work.connection.execute(hidden)).first() is not None:
         raise _hidden(merge)
+
+
+def _rows_met(columns: Select[Any], stage: TableClause, merge: Merge) -> Select[Any]:
+    """Select from the rows that those of the stage have met.
+
+    In the order of the stage, whose rows are locked already: a scan of the table would lock the rows of others.
+    """
+    same = [raw(column) == stage.c[column.name] for column in merge.unique.columns]
+    if merge.unique.where is not None:
+        same.append(merge.unique.where)
+    rows = columns.select_from(stage.join(merge.target.table, and_(*same)))
+    return rows.prefix_with("STRAIGHT_JOIN", dialect="mariadb")

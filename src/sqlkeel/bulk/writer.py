@@ -80,6 +80,9 @@ class Merge:
 class Writer(Protocol):
     """One database: the fastest exact way of each kind of write."""
 
+    shows_locked: bool
+    """Whether a plain read shows a row that the transaction has locked as it is; else as its snapshot has it."""
+
     async def refuse_autocommit(self, connection: AsyncConnection) -> None:
         """Raise `NoTransaction` where each statement would commit by itself."""
         ...
