@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import ARRAY, DDL, JSON, Float, Integer, Numeric, String, Text, event, select, text
+from sqlalchemy import ARRAY, DDL, JSON, BigInteger, Float, Integer, Numeric, String, Text, event, select, text
 from sqlalchemy.dialects.postgresql import (
     BIT,
     CITEXT,
@@ -39,7 +39,8 @@ from sqlkeel.bulk import (
     upsert_many,
 )
 from sqlkeel.database import Database
-from sqlkeel.errors import ValueRefused
+from sqlkeel.errors import DatabaseFault, ValueRefused
+from sqlkeel.repository import Repository
 
 
 class Base(sqlkeel.Base):
@@ -115,6 +116,19 @@ class Reading(Base):
     weight: Mapped[float] = mapped_column(Float)
     price: Mapped[Decimal | None] = mapped_column(Numeric(10, 2))
     word: Mapped[str | None] = mapped_column(String(5))
+
+
+class Flag(Base):
+    """What may be given a bool."""
+
+    __tablename__ = "copying_flag"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    number: Mapped[int | None] = mapped_column(Integer)
+    large: Mapped[int | None] = mapped_column(BigInteger)
+    word: Mapped[str | None] = mapped_column(String(5))
+    note: Mapped[str | None] = mapped_column(Text)
+    is_set: Mapped[bool | None]
 
 
 class Day(Base):
@@ -292,6 +306,41 @@ class TestOneCopy:
                 await insert_many(session, Secret, [{"id": 2, "tenant": 1}])
 
         assert seen.statements[0].startswith("COPY")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda session, rows: insert_many(session, Flag, rows),
+        lambda session, rows: upsert_many(session, Flag, rows, on=[Flag.id]),
+    ],
+    ids=["insert_many", "upsert_many"],
+)
+class TestBools:
+    async def test_they_are_stored_as_one_row_stores_them(self, psycopg: Database, write: Any) -> None:
+        """A bool for a number is one, and for a text what a cast makes of it, in whichever row it comes."""
+        values = {"number": True, "word": False, "note": True, "is_set": True}
+        async with psycopg.transaction() as session:
+            await Repository(session, Flag).create(id=0, **values)
+
+            await write(
+                session, [{**dict.fromkeys(values), "id": n} for n in range(1, 3_000)] + [{**values, "id": 3_000}]
+            )
+
+            columns = "number, word, note, is_set"
+            ends = [*(await session.execute(text(f"SELECT {columns} FROM copying_flag WHERE id IN (0, 3000)")))]
+            assert [tuple(row) for row in ends] == [(1, "false", "true", True)] * 2
+            assert await session.scalar(text("SELECT count(*) FROM copying_flag WHERE word IS NULL")) == 2_999
+
+    async def test_other_numbers_are_refused(self, psycopg: Database, write: Any) -> None:
+        """A column of another width takes none, as it takes none in one row."""
+        async with psycopg.transaction() as session:
+            with pytest.raises(DatabaseFault):
+                async with session.begin_nested():
+                    await Repository(session, Flag).create(id=0, large=True)
+
+            with pytest.raises(DatabaseFault):
+                await write(session, [{"id": 1, "large": True}])
 
 
 class TestRefusedValues:

@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from operator import length_hint
+from operator import itemgetter, length_hint
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Dialect, ScalarSelect, Select, Table, TableClause, func, literal_column, select, text
+from sqlalchemy import (
+    BigInteger,
+    Dialect,
+    Enum,
+    Integer,
+    ScalarSelect,
+    Select,
+    SmallInteger,
+    String,
+    Table,
+    TableClause,
+    func,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..engines.faults import translate
 from ..errors import ValueRefused
 from ..observe import record
 from .binder import BoundRows
-from .columns import qualified, quoted, schema_of
+from .columns import qualified, quoted, schema_of, stored
 from .rows import Record
 
 __all__ = ["copies", "copy", "kind_of"]
 
 _Into = Table | TableClause
 _PLACE: Final = re.compile(r"line (?P<row>\d+)(?:, column (?P<column>[^:\n]+))?")
+_AS_NUMBER: Final[Mapping[bool, Any]] = {False: 0, True: 1}
+_AS_TEXT: Final[Mapping[bool, Any]] = {False: "false", True: "true"}
 _known: WeakKeyDictionary[Dialect, dict[tuple[str, ...], bool]] = WeakKeyDictionary()
 
 
@@ -69,7 +86,7 @@ async def copy(connection: AsyncConnection, into: _Into, rows: BoundRows, *, err
     """COPY inside the transaction of *connection*, which a savepoint has really begun; return how many rows."""
     record(connection.engine.sync_engine, _statement(connection, into, rows.names))
     driver: Any = (await connection.get_raw_connection()).driver_connection
-    sending = _Sending(rows)
+    sending = _Sending(rows, _words_of_bools(rows, connection.dialect))
     try:
         return await _send(connection, driver, into, rows.names, chain.from_iterable(sending.blocks()))
     except Exception as error:
@@ -93,16 +110,18 @@ def _statement(connection: AsyncConnection, into: _Into, names: Iterable[str]) -
 class _Sending:
     """The rows of a COPY while they are sent: what making them raised, and how many the driver has taken."""
 
-    def __init__(self, rows: BoundRows) -> None:
+    def __init__(self, rows: BoundRows, words: Mapping[int, Mapping[bool, Any]]) -> None:
         self.raised: Exception | None = None
         self._rows = rows
+        self._words = words
         self._taken = 0
         self._block: Iterator[Record] = iter(())
 
     def blocks(self) -> Iterator[Iterator[Record]]:
         """Yield the blocks; the driver raises anything, a TypeError for a value that it cannot encode."""
         try:
-            for block in self._rows.blocks:
+            for bound in self._rows.blocks:
+                block = _in_words(bound, self._words) if self._words else bound
                 self._block = iter(block)
                 self._taken += len(block)
                 yield self._block
@@ -122,6 +141,36 @@ class _Sending:
         placed = ValueRefused(message, orig=error, statement=fault.statement)
         placed.row, placed.column = row, column
         return placed
+
+
+def _words_of_bools(rows: BoundRows, dialect: Dialect) -> dict[int, Mapping[bool, Any]]:
+    """Return, by the places of columns, what psycopg is to write for a bool that is not one of a boolean column.
+
+    It writes ``t``, which is no number and is not the text that a cast makes in a statement; asyncpg takes a bool for a
+    number and for no text.
+    """
+    if dialect.driver != "psycopg":
+        return {}
+    found: dict[int, Mapping[bool, Any]] = {}
+    for place, column in enumerate(rows.columns):
+        kind = stored(column.type, dialect)
+        if isinstance(kind, String) and not isinstance(kind, Enum):
+            found[place] = _AS_TEXT
+        elif isinstance(kind, Integer) and not isinstance(kind, BigInteger | SmallInteger):
+            found[place] = _AS_NUMBER  # no server casts a bool to the others
+    return found
+
+
+def _in_words(records: list[Record], words: Mapping[int, Mapping[bool, Any]]) -> list[Record]:
+    # Every value of these columns is looked at: a bool may come in any row. Without a line of Python for each.
+    places = [place for place in words if bool in set(map(type, map(itemgetter(place), records)))]
+    if not places:
+        return records
+    columns: list[Iterable[Any]] = [*zip(*records, strict=True)]
+    for place in places:
+        known = words[place]
+        columns[place] = [known[value] if type(value) is bool else value for value in columns[place]]
+    return list(zip(*columns, strict=True))
 
 
 def _context(error: Exception) -> str:
