@@ -24,13 +24,11 @@ from sqlalchemy.util.concurrency import in_greenlet
 
 from .doors import Block, aborted, door, last_door, refused_for_reading, take_over, watched
 from .errors import ReadOnlySession, SessionShared, TransactionAborted, UnloadedAttribute, UsageError
+from .late_options import ISOLATION, are_in_force
 from .sharing import Turn, at_once
 from .tasks import current_task
 
 __all__ = ["Hook", "SyncSession"]
-
-_ISOLATION: Final = 'async with db.transaction(isolation="serializable") as session: ...'
-
 
 _BY_ITSELF: Final = SessionTransactionOrigin.AUTOBEGIN, SessionTransactionOrigin.SUBTRANSACTION
 
@@ -149,13 +147,13 @@ class SyncSession(orm.Session):
         """Return the transaction's connection.
 
         Raises:
-            UsageError: For an isolation level after the first statement, which SQLAlchemy would only warn about.
+            UsageError: For options after the first statement, an isolation level or a schema_translate_map, which
+                SQLAlchemy would ignore with a warning.
         """
-        current = self.get_transaction()
-        begun = current is not None and current.connections
-        if begun and "isolation_level" in (options.get("execution_options") or {}):
-            raise UsageError("The isolation level is fixed by the first statement.", hint=_ISOLATION)
-        return super().connection(*args, **options)
+        asked = dict(zip(("bind_arguments", "execution_options"), args, strict=False)) | options
+        if asked.get("execution_options") and are_in_force(self, **asked):
+            asked["execution_options"] = None
+        return super().connection(**asked)
 
     def close(self) -> None:
         """Give the connection back, and interrupt another task that still uses it.
@@ -468,7 +466,7 @@ def _refuse(state: ORMExecuteState) -> None:
     if "isolation_level" in state.local_execution_options:
         raise UsageError(
             "An isolation level on a statement has no effect: it is the transaction's.",
-            hint=_ISOLATION,
+            hint=ISOLATION,
         )
     if state.is_select:
         _refuse_hidden_load(state)
