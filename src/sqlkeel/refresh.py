@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, orm, select, tuple_, update
-from sqlalchemy.orm import Mapper, ORMExecuteState, RelationshipProperty, selectinload, undefer
+from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, RelationshipProperty, selectinload, undefer
 from sqlalchemy.util import immutabledict
 
 from . import locks
+from .rewinding import note_read
 from .row_keys import among
 
 __all__ = ["kinds", "load_again", "reload_expired", "rows_below", "update_with", "update_with_all"]
@@ -93,6 +94,7 @@ def update_with_all(state: ORMExecuteState, values: Mapping[Any, Any]) -> Any:
     statement: Any = state.statement
     parameters: Any = state.parameters or ()
     given = {getattr(key, "key", key) for key in (*(statement._values or ()), *parameters)}
+    versions = _Versions(state.session, mapper)
     for column, value in values.items():
         holder = _holder_of(mapper, column)
         if not given.isdisjoint({column.key, holder.get_property_by_column(column).key}):
@@ -106,8 +108,52 @@ def update_with_all(state: ORMExecuteState, values: Mapping[Any, Any]) -> Any:
             state.session.execute(part, execution_options=options)
     result = state.invoke_statement(statement=statement)
     # What the server wrote is not known here; an expired attribute could not be read without waiting.
-    reload_expired(state.session, mapper)
+    reload_expired(state.session, mapper, loaded=versions.expire_others())
+    versions.put_back()
     return result
+
+
+class _Versions:
+    """The versions that loaded objects have before an ``update()`` statement moves those of their rows.
+
+    The statement may have met a row that somebody else had changed since it was loaded. With the new version, and the
+    old values beside it, the object would overwrite that, and nobody would be told.
+    """
+
+    def __init__(self, session: orm.Session, mapper: Mapper[Any]) -> None:
+        self.session = session
+        self.before: dict[InstanceState[Any], tuple[str, Any]] = {}
+        # Else one of them may be gone before the statement has run.
+        self.objects = [*session.identity_map.values()]
+        keys = {
+            one: one.get_property_by_column(one.version_id_col).key
+            for one in mapper.self_and_descendants
+            if one.version_id_col is not None
+        }
+        for state in map(orm.attributes.instance_state, self.objects) if keys else ():
+            if (key := keys.get(state.mapper)) in state.dict:
+                self.before[state] = str(key), state.dict[key]
+
+    def expire_others(self) -> dict[Any, Collection[str]]:
+        """Expire all that is loaded of the written rows and not changed since; return it by identity."""
+        self.before = {
+            one: (key, version) for one, (key, version) in self.before.items() if one.dict.get(key) != version
+        }
+        expired: dict[Any, Collection[str]] = {}
+        for state in self.before:
+            # A query_expression() is known to the query that loaded it, and to no other.
+            read = [one.key for one in state.mapper.column_attrs if one.strategy_key != (("query_expression", True),)]
+            names = expired[state.key] = [key for key in read if key in state.dict and key not in state.committed_state]
+            note_read(self.session, [state.obj()])
+            self.session.expire(state.obj(), names)
+        return expired
+
+    def put_back(self) -> None:
+        """Leave what is changed and not flushed to the check of the flush, where it was changed on another version."""
+        for state, (key, version) in self.before.items():
+            moved = isinstance(version, int) and state.dict.get(key) != version + 1
+            if moved and state.committed_state:
+                orm.attributes.set_committed_value(state.obj(), key, version)
 
 
 def _update_rows_with(state: ORMExecuteState, mapper: Mapper[Any], values: Mapping[Any, Any]) -> Any:

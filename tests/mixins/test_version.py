@@ -658,6 +658,52 @@ class TestUpdateStatement:
             assert (row.title, version_of(row)) == ("new", 2)
         assert version_of(await read(every_driver, key, model)) == 2
 
+    @pytest.mark.parametrize("synchronize", ["auto", "evaluate", "fetch"])
+    @pytest.mark.parametrize("model", MODELS)
+    async def test_a_row_that_was_overtaken_is_read_as_a_whole(
+        self, every_driver: Database, model: Any, synchronize: str
+    ) -> None:
+        """With the new version and the old title, the object would overwrite what nobody here has seen."""
+        key = await add(every_driver, model)
+        options = {"synchronize_session": synchronize}
+
+        async with every_driver.session() as session:
+            row = await session.get_one(model, key)
+            await session.commit()
+            await overtake(every_driver, key, model)
+            # Something else than the title: the key, which all of them have.
+            name = model.__mapper__.get_property_by_column(model.__mapper__.primary_key[0]).key
+            await session.execute(update(model).values({name: getattr(model, name)}), execution_options=options)
+
+            assert (row.title, version_of(row)) == ("theirs", 3)
+
+    async def test_a_change_that_waits_is_one_of_the_version_it_was_made_on(self, every_driver: Database) -> None:
+        """A flush after the statement does not overwrite what was changed before it."""
+        key = await add(every_driver)
+
+        async with every_driver.session() as session:
+            doc = await session.get_one(Doc, key)
+            await session.commit()
+            await overtake(every_driver, key)
+            doc.title = "mine"
+            with session.no_autoflush:
+                await session.execute(update(Doc).values(id=Doc.id))
+            with pytest.raises(VersionConflict):
+                await session.flush()
+
+    async def test_a_change_that_waits_is_written_after_it(self, every_driver: Database) -> None:
+        """The statement alone has moved the version."""
+        key = await add(every_driver)
+
+        async with every_driver.session() as session:
+            doc = await session.get_one(Doc, key)
+            doc.title = "mine"
+            with session.no_autoflush:
+                await session.execute(update(Doc).values(id=Doc.id))
+            await session.commit()
+
+            assert (doc.title, doc.version) == ("mine", 3)
+
     async def test_unsynchronized_objects_stay_readable_and_stale(self, every_driver: Database) -> None:
         """With synchronize_session=False an object keeps what it had, and cannot overwrite the statement."""
         key = await add(every_driver)
