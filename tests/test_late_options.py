@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from sqlkeel import base
 from sqlkeel.database import Database
@@ -64,3 +64,68 @@ class TestLateOptions:
 
             assert found.sync_connection is not None
             assert found.sync_connection.get_execution_options()["schema_translate_map"] == {"shop": None}
+
+
+TENANT = {"schema_translate_map": {None: "tenant"}}
+
+
+class TestStatement:
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            select(User),
+            select(User.id, User),
+            select(aliased(User)),
+            update(User).values(id=1),
+            delete(User),
+            insert(User).values(id=1).returning(User),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("on_statement", [True, False])
+    async def test_objects_of_another_schema_are_refused(
+        self, db: Database, statement: Any, on_statement: bool
+    ) -> None:
+        """What is changed in them would be written to the row of the same key in the schema of the session."""
+        given = {} if on_statement else {"execution_options": TENANT}
+        statement = statement.execution_options(**TENANT) if on_statement else statement
+        async with db.transaction() as session:
+            with pytest.raises(UsageError, match="does not hold for its objects"):
+                await session.execute(statement, **given)
+
+    async def test_a_held_object_is_no_row_of_another_schema(self, db: Database) -> None:
+        """With `get`, too: the object that is there is the row of the session's schema."""
+        async with db.engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        async with db.transaction() as session:
+            session.add(User(id=1))
+            await session.flush()
+            for get in (session.get, session.get_one):
+                with pytest.raises(UsageError, match="does not hold for its objects"):
+                    await get(User, 1, execution_options=TENANT)
+
+    async def test_columns_may_come_from_there(self, postgres: Database) -> None:
+        """A value is no object: reports over the schemas of all tenants are fine."""
+        async with postgres.engine.begin() as connection:
+            await connection.execute(text("CREATE SCHEMA tenant"))
+            await connection.run_sync(Base.metadata.create_all)
+            await connection.execution_options(**TENANT)
+            await connection.run_sync(Base.metadata.create_all)
+        async with postgres.transaction() as session:
+            await session.execute(insert(User).values(id=7), execution_options=TENANT)
+            await session.execute(update(User).values(id=8), execution_options={**TENANT, "synchronize_session": False})
+
+            assert await session.scalar(select(User.id), execution_options=TENANT) == 8
+            assert await session.scalar(select(User.id)) is None
+
+    @pytest.mark.parametrize("asked", ["of the connection", "of the session"])
+    async def test_the_schema_of_the_session_may_be_said_again(self, db: Database, asked: str) -> None:
+        """A statement may carry what is in force."""
+        options: Any = {"schema_translate_map": {"shop": None}}
+        async with db.engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        async with db.session(**({"execution_options": options} if asked == "of the session" else {})) as session:
+            if asked == "of the connection":
+                await session.connection(execution_options=options)
+
+            assert (await session.scalars(select(User), execution_options=options)).all() == []

@@ -1,15 +1,16 @@
-"""Options of a connection that are asked for when its transaction has begun: in force already, or too late."""
+"""Options that a connection is asked for too late, or a statement in vain: its objects are those of the session."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import orm
+from sqlalchemy import FromClause, orm
+from sqlalchemy.orm import ORMExecuteState
 
 from .errors import UsageError
 
-__all__ = ["ISOLATION", "are_in_force"]
+__all__ = ["ISOLATION", "are_in_force", "refuse_on_statement"]
 
 ISOLATION: Final = 'async with db.transaction(isolation="serializable") as session: ...'
 """How to ask for an isolation level."""
@@ -17,6 +18,7 @@ ISOLATION: Final = 'async with db.transaction(isolation="serializable") as sessi
 _FIRST: Final = (
     "Ask for it before the first statement, where transaction() has no options; or give it to Database(url, ...)."
 )
+_SCHEMAS: Final = "schema_translate_map"
 _NOT_SET: Final = object()
 
 
@@ -39,3 +41,35 @@ def are_in_force(
         if late := [name for name, value in execution_options.items() if in_force.get(name, _NOT_SET) != value]:
             raise UsageError(f"The transaction began without {', '.join(late)}.", hint=_FIRST)
     return bool(open_ones)
+
+
+def refuse_on_statement(state: ORMExecuteState) -> None:
+    """Refuse what a statement cannot have for itself.
+
+    Raises:
+        UsageError: For an isolation level; and for a schema other than the connection's where the statement loads or
+            changes objects: a session knows a row by its class and key, and writes it to the schema of its connection.
+    """
+    if "isolation_level" in state.local_execution_options:
+        raise UsageError("An isolation level on a statement has no effect: it is the transaction's.", hint=ISOLATION)
+    given = state.execution_options.get(_SCHEMAS)
+    if given is None or not _meets_objects(state):
+        return
+    connection = state.session.connection(bind_arguments=dict(state.bind_arguments))
+    if connection.get_execution_options().get(_SCHEMAS) != given:
+        raise UsageError(
+            f"A {_SCHEMAS} on a statement does not hold for its objects, which are taken for rows of another schema.",
+            hint=f"await session.connection(execution_options={{{_SCHEMAS!r}: ...}}) before the first statement.",
+        )
+
+
+def _meets_objects(state: ORMExecuteState) -> bool:
+    """Tell whether a statement makes objects, or changes those that the session holds."""
+    if state.is_update or state.is_delete:
+        return state.is_orm_statement and state.execution_options.get("synchronize_session") is not False
+    statement: Any = state.statement
+    if state.is_insert:
+        # A private name: SQLAlchemy's description of what an INSERT returns fails on a class.
+        return any(isinstance(one, FromClause) for one in statement._returning)
+    described = getattr(statement, "column_descriptions", ())
+    return any(one["entity"] is not None and one["expr"] is one["entity"] for one in described)

@@ -23,8 +23,8 @@ from sqlalchemy.util import immutabledict
 from sqlalchemy.util.concurrency import in_greenlet
 
 from .doors import Block, aborted, door, last_door, refused_for_reading, take_over, watched
-from .errors import ReadOnlySession, SessionShared, TransactionAborted, UnloadedAttribute, UsageError
-from .late_options import ISOLATION, are_in_force
+from .errors import ReadOnlySession, SessionShared, TransactionAborted, UnloadedAttribute
+from .late_options import are_in_force, refuse_on_statement
 from .sharing import Turn, at_once
 from .tasks import current_task
 
@@ -463,11 +463,7 @@ def _unwritten(session: SyncSession) -> Iterator[tuple[int, str]]:
 
 @event.listens_for(SyncSession, "do_orm_execute")
 def _refuse(state: ORMExecuteState) -> None:
-    if "isolation_level" in state.local_execution_options:
-        raise UsageError(
-            "An isolation level on a statement has no effect: it is the transaction's.",
-            hint=ISOLATION,
-        )
+    refuse_on_statement(state)
     if state.is_select:
         _refuse_hidden_load(state)
     elif state.is_insert or state.is_update or state.is_delete:
