@@ -8,13 +8,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import String, insert, select, text, update
+from asyncmy.errors import OperationalError
+from sqlalchemy import String, event, insert, select, text, update
 from sqlalchemy.ext.declarative import ConcreteBase
 from sqlalchemy.orm import Mapped, mapped_column, selectinload
 
 import sqlkeel
 from sqlkeel.database import Database
 from sqlkeel.errors import (
+    Deadlock,
     ForeignKeyViolation,
     LockTimeout,
     NotFound,
@@ -727,6 +729,24 @@ class TestConcurrency:
         assert len(won) == 1
         assert [type(result) for result in results if isinstance(result, BaseException)] == [NotFound] * 5
         assert {row.deletion_id for row in rows} == set(won)
+
+    @pytest.mark.parametrize("verb", ["delete", "restore"])
+    async def test_a_deadlock_is_one(self, mariadb: Database, verb: str) -> None:
+        """MariaDB rolls the savepoint back with the transaction; an error about that does not hide the deadlock."""
+        key = await add(mariadb, author())
+        if verb == "restore":
+            await delete(mariadb, Author, key)
+
+        def fail(_: Any, __: Any, statement: str, *rest: Any) -> None:
+            if statement.startswith("UPDATE book"):
+                raise OperationalError(1213, "Deadlock found when trying to get lock")
+
+        event.listen(mariadb.engine.sync_engine, "before_cursor_execute", fail)
+        try:
+            with pytest.raises(Deadlock):
+                await (delete if verb == "delete" else bring_back)(mariadb, Author, key)
+        finally:
+            event.remove(mariadb.engine.sync_engine, "before_cursor_execute", fail)
 
     async def test_a_deletion_overtakes_an_edit(self, every_driver: Database) -> None:
         """Who edits a row that was deleted meanwhile is told."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +24,7 @@ from ..errors import (
     NoTransaction,
     ReadOnlySession,
     RestoreConflict,
+    TransientFault,
     UsageError,
 )
 from ..holding import refuse_foreign
@@ -262,12 +263,25 @@ def _take_back(session: orm.Session, obj: Any, tree: Iterable[Mapper[Any]], dele
         reload_expired(session, mapper)
 
 
-def _savepoint(session: orm.Session, mapper: Mapper[Any]) -> orm.SessionTransaction:
+@contextmanager
+def _savepoint(session: orm.Session, mapper: Mapper[Any]) -> Iterator[None]:
     connection = session.connection(bind_arguments={"mapper": mapper})
     if backend_for(connection.engine.url).commits_by_itself(connection):
         raise NoTransaction(f"The connection commits each statement by itself; a {mapper.class_.__name__} is several.")
     begin_for_savepoint(connection)  # a SyncSession does so itself, a stock one does not
-    return session.begin_nested()
+    fault: TransientFault | None = None
+    try:
+        with session.begin_nested():
+            try:
+                yield
+            except TransientFault as error:
+                fault = error
+                raise
+    except Exception:
+        if fault is not None:
+            # As in Session.savepoint: the savepoint may be gone, and an error about that would hide the fault.
+            raise fault  # noqa: B904 - it is the cause, not the consequence
+        raise
 
 
 def _refuse_reading(session: orm.Session) -> None:
