@@ -17,6 +17,7 @@ from sqlkeel import IntKeyMixin, SoftDeleteMixin, VersionMixin, unique_live
 from sqlkeel.bulk import insert_many, upsert_many
 from sqlkeel.bulk.upsert import UpsertResult, upsert
 from sqlkeel.database import Database
+from sqlkeel.errors import NotSupported
 from sqlkeel.session import Session
 from tests.bulk.models import values_of
 
@@ -57,6 +58,16 @@ class Weight(IntKeyMixin, Base):
     grams: Mapped[Decimal] = mapped_column(Numeric(10, 2), unique=True)
     a: Mapped[int | None]
     b: Mapped[int | None]
+
+
+class Placed(IntKeyMixin, Base):
+    """A column of the name that tells the places of rows."""
+
+    __tablename__ = "turns_placed"
+
+    sku: Mapped[str] = mapped_column(String(20), unique=True)
+    sqlkeel_place: Mapped[int | None]
+    a: Mapped[int | None]
 
 
 class Seat(IntKeyMixin, SoftDeleteMixin, VersionMixin, Base):
@@ -251,3 +262,15 @@ class TestHeldObjects:
             await upsert_many(session, Part, THREE, on=SKU)
 
             assert (part.a, part.b, part.version) == (3, 1, 4)
+
+
+class TestNameOfAPlace:
+    async def test_a_column_of_that_name_is_refused(self, every_driver: Database) -> None:
+        """The values of the column would be taken for the places of the rows."""
+        rows = [{"sku": "x", "sqlkeel_place": 1}, {"sku": "x", "a": 1}]
+
+        async with every_driver.transaction() as session:
+            with pytest.raises(NotSupported, match="sqlkeel_place"):
+                await upsert_many(session, Placed, rows, on=[Placed.sku])
+
+            assert await values_of(session, Placed.sku) == []

@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, ClauseElement, Column, Dialect
 from sqlalchemy.exc import DontWrapMixin
 
-from ..errors import ValueRefused
+from ..errors import NotSupported, ValueRefused
 from .columns import makes_expression, names_beside
 from .defaults import Constant, Made
 from .rows import BLOCK, CHUNK, Batch, Record, Run, refuse_expressions
@@ -73,7 +73,16 @@ class BoundRows:
             yield [dict(zip(keys, record, strict=True)) for record in chunk]
 
     def with_places(self) -> BoundRows:
-        """Return no rows, of the same columns and `PLACE`."""
+        """Return no rows, of the same columns and `PLACE`.
+
+        Raises:
+            NotSupported: When a column of the table has that name.
+        """
+        if PLACE.name in map(str.lower, self.names):
+            raise NotSupported(
+                f"Rows of one key with different fields need the name {PLACE.name}, which a column of the table has.",
+                hint="Give all rows the same fields.",
+            )
         return BoundRows((*self.columns, PLACE), (*self.names, PLACE.name), (), self.shape, placed=True)
 
     def without_places(self) -> BoundRows:
