@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from sqlalchemy import orm
 from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from .engines.backend import Backend
 from .errors import CommitUnknown, ConnectionLost, KeelError, SessionShared, UsageError
 from .session import Session, note_failed_rollback
-from .tasks import current_task, finish
+from .tasks import finish
 
 __all__ = ["UnitOfWork"]
 
@@ -33,11 +33,11 @@ class UnitOfWork:
     cannot say.
     """
 
-    def __init__(self, session: Session, backend: Backend) -> None:
+    def __init__(self, session: Session, backend: Backend, task: asyncio.Task[Any] | None) -> None:
         self.session = session
         self.session.sync_session.keeps_values = True
         self._backend = backend
-        self.tasks = [current_task()]
+        self.tasks = [task]
 
     async def __aenter__(self) -> Self:
         self.session.sync_session.turn.home = asyncio.get_running_loop()
@@ -72,8 +72,8 @@ class UnitOfWork:
     async def _prepare(self) -> None:
         """Do all that comes before COMMIT, and may be cut short: a flush may wait for a lock."""
         session = self.session.sync_session
-        session.refuse_half_done()
         if session.has_changes:
+            session.refuse_half_done()
             await self.session.flush()
 
     async def _complete(self) -> None:
@@ -98,8 +98,10 @@ class UnitOfWork:
 
     async def _close(self) -> None:
         # Another task that still uses it has kept COMMIT from being sent, and hears of that; or it came behind COMMIT.
-        with suppress(SessionShared):
+        try:  # noqa: SIM105 - `suppress` costs three calls, and each unit of work ends here
             await self.session.close()
+        except SessionShared:
+            pass
 
     async def _commit(self) -> None:
         ticket: list[str | None] = []
