@@ -119,14 +119,16 @@ class Block(SessionTransaction):
         turn = self.session.turn
         # What another task was in the middle of cannot be kept; and SQLAlchemy ends a block without a word where a
         # flush in it has failed and nobody was told.
-        conflict = take_over(turn) or self._aborted()
+        sharing = take_over(turn)
+        user = turn.claimant
         try:
+            conflict = sharing or self._aborted()
             if conflict is not None and error is None:
                 super().__exit__(type(conflict), conflict, None)
                 raise conflict
             super().__exit__(kind, error, trace)
         finally:
-            turn.give_back()
+            turn.give_back(user)
 
     def _aborted(self) -> TransactionAborted | SessionShared | None:
         sharing: SessionShared | None = self.session.sharing_in(self)

@@ -161,7 +161,7 @@ class Session(AsyncSession):
         Raises:
             SessionShared: When another task was still using the session; its statement is interrupted.
         """
-        if self.sync_session.in_transaction() or self.sync_session.turn.is_taken():
+        if self.sync_session.in_transaction() or not self.sync_session.turn.is_free:
             await finish(self._then_hooks(super().close()))
         else:
             # There is no connection, and so nothing to wait for.

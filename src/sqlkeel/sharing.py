@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar, cast
 import sqlalchemy
 
 from .errors import SessionShared
-from .tasks import caller_of, callers
+from .tasks import caller_of, callers, current_task
 
 __all__ = ["Turn", "Use", "at_once"]
 
@@ -77,16 +77,25 @@ class Turn:
 
     def is_mine(self) -> bool:
         """Whether the running task has the turn already, so that its next call is a part of the same use."""
+        task = current_task()
+        if task is not None and task is self._task:
+            return True
         return self._owner is not None and self._owner is _here()[0]
+
+    @property
+    def task(self) -> asyncio.Task[Any] | None:
+        """The task that has the turn, where it is one."""
+        return self._task
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody has the turn, or is about to have it."""
+        return self._owner is None and self._claimant is None
 
     @property
     def is_closed(self) -> bool:
         """Whether the session was closed for good."""
         return self._closed_by is not None
-
-    def is_taken(self) -> bool:
-        """Whether another task has the turn."""
-        return self._conflict(*_here()) is not None
 
     def claim(self) -> SessionShared | None:
         """Keep the turn until `give_back`; where another task has it, return what there is to say about that."""
@@ -118,12 +127,16 @@ class Turn:
         self._claimant = user
         return conflict
 
-    def give_back(self, *, closed: bool = False) -> None:
-        """Let others have the turn, unless the session is *closed* for good: then say so to whoever calls."""
-        user, _ = _here()
+    @property
+    def claimant(self) -> _User | None:
+        """Who has claimed the turn, for `give_back`."""
+        return self._claimant
+
+    def give_back(self, user: _User | None, *, closed: bool = False) -> None:
+        """Let others have the turn of *user*, unless the session is *closed* for good: then say so to whoever calls."""
         if self._claimant is user:
             self._claimant = None
-        if closed and self._closed_by is None:
+        if closed and self._closed_by is None and user is not None:
             # Without a reference: the task holds the session, and only the garbage collector would end that circle.
             self._closed_by = weakref.ref(user)
         if self._waiting:
@@ -131,13 +144,15 @@ class Turn:
 
     def refuse_others(self) -> None:
         """Raise `SessionShared` where another task has the turn."""
-        self._refuse(*_here())
+        if self._claimant is not None and self._claimant is current_task() and self._process == _process[0]:
+            return  # it closes the session, which SQLAlchemy empties first
+        if (conflict := self._conflict(*_here())) is not None:
+            raise self._told(conflict)
 
-    def _refuse(self, user: _User, task: asyncio.Task[Any] | None) -> None:
-        if (conflict := self._conflict(user, task)) is not None:
-            # Not the error itself: its frames hold the session, and only the garbage collector would end that circle.
-            self.sharing = SessionShared(conflict.first, conflict.second)
-            raise conflict
+    def _told(self, conflict: SessionShared) -> SessionShared:
+        # Not the error itself: its frames hold the session, and only the garbage collector would end that circle.
+        self.sharing = SessionShared(conflict.first, conflict.second)
+        return conflict
 
     def _refuse_closed(self, user: _User, task: asyncio.Task[Any] | None) -> None:
         if self._closed_by is not None and (closer := self._closed_by()) is not user:
@@ -146,7 +161,7 @@ class Turn:
     def _conflict(self, user: _User, task: asyncio.Task[Any] | None) -> SessionShared | None:
         if self._process != _process[0]:
             return SessionShared(f"process {self._process}", _call_site(task))
-        is_free = self._owner is None and self._claimant is None
+        is_free = self._owner is None and self._claimant is None  # without a call, as `_here`
         if not is_free and (other := self._others(user)) is not None:
             return SessionShared(_call_site(other), _call_site(task))
         loop = self.home if self.loop is None else self.loop
@@ -200,7 +215,8 @@ class Use:
         user, task = _here()
         self._is_outermost = turn._owner is not user
         if self._is_outermost:
-            turn._refuse(user, task)
+            if (conflict := turn._conflict(user, task)) is not None:
+                raise turn._told(conflict)
             if turn._closed_by is not None:
                 turn._refuse_closed(user, task)
             turn._owner, turn._task, turn.is_going_on = user, task, True
