@@ -18,6 +18,8 @@ __all__: list[str] = []
 
 @event.listens_for(SyncSession, "do_orm_execute", retval=True)
 def _read_what_is_filled_in(state: ORMExecuteState) -> Any:
+    if state.statement.is_select:  # as in `joined`
+        return None
     mapper = state.bind_mapper if state.is_update and state.is_executemany else None
     options = state.execution_options
     if mapper is None or options.get("synchronize_session") is False or options.get("dml_strategy") == "core_only":

@@ -101,16 +101,15 @@ def _notes_of(session: orm.Session, transaction: SessionTransaction) -> _Notes:
     return open_ones[transaction]
 
 
-@event.listens_for(SyncSession, "after_transaction_create")
-def _begin(session: SyncSession, transaction: SessionTransaction) -> None:
-    if transaction.nested:
-        _notes_of(session, transaction)
+@SyncSession.at_savepoint
+def _begin(session: SyncSession, savepoint: SessionTransaction) -> None:
+    _notes_of(session, savepoint)
 
 
-@event.listens_for(SyncSession, "do_orm_execute")
+@SyncSession.at_load_inside
 def _note_load(state: ORMExecuteState) -> None:
     savepoint = state.session.get_nested_transaction()
-    if savepoint is not None and state.is_relationship_load:
+    if savepoint is not None:
         path: Any = state.loader_strategy_path
         _notes_of(state.session, savepoint).relations.add(path.prop)
 

@@ -11,9 +11,9 @@ from .sync_session import SyncSession
 __all__: list[str] = []
 
 
-@event.listens_for(SyncSession, "after_transaction_create")
-def _begin_before(session: SyncSession, transaction: SessionTransaction) -> None:
-    root = session.get_transaction() if transaction.nested else None
+@SyncSession.at_savepoint
+def _begin_before(session: SyncSession, _: SessionTransaction) -> None:
+    root = session.get_transaction()
     for connection in root.connections if root is not None else ():
         begin_for_savepoint(connection)
 

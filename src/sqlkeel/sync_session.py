@@ -23,7 +23,8 @@ from sqlalchemy.util import immutabledict
 from sqlalchemy.util.concurrency import in_greenlet
 
 from .doors import Block, aborted, door, last_door, refused_for_reading, take_over, watched
-from .errors import ReadOnlySession, SessionShared, TransactionAborted, UnloadedAttribute
+from .errors import ReadOnlySession, SessionShared, TransactionAborted
+from .hidden_loads import refuse_hidden_load
 from .late_options import are_in_force, refuse_on_statement
 from .sharing import Turn, at_once
 from .tasks import current_task
@@ -75,6 +76,23 @@ class SyncSession(orm.Session):
         cls._around_flush.append(contextmanager(function))
         return function
 
+    _at_savepoint: ClassVar[list[Callable[[SyncSession, SessionTransaction], None]]] = []
+    _at_load_inside: ClassVar[list[Callable[[ORMExecuteState], None]]] = []
+
+    @classmethod
+    def at_savepoint(
+        cls, function: Callable[[SyncSession, SessionTransaction], None]
+    ) -> Callable[[SyncSession, SessionTransaction], None]:
+        """Call *function* when a savepoint is made; a listener of SQLAlchemy's is called for each transaction."""
+        cls._at_savepoint.append(function)
+        return function
+
+    @classmethod
+    def at_load_inside(cls, function: Callable[[ORMExecuteState], None]) -> Callable[[ORMExecuteState], None]:
+        """Call *function* when a relation is loaded in a savepoint; a listener is called for each statement."""
+        cls._at_load_inside.append(function)
+        return function
+
     execute = door(watched(orm.Session.execute))
     scalar = door(orm.Session.scalar)  # type: ignore[assignment,arg-type]  # its overloads overlap
     scalars = door(orm.Session.scalars)
@@ -98,6 +116,10 @@ class SyncSession(orm.Session):
     def commit(self) -> None:
         """Commit, unless a part of the work was left half done."""
         self.refuse_half_done()
+        if self.has_lost_connection:
+            raise TransactionAborted(
+                "The connection broke, or a statement was cancelled, and the error was swallowed; nothing is written."
+            )
         super().commit()
 
     @door
@@ -173,6 +195,7 @@ class SyncSession(orm.Session):
 
     def _end(self, end: Callable[[], None], *, closed: bool = False) -> None:
         conflict = take_over(self.turn)
+        user = self.turn.claimant
         root = self.get_transaction()
         try:
             end()
@@ -184,7 +207,7 @@ class SyncSession(orm.Session):
                     connection.close()
             raise
         finally:
-            self.turn.give_back(closed=closed)
+            self.turn.give_back(user, closed=closed)
         if conflict is not None:
             raise conflict
 
@@ -338,14 +361,10 @@ class SyncSession(orm.Session):
 
     def refuse_half_done(self) -> None:
         """Raise what there is to say where a part of the work was left half done, or a task was refused in it."""
-        if (sharing := self.sharing_in(self.get_transaction())) is not None:
+        if self.turn.sharing is not None and (sharing := self.sharing_in(self.get_transaction())) is not None:
             raise sharing
         if self._half_done and (cause := self.failure_in(self.get_transaction())) is not None:
             raise aborted() from cause
-        if self.has_lost_connection:
-            raise TransactionAborted(
-                "The connection broke, or a statement was cancelled, and the error was swallowed; nothing is written."
-            )
 
     def refuse_unwritten(self, *, again: bool = False) -> None:
         """Raise `ReadOnlySession` where a session for reading holds what would have to be written.
@@ -403,11 +422,14 @@ def _guard_block(session: SyncSession, transaction: SessionTransaction) -> None:
     # SQLAlchemy leaves nobody else a say in what ends a transaction or savepoint that somebody holds in the hand.
     if transaction.origin not in _BY_ITSELF:
         transaction.__class__ = Block
+    if transaction.nested:
+        for function in session._at_savepoint:
+            function(session, transaction)
 
 
 @event.listens_for(SyncSession, "after_begin")
 def _note_loop(session: SyncSession, *_: Any) -> None:
-    task = current_task()
+    task = session.turn.task or current_task()
     session.turn.loop = None if task is None else task.get_loop()
 
 
@@ -465,7 +487,10 @@ def _unwritten(session: SyncSession) -> Iterator[tuple[int, str]]:
 def _refuse(state: ORMExecuteState) -> None:
     refuse_on_statement(state)
     if state.is_select:
-        _refuse_hidden_load(state)
+        if state.session.in_nested_transaction() and state.is_relationship_load:
+            for function in SyncSession._at_load_inside:
+                function(state)
+        refuse_hidden_load(state)
     elif state.is_insert or state.is_update or state.is_delete:
         _refuse_write(state)
 
@@ -473,19 +498,3 @@ def _refuse(state: ORMExecuteState) -> None:
 def _refuse_write(state: ORMExecuteState) -> None:
     if isinstance(state.session, SyncSession) and state.session.read_only:
         raise ReadOnlySession("The session was opened for reading; the statement writes.")
-
-
-def _refuse_hidden_load(state: ORMExecuteState) -> None:
-    """Refuse a load that an attribute read of asynchronous code asks for, before it fails in the driver."""
-    hidden = state.is_relationship_load or state.is_column_load
-    if not hidden or in_greenlet() or async_session(state.session) is None:
-        return
-    # Only a SELECT has the options that these read.
-    if state.is_column_load:
-        loading: Any = state.load_options
-        names = getattr(state._orm_compile_options(), "_only_load_props", None) or ("a column",)
-        raise UnloadedAttribute(loading._refresh_state.class_.__name__, ", ".join(sorted(names)), is_column=True)
-    parent, path = state.lazy_loaded_from, state.loader_strategy_path
-    if parent is not None:
-        attribute = path.prop.key if path is not None else "a relationship"  # type: ignore[attr-defined]
-        raise UnloadedAttribute(parent.class_.__name__, attribute)

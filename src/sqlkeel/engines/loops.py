@@ -20,6 +20,9 @@ _Loops = WeakKeyDictionary[Any, asyncio.AbstractEventLoop]
 _CLOSES: Final = ("do_close", "do_terminate")
 """The methods by which SQLAlchemy's dialects close a connection; the asynchronous ones wait for the driver."""
 
+_LOOP: Final = "sqlkeel_loop"
+"""Where the pool's record of a connection keeps the loop that has opened it."""
+
 _ONE_EACH: Final = (
     "Make a Database in each event loop, or await db.dispose() in one before another uses it. From a thread: "
     "asyncio.run_coroutine_threadsafe(work(), loop)."
@@ -52,11 +55,11 @@ def bind_to_loop(engine: Engine) -> None:
 
     @event.listens_for(engine, "connect")
     def note(raw: Any, record: Any) -> None:
-        loops[raw.driver_connection] = asyncio.get_running_loop()
+        loops[raw.driver_connection] = record.info[_LOOP] = asyncio.get_running_loop()
 
     @event.listens_for(engine, "checkout")
     def check(raw: Any, record: Any, proxy: Any) -> None:
-        loop = loops.get(raw.driver_connection)
+        loop = record.info.get(_LOOP)
         if loop is None or loop is asyncio.get_running_loop():
             return
         if not loop.is_closed():

@@ -54,6 +54,8 @@ def _move_with_another_table(mapper: Mapper[Any], connection: Connection, obj: A
 @event.listens_for(SyncSession, "do_orm_execute", retval=True)
 def _move(state: ORMExecuteState) -> Any:
     """Let loaded objects see the time of an ``update()`` statement, which the column alone would not tell them."""
+    if state.statement.is_select:  # as in `joined`
+        return None
     mapper = state.bind_mapper if state.is_update else None
     if mapper is None:
         return None

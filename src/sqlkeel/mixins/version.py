@@ -137,6 +137,8 @@ def touch(obj: object) -> None:
 @event.listens_for(SyncSession, "do_orm_execute", retval=True)
 def _raise_version(state: ORMExecuteState) -> Any:
     """Count an ``update()`` statement as a change of each row it touches."""
+    if state.statement.is_select:  # as in `joined`
+        return None
     mapper = state.bind_mapper if state.is_update and not state.execution_options.get("sqlkeel_part") else None
     if mapper is None:
         return None
