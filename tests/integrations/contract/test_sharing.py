@@ -42,9 +42,9 @@ async def forget(session: Session) -> None:
 async def first_of_two(session: Session) -> None:
     """Take the faster of two answers."""
     tasks = [asyncio.create_task(look(session)) for _ in range(2)]
+    forgotten.update(tasks)
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     [task.result() for task in tasks if task.done()]
-    forgotten.update(tasks)
 
 
 SHARING = [gather, forget, first_of_two]
