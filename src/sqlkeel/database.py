@@ -22,7 +22,7 @@ from .engines.forks import renew_after_fork
 from .engines.loops import bind_to_loop
 from .engines.operands import check_operands
 from .engines.pool import Pool
-from .errors import InvalidURL, InvalidValue, NestedTransaction, ReadOnlySession, SessionShared
+from .errors import InvalidURL, InvalidValue, NestedTransaction, ReadOnlySession, SessionShared, UsageError
 from .retry import retry
 from .session import Session
 from .tasks import current_task
@@ -344,7 +344,7 @@ _NOTHING_ASKED: Final = _Asked(None, False, None)
 class _Transaction(AbstractAsyncContextManager[Session, None]):
     """A block of `Database.transaction`: a unit of work of its own, or a part of the one that the task has open."""
 
-    _block: AbstractAsyncContextManager[object]
+    _block: AbstractAsyncContextManager[object] | None = None
 
     def __init__(self, database: Database, asked: _Asked, *, savepoint: bool, durable: bool) -> None:
         self._database = database
@@ -354,12 +354,14 @@ class _Transaction(AbstractAsyncContextManager[Session, None]):
         self._tasks: list[asyncio.Task[Any] | None] = []
 
     async def __aenter__(self) -> Session:
+        if self._block is not None:
+            raise _entered_before()
         database, task = self._database, current_task()
         if (outer := database._open.get(task)) is not None:
             if self._durable or self._asked != _NOTHING_ASKED:
                 raise NestedTransaction(_NOT_INSIDE, hint=_OUTSIDE)
-            self._block = outer.join(savepoint=self._savepoint)
-            return await self._block.__aenter__()
+            self._block = joined = outer.join(savepoint=self._savepoint)
+            return await joined.__aenter__()
         session = Session(database.engine, read_only=self._asked.read_only)
         self._block = database._open[task] = unit = UnitOfWork(session, database._backend, task)
         self._tasks = unit.tasks
@@ -375,6 +377,7 @@ class _Transaction(AbstractAsyncContextManager[Session, None]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        assert self._block is not None, "it was entered"
         try:
             await self._block.__aexit__(kind, error, trace)
         finally:
@@ -385,12 +388,14 @@ class _Transaction(AbstractAsyncContextManager[Session, None]):
 class _Reading(AbstractAsyncContextManager[Session, None]):
     """A block of `Database.read`."""
 
-    _session: Session
+    _session: Session | None = None
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def __aenter__(self) -> Session:
+        if self._session is not None:
+            raise _entered_before()
         database = self._database
         self._session = session = Session(database._reading_engine(), read_only=True)
         session.sync_session.turn.home = asyncio.get_running_loop()
@@ -405,17 +410,18 @@ class _Reading(AbstractAsyncContextManager[Session, None]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        session = self._session
+        assert session is not None, "it was entered"
         try:
             if error is None:
-                self._session.sync_session.refuse_unwritten()
+                session.sync_session.refuse_unwritten()
         except ReadOnlySession as refusal:
-            await self._give_back(refusal)
+            await self._give_back(session, refusal)
             raise
-        await self._give_back(error)
+        await self._give_back(session, error)
 
-    async def _give_back(self, error: BaseException | None) -> None:
+    async def _give_back(self, session: Session, error: BaseException | None) -> None:
         """Close the session, of which *error* is to be told, or nothing: what was read is right all the same."""
-        session = self._session
         try:
             if self._database._reads_in_autocommit and not session.sync_session.has_hooks:
                 # A connection that commits by itself has nothing to end, so that a cancellation can cut nothing short.
@@ -427,6 +433,10 @@ class _Reading(AbstractAsyncContextManager[Session, None]):
                 raise
         except Exception:
             logger.exception("A connection for reading broke when it was given back; it is closed.")
+
+
+def _entered_before() -> UsageError:
+    return UsageError("The block was entered before.", hint="Call db.transaction() or db.read() for each block.")
 
 
 def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any], name: str) -> dict[str, Any]:
