@@ -15,6 +15,7 @@ from sqlalchemy.orm.loading import _new_runid
 import sqlkeel
 from sqlkeel import Database, IntKeyMixin, Repository, Session, SoftDeleteMixin, VersionMixin, children, parent
 from sqlkeel.bulk import insert_many_returning
+from sqlkeel.errors import UnloadedAttribute
 
 
 class Base(sqlkeel.Base):
@@ -240,6 +241,21 @@ class TestMoved:
                     raise Failure
 
             assert [item.id for item in shelf.items] == [1]
+
+
+    @pytest.mark.parametrize("kind", ["savepoint", "begin_nested"])
+    async def test_a_load_that_was_refused_inside_costs_nothing(self, every_driver: Database, kind: str) -> None:
+        """The relation was not loaded there, so that other objects keep what they have of it."""
+        async with every_driver.transaction() as session:
+            session.add_all([Shelf(id=1), Shelf(id=2), Item(id=1, code="a", shelf_id=1)])
+        async with every_driver.transaction() as session:
+            full = await session.get_one(Shelf, 1, options=[selectinload(Shelf.items)])
+            other = await session.get_one(Shelf, 2)
+            with pytest.raises(UnloadedAttribute, match=r"Shelf\.items"):
+                async with getattr(session, kind)():
+                    other.items  # noqa: B018 - to read it is the point
+
+            assert [item.code for item in full.items] == ["a"]
 
 
 class TestMade:

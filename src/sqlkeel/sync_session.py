@@ -487,10 +487,10 @@ def _unwritten(session: SyncSession) -> Iterator[tuple[int, str]]:
 def _refuse(state: ORMExecuteState) -> None:
     refuse_on_statement(state)
     if state.is_select:
+        refuse_hidden_load(state)
         if state.session.in_nested_transaction() and state.is_relationship_load:
             for function in SyncSession._at_load_inside:
                 function(state)
-        refuse_hidden_load(state)
     elif state.is_insert or state.is_update or state.is_delete:
         _refuse_write(state)
 
