@@ -7,10 +7,9 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager
-from types import TracebackType
-from typing import Any, Concatenate, Final, Literal, NamedTuple, ParamSpec, Self, TypeVar, overload
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar, overload
 
 from sqlalchemy import URL, event, exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
@@ -22,7 +21,7 @@ from .engines.forks import renew_after_fork
 from .engines.loops import bind_to_loop
 from .engines.operands import check_operands
 from .engines.pool import Pool
-from .errors import InvalidURL, InvalidValue, NestedTransaction, ReadOnlySession, SessionShared, UsageError
+from .errors import InvalidURL, InvalidValue, NestedTransaction, SessionShared
 from .retry import retry
 from .session import Session
 from .tasks import current_task
@@ -120,7 +119,8 @@ class Database:
         """Return a plain session, ``async with db.session() as session``; the caller commits."""
         return Session(self.engine, **options)
 
-    def transaction(
+    @asynccontextmanager
+    async def transaction(
         self,
         *,
         isolation: str | None = None,
@@ -129,7 +129,7 @@ class Database:
         lock_timeout: float | None = None,
         savepoint: bool = False,
         durable: bool = False,
-    ) -> AbstractAsyncContextManager[Session, None]:
+    ) -> AsyncIterator[Session]:
         """Open one unit of work: it commits at the end, or rolls back and raises what the block raised.
 
         Objects keep their values after a failure, so that a handler can read them, but belong to no session then.
@@ -154,9 +154,26 @@ class Database:
             that had ended the transaction on the server. InvalidValue: When *isolation* is no isolation level.
         """
         limits = None if timeout is None and lock_timeout is None else Limits(timeout, lock_timeout)
-        return _Transaction(self, _Asked(isolation, read_only, limits), savepoint=savepoint, durable=durable)
+        is_plain = isolation is None and not read_only and (limits is None or limits == Limits())
+        task = current_task()
+        if (outer := self._open.get(task)) is not None:
+            if durable or not is_plain:
+                raise NestedTransaction(_NOT_INSIDE, hint=_OUTSIDE)
+            async with outer.join(savepoint=savepoint) as session:
+                yield session
+            return
+        self._open[task] = unit = UnitOfWork(Session(self.engine, read_only=read_only), self._backend, task)
+        try:
+            async with unit:
+                if not is_plain:
+                    await self._begin(unit.session, isolation, read_only, limits)
+                yield unit.session
+        finally:
+            for one in unit.tasks:
+                del self._open[one]
 
-    def read(self) -> AbstractAsyncContextManager[Session, None]:
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Session]:
         """Open a session that only reads, without the round trips of BEGIN and ROLLBACK.
 
         Each statement sees what is committed when it starts; use ``transaction(read_only=True)`` where several must see
@@ -167,7 +184,18 @@ class Database:
             ReadOnlySession: When the session is asked to write, or holds changes when the block ends.
             SessionShared: When another task still uses the session when the block ends.
         """
-        return _Reading(self)
+        session = Session(self._reading_engine(), read_only=True)
+        session.sync_session.turn.home = asyncio.get_running_loop()
+        try:
+            if self._reader is None:
+                await session.connection(execution_options=self._backend.begin_options(read_only=True))
+            yield session
+            session.sync_session.refuse_unwritten()
+        except BaseException:
+            with suppress(SessionShared):
+                await self._give_back(session)
+            raise
+        await self._give_back(session)
 
     # Typed four times: a ParamSpec knows the function's arguments, and cannot stand beside keywords of ours.
     @overload
@@ -284,19 +312,30 @@ class Database:
             self._open[task] = unit
             unit.tasks.append(task)
 
+    async def _give_back(self, session: Session) -> None:
+        """Close a session that has only read: what it has read is right, whatever becomes of its connection."""
+        try:
+            if self._reads_in_autocommit and not session.sync_session.has_hooks:
+                # A connection that commits by itself has nothing to end, so that a cancellation can cut nothing short.
+                await AsyncSession.close(session)
+            else:
+                await session.close()
+        except SessionShared:
+            raise
+        except Exception:
+            logger.exception("A connection for reading broke when it was given back; it is closed.")
+
     def _current(self) -> UnitOfWork | None:
         """Return the unit of work that the running task has open on this database."""
         return self._open.get(current_task())
 
-    async def _begin(self, session: Session, asked: _Asked) -> None:
-        level = None if asked.isolation is None else asked.isolation.upper().replace("_", " ")
+    async def _begin(self, session: Session, isolation: str | None, read_only: bool, limits: Limits | None) -> None:
+        level = None if isolation is None else isolation.upper().replace("_", " ")
         if level is not None and level not in ISOLATION_LEVELS:
-            raise InvalidValue(
-                f"{asked.isolation!r} is no isolation level.", hint=f"One of {', '.join(ISOLATION_LEVELS)}."
-            )
-        options = self._backend.begin_options(read_only=asked.read_only, isolation=level)
-        if asked.limits is not None:
-            options[LIMITS] = asked.limits
+            raise InvalidValue(f"{isolation!r} is no isolation level.", hint=f"One of {', '.join(ISOLATION_LEVELS)}.")
+        options = self._backend.begin_options(read_only=read_only, isolation=level)
+        if limits is not None:
+            options[LIMITS] = limits
         if options:
             await session.run_sync(self._backend.begin, options)
 
@@ -327,116 +366,6 @@ class Database:
         if (leaves_traces := self._backend.traces(self.url)) is not None:
             traces.install(engine.sync_engine, leaves_traces)
         return engine
-
-
-class _Asked(NamedTuple):
-    """What a transaction is asked to be, which one that joins another cannot choose."""
-
-    isolation: str | None
-    read_only: bool
-    limits: Limits | None
-
-
-_NOTHING_ASKED: Final = _Asked(None, False, None)
-
-
-# Classes and no generators: each request has one of these, and `contextlib` costs as much as the session itself.
-class _Transaction(AbstractAsyncContextManager[Session, None]):
-    """A block of `Database.transaction`: a unit of work of its own, or a part of the one that the task has open."""
-
-    _block: AbstractAsyncContextManager[object] | None = None
-
-    def __init__(self, database: Database, asked: _Asked, *, savepoint: bool, durable: bool) -> None:
-        self._database = database
-        self._asked = asked
-        self._savepoint = savepoint
-        self._durable = durable
-        self._tasks: list[asyncio.Task[Any] | None] = []
-
-    async def __aenter__(self) -> Session:
-        if self._block is not None:
-            raise _entered_before()
-        database, task = self._database, current_task()
-        if (outer := database._open.get(task)) is not None:
-            if self._durable or self._asked != _NOTHING_ASKED:
-                raise NestedTransaction(_NOT_INSIDE, hint=_OUTSIDE)
-            self._block = joined = outer.join(savepoint=self._savepoint)
-            return await joined.__aenter__()
-        session = Session(database.engine, read_only=self._asked.read_only)
-        self._block = database._open[task] = unit = UnitOfWork(session, database._backend, task)
-        self._tasks = unit.tasks
-        try:
-            await unit.__aenter__()
-            if self._asked != _NOTHING_ASKED:
-                await database._begin(session, self._asked)
-        except BaseException as error:
-            await self.__aexit__(type(error), error, error.__traceback__)
-            raise
-        return session
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._block is not None, "it was entered"
-        try:
-            await self._block.__aexit__(kind, error, trace)
-        finally:
-            for task in self._tasks:
-                del self._database._open[task]
-
-
-class _Reading(AbstractAsyncContextManager[Session, None]):
-    """A block of `Database.read`."""
-
-    _session: Session | None = None
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def __aenter__(self) -> Session:
-        if self._session is not None:
-            raise _entered_before()
-        database = self._database
-        self._session = session = Session(database._reading_engine(), read_only=True)
-        session.sync_session.turn.home = asyncio.get_running_loop()
-        if database._reader is None:
-            try:
-                await session.connection(execution_options=database._backend.begin_options(read_only=True))
-            except BaseException as error:
-                await self.__aexit__(type(error), error, error.__traceback__)
-                raise
-        return session
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        session = self._session
-        assert session is not None, "it was entered"
-        try:
-            if error is None:
-                session.sync_session.refuse_unwritten()
-        except ReadOnlySession as refusal:
-            await self._give_back(session, refusal)
-            raise
-        await self._give_back(session, error)
-
-    async def _give_back(self, session: Session, error: BaseException | None) -> None:
-        """Close the session, of which *error* is to be told, or nothing: what was read is right all the same."""
-        try:
-            if self._database._reads_in_autocommit and not session.sync_session.has_hooks:
-                # A connection that commits by itself has nothing to end, so that a cancellation can cut nothing short.
-                await AsyncSession.close(session)
-            else:
-                await session.close()
-        except SessionShared:
-            if error is None:
-                raise
-        except Exception:
-            logger.exception("A connection for reading broke when it was given back; it is closed.")
-
-
-def _entered_before() -> UsageError:
-    return UsageError("The block was entered before.", hint="Call db.transaction() or db.read() for each block.")
 
 
 def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any], name: str) -> dict[str, Any]:
