@@ -29,7 +29,7 @@ from sqlkeel.errors import (
 )
 from sqlkeel.session import Session
 from sqlkeel.testing import PostgreSQLServer
-from tests.engines.peers import SLOW, committing, soon, statements_running, under_way
+from tests.engines.peers import SLOW, committing, kill, own_id, soon, statements_running, under_way
 from tests.faults.proxy import Proxy, proxy_to
 from tests.fixtures.databases import OpenDatabase
 
@@ -216,6 +216,14 @@ class TestClosed:
             assert (await session.scalars(select(User.id))).all() == []
 
 
+LATE_CHANGES: dict[str, Any] = {
+    "none": lambda session, user: None,
+    "new": lambda session, user: session.add(User(id=2, email="late")),
+    "changed": lambda session, user: setattr(user, "email", "late"),
+    "hook": lambda session, user: session.on_commit(pytest.fail, "nothing was committed"),
+}
+
+
 class TestHalfDone:
     async def test_a_failure_that_was_swallowed_cannot_be_committed(self, every_driver: Database) -> None:
         """The block inside had done half of its work, and that must not stay."""
@@ -256,6 +264,33 @@ class TestHalfDone:
                     await fail(db, Failure("second"))
 
         assert str(caught.value.__cause__) == "first"
+
+    async def test_a_connection_that_is_lost_afterwards_does_not_hide_it(self, server: Database) -> None:
+        """What is half done is no lost race: it is not run again."""
+        runs = []
+
+        async def work(session: Session) -> None:
+            runs.append(await own_id(session, server))
+            with pytest.raises(Failure):
+                await fail(server)
+            await kill(server, runs[-1])
+
+        with pytest.raises(TransactionAborted, match="part of the transaction failed"):
+            await server.run_transaction(work)
+
+        assert len(runs) == 1
+
+    @pytest.mark.parametrize("change", LATE_CHANGES.values(), ids=LATE_CHANGES)
+    async def test_a_lost_connection_that_was_swallowed_is_told(self, every_driver: Database, change: Any) -> None:
+        """Whether something waits to be written or not, the block says that nothing was."""
+        with pytest.raises(TransactionAborted, match=r"The connection broke.*nothing is written"):
+            async with every_driver.transaction() as session:
+                session.add(user := User(id=1, email="early"))
+                await session.flush()
+                await (await session.connection()).invalidate()
+                change(session, user)
+
+        assert await emails(every_driver) == []
 
     async def test_a_failed_flush_is_one(self, every_driver: Database) -> None:
         """What comes after it in the outer block is not what fails."""
@@ -422,6 +457,11 @@ class TestOptions:
         """Alone each of them is taken."""
         async with db.transaction(**options) as session:
             assert await session.scalar(select(1)) == 1
+
+    async def test_what_is_not_true_is_not_asked(self, db: Database) -> None:
+        """``read_only=None``, from a setting that is not there, is the default."""
+        async with db.transaction() as outer, db.transaction(read_only=None) as inner:  # type: ignore[arg-type]
+            assert inner is outer
 
     async def test_a_block_of_another_task_may(self, server: Database) -> None:
         """It is an outermost one."""

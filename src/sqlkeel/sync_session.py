@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import islice
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, event, inspect, orm
 from sqlalchemy.ext.asyncio import async_session
@@ -31,6 +31,7 @@ from .tasks import current_task
 
 __all__ = ["Hook", "SyncSession"]
 
+_AtSavepoint: TypeAlias = "Callable[[SyncSession, SessionTransaction], None]"
 _BY_ITSELF: Final = SessionTransactionOrigin.AUTOBEGIN, SessionTransactionOrigin.SUBTRANSACTION
 
 
@@ -76,13 +77,11 @@ class SyncSession(orm.Session):
         cls._around_flush.append(contextmanager(function))
         return function
 
-    _at_savepoint: ClassVar[list[Callable[[SyncSession, SessionTransaction], None]]] = []
+    _at_savepoint: ClassVar[list[_AtSavepoint]] = []
     _at_load_inside: ClassVar[list[Callable[[ORMExecuteState], None]]] = []
 
     @classmethod
-    def at_savepoint(
-        cls, function: Callable[[SyncSession, SessionTransaction], None]
-    ) -> Callable[[SyncSession, SessionTransaction], None]:
+    def at_savepoint(cls, function: _AtSavepoint) -> _AtSavepoint:
         """Call *function* when a savepoint is made; a listener of SQLAlchemy's is called for each transaction."""
         cls._at_savepoint.append(function)
         return function
@@ -116,10 +115,6 @@ class SyncSession(orm.Session):
     def commit(self) -> None:
         """Commit, unless a part of the work was left half done."""
         self.refuse_half_done()
-        if self.has_lost_connection:
-            raise TransactionAborted(
-                "The connection broke, or a statement was cancelled, and the error was swallowed; nothing is written."
-            )
         super().commit()
 
     @door
@@ -365,6 +360,15 @@ class SyncSession(orm.Session):
             raise sharing
         if self._half_done and (cause := self.failure_in(self.get_transaction())) is not None:
             raise aborted() from cause
+        if self.has_lost_connection:
+            raise TransactionAborted(
+                "The connection broke, or a statement was cancelled, and the error was swallowed; nothing is written."
+            )
+
+    @property
+    def is_half_done(self) -> bool:
+        """Whether something was left half done, though perhaps not in the transaction that goes on."""
+        return bool(self._half_done) or self.turn.sharing is not None
 
     def refuse_unwritten(self, *, again: bool = False) -> None:
         """Raise `ReadOnlySession` where a session for reading holds what would have to be written.
@@ -491,10 +495,5 @@ def _refuse(state: ORMExecuteState) -> None:
         if state.session.in_nested_transaction() and state.is_relationship_load:
             for function in SyncSession._at_load_inside:
                 function(state)
-    elif state.is_insert or state.is_update or state.is_delete:
-        _refuse_write(state)
-
-
-def _refuse_write(state: ORMExecuteState) -> None:
-    if isinstance(state.session, SyncSession) and state.session.read_only:
+    elif (state.is_insert or state.is_update or state.is_delete) and state.session.info.get("sqlkeel_read_only"):
         raise ReadOnlySession("The session was opened for reading; the statement writes.")

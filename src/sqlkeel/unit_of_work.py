@@ -72,7 +72,7 @@ class UnitOfWork:
     async def _prepare(self) -> None:
         """Do all that comes before COMMIT, and may be cut short: a flush may wait for a lock."""
         session = self.session.sync_session
-        if session.has_changes:
+        if session.has_changes or session.is_half_done:
             session.refuse_half_done()
             await self.session.flush()
 
