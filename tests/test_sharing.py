@@ -536,6 +536,27 @@ class TestRefusedWork:
 
         assert "in query_slowly()" in caught.value.first
 
+    async def test_a_change_by_who_was_cancelled_while_closing(self, postgres: Database) -> None:
+        """Who waits for the other task at the end of its block, and is cancelled, has not got the session."""
+        others = []
+
+        async def read() -> None:
+            with pytest.raises(asyncio.CancelledError):
+                async with postgres.read() as session:
+                    others.append(asyncio.create_task(stay(session)))
+                    await asyncio.sleep(0.1)
+                    asyncio.get_running_loop().call_soon(reading.cancel)
+            with pytest.raises(SessionShared):
+                session.add(User(name="own"))
+
+        async def stay(session: Session) -> None:
+            with suppress(SessionShared, asyncio.CancelledError):
+                await session.execute(text(SLOW[postgres.dialect]))
+
+        reading = asyncio.create_task(read())
+        await reading
+        await asyncio.wait(others)
+
     @pytest.mark.parametrize("block", ["transaction", "begin", "joined", "stock begin"])
     async def test_what_it_added_before_is_not_committed(self, every_driver: Database, block: str) -> None:
         """A task adds, and is refused when it flushes: the end of the block would write what it added."""

@@ -144,7 +144,9 @@ class Turn:
 
     def refuse_others(self) -> None:
         """Raise `SessionShared` where another task has the turn."""
-        if self._claimant is not None and self._claimant is current_task() and self._process == _process[0]:
+        claimant = self._claimant
+        is_alone = claimant is not None and (self._owner is None or self._owner is claimant)
+        if is_alone and claimant is current_task() and self._process == _process[0]:
             return  # it closes the session, which SQLAlchemy empties first
         if (conflict := self._conflict(*_here())) is not None:
             raise self._told(conflict)
