@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
-from sqlalchemy import JSON, String, event, func, insert, select, text
+from sqlalchemy import JSON, String, event, insert, select, text
 from sqlalchemy.ext.mutable import MutableDict
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -26,7 +26,6 @@ from sqlkeel.errors import (
     ReadOnlySession,
     ReadOnlyViolation,
     UniqueViolation,
-    UsageError,
 )
 from sqlkeel.observe import queries
 from sqlkeel.session import Session
@@ -578,32 +577,6 @@ OPEN_TRANSACTION = {
     "postgresql": "select count(*) from pg_stat_activity where pid = :number and state <> 'idle'",
     "mariadb": "select count(*) from information_schema.innodb_trx where trx_mysql_thread_id = :number",
 }
-
-
-class TestBlocks:
-    @pytest.mark.parametrize("kind", ["transaction", "read"])
-    async def test_one_is_entered_once(self, every_driver: Database, kind: str) -> None:
-        """Who enters a block again, inside of it or after it, is refused, and the block ends as it would have."""
-        block = getattr(every_driver, kind)()
-
-        async with block as session:
-            if kind == "transaction":
-                session.add(User(id=1, email="kept"))
-            with pytest.raises(UsageError, match="entered before"):
-                await block.__aenter__()
-        with pytest.raises(UsageError, match="entered before"):
-            await block.__aenter__()
-
-        async with every_driver.read() as session:
-            assert await session.scalar(select(func.count()).select_from(User)) == (kind == "transaction")
-        assert [engine.pool.checkedout() for engine in every_driver.engines] == [0, 0]  # type: ignore[attr-defined]
-
-    async def test_one_that_was_never_entered_does_nothing(self, every_driver: Database) -> None:
-        """It is opened when it is entered, and not when it is made."""
-        every_driver.transaction(isolation="serializable")
-        every_driver.read()
-
-        assert [engine.pool.checkedout() for engine in every_driver.engines] == [0, 0]  # type: ignore[attr-defined]
 
 
 class TestInMemory:

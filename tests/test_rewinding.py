@@ -242,7 +242,6 @@ class TestMoved:
 
             assert [item.id for item in shelf.items] == [1]
 
-
     @pytest.mark.parametrize("kind", ["savepoint", "begin_nested"])
     async def test_a_load_that_was_refused_inside_costs_nothing(self, every_driver: Database, kind: str) -> None:
         """The relation was not loaded there, so that other objects keep what they have of it."""

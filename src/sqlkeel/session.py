@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 from . import by_key, joined, locks, savepoints  # noqa: F401 - the listeners are those of every session
 from .engines.blocks import note_failed_rollback
-from .errors import CommitUnknown, ReadOnlySession, SessionShared, TransientFault
+from .errors import CommitUnknown, SessionShared, TransientFault
 from .links import keys_held, relink
 from .refresh import reload_expired, update_with
 from .rewinding import drop_gone
@@ -141,7 +141,7 @@ class Session(AsyncSession):
         try:
             if error is None:
                 self.sync_session.refuse_unwritten()
-        except ReadOnlySession as refusal:
+        except BaseException as refusal:
             await self._close_after(refusal)
             raise
         await self._close_after(error)

@@ -51,6 +51,22 @@ async def blocks(db: Database) -> None:
         assert_type(opened, Database)
 
 
+async def returns(db: Database) -> int:
+    """A block swallows nothing, so that nothing need follow one that returns."""
+    async with db.transaction(), db.read():
+        return 3
+
+
+async def decorated(db: Database) -> None:
+    """A function keeps its arguments and what it returns."""
+
+    @db.transaction(savepoint=True)
+    async def add(number: int, *, name: str = "") -> str:
+        return name * number
+
+    assert_type(await add(3, name="a"), str)
+
+
 async def rows(session: Session) -> None:
     """What a model declares is what a query gives."""
     account = await session.get_one(Account, 1)
