@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import MetaData
+from sqlalchemy import Engine, MetaData, NullPool, create_engine, event, text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from sqlkeel import errors
 from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
+from tests.fixtures.databases import OpenDatabase
 from tests.migrations.project_folder import make_project, run_command
 from tests.migrations.revisions import empty_migrations, revision, tables
 
 INI = "[alembic]\nscript_location = %(here)s/migrations\n"
 MAKE_A = 'op.create_table("a", sa.Column("id", sa.Integer, primary_key=True))'
+COPY_A = """
+with op.batch_alter_table("a") as batch:
+    batch.add_column(sa.Column("n", sa.Integer))
+    batch.alter_column("id", type_=sa.BigInteger)
+""".strip()
 MAKE_THEIRS = MAKE_A.replace('"a"', '"theirs"')
 
 
@@ -79,6 +88,201 @@ class TestAlembic:
             command.upgrade(config, "head")
 
         assert caught.value.hint.startswith("await Migrations(")
+
+
+@pytest.fixture
+def other(tmp_path: Path, open_database: OpenDatabase) -> Database:
+    """A file that is not the one of DATABASE_URL."""
+    return open_database(f"sqlite:///{tmp_path / 'other.db'}")
+
+
+def plain_engine(database: Database, *, foreign_keys: str = "ON") -> Engine:
+    """Return an engine without asyncio and without sqlkeel."""
+    engine = create_engine(f"sqlite:///{database.url.database}", poolclass=NullPool)
+    event.listen(engine, "connect", lambda driver, _: driver.execute(f"PRAGMA foreign_keys={foreign_keys}"))
+    return engine
+
+
+async def upgrade_on(connection: AsyncConnection, config: Config) -> None:
+    """Upgrade as Alembic's documentation says: with a connection of one's own."""
+
+    def upgrade(sync: Any) -> None:
+        config.attributes["connection"] = sync
+        command.upgrade(config, "head")
+
+    await connection.run_sync(upgrade)
+
+
+class TestCaller:
+    """The database that a caller of Alembic names is the one that is migrated."""
+
+    @pytest.fixture
+    async def config(self, tmp_path: Path, other: Database, monkeypatch: pytest.MonkeyPatch) -> Config:
+        """A project whose DATABASE_URL names a file that must not be touched."""
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        make_project(tmp_path, name="shop_of_caller")
+        (tmp_path / "alembic.ini").write_text(INI)
+        await revision(empty_migrations(other, tmp_path), "make a", MAKE_A)
+        monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'production.db'}")
+        return Config(str(tmp_path / "alembic.ini"))
+
+    @pytest.fixture(autouse=True)
+    def untouched(self, config: Config, tmp_path: Path) -> Any:
+        """The database of DATABASE_URL is not even made."""
+        yield
+        assert not (tmp_path / "production.db").exists()
+        sys.modules.pop("shop_of_caller", None)
+
+    async def test_a_url(self, db: Database, config: Config) -> None:
+        """set_main_option wins over DATABASE_URL."""
+        config.set_main_option("sqlalchemy.url", url_of(db).replace("%", "%%"))
+
+        await asyncio.to_thread(command.upgrade, config, "head")
+
+        assert await tables(db) == {"a", "alembic_version"}
+
+    async def test_a_url_whose_statements_are_printed(self, config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+        """The SQL is that of the database named."""
+        config.set_main_option("sqlalchemy.url", "postgresql://nobody@nowhere/a")
+
+        command.upgrade(config, "head", sql=True)
+
+        assert "SERIAL NOT NULL" in capsys.readouterr().out
+
+    async def test_a_connection(self, every_driver: Database, config: Config) -> None:
+        """The revisions run on it, and are committed as Alembic does it."""
+        async with every_driver.engine.connect() as connection:
+            await upgrade_on(connection, config)
+
+        assert await tables(every_driver) == {"a", "alembic_version"}
+
+    async def test_a_transaction_of_the_caller(self, every_driver: Database, config: Config) -> None:
+        """What is written in it is committed by its owner."""
+        async with every_driver.engine.begin() as connection:
+            await upgrade_on(connection, config)
+
+        assert await tables(every_driver) == {"a", "alembic_version"}
+
+    async def test_a_transaction_that_is_rolled_back(
+        self, sqlite: Database, postgres: Database, config: Config
+    ) -> None:
+        """Nothing stays of the migration, where DDL is transactional."""
+        for database in (sqlite, postgres):
+            async with database.engine.connect() as connection:
+                await connection.begin()
+                await upgrade_on(connection, config)
+                await connection.rollback()
+
+        assert [await tables(database) for database in (sqlite, postgres)] == [set(), set()]
+
+    async def test_an_engine(self, other: Database, config: Config) -> None:
+        """An engine without asyncio, as test plugins give it."""
+        config.attributes["connection"] = plain_engine(other)
+
+        command.upgrade(config, "head")
+
+        assert await tables(other) == {"a", "alembic_version"}
+
+    async def test_an_async_engine(self, other: Database, config: Config) -> None:
+        """It is connected to in a loop of its own."""
+        config.attributes["connection"] = create_async_engine(other.url, poolclass=NullPool)
+
+        await asyncio.to_thread(command.upgrade, config, "head")
+
+        assert await tables(other) == {"a", "alembic_version"}
+
+    async def test_an_async_connection_is_refused(self, sqlite: Database, config: Config) -> None:
+        """The hint says how to give it."""
+        async with sqlite.engine.connect() as connection:
+            config.attributes["connection"] = connection
+
+            with pytest.raises(errors.MigrationError, match="which Alembic cannot use") as caught:
+                command.upgrade(config, "head")
+
+        assert "run_sync" in caught.value.hint
+
+    async def test_two_that_differ_are_refused(self, config: Config, tmp_path: Path) -> None:
+        """alembic.ini and DATABASE_URL: nobody knows which one is meant; no password is shown."""
+        (tmp_path / "alembic.ini").write_text(f"{INI}sqlalchemy.url = postgresql://ann:secret@db.example/shop\n")
+
+        with pytest.raises(errors.ConfigurationError, match="Two databases are named") as caught:
+            await asyncio.to_thread(command.upgrade, Config(str(tmp_path / "alembic.ini")), "head")
+
+        assert "postgresql://ann:***@db.example/shop by sqlalchemy.url" in caught.value.message
+        assert f"sqlite+aiosqlite:///{tmp_path}/production.db by DATABASE_URL" in caught.value.message
+
+    async def test_the_file_alone_will_do(
+        self, other: Database, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Without DATABASE_URL the URL of alembic.ini is the database, for both programs."""
+        monkeypatch.delenv("DATABASE_URL")
+        (tmp_path / "alembic.ini").write_text(f"{INI}sqlalchemy.url = sqlite:///%(here)s/other.db\n")
+
+        await asyncio.to_thread(command.upgrade, Config(str(tmp_path / "alembic.ini")), "head")
+
+        checked = run_command(tmp_path, "sqlkeel", "migrate", "status")
+        assert "applied" in checked.stdout, checked.stderr
+        assert await tables(other) == {"a", "alembic_version"}
+
+    async def test_a_borrowed_connection_with_foreign_keys_keeps_rows(
+        self, other: Database, config: Config, tmp_path: Path
+    ) -> None:
+        """In a transaction they cannot be switched off, so a copy that would delete children is refused."""
+        engine = plain_engine(other)
+        migrations = empty_migrations(other, tmp_path)
+        await migrations.up()
+        await revision(migrations, "copy a", COPY_A)
+
+        with engine.begin() as connection:
+            connection.execute(text("INSERT INTO a VALUES (1)"))
+            connection.execute(text("CREATE TABLE b (a_id INTEGER REFERENCES a ON DELETE CASCADE)"))
+            connection.execute(text("INSERT INTO b VALUES (1)"))
+        with pytest.raises(errors.MigrationError, match="would delete the rows"), engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+        with engine.connect() as connection:
+            assert connection.scalar(text("SELECT count(*) FROM b")) == 1
+
+    async def test_outside_of_a_transaction_foreign_keys_are_switched_off(
+        self, other: Database, config: Config, tmp_path: Path
+    ) -> None:
+        """And on again: the copy deletes nothing, and the connection is as it was."""
+        engine = plain_engine(other)
+        migrations = empty_migrations(other, tmp_path)
+        await migrations.up()
+        await revision(migrations, "copy a", COPY_A)
+        with engine.begin() as connection:
+            connection.execute(text("INSERT INTO a VALUES (1)"))
+            connection.execute(text("CREATE TABLE b (a_id INTEGER REFERENCES a ON DELETE CASCADE)"))
+            connection.execute(text("INSERT INTO b VALUES (1)"))
+
+        with engine.connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+            assert connection.scalar(text("SELECT count(*) FROM b")) == 1
+            assert connection.scalar(text("PRAGMA foreign_keys")) == 1
+
+    async def test_a_run_that_breaks_references_is_refused_on_loan(
+        self, other: Database, config: Config, tmp_path: Path
+    ) -> None:
+        """Rows that point nowhere are found before the caller can commit."""
+        engine = plain_engine(other, foreign_keys="OFF")
+        migrations = empty_migrations(other, tmp_path)
+        await migrations.up()
+        await revision(migrations, "delete", 'op.execute("DELETE FROM a")')
+        with engine.begin() as connection:
+            connection.execute(text("INSERT INTO a VALUES (1)"))
+            connection.execute(text("CREATE TABLE b (a_id INTEGER REFERENCES a)"))
+            connection.execute(text("INSERT INTO b VALUES (1)"))
+
+        with pytest.raises(errors.MigrationError, match="point nowhere"), engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+        with engine.connect() as connection:
+            assert connection.scalar(text("SELECT count(*) FROM a")) == 1
 
 
 class TestRun:

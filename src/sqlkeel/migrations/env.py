@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from alembic import context
-from sqlalchemy import Connection, MetaData
+from sqlalchemy import Connection, Engine, MetaData
 from sqlalchemy.exc import SAWarning
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..constraints import register_live_option
 from ..errors import MigrationError, NotSupported
@@ -48,13 +49,15 @@ def run(**options: Any) -> None:
 
     Started by `Migrations` it uses the connection given. Started by ``alembic`` it reads ``[tool.sqlkeel]`` of the
     pyproject.toml above it, connects, and keeps the same rules: one migrator at a time, short waits for locks, foreign
-    keys of SQLite checked.
+    keys of SQLite checked. A program that calls Alembic says which database: ``config.attributes["connection"]`` is
+    used as it is, ``config.set_main_option("sqlalchemy.url", …)`` is connected to.
 
     Args:
         options: What Alembic's ``context.configure`` takes: ``include_object``, ``version_table``, …. Yours win.
 
     Raises:
         MigrationError: When it is started by Alembic's Python functions inside a running event loop.
+        ConfigurationError: When alembic.ini and the project name different databases.
     """
     register_live_option()
     target = context.config.attributes.get(TARGET)
@@ -62,18 +65,39 @@ def run(**options: Any) -> None:
         _migrate(target, options)
         return
     project = Project.find(Path(context.script.dir))
+    lent = context.config.attributes.get("connection")
     if context.is_offline_mode():
         _write_sql(project, options)
+    elif lent is None:
+        _run_here(_connect_and_migrate(project, options))
+    elif isinstance(lent, AsyncEngine):
+        _run_here(_migrate_in_turn(lent, project, options))
     else:
-        _run_here(project, options)
+        _run_on(lent, project, options)
 
 
-def _run_here(project: Project, options: dict[str, Any]) -> None:
+def _run_on(lent: Any, project: Project, options: dict[str, Any]) -> None:
+    """Run on what the caller of Alembic gives: the database, the transaction and the limits are the caller's."""
+    if isinstance(lent, Engine):
+        with lent.connect() as connection:
+            _run_on(connection, project, options)
+    elif isinstance(lent, Connection):
+        with backend_for(lent.dialect.name).borrow(lent):
+            _migrate(Target(lent, project.metadata()), options)
+    else:
+        raise MigrationError(
+            f"config.attributes['connection'] is a {type(lent).__name__}, which Alembic cannot use.",
+            hint="await connection.run_sync(lambda sync: …) gives the Connection of an AsyncConnection.",
+        )
+
+
+def _run_here(work: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        asyncio.run(_connect_and_migrate(project, options))
+        asyncio.run(work)
     else:
+        work.close()
         raise MigrationError(
             "Alembic's own functions cannot migrate inside a running event loop.",
             hint="await Migrations(db, Base, directory).up()",
@@ -81,7 +105,12 @@ def _run_here(project: Project, options: dict[str, Any]) -> None:
 
 
 async def _connect_and_migrate(project: Project, options: dict[str, Any]) -> None:
-    async with project.open_database() as database, turn(database.engine) as connection:
+    async with project.open_database(config=context.config) as database:
+        await _migrate_in_turn(database.engine, project, options)
+
+
+async def _migrate_in_turn(engine: AsyncEngine, project: Project, options: dict[str, Any]) -> None:
+    async with turn(engine) as connection:
         await connection.run_sync(lambda sync: _migrate(Target(sync, project.metadata()), options))
 
 
@@ -117,7 +146,7 @@ def _without_warnings() -> Iterator[None]:
 
 def _write_sql(project: Project, options: dict[str, Any]) -> None:
     """Print the statements instead of sending them: ``alembic upgrade head --sql``."""
-    dialect = project.open_database().engine.dialect.name
+    dialect = project.open_database(config=context.config).engine.dialect.name
     context.configure(
         dialect_name=dialect,
         target_metadata=project.metadata(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -11,11 +12,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from alembic.config import Config
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, make_url
 from sqlalchemy.orm import configure_mappers
 
 from ..database import Database
 from ..errors import ConfigurationError
+from .configuration import read_configuration, same_database, url_of_caller, url_of_file
 
 __all__ = ["Project", "metadata_of"]
 
@@ -26,6 +28,7 @@ Add to pyproject.toml:
     models = "app.models:Base"
     database = "app.db:db"      # or leave it out, and set DATABASE_URL
 """
+_VARIABLE: Final = "DATABASE_URL"
 _USUAL_NAMES: Final = {"database": "db", "models": "Base"}
 
 
@@ -35,7 +38,7 @@ class Project:
 
     ``models`` names a base class or a `MetaData`, ``database`` a `Database`, each as ``"package.module:name"`` (the
     usual names ``Base`` and ``db`` may be left out); importing the models must import all of them. Without
-    ``database``, the environment variable DATABASE_URL is used.
+    ``database``, the environment variable DATABASE_URL is used, or ``sqlalchemy.url`` in alembic.ini.
     """
 
     root: Path
@@ -64,18 +67,46 @@ class Project:
             setting = Config(str(ini)).get_main_option("script_location")
         return self.root / (setting or "migrations")
 
-    def open_database(self, url: str | None = None) -> Database:
-        """Return the database at *url*, or the project's own.
+    def open_database(self, url: str | None = None, *, config: Config | None = None) -> Database:
+        """Return the database at *url*, or the one that a caller of Alembic names, or the project's own.
+
+        The project's own is that of the setting or of DATABASE_URL, else that of ``sqlalchemy.url`` in alembic.ini.
+
+        Args:
+            url: What the user of a command asks for.
+            config: Alembic's configuration, where it was started by Alembic.
 
         Raises:
-            ConfigurationError: When the setting names no `Database`.
-            InvalidURL: When neither the setting nor DATABASE_URL is there.
+            ConfigurationError: When the setting names no `Database`, or alembic.ini names another one.
+            InvalidURL: When there is no database at all, or one that sqlkeel cannot use.
         """
         if url is not None:
             return Database(url)
+        config = config or read_configuration(self.root)
+        asked, in_file = url_of_caller(config), url_of_file(config)
+        if self.settings.get("database") is None and not os.environ.get(_VARIABLE):
+            found = asked or in_file
+            return Database(found) if found else Database.from_env(_VARIABLE)
+        own = self._own_database()
+        if asked is not None:
+            return own if same_database(asked, own.url) else Database(asked)
+        if in_file is not None and not same_database(in_file, own.url):
+            raise self._two_databases(in_file, own)
+        return own
+
+    def _two_databases(self, in_file: str, own: Database) -> ConfigurationError:
+        setting = self.settings.get("database")
+        says = _VARIABLE if setting is None else f"database = {setting!r}"
+        shown = [one.render_as_string(hide_password=True) for one in (make_url(in_file), own.url)]
+        return ConfigurationError(
+            f"Two databases are named: {shown[0]} by sqlalchemy.url in alembic.ini, and {shown[1]} by {says}.",
+            hint="Remove sqlalchemy.url from alembic.ini, or say which one: sqlkeel migrate up --database-url URL.",
+        )
+
+    def _own_database(self) -> Database:
         setting = self.settings.get("database")
         if setting is None:
-            return Database.from_env()
+            return Database.from_env(_VARIABLE)
         found = self._load("database", setting)
         if not isinstance(found, Database):
             raise ConfigurationError(f"database = {setting!r} is {_kind(found)}, not a sqlkeel Database.")

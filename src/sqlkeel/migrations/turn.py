@@ -43,6 +43,7 @@ async def turn(
             await _wait_for_turn(connection, backend, wait)
             yield connection
             await connection.run_sync(backend.verify)
+            await connection.commit()
         finally:
             await finish(connection.run_sync(backend.restore))
 

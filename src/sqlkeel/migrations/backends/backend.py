@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Column, Connection
@@ -32,11 +34,16 @@ class MigrationBackend(ABC):
 
     @abstractmethod
     def verify(self, connection: Connection) -> None:
-        """Look at the result before it is committed, and commit what is still open."""
+        """Look at the result before it is committed."""
 
     @abstractmethod
     def restore(self, connection: Connection) -> None:
         """Give the lock back, and the connection as it was, whatever has happened."""
+
+    @contextmanager
+    def borrow(self, connection: Connection) -> Iterator[None]:
+        """Work on a connection of the caller's: its settings, its transaction and its turn are left to the caller."""
+        yield
 
     @abstractmethod
     def plain_default(self, default: str, column: Column[Any]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from alembic.ddl.sqlite import SQLiteImpl
@@ -21,6 +23,10 @@ __all__ = ["SQLiteMigration"]
 _COPY: Final = "_alembic_tmp_"
 _BUSY: Final = 5
 _KEPT_AS_TEXT: Final = (Date, DateTime, Time)
+_REFERENCES: Final = (
+    "SELECT 1 FROM sqlite_master m JOIN pragma_foreign_key_list(m.name) f "
+    "WHERE m.type = 'table' AND lower(f.\"table\") = lower(?)"
+)
 _SHADOWS: Final = "SELECT name FROM pragma_table_list WHERE type = 'shadow'"
 
 
@@ -50,28 +56,54 @@ class SQLiteMigration(MigrationBackend):
         """Begin the transaction that writes."""
         try:
             connection.begin()
-            driver: Any = connection.connection.driver_connection
-            if not driver.in_transaction:  # An engine that is not ours begins late.
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            _begin_at_once(connection)
         except OperationalError as error:
             connection.rollback()
             if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == _BUSY:
                 return False
             raise
+        self._look(connection)
+        return True
+
+    @contextmanager
+    def borrow(self, connection: Connection) -> Iterator[None]:
+        """Work in the caller's transaction, or make one for the whole run; verify it in either.
+
+        Foreign keys cannot be switched off in a transaction that is open. Where they are on, a copy of a table that
+        another one refers to is refused.
+
+        Raises:
+            MigrationError: When somebody else writes, or `verify` finds something.
+        """
+        if connection.in_transaction():
+            _begin_at_once(connection)
+            self._look(connection)
+            yield
+            self.verify(connection)
+            return
+        self.prepare(connection, 0)
+        try:
+            if not self.try_lock(connection):
+                raise MigrationError("Another connection writes to this database.", hint="Run it again.")
+            yield
+            self.verify(connection)
+            connection.commit()
+        finally:
+            self.restore(connection)
+
+    def _look(self, connection: Connection) -> None:
         _drop_old_copies(connection)
         self._orphans_before = _orphans(connection)
         self._triggers_before = _triggers(connection)
-        return True
 
     def verify(self, connection: Connection) -> None:
-        """Commit, unless the run left rows that point nowhere, or lost a trigger by copying its table.
+        """See that the run left no rows that point nowhere, and lost no trigger by copying its table.
 
         Raises:
             MigrationError: When it did.
         """
         self._refuse_orphans(connection)
         self._refuse_lost_triggers(connection)
-        connection.commit()
 
     def _refuse_orphans(self, connection: Connection) -> None:
         broken = _orphans(connection) - self._orphans_before
@@ -132,6 +164,8 @@ class _Impl(WritesText, SQLiteImpl):
         for column in batch_impl.table.c:
             if column.computed is not None:
                 batch_impl.column_transfers.get(column.name, {}).pop("expr", None)
+        if self.connection is not None:
+            _refuse_cascade(self.connection, table.name)
         super().prep_table_for_batch(batch_impl, table)
         if self.connection is not None and table.schema is None:
             self._copy = SQLiteCopy(self.connection, batch_impl, table)
@@ -189,6 +223,26 @@ def _index_names(connection: Any) -> set[tuple[str, str]]:
 def _root_pages(connection: Connection) -> dict[str, int]:
     rows = connection.exec_driver_sql("SELECT name, rootpage FROM sqlite_master WHERE type = 'table'").all()
     return {row.name: row.rootpage for row in rows}
+
+
+def _begin_at_once(connection: Connection) -> None:
+    """Begin the transaction in the file, too: the driver of an engine that is not ours begins late, and not for DDL."""
+    driver: Any = connection.connection.driver_connection
+    if not driver.in_transaction:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _refuse_cascade(connection: Connection, table: str) -> None:
+    """See that dropping the old copy of a table does not delete the rows that refer to it.
+
+    Raises:
+        MigrationError: When foreign keys are on, as on a connection that the caller of Alembic has given.
+    """
+    if _pragma(connection, "foreign_keys")[0][0] and connection.exec_driver_sql(_REFERENCES, (table,)).first():
+        raise MigrationError(
+            f"Copying {table} with foreign keys on would delete the rows that refer to it.",
+            hint="PRAGMA foreign_keys=OFF before the transaction of config.attributes['connection'] begins.",
+        )
 
 
 def _pragma(connection: Connection, pragma: str) -> list[Any]:
