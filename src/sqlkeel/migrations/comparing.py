@@ -9,11 +9,12 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations.ops import AlterColumnOp
 from alembic.runtime.plugins import Plugin
 from alembic.util import DispatchPriority, PriorityDispatchResult
-from sqlalchemy import Column, DefaultClause, Identity
-from sqlalchemy.schema import CreateColumn
+from sqlalchemy import Column, Computed, Connection, DefaultClause, Dialect, Identity, String, Text
+from sqlalchemy.types import TypeDecorator
 
 from .backends import MigrationBackend, backend_for
 from .choices import compare_choices
+from .computed import compare_computed
 from .drops import put_drops_last
 from .foreign_keys import put_foreign_keys_last
 from .ownership import Ownership
@@ -53,7 +54,7 @@ def comparison(backend: MigrationBackend, ownership: Ownership, options: Mapping
     return {**ours, **options, "include_object": include_object, "include_name": include_name}
 
 
-def _skip_same_default(
+def _compare_default(
     context: AutogenContext,
     op: AlterColumnOp,
     schema: Any,
@@ -62,30 +63,102 @@ def _skip_same_default(
     found: Column[Any],
     wanted: Column[Any],
 ) -> PriorityDispatchResult:
-    dialect = context.migration_context.dialect
-    backend = backend_for(dialect.name)
-    if not _is_same(backend, dialect, found, wanted):
+    same = None if _is_told(context, "server_default") else _is_same_default(context, found, wanted)
+    if same is None:
         return PriorityDispatchResult.CONTINUE
     # MariaDB states a column anew when anything of it changes, and loses what is not stated.
     op.existing_server_default = found.server_default
     if wanted.table._autoincrement_column is wanted:
         op.kw["autoincrement"] = True
+    if not same:
+        op.modify_server_default = wanted.server_default
     return PriorityDispatchResult.STOP
 
 
-_ours.add_autogenerate_comparator(_skip_same_default, "column", "server_default", priority=DispatchPriority.FIRST)
+def _is_same_default(context: AutogenContext, found: Column[Any], wanted: Column[Any]) -> bool | None:
+    """Tell whether two defaults are one; ``None`` where that is Alembic's to say."""
+    dialect = context.migration_context.dialect
+    backend = backend_for(dialect.name)
+    both = (wanted.server_default, found.server_default)
+    if any(isinstance(one, Computed) for one in both):
+        return True  # compare_computed() has looked at them.
+    if isinstance(wanted.server_default, Identity):
+        return True if found.server_default is None and not backend.has_identity else None
+    if both == (None, None) or not all(one is None or isinstance(one, DefaultClause) for one in both):
+        return None
+    if wanted.server_default is None and wanted.table._autoincrement_column is wanted:
+        return None
+    return backend.is_same_default(_connection(context), dialect, found, wanted)
+
+
+def _compare_type(
+    context: AutogenContext,
+    op: AlterColumnOp,
+    schema: Any,
+    table: Any,
+    name: Any,
+    found: Column[Any],
+    wanted: Column[Any],
+) -> PriorityDispatchResult:
+    """Compare collations, which Alembic does not; and find what differs in its name only."""
+    if _is_told(context, "type"):
+        return PriorityDispatchResult.CONTINUE
+    dialect = context.migration_context.dialect
+    backend = backend_for(dialect.name)
+    is_other = context.migration_context.impl.compare_type(found, wanted)
+    if is_other and backend.is_same_type(_connection(context), dialect, found, wanted):
+        op.existing_type = found.type
+        return PriorityDispatchResult.STOP
+    if not is_other and _compare_collation(backend, _connection(context), op, found, wanted):
+        return PriorityDispatchResult.STOP
+    return PriorityDispatchResult.CONTINUE
+
+
+def _compare_collation(
+    backend: MigrationBackend, connection: Connection, op: AlterColumnOp, found: Column[Any], wanted: Column[Any]
+) -> bool:
+    """Note a changed collation in *op*; leave alone what is no text, and what names none on either side."""
+    asked = _plain(wanted.type, connection.dialect)
+    if not isinstance(asked, String):
+        return False
+    ours, theirs = asked.collation, backend.collation(connection, found)
+    if (ours or backend.usual_collation) == (theirs or backend.usual_collation):
+        return False
+    op.existing_type = _collated(found.type, theirs or backend.usual_collation)
+    op.modify_type = wanted.type
+    if ours is None and backend.usual_collation is not None:
+        kind = Text if isinstance(asked, Text) else String
+        op.modify_type = kind(asked.length, collation=backend.usual_collation)
+    return True
+
+
+def _collated(kind: Any, collation: str | None) -> Any:
+    other = kind.copy()
+    other.collation = collation
+    return other
+
+
+def _plain(kind: Any, dialect: Dialect) -> Any:
+    # The implementation of a TypeDecorator, or the variant of this database.
+    found = kind.dialect_impl(dialect)
+    return found.impl_instance if isinstance(found, TypeDecorator) else found
+
+
+def _is_told(context: AutogenContext, what: str) -> bool:
+    """Tell whether the project compares by a function of its own, or not at all."""
+    option: Any = context.opts.get(f"compare_{what}", True)
+    return option is not True
+
+
+def _connection(context: AutogenContext) -> Connection:
+    assert context.connection is not None, "comparing needs a database"
+    return context.connection
+
+
+_ours.add_autogenerate_comparator(_compare_default, "column", "server_default", priority=DispatchPriority.FIRST)
+_ours.add_autogenerate_comparator(_compare_type, "column", "types", priority=DispatchPriority.FIRST)
+_ours.add_autogenerate_comparator(compare_computed, "table", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(compare_choices, "table", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(compare_triggers, "schema", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(put_drops_last, "schema", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(put_foreign_keys_last, "schema", priority=DispatchPriority.LAST)
-
-
-def _is_same(backend: MigrationBackend, dialect: Any, found: Column[Any], wanted: Column[Any]) -> bool:
-    ours, theirs = wanted.server_default, found.server_default
-    if isinstance(ours, Identity):
-        return theirs is None and not backend.has_identity
-    if not isinstance(ours, DefaultClause) or not isinstance(theirs, DefaultClause):
-        return False
-    compiler: Any = dialect.ddl_compiler(dialect, CreateColumn(wanted))
-    wanted_text = compiler.get_column_default_string(wanted)
-    return backend.plain_default(str(theirs.arg), found) == backend.plain_default(wanted_text, found)

@@ -50,6 +50,8 @@ def _default(value: Any, context: AutogenContext) -> str | Literal[False]:
     if isinstance(value, utc_now):
         context.imports.add(f"from {utc_now.__module__} import {utc_now.__name__}")
         return f"{utc_now.__name__}()"
+    if isinstance(value, str):
+        return repr(value)  # Alembic takes off a quote at either end, also one that belongs to the value.
     if isinstance(value, (True_, False_)):
         return f"sa.{str(value).lower()}()"
     return False

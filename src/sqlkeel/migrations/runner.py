@@ -20,7 +20,6 @@ from alembic.util import CommandError
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from ..engines.backend import backend_for as engine_backend_for
 from ..errors import DatabaseBehind, LockTimeout, MigrationError, ModelsDiffer, NotNullViolation
 from .backends import backend_for
 from .differences import describe
@@ -200,8 +199,8 @@ class Migrations:
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[AsyncConnection]:
-        """Open a connection that reads, and waits for no writer."""
-        options = engine_backend_for(self.engine.url).begin_options(read_only=True)
+        """Open a connection that waits for no writer, and keeps nothing of what a comparison tries."""
+        options = backend_for(self.engine.dialect.name).reading_options()
         async with _alembic(), self.engine.connect() as connection:
             yield await connection.execution_options(**options)
 

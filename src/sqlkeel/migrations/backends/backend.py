@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Column, Connection
+from sqlalchemy import Column, Connection, DefaultClause, Dialect
+from sqlalchemy.schema import CreateColumn
 
-__all__ = ["MigrationBackend"]
+__all__ = ["MigrationBackend", "computed_sql", "default_sql", "read_default"]
 
 
 class MigrationBackend(ABC):
@@ -20,6 +21,9 @@ class MigrationBackend(ABC):
 
     has_identity: bool
     """Whether the database tells an identity column from a column that counts up."""
+
+    usual_collation: str | None = None
+    """What a changed column has to name where it is to have the usual collation again."""
 
     after_failure: str
     """What a failed revision leaves behind, in a sentence that starts after the revision's name."""
@@ -46,8 +50,29 @@ class MigrationBackend(ABC):
         yield
 
     @abstractmethod
-    def plain_default(self, default: str, column: Column[Any]) -> str:
-        """Return the server default of *column* in the one form that models and database both come to."""
+    def is_same_default(
+        self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
+    ) -> bool:
+        """Tell whether the server default of the models is the one that was read; either may be missing."""
+
+    @abstractmethod
+    def is_same_computed(
+        self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
+    ) -> bool:
+        """Tell whether a generated column of the models is the one that was read; either may be a plain one."""
+
+    def is_same_type(self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]) -> bool:
+        """Tell whether a type that looks different is what the server makes of the one in the models."""
+        return False
+
+    def collation(self, connection: Connection, found: Column[Any]) -> str | None:
+        """Return the collation of a column that was read, where it is not the usual one."""
+        collation: str | None = getattr(found.type, "collation", None)
+        return collation
+
+    def reading_options(self) -> dict[str, Any]:
+        """Return the options of a transaction that compares: it is rolled back, so what it tries is not kept."""
+        return {}
 
     @abstractmethod
     def is_generated(self, kind: str, reflected: Any) -> bool:
@@ -56,3 +81,29 @@ class MigrationBackend(ABC):
     @abstractmethod
     def parts(self, connection: Connection) -> set[tuple[str | None, str]]:
         """Return schema and name of the tables that go with another one, or with an extension."""
+
+
+def default_sql(dialect: Dialect, column: Column[Any]) -> str | None:
+    """Return the server default of a column of the models as it is written in CREATE TABLE."""
+    compiler = _compiler(dialect, column)
+    sql: str | None = compiler.get_column_default_string(column)
+    return sql
+
+
+def computed_sql(dialect: Dialect, column: Column[Any]) -> str | None:
+    """Return the expression of a generated column as it is written in CREATE TABLE."""
+    if column.computed is None:
+        return None
+    compiler = _compiler(dialect, column)
+    return str(compiler.sql_compiler.process(column.computed.sqltext, include_table=False, literal_binds=True))
+
+
+def read_default(column: Column[Any]) -> str | None:
+    """Return the server default of a column as it was read."""
+    default = column.server_default
+    return str(default.arg) if isinstance(default, DefaultClause) else None
+
+
+def _compiler(dialect: Dialect, column: Column[Any]) -> Any:
+    create: Any = CreateColumn(column)
+    return dialect.ddl_compiler(dialect, create)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Any
 
+from alembic.ddl.impl import ComparisonResult
 from alembic.ddl.mysql import MariaDBImpl
-from sqlalchemy import Column, Connection, Integer, Numeric, text
+from sqlalchemy import Column, Connection, Dialect, Index, text
 
 from ...constraints import is_live_marker, live_index
 from ..narrowing import KeepsValues
 from ..required import refuse_made_up_values
 from ..written import WritesText
 from .backend import MigrationBackend
+from .mariadb_sql import column_as_made, has_same_index, read_default
 
 __all__ = ["MariaDBMigration"]
-
-_BOOLEANS: Final = {"true": "1", "false": "0"}
 
 
 class MariaDBMigration(MigrationBackend):
@@ -55,15 +54,32 @@ class MariaDBMigration(MigrationBackend):
         """Close the connection: with it go the lock and all that a revision has set in the session."""
         connection.invalidate()
 
-    def plain_default(self, default: str, column: Column[Any]) -> str:
-        """Take off brackets and quotes, and write numbers one way: the server makes 0.00 of ``'0'``, 1 of ``true``."""
-        plain = default.strip().strip("()'")
-        if not isinstance(column.type, (Integer, Numeric)):
-            return plain
-        try:
-            return str(Decimal(_BOOLEANS.get(plain.lower(), plain)).normalize())
-        except InvalidOperation:
-            return plain
+    def is_same_default(
+        self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
+    ) -> bool:
+        """Compare what was read with what the server makes of ours: 0.00 of ``'0'``, 1 of ``true``."""
+        made = column_as_made(connection, dialect, wanted, like=found.table)
+        return made is not None and made.default == read_default(connection, dialect, found)
+
+    def is_same_computed(
+        self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
+    ) -> bool:
+        """Compare what was read with what the server makes of ours."""
+        if found.computed is None or wanted.computed is None:
+            return False
+        made = column_as_made(connection, dialect, wanted, like=found.table)
+        computed = made and made.reflected.get("computed")
+        if not computed or computed["sqltext"] != str(found.computed.sqltext):
+            return False
+        return bool(computed.get("persisted", False)) == bool(found.computed.persisted)
+
+    def is_same_type(self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]) -> bool:
+        """Ask what the server makes of ours: a TINYBLOB of a BLOB(5)."""
+        made = column_as_made(connection, dialect, wanted, like=found.table)
+        if made is None:
+            return False
+        process = dialect.type_compiler_instance.process
+        return process(made.reflected["type"]) == process(found.type)
 
     def is_generated(self, kind: str, reflected: Any) -> bool:
         """Recognise the column beside the index of `unique_live`."""
@@ -88,6 +104,14 @@ class _Impl(KeepsValues, WritesText, MariaDBImpl):
     def add_column(self, table_name: str, column: Column[Any], *, schema: str | None = None, **options: Any) -> None:
         refuse_made_up_values(self.connection, column, table_name=table_name, schema=schema)
         super().add_column(table_name, column, schema=schema, **options)
+
+    def compare_indexes(self, metadata_index: Index, reflected_index: Index) -> ComparisonResult:
+        """Have the server make ours, and compare with what it says of the other: the order is not reflected."""
+        assert self.connection is not None
+        if metadata_index.dialect_kwargs.get("mariadb_live") is not None:
+            return super().compare_indexes(metadata_index, reflected_index)
+        same = has_same_index(self.connection, self.dialect, metadata_index)
+        return ComparisonResult.Equal() if same else ComparisonResult.Different("parts")
 
     def correct_for_autogen_constraints(
         self, conn_unique_constraints: Any, conn_indexes: Any, metadata_unique_constraints: Any, metadata_indexes: Any

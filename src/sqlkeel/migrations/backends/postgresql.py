@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any, Final
 
 from alembic.ddl.postgresql import PostgresqlImpl
-from sqlalchemy import Column, Connection, text
+from sqlalchemy import Column, Connection, Dialect, text
+from sqlalchemy.exc import CompileError
 
 from ..narrowing import KeepsValues
 from ..written import WritesText
-from .backend import MigrationBackend
+from .backend import MigrationBackend, computed_sql, default_sql, read_default
+from .postgresql_sql import ComparesIndexes, is_same
 
 __all__ = ["PostgreSQLMigration"]
 
 _LOCK_KEY: Final = 0x73716C6B65656C
 """Advisory locks belong to a database, so one number serves all; it spells "sqlkeel"."""
+_NULL: Final = "NULL"
 _PARTS: Final = text("""
 SELECT n.nspname AS schema, c.relname AS name
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -59,9 +62,22 @@ class PostgreSQLMigration(MigrationBackend):
         """Close the connection: with it go the lock and all that a revision has set in the session."""
         connection.invalidate()
 
-    def plain_default(self, default: str, column: Column[Any]) -> str:
-        """Change nothing: Alembic asks the server whether two defaults are equal."""
-        return default
+    def is_same_default(
+        self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
+    ) -> bool:
+        """Ask the server about both as values of the column; a missing one is NULL."""
+        ours, theirs = default_sql(dialect, wanted) or _NULL, read_default(found) or _NULL
+        return is_same(connection, ours, theirs, kind=_type(dialect, found))
+
+    def is_same_computed(
+        self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
+    ) -> bool:
+        """Ask the server about both expressions."""
+        ours, theirs = computed_sql(dialect, wanted), computed_sql(dialect, found)
+        if ours is None or theirs is None:
+            return False
+        name = dialect.identifier_preparer.format_table(found.table)
+        return is_same(connection, ours, theirs, table=name)
 
     def is_generated(self, kind: str, reflected: Any) -> bool:
         """Find nothing that the server makes by itself."""
@@ -72,7 +88,18 @@ class PostgreSQLMigration(MigrationBackend):
         return {(row.schema, row.name) for row in connection.execute(_PARTS)}
 
 
-class _Impl(KeepsValues, WritesText, PostgresqlImpl):
+def _type(dialect: Dialect, column: Column[Any]) -> str | None:
+    kind: Any = column.type
+    if getattr(kind, "collation", None):
+        kind = kind.copy()
+        kind.collation = None
+    try:
+        return dialect.type_compiler_instance.process(kind)
+    except CompileError:  # of a type that SQLAlchemy does not know
+        return None
+
+
+class _Impl(KeepsValues, WritesText, ComparesIndexes, PostgresqlImpl):
     """Alembic's part for PostgreSQL, which writes a text that looks like a parameter as what it is.
 
     Alembic keeps one implementation for each dialect, and takes the class that was defined last.

@@ -8,18 +8,21 @@ from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from alembic.ddl.sqlite import SQLiteImpl
-from sqlalchemy import Column, Connection, Date, DateTime, String, Table, Time, inspect
+from sqlalchemy import Column, Connection, Date, DateTime, Dialect, String, Table, Time, inspect, make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.sql.elements import quoted_name
 
+from ...engines.backend import backend_for
 from ...errors import MigrationError
 from ..required import refuse_made_up_values
 from ..written import WritesText, literal_text
-from .backend import MigrationBackend
-from .sqlite_copy import SQLiteCopy, refuse_other_values
+from .backend import MigrationBackend, computed_sql, default_sql, read_default
+from .sqlite_copy import SQLiteCopy, read_collations, refuse_other_values
+from .sqlite_sql import default_form, form
 
 __all__ = ["SQLiteMigration"]
 
+_NULL: Final = "NULL"
 _COPY: Final = "_alembic_tmp_"
 _BUSY: Final = 5
 _KEPT_AS_TEXT: Final = (Date, DateTime, Time)
@@ -40,6 +43,7 @@ class SQLiteMigration(MigrationBackend):
 
     batch = True
     has_identity = False
+    usual_collation = "BINARY"
     after_failure = "failed; the whole run was rolled back"
 
     def __init__(self) -> None:
@@ -129,9 +133,29 @@ class SQLiteMigration(MigrationBackend):
         connection.rollback()
         _pragma(connection, f"foreign_keys={'ON' if self._enforced else 'OFF'}")
 
-    def plain_default(self, default: str, column: Column[Any]) -> str:
-        """Take off the brackets, as SQLite does."""
-        return default.strip().strip("()")
+    def is_same_default(
+        self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
+    ) -> bool:
+        """Compare the texts; a missing one is NULL."""
+        texts = (default_sql(dialect, wanted) or _NULL, read_default(found) or _NULL)
+        ours, theirs = (default_form(one, wanted) for one in texts)
+        return ours == theirs
+
+    def is_same_computed(
+        self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
+    ) -> bool:
+        """Compare the texts of the expressions."""
+        ours, theirs = computed_sql(dialect, wanted), computed_sql(dialect, found)
+        return ours is not None and theirs is not None and form(ours) == form(theirs)
+
+    def collation(self, connection: Connection, found: Column[Any]) -> str | None:
+        """Read the statement that made the table: reflection says nothing of collations."""
+        collation = read_collations(connection, found.table.name).get(found.name, self.usual_collation)
+        return None if collation == self.usual_collation else collation
+
+    def reading_options(self) -> dict[str, Any]:
+        """Let a comparison wait for no writer: there is one write lock for the whole file."""
+        return backend_for(make_url("sqlite://")).begin_options(read_only=True)
 
     def is_generated(self, kind: str, reflected: Any) -> bool:
         """Find nothing that the database makes by itself."""

@@ -29,7 +29,7 @@ from sqlalchemy.schema import CreateIndex
 from ...errors import MigrationError
 from ..written import literal_text
 
-__all__ = ["SQLiteCopy", "refuse_other_values"]
+__all__ = ["SQLiteCopy", "read_collations", "refuse_other_values"]
 
 _BINARY: Final = "BINARY"
 _MASTER: Final = "SELECT name, sql FROM sqlite_master WHERE type = ? AND tbl_name = ? AND sql IS NOT NULL"
@@ -174,6 +174,15 @@ def _as_read(check: CheckConstraint) -> TextClause:
     """Return a reflected condition without the parameters that text() sees in it."""
     condition: Any = check.sqltext
     return text(literal_text(condition.text))
+
+
+def read_collations(connection: Connection, table: str) -> dict[str, str]:
+    """Return the collation of each column of a table; nothing for one that cannot be made outside of its file."""
+    rows = connection.exec_driver_sql(_MASTER, ("table", table)).all()
+    try:
+        return _Traits.read(table, rows[0].sql).collations if rows else {}
+    except sqlite3.Error:
+        return {}
 
 
 def refuse_other_values(connection: Connection, column: Column[Any], cast: ColumnElement[Any]) -> None:

@@ -1,0 +1,122 @@
+"""What MariaDB makes of a column or an index of the models: it is made in a temporary table, and read back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Column, Connection, Dialect, Index, MetaData, Table, inspect
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateColumn, CreateIndex
+
+__all__ = ["MadeColumn", "column_as_made", "has_same_index", "read_default"]
+
+_PROBE: Final = "sqlkeel_probe"
+_PIECES: Final = re.compile(r"'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)*`|[()]|\s+|[^\s'`()]+")
+
+
+@dataclass(frozen=True)
+class MadeColumn:
+    """A column that the server has made, as it is reflected, and its default as the server writes it."""
+
+    reflected: Any
+    default: str | None
+
+
+def column_as_made(connection: Connection, dialect: Dialect, column: Column[Any], *, like: Table) -> MadeColumn | None:
+    """Return what the server makes of a column; ``None`` for one that it refuses.
+
+    Args:
+        connection: Not read-only: there MariaDB makes no temporary table. The user needs the right to make one.
+        dialect: Writes the column.
+        column: As the models have it.
+        like: The table in the database, whose columns it may name.
+    """
+    create: Any = CreateColumn(column)
+    compiler: Any = dialect.ddl_compiler(dialect, create)
+    written = compiler.get_column_specification(column).removeprefix(compiler.preparer.format_column(column))
+    with _probe(connection, dialect, like):
+        if not _send(connection, f"ALTER TABLE {_PROBE} ADD COLUMN {_PROBE}{written}"):
+            return None
+        return MadeColumn(inspect(connection).get_columns(_PROBE)[-1], _default_in(connection, _PROBE, _PROBE))
+
+
+def read_default(connection: Connection, dialect: Dialect, column: Column[Any]) -> str | None:
+    """Return the server default of a column in the database; reflection cuts one that is an expression."""
+    return _default_in(connection, dialect.identifier_preparer.format_table(column.table), column.name)
+
+
+def has_same_index(connection: Connection, dialect: Dialect, index: Index) -> bool:
+    """Tell whether the table has an index as the server would make this one: lengths, order, columns, kind."""
+    its_table: Any = index.table
+    preparer = dialect.identifier_preparer
+    copy = its_table.to_metadata(MetaData(), schema=None, name=_PROBE)
+    [ours] = [one for one in copy.indexes if one.name == index.name]
+    quoted = preparer.format_index(ours)
+    name = preparer.unformat_identifiers(quoted)[-1]
+    with _probe(connection, dialect, its_table):
+        _send(connection, f"ALTER TABLE {_PROBE} DROP INDEX {quoted}")
+        if not _send(connection, str(CreateIndex(ours).compile(dialect=dialect))):
+            return False
+        made = _index_in(connection, _PROBE, name)
+    return made is not None and made == _index_in(connection, preparer.format_table(its_table), name)
+
+
+@contextmanager
+def _probe(connection: Connection, dialect: Dialect, like: Table) -> Iterator[None]:
+    name = dialect.identifier_preparer.format_table(like)
+    connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {_PROBE} LIKE {name}")
+    try:
+        yield
+    finally:
+        connection.exec_driver_sql(f"DROP TEMPORARY TABLE {_PROBE}")
+
+
+def _send(connection: Connection, statement: str) -> bool:
+    try:
+        # Without parameters no driver looks for them in a text.
+        connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+    except DBAPIError:
+        return False
+    return True
+
+
+def _lines(connection: Connection, table: str) -> list[str]:
+    made: str = connection.exec_driver_sql(f"SHOW CREATE TABLE {table}").one()[1]
+    return [line.strip().removesuffix(",") for line in made.splitlines()]
+
+
+def _index_in(connection: Connection, table: str, name: str) -> str | None:
+    key = re.compile(rf"(?:\w+ )?KEY {re.escape(_quoted(name))} .*")
+    return next((line for line in _lines(connection, table) if key.fullmatch(line)), None)
+
+
+def _default_in(connection: Connection, table: str, column: str) -> str | None:
+    prefix = f"{_quoted(column)} "
+    [line] = [line for line in _lines(connection, table) if line.startswith(prefix)]
+    return _default_of(line)
+
+
+def _default_of(line: str) -> str | None:
+    """Return what stands behind DEFAULT, with its ON UPDATE; ``None`` where that is NULL or nothing."""
+    words = [""]
+    depth = 0
+    for piece in _PIECES.findall(line):
+        depth += {"(": 1, ")": -1}.get(piece, 0)
+        if piece.isspace() and depth == 0:
+            words.append("")
+        else:
+            words[-1] += piece
+    if "DEFAULT" not in words:
+        return None
+    first = words.index("DEFAULT") + 1
+    last = first + 3 if words[first + 1 : first + 3] == ["ON", "UPDATE"] else first
+    found = " ".join(words[first : last + 1])
+    return None if found == "NULL" else found
+
+
+def _quoted(name: str) -> str:
+    return f"`{name.replace('`', '``')}`"

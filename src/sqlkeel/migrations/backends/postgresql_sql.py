@@ -1,0 +1,145 @@
+"""Whether two pieces of SQL mean the same to PostgreSQL: its planner writes both in one form."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+from alembic.ddl.impl import ComparisonResult
+from sqlalchemy import Connection, Index, Table, text
+from sqlalchemy.exc import DBAPIError
+
+__all__ = ["ComparesIndexes", "is_same"]
+
+# The planner drops what it has no use for in a list of columns.
+_COLLATION: Final = re.compile(r'\bCOLLATE\s+((?:"[^"]+"|\w+)(?:\.(?:"[^"]+"|\w+))?)', re.IGNORECASE)
+_TAIL: Final = re.compile(r"(?:\s+(\w+_ops))?(?:\s+(ASC|DESC))?(?:\s+NULLS\s+(FIRST|LAST))?\s*$", re.IGNORECASE)
+_IS_DEFAULT: Final = text("""
+SELECT c.opcdefault FROM pg_catalog.pg_opclass c JOIN pg_catalog.pg_am m ON m.oid = c.opcmethod
+ WHERE c.opcname = :name AND m.amname = :using ORDER BY 1 DESC LIMIT 1
+""")
+
+# Those that an index states, and its columns do not have by themselves.
+_COLLATIONS: Final = text("""
+SELECT CASE WHEN a.attcollation <> coalesce(t.attcollation, y.typcollation) THEN quote_ident(c.collname) END
+  FROM pg_catalog.pg_index i
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indexrelid AND a.attnum <= i.indnkeyatts
+  JOIN pg_catalog.pg_type y ON y.oid = a.atttypid
+  LEFT JOIN pg_catalog.pg_attribute t ON t.attrelid = i.indrelid AND t.attnum = nullif(i.indkey[a.attnum - 1], 0)
+  LEFT JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation
+ WHERE i.indexrelid = to_regclass(:name) ORDER BY a.attnum
+""")
+
+
+def is_same(connection: Connection, ours: str, theirs: str, *, kind: str | None = None, table: str = "") -> bool:
+    """Ask the server, which plans both and runs neither; a read-only transaction and a standby will do.
+
+    Args:
+        connection: In a transaction, which goes on whatever the server says.
+        ours: As the models have it. What the server does not understand, most often for a column that is not there
+            yet, is not the same.
+        theirs: As it was read.
+        kind: The SQL of a type that both become.
+        table: The quoted table whose columns they may name.
+    """
+    if ours == theirs:
+        return True
+    if _collations(ours) != _collations(theirs):
+        return False
+    both = ", ".join(f"({one})" if kind is None else f"CAST(({one}) AS {kind})" for one in (ours, theirs))
+    source = f" FROM {table} WHERE false" if table else ""
+    statement = f"EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) SELECT {both}{source}"
+    try:
+        with connection.begin_nested():
+            # Without parameters no driver looks for them in a text.
+            plan: Any = connection.exec_driver_sql(statement, execution_options={"no_parameters": True}).scalar_one()
+    except DBAPIError:
+        return False
+    first, second = (json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]["Output"]
+    return bool(first == second)
+
+
+def _collations(sql: str) -> list[str]:
+    return [name.replace('"', "") for name in _COLLATION.findall(sql)]
+
+
+class ComparesIndexes:
+    """Part of Alembic's implementation for PostgreSQL, which compares the texts of expressions, and few options."""
+
+    connection: Any
+
+    def compare_indexes(self, metadata_index: Index, reflected_index: Index) -> ComparisonResult:
+        """Compare an index in all that it is made of, but for storage parameters."""
+        theirs: Any = self
+        differences = [*filter(None, [theirs._compare_index_unique(metadata_index, reflected_index)])]
+        ours, found = ([*map(theirs._compile_element, one.expressions)] for one in (metadata_index, reflected_index))
+        assert metadata_index.table is not None
+        found = [_with_collation(*pair) for pair in zip(found, self._stated_collations(reflected_index), strict=False)]
+        if len(ours) != len(found) or not all(
+            self._is_same_part(metadata_index.table, *pair) for pair in zip(ours, found, strict=True)
+        ):
+            differences.append(f"{', '.join(found)} to {', '.join(ours)}")
+        if not self._is_same_condition(metadata_index, reflected_index):
+            differences.append("condition")
+        if self._options(metadata_index, ours) != self._options(reflected_index, found):
+            differences.append("options")
+        return ComparisonResult.Different(differences) if differences else ComparisonResult.Equal()
+
+    def _stated_collations(self, index: Index) -> list[str | None]:
+        preparer = self.connection.dialect.identifier_preparer
+        schema = index.table.schema if index.table is not None else None
+        name = preparer.format_index(index)
+        qualified = f"{preparer.quote(schema)}.{name}" if schema else name
+        return list(self.connection.scalars(_COLLATIONS, {"name": qualified}))
+
+    def _is_same_part(self, table: Table, ours: str, theirs: str) -> bool:
+        (our_core, our_order), (core, order) = _parted(ours), _parted(theirs)
+        return our_order == order and self._is_same(table, our_core, core)
+
+    def _is_same_condition(self, wanted: Index, found: Index) -> bool:
+        ours, theirs = (self._sql(one.dialect_kwargs.get("postgresql_where")) for one in (wanted, found))
+        if ours is None or theirs is None:
+            return ours is theirs
+        assert wanted.table is not None
+        return self._is_same(wanted.table, ours, theirs)
+
+    def _is_same(self, table: Table, ours: str, theirs: str) -> bool:
+        name = self.connection.dialect.identifier_preparer.format_table(table)
+        return is_same(self.connection, ours, theirs, table=name)
+
+    def _sql(self, clause: Any) -> str | None:
+        theirs: Any = self
+        return clause if clause is None or isinstance(clause, str) else str(theirs._compile_element(clause))
+
+    def _options(self, index: Index, parts: list[str]) -> tuple[Any, ...]:
+        options = index.dialect_kwargs
+        using = str(options.get("postgresql_using") or "btree").lower()
+        included = [getattr(one, "name", one) for one in options.get("postgresql_include") or ()]
+        classes = [*(options.get("postgresql_ops") or {}).values(), *_classes(parts)]
+        named = sorted(one for one in classes if not self._is_default(one, using))
+        return using, included, named, bool(options.get("postgresql_nulls_not_distinct"))
+
+    def _is_default(self, operators: str, using: str) -> bool:
+        return bool(self.connection.scalar(_IS_DEFAULT, {"name": operators, "using": using}))
+
+
+def _parted(part: str) -> tuple[str, tuple[bool, bool]]:
+    """Return what is indexed, whether downwards, and whether NULL comes first."""
+    tail = _TAIL.search(part)
+    assert tail is not None  # it may be empty
+    _, order, nulls = tail.groups()
+    down = str(order).upper() == "DESC"
+    return part[: tail.start()], (down, down if nulls is None else nulls.upper() == "FIRST")
+
+
+def _with_collation(part: str, collation: str | None) -> str:
+    tail = _TAIL.search(part)
+    if collation is None or tail is None:
+        return part
+    return f"{part[: tail.start()]} COLLATE {collation}{tail[0]}"
+
+
+def _classes(parts: list[str]) -> list[str]:
+    tails = [_TAIL.search(part) for part in parts]
+    return [tail[1] for tail in tails if tail is not None and tail[1]]

@@ -1,0 +1,71 @@
+"""Generated columns whose expression changed: dropped and added again, since no database changes one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alembic.autogenerate import renderers
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import MigrateOperation, ops
+from alembic.util import PriorityDispatchResult
+from sqlalchemy import Column, Computed, Table
+
+from .backends import backend_for
+
+__all__ = ["RemakeColumn", "compare_computed"]
+
+
+class RemakeColumn(MigrateOperation):
+    """Drop a column and add it in another form; what a generated one holds is computed anew."""
+
+    def __init__(self, found: Column[Any], wanted: Column[Any], texts: tuple[str | None, str | None]) -> None:
+        self.found = found
+        self.wanted = wanted
+        self.texts = texts
+
+    def reverse(self) -> RemakeColumn:
+        """Return what takes it back."""
+        return RemakeColumn(self.wanted, self.found, (self.texts[1], self.texts[0]))
+
+    def to_diff_tuple(self) -> tuple[Any, ...]:
+        """Return what differs in the words of Alembic."""
+        table = self.wanted.table
+        return "modify_computed", table.schema, table.name, self.wanted.name, {}, *self.texts
+
+
+def compare_computed(
+    context: AutogenContext,
+    modify: ops.ModifyTableOps,
+    schema: Any,
+    name: Any,
+    found: Table | None,
+    wanted: Table | None,
+) -> PriorityDispatchResult:
+    """Compare the expressions of generated columns; Alembic warns that it cannot change them, and goes on."""
+    if found is None or wanted is None:
+        return PriorityDispatchResult.CONTINUE
+    assert context.connection is not None, "comparing needs a database"
+    dialect = context.migration_context.dialect
+    backend = backend_for(dialect.name)
+    for column in wanted.columns:
+        other = found.columns.get(column.name)
+        if other is None or (column.computed is None and other.computed is None):
+            continue
+        if not context.run_object_filters(column, column.name, "column", False, other):
+            continue
+        if not backend.is_same_computed(context.connection, dialect, other, column):
+            modify.ops[:] = [one for one in modify.ops if getattr(one, "column_name", None) != column.name]
+            modify.ops.append(RemakeColumn(other, column, (_text(other.computed), _text(column.computed))))
+    return PriorityDispatchResult.CONTINUE
+
+
+def _text(computed: Computed | None) -> str | None:
+    return None if computed is None else str(computed.sqltext)
+
+
+@renderers.dispatch_for(RemakeColumn)
+def _render(context: AutogenContext, change: RemakeColumn) -> list[str]:
+    table = change.wanted.table if change.wanted.table is not None else change.found.table
+    drop = ops.DropColumnOp.from_column_and_tablename(table.schema, table.name, change.found)
+    add = ops.AddColumnOp.from_column_and_tablename(table.schema, table.name, change.wanted)
+    return [renderers.dispatch(type(one))(context, one) for one in (drop, add)]
