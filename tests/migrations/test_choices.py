@@ -166,7 +166,8 @@ class TestChangedMembers:
 
     async def test_a_check_of_that_name_about_something_else(self, project: Project) -> None:
         """It is replaced, for it does not keep the members, and comes back with downgrade."""
-        await project.to(table(Column("status", String(64)), CheckConstraint("level > 5", name="status")))
+        kind = String(64).with_variant(String(64, collation=Choice.collation), "mariadb")
+        await project.to(table(Column("status", kind), CheckConstraint("level > 5", name="status")))
 
         [found] = await project.differences(tasks("a"))
         await project.to(tasks("a"), "second")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Column, Connection, Dialect, Index, MetaData, Table, inspect
+from sqlalchemy import Column, Connection, Dialect, Index, Table, inspect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateColumn, CreateIndex
 
@@ -51,18 +51,17 @@ def read_default(connection: Connection, dialect: Dialect, column: Column[Any]) 
 
 def has_same_index(connection: Connection, dialect: Dialect, index: Index) -> bool:
     """Tell whether the table has an index as the server would make this one: lengths, order, columns, kind."""
-    its_table: Any = index.table
+    assert index.table is not None
     preparer = dialect.identifier_preparer
-    copy = its_table.to_metadata(MetaData(), schema=None, name=_PROBE)
-    [ours] = [one for one in copy.indexes if one.name == index.name]
-    quoted = preparer.format_index(ours)
+    table, quoted = preparer.format_table(index.table), preparer.format_index(index)
     name = preparer.unformat_identifiers(quoted)[-1]
-    with _probe(connection, dialect, its_table):
+    create = str(CreateIndex(index).compile(dialect=dialect)).replace(f" ON {table} ", f" ON {_PROBE} ", 1)
+    with _probe(connection, dialect, index.table):
         _send(connection, f"ALTER TABLE {_PROBE} DROP INDEX {quoted}")
-        if not _send(connection, str(CreateIndex(ours).compile(dialect=dialect))):
+        if not _send(connection, create):
             return False
         made = _index_in(connection, _PROBE, name)
-    return made is not None and made == _index_in(connection, preparer.format_table(its_table), name)
+    return made is not None and made == _index_in(connection, table, name)
 
 
 @contextmanager
@@ -96,8 +95,8 @@ def _index_in(connection: Connection, table: str, name: str) -> str | None:
 
 def _default_in(connection: Connection, table: str, column: str) -> str | None:
     prefix = f"{_quoted(column)} "
-    [line] = [line for line in _lines(connection, table) if line.startswith(prefix)]
-    return _default_of(line)
+    # Columns come first; a CHECK of several lines may begin one with a name, too.
+    return _default_of(next(line for line in _lines(connection, table) if line.startswith(prefix)))
 
 
 def _default_of(line: str) -> str | None:
