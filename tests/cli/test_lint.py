@@ -259,6 +259,17 @@ class TestFormats:
         assert done.returncode == 1
         assert {one["code"] for one in json.loads(done.stdout)["findings"]} == {"singular-table", "snake-case"}
 
+    def test_json_beside_models_that_print(self, bad: Path) -> None:
+        """What they print and log goes to standard error."""
+        [models] = bad.glob("*.py")
+        noise = "import logging, sys\nlogging.basicConfig(stream=sys.stdout)\nlogging.warning('a')\nprint('b')\n"
+        models.write_text(noise + models.read_text())
+
+        done = lint(bad, "--format", "json")
+
+        assert json.loads(done.stdout)
+        assert "b" in done.stderr
+
     def test_sarif(self, bad: Path) -> None:
         """So it is for SARIF, with paths as the repository has them."""
         (run,) = json.loads(lint(bad, "--format", "sarif").stdout)["runs"]

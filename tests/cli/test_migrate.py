@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 from pathlib import Path
 
@@ -124,3 +125,45 @@ class TestCommands:
         assert f"{file.name} " in up.stderr
         assert "SQL: SELECT 1 FROM nowhere" in up.stderr
         assert "Traceback" not in up.stderr
+
+    @pytest.mark.parametrize(
+        ("line", "said"),
+        [
+            ('op.create_check_constraint("x", "user", "id > 0")', "NotImplementedError: No support for ALTER"),
+            ("1 / 0", "ZeroDivisionError: division by zero"),
+        ],
+    )
+    async def test_what_fails_in_a_revision_is_one_line(self, shell: Shell, line: str, said: str) -> None:
+        """Where it failed, what was said, and what is left; no traceback of libraries."""
+        await shell.migrate("new", "--empty", "first")
+        [path] = (shell.folder / "migrations" / "versions").glob("*.py")
+        path.write_text(path.read_text().replace("    pass", f"    {line}", 1))
+
+        done = await shell.migrate("up")
+
+        first, *rest = done.stderr.splitlines()
+        assert done.returncode == 1
+        assert re.match(rf"migrations/versions/{path.name}:\d+: {said}", first)
+        assert rest == [f"{path.name} failed; the whole run was rolled back."]
+
+    async def test_what_the_models_print_is_no_result(self, shell: Shell) -> None:
+        """It goes to standard error."""
+        models = shell.folder / "shop_models.py"
+        models.write_text(f"print('loading')\n{models.read_text()}")
+
+        done = await shell.migrate("new", "add users table")
+
+        assert done.stdout.startswith("Wrote ")
+        assert "loading" in done.stderr
+
+    async def test_status_makes_no_file(self, shell: Shell) -> None:
+        """A relative path begins elsewhere in a folder below."""
+        await shell.migrate("new", "add users table")
+        below = shell.folder / "below"
+        below.mkdir()
+
+        done = await Shell(below, "sqlite:///shop.db").migrate("status")
+
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"There is no database file {below}/shop.db.")
+        assert list(below.iterdir()) == []

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from sqlalchemy.exc import DBAPIError
 
 from ..errors import DatabaseFault, KeelError
 
-__all__ = ["print_error", "print_line", "print_table"]
+__all__ = ["print_error", "print_failure", "print_line", "print_table", "results_alone"]
+
+
+@contextmanager
+def results_alone() -> Iterator[None]:
+    """Send what the project prints and logs to standard error: standard output holds the results alone."""
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 def print_line(text: str, *, style: str = "") -> None:
@@ -36,3 +46,14 @@ def print_error(error: KeelError) -> None:
         console.print(Text(f"SQL: {' '.join(error.statement.split())}", style="dim"))
     if error.hint:
         console.print(Text(f"hint: {error.hint}", style="yellow"))
+
+
+def print_failure(error: Exception, place: str) -> None:
+    """Print what a revision raised that is no error of sqlkeel: what it says, where, and the statement."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    said = str(error.orig if isinstance(error, DBAPIError) else error)
+    console.print(Text(f"{place}: {type(error).__name__}: {' '.join(said.split())}", style="bold red"))
+    for note in getattr(error, "__notes__", ()):
+        console.print(Text(note, style="red"))
+    if isinstance(error, DBAPIError) and error.statement:
+        console.print(Text(f"SQL: {' '.join(error.statement.split())}", style="dim"))

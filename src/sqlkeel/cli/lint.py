@@ -95,11 +95,14 @@ def _explain(code: str) -> None:
 
 
 def _lint(target: str | None, url: str | None, output: _Output) -> None:
+    from .console import results_alone
+
     if url is not None:
         _refuse_beside("--database-url", target)
     project = _project(required=target is None and url is None)
     settings = _settings(project)
-    findings = _of_models(project, target) if url is None else _of_database(project, url)
+    with results_alone():
+        findings = _of_models(project, target) if url is None else _of_database(project, url)
     if output.write_baseline is not None:
         _write_baseline(findings, output.write_baseline)
         return
@@ -151,11 +154,12 @@ def _of_database(project: Project, url: str) -> list[Finding]:
 
 
 def _write_migration(url: str | None) -> None:
-    from .console import print_line
+    from .console import print_line, results_alone
     from .running import run_with
 
     project = _project(required=True)
-    plan, path = run_with(project.open_database(url), lambda database: _plan_and_write(project, database))
+    with results_alone():
+        plan, path = run_with(project.open_database(url), lambda database: _plan_and_write(project, database))
     for line in plan.renames:
         print_line(line)
     for line in plan.refused:

@@ -80,7 +80,7 @@ def status(*, database_url: Url = None) -> None:
     """
     from .console import print_line, print_table
 
-    revisions = _run(database_url, lambda migrations: migrations.status())
+    revisions = _run(database_url, _status)
     if not revisions:
         print_line("There are no revisions.")
         return
@@ -102,13 +102,40 @@ def check(*, database_url: Url = None) -> None:
     print_line("The database is up to date, and what the models say.", style="green")
 
 
+async def _status(migrations: Migrations) -> list[Revision]:
+    migrations.require_database()
+    return await migrations.status()
+
+
 def _run(url: str | None, work: Callable[[Migrations], Awaitable[T]]) -> T:
+    from ..errors import KeelError
     from ..migrations import Migrations, Project
+    from .console import print_failure, results_alone
     from .running import run_with
 
     project = Project.find(Path.cwd())
-    models = project.models()
-    return run_with(project.open_database(url), lambda database: work(Migrations(database, models, project.directory)))
+    try:
+        with results_alone():
+            models, directory = project.models(), project.directory
+            return run_with(project.open_database(url), lambda database: work(Migrations(database, models, directory)))
+    except KeelError:
+        raise
+    except Exception as error:
+        place = _place_in_revision(error)
+        if place is None:
+            raise
+        print_failure(error, place)
+        raise typer.Exit(1) from None
+
+
+def _place_in_revision(error: Exception) -> str | None:
+    """Return file and line of the revision that raised *error*; ``None`` where none did."""
+    import traceback
+
+    # What runs revisions has this name, and is called by nothing else.
+    frames = traceback.extract_tb(error.__traceback__)
+    found = [frame for frame in frames if frame.name in {"upgrade", "downgrade"} and "alembic" not in frame.filename]
+    return f"{_short(Path(found[-1].filename))}:{found[-1].lineno}" if found else None
 
 
 def _print_moved(direction: str, revisions: list[Revision], nothing: str) -> None:
