@@ -49,7 +49,6 @@ TYPES = {
     "bytes": LargeBinary(),
     "bool": Boolean(),
 }
-REFUSED = (errors.MigrationError, errors.NotNullViolation)
 FILL = """
 import uuid
 op.add_column("a", sa.Column("public_id", sa.Uuid(), nullable=True))
@@ -115,7 +114,7 @@ class TestNewColumn:
         migrations = Migrations(every_driver, metadata, tmp_path / "migrations")
         await migrations.new("more")
 
-        with pytest.raises(REFUSED) as caught:
+        with pytest.raises(errors.MigrationError) as caught:
             await migrations.up()
 
         assert "nullable=True, fill it, then alter_column" in str(caught.value)
@@ -128,7 +127,7 @@ class TestNewColumn:
         migrations = Migrations(every_driver, WithPublicID, tmp_path / "migrations")
         await migrations.new("more")
 
-        with pytest.raises(REFUSED):
+        with pytest.raises(errors.MigrationError):
             await migrations.up()
 
         assert await names(every_driver) == ["id"]
@@ -140,7 +139,7 @@ class TestNewColumn:
         migrations = Migrations(every_driver, models(key), tmp_path / "migrations")
         await migrations.new("more")
 
-        with pytest.raises(REFUSED):
+        with pytest.raises(errors.MigrationError):
             await migrations.up()
 
         assert await names(every_driver) == ["id"]
@@ -208,7 +207,7 @@ class TestNewColumn:
         await migrations.new("drop x")
         await migrations.up()
 
-        with pytest.raises(REFUSED):
+        with pytest.raises(errors.MigrationError):
             await migrations.down()
 
         assert await names(every_driver) == ["id"]

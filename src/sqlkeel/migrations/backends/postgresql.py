@@ -6,9 +6,11 @@ from typing import Any, Final
 
 from alembic.ddl.postgresql import PostgresqlImpl
 from sqlalchemy import Column, Connection, Dialect, text
+from sqlalchemy.dialects.postgresql import DOMAIN
 from sqlalchemy.exc import CompileError
 
 from ..narrowing import KeepsValues
+from ..required import refuse_made_up_values
 from ..written import WritesText
 from .backend import MigrationBackend, computed_sql, default_sql, read_default
 from .postgresql_sql import ComparesIndexes, is_same
@@ -102,7 +104,14 @@ def _type(dialect: Dialect, column: Column[Any]) -> str | None:
 class _Impl(KeepsValues, WritesText, ComparesIndexes, PostgresqlImpl):
     """Alembic's part for PostgreSQL, which writes a text that looks like a parameter as what it is.
 
+    PostgreSQL refuses a required column for rows by itself, in words that say nothing of rows.
+
     Alembic keeps one implementation for each dialect, and takes the class that was defined last.
     """
 
     __dialect__ = "postgresql"
+
+    def add_column(self, table_name: str, column: Column[Any], *, schema: str | None = None, **options: Any) -> None:
+        if column.identity is None and not isinstance(column.type, DOMAIN):  # Each may have a value for the rows.
+            refuse_made_up_values(self.connection, column, table_name=table_name, schema=schema)
+        super().add_column(table_name, column, schema=schema, **options)
