@@ -9,8 +9,21 @@ from alembic.config import Config
 from sqlalchemy import make_url
 
 from sqlkeel import errors
-from sqlkeel.migrations.configuration import read_configuration, same_database, url_of_caller, url_of_file
+from sqlkeel.database import Database
+from sqlkeel.migrations.configuration import (
+    location_in,
+    read_configuration,
+    same_database,
+    url_of_caller,
+    url_of_file,
+)
+from tests.migrations.revisions import empty_migrations, revision
 
+INI = "[alembic]\nscript_location = %(here)s/migrations\n"
+READS = """
+url = op.get_context().config.get_section("alembic")["sqlalchemy.url"]
+op.create_table(url.rpartition("/")[2].replace(".db", ""), sa.Column("id", sa.Integer, primary_key=True))
+""".strip()
 HOST = "postgresql+asyncpg://ann:secret@db/shop"
 
 
@@ -85,3 +98,136 @@ class TestURL:
 
         with pytest.raises(errors.ConfigurationError, match=r"alembic\.ini cannot be read"):
             url_of_file(read_configuration(tmp_path))
+
+
+class TestLocation:
+    def test_nothing_is_said(self, tmp_path: Path) -> None:
+        """Neither file needs to be there."""
+        assert location_in(read_configuration(tmp_path)) is None
+
+    def test_pyproject_is_read(self, tmp_path: Path) -> None:
+        """Alembic's settings may stand in [tool.alembic]."""
+        (tmp_path / "pyproject.toml").write_text('[tool.alembic]\nscript_location = "%(here)s/db/alembic"\n')
+
+        assert location_in(read_configuration(tmp_path)) == tmp_path / "db" / "alembic"
+
+    def test_a_folder_of_a_package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """``package:folder`` is a folder in an importable package."""
+        monkeypatch.syspath_prepend(tmp_path)
+        (tmp_path / "shop_located" / "migrations").mkdir(parents=True)
+        (tmp_path / "shop_located" / "__init__.py").touch()
+        (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = shop_located:migrations\n")
+
+        assert location_in(read_configuration(tmp_path)) == tmp_path / "shop_located" / "migrations"
+
+    def test_a_package_that_is_not_there(self, tmp_path: Path) -> None:
+        """It is named."""
+        (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = gone_shop:migrations\n")
+
+        with pytest.raises(errors.ConfigurationError, match="'gone_shop:migrations' cannot be found"):
+            location_in(read_configuration(tmp_path))
+
+
+class TestSettings:
+    """What Alembic's files say of revisions holds for both programs."""
+
+    async def test_versions_may_be_elsewhere(self, sqlite: Database, tmp_path: Path) -> None:
+        """``version_locations``."""
+        (tmp_path / "alembic.ini").write_text(f"{INI}version_locations = %(here)s/migrations/v1\n")
+
+        path = await revision(empty_migrations(sqlite, tmp_path), "first", "pass")
+
+        assert path.parent == tmp_path / "migrations" / "v1"
+        assert len(await empty_migrations(sqlite, tmp_path).status()) == 1
+
+    async def test_a_new_one_goes_beside_the_last(self, sqlite: Database, tmp_path: Path) -> None:
+        """Where there are several folders; the first where there is no revision."""
+        folders = "version_locations = %(here)s/one:%(here)s/two\npath_separator = :\n"
+        (tmp_path / "alembic.ini").write_text(INI + folders)
+        migrations = empty_migrations(sqlite, tmp_path)
+        first = await revision(migrations, "first", "pass")
+        (tmp_path / "two").mkdir()
+        first.rename(tmp_path / "two" / first.name)
+
+        second = await revision(migrations, "second", "pass")
+
+        assert [first.parent.name, second.parent.name] == ["one", "two"]
+
+    async def test_pyproject_says_it_too(self, sqlite: Database, tmp_path: Path) -> None:
+        """[tool.alembic] of the folder above."""
+        settings = '[tool.alembic]\nscript_location = "%(here)s/migrations"\nversion_locations = ["%(here)s/v2"]\n'
+        (tmp_path / "pyproject.toml").write_text(settings)
+
+        path = await revision(empty_migrations(sqlite, tmp_path), "first", "pass")
+
+        assert path.parent == tmp_path / "v2"
+
+    async def test_files_are_named_as_the_project_says(self, sqlite: Database, tmp_path: Path) -> None:
+        """And none is overwritten."""
+        (tmp_path / "alembic.ini").write_text(f"{INI}file_template = m_%%(slug)s\n")
+        migrations = empty_migrations(sqlite, tmp_path)
+
+        paths = [await revision(migrations, "add users", "pass"), await revision(migrations, "add users", "pass")]
+
+        assert [one.name for one in paths] == ["m_add_users.py", "m_add_users_2.py"]
+
+    async def test_hooks_run(self, sqlite: Database, tmp_path: Path) -> None:
+        """``post_write_hooks``: formatters, most often."""
+        hook = f"hooks = mark\nmark.type = exec\nmark.executable = /usr/bin/touch\nmark.options = {tmp_path}/RAN\n"
+        (tmp_path / "alembic.ini").write_text(f"{INI}[post_write_hooks]\n{hook}")
+
+        await revision(empty_migrations(sqlite, tmp_path), "first", "pass")
+
+        assert (tmp_path / "RAN").exists()
+
+    async def test_a_file_of_another_directory_says_nothing(self, sqlite: Database, tmp_path: Path) -> None:
+        """A second history in one project."""
+        (tmp_path / "alembic.ini").write_text(
+            "[alembic]\nscript_location = %(here)s/other\nfile_template = m_%%(slug)s\n"
+        )
+
+        path = await revision(empty_migrations(sqlite, tmp_path), "first", "pass")
+
+        assert path.name.endswith("_first.py")
+        assert path.name != "m_first.py"
+
+    async def test_a_revision_may_read_it(self, sqlite: Database, tmp_path: Path) -> None:
+        """The URL is that of the database which is migrated, also without a file."""
+        migrations = empty_migrations(sqlite, tmp_path)
+        await revision(migrations, "first", READS)
+
+        [done] = await migrations.up()
+
+        assert done.applied
+
+
+class TestSeveralEnds:
+    async def test_status_lists_them_and_heads_applies_them(self, sqlite: Database, tmp_path: Path) -> None:
+        """As after ``alembic upgrade heads``; head alone is refused."""
+        migrations = empty_migrations(sqlite, tmp_path)
+        await revision(migrations, "first", "pass")
+        second = await revision(migrations, "second", "pass")
+        lines = second.read_text().splitlines()
+        second.write_text("\n".join("down_revision = None" if "down_revision =" in one else one for one in lines))
+        with pytest.raises(errors.MigrationError, match="2 newest revisions"):
+            await migrations.up()
+
+        await migrations.up("heads")
+
+        assert [one.applied for one in await migrations.status()] == [True, True]
+
+
+class TestMissingFile:
+    async def test_asking_makes_no_file(self, tmp_path: Path) -> None:
+        """A path that is not absolute begins elsewhere in another folder; up makes the file."""
+        async with Database(f"sqlite:///{tmp_path / 'shop.db'}") as database:
+            migrations = empty_migrations(database, tmp_path)
+            await revision(migrations, "first", "pass")
+
+            found = await migrations.status()
+            with pytest.raises(errors.MigrationError, match=r"no database file .*shop\.db"):
+                await migrations.check()
+
+            assert [one.applied for one in found] == [False]
+            assert not (tmp_path / "shop.db").exists()
+            assert len(await migrations.up()) == 1

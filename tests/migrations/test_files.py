@@ -88,21 +88,36 @@ class TestMakeDirectory:
         """An env.py that was edited is not written again."""
         (tmp_path / "env.py").write_text("mine")
 
-        make_directory(tmp_path)
+        with make_directory(tmp_path):
+            pass
 
         assert (tmp_path / "env.py").read_text() == "mine"
-        assert (tmp_path / "versions").is_dir()
+        assert (tmp_path / "script.py.mako").is_file()
+
+    def test_what_was_made_goes_when_the_work_fails(self, tmp_path: Path) -> None:
+        """A folder that is left behind would be taken for the beginning of a history."""
+        with pytest.raises(ZeroDivisionError), make_directory(tmp_path / "db" / "migrations"):
+            _ = 1 / 0
+
+        assert list(tmp_path.iterdir()) == []
+
+    def test_what_was_there_does_not(self, tmp_path: Path) -> None:
+        """Nor what somebody else has put there meanwhile."""
+        (tmp_path / "env.py").write_text("mine")
+
+        with pytest.raises(ZeroDivisionError), make_directory(tmp_path):
+            _ = 1 / 0
+
+        assert [one.name for one in tmp_path.iterdir()] == ["env.py"]
 
 
 class TestRequireEnvironment:
     def test_a_directory_of_ours_will_do(self, tmp_path: Path) -> None:
         """versions/ may be missing: git does not keep an empty folder."""
-        make_directory(tmp_path)
-        (tmp_path / "versions").rmdir()
+        with make_directory(tmp_path):
+            require_environment(tmp_path)
 
-        require_environment(tmp_path)
-
-        assert (tmp_path / "versions").is_dir()
+        assert not (tmp_path / "versions").exists()
 
     def test_a_foreign_env_is_refused(self, tmp_path: Path) -> None:
         """An env.py that would open its own connection says how to change it."""

@@ -1,22 +1,39 @@
-"""What Alembic's own configuration says of the database: the one that a caller names, or the file."""
+"""What Alembic's own configuration says: which database, and where the revisions are."""
 
 from __future__ import annotations
 
+import sys
+import warnings
+from argparse import Namespace
 from configparser import Error
 from pathlib import Path
 from typing import Final
 
 from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from alembic.util.pyfiles import coerce_resource_to_filename
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from ..errors import ConfigurationError, InvalidURL
 
-__all__ = ["read_configuration", "same_database", "url_of_caller", "url_of_file"]
+__all__ = [
+    "configuration_for",
+    "location_in",
+    "read_configuration",
+    "same_database",
+    "scripts_in",
+    "stem_of",
+    "url_of_caller",
+    "url_of_file",
+]
 
 _URL: Final = "sqlalchemy.url"
 _PLACEHOLDER: Final = "driver://"
 """What ``alembic init`` writes, and many projects leave there."""
+_TEMPLATE: Final = "%(rev)s_%(slug)s"
+"""How Alembic names a file where nothing is said: without a date, so it is not ours."""
 _PORTS: Final = {"mariadb": 3306, "mysql": 3306, "postgresql": 5432}
 _SAME: Final = {"mysql": "mariadb", "postgres": "postgresql"}
 
@@ -25,7 +42,50 @@ def read_configuration(root: Path) -> Config:
     """Return Alembic's configuration of the project in *root*: alembic.ini and [tool.alembic], as far as there."""
     files = [root / "alembic.ini", root / "pyproject.toml"]
     ini, toml = (str(path) if path.is_file() else None for path in files)
-    return Config(ini, toml_file=toml)
+    return Config(ini, toml_file=toml, cmd_opts=Namespace(quiet=True))
+
+
+def configuration_for(directory: Path, url: URL) -> Config:
+    """Return the configuration of the revisions in *directory*, for a run on the database at *url*.
+
+    It is that of the nearest folder above which has one, if that speaks of this directory; a revision may read it.
+    """
+    config = next((one for one in map(read_configuration, _upwards(directory)) if _is_of(one, directory)), None)
+    config = config or Config(cmd_opts=Namespace(quiet=True))
+    config.set_main_option("script_location", str(directory).replace("%", "%%"))
+    stated = _option(config)
+    if stated is None or not same_database(stated, url):
+        config.set_main_option(_URL, url.render_as_string(hide_password=False).replace("%", "%%"))
+    return config
+
+
+def location_in(config: Config) -> Path | None:
+    """Return the folder that ``script_location`` names, which may be in a package; ``None`` without one.
+
+    Raises:
+        ConfigurationError: When there is no such package, or the file cannot be read.
+    """
+    stated = _read(config, "script_location")
+    if stated is None:
+        return None
+    try:
+        return Path(coerce_resource_to_filename(stated))
+    except ImportError as error:
+        raise ConfigurationError(f"script_location = {stated!r} cannot be found: {error}.") from error
+
+
+def scripts_in(config: Config) -> ScriptDirectory:
+    """Return the revisions where *config* says they are, named and finished as it says.
+
+    Unlike Alembic it adds to ``sys.path`` once, and not with every call.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "No path_separator found", DeprecationWarning)
+        before = [*sys.path]
+        scripts = ScriptDirectory.from_config(config)
+    added = sys.path[: len(sys.path) - len(before)]
+    sys.path[:] = [*(one for one in added if one not in before), *before]
+    return scripts
 
 
 def url_of_caller(config: Config) -> str | None:
@@ -64,9 +124,39 @@ def _identity(url: URL) -> tuple[object, ...]:
     return name, url.username, url.host, url.port or _PORTS.get(name), url.database, url.query
 
 
+def stem_of(scripts: ScriptDirectory, folder: Path, revision: str, message: str) -> str | None:
+    """Return the name that the ``file_template`` of the project gives a new file; ``None`` where it states none."""
+    if scripts.file_template == _TEMPLATE:
+        return None
+    made = scripts._rev_path(folder, revision, message, scripts._generate_create_date())
+    return str(Path(made).relative_to(folder).with_suffix(""))
+
+
 def _option(config: Config) -> str | None:
-    try:
-        url = config.get_section(config.config_ini_section, {}).get(_URL)
-    except Error as error:
-        raise ConfigurationError(f"{config.config_file_name} cannot be read: {error}") from error
+    url = _read(config, _URL)
     return url if url and not url.startswith(_PLACEHOLDER) else None
+
+
+def _read(config: Config, name: str) -> str | None:
+    try:
+        return config.get_alembic_option(name)
+    except (Error, CommandError) as error:
+        raise ConfigurationError(f"{config.config_file_name} cannot be read: {error}") from error
+
+
+def _is_of(config: Config, directory: Path) -> bool:
+    if config.config_file_name is None and not config.toml_alembic_config:
+        return False
+    try:
+        location = location_in(config)
+    except ConfigurationError:
+        return False  # of another project, further up
+    if location is None:
+        return False
+    folder = Path(config.config_file_name or config.toml_file_name or ".").resolve().parent
+    return (folder / location).resolve() == directory.resolve()
+
+
+def _upwards(directory: Path) -> list[Path]:
+    folder = directory.resolve()
+    return [folder, *folder.parents]

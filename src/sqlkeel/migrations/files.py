@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from itertools import count
 from pathlib import Path
@@ -54,14 +55,28 @@ def downgrade() -> None:
 _MARK: Final = "sqlkeel.migrations"
 
 
-def make_directory(directory: Path) -> None:
-    """Make what is missing: the directory, ``env.py``, ``script.py.mako``, ``versions/``; change nothing else."""
-    versions = directory / "versions"
-    versions.mkdir(parents=True, exist_ok=True)
-    for name, content in (("env.py", _ENV), ("script.py.mako", _TEMPLATE)):
-        path = directory / name
-        if not path.exists():
-            path.write_text(content, encoding="utf-8")
+@contextmanager
+def make_directory(directory: Path) -> Iterator[None]:
+    """Make what is missing: the directory, ``env.py``, ``script.py.mako``; change nothing else.
+
+    What was made goes again if the block fails.
+    """
+    made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    files = [(directory / "env.py", _ENV), (directory / "script.py.mako", _TEMPLATE)]
+    files = [(path, content) for path, content in files if not path.exists()]
+    for path, content in files:
+        path.write_text(content, encoding="utf-8")
+    try:
+        yield
+    except BaseException:
+        for path, _ in files:
+            path.unlink()
+        for folder in made:
+            shutil.rmtree(folder / "__pycache__", ignore_errors=True)
+            with suppress(OSError):  # Somebody has put something there.
+                folder.rmdir()
+        raise
 
 
 def require_environment(directory: Path) -> None:
@@ -80,7 +95,6 @@ def require_environment(directory: Path) -> None:
             f"{env} does not call sqlkeel.",
             hint="Let it be:  from sqlkeel.migrations.env import run; run()  with options of configure() in run().",
         )
-    (directory / "versions").mkdir(exist_ok=True)
 
 
 def slug(message: str) -> str:
@@ -94,13 +108,14 @@ def slug(message: str) -> str:
 
 
 @contextmanager
-def new_file(versions: Path, message: str, *, day: date | None = None) -> Iterator[Path]:
+def new_file(versions: Path, message: str, *, day: date | None = None, stem: str | None = None) -> Iterator[Path]:
     """Take a name like ``2024-08-24_add_users_table.py`` that no file has, with ``_2``, ``_3`` where it is taken.
+
+    With *stem* that is the name, which the project's own ``file_template`` has made.
 
     The name is taken by making the file, so that two callers never get the same one; it goes again if the block fails.
     """
-    stem = f"{day or datetime.now(UTC).date():%Y-%m-%d}_{slug(message)}"
-    path = _take(versions, stem)
+    path = _take(versions, stem or f"{day or datetime.now(UTC).date():%Y-%m-%d}_{slug(message)}")
     try:
         yield path
     except BaseException:
@@ -111,6 +126,7 @@ def new_file(versions: Path, message: str, *, day: date | None = None) -> Iterat
 def _take(versions: Path, stem: str) -> Path:
     for number in count(1):
         path = versions / (f"{stem}.py" if number == 1 else f"{stem}_{number}.py")
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             path.open("x").close()
         except FileExistsError:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import configure_mappers
 
 from ..database import Database
 from ..errors import ConfigurationError
-from .configuration import read_configuration, same_database, url_of_caller, url_of_file
+from .configuration import location_in, read_configuration, same_database, url_of_caller, url_of_file
 
 __all__ = ["Project", "metadata_of"]
 
@@ -60,12 +60,12 @@ class Project:
 
     @property
     def directory(self) -> Path:
-        """Where the migrations are: the setting, else what an alembic.ini says, else ``migrations``."""
+        """Where the migrations are: the setting, else what Alembic's own configuration says, else ``migrations``."""
         setting = self.settings.get("migrations", {}).get("directory")
-        ini = self.root / "alembic.ini"
-        if setting is None and ini.exists():
-            setting = Config(str(ini)).get_main_option("script_location")
-        return self.root / (setting or "migrations")
+        if setting is not None:
+            return self.root / str(setting)
+        self._be_importable()
+        return self.root / (location_in(read_configuration(self.root)) or "migrations")
 
     def open_database(self, url: str | None = None, *, config: Config | None = None) -> Database:
         """Return the database at *url*, or the one that a caller of Alembic names, or the project's own.
@@ -129,9 +129,12 @@ class Project:
         """Return the tables of the models, complete."""
         return metadata_of(self.models())
 
-    def _load(self, setting: str, path: str) -> Any:
+    def _be_importable(self) -> None:
         if str(self.root) not in sys.path:
             sys.path.insert(0, str(self.root))
+
+    def _load(self, setting: str, path: str) -> Any:
+        self._be_importable()
         module_name, _, name = path.partition(":")
         name = name or _USUAL_NAMES[setting]
         wrong = f"{setting} = {path!r} cannot be found"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import warnings
-from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -17,11 +16,13 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
+from alembic.util.pyfiles import coerce_resource_to_filename
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ..errors import DatabaseBehind, LockTimeout, MigrationError, ModelsDiffer, NotNullViolation
 from .backends import backend_for
+from .configuration import configuration_for, scripts_in, stem_of
 from .differences import describe
 from .env import TARGET, Target
 from .files import make_directory, new_file, require_environment
@@ -92,13 +93,13 @@ class Migrations:
         which commits every DDL statement.
 
         Args:
-            target: ``"head"``, a revision id, or ``"+1"``.
+            target: ``"head"``, a revision id, ``"+1"``, or ``"heads"`` where the history has several ends.
 
         Raises:
             MigrationError: When the files or the target make no sense.
             LockTimeout: When a table was in use for longer than ``lock_timeout``; run it again.
         """
-        scripts = self._scripts()
+        scripts = self._scripts(one_end=target == "head")
         return await self._move(scripts, lambda now: scripts._upgrade_revs(target, now), applied=True)
 
     async def down(self, target: str = "-1") -> list[Revision]:
@@ -110,7 +111,7 @@ class Migrations:
         Raises:
             MigrationError: When the files or the target make no sense.
         """
-        scripts = self._scripts()
+        scripts = self._scripts(one_end=False)
 
         def steps(now: Any) -> Iterable[Any]:
             return scripts._downgrade_revs(target, now) if now else []
@@ -123,7 +124,9 @@ class Migrations:
         Raises:
             MigrationError: When the database is at a revision that is not in the directory.
         """
-        scripts = self._scripts()
+        scripts = self._scripts(one_end=False)
+        if self._is_missing():
+            return [_revision(script, applied=False) for script in _oldest_first(scripts)]
         async with self._reading() as connection:
             return await self._status(scripts, connection)
 
@@ -133,10 +136,12 @@ class Migrations:
         For CI and for the readiness probe of a service.
 
         Raises:
+            MigrationError: When the database is a file that is not there; it is not made.
             DatabaseBehind: When revisions are not applied.
             ModelsDiffer: When the models and the database differ, with each difference.
         """
         scripts = self._scripts()
+        self.require_database()
         async with self._reading() as connection:
             await self._refuse_behind(scripts, connection)
             revision = await self._compare(scripts, connection, "check")
@@ -159,9 +164,11 @@ class Migrations:
         Raises:
             DatabaseBehind: When revisions are not applied; they would be written again.
         """
-        make_directory(self.directory)
+        with make_directory(self.directory):
+            return await self._new(_one_line(message), autogenerate=autogenerate)
+
+    async def _new(self, text: str, *, autogenerate: bool) -> Path | None:
         scripts = self._scripts()
-        text = _one_line(message)
         if not autogenerate:
             return _write(scripts, RevisionContext(self._config(), scripts, _arguments(text)))
         async with self._reading() as connection:
@@ -197,6 +204,21 @@ class Migrations:
         if isinstance(error, NotNullViolation):
             error.hint = f"For rows that have no value: {FILL}."
 
+    def require_database(self) -> None:
+        """See that the database is there: connecting to a file of SQLite that is not would make it.
+
+        Raises:
+            MigrationError: When it is not there.
+        """
+        if self._is_missing():
+            raise MigrationError(
+                f"There is no database file {Path(str(self.engine.url.database)).absolute()}.",
+                hint="sqlkeel migrate up makes it. A path that is not absolute begins in the folder of the command.",
+            )
+
+    def _is_missing(self) -> bool:
+        return backend_for(self.engine.dialect.name).is_missing(self.engine.url)
+
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[AsyncConnection]:
         """Open a connection that waits for no writer, and keeps nothing of what a comparison tries."""
@@ -215,8 +237,7 @@ class Migrations:
         await self._run(scripts, connection, work, dont_mutate=True)
         _refuse_unknown(scripts, heads)
         have = {script.revision for script in scripts.iterate_revisions(heads, "base")} if heads else set()
-        history = reversed(list(scripts.walk_revisions()))
-        return [_revision(script, applied=script.revision in have) for script in history]
+        return [_revision(script, applied=script.revision in have) for script in _oldest_first(scripts)]
 
     async def _refuse_behind(self, scripts: ScriptDirectory, connection: AsyncConnection) -> None:
         pending = [revision.path.name for revision in await self._status(scripts, connection) if not revision.applied]
@@ -246,20 +267,19 @@ class Migrations:
         await connection.run_sync(execute)
 
     def _config(self) -> Config:
-        config = Config(cmd_opts=Namespace(quiet=True))
-        config.set_main_option("script_location", str(self.directory).replace("%", "%%"))
-        return config
+        return configuration_for(self.directory, self.engine.url)
 
-    def _scripts(self) -> ScriptDirectory:
+    def _scripts(self, *, one_end: bool = True) -> ScriptDirectory:
         """Read the directory.
 
         Raises:
-            MigrationError: When it is not there, cannot be read, or has two ends.
+            MigrationError: When it is not there, cannot be read, or has two ends and may have one.
         """
         require_environment(self.directory)
-        scripts = ScriptDirectory(str(self.directory), messaging_opts={"quiet": True})
+        with _readable():
+            scripts = scripts_in(self._config())
         heads = _heads(scripts)
-        if len(heads) > 1:
+        if one_end and len(heads) > 1:
             names = [Path(scripts.get_revision(head).path).name for head in sorted(heads)]
             raise MigrationError(
                 f"There are {len(heads)} newest revisions: {', '.join(names)}.",
@@ -317,6 +337,10 @@ def _refuse_unknown(scripts: ScriptDirectory, heads: Sequence[str]) -> None:
             ) from None
 
 
+def _oldest_first(scripts: ScriptDirectory) -> list[Script]:
+    return list(reversed(list(scripts.walk_revisions())))
+
+
 def _revision(script: Script, *, applied: bool) -> Revision:
     return Revision(script.revision, script.doc, Path(script.path), applied)
 
@@ -335,9 +359,21 @@ def _one_line(message: str) -> str:
 
 
 def _write(scripts: ScriptDirectory, revision: RevisionContext) -> Path:
-    versions = Path(scripts.versions)
-    with _readable(), new_file(versions, revision.command_args["message"]) as path:
-        scripts.file_template = path.stem
+    script, message = revision.generated_revisions[-1], revision.command_args["message"]
+    versions = _folder_of(scripts)
+    script.version_path = str(versions)
+    stem = stem_of(scripts, versions, str(script.rev_id), message)
+    with _readable(), new_file(versions, message, stem=stem) as path:
+        scripts.file_template = str(path.relative_to(versions).with_suffix("")).replace("%", "%%")
         for _ in revision.generate_scripts():
             pass
     return path
+
+
+def _folder_of(scripts: ScriptDirectory) -> Path:
+    """Return where a new revision goes: beside the one that it follows."""
+    folders = [Path(coerce_resource_to_filename(one)).absolute() for one in scripts.version_locations]
+    if not folders:
+        return Path(scripts.versions)
+    beside = [Path(scripts.get_revision(head).path).parent for head in scripts.get_heads()]
+    return next((one for one in beside if one in folders), folders[0])

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from alembic.ddl.sqlite import SQLiteImpl
-from sqlalchemy import Column, Connection, Date, DateTime, Dialect, String, Table, Time, inspect, make_url
+from sqlalchemy import URL, Column, Connection, Date, DateTime, Dialect, String, Table, Time, inspect, make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.sql.elements import quoted_name
 
@@ -153,6 +154,11 @@ class SQLiteMigration(MigrationBackend):
         collation = read_collations(connection, found.table.name).get(found.name, self.usual_collation)
         return None if collation == self.usual_collation else collation
 
+    def is_missing(self, url: URL) -> bool:
+        """Look for the file."""
+        path = url.database or ":memory:"
+        return path != ":memory:" and not path.startswith("file:") and not Path(path).exists()
+
     def reading_options(self) -> dict[str, Any]:
         """Let a comparison wait for no writer: there is one write lock for the whole file."""
         return backend_for(make_url("sqlite://")).begin_options(read_only=True)
@@ -190,6 +196,10 @@ class _Impl(WritesText, SQLiteImpl):
                 batch_impl.column_transfers.get(column.name, {}).pop("expr", None)
         if self.connection is not None:
             _refuse_cascade(self.connection, table.name)
+            for name in batch_impl.columns.keys() - batch_impl.table.c.keys():
+                refuse_made_up_values(
+                    self.connection, batch_impl.columns[name], table_name=table.name, schema=table.schema
+                )
         super().prep_table_for_batch(batch_impl, table)
         if self.connection is not None and table.schema is None:
             self._copy = SQLiteCopy(self.connection, batch_impl, table)
