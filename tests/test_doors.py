@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, String, select, text
-from sqlalchemy.exc import PendingRollbackError
+from sqlalchemy import ForeignKey, String, event, select, text
+from sqlalchemy.exc import InvalidRequestError, PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, SessionTransaction, mapped_column, relationship, sessionmaker
 
@@ -189,6 +190,36 @@ def swallow(session: SyncSession) -> None:
     with pytest.raises(UniqueViolation):
         session.flush()
     session.execute(select(Member))
+
+
+ENDS: dict[str, tuple[str, Callable[[SyncSession], None]]] = {
+    "commit": ("after_commit", lambda session: session.commit()),
+    "rollback": ("after_rollback", lambda session: session.rollback()),
+    "released": ("after_commit", lambda session: session.begin_nested().commit()),
+    "rolled back to": ("after_rollback", lambda session: session.begin_nested().rollback()),
+}
+
+
+class TestListenersOfTheEnd:
+    @pytest.mark.parametrize("make", [AsyncSession, Session])
+    @pytest.mark.parametrize(("moment", "end"), ENDS.values(), ids=ENDS)
+    async def test_a_statement_in_one_fails_with_sqlalchemys_own_error(
+        self, db: Database, make: type[AsyncSession], moment: str, end: Callable[[SyncSession], None]
+    ) -> None:
+        """Nothing was swallowed, so it is not said: the transaction is just ending."""
+        said: list[InvalidRequestError] = []
+
+        def ask(session: SyncSession) -> None:
+            with pytest.raises(InvalidRequestError, match="no further SQL can be emitted") as caught:
+                session.execute(text("SELECT 1"))
+            said.append(caught.value)
+
+        async with make(db.engine, sync_session_class=SyncSession) as session:
+            await session.execute(text("SELECT 1"))
+            event.listen(session.sync_session, moment, ask)
+            await session.run_sync(end)
+
+        assert [type(error) for error in said] == [InvalidRequestError]
 
 
 class TestForeignClasses:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.exc import InvalidRequestError, PendingRollbackError
 from sqlalchemy.orm import SessionTransaction
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
@@ -66,6 +66,8 @@ def _swallowed_before(session: Any, error: InvalidRequestError) -> TransactionAb
     failure = session.failure_in(current)
     if failure is error:  # what failed just now
         return None
+    if failure is None and not isinstance(error, PendingRollbackError):
+        return None  # nothing failed: a listener of the transaction's own end asks for a statement
     # SQLAlchemy's advice is to roll back: with that, what the unit of work did before is lost, and nobody told.
     refusal = aborted(savepoint=nested is not None)
     refusal.__cause__ = failure or error
