@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 from sqlalchemy import orm
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
-from . import by_key, joined, locks, savepoints  # noqa: F401 - the listeners are those of every session
+from . import by_key, joined, locks, savepoints, wrapped  # noqa: F401 - the listeners are those of every session
 from .engines.blocks import note_failed_rollback
 from .errors import CommitUnknown, SessionShared, TransientFault
 from .links import keys_held, relink
