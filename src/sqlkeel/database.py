@@ -20,6 +20,7 @@ from .engines.blocks import EngineOfBlocks
 from .engines.forks import renew_after_fork
 from .engines.loops import bind_to_loop
 from .engines.operands import check_operands
+from .engines.options import refuse_options
 from .engines.pool import Pool
 from .errors import InvalidURL, InvalidValue, NestedTransaction, SessionShared
 from .retry import retry
@@ -54,12 +55,13 @@ class Database:
         lock_timeout: Seconds to wait for a lock.
         idle_timeout: Seconds a transaction may stay open without a statement; SQLite cannot tell.
         pooler: ``"pgbouncer"`` where one stands before PostgreSQL and gives its connections out by the transaction.
-        engine_options: What `sqlalchemy.ext.asyncio.create_async_engine` takes: ``pool_size``, ``echo``, ….
+        engine_options: What `sqlalchemy.ext.asyncio.create_async_engine` takes: ``pool_size``, ``echo``, …; but no
+            ``creator`` or ``pool`` of one's own, no ``AUTOCOMMIT``, and no ``StaticPool``.
 
     Raises:
         InvalidURL: When the URL cannot be used.
         DriverMissing: When its driver is not installed; says which extra to install.
-        NotSupported: When an option cannot work through the pooler, or the database has none.
+        NotSupported: When an option cannot work, with this database or through the pooler; says what instead.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Database:
         self._backend: Backend = (
             backend_for(self.url) if pooler is None else pooled_backend_for(self.url, pooler, engine_options)
         )
+        refuse_options(engine_options, in_memory=self._backend.in_memory(self.url))
         self._options = engine_options
         self.engine = self._make_engine(self._backend.engine_options(self.url, self.limits))
         self._reader: AsyncEngine | None = None

@@ -119,6 +119,10 @@ class Backend(Protocol):
     bound_to_loop: frozenset[str] = frozenset()
     """The drivers whose connections work in the event loop that has opened them, and in no other."""
 
+    def in_memory(self, url: URL) -> bool:
+        """Tell whether the connection is the database."""
+        return False
+
     def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:
         """Return what `create_async_engine` must be given; in ``connect_args`` the caller's own win."""
         ...

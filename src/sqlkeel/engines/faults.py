@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import dropwhile, islice
 from traceback import clear_frames
 from types import SimpleNamespace
 from typing import Any, Final, cast
@@ -54,6 +55,10 @@ def install(engine: Engine, backend: Backend) -> None:
     def connect(dialect: Any, record: Any, args: Any, kwargs: Any) -> Any:
         record.info[CONNECT_ARGUMENTS] = record.record_info[CONNECT_ARGUMENTS] = kwargs
         try:
+            # SQLAlchemy asks nobody after the first listener that returns a connection; the caller's come after ours.
+            for listener in islice(dropwhile(lambda one: one is not connect, dialect.dispatch.do_connect), 1, None):
+                if (made := listener(dialect, record, args, kwargs)) is not None:
+                    return made
             return dialect.connect(*args, **kwargs)
         except BaseException as error:
             # psycopg's half-made connection lives in the frame of a coroutine, and that in a cycle with the error: the

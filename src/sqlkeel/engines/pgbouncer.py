@@ -33,10 +33,8 @@ _PASSED_ON: Final = {"application_name", "client_encoding", "datestyle", "standa
 
 _NOT_OURS: Final = "sqlkeel has to make the connection itself"
 _REFUSED: Final[Mapping[str, str]] = {
-    "async_creator": _NOT_OURS,
     "async_creator_fn": _NOT_OURS,
     "connection_class": _NOT_OURS,
-    "creator": _NOT_OURS,
     "options": "PgBouncer refuses settings in the start-up message",
     "prepared_statement_name_func": "what is prepared by name stays on a connection that somebody else gets next",
 }
@@ -113,8 +111,6 @@ class PgBouncer(PostgreSQL):
 
 
 def _refuse_options(url: URL, options: Mapping[str, Any]) -> None:
-    _refuse_autocommit(None, options)
-    _refuse_autocommit(None, options.get("execution_options", {}))
     needed = _UNPREPARED[url.get_driver_name()]
     given = {**url.query, **options, **options.get("connect_args", {})}
     for name, value in given.items():

@@ -91,19 +91,25 @@ class SQLite(Backend):
     drivers = {"aiosqlite": ""}
     savepoint_recovers = False
 
+    def in_memory(self, url: URL) -> bool:
+        """Tell a name for the memory from that of a file."""
+        return (
+            url.database in _IN_MEMORY or "mode=memory" in str(url.query.get("mode", "")) or "mode=memory" in str(url)
+        )
+
     def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:
         """Switch the driver's transactions off; a database in memory has exactly one connection."""
         wait = _milliseconds(limits.lock) / 1000
         arguments = {"isolation_level": None, "timeout": wait, "async_creator_fn": _open, "factory": _Connection}
         # The dialect takes a connection without the driver's transactions for one that commits each statement.
         options: dict[str, Any] = {"connect_args": arguments, "skip_autocommit_rollback": False}
-        if _in_memory(url):
+        if self.in_memory(url):
             options |= {"pool_size": 1, "max_overflow": 0}
         return options
 
     def reader_options(self, url: URL, limits: Limits) -> dict[str, Any] | None:
         """Return options of connections that never begin; a database in memory has no second connection."""
-        if _in_memory(url):
+        if self.in_memory(url):
             return None
         return {**self.engine_options(url, limits), "execution_options": {READ_ONLY: "always"}}
 
@@ -131,7 +137,7 @@ class SQLite(Backend):
 
     def traces(self, url: URL) -> LeavesTraces | None:
         """Tell statements that attach, set or make something temporary; a database in memory is its connection."""
-        return None if _in_memory(url) else lambda statement, parameters: _TRACE.match(statement) is not None
+        return None if self.in_memory(url) else lambda statement, parameters: _TRACE.match(statement) is not None
 
     def begin_options(self, *, read_only: bool = False, isolation: str | None = None) -> dict[str, Any]:
         """Mark a transaction that only reads; each is serializable, whatever weaker level was asked for."""
@@ -316,10 +322,6 @@ def _milliseconds(seconds: float | None) -> int:
     if seconds is None:
         return _DRIVER_WAIT
     return min(ceil(seconds * 1000), _FOREVER) or _FOREVER
-
-
-def _in_memory(url: URL) -> bool:
-    return url.database in _IN_MEMORY or "mode=memory" in str(url.query.get("mode", "")) or "mode=memory" in str(url)
 
 
 def _constraint(kind: type[DatabaseFault], rest: str) -> Diagnosis:

@@ -128,6 +128,9 @@ class _Watched(BufferedRowCursorFetchStrategy):
         self._inner = inner
         self._use = use
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
     def fetchone(self, result: Any, dbapi_cursor: Any, hard_close: bool = False) -> Any:
         if self._inner._rowbuffer:  # nobody has to wait for it, so that nobody can come between
             return self._inner.fetchone(result, dbapi_cursor, hard_close)

@@ -1,0 +1,159 @@
+"""The options of ``create_async_engine``: a Database does what it promises with them, or refuses them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import JSON, AssertionPool, AsyncAdaptedQueuePool, NullPool, StaticPool, event, func, insert, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from sqlkeel import base
+from sqlkeel.database import Database
+from sqlkeel.errors import NotSupported, UniqueViolation
+from sqlkeel.repository import Repository
+from tests.fixtures.databases import OpenDatabase
+
+
+class Base(base.Base):
+    """The tables of these tests."""
+
+
+class Note(Base):
+    """Something written."""
+
+    __tablename__ = "note"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    body: Mapped[dict[str, int]] = mapped_column(JSON)
+
+
+pytestmark = pytest.mark.tables(Base.metadata)
+
+FILE = "sqlite+aiosqlite:///app.db"
+MEMORY = "sqlite+aiosqlite://"
+SHARED = "sqlite+aiosqlite:///file:app?mode=memory&cache=shared&uri=true"
+SERVERS = ("postgresql+asyncpg://localhost/app", "postgresql+psycopg://localhost/app", "mariadb://localhost/app")
+
+TAKEN: dict[str, dict[str, Any]] = {
+    "no pool": {"poolclass": NullPool},
+    "SQLAlchemy's pool": {"poolclass": AsyncAdaptedQueuePool, "pool_size": 2, "max_overflow": 0, "pool_timeout": 5},
+    "pool": {"pool_recycle": 60, "pool_pre_ping": True, "pool_use_lifo": True, "pool_logging_name": "notes"},
+    "no reset": {"pool_reset_on_return": None},
+    "reset by COMMIT": {"pool_reset_on_return": "commit"},
+    "level": {"isolation_level": "SERIALIZABLE"},
+    "level of the connections": {"execution_options": {"isolation_level": "SERIALIZABLE"}},
+    "schemas": {"execution_options": {"schema_translate_map": {"nowhere": None}}},
+    "inserts": {"use_insertmanyvalues": False, "insertmanyvalues_page_size": 7, "skip_autocommit_rollback": True},
+    "statements": {"query_cache_size": 0, "label_length": 20, "enable_from_linting": False},
+    "shown": {"hide_parameters": False, "logging_name": "notes", "echo": False, "echo_pool": False, "plugins": []},
+}
+
+
+class TestTaken:
+    @pytest.mark.parametrize("options", TAKEN.values(), ids=TAKEN)
+    async def test_the_promises_hold(
+        self, every_driver: Database, open_database: OpenDatabase, options: dict[str, Any]
+    ) -> None:
+        """A block commits or rolls back, many rows are written, errors are ours, and reading is only reading."""
+        database = open_database(every_driver, **options)
+
+        async with database.transaction() as session:
+            await Repository(session, Note).insert_many([{"id": key, "body": {"n": key}} for key in range(20)])
+        with pytest.raises(UniqueViolation):
+            async with database.transaction() as session:
+                session.add(Note(id=20, body={}))
+                await session.flush()
+                session.add(Note(id=1, body={}))
+
+        async with database.read() as session:
+            assert await session.scalar(select(func.count()).select_from(Note)) == 20
+            assert (await session.get_one(Note, 7)).body == {"n": 7}
+
+    async def test_what_writes_json_is_the_callers(self, every_driver: Database, open_database: OpenDatabase) -> None:
+        """``json_serializer`` is asked for one object and for many rows."""
+        database = open_database(every_driver, json_serializer=lambda value: '{"n": 1}')
+
+        async with database.transaction() as session:
+            session.add(Note(id=1, body={"n": 7}))
+            await Repository(session, Note).insert_many([{"id": key, "body": {"n": 7}} for key in (2, 3)])
+
+        async with database.read() as session:
+            assert [note.body for note in await session.scalars(select(Note))] == [{"n": 1}] * 3
+
+    async def test_a_listener_sees_each_connection_before_it_is_made(
+        self, every_driver: Database, open_database: OpenDatabase
+    ) -> None:
+        """As the hint says: what changes with each connection is put in where both engines connect."""
+        database = open_database(every_driver)
+        given: list[set[str]] = []
+        for engine in database.engines:
+            event.listen(engine.sync_engine, "do_connect", lambda *asked: given.append(set(asked[3])))
+
+        async with database.transaction() as session, database.read() as reader:
+            await session.execute(select(1))
+            await reader.execute(select(1))
+
+        assert len(given) == 2
+        assert all(given)
+
+    async def test_it_may_make_the_connection(self, every_driver: Database, open_database: OpenDatabase) -> None:
+        """What a listener returns is the connection, as SQLAlchemy has it; errors of ours come out all the same."""
+        database = open_database(every_driver)
+        event.listen(
+            database.engine.sync_engine,
+            "do_connect",
+            lambda dialect, record, args, kwargs: dialect.connect(*args, **kwargs),
+        )
+
+        with pytest.raises(UniqueViolation):
+            async with database.transaction() as session:
+                await session.execute(insert(Note), [{"id": 1, "body": {}}] * 2)
+
+
+class TestRefused:
+    @pytest.mark.parametrize("url", [FILE, MEMORY, *SERVERS])
+    @pytest.mark.parametrize(
+        ("options", "words", "hint"),
+        [
+            ({"creator": print}, "creator would open", "connect_args"),
+            ({"async_creator": print}, "async_creator would open", "do_connect"),
+            ({"pool": object()}, "one for writing and one for reading", "poolclass="),
+            ({"isolation_level": "AUTOCOMMIT"}, "could be rolled back", "db.read()"),
+            ({"isolation_level": "autocommit"}, "could be rolled back", "db.read()"),
+            ({"execution_options": {"isolation_level": "AUTOCOMMIT"}}, "could be rolled back", "db.read()"),
+        ],
+    )
+    def test_what_would_break_a_promise(self, url: str, options: dict[str, Any], words: str, hint: str) -> None:
+        """It is refused when the Database is made, whatever the database, with what does the same safely."""
+        with pytest.raises(NotSupported, match=words) as caught:
+            Database(url, **options)
+
+        assert hint in caught.value.hint
+
+    @pytest.mark.parametrize("url", [FILE, *SERVERS])
+    def test_one_connection_for_everybody(self, url: str) -> None:
+        """Two transactions on one connection are one, so that each would commit the other's work."""
+        with pytest.raises(NotSupported, match="would be one") as caught:
+            Database(url, poolclass=StaticPool)
+
+        assert "pool_size=1" in caught.value.hint
+
+    @pytest.mark.parametrize("url", [MEMORY, SHARED])
+    @pytest.mark.parametrize("kind", [StaticPool, NullPool, AssertionPool])
+    def test_another_pool_in_memory(self, url: str, kind: type[Any]) -> None:
+        """Ours keeps the database in memory and gives it to one after the other; another would lose or share it."""
+        with pytest.raises(NotSupported, match=f"{kind.__name__} would lose it") as caught:
+            Database(url, poolclass=kind)
+
+        assert "Leave poolclass out" in caught.value.hint
+
+    async def test_a_queue_in_memory_has_one_connection(self) -> None:
+        """The pool that may be named there keeps one connection, however many were asked for."""
+        async with Database(MEMORY, poolclass=AsyncAdaptedQueuePool, pool_size=5) as database:
+            async with database.engine.begin() as connection:
+                await connection.run_sync(Base.metadata.create_all)
+            async with database.transaction() as session:
+                session.add(Note(id=1, body={}))
+
+            async with database.read() as session:
+                assert await session.scalar(select(Note.id)) == 1
