@@ -7,6 +7,7 @@ import inspect
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from sqlalchemy import ForeignKey, String, select
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Mapped, MappedAsDataclass, mapped_as_dataclass, mapped_column
@@ -15,7 +16,7 @@ from sqlalchemy.orm import registry as Registry
 import sqlkeel
 from sqlkeel.constraints import unique_live
 from sqlkeel.database import Database
-from sqlkeel.errors import VersionConflict
+from sqlkeel.errors import NotSupported, VersionConflict
 from sqlkeel.keys import DualIDMixin, IntKeyMixin, UUIDKeyMixin
 from sqlkeel.mixed_columns import mixed_column, with_columns
 from sqlkeel.mixins.soft_delete import SoftDeleteMixin
@@ -266,6 +267,19 @@ class TestOtherModels:
 
         assert Song().rank is None  # type: ignore[unreachable, unused-ignore]
         assert not Song.__table__.columns["rank"].nullable  # type: ignore[attr-defined]
+
+
+class TestPydantic:
+    @pytest.mark.parametrize("mixin", [IntKeyMixin, DualIDMixin, TimestampMixin, SoftDeleteMixin, VersionMixin])
+    @pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+    def test_a_model_of_pydantic_cannot_have_a_mixin(self, mixin: type[Any], first: bool) -> None:
+        """The columns would have to be its fields; it is told as the class is made, wherever the mixin stands."""
+        bases = (mixin, BaseModel) if first else (BaseModel, mixin)
+
+        with pytest.raises(NotSupported, match="Refused cannot have") as caught:
+            type(BaseModel)("Refused", bases, {"__module__": __name__})
+
+        assert "sqlkeel.Base" in caught.value.hint
 
 
 class TestForeignNames:

@@ -8,6 +8,8 @@ from typing import Any, Final, NoReturn, TypeVar, cast
 from sqlalchemy import Column
 from sqlalchemy.orm import Mapped, MappedColumn, declared_attr, mapped_column
 
+from .errors import NotSupported
+
 __all__ = ["mixed_column", "with_columns"]
 
 _C = TypeVar("_C", bound=type[Any])
@@ -47,7 +49,19 @@ def mixed_column(*args: Any, **options: Any) -> Mapped[Any]:
 
 
 def with_columns(mixin: _C) -> _C:
-    """Make *mixin* one whose columns are made by `mixed_column`."""
+    """Make *mixin* one whose columns are made by `mixed_column`; a model of SQLModel cannot have it, and is told so."""
+
+    def begin(model: type[Any], **options: Any) -> None:
+        # As the class is made: pydantic would fail next, with advice that leads nowhere.
+        if any(one.__module__ == "pydantic.main" for one in model.__mro__):
+            raise NotSupported(
+                f"{model.__name__} cannot have the {mixin.__name__}: its columns are no fields of pydantic.",
+                hint="Declare the columns as fields; or make it a class of sqlkeel.Base.",
+            )
+        super(mixin, model).__init_subclass__(**options)  # type: ignore[misc]
+
+    if "__init_subclass__" not in vars(mixin):  # else it is asked by that one
+        mixin.__init_subclass__ = classmethod(begin)  # type: ignore[assignment]
     for name, annotation in get_annotations(mixin).items():
         declared = vars(mixin).get(name)
         if isinstance(declared, declared_attr):
