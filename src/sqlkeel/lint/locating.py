@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import inspect
-import textwrap
-from collections.abc import Iterable, Mapping
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 from sqlalchemy.orm import Mapper
@@ -16,12 +18,13 @@ from .finding import Source
 
 __all__ = ["source_of", "source_of_class"]
 
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
 
 def source_of(mappers: Iterable[Mapper[Any]], column: str | None) -> Source | None:
     """Return where the mapped classes of a table write it, or one of its columns.
 
     A column from a mixin of another package is taken for written by the class that uses the mixin. ``None`` where
-    there is no class, or no file: a class made in a shell.
     """
     for mapper in mappers:
         model = mapper.class_
@@ -46,34 +49,73 @@ def _attribute(mapper: Mapper[Any], column: str) -> str | None:
 
 
 def _source_of_attribute(model: type[Any], attribute: str) -> Source | None:
-    package = model.__module__.partition(".")[0]
-    own = (one for one in model.__mro__ if one.__module__.partition(".")[0] == package)
+    own = (one for one in model.__mro__ if _package(one) == _package(model))
     return next((source for one in own if (source := source_of_class(one, attribute))), None)
+
+
+def _package(model: type[Any]) -> str:
+    return str(model.__module__).partition(".")[0]
 
 
 @cache
 def _lines(model: Any) -> tuple[Path | None, Mapping[str | None, int]]:
     """Return the file of a class, and the line of each name in its body; its own is under ``None``."""
+    file, classes = _classes_of(sys.modules.get(model.__module__))
+    written = [{None: node.lineno, **dict(_names(node))} for node in classes.get(model.__qualname__, ())]
+    # Of two classes with one name, as in both arms of an if, it is the one with these attributes.
+    lines = max(written, key=lambda one: _likeness(model, one), default=None)
+    return (file, lines) if lines else (None, {})
+
+
+def _likeness(model: Any, names: Mapping[str | None, int]) -> int:
+    known = {name for one in model.__mro__ for name in vars(one)}
+    return sum(1 if name in known else -1 for name in names if name)
+
+
+@cache
+def _classes_of(module: ModuleType | None) -> tuple[Path | None, Mapping[str, list[ast.ClassDef]]]:
+    """Return the file of a module and its classes by qualified name; none where it is not Python that one can read.
+
+    The file is read as a whole: the lines of one class alone need not be a program.
+    """
+    found = defaultdict[str, list[ast.ClassDef]](list)
     try:
-        file = inspect.getsourcefile(model)
-        text, first = inspect.getsourcelines(model)
-    except (OSError, TypeError):
+        file = inspect.getsourcefile(cast("Any", module))
+        tree = ast.parse(inspect.getsource(cast("Any", module)))
+    except (OSError, TypeError, SyntaxError, ValueError, RecursionError):
         return None, {}
-    body = ast.parse(textwrap.dedent("".join(text))).body[0]
-    lines: dict[str | None, int] = {None: first + _decorators(body)}
-    for node in getattr(body, "body", ()):
-        lines |= dict.fromkeys(_names(node), first + node.lineno - 1)
-    return (Path(file) if file else None), lines
+    for name, node in _classes(tree, ""):
+        found[name].append(node)
+    return (Path(file) if file else None), found
 
 
-def _names(node: ast.stmt) -> list[str]:
-    """Return what a statement of a class body defines; a mixin may do it by a function."""
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        return [node.name]
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    return [target.id for target in targets if isinstance(target, ast.Name)]
+def _classes(node: ast.AST, inside: str) -> Iterator[tuple[str, ast.ClassDef]]:
+    """Yield the classes below a statement, each with what Python calls it in ``__qualname__``."""
+    for child in _body(node):
+        if isinstance(child, ast.ClassDef):
+            yield inside + child.name, child
+            yield from _classes(child, f"{inside}{child.name}.")
+        elif isinstance(child, _FUNCTIONS):
+            yield from _classes(child, f"{inside}{child.name}.<locals>.")
 
 
-def _decorators(node: ast.stmt) -> int:
-    """Return how many lines of decorators stand above."""
-    return node.lineno - 1
+def _names(node: ast.ClassDef) -> Iterator[tuple[str, int]]:
+    """Yield what a class body defines, with its line; a mixin may do it by a function."""
+    for child in _body(node):
+        if isinstance(child, _FUNCTIONS):
+            yield child.name, child.lineno
+        elif isinstance(child, (ast.Assign, ast.AnnAssign)):
+            targets = child.targets if isinstance(child, ast.Assign) else [child.target]
+            yield from ((target.id, child.lineno) for target in targets if isinstance(target, ast.Name))
+
+
+def _body(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the statements of a body, and those in the arms of an if, a try or a match."""
+    # Without recursion: a chain of elif is a tree as deep as it is long.
+    waiting = [node]
+    while waiting:
+        for child in ast.iter_child_nodes(waiting.pop()):
+            if isinstance(child, (ast.stmt, ast.excepthandler, ast.match_case)):
+                yield child
+                if not isinstance(child, (ast.ClassDef, *_FUNCTIONS)):
+                    waiting.append(child)
