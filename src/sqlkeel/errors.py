@@ -232,9 +232,22 @@ class ModelsDiffer(MigrationError):
 
 
 class InvalidValue(KeelError, ValueError, sa_exc.DontWrapMixin):
-    """A value that the database would refuse or, worse, store as something else."""
+    """A value that the database would refuse or, worse, store as something else.
+
+    ``column`` is the column that it was meant for, where a type has refused it, and ``row`` the number of its row in a
+    bulk insert, as for `ValueRefused`.
+    """
+
+    row: int | None = None
+    column: str | None = None
 
     code = "invalid-value"
+
+    def locate(self, table: str, column: str, row: int | None = None) -> None:
+        """Say for which column the value was meant, and in which row; what a type raises knows neither."""
+        where = f"{table}.{column}" if row is None else f"{table}.{column} in row {row}"
+        self.args = (f"{where}: {self.message}", *self.args[1:])
+        self.column, self.row = column, row
 
 
 class NaiveDatetime(InvalidValue):
@@ -615,7 +628,9 @@ class SchemaChanged(TransientFault, sa_exc.NotSupportedError, sa_exc.InternalErr
     code = "schema-changed"
 
 
-class ValueRefused(DatabaseFault, sa_exc.DataError, sa_exc.OperationalError, sa_exc.InternalError):
+class ValueRefused(
+    DatabaseFault, sa_exc.DataError, sa_exc.OperationalError, sa_exc.InternalError, sa_exc.ProgrammingError
+):
     """A value does not fit its column: too long, out of range, or of the wrong form.
 
     The database's own words are in ``orig`` only, for they repeat the value. ``row`` is the number of the row in a bulk
@@ -627,6 +642,14 @@ class ValueRefused(DatabaseFault, sa_exc.DataError, sa_exc.OperationalError, sa_
 
     code = "value-refused"
     hint = "Check lengths, ranges and types where the value comes in."
+
+    def locate(self, table: str | None, column: str | None = None, row: int | None = None) -> None:
+        """Say which value it was, as far as that is known."""
+        what = "A value" if row is None else f"The value in row {row}"
+        where = "its column" if column is None else column if table is None else f"{table}.{column}"
+        where = f"{where} of {table}" if column is None and table is not None else where
+        self.args = (f"{what} does not fit {where}: too long, out of range, or of the wrong form.", *self.args[1:])
+        self.column, self.row = column, row
 
 
 class StatementTimeout(DatabaseFault, sa_exc.OperationalError):

@@ -11,7 +11,8 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, ClauseElement, Column, Dialect
 from sqlalchemy.exc import DontWrapMixin
 
-from ..errors import NotSupported, ValueRefused
+from ..engines.fitting import fits
+from ..errors import InvalidValue, NotSupported, ValueRefused
 from .columns import makes_expression, names_beside
 from .defaults import Constant, Made
 from .rows import BLOCK, CHUNK, Batch, Record, Run, refuse_expressions
@@ -25,6 +26,9 @@ PLACE: Final[Column[Any]] = Column("sqlkeel_place", BigInteger())
 _Makers = Mapping[Callable[..., Any], Callable[[], Any]]
 _Quick = Mapping[Column[Any], Callable[[], Any]]
 _Convert = Callable[[Any], Any] | None
+_Recent = tuple[tuple[str, ...], list[Record], int | None]
+"""Fields, records, and how many rows with these fields came before them."""
+
 _Assigned = Callable[[tuple[str, ...]], tuple[str, ...]]
 
 
@@ -124,7 +128,7 @@ class Binder:
         self.new = new
         self.assigned = assigned
         self.makers = makers or {}
-        self.recent: deque[tuple[tuple[str, ...], list[Record]]] = deque(maxlen=CHUNK // BLOCK + 1)
+        self.recent: deque[_Recent] = deque(maxlen=CHUNK // BLOCK + 1)
         self._shapes: dict[tuple[str, ...], _Shape] = {}
 
     def in_sql(self, fields: tuple[str, ...]) -> bool:
@@ -144,8 +148,24 @@ class Binder:
         Raises:
             InvalidValue: Names the field.
         """
-        for fields, records in self.recent:
+        for fields, records, _ in self.recent:
             refuse_expressions(self.target, fields, records)
+
+    def locate(self, error: InvalidValue | ValueRefused) -> None:
+        """Say in *error* which of the rows that were bound last it speaks of, and which column.
+
+        Not known before there is an error, as above. The database may have named the column.
+        """
+        refusal = error if isinstance(error, InvalidValue) else None
+        for finite in (False, True):
+            for fields, records, before in self.recent:
+                for place, column in enumerate(self.target.columns(fields)):
+                    if error.column not in (None, column.name):
+                        continue
+                    for number, record in enumerate(records, 1):
+                        if not fits(record[place], column.type, self.dialect, finite=finite, refusal=refusal):
+                            error.locate(column.table.name, column.name, None if before is None else before + number)
+                            return
 
     def touched(self, fields: tuple[str, ...]) -> dict[Column[Any], str]:
         """Return the columns that an update writes by itself, row by row, with the name of each among the rows."""
@@ -171,6 +191,7 @@ class Binder:
             InvalidValue: When a value is refused by its type.
         """
         shape = self._shape(rows.fields)
+        shape.counts = isinstance(rows, Run) or bool(rows.places)
         bound = BoundRows(shape.columns, shape.names, (), shape)
         bound = bound.with_places() if placed else bound
         return replace(bound, batches=rows.batches if isinstance(rows, Run) else (rows,))
@@ -187,6 +208,7 @@ class _Shape:
     def __init__(self, binder: Binder, fields: tuple[str, ...]) -> None:
         target = binder.target
         self.fields, self.recent = fields, binder.recent
+        self.counts, self.taken = False, 0
         given = target.columns(fields)
         assigned = binder.assigned(fields) if binder.assigned is not None else ()
         self.made = Made(given, _defaults(target, fields, binder.dialect) if binder.new else {}, new=True)
@@ -205,7 +227,7 @@ class _Shape:
         self.as_given = len(given) == len(self.columns) and not any(self.converts)
 
     def bind(self, records: list[Record]) -> list[Record]:
-        self.recent.append((self.fields, records))
+        self._note(records)
         if self.as_given:
             return records
         values = self._values(records, self.quick)
@@ -218,23 +240,15 @@ class _Shape:
             if isinstance(error, DontWrapMixin):
                 raise
             # What SQLAlchemy's own statements raise, too, where a type fails, such as with an AttributeError.
-            message = f"The type of {self._failing(records)} does not take a value that it is given."
+            message = f"A type of {self.columns[0].table.name} does not take a value that it is given."
             raise ValueRefused(message, orig=error) from error
 
-    def _failing(self, records: list[Record]) -> str:
-        """Name the first column whose type fails for a value that was given."""
-        for place, (column, convert) in enumerate(zip(self.columns[: len(self.fields)], self.converts, strict=False)):
-            if convert is None:
-                continue
-            try:
-                for record in records:
-                    convert(record[place])
-            except Exception:  # noqa: BLE001 - it is the one that the caller tells
-                return f"{column.table.name}.{column.name}"
-        return f"a default of {self.columns[0].table.name}"
+    def _note(self, records: list[Record]) -> None:
+        self.recent.append((self.fields, records, self.taken if self.counts else None))
+        self.taken += len(records)
 
     def complete(self, records: list[Record]) -> list[Record]:
-        self.recent.append((self.fields, records))
+        self._note(records)
         return list(zip(*self._values(records, {}), strict=True)) if self.columns else records
 
     def _values(self, records: list[Record], quick: _Quick) -> list[Iterable[Any]]:

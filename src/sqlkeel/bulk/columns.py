@@ -8,7 +8,9 @@ from typing import Any
 
 from sqlalchemy import ClauseElement, Column, ColumnElement, Dialect, Table, TableClause, bindparam, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
+from sqlalchemy.types import NullType, TypeEngine
+
+from ..engines.fitting import stored
 
 __all__ = [
     "is_expression",
@@ -21,14 +23,6 @@ __all__ = [
     "schema_of",
     "stored",
 ]
-
-
-def stored(kind: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
-    """Return the type of the database behind *kind*: through decorators, and the variant of this dialect."""
-    found = kind.dialect_impl(dialect)
-    while isinstance(found, TypeDecorator):
-        found = found.impl_instance.dialect_impl(dialect)
-    return found
 
 
 def raw(column: ColumnElement[Any]) -> ColumnElement[Any]:

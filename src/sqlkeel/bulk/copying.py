@@ -37,7 +37,7 @@ from .rows import Record
 __all__ = ["copies", "copy", "kind_of"]
 
 _Into = Table | TableClause
-_PLACE: Final = re.compile(r"line (?P<row>\d+)(?:, column (?P<column>[^:\n]+))?")
+_PLACE: Final = re.compile(r"^COPY .*?, line (?P<row>\d+)(?:, column (?P<column>[^:\n]+))?", re.MULTILINE)
 _AS_NUMBER: Final[Mapping[bool, Any]] = {False: 0, True: 1}
 _AS_TEXT: Final[Mapping[bool, Any]] = {False: "false", True: "true"}
 _known: WeakKeyDictionary[Dialect, dict[tuple[str, ...], bool]] = WeakKeyDictionary()
@@ -136,10 +136,8 @@ class _Sending:
         found = _PLACE.search(_context(error))
         row = int(found["row"]) if found else self._taken - length_hint(self._block)
         column = found["column"] if found else None
-        name = f"{table.name}.{column}" if column else f"its column of {table.name}"
-        message = f"The value in row {row} does not fit {name}: too long, out of range, or of the wrong form."
-        placed = ValueRefused(message, orig=error, statement=fault.statement)
-        placed.row, placed.column = row, column
+        placed = ValueRefused("", orig=error, statement=fault.statement)
+        placed.locate(table.name, column, row)
         return placed
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, AsyncTransaction
 from sqlalchemy.orm import Session, SessionTransaction
 
-from ..errors import InvalidValue, KeelError, ReadOnlySession, TransientFault, UsageError
+from ..errors import InvalidValue, KeelError, ReadOnlySession, TransientFault, UsageError, ValueRefused
 from ..new_rows import forget_empty
 from ..sync_session import SyncSession
 from .binder import Binder
@@ -190,6 +190,8 @@ class Work:
                 self._binder.refuse_expressions()
             except InvalidValue as refused:
                 raise refused from error
+            if isinstance(error, InvalidValue | ValueRefused) and None in (error.row, error.column):
+                self._binder.locate(error)
 
     async def _roll_back(self, savepoint: AsyncTransaction, error: BaseException) -> None:
         if not isinstance(error, TransientFault) and not self.connection.invalidated and savepoint.is_active:

@@ -103,6 +103,9 @@ class Diagnosis:
     primary_key: bool = False
     """Whether it is the key of the table that was written, which MariaDB calls PRIMARY whatever its name was."""
 
+    mistyped: bool = False
+    """Whether a value may have another type than the column it is written to, or the statement itself be wrong."""
+
     spoils: bool = False
     """Whether the connection can be of no use any more, though it did not break."""
 

@@ -16,6 +16,7 @@ from ..errors import (
     ConstraintViolation,
     DatabaseFault,
     DatabaseUnavailable,
+    InvalidValue,
     KeelError,
     NotNullViolation,
     StatementTimeout,
@@ -24,6 +25,7 @@ from ..errors import (
 )
 from . import endings
 from .backend import ABORTED, CONNECT_ARGUMENTS, READ_ONLY, Backend, Diagnosis, backend_for, info_of
+from .fitting import execution_of, unfit_column
 from .plain import PLAIN
 
 __all__ = ["WRITTEN", "install", "translate"]
@@ -94,13 +96,20 @@ def translate(connection: Connection, error: Exception, *, statement: str, table
         connection.invalidate(error)
         endings.end_lost(connection)
     # The driver refuses what it cannot encode with any kind of error.
-    column = "its column" if table is None else f"its column of {table.name}"
-    return fault or ValueRefused(f"A value does not fit {column}.", orig=error, statement=statement)
+    if fault is None:
+        fault = refused = ValueRefused("", orig=error, statement=statement)
+        refused.locate(None if table is None else table.name)
+    return fault
 
 
 def _read(context: ExceptionContext, backend: Backend) -> DatabaseFault | None:
     """Return the typed error and see to the connection; ``None`` for what neither database nor driver has raised."""
     original, connection = context.original_exception, context.connection
+    if isinstance(original, InvalidValue) and original.column is None:
+        execution = context.execution_context or execution_of(original)
+        column = unfit_column(execution, context.dialect, refusal=original)
+        if column is not None:
+            original.locate(column.table.name, column.name)
     if not isinstance(original, Exception) or isinstance(original, KeelError | exc.SQLAlchemyError):
         return None
     original, wrapped = _adapt(context, original)
@@ -176,23 +185,26 @@ def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis,
         return endings.aborted(info_of(context.connection).get(ABORTED, original))
     if kind is ConnectionLost or (kind is StatementTimeout and diagnosis.spoils):
         kind = _kind_of_loss(context, kind, committing=committing or _commits(context, backend))
-    if kind is ValueRefused and diagnosis.columns:
-        return _refused(context, original, diagnosis.columns[0])
+    if kind is ValueRefused:
+        return _refused(context, original, diagnosis.columns[0] if diagnosis.columns else None)
+    if diagnosis.mistyped and unfit_column(context.execution_context, context.dialect) is not None:
+        return _refused(context, original, None)
     message = f"{kind.__doc__}".partition("\n")[0]
     if issubclass(kind, DatabaseUnavailable) and context.engine is not None:
         message = _unreachable(context.engine)
-    if kind is not ValueRefused:
-        message = f"{message} The database says: {_first_line(original)}"
+    message = f"{message} The database says: {_first_line(original)}"
     return kind(message, orig=original, statement=context.statement)
 
 
-def _refused(context: ExceptionContext, original: Exception, column: str) -> ValueRefused:
-    """Name the column whose value was refused, where the database tells it."""
+def _refused(context: ExceptionContext, original: Exception, column: str | None) -> ValueRefused:
+    """Name the column whose value was refused: the database tells it, or the values do."""
     written = _written_table(context)
-    name = column if written is None else f"{written.name}.{column}"
-    message = f"A value does not fit {name}: too long, out of range, or of the wrong form."
-    fault = ValueRefused(message, orig=original, statement=context.statement)
-    fault.column = column
+    table = None if written is None else written.name
+    if column is None:
+        found = unfit_column(context.execution_context or execution_of(original), context.dialect)
+        table, column = (table, None) if found is None else (found.table.name, found.name)
+    fault = ValueRefused("", orig=original, statement=context.statement)
+    fault.locate(table, column)
     return fault
 
 

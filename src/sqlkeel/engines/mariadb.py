@@ -6,7 +6,9 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Mapping
-from math import ceil
+from decimal import Decimal
+from functools import partial
+from math import ceil, isfinite
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, event, text
@@ -16,6 +18,7 @@ from sqlalchemy.pool import PoolResetState
 from .. import errors
 from ..errors import DatabaseFault, NotSupported
 from .backend import CONNECT_ARGUMENTS, LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, info_of
+from .plain import OperationalFault
 from .streams import refuse_beside_streams
 from .traces import RESTORED, LeavesTraces
 
@@ -81,6 +84,7 @@ _KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
     2006: errors.ConnectionLost,
     2013: errors.ConnectionLost,
     4025: errors.CheckViolation,
+    4078: OperationalFault,
 }
 _ROLLED_BACK: Final = {1020, 1213, 1467}
 _LOCK: Final = (
@@ -89,6 +93,7 @@ _LOCK: Final = (
 """A hash: names are those of the whole server, not empty, and have at most 192 bytes."""
 
 _COMMAND: Final = "init_command"
+_CONVERSIONS: Final = "conv"
 # Some statements begin with SET and set no variable.
 _SETTINGS: Final = re.compile(
     r"\s*SET\s+(?!(?:(?:GLOBAL|SESSION|LOCAL)\s+)?(?:TRANSACTION|STATEMENT|PASSWORD|DEFAULT|ROLE)\b)([^;]+?)[\s;]*",
@@ -152,12 +157,12 @@ class MariaDB(Backend):
 
     def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:
         """Set the session when it connects: UTC, strict mode, the limits."""
-        return {"connect_args": {_COMMAND: _init(url, limits)}}
+        return {"connect_args": {_COMMAND: _init(url, limits), _CONVERSIONS: _conversions()}}
 
     def reader_options(self, url: URL, limits: Limits) -> dict[str, Any] | None:
         """Return options of connections that the server lets only read, each statement on its own."""
         return {
-            "connect_args": {_COMMAND: _init(url, limits), "autocommit": True},
+            "connect_args": {_COMMAND: _init(url, limits), _CONVERSIONS: _conversions(), "autocommit": True},
             "execution_options": {READ_ONLY: "always"},
             "isolation_level": "AUTOCOMMIT",
             "skip_autocommit_rollback": True,
@@ -362,6 +367,19 @@ def _init(url: URL, limits: Limits) -> str:
     return _with("SET " + ", ".join(f"{name} = {value}" for name, value in settings.items()), url.query.get(_COMMAND))
 
 
+def _conversions() -> dict[Any, Any]:
+    """Return how the driver writes values, but for numbers without a value: it writes NaN as the name of a column."""
+    from asyncmy.converters import conversions
+
+    return {**conversions, **{kind: partial(_finite, conversions[kind]) for kind in (float, Decimal)}}
+
+
+def _finite(usual: Callable[..., str], value: Any, *rest: Any) -> str:
+    if not isfinite(value):
+        raise ValueError("MariaDB has no NaN and no infinity.")
+    return usual(value, *rest)
+
+
 def _with(ours: str, given: Any) -> str:
     """Return one SET with what we set and what the caller does.
 
@@ -415,5 +433,8 @@ def _names(kind: type[DatabaseFault], number: int, text: str) -> Diagnosis:
         refused = _REFUSED.search(text)
         return Diagnosis(kind, columns=(refused[1],) if refused else ())
     if kind is errors.CheckViolation:
-        return Diagnosis(kind, constraint=quoted[0] if quoted else None)
-    return Diagnosis(kind)
+        name = quoted[0] if quoted else None
+        # The server's own check of a column, such as that a text is JSON.
+        _, _, column = (name or "").partition(".")
+        return Diagnosis(kind, constraint=name, columns=(column,) if column else ())
+    return Diagnosis(kind, mistyped=kind is OperationalFault)

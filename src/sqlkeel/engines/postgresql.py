@@ -14,7 +14,7 @@ from .. import errors
 from ..errors import DatabaseFault
 from .backend import ABORTED, LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, info_of
 from .faults import translate
-from .plain import RaisedFault
+from .plain import ProgrammingFault, RaisedFault
 from .streams import begin_for_streams
 from .traces import LeavesTraces
 
@@ -47,6 +47,10 @@ _KINDS: Final[Mapping[str, type[DatabaseFault]]] = {
     "22008": errors.ValueRefused,
     "22021": errors.ValueRefused,
     "22P02": errors.ValueRefused,
+    # A NUL in a JSON document.
+    "22P05": errors.ValueRefused,
+    "42804": ProgrammingFault,
+    "42846": ProgrammingFault,
     "23001": errors.ForeignKeyViolation,
     "23502": errors.NotNullViolation,
     "23503": errors.ForeignKeyViolation,
@@ -253,6 +257,7 @@ class PostgreSQL(Backend):
             table=_field(error, "table_name"),
             columns=(column,) if column else (),
             constraint=_field(error, "constraint_name"),
+            mistyped=kind is ProgrammingFault,
         )
 
     def in_transaction(self, raw: Any) -> bool:

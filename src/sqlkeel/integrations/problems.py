@@ -18,7 +18,7 @@ logger = logging.getLogger("sqlkeel.integrations")
 
 MEDIA_TYPE: Final = "application/problem+json"
 _POOL_TIMEOUT: Final = "pool-timeout"
-_SHOWN: Final = ("columns", "constraint", "expected", "current")
+_SHOWN: Final = ("columns", "constraint", "row", "expected", "current")
 
 
 class _Kind(NamedTuple):
@@ -114,4 +114,6 @@ def _codes(error: BaseException) -> list[str]:
 
 def _problem(error: BaseException, kind: _Kind, docs: str) -> Problem:
     members = {name: value for name in _SHOWN if (value := getattr(error, name, None)) not in (None, ())}
+    if (column := getattr(error, "column", None)) is not None:
+        members = {"columns": (column,), **members}
     return Problem(f"{docs}#{_codes(error)[0]}", kind.title, kind.status, kind.detail, kind.retry_after, members)

@@ -1,0 +1,175 @@
+"""Which value its column cannot hold, where neither the database nor the driver says so: looked for after an error."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Dialect,
+    Enum,
+    Float,
+    Integer,
+    Interval,
+    LargeBinary,
+    Numeric,
+    SmallInteger,
+    String,
+    Time,
+    Uuid,
+)
+from sqlalchemy.engine import ExecutionContext
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.elements import BinaryExpression, BindParameter
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+__all__ = ["execution_of", "fits", "stored", "unfit_column"]
+
+_OTHER_CLASSES: Final = (Boolean, DateTime, Date, Time, Interval)
+
+
+def stored(kind: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
+    """Return the type of the database behind *kind*: through decorators, and the variant of this dialect."""
+    found = kind.dialect_impl(dialect)
+    while isinstance(found, TypeDecorator):
+        found = found.impl_instance.dialect_impl(dialect)
+    return found
+
+
+def unfit_column(execution: Any, dialect: Dialect, *, refusal: Exception | None = None) -> Column[Any] | None:
+    """Return the column of a value that a statement was given and that does not fit, or whose type raised *refusal*."""
+    compiled = getattr(execution, "compiled", None)
+    rows = getattr(execution, "compiled_parameters", None) or ()
+    if compiled is None:
+        return None
+    for finite in (False, True):
+        for name, bind in compiled.binds.items():
+            values = [one for row in rows for one in _values_of(name, bind, row)]
+            if not all(fits(one, bind.type, dialect, finite=finite, refusal=refusal) for one in values):
+                return _column_of(compiled, name, bind)
+    return None
+
+
+def execution_of(error: BaseException) -> Any:
+    """Return the execution in which *error* was raised before SQLAlchemy has said which: by a type, for a value."""
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None:
+        owner = trace.tb_frame.f_locals.get("self")
+        if isinstance(owner, ExecutionContext):
+            return owner
+        trace = trace.tb_next
+    return None
+
+
+def _values_of(name: str, bind: BindParameter[Any], row: Mapping[str, Any]) -> list[Any]:
+    """Return the values of a parameter; each member of a list in IN is one under a number of its own."""
+    if bind.expanding and name not in row:
+        return [value for other, value in row.items() if other.startswith(f"{name}_")]
+    return [row[name]] if name in row else []
+
+
+def _column_of(compiled: Any, name: str, bind: BindParameter[Any]) -> Column[Any] | None:
+    """Return the column that a parameter is assigned to or compared with."""
+    for node in visitors.iterate(compiled.statement):
+        if isinstance(node, BinaryExpression):
+            for one, other in ((node.left, node.right), (node.right, node.left)):
+                if isinstance(one, Column) and isinstance(other, BindParameter) and other.key == bind.key:
+                    return one
+    table = getattr(compiled.statement, "table", None)
+    return None if table is None else getattr(table, "columns", {}).get(name)
+
+
+def fits(
+    value: Any, kind: TypeEngine[Any], dialect: Dialect, *, finite: bool = False, refusal: Exception | None = None
+) -> bool:
+    """Tell whether a column of this type can hold *value*; *finite* where it has no NaN and no infinity.
+
+    It does not decide anything: one of some values has been refused, and this tells which it was. With a *refusal* that
+    a type has raised, it is a value of which the type says the same again.
+    """
+    if value is None:
+        return True
+    try:
+        convert = kind.dialect_impl(dialect).bind_processor(dialect)
+        bound = value if convert is None else convert(value)
+    except Exception as error:  # noqa: BLE001 - a type may raise anything for a value that it does not take
+        return refusal is not None and (type(error), error.args) != (type(refusal), refusal.args)
+    if refusal is not None:
+        return True
+    found = stored(kind, dialect)
+    if bound is None or isinstance(found, Enum):
+        return True
+    if isinstance(found, _OTHER_CLASSES):
+        return convert is not None or isinstance(bound, found.python_type)
+    check = next((check for kinds, check in _CHECKS if isinstance(found, kinds)), None)
+    return check is None or (check(bound, found) and not (finite and _is_not_finite(bound)))
+
+
+def _is_not_finite(value: Any) -> bool:
+    return isinstance(value, (float, Decimal)) and not math.isfinite(value)
+
+
+def _fits_text(value: Any, kind: Any) -> bool:
+    return isinstance(value, str) and len(value) <= (kind.length or math.inf) and _is_text(value)
+
+
+def _fits_whole(value: Any, kind: Any) -> bool:
+    bits = 64 if isinstance(kind, BigInteger) else 16 if isinstance(kind, SmallInteger) else 32
+    return isinstance(value, int) and -(2 ** (bits - 1)) <= value < 2 ** (bits - 1)
+
+
+def _fits_number(value: Any, kind: Any) -> bool:
+    if not isinstance(value, (int, float, Decimal)):
+        return False
+    if isinstance(kind, Float):
+        return not isinstance(value, int) or abs(value) < 2**1024
+    digits = math.inf if kind.precision is None else float(kind.precision) - float(kind.scale or 0)
+    return _is_not_finite(value) or digits > 1000 or abs(value) < 10.0**digits
+
+
+def _fits_bytes(value: Any, kind: Any) -> bool:
+    return isinstance(value, (bytes, bytearray, memoryview))
+
+
+def _fits_uuid(value: Any, kind: Any) -> bool:
+    try:
+        return isinstance(value, (UUID, bytes)) or UUID(value) is not None
+    except (ValueError, AttributeError, TypeError):
+        return False
+
+
+def _fits_document(value: Any, kind: Any) -> bool:
+    try:
+        given = json.loads(value) if isinstance(value, str) else getattr(value, "obj", value)
+        written = json.dumps(given, allow_nan=False, ensure_ascii=False)
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return "\\u0000" not in written and _is_text(written)
+
+
+def _is_text(value: str) -> bool:
+    try:
+        return b"\0" not in value.encode()
+    except UnicodeEncodeError:
+        return False
+
+
+_CHECKS: Final = (
+    (String, _fits_text),
+    (Integer, _fits_whole),
+    ((Numeric, Float), _fits_number),
+    (LargeBinary, _fits_bytes),
+    (Uuid, _fits_uuid),
+    (JSON, _fits_document),
+)

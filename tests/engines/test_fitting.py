@@ -1,0 +1,211 @@
+"""Tests of sqlkeel.engines.fitting: the column of a refused value is found where nobody names it."""
+
+from __future__ import annotations
+
+import enum
+import uuid
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import JSON, BigInteger, Date, LargeBinary, Numeric, SmallInteger, String, Uuid, select
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import TypeEngine
+
+import sqlkeel
+from sqlkeel.database import Database
+from sqlkeel.engines.fitting import fits
+from sqlkeel.errors import InvalidValue, KeelError, ValueRefused
+from sqlkeel.integrations.problems import describe
+from sqlkeel.repository import Repository
+
+
+class Base(sqlkeel.Base):
+    pass
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+class Sample(sqlkeel.IntKeyMixin, Base):
+    __tablename__ = "fitting_sample"
+    code: Mapped[str | None] = mapped_column(String(5))
+    number: Mapped[int | None]
+    weight: Mapped[Decimal | None] = mapped_column(Numeric(5, 2))
+    owner: Mapped[uuid.UUID | None]
+    facts: Mapped[dict[str, Any] | None]
+    taken_at: Mapped[datetime | None]
+    taken_date: Mapped[date | None]
+    colour: Mapped[Colour | None]
+
+
+pytestmark = pytest.mark.tables(Base.metadata)
+
+REFUSED_BY_ALL: dict[str, Any] = {
+    "code": "\ud800",
+    "number": 2**70,
+    "taken_at": datetime(2020, 1, 1),
+    "taken_date": "2020-01-01",
+    "colour": "green",
+}
+REFUSED_BY_SERVERS: dict[str, Any] = {
+    "code": "too long",
+    "number": 2**40,
+    "weight": Decimal("12345.6"),
+    "owner": 5,
+    "facts": {"a": object()},
+}
+REFUSED_BY_POSTGRESQL: dict[str, Any] = {"code": "a\0", "facts": {"a": ["\0"]}}
+
+
+@pytest.fixture(params=["postgres", "psycopg", "mariadb"])
+def server(request: pytest.FixtureRequest) -> Database:
+    """Each server, by each driver."""
+    database: Database = request.getfixturevalue(request.param)
+    return database
+
+
+@pytest.fixture(params=["postgres", "psycopg"])
+def postgresql(request: pytest.FixtureRequest) -> Database:
+    """PostgreSQL through each of its drivers."""
+    database: Database = request.getfixturevalue(request.param)
+    return database
+
+
+async def refusal(database: Database, **values: Any) -> InvalidValue | ValueRefused:
+    """Return the error of a row that cannot be written."""
+    with pytest.raises((InvalidValue, ValueRefused)) as caught:
+        async with database.transaction() as session:
+            await Repository(session, Sample).create(**values)
+    return caught.value
+
+
+def shown(error: KeelError) -> tuple[int, Any]:
+    """Return the status and the columns that a client is told."""
+    problem = describe(error)
+    return problem.status, problem.body.get("columns")
+
+
+class TestOneRow:
+    @pytest.mark.parametrize("field", REFUSED_BY_ALL)
+    async def test_what_no_database_takes(self, every_driver: Database, field: str) -> None:
+        """What a type or the driver refuses is the client's mistake in a column that is named."""
+        error = await refusal(every_driver, **{field: REFUSED_BY_ALL[field]})
+
+        assert error.column == field
+        assert f"fitting_sample.{field}" in error.message
+        assert shown(error) == (422, (field,))
+
+    @pytest.mark.parametrize("field", REFUSED_BY_SERVERS)
+    async def test_what_servers_refuse(self, server: Database, field: str) -> None:
+        """So is what is too long, out of range, or of another type."""
+        error = await refusal(server, **{field: REFUSED_BY_SERVERS[field]})
+
+        assert error.column == field
+        assert f"fitting_sample.{field}" in error.message
+        assert shown(error) == (422, (field,))
+
+    @pytest.mark.parametrize("field", REFUSED_BY_POSTGRESQL)
+    async def test_nul(self, postgresql: Database, field: str) -> None:
+        """PostgreSQL has no NUL in a text, nor in a document."""
+        error = await refusal(postgresql, **{field: REFUSED_BY_POSTGRESQL[field]})
+
+        assert shown(error) == (422, (field,))
+
+    @pytest.mark.parametrize("value", [Decimal("NaN"), Decimal("-Infinity"), float("nan"), float("-inf")], ids=str)
+    async def test_no_number(self, mariadb: Database, value: Any) -> None:
+        """MariaDB has no NaN: its driver would write the word into the statement, as the name of a column."""
+        error = await refusal(mariadb, weight=value)
+
+        assert type(error) is ValueRefused
+        assert shown(error) == (422, ("weight",))
+
+    async def test_condition(self, server: Database) -> None:
+        """A value that is compared is one of the column that it is compared with."""
+        with pytest.raises(ValueRefused) as caught:
+            async with server.read() as session:
+                await session.execute(select(Sample.id).where(Sample.number > 1, Sample.code.in_(["a", "\ud800"])))
+
+        assert caught.value.column == "code"
+
+    async def test_condition_of_a_type(self, every_driver: Database) -> None:
+        """What a type refuses there, too."""
+        with pytest.raises(InvalidValue) as caught:
+            async with every_driver.read() as session:
+                await session.execute(select(Sample.id).where(Sample.taken_at > datetime(2020, 1, 1)))
+
+        assert caught.value.message == (
+            "fitting_sample.taken_at: datetime.datetime(2020, 1, 1, 0, 0) has no time zone."
+        )
+
+
+ROWS = [{"code": "a", "number": number, "owner": None} for number in range(700)]
+
+
+class TestManyRows:
+    @pytest.mark.parametrize("bad", [{"number": 2**70}, {"code": "\ud800"}], ids=["number", "code"])
+    async def test_insert(self, every_driver: Database, bad: dict[str, Any]) -> None:
+        """The row is counted from 1, also behind the first block."""
+        rows = [*ROWS]
+        rows[601] = ROWS[601] | bad
+        with pytest.raises(ValueRefused) as caught:
+            async with every_driver.transaction() as session:
+                await Repository(session, Sample).insert_many(rows)
+
+        assert (caught.value.row, caught.value.column) == (602, next(iter(bad)))
+        assert describe(caught.value).body["row"] == 602
+
+    async def test_refused_by_a_type(self, every_driver: Database) -> None:
+        """What our types refuse has a row and a column as well."""
+        rows = [{"taken_at": None}, {"taken_at": datetime(2020, 1, 1)}]
+        with pytest.raises(InvalidValue) as caught:
+            async with every_driver.transaction() as session:
+                await Repository(session, Sample).insert_many(rows)
+
+        assert (caught.value.row, caught.value.column) == (2, "taken_at")
+        assert caught.value.message.startswith("fitting_sample.taken_at in row 2: datetime.datetime(2020")
+
+    async def test_update(self, every_driver: Database) -> None:
+        """update_many writes in the order of the keys, and names the column alone."""
+        with pytest.raises(ValueRefused) as caught:
+            async with every_driver.transaction() as session:
+                await Repository(session, Sample).update_many([{"id": 2, "code": "a"}, {"id": 1, "code": "\ud800"}])
+
+        assert (caught.value.row, caught.value.column) == (None, "code")
+
+    async def test_nul_in_a_document(self, postgres: Database) -> None:
+        """The server tells the line of the document before that of the row."""
+        with pytest.raises(ValueRefused) as caught:
+            async with postgres.transaction() as session:
+                await Repository(session, Sample).insert_many([{"facts": {}}, {"facts": {"a": "\0"}}])
+
+        assert (caught.value.row, caught.value.column) == (2, "facts")
+
+
+class TestFits:
+    @pytest.mark.parametrize(
+        ("kind", "good", "bad"),
+        [
+            (String(3), "abc", "abcd"),
+            (String(), "a" * 1000, 5),
+            (SmallInteger(), -(2**15), 2**15),
+            (BigInteger(), 2**63 - 1, 2**63),
+            (Numeric(5, 2), Decimal("999.99"), 1000),
+            (Numeric(), 10**400, "1"),
+            (LargeBinary(), bytearray(b"a"), "a"),
+            (Uuid(), uuid.uuid4(), "a"),
+            (Date(), date(2020, 1, 1), "2020-01-01"),
+            (JSON(), {"a": [1, None]}, {"a": float("nan")}),
+        ],
+        ids=str,
+    )
+    def test_bounds(self, kind: TypeEngine[Any], good: Any, bad: Any) -> None:
+        """The largest value fits, and one more does not."""
+        dialect: Any = PGDialect_asyncpg()
+
+        assert fits(good, kind, dialect)
+        assert fits(None, kind, dialect)
+        assert not fits(bad, kind, dialect)
