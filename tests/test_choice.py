@@ -177,7 +177,16 @@ class TestValues:
             async with sqlite.transaction() as session:
                 session.add(Task(id=1, size="tiny"))
 
-        assert caught.value.hint == "One of small, large."
+        assert caught.value.hint == "One of 'small', 'large'."
+
+    @pytest.mark.parametrize("text", ["live", "LIVE"])
+    async def test_the_error_names_the_member(self, sqlite: Database, text: str) -> None:
+        """A text that a member has for its value or name is not taken for it, and the hint says how to write it."""
+        with pytest.raises(InvalidValue) as caught:
+            async with sqlite.transaction() as session:
+                session.add(Task(id=1, status=text))
+
+        assert caught.value.hint == "Status.LIVE, or Status('live')."
 
     async def test_an_unknown_value_in_the_database(self, sqlite: Database) -> None:
         """Reading it is an error of ours that names it: a LookupError would look like a row that is not there."""

@@ -21,7 +21,7 @@ from sqlalchemy.orm import (
 import sqlkeel
 from sqlkeel.database import Database
 from sqlkeel.errors import UnknownField
-from sqlkeel.fields import refusal_of_field
+from sqlkeel.fields import refusal_of_field, refuse_fields
 from sqlkeel.keys import IntKeyMixin
 from sqlkeel.mixins.version import VersionMixin
 from sqlkeel.relations import children, parent
@@ -30,6 +30,30 @@ from sqlkeel.repository import Repository
 
 class Base(sqlkeel.Base):
     pass
+
+
+class Letter(IntKeyMixin, Base):
+    __tablename__ = "fields_letter"
+    subject: Mapped[str] = mapped_column(String(20))
+    length = column_property(1 + 1)
+
+
+class TestMeant:
+    @pytest.mark.parametrize(
+        ("field", "hint"),
+        [
+            ("subjct", "Did you mean 'subject'?"),
+            ("Subject", "Did you mean 'subject'?"),
+            ("zzz", "It has id, subject."),
+            ("length", ""),
+        ],
+    )
+    def test_hint(self, field: str, hint: str) -> None:
+        """A field that there is not is answered with the one that was meant, or with those that there are."""
+        with pytest.raises(UnknownField) as caught:
+            refuse_fields(Letter, [field])
+
+        assert caught.value.hint == hint
 
 
 class Size:

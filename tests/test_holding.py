@@ -46,6 +46,17 @@ class Pair(VersionMixin, Base):
     name: Mapped[str] = mapped_column(String(20))
 
 
+class TestOrder:
+    @pytest.mark.parametrize(
+        "swapped", [lambda s: (Plain, s), lambda s: (Plain,), lambda s: (s, Plain())], ids=range(3)
+    )
+    async def test_swapped(self, sqlite: Database, swapped: Any) -> None:
+        """A model in the place of the session is refused at once."""
+        async with sqlite.read() as session:
+            with pytest.raises(UsageError, match=r"Repository\(session, (Plain|Model)\)"):
+                Repository(*swapped(session))
+
+
 class Animal(IntKeyMixin, VersionMixin, Base):
     __tablename__ = "animal"
     kind: Mapped[str] = mapped_column(String(20))

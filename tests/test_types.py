@@ -20,6 +20,7 @@ from sqlkeel import base
 from sqlkeel.database import Database
 from sqlkeel.engines.operands import check_operands
 from sqlkeel.errors import InexactNumber, InvalidValue, NaiveDatetime, NotSupported
+from sqlkeel.times import PlainDate, PlainTime
 from sqlkeel.types import ExactNumeric, Money, UTCDateTime, utc_now
 
 POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
@@ -116,6 +117,23 @@ class TestUTCDateTime:
         """A date, a text and a number are no moments."""
         with pytest.raises(InvalidValue, match="is no moment"):
             await stored(every_driver, at=value)
+
+    @pytest.mark.parametrize(
+        ("kind", "value", "hint"),
+        [
+            (UTCDateTime(), "2026-11-22", "datetime.fromisoformat(text), with"),
+            (UTCDateTime(), 5, "datetime.now(timezone.utc)"),
+            (PlainDate(), "2026-11-22", "date.fromisoformat(text)"),
+            (PlainDate(), 5, "date(2026, 11, 22)"),
+            (PlainTime(), "09:30", "time.fromisoformat(text)"),
+        ],
+    )
+    def test_a_text_has_a_hint_of_its_own(self, kind: Any, value: object, hint: str) -> None:
+        """It says how the text becomes such a value."""
+        with pytest.raises(InvalidValue) as caught:
+            kind.process_bind_param(value, None)
+
+        assert caught.value.hint.startswith(hint)
 
     async def test_arithmetic_is_refused(self, every_driver: Database) -> None:
         """No two databases subtract alike; the hint says where to compute."""

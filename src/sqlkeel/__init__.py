@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .session import Session, SyncSession
     from .types import Money, UTCDateTime
 
+    __version__: str
+
 __all__ = [
     "Base",
     "Database",
@@ -71,6 +73,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version(__name__)
     if name == "errors":
         return import_module(".errors", __name__)
     if name not in _HOMES:

@@ -118,8 +118,16 @@ class Choice(TypeDecorator[Any]):
         # By class first: a StrEnum's member equals its text, True equals 1.
         if isinstance(value, self.python_type) and not isinstance(value, bool) and value in self.stored:
             return self.stored[value]
-        hint = f"One of {', '.join(map(str, self.stored))}."
-        raise InvalidValue(f"{value!r} is no {self._name}.", hint=hint)
+        raise InvalidValue(f"{value!r} is no {self._name}.", hint=self._hint(value))
+
+    def _hint(self, value: Any) -> str:
+        """Name the member that a text or number stands for, as one would write it, or all."""
+        if not (isinstance(self.kind, type) and issubclass(self.kind, enum.Enum)):
+            return f"One of {', '.join(map(repr, self.stored))}."
+        for member in self.kind:
+            if type(value) in (str, int) and value in (member.value, member.name):
+                return f"{self._name}.{member.name}, or {self._name}({member.value!r})."
+        return f"One of {', '.join(f'{self._name}.{member.name}' for member in self.kind)}."
 
 
 def _stored(kind: Any, length: int) -> dict[Any, str | int]:

@@ -23,7 +23,19 @@ def refuse_fields(model: type[Any], fields: Iterable[str]) -> None:
     """
     for field in fields:
         if (reason := refusal_of_field(model, field)) is not None:
-            raise UnknownField(f"{model.__name__} {reason}.")
+            raise UnknownField(f"{model.__name__} {reason}.", hint=_meant(model, field))
+
+
+def _meant(model: type[Any], field: str) -> str:
+    """Say which field was most likely meant, or which there are."""
+    from difflib import get_close_matches  # for an error alone: a program need not load it
+
+    mapper = sa_inspect(model)
+    if field in mapper.all_orm_descriptors:
+        return ""
+    known = [one.key for one in mapper.attrs if _is_written(one)]
+    close = get_close_matches(str(field), known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"It has {', '.join(known)}."
 
 
 def refusal_of_field(model: type[Any], field: str) -> str | None:

@@ -10,7 +10,22 @@ from sqlalchemy.orm import InstanceState
 
 from .errors import NotFound, UsageError
 
-__all__ = ["refuse_foreign", "refuse_unheld"]
+__all__ = ["refuse_foreign", "refuse_other_than_session", "refuse_unheld"]
+
+
+def refuse_other_than_session(session: object, model: object) -> None:
+    """Refuse a model in the place of the session, as of ``Repository(User, session)``.
+
+    Raises:
+        UsageError: Says in which order they are given.
+    """
+    if isinstance(session, type) or (model is not None and not isinstance(model, type)):
+        given = [one.__name__ if isinstance(one, type) else type(one).__name__ for one in (session, model)]
+        name = session.__name__ if isinstance(session, type) else "Model"
+        raise UsageError(
+            f"A repository is made of a session and a model, not of {given[0]} and {given[1]}.",
+            hint=f"Repository(session, {name})",
+        )
 
 
 def refuse_unheld(session: orm.Session, obj: object, *, model: type[Any], call: str) -> None:

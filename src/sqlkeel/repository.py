@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Seq
 from contextlib import nullcontext
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, ClassVar, Final, Generic, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Final, Generic, TypeVar, cast, get_args, get_origin
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Result, Select, func, orm, select
@@ -18,15 +18,10 @@ from sqlalchemy.orm import Mapper
 from . import bulk
 from .bulk import Upserted, UpsertResult
 from .conditions import refuse_joins, refuse_other_tables
-from .errors import (
-    InvalidKey,
-    MultipleFound,
-    NotFound,
-    NotSupported,
-)
+from .errors import InvalidKey, MultipleFound, NotFound, NotSupported
 from .expected_versions import Versions, at_version, refuse_other_version
 from .fields import assign, changes_row, refuse_fields
-from .holding import refuse_foreign, refuse_unheld
+from .holding import refuse_foreign, refuse_other_than_session, refuse_unheld
 from .loading import Load, listed, loader_options, refuse_options, reloading
 from .mixins.soft_delete import SoftDeleteMixin, restore
 from .mixins.version import refuse_stale, touch
@@ -36,7 +31,7 @@ from .public_ids import PublicID, uuid_of
 from .purge import Purged, purge_in
 from .removal import flush_removal
 from .row_keys import RowKeys, among, keys_of
-from .session import SyncSession
+from .session import Session, SyncSession
 
 __all__ = ["Repository", "Versions"]
 
@@ -67,7 +62,8 @@ class Repository(Generic[M]):
                 cls.model = arguments[0]
 
     def __init__(self, session: AsyncSession, model: type[M] | None = None) -> None:
-        self.session = session
+        refuse_other_than_session(session, model)
+        self.session: Session = cast("Session", session)  # with what methods of a user's own want, such as lock_rows()
         if model is not None:
             self.model = model
         if not hasattr(self, "model"):

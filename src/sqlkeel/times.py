@@ -34,7 +34,7 @@ class PlainDate(TypeDecorator[date]):
         if isinstance(value, datetime):
             raise InvalidValue(f"{value!r} is a moment, not a day.", hint="value.astimezone(zone).date()")
         if value is not None and not isinstance(value, date):
-            raise InvalidValue(f"A {type(value).__name__} is no date.", hint="date(2026, 11, 22)")
+            raise InvalidValue(f"A {type(value).__name__} is no date.", hint=_hint(value, "date", "2026, 11, 22"))
         return value
 
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
@@ -66,7 +66,7 @@ class PlainTime(TypeDecorator[time]):
         if value is None:
             return None
         if not isinstance(value, time):
-            raise InvalidValue(f"A {type(value).__name__} is no time of day.", hint="time(9, 30)")
+            raise InvalidValue(f"A {type(value).__name__} is no time of day.", hint=_hint(value, "time", "9, 30"))
         if value.tzinfo is not None:
             hint = "Store the moment (UTCDateTime), or the time and the name of the zone in two columns."
             raise InvalidValue(f"{value!r} has a zone, which a time of day does not keep.", hint=hint)
@@ -115,3 +115,8 @@ class Duration(TypeDecorator[timedelta]):
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
         """Check the other side of a comparison or sum as a duration."""
         return self
+
+
+def _hint(value: Any, kind: str, parts: str) -> str:
+    """Say how a text becomes such a value, or what one looks like."""
+    return f"{kind}.fromisoformat(text)" if isinstance(value, str) else f"{kind}({parts})"

@@ -69,7 +69,11 @@ class UTCDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if not isinstance(value, datetime):
-            hint = "datetime.now(timezone.utc) - timedelta(days=30): compute the moment before the statement."
+            hint = (
+                "datetime.fromisoformat(text), with the zone in the text: 2026-07-01T09:30:00+02:00."
+                if isinstance(value, str)
+                else "datetime.now(timezone.utc) - timedelta(days=30): compute the moment before the statement."
+            )
             raise InvalidValue(f"A {type(value).__name__} is no moment.", hint=hint)
         if value.utcoffset() is None:
             raise NaiveDatetime(f"{value!r} has no time zone.")

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import URL
 from typer.testing import CliRunner
 
+import sqlkeel
 from sqlkeel.cli import app
 from sqlkeel.database import Database
 from tests.migrations.project_folder import make_project, run_command
@@ -34,6 +35,7 @@ class TestHelp:
             ["migrate", "check"],
             ["lint"],
             ["demo"],
+            ["explain"],
         ],
         ids=" ".join,
     )
@@ -43,6 +45,29 @@ class TestHelp:
 
         assert result.exit_code == 0
         assert f"Example:  sqlkeel {' '.join(command)}" in result.output
+
+    def test_version(self) -> None:
+        """The package, the command and the module say which version they are."""
+        module = subprocess.run([sys.executable, "-m", "sqlkeel", "--version"], capture_output=True, text=True)
+
+        result = CliRunner().invoke(app, ["--version"])
+
+        assert result.output == module.stdout == f"sqlkeel {sqlkeel.__version__}\n"
+
+    @pytest.mark.parametrize("code", ["unique-violation", "errors#unique-violation", "UniqueViolation"])
+    def test_explain(self, code: str) -> None:
+        """An error is explained where the docs are not at hand, by whatever names it."""
+        result = CliRunner().invoke(app, ["explain", code])
+
+        assert result.output.startswith("UniqueViolation\n")
+        assert "hint: " in result.output
+
+    def test_explain_what_there_is_not(self) -> None:
+        """A code that is mistyped is answered with those that there are."""
+        result = CliRunner().invoke(app, ["explain", "uniq"])
+
+        assert result.exit_code == 1
+        assert "unique-violation" in result.stderr
 
     def test_no_command_shows_the_help(self) -> None:
         """Who types nothing is told what there is."""

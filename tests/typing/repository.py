@@ -27,6 +27,7 @@ class UserRepository(Repository[User]):
 
     async def get_by_email(self, email: str) -> User | None:
         """Return the user with this address."""
+        assert_type(self.session, Session)
         return await self.find_one(User.email == email)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from . import demo, lint, migrate, purge
+from . import demo, explain, lint, migrate, purge
 
 __all__ = ["app", "main"]
 
@@ -43,6 +43,25 @@ app.add_typer(migrate.app, name="migrate")
 app.command("lint")(lint.lint)
 app.command("purge")(purge.purge)
 app.command("demo")(demo.demo)
+app.command("explain")(explain.explain)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"sqlkeel {version('sqlkeel')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take what stands before the command."""
 
 
 def main() -> None:

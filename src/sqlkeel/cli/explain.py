@@ -1,0 +1,31 @@
+"""``sqlkeel explain``: what an error means, from the installed package."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Annotated
+
+import typer
+
+__all__ = ["explain"]
+
+
+def explain(
+    code: Annotated[str, typer.Argument(help="What stands behind errors# in the last line of an error, or its class.")],
+) -> None:
+    """Say what an error means and what to do about it.
+
+    Example:  sqlkeel explain unique-violation
+    """
+    from .. import errors
+    from .console import print_line
+
+    kinds = [getattr(errors, name) for name in errors.__all__]
+    found = next((one for one in kinds if code.rpartition("#")[2] in (one.code, one.__name__)), None)
+    if found is None:
+        codes = ", ".join(sorted(str(one.code) for one in kinds))
+        raise errors.UsageError(f"No error has the code {code!r}.", hint=f"One of {codes}.")
+    print_line(found.__name__, style="bold")
+    print_line(inspect.cleandoc(found.__doc__ or ""))
+    if found.hint:
+        print_line(f"hint: {found.hint}", style="yellow")
