@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel
-from sqlalchemy import Column, DateTime, Integer, MetaData, text
+from sqlalchemy import Column, DateTime, Integer, MetaData, orm, text
 from sqlalchemy import Table as SATable
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -101,11 +101,71 @@ class TestTargets:
 
         assert summary(Plain) == [("constraint-name", "user")]
 
+    def test_base_that_does_not_tell_its_registry(self) -> None:
+        """Mapped classes are found below one that has a metadata alone, as SQLModel's, and so are their lines."""
+        models = orm.registry()
+
+        class Model:
+            metadata = models.metadata
+
+        @models.mapped
+        class Users(Model):
+            __tablename__ = "users"
+            id: Mapped[int] = mapped_column(primary_key=True)
+
+        for target in (Model, Users):
+            assert {one.source is not None for one in check(target)} == {True}
+
     @pytest.mark.parametrize("target", [MetaData(), ModuleType("empty"), object()])
     def test_nothing_to_check(self, target: object) -> None:
         """A target without tables is a mistake, not a success."""
         with pytest.raises(ConfigurationError, match="holds no tables"):
             check(target)  # type: ignore[arg-type]
+
+
+class TestCauses:
+    def test_line_of_a_mixin(self) -> None:
+        """What a mixin writes is told once, with the number of tables that have it."""
+
+        class Local(sqlkeel.Base):
+            pass
+
+        class Flagged:
+            id: Mapped[int] = mapped_column(primary_key=True)
+            isGood: Mapped[int]
+
+        class Post(Flagged, Local):
+            __tablename__ = "post"
+
+        class Tag(Flagged, Local):
+            __tablename__ = "tag"
+            isOdd: Mapped[int]
+
+        class Word(Flagged, Local):
+            __tablename__ = "word"
+
+        assert [(one.where, one.message) for one in check(Local)] == [
+            ("post.isGood", '"isGood" is not lower_snake_case. So it is in 2 more tables.'),
+            ("tag.isOdd", '"isOdd" is not lower_snake_case.'),
+        ]
+
+    def test_what_is_let_through_hides_no_other(self) -> None:
+        """An exception at the first place leaves the next one."""
+
+        class Local(sqlkeel.Base):
+            pass
+
+        class Flagged:
+            id: Mapped[int] = mapped_column(primary_key=True)
+            isGood: Mapped[int]
+
+        class Post(Flagged, Local):
+            __tablename__ = "post"
+
+        class Tag(Flagged, Local):
+            __tablename__ = "tag"
+
+        assert summary(Local, ignore={"snake-case:post.isGood": "an old system"}) == [("snake-case", "tag.isGood")]
 
 
 class TestIgnore:

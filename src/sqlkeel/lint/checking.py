@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from types import ModuleType
 from typing import Any
 
 from sqlalchemy import MetaData, Table
+from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import Mapper, registry
 
 from ..errors import ConfigurationError
@@ -54,7 +56,7 @@ def check(
     skipped = tuple(one.code for one in parse_ignore(exclude or {}, setting="exclude"))
     found = [finding for schema in schemas for finding in judge(schema, apps=apps, exclude=skipped)]
     kept, idle = sift(found, allowances)
-    return sorted([*kept, *_unused(idle, allowances, with_apps=bool(apps))])
+    return one_per_cause(sorted([*kept, *_unused(idle, allowances, with_apps=bool(apps))]))
 
 
 async def check_database(
@@ -109,11 +111,29 @@ def _finding(rule: Rule, problem: Problem, table: Table, schema: Schema) -> Find
     _, _, column = problem.where.partition(".")
     where = f"{table.schema}.{problem.where}" if table.schema else problem.where
     source = problem.source or source_of(schema.mappers_of(table), column or None)
-    return Finding(where, rule.code, problem.message, problem.fix, problem.rename, source)
+    # A line that stands for a column in several tables is that of a mixin.
+    cause = problem.cause or (str(source) if column and source is not None else None)
+    return Finding(where, rule.code, problem.message, problem.fix, problem.rename, source, cause)
 
 
 def _plain(rule: Rule, problem: Problem) -> Finding:
     return Finding(problem.where, rule.code, problem.message, problem.fix, problem.rename, problem.source)
+
+
+def one_per_cause(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the first of the findings that one change mends, which tells in how many other tables it is."""
+    places: dict[tuple[str, str | None], list[Finding]] = defaultdict(list)
+    for number, one in enumerate(findings):
+        places[one.code, one.cause or f"alone {number}"].append(one)
+    return [_with_others(*found) for found in places.values()]
+
+
+def _with_others(first: Finding, *others: Finding) -> Finding:
+    tables = {one.where.partition(".")[0] for one in others} - {first.where.partition(".")[0]}
+    if not tables:
+        return first
+    more = "in 1 more table" if len(tables) == 1 else f"in {len(tables)} more tables"
+    return replace(first, message=f"{first.message} So it is {more}.")
 
 
 def _unused(idle: Iterable[Allowance], allowances: Iterable[Allowance], *, with_apps: bool) -> list[Finding]:
@@ -132,7 +152,7 @@ def _metadata_of(target: object) -> list[MetaData]:
 
 
 def _mappers_on(metadata: MetaData, target: object) -> dict[Table, tuple[Mapper[Any], ...]]:
-    registries = {one for candidate in _candidates(target) if (one := _registry(candidate)) is not None}
+    registries = {one for candidate in _candidates(target) for one in _registries(candidate)}
     found: dict[Table, list[Mapper[Any]]] = defaultdict(list)
     for mapper in (mapper for one in registries for mapper in one.mappers):
         if isinstance(mapper.local_table, Table) and mapper.local_table.metadata is metadata:
@@ -142,6 +162,17 @@ def _mappers_on(metadata: MetaData, target: object) -> dict[Table, tuple[Mapper[
 
 def _depth(mapper: Mapper[Any]) -> tuple[int, str]:
     return len(list(mapper.iterate_to_root())), mapper.class_.__qualname__
+
+
+def _registries(candidate: object) -> set[registry]:
+    """Return the registry of a base, or those of the classes below one that does not tell it, as SQLModel's."""
+    if (own := _registry(candidate)) is not None:
+        return {own}
+    if not isinstance(candidate, type) or not isinstance(getattr(candidate, "metadata", None), MetaData):
+        return set()
+    mapper = sa_inspect(candidate, raiseerr=False)
+    below = {one for model in candidate.__subclasses__() for one in _registries(model)}
+    return below | {mapper.registry} if isinstance(mapper, Mapper) else below
 
 
 def _registry(candidate: object) -> registry | None:
@@ -156,7 +187,7 @@ def _candidates(target: object) -> Iterable[object]:
 def _metadata(candidate: object) -> MetaData | None:
     if isinstance(candidate, Table):
         return candidate.metadata
-    if (models := _registry(candidate)) is not None:
+    for models in _registries(candidate):
         # Configured mappers have written ON DELETE into the foreign keys.
         models.configure()
     metadata = getattr(candidate, "metadata", candidate)

@@ -59,6 +59,9 @@ class Problem(NamedTuple):
     source: Source | None = None
     """Where it is written, for what is no table or column; the engine finds those itself."""
 
+    cause: str | None = None
+    """What one change mends wherever the rule has found it: it is told once, at the first place."""
+
 
 @dataclass(frozen=True, order=True)
 class Finding:
@@ -71,6 +74,9 @@ class Finding:
     rename: Rename | None = field(default=None, compare=False)
     source: Source | None = field(default=None, compare=False)
     """Where the model is written; ``None`` for a table without a class, and in a database."""
+
+    cause: str | None = field(default=None, compare=False, repr=False)
+    """What several findings have in common, of which `check` tells the first."""
 
     def __str__(self) -> str:
         return f"{self.code}  {self.where}: {self.message} {self.fix}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, Integer, UniqueConstraint
+from sqlalchemy import Column, Index, Integer, MetaData, UniqueConstraint
 
-from tests.lint.examples import found
+from tests.lint.examples import found, found_in, table
 
 
 class TestIdentifierLength:
@@ -18,6 +18,13 @@ class TestIdentifierLength:
         (finding,) = found("identifier-length", Column("é" * 32, Integer))
 
         assert finding.fix == "Shorten it by 1."
+
+    def test_made_by_a_convention(self) -> None:
+        """SQLAlchemy cuts such a name with a hash."""
+        metadata = MetaData(naming_convention={"uq": "%(table_name)s_of_the_thing_%(column_0_name)s"})
+        table(Column("c" * 60, Integer, unique=True), metadata=metadata)
+
+        assert not found_in("identifier-length", metadata)
 
     def test_constraints(self) -> None:
         """Names given to constraints and indexes count."""

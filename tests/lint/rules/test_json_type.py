@@ -21,12 +21,18 @@ class Document(TypeDecorator[Any]):
 
 
 class TestJsonType:
-    @pytest.mark.parametrize("kind", [JSON(), postgresql.JSON(), Document(), MutableDict.as_mutable(JSON())])
+    @pytest.mark.parametrize("kind", [JSON(), postgresql.JSON(), MutableDict.as_mutable(JSON())])
     def test_refused(self, kind: Any) -> None:
         """What PostgreSQL would store as json."""
         (finding,) = found("json-type", Column("payload", kind))
 
         assert finding.fix == 'Use JSON().with_variant(JSONB(), "postgresql").'
+
+    def test_type_of_the_project(self) -> None:
+        """It is mended where it is made, once, and not where a column uses it."""
+        (finding,) = found("json-type", Column("payload", Document()))
+
+        assert finding.fix == 'Let Document.impl be JSON().with_variant(JSONB(), "postgresql").'
 
     @pytest.mark.parametrize(
         "kind",

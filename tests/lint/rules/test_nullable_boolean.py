@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import Boolean, Column, Computed, Integer
+from sqlalchemy import Boolean, Column, Computed, Integer, true
 from sqlalchemy.dialects.mysql import TINYINT
 from sqlalchemy.types import TypeDecorator
 
@@ -25,6 +25,20 @@ class TestNullableBoolean:
         """A boolean that may be NULL is found, and one that may not is not."""
         assert found("nullable-boolean", Column("active", kind))
         assert not found("nullable-boolean", Column("active", kind, nullable=False))
+
+    @pytest.mark.parametrize(
+        ("default", "fix"),
+        [
+            ({}, "Use Mapped[bool] with server_default=false()."),
+            ({"default": True}, "Use Mapped[bool] with server_default=true()."),
+            ({"server_default": true()}, "Use Mapped[bool], with the server_default that it has."),
+        ],
+    )
+    def test_fix(self, default: Any, fix: str) -> None:
+        """The default that a row has now stays."""
+        (finding,) = found("nullable-boolean", Column("active", Boolean, **default))
+
+        assert finding.fix == fix
 
     @pytest.mark.parametrize(
         "column",

@@ -64,8 +64,20 @@ class TestSoftDeleteUnique:
 
     def test_made_for_the_row(self) -> None:
         """A UUID that the row was given comes no second time; one from elsewhere may."""
-        assert not marked(Column("public_id", Uuid, default=uuid.uuid4, unique=True))
-        assert marked(Column("device_id", Uuid, unique=True))
+        assert not marked(Column("public", Uuid, default=uuid.uuid4, unique=True))
+        assert marked(Column("device", Uuid, unique=True))
+
+    @pytest.mark.parametrize(
+        "name", ["token", "token_hash", "client_secret", "invoice_number", "invite_code", "event_id", "api_key"]
+    )
+    def test_given_out(self, name: str) -> None:
+        """What was given out, or is somebody else's id, must not come a second time."""
+        assert not marked(Column(name, String(64), unique=True))
+
+    @pytest.mark.parametrize("name", ["slug", "code", "number", "key", "phone_number", "country_code", "tokens_left"])
+    def test_comes_again(self, name: str) -> None:
+        """Other names may be taken again by a living row."""
+        assert marked(Column(name, String(64), unique=True))
 
     def test_one_to_one(self) -> None:
         """A foreign key is not made for the row, whatever its default is."""

@@ -27,6 +27,14 @@ class TestTimeSuffix:
             Column("format", String),
             Column("data", JSONB),
             Column("validity", INTERVAL),
+            Column("snoozed_until", DateTime(timezone=True)),
+            Column("resolve_by", DateTime(timezone=True)),
+            Column("timestamp", DateTime(timezone=True)),
+            Column("last_mfa_time", DateTime(timezone=True)),
+            Column("date_added", Date),
+            Column("date_updated", DateTime(timezone=True)),
+            Column("period_end", DateTime(timezone=True)),
+            Column("due_on", Date),
         ],
     )
     def test_accepted(self, column: Any) -> None:
@@ -49,6 +57,17 @@ class TestTimeSuffix:
         (finding,) = found("time-suffix", column)
 
         assert finding.fix == fix
+
+    def test_convention_of_the_project(self) -> None:
+        """Four moments without the suffix are a convention, unless as many have it; three are none."""
+        names = ["created", "updated", "published", "seen"]
+        three, four, eight = names[:3], names, [*names, *(f"{name}_at" for name in names)]
+
+        counts = [
+            len(found("time-suffix", *(Column(name, DateTime) for name in each))) for each in (three, four, eight)
+        ]
+
+        assert counts == [3, 0, 4]
 
     @pytest.mark.parametrize("column", [Column("date", DateTime(timezone=True)), Column("at", Date)])
     def test_no_word_is_left(self, column: Any) -> None:

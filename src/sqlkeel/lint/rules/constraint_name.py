@@ -3,6 +3,9 @@
 A constraint without a name gets one from the database, a different one on each; a migration that drops it has to look
 it up first, and an error that names it says nothing. ``user_email_key`` says the table, the columns and the kind.
 
+A project with a convention of its own, ``MetaData(naming_convention=…)``, keeps it: what has a name there is right.
+Without any, that is one finding, and not one for each constraint.
+
 Instead: inherit from ``sqlkeel.Base``, or make the ``MetaData`` with ``sqlkeel.naming.metadata_with_names()``, and
 name nothing by hand but a CHECK.
 """
@@ -14,6 +17,7 @@ from typing import Any, Final
 
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, PrimaryKeyConstraint, Table, UniqueConstraint
 
+from ...naming import NAMING_CONVENTION
 from ..convention import convention_name
 from ..finding import Problem, Rename, Schema
 
@@ -41,6 +45,12 @@ _ENDINGS: Final = {
     UniqueConstraint: "_key",
     CheckConstraint: "_check",
 }
+_KEYS: Final = {
+    "pk": PrimaryKeyConstraint,
+    "fk": ForeignKeyConstraint,
+    "uq": UniqueConstraint,
+    "ck": CheckConstraint,
+}
 _ROOM_TO_CUT: Final = 40
 
 
@@ -50,8 +60,12 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
     for constraint in (*table.constraints, *table.indexes):
         # MariaDB makes an index with a foreign key, and calls it the same.
         is_by_product = isinstance(constraint, Index) and constraint.name in keys
-        if not is_by_product and not _is_made_later(constraint) and not follows(constraint, table.name):
+        if is_by_product or _is_made_later(constraint) or follows(constraint, table.name):
+            continue
+        if schema.database is not None or _has_our_convention(table):
             yield _problem(table, constraint)
+        elif constraint.name is None:
+            yield _nameless(table, constraint)
 
 
 def follows(constraint: Any, table: str) -> bool:
@@ -62,6 +76,24 @@ def follows(constraint: Any, table: str) -> bool:
     # A long table name is cut to make room for a hash.
     head = f"{table[:_ROOM_TO_CUT]}_"[:_ROOM_TO_CUT]
     return str(constraint.name).startswith(head) and str(constraint.name).endswith(ending)
+
+
+def _has_our_convention(table: Table) -> bool:
+    return table.metadata.naming_convention.get("pk") == NAMING_CONVENTION["pk"]
+
+
+def _nameless(table: Table, constraint: Any) -> Problem:
+    """Tell that the project's convention has no name for this kind, or that there is no convention: once for all."""
+    kind = type(constraint).__name__
+    short = next((key for key, one in _KEYS.items() if isinstance(constraint, one)), "ix")
+    if isinstance(constraint, CheckConstraint) and "ck" in table.metadata.naming_convention:
+        return Problem(table.name, "A CheckConstraint has no name.", 'Name it: CheckConstraint("...", name="balance").')
+    if set(table.metadata.naming_convention) <= {"ix"}:
+        message = "The MetaData has no naming convention, and its constraints have no names."
+        fix = "Inherit from sqlkeel.Base, or use metadata_with_names()."
+        return Problem(table.name, message, fix, cause="no convention")
+    message, fix = f"A {kind} has no name.", f'Give naming_convention an entry for "{short}".'
+    return Problem(table.name, message, fix, cause=f"no convention for {short}")
 
 
 def _problem(table: Table, constraint: Any) -> Problem:

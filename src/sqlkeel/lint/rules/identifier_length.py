@@ -4,7 +4,7 @@ PostgreSQL cuts a longer identifier off and says so in a notice that nobody read
 Words"): the name in the models is not the name in the database, and two that differ only at the end collide. Letters
 outside of ASCII take two bytes and more.
 
-Instead: a shorter name. Names made by the convention are cut with a hash and always fit.
+Instead: a shorter name. Names made by a convention are cut with a hash and always fit.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sqlalchemy import Constraint, Index, Table
+from sqlalchemy.sql.elements import conv
 
 from ...naming import MAX_BYTES
 from ..finding import Problem, Schema
@@ -38,7 +39,8 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
     places = {table.name: table.name}
     places |= {f"{table.name}.{column.name}": column.name for column in table.columns}
     named: list[Constraint | Index] = [*table.constraints, *table.indexes]
-    given = [(table.name, str(one.name)) for one in named if isinstance(one.name, str)]
+    # What a convention makes, SQLAlchemy cuts with a hash where it is too long.
+    given = [(table.name, one.name) for one in named if isinstance(one.name, str) and not isinstance(one.name, conv)]
     for where, name in [*places.items(), *given]:
         size = len(name.encode())
         if size > MAX_BYTES:

@@ -15,6 +15,7 @@ from typing import Final
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import CompileError
+from sqlalchemy.types import TypeDecorator
 
 from ..finding import Problem, Schema
 
@@ -52,5 +53,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
             continue
         if name == "JSON":
             where = f"{table.name}.{column.name}"
-            fix = 'Use JSON().with_variant(JSONB(), "postgresql").'
+            kind = type(column.type)
+            made_of = f"Let {kind.__name__}.impl be" if isinstance(column.type, TypeDecorator) else "Use"
+            fix = f'{made_of} JSON().with_variant(JSONB(), "postgresql").'
             yield Problem(where, f"{where} is json on PostgreSQL, and not jsonb.", fix)

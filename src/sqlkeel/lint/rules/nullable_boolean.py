@@ -42,7 +42,15 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
     for column in table.columns:
         if column.nullable and column.computed is None and _is_boolean(column) and _is_of_all(column, schema):
             where = f"{table.name}.{column.name}"
-            yield Problem(where, f"{where} is true, false, or NULL.", "Use Mapped[bool] with server_default=false().")
+            yield Problem(where, f"{where} is true, false, or NULL.", f"Use Mapped[bool]{_default(column)}.")
+
+
+def _default(column: Column[Any]) -> str:
+    """Say which default a row then has: the one that it has now, or false."""
+    if column.server_default is not None:
+        return ", with the server_default that it has"
+    is_true = column.default is not None and column.default.is_scalar and column.default.arg is True
+    return f" with server_default={'true' if is_true else 'false'}()"
 
 
 def _is_boolean(column: Column[Any]) -> bool:

@@ -72,6 +72,12 @@ def _fix(column: Column[Any], default: Any) -> str | None:
     return None
 
 
+def _document(value: Any, column: Column[Any]) -> str:
+    """Return the text in SQL of a document, or of an empty array."""
+    written = "{}" if isinstance(column.type, ARRAY) and not value else json.dumps(value, ensure_ascii=False)
+    return "'" + written.replace("'", "''") + "'"
+
+
 def _asks(expression: Any) -> bool:
     """Tell whether an expression reads rows, which the default of a database cannot."""
     return any(isinstance(part, SelectBase) for part in visitors.iterate(expression))
@@ -88,6 +94,9 @@ def _literal(value: object, column: Column[Any]) -> str:
         return f'"{value.isoformat()}"'
     if isinstance(value, (str, int)):
         return json.dumps(str(value), ensure_ascii=False)
+    if isinstance(value, (list, dict)):
+        # As a text: the type would have to be imported for it, and the list repeated.
+        return f"text({json.dumps(_document(value, column), ensure_ascii=False)})"
     if value == 0:
         return '"0"'
     # Text would go past the type, which keeps an amount in cents on SQLite.

@@ -3,7 +3,9 @@
 ``unique=True`` counts deleted rows too: an account that was deleted keeps its email address taken for ever. And
 ``UniqueConstraint("email", "deleted_at")`` keeps nothing apart: NULL equals nothing, so that two live rows pass.
 
-Left alone is what no second row can have: a key, a UUID made for the row, columns that a foreign key points to.
+Left alone is what no second row can have: a key, a UUID made for the row, columns that a foreign key points to. And
+what shall not come a second time, by its name: a token, a hash, a secret, a code or number that was given out, an id at
+somebody else's.
 
 Instead: ``unique_live("email")`` in ``__table_args__``.
 """
@@ -38,6 +40,17 @@ class User(DualIDMixin, SoftDeleteMixin, Base):
     team: Mapped[str] = mapped_column(String(40))
     nickname: Mapped[str] = mapped_column(String(40))
 """
+
+_GIVEN_OUT: Final = frozenset(
+    {"checksum", "digest", "fingerprint", "hash", "jti", "nonce", "secret", "serial", "signature", "token"}
+)
+_GIVEN_OUT_WITH_A_WORD: Final = frozenset({"code", "id", "key", "number", "ref", "reference"})
+"""The last word of a name; alone, it may be what the row is called."""
+
+_COMES_AGAIN: Final = frozenset(
+    {"phone", "mobile", "telephone", "fax", "country", "currency", "language", "house", "room"}
+)
+"""What has a number or a code, which belongs to whoever has it now."""
 
 _MARK: Final = "deleted_at"
 _MARKS: Final = frozenset({_MARK, "deletion_id"})
@@ -85,8 +98,17 @@ def _is_given_once(column: Column[Any], schema: Schema) -> bool:
     """Tell whether another row never has this value: a key, a UUID made for the row, a marker of live rows."""
     if column.primary_key or column.identity is not None or column.computed is not None:
         return True
+    if not column.foreign_keys and column.name not in _MARKS and _is_given_out(column.name):
+        return True
     made = schema.database is not None or column.default is not None or column.server_default is not None
     return made and not column.foreign_keys and _is_uuid(column, schema)
+
+
+def _is_given_out(name: str) -> bool:
+    *others, last = name.lower().split("_")
+    if _COMES_AGAIN.intersection(others):
+        return False
+    return last in _GIVEN_OUT or (last in _GIVEN_OUT_WITH_A_WORD and bool(others))
 
 
 def _is_uuid(column: Column[Any], schema: Schema) -> bool:

@@ -3,7 +3,9 @@
 Who reads ``created_at`` knows that it has a time and a zone, and who reads ``birth_date`` knows that it has none,
 without looking at the type. Comparing the two is a bug that the names show.
 
-Left alone are ``at`` and ``date`` themselves where the type agrees, and ``up_to_date``, which is a phrase.
+Left alone are names that say it with another word, ``valid_until``, ``resolve_by``, ``period_end``, ``date_added``,
+``timestamp``, and ``up_to_date``, which is a phrase. Where most of a project's moments
+have no ``_at``, that is its convention.
 
 Instead: ``published`` → ``published_at``; a date called ``due_at`` → ``due_date``.
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Column, Table
@@ -43,6 +46,16 @@ class Invoice(Base):
 
 _SUFFIXES = {datetime: "_at", date: "_date"}
 _KINDS = {"_at": "a datetime", "_date": "a date"}
+_SAID_BEFORE = ("date_", "time_", "timestamp_")
+_SAID_BEHIND = frozenset(
+    {"at", "begin", "birthday", "by", "datetime", "day", "deadline", "end", "ended", "expiry", "from", "on", "since"}
+    | {"start", "started", "time", "timestamp", "to", "ts", "until", "utc"}
+)
+"""First and last words that say that a column is a moment or a day; with the type beside it, nobody mistakes it."""
+
+_ENOUGH = 4
+"""Moments without the suffix that make a convention."""
+
 _PHRASES = ("up_to_date", "out_of_date")
 _KEEP_TIMES_AS_TEXT = frozenset({"sqlite"})
 
@@ -54,12 +67,27 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
         has = _suffix(column.name)
         if wanted == has or (wanted is None and schema.database in _KEEP_TIMES_AS_TEXT):
             continue
+        if wanted is not None and has is None and (_says_so(column.name) or _lacks_suffix(wanted, schema)):
+            continue
         where = f"{table.name}.{column.name}"
         if wanted is None:
             message = f'"{column.name}" is named like {_KINDS[str(has)]} and is {column.type!r}.'
             yield Problem(where, message, f'Drop "{has}", or give it the type.')
         else:
             yield _misnamed(where, column.name, has=has, wanted=wanted)
+
+
+def _says_so(name: str) -> bool:
+    return name.startswith(_SAID_BEFORE) or name.rpartition("_")[2] in _SAID_BEHIND
+
+
+@lru_cache(maxsize=4)
+def _lacks_suffix(wanted: str, schema: Schema) -> bool:
+    """Tell whether most columns of this kind have no such suffix."""
+    columns = (column for table in schema.metadata.tables.values() for column in table.columns)
+    names = [column.name for column in columns if _SUFFIXES.get(python_type_of(column)) == wanted]
+    others = sum(not name.endswith(wanted) for name in names)
+    return others >= _ENOUGH and others * 2 > len(names)
 
 
 def _suffix(name: str) -> str | None:
