@@ -54,21 +54,6 @@ class TestHelp:
 
         assert result.output == module.stdout == f"sqlkeel {sqlkeel.__version__}\n"
 
-    @pytest.mark.parametrize("code", ["unique-violation", "errors#unique-violation", "UniqueViolation"])
-    def test_explain(self, code: str) -> None:
-        """An error is explained where the docs are not at hand, by whatever names it."""
-        result = CliRunner().invoke(app, ["explain", code])
-
-        assert result.output.startswith("UniqueViolation\n")
-        assert "hint: " in result.output
-
-    def test_explain_what_there_is_not(self) -> None:
-        """A code that is mistyped is answered with those that there are."""
-        result = CliRunner().invoke(app, ["explain", "uniq"])
-
-        assert result.exit_code == 1
-        assert "unique-violation" in result.stderr
-
     def test_no_command_shows_the_help(self) -> None:
         """Who types nothing is told what there is."""
         result = CliRunner().invoke(app, [])

@@ -43,6 +43,8 @@ class TestSingularTable:
             "canvas",
             "chaos",
             "boss",
+            "specimen",
+            "kubernetes",
         ],
     )
     def test_accepted(self, name: str) -> None:
@@ -59,6 +61,24 @@ class TestSingularTable:
             ("children", "child"),
             ("addresses", "address"),
             ("statuses", "status"),
+            ("salesmen", "salesman"),
+            ("bookshelves", "bookshelf"),
+            ("archives", "archive"),
+            ("databases", "database"),
+            ("analyses", "analysis"),
+            ("aliases", "alias"),
+            ("boxes", "box"),
+            ("caches", "cache"),
+            ("batches", "batch"),
+            ("sizes", "size"),
+            ("quizzes", "quiz"),
+            ("heroes", "hero"),
+            ("shoes", "shoe"),
+            ("houses", "house"),
+            ("buses", "bus"),
+            ("uses", "use"),
+            ("movies", "movie"),
+            ("criteria", "criterion"),
         ],
     )
     def test_refused(self, name: str, one: str) -> None:

@@ -9,12 +9,12 @@ Instead: the singular of the last word. A word that only looks like a plural goe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Table
 
 from ..finding import Problem, Rename, Schema
+from ..singular import singular
 
 __all__ = ["BAD", "GOOD", "check", "singular_of"]
 
@@ -31,28 +31,14 @@ class Like(Base):
 """
 
 # Read as one thing, whatever a dictionary says.
-_SINGULAR: Final = frozenset(
-    {
-        "agenda",
-        "alias",
-        "atlas",
-        "bias",
-        "canvas",
-        "chaos",
-        "cosmos",
-        "data",
-        "gas",
-        "lens",
-        "media",
-        "metadata",
-        "news",
-    }
-    | {"series", "settings", "species"}
-)
+_SINGULAR: Final = frozenset({
+    "agenda", "alias", "atlas", "bias", "canvas", "chaos", "corps", "cosmos", "data", "gas", "headquarters", "https",
+    "kubernetes", "lens", "means", "media", "metadata", "news", "postgres", "series", "settings", "species",
+})  # fmt: skip
 # No plural of a thing ends so: address, status, analysis, statistics.
 _SINGULAR_ENDINGS: Final = ("ss", "us", "is", "ics")
 _SHORTEST: Final = 4
-# The dictionary takes seconds to load, and most words are no plural at first sight.
+# Most words are no plural at first sight.
 _PLURAL_ENDINGS: Final = ("s", "men", "people", "children", "mice", "geese", "feet", "teeth", "criteria", "phenomena")
 
 
@@ -73,12 +59,5 @@ def singular_of(word: str, schema: Schema) -> str | None:
         return None
     if not word.endswith(_PLURAL_ENDINGS):
         return None
-    one = _english().singular_noun(word)
-    return one if one and one != word else None
-
-
-@cache
-def _english() -> Any:
-    import inflect  # seconds, which only a lint should pay, and only where there is something to look up
-
-    return inflect.engine()
+    one = singular(word)
+    return one if one != word else None

@@ -1,0 +1,49 @@
+"""The singular of an English plural, for the names of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+__all__ = ["singular"]
+
+# Words without a rule, also at the end of another one: salesmen, grandchildren, bookshelves.
+_IRREGULAR: Final[Mapping[str, str]] = {
+    "analyses": "analysis", "bases": "base", "calves": "calf", "children": "child", "crises": "crisis",
+    "criteria": "criterion", "diagnoses": "diagnosis", "elves": "elf", "feet": "foot", "geese": "goose",
+    "halves": "half", "hypotheses": "hypothesis", "indices": "index", "knives": "knife", "leaves": "leaf",
+    "loaves": "loaf", "matrices": "matrix", "men": "man", "mice": "mouse", "oxen": "ox", "people": "person",
+    "phenomena": "phenomenon", "quizzes": "quiz", "scarves": "scarf", "selves": "self", "shelves": "shelf",
+    "synopses": "synopsis", "teeth": "tooth", "theses": "thesis", "thieves": "thief", "vertices": "vertex",
+    "wives": "wife", "wolves": "wolf",
+}  # fmt: skip
+# Their singular ends in "e", where the endings below would take that away as well.
+_WITH_E: Final = frozenset({
+    "aches", "axes", "axles", "caches", "calories", "cliches", "cookies", "excuses", "fuses", "headaches", "lies",
+    "movies", "muses", "mustaches", "neckties", "niches", "pies", "quiches", "refuses", "reuses", "rookies", "selfies",
+    "ties", "uses", "zombies",
+})  # fmt: skip
+_NO_PLURAL: Final = frozenset(
+    {"abdomen", "acumen", "bitumen", "lumen", "omen", "pumice", "regimen", "specimen", "stamen"}
+)
+_ENDINGS: Final = (
+    ("ies", "y"), ("sses", "ss"), ("shes", "sh"), ("ches", "ch"), ("xes", "x"), ("zzes", "zz"), ("iases", "ias"),
+    ("canvases", "canvas"), ("yses", "ysis"), ("gases", "gas"), ("lenses", "lens"), ("atlases", "atlas"),
+    ("heroes", "hero"), ("echoes", "echo"), ("vetoes", "veto"), ("otatoes", "otato"), ("omatoes", "omato"),
+    ("ouses", "ouse"), ("auses", "ause"), ("uses", "us"), ("s", ""),
+)  # fmt: skip
+
+
+def singular(word: str) -> str:
+    """Return the singular of a word that is a plural; the word itself where it has no ending of one."""
+    if word in _NO_PLURAL:
+        return word
+    for plural, one in _IRREGULAR.items():
+        if word.endswith(plural):
+            return word.removesuffix(plural) + one
+    if word in _WITH_E:
+        return word[:-1]
+    for ending, instead in _ENDINGS:
+        if word.endswith(ending) and len(word) >= len(ending):
+            return word.removesuffix(ending) + instead
+    return word
