@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import URL, Column, Connection, DefaultClause, Dialect
+from sqlalchemy import URL, Column, Connection, DefaultClause, Dialect, Table
 from sqlalchemy.schema import CreateColumn
 
 __all__ = ["MigrationBackend", "computed_sql", "default_sql", "read_default"]
@@ -69,6 +69,10 @@ class MigrationBackend(ABC):
         """Return the collation of a column that was read, where it is not the usual one."""
         collation: str | None = getattr(found.type, "collation", None)
         return collation
+
+    def names_check(self, table: Table, name: str) -> bool:
+        """Tell whether a CHECK that has no name gets one like this from the server."""
+        return False
 
     def is_missing(self, url: URL) -> bool:
         """Tell whether connecting would make the database."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from alembic.ddl.impl import ComparisonResult
 from alembic.ddl.mysql import MariaDBImpl
-from sqlalchemy import Column, Connection, Dialect, Index, text
+from sqlalchemy import Column, Connection, Dialect, Index, Table, text
 
 from ...constraints import is_live_marker, live_index
 from ..narrowing import KeepsValues
@@ -16,6 +17,7 @@ from .backend import MigrationBackend
 from .mariadb_sql import column_as_made, has_same_index, read_default
 
 __all__ = ["MariaDBMigration"]
+_CHECK: Final = re.compile(r"CONSTRAINT_\d+")
 
 
 class MariaDBMigration(MigrationBackend):
@@ -80,6 +82,10 @@ class MariaDBMigration(MigrationBackend):
             return False
         process = dialect.type_compiler_instance.process
         return process(made.reflected["type"]) == process(found.type)
+
+    def names_check(self, table: Table, name: str) -> bool:
+        """Recognise ``CONSTRAINT_1``, and the name of the column for one that stands with it."""
+        return name in table.columns or _CHECK.fullmatch(name) is not None
 
     def is_generated(self, kind: str, reflected: Any) -> bool:
         """Recognise the column beside the index of `unique_live`."""

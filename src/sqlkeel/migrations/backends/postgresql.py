@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from alembic.ddl.postgresql import PostgresqlImpl
-from sqlalchemy import Column, Connection, Dialect, text
+from sqlalchemy import Column, Connection, Dialect, Table, text
 from sqlalchemy.dialects.postgresql import DOMAIN
 from sqlalchemy.exc import CompileError
 
@@ -19,6 +20,8 @@ __all__ = ["PostgreSQLMigration"]
 
 _LOCK_KEY: Final = 0x73716C6B65656C
 """Advisory locks belong to a database, so one number serves all; it spells "sqlkeel"."""
+_CHECK: Final = re.compile(r"_check\d*$")
+_KEPT: Final = 28  # of a table's name that is too long, beside a column's
 _NULL: Final = "NULL"
 _PARTS: Final = text("""
 SELECT n.nspname AS schema, c.relname AS name
@@ -80,6 +83,10 @@ class PostgreSQLMigration(MigrationBackend):
             return False
         name = dialect.identifier_preparer.format_table(found.table)
         return is_same(connection, ours, theirs, table=name)
+
+    def names_check(self, table: Table, name: str) -> bool:
+        """Recognise ``a_check``, ``a_x_check`` and ``a_check1``, cut to what fits."""
+        return name.startswith(table.name[:_KEPT]) and _CHECK.search(name) is not None
 
     def is_generated(self, kind: str, reflected: Any) -> bool:
         """Find nothing that the server makes by itself."""
