@@ -167,3 +167,19 @@ class TestCommands:
         assert done.returncode == 1
         assert done.stderr.startswith(f"There is no database file {below}/shop.db.")
         assert list(below.iterdir()) == []
+
+    async def test_new_says_what_may_be_a_rename(self, shell: Shell) -> None:
+        """Before anybody runs it; and nothing of a plain change."""
+        models = shell.folder / "shop_models.py"
+        models.write_text(WITH_NAME)
+        first = await shell.migrate("new", "add users table")
+        await shell.migrate("up")
+        models.write_text(WITH_NAME.replace("    name:", "    title:"))
+
+        done = await shell.migrate("new", "name is title")
+
+        assert len(first.stdout.splitlines()) == 1
+        assert done.stdout.splitlines()[1:] == [
+            "  This loses the values of name. If it is called title now, write instead of both: "
+            "alter_column('name', new_column_name='title')"
+        ]

@@ -42,7 +42,12 @@ def new(
     from .console import print_line
 
     path = _run(database_url, lambda migrations: migrations.new(message, autogenerate=not empty))
-    print_line("Models and database agree; nothing to write." if path is None else f"Wrote {_short(path)}")
+    if path is None:
+        print_line("Models and database agree; nothing to write.")
+        return
+    print_line(f"Wrote {_short(path)}")
+    for doubt in _doubts(path):
+        print_line(f"  {doubt}", style="yellow")
 
 
 @app.command()
@@ -100,6 +105,12 @@ def check(*, database_url: Url = None) -> None:
 
     _run(database_url, lambda migrations: migrations.check())
     print_line("The database is up to date, and what the models say.", style="green")
+
+
+def _doubts(path: Path) -> list[str]:
+    """Return what the revision says in comments: each asks for a decision before it runs."""
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").partition("def downgrade")[0].splitlines())
+    return [line.removeprefix("# ") for line in lines if line.startswith("# ") and not line.startswith("# ###")]
 
 
 async def _status(migrations: Migrations) -> list[Revision]:

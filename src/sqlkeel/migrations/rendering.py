@@ -13,6 +13,7 @@ from sqlalchemy.types import TypeDecorator
 from ..choice import Choice
 from ..types import UTCDateTime, utc_now
 from .choices import render_check, render_type
+from .renames import mark_renames
 from .required import mark_required
 
 __all__ = ["finish_script", "render_item"]
@@ -61,6 +62,7 @@ def finish_script(context: Any, revision: Any, directives: list[ops.MigrationScr
     """Change the operations of a revision before they are written."""
     _skip_needless_drops(directives)
     mark_required(directives)
+    mark_renames(directives)
 
 
 def _skip_needless_drops(directives: list[ops.MigrationScript]) -> None:
