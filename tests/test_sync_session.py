@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from sqlalchemy import Select, String, create_engine, delete, event, func, insert, select, text, update
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Mapped, Session, mapped_column, object_session
 from sqlalchemy.util import greenlet_spawn
@@ -14,6 +16,7 @@ from sqlalchemy.util import greenlet_spawn
 from sqlkeel import base
 from sqlkeel.database import Database
 from sqlkeel.errors import ReadOnlySession, UsageError
+from sqlkeel.mixins.version import VersionMixin  # noqa: F401 - its listeners surround each flush
 from sqlkeel.sync_session import SyncSession
 
 
@@ -230,6 +233,31 @@ class TestAutoflush:
 
             assert before == 0
             assert found == ["a"]
+
+
+class TestFlushInAFlush:
+    @pytest.mark.parametrize("swallowed", [False, True])
+    async def test_it_is_refused_as_by_sqlalchemy(self, db: Database, swallowed: bool) -> None:
+        """A listener that flushes is told that there is a flush; where it goes on, the first one writes."""
+        said: list[str] = []
+
+        def flush_again(session: SyncSession, *_: Any) -> None:
+            try:
+                session.flush()
+            except InvalidRequestError as error:
+                said.append(str(error))
+                if not swallowed:
+                    raise
+
+        async with db.session() as session:
+            event.listen(session.sync_session, "before_flush", flush_again)
+            session.add(User(id=1, email="a"))
+            with nullcontext() if swallowed else pytest.raises(InvalidRequestError):
+                await session.commit()
+
+        assert said == ["Session is already flushing"]
+        async with db.read() as session:
+            assert (await session.scalars(select(User.email))).all() == (["a"] if swallowed else [])
 
 
 class SelectOfScalar(Select[Any]):

@@ -120,12 +120,12 @@ class SyncSession(orm.Session):
     @door
     def flush(self, objects: Sequence[Any] | None = None) -> None:
         """Write the changes; what surrounds the flush may turn its error into a clearer one."""
-        if not (self._is_flushing or self.has_changes):
-            return  # As SQLAlchemy does, and at once.
+        if self._is_flushing or not self.has_changes:
+            super().flush(objects)  # refused in a flush, and nothing to do otherwise
+            return
         with ExitStack() as stack:
-            if self.has_changes:
-                for surround in self._around_flush:
-                    stack.enter_context(surround(self))
+            for surround in self._around_flush:
+                stack.enter_context(surround(self))
             try:
                 self._is_flushing = True
                 super().flush(objects)
