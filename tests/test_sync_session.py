@@ -17,6 +17,7 @@ from sqlkeel import base
 from sqlkeel.database import Database
 from sqlkeel.errors import ReadOnlySession, UsageError
 from sqlkeel.mixins.version import VersionMixin  # noqa: F401 - its listeners surround each flush
+from sqlkeel.session import Session as OurSession
 from sqlkeel.sync_session import SyncSession
 
 
@@ -121,6 +122,25 @@ class TestIsolation:
                 await session.execute(select(1), execution_options=level)
 
         assert 'db.transaction(isolation="serializable")' in caught.value.hint
+
+    @pytest.mark.parametrize("kind", [AsyncSession, OurSession])
+    async def test_a_session_may_have_one_for_all_its_transactions(
+        self, db: Database, kind: type[AsyncSession]
+    ) -> None:
+        """SQLAlchemy's ``execution_options`` of a session are its connections', in savepoints too."""
+        level = {"isolation_level": "SERIALIZABLE"}
+
+        async with kind(db.engine, sync_session_class=SyncSession, execution_options=level) as session:
+            for number in (1, 2):
+                async with session.begin_nested():
+                    session.add(User(id=number, email=str(number)))
+                connection = await session.connection()
+                assert await connection.get_isolation_level() == "SERIALIZABLE"
+                assert await session.scalar(select(User.id), execution_options=level) == 1
+                await session.commit()
+
+            with pytest.raises(UsageError, match="no effect"):
+                await session.execute(select(1), execution_options={"isolation_level": "READ COMMITTED"})
 
 
 class TestReadOnly:

@@ -50,7 +50,9 @@ def refuse_on_statement(state: ORMExecuteState) -> None:
         UsageError: For an isolation level; and for a schema other than the connection's where the statement loads or
             changes objects: a session knows a row by its class and key, and writes it to the schema of its connection.
     """
-    if "isolation_level" in state.local_execution_options:
+    # The session's own are among them; those are given to its connections.
+    level = state.local_execution_options.get("isolation_level")
+    if level is not None and level != state.session.execution_options.get("isolation_level"):
         raise UsageError("An isolation level on a statement has no effect: it is the transaction's.", hint=ISOLATION)
     given = state.execution_options.get(_SCHEMAS)
     if given is None or not _meets_objects(state):
