@@ -51,14 +51,16 @@ def mixed_column(*args: Any, **options: Any) -> Mapped[Any]:
 def with_columns(mixin: _C) -> _C:
     """Make *mixin* one whose columns are made by `mixed_column`; a model of SQLModel cannot have it, and is told so."""
 
-    def begin(model: type[Any], **options: Any) -> None:
+    kind: type[Any] = mixin
+
+    def begin(model: type[Any], /, **options: Any) -> None:
         # As the class is made: pydantic would fail next, with advice that leads nowhere.
         if any(one.__module__ == "pydantic.main" for one in model.__mro__):
             raise NotSupported(
                 f"{model.__name__} cannot have the {mixin.__name__}: its columns are no fields of pydantic.",
                 hint="Declare the columns as fields; or make it a class of sqlkeel.Base.",
             )
-        super(mixin, model).__init_subclass__(**options)  # type: ignore[misc]
+        super(kind, model).__init_subclass__(**options)
 
     if "__init_subclass__" not in vars(mixin):  # else it is asked by that one
         mixin.__init_subclass__ = classmethod(begin)  # type: ignore[assignment]
