@@ -50,7 +50,6 @@ def mixed_column(*args: Any, **options: Any) -> Mapped[Any]:
 
 def with_columns(mixin: _C) -> _C:
     """Make *mixin* one whose columns are made by `mixed_column`; a model of SQLModel cannot have it, and is told so."""
-
     kind: type[Any] = mixin
 
     def begin(model: type[Any], /, **options: Any) -> None:

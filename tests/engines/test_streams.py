@@ -471,3 +471,12 @@ class TestPrivateNames:
 
         assert (*first, *strategy._rowbuffer) == ((1,), (2,), (3,))
         connection.close()
+
+    async def test_a_stream_has_the_attributes_of_sqlalchemys_own(self, db: Database) -> None:
+        """What reads the rows is ours around SQLAlchemy's, and hands on what it has not itself."""
+        async with db.session() as session:
+            result = await session.run_sync(
+                lambda inner: inner.execute(select(Person).execution_options(yield_per=15)).raw.cursor_strategy
+            )
+            assert result._max_row_buffer == 15
+            await session.close()
