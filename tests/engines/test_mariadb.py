@@ -224,9 +224,15 @@ class TestServer:
 
 
 @pytest.fixture(scope="module")
-def other_server() -> Iterator[MariaDBServer]:
-    """A second server, as of a cluster."""
-    with launched("mariadb", MariaDBServer) as server:
+def other_server(mariadb_server: MariaDBServer) -> Iterator[MariaDBServer]:
+    """A second server, as of a cluster, with the password of the first one."""
+
+    def make() -> MariaDBServer:
+        made = MariaDBServer()
+        made.password = mariadb_server.password
+        return made
+
+    with launched("mariadb", make) as server:
         yield server
 
 
@@ -280,7 +286,7 @@ async def number_of(database: Database) -> int:
 async def with_number(number: int, server: MariaDBServer, stack: AsyncExitStack) -> Any:
     """Connect to a server until it gives that number."""
     while True:
-        connection = await asyncmy.connect(host="127.0.0.1", port=server.port, user="root", password="")
+        connection = await asyncmy.connect(host="127.0.0.1", port=server.port, user="root", password=server.password)
         await stack.enter_async_context(connection)
         if connection.thread_id() >= number:
             assert connection.thread_id() == number

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from sqlkeel.errors import ServerMissing
@@ -35,8 +36,19 @@ def changed_server() -> Iterator[MariaDBServer]:
 
 class TestMariaDBServer:
     async def test_the_url_connects(self, mariadb_server: MariaDBServer) -> None:
-        """The account root gets in without a password, and text is utf8mb4."""
+        """Text is utf8mb4."""
         assert await variable(mariadb_server, "character_set_server") == "utf8mb4"
+
+    @pytest.mark.parametrize("account", ["root", "", "somebody", "root:wrong"])
+    async def test_nobody_else_gets_in(self, mariadb_server: MariaDBServer, account: str) -> None:
+        """Whoever does not know the password of the URL is refused."""
+        url = mariadb_server.url().replace(f"root:{mariadb_server.password}", account)
+        engine = create_async_engine(url)
+
+        with pytest.raises(DBAPIError):
+            async with engine.connect():
+                pass
+        await engine.dispose()
 
     async def test_a_crashed_server_starts_again(self, mariadb_server: MariaDBServer) -> None:
         """A crash leaves a data directory that the next start recovers."""

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from sqlkeel.errors import ServerFailed, ServerMissing
@@ -135,3 +136,15 @@ class TestPgBouncerServer:
 
         with pytest.raises(ServerFailed, match="pool_mode"), server:
             pass
+
+
+class TestAccess:
+    @pytest.mark.parametrize("account", ["postgres:", "postgres:wrong", "somebody:wrong"])
+    async def test_nobody_else_gets_in(self, single: PgBouncerServer, account: str) -> None:
+        """It knows the password of its target, and lets only those in who know its own."""
+        user, _, password = account.partition(":")
+        engine = create_async_engine(make_url(single.url(driver="psycopg")).set(username=user, password=password))
+
+        with pytest.raises(DBAPIError):
+            async with engine.connect():
+                pass

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from sqlkeel.errors import ServerMissing
@@ -105,3 +106,19 @@ class TestPostgreSQLServer:
 
         assert value == "200"
         assert closed.stat().st_mode & 0o777 == 0o700
+
+
+class TestAccess:
+    @pytest.mark.parametrize("password", [None, "wrong"])
+    async def test_nobody_else_gets_in(self, password: str | None) -> None:
+        """Whoever does not know the password of the URL is refused, and its file is the account's own."""
+        with PostgreSQLServer() as server:
+            ours = make_url(server.url(driver="psycopg"))
+            engine = create_async_engine(ours.set(username="postgres", password=password or ""))
+
+            with pytest.raises(DBAPIError, match="password"):
+                async with engine.connect():
+                    pass
+
+            assert ours.password == server.password
+            assert (server.directory / "password").stat().st_mode & 0o077 == 0

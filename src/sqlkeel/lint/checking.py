@@ -170,8 +170,9 @@ def _registries(candidate: object) -> set[registry]:
         return {own}
     if not isinstance(candidate, type) or not isinstance(getattr(candidate, "metadata", None), MetaData):
         return set()
-    mapper = sa_inspect(candidate, raiseerr=False)
-    below = {one for model in candidate.__subclasses__() for one in _registries(model)}
+    mapper: object = sa_inspect(candidate, raiseerr=False)
+    classes: list[type[Any]] = candidate.__subclasses__()
+    below = {one for model in classes for one in _registries(model)}
     return below | {mapper.registry} if isinstance(mapper, Mapper) else below
 
 

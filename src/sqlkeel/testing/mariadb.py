@@ -27,7 +27,7 @@ SETTINGS = {
 
 
 class MariaDBServer(Server):
-    """Run a MariaDB of its own; the superuser is ``root``, without a password.
+    """Run a MariaDB of its own; the superuser is ``root``.
 
     The programs are those in ``bin_directory`` or on ``PATH``, the server itself maybe in ``/usr/sbin``; there is
     no wheel. ``settings`` are options of ``mariadbd`` without the leading dashes. Under a second to start.
@@ -48,7 +48,7 @@ class MariaDBServer(Server):
 
     def url(self, database: str | None = None, *, driver: str | None = None) -> str:
         """Return the SQLAlchemy URL of a database on this server; asyncmy unless told otherwise."""
-        address = f"root@127.0.0.1:{self.port}/{database or 'mysql'}"
+        address = f"root:{self.password}@127.0.0.1:{self.port}/{database or 'mysql'}"
         return f"mariadb+{driver or 'asyncmy'}://{address}?charset=utf8mb4"
 
     def _create_data(self) -> None:
@@ -60,8 +60,17 @@ class MariaDBServer(Server):
     def _command(self) -> list[str]:
         own = {"datadir": self.data, "port": self.port, "tmpdir": self.directory}
         own |= {"socket": self.directory / "socket", "pid-file": self.directory / "pid"}
+        # Run before the server takes connections; what it was made with has accounts without a password.
+        own |= {"init-file": self._keep("accounts.sql", self._accounts())}
         options = [f"--{name}={value}" for name, value in (SETTINGS | own | self.settings).items()]
         return [str(_server_program(self.bin_directory)), "--no-defaults", *options]
+
+    def _accounts(self) -> str:
+        lines = ["DROP USER IF EXISTS ''@localhost;"]
+        for host in ("localhost", "127.0.0.1", "::1"):
+            lines.append(f"CREATE OR REPLACE USER root@'{host}' IDENTIFIED BY '{self.password}';")
+            lines.append(f"GRANT ALL ON *.* TO root@'{host}' WITH GRANT OPTION;")
+        return "\n".join([*lines, ""])
 
     def _is_ready(self) -> bool:
         return b"ready for connections" in self.log.read_bytes()

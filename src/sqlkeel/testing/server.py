@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -39,9 +40,10 @@ rm -rf "$2"
 class Server(ABC):
     """Run one database server of its own in a temporary directory.
 
-    Use it as a context manager, or call `start` and `close`. Nothing waits for the disk: what is
-    committed survives `crash`, but not a power cut. The server listens on 127.0.0.1 only, without a password, and ends
-    with this process even when that is killed. As root it runs as an existing unprivileged account. POSIX only.
+    Use it as a context manager, or call `start` and `close`. Nothing waits for the disk: what is committed survives
+    `crash`, but not a power cut. The server listens on 127.0.0.1 only and has a random password, which is in its URLs:
+    other users of the machine cannot use it. It ends with this process even when that is killed. As root it runs as an
+    existing unprivileged account. POSIX only.
 
     Not for data that anybody wants to keep: `close` removes it.
 
@@ -66,6 +68,7 @@ class Server(ABC):
         self.data = self.directory / "data"
         self.log = self.directory / "log"
         self.port = 0
+        self.password = secrets.token_urlsafe(16)
         self._process: Popen[bytes] | None = None
         self._watchdog: Popen[bytes] | None = None
         self._give(self.directory)
@@ -151,6 +154,14 @@ class Server(ABC):
         output, _ = process.communicate(timeout=START_SECONDS)
         if process.returncode:
             raise ServerFailed(self.product, output.decode(errors="replace")[-2000:])
+
+    def _keep(self, name: str, text: str) -> Path:
+        """Write a file that the account alone can read, and return its path."""
+        path = self.directory / name
+        path.touch(0o600)
+        path.write_text(text)
+        self._give(path)
+        return path
 
     def _give(self, path: Path) -> None:
         if self.account is not None:

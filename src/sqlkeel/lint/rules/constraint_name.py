@@ -57,7 +57,8 @@ _ROOM_TO_CUT: Final = 40
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield constraints and indexes without a name, or with one of another form."""
     keys = {key.name for key in table.foreign_key_constraints}
-    for constraint in (*table.constraints, *table.indexes):
+    named: list[Any] = [*table.constraints, *table.indexes]
+    for constraint in named:
         # MariaDB makes an index with a foreign key, and calls it the same.
         is_by_product = isinstance(constraint, Index) and constraint.name in keys
         if is_by_product or _is_made_later(constraint) or follows(constraint, table.name):
@@ -79,7 +80,7 @@ def follows(constraint: Any, table: str) -> bool:
 
 
 def _has_our_convention(table: Table) -> bool:
-    return table.metadata.naming_convention.get("pk") == NAMING_CONVENTION["pk"]
+    return bool(table.metadata.naming_convention.get("pk") == NAMING_CONVENTION["pk"])
 
 
 def _nameless(table: Table, constraint: Any) -> Problem:

@@ -49,7 +49,8 @@ def _default(column: Column[Any]) -> str:
     """Say which default a row then has: the one that it has now, or false."""
     if column.server_default is not None:
         return ", with the server_default that it has"
-    is_true = column.default is not None and column.default.is_scalar and column.default.arg is True
+    default: Any = column.default
+    is_true = default is not None and default.is_scalar and default.arg is True
     return f" with server_default={'true' if is_true else 'false'}()"
 
 
