@@ -18,6 +18,7 @@ from sqlalchemy.types import TypeEngine
 
 from .choice import Choice, is_choice, not_of_values
 from .naming import metadata_with_names
+from .syntax import parse_expression
 from .times import Duration, PlainDate, PlainTime
 from .types import Money, UTCDateTime
 
@@ -104,7 +105,7 @@ def _as_written(annotation: TypeResolve, kind: Any) -> Any:
 
 
 def _literal_in(text: str, names: Mapping[str, Any]) -> Any:
-    outer, inner = "", ast.parse(text, mode="eval").body
+    outer, inner = "", parse_expression(text)
     while isinstance(inner, ast.Subscript):
         outer, inner = ast.unparse(inner.value), inner.slice
     if names.get(outer) is not Literal and not outer.endswith("Literal"):

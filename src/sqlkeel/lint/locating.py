@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from sqlalchemy.orm import Mapper
 
+from ..syntax import parse_module
 from .finding import Source
 
 __all__ = ["source_of", "source_of_class"]
@@ -81,7 +82,7 @@ def _classes_of(module: ModuleType | None) -> tuple[Path | None, Mapping[str, li
     found = defaultdict[str, list[ast.ClassDef]](list)
     try:
         file = inspect.getsourcefile(cast("Any", module))
-        tree = ast.parse(inspect.getsource(cast("Any", module)))
+        tree = parse_module(inspect.getsource(cast("Any", module)))
     except (OSError, TypeError, SyntaxError, ValueError, RecursionError):
         return None, {}
     for name, node in _classes(tree, ""):

@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 
 from ..errors import ConfigurationError
+from ..syntax import parse_module
 
 __all__ = ["fill_revision"]
 
@@ -28,7 +29,7 @@ def fill_revision(path: Path, *, upgrade: str, downgrade: str) -> None:
 
 def _line(path: Path, source: str, function: str) -> int:
     """Return the line of the ``pass`` that an empty function has."""
-    for node in ast.parse(source).body:
+    for node in parse_module(source).body:
         if isinstance(node, ast.FunctionDef) and node.name == function and isinstance(node.body[-1], ast.Pass):
             return node.body[-1].lineno
     path.unlink()

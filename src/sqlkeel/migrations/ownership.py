@@ -11,6 +11,7 @@ from typing import Any, Final
 from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, MetaData
 
+from ..syntax import parse_module
 from .backends import MigrationBackend
 
 __all__ = ["Ownership", "made_by"]
@@ -74,7 +75,7 @@ def made_by(scripts: Iterable[Script]) -> set[Name]:
     """
     made: set[Name] = set()
     for script in scripts:
-        for call in _calls(ast.parse(Path(script.path).read_bytes())):
+        for call in _calls(parse_module(Path(script.path).read_bytes())):
             names = [_constant(argument, script.module) for argument in call.args]
             schema = next((_constant(one.value, script.module) for one in call.keywords if one.arg == "schema"), None)
             _apply(call.func.attr if isinstance(call.func, ast.Attribute) else "", names, schema, made)
