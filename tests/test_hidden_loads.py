@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import ForeignKey, String, create_engine, func, select
+from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.orm import (
     Mapped,
     Session,
@@ -194,6 +195,16 @@ class TestUnloaded:
             session.add(author)
 
             assert author.books == []
+
+    async def test_code_that_catches_sqlalchemys_error_goes_on(self, every_driver: Database) -> None:
+        """Libraries take MissingGreenlet for "not loaded"; a column and a relation are told so alike."""
+        await fill(every_driver, 1)
+
+        async with every_driver.session() as session:
+            author = (await session.scalars(select(Author).options(load_only(Author.id)))).one()
+            for name in ("name", "books"):
+                with pytest.raises(MissingGreenlet, match=f"Author.{name} is not loaded"):
+                    getattr(author, name)
 
     async def test_the_error_pickles(self, sqlite: Database) -> None:
         """The error reaches another process with its attributes."""

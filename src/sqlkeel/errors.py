@@ -347,8 +347,11 @@ class PoolTimeout(UsageError, sa_exc.TimeoutError):
     hint = "Hold sessions for shorter, or raise pool_size; a block inside a block needs two connections."
 
 
-class UnloadedAttribute(UsageError):
-    """What is read was not loaded, or has expired; a plain attribute read cannot wait for the database."""
+class UnloadedAttribute(UsageError, sa_exc.MissingGreenlet):
+    """What is read was not loaded, or has expired; a plain attribute read cannot wait for the database.
+
+    Also SQLAlchemy's own error for such a read, as it is with most drivers, so that code that catches that goes on.
+    """
 
     code = "unloaded-attribute"
 
