@@ -196,7 +196,7 @@ class TestFits:
             (Numeric(5, 2), Decimal("999.99"), 1000),
             (Numeric(), 10**400, "1"),
             (LargeBinary(), bytearray(b"a"), "a"),
-            (Uuid(), uuid.uuid4(), "a"),
+            (Uuid(), uuid.UUID(int=7), "a"),
             (Date(), date(2020, 1, 1), "2020-01-01"),
             (JSON(), {"a": [1, None]}, {"a": float("nan")}),
         ],
