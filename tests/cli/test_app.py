@@ -17,7 +17,7 @@ from sqlkeel.database import Database
 from tests.migrations.project_folder import make_project, run_command
 
 UNREACHABLE = {
-    "sqlite": ("sqlite:////nowhere/app.db", "No connection to /nowhere/app.db could be made"),
+    "sqlite": ("sqlite:////nowhere/app.db", "There is no database file /nowhere/app.db"),
     "postgresql": ("postgresql://joe:s3cret@127.0.0.1:1/x", "No connection"),
     "psycopg": ("postgresql+psycopg://joe:s3cret@127.0.0.1:1/x", "No connection"),
     "mariadb": ("mariadb://joe:s3cret@127.0.0.1:1/x", "No connection"),
