@@ -9,7 +9,7 @@ import enum
 import typing
 import uuid
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import sqlalchemy
 from fastapi import FastAPI
@@ -51,11 +51,12 @@ def example(source: str) -> ModuleType:
     """Run an example as a module that has imported all it needs, and return what it defines."""
 
     class Base(sqlkeel.Base):
-        pass
+        example: ClassVar[ModuleType]
 
     module, names = ModuleType("example"), {**_NAMES, "Base": Base}
     exec(compile(source, "example", "exec", dont_inherit=True), names)
     vars(module).update({name: value for name, value in names.items() if value is not _NAMES.get(name)})
+    Base.example = module  # SQLAlchemy holds no class of a base, which the collector may take before it is looked at
     return module
 
 
