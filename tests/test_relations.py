@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -147,6 +148,13 @@ class Zoo(Base):
 
 
 pytestmark = pytest.mark.tables(Base.metadata)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten() -> Iterator[None]:
+    """Let go of the models that were refused: later tests of the process would configure them, too."""
+    yield
+    gc.collect()
 
 
 def on_delete(model: Any, column: str) -> str | None:
