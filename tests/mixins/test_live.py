@@ -6,8 +6,10 @@ import pickle
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, String, delete, func, inspect, select, text, update
+from sqlalchemy import ForeignKey, String, delete, func, inspect, literal, select, text, update
+from sqlalchemy.ext.declarative import AbstractConcreteBase
 from sqlalchemy.orm import Mapped, aliased, joinedload, mapped_column, selectinload, with_polymorphic
+from sqlalchemy.orm.exc import UnmappedClassError
 
 import sqlkeel
 from sqlkeel import IntKeyMixin, SoftDeleteMixin, TimestampMixin, VersionMixin, children, parent
@@ -237,3 +239,30 @@ class TestSQLAlchemy:
 
         assert {"parententity", "parentmapper"} <= attribute.expression._annotations.keys()
         assert adaptable._annotations["parententity"] is attribute.expression._annotations["parententity"]
+
+
+class TestClassesThatAreNotMappedYet:
+    async def test_a_statement_without_a_model_is_run(self, db: Database) -> None:
+        """The first one of a process may come before a concrete hierarchy is mapped, which waits for all others."""
+
+        class Local(sqlkeel.Base):
+            pass
+
+        class Marked(IntKeyMixin, SoftDeleteMixin, Local):
+            __tablename__ = "marked"
+
+        class Abstract(AbstractConcreteBase, Local):
+            pass
+
+        class Concrete(SoftDeleteMixin, Abstract):
+            __tablename__ = "concrete"
+            id: Mapped[int] = mapped_column(primary_key=True)
+            __mapper_args__ = {"polymorphic_identity": "concrete", "concrete": True}
+
+        try:
+            async with db.session() as session:
+                assert await session.scalar(select(literal(1))) == 1
+            with pytest.raises(UnmappedClassError):
+                list(Local.registry.mappers)
+        finally:
+            Local.registry.dispose()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, exists, inspect, orm, true
+from sqlalchemy import ColumnElement, and_, exists, inspect, true
 from sqlalchemy.orm import Mapper
 
 from .marks import Mark, is_soft, key_in, rows_of, soft_parts
@@ -45,10 +45,10 @@ def _is_live_written(cls: Any) -> ColumnElement[bool]:
     return _has_row(insp, mark, insp.mapper.local_table, dead=False)
 
 
-def hard_bases(registry: orm.registry) -> list[type[Any]]:
-    """Return the classes at the top of hierarchies in which only some rows can be soft-deleted."""
+def hard_bases(soft: Iterable[Mapper[Any]]) -> list[type[Any]]:
+    """Return the classes at the top of hierarchies in which only some rows can be soft-deleted, those of *soft*."""
     found = {}
-    for mapper in registry.mappers:
+    for mapper in soft:
         above = mapper.inherits
         if above is not None and is_soft(mapper) and not is_soft(above):
             found[above.base_mapper.class_.__qualname__, id(above.base_mapper)] = above.base_mapper.class_

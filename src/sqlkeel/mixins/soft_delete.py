@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import ColumnElement, Uuid, event, orm
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -117,14 +117,14 @@ _SHOWN: Final = _Shown()
 _IN_BLOCK: Final = _InBlock()
 
 # Most statements are about models that cannot be soft-deleted, and pay nothing for it.
-_WITH_SOFT_DELETE: Final[WeakSet[orm.registry]] = WeakSet()
+_WITH_SOFT_DELETE: Final[WeakKeyDictionary[orm.registry, WeakSet[Mapper[Any]]]] = WeakKeyDictionary()
 _OPTIONS: Final = "sqlkeel.live_options"
 """Where a metadata's ``info`` keeps the options of a registry: they refer to its classes, and must not outlive it."""
 
 
 @event.listens_for(SoftDeleteMixin, "after_mapper_constructed", propagate=True)
 def _note_registry(mapper: Mapper[Any], cls: type) -> None:
-    _WITH_SOFT_DELETE.add(mapper.registry)
+    _WITH_SOFT_DELETE.setdefault(mapper.registry, WeakSet()).add(mapper)
     # Made at the first statement: until then a class may get a base (AbstractConcreteBase), and a base more classes.
     mapper.registry.metadata.info.pop(_OPTIONS, None)
     event.listen(mapper, "before_delete", refuse_orphan)
@@ -134,7 +134,8 @@ def _options_of(registry: orm.registry, *, written: bool) -> tuple[LoaderCriteri
     """Return the options for a SELECT, or for an UPDATE or DELETE: for the mixin, and for bases that are not soft."""
     made = registry.metadata.info.setdefault(_OPTIONS, {})
     if registry not in made:
-        bases = hard_bases(registry)
+        # Not registry.mappers: it fails where a class is to be mapped when all are configured (AbstractConcreteBase).
+        bases = hard_bases(list(_WITH_SOFT_DELETE[registry]))
         shown, changed = ([with_loader_criteria(base, fn, include_aliases=True) for base in bases] for fn in OF_BASES)
         made[registry] = (_ONLY_LIVE, *shown), (_ONLY_LIVE_WRITTEN, *changed)
     found: tuple[LoaderCriteriaOption, ...] = made[registry][written]
