@@ -6,77 +6,25 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, String, select
+from sqlalchemy import select
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import (
-    Mapped,
     defer,
     joinedload,
     lazyload,
     load_only,
-    mapped_column,
     selectinload,
     undefer,
 )
 
-import sqlkeel
 from sqlkeel.database import Database
 from sqlkeel.errors import UnknownField, UsageError
-from sqlkeel.keys import IntKeyMixin
 from sqlkeel.loading import loader_options
 from sqlkeel.observe import queries
-from sqlkeel.relations import children, parent
 from sqlkeel.repository import Repository
-
-
-class Base(sqlkeel.Base):
-    pass
-
-
-class Country(IntKeyMixin, Base):
-    __tablename__ = "country"
-    name: Mapped[str] = mapped_column(String(50))
-
-
-class Author(IntKeyMixin, Base):
-    __tablename__ = "author"
-    name: Mapped[str] = mapped_column(String(50))
-    country_id: Mapped[int | None] = mapped_column(ForeignKey("country.id"), index=True)
-    country: Mapped[Country | None] = parent(on_delete="set null")
-    books: Mapped[list[Book]] = children(back_populates="author", order_by="Book.id")
-
-
-class Book(IntKeyMixin, Base):
-    __tablename__ = "book"
-    title: Mapped[str] = mapped_column(String(50))
-    author_id: Mapped[int] = mapped_column(ForeignKey("author.id"), index=True)
-    author: Mapped[Author] = parent(back_populates="books")
-    chapters: Mapped[list[Chapter]] = children()
-
-
-class Chapter(IntKeyMixin, Base):
-    __tablename__ = "chapter"
-    title: Mapped[str] = mapped_column(String(50))
-    book_id: Mapped[int] = mapped_column(ForeignKey("book.id"), index=True)
-
+from tests.authors import Author, Base, Book, fill
 
 pytestmark = pytest.mark.tables(Base.metadata)
-
-
-async def fill(db: Database, authors: int = 3) -> None:
-    """Commit authors with two books each, each with two chapters."""
-    async with db.transaction() as session:
-        session.add_all(
-            Author(
-                name=f"author {a}",
-                country=Country(name=f"country {a}"),
-                books=[
-                    Book(title=f"book {a}.{b}", chapters=[Chapter(title=f"{a}.{b}.{c}") for c in range(2)])
-                    for b in range(2)
-                ],
-            )
-            for a in range(authors)
-        )
 
 
 def chapters_of(authors: Any) -> list[str]:
