@@ -24,7 +24,8 @@ from sqlkeel.bulk import (
     upsert,
     upsert_many,
 )
-from sqlkeel.bulk.columns import is_expression, stored
+from sqlkeel.bulk.columns import is_expression
+from sqlkeel.cursors import engine_type
 from sqlkeel.database import Database
 from sqlkeel.session import Session
 from tests.fixtures.databases import OpenDatabase
@@ -175,14 +176,14 @@ class TestTranslatedSchemas:
 class TestStored:
     def test_through_decorators(self) -> None:
         """The type of the database is found behind a decorator of a decorator."""
-        assert type(stored(Louder(), postgresql.dialect())) is type(String(10).dialect_impl(postgresql.dialect()))
+        assert type(engine_type(Louder(), postgresql.dialect())) is type(String(10).dialect_impl(postgresql.dialect()))
 
     def test_the_variant_of_the_dialect(self) -> None:
         """A variant counts for its dialect only."""
         kind = Integer().with_variant(BigInteger(), "mysql")
 
-        assert isinstance(stored(kind, mysql.dialect()), BigInteger)
-        assert not isinstance(stored(kind, postgresql.dialect()), BigInteger)
+        assert isinstance(engine_type(kind, mysql.dialect()), BigInteger)
+        assert not isinstance(engine_type(kind, postgresql.dialect()), BigInteger)
 
 
 class TestExpressions:

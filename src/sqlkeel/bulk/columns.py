@@ -10,8 +10,6 @@ from sqlalchemy import ClauseElement, Column, ColumnElement, Dialect, Table, Tab
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import NullType, TypeEngine
 
-from ..engines.fitting import stored
-
 __all__ = [
     "is_expression",
     "makes_expression",
@@ -21,7 +19,6 @@ __all__ = [
     "raw",
     "replaces_null",
     "schema_of",
-    "stored",
 ]
 
 

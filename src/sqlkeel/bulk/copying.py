@@ -27,11 +27,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ..cursors import engine_type
 from ..engines.faults import translate
 from ..errors import ValueRefused
 from ..observe import record
 from .binder import BoundRows
-from .columns import qualified, quoted, schema_of, stored
+from .columns import qualified, quoted, schema_of
 from .rows import Record
 
 __all__ = ["copies", "copy", "kind_of"]
@@ -151,7 +152,7 @@ def _words_of_bools(rows: BoundRows, dialect: Dialect) -> dict[int, Mapping[bool
         return {}
     found: dict[int, Mapping[bool, Any]] = {}
     for place, column in enumerate(rows.columns):
-        kind = stored(column.type, dialect)
+        kind = engine_type(column.type, dialect)
         if isinstance(kind, String) and not isinstance(kind, Enum):
             found[place] = _AS_TEXT
         elif isinstance(kind, Integer) and not isinstance(kind, BigInteger | SmallInteger):

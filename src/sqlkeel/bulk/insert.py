@@ -11,10 +11,10 @@ from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import UserDefinedType
 
+from ..cursors import engine_type
 from ..errors import NotSupported, ValueRefused
 from ..rewinding import note_made
 from .binder import Binder
-from .columns import stored
 from .families import refuse_unreadable
 from .rows import Batch, Rows, Run, alike, chunks, refuse_expressions_among, refuse_other_than_mappings, runs
 from .work import Undo, Work
@@ -167,4 +167,4 @@ def _refuse_fewer(work: Work, made: int, given: int) -> None:
 
 
 def _has_unknown_type(work: Work, fields: Iterable[str]) -> bool:
-    return any(isinstance(stored(one.type, work.dialect), UserDefinedType) for one in work.target.columns(fields))
+    return any(isinstance(engine_type(one.type, work.dialect), UserDefinedType) for one in work.target.columns(fields))

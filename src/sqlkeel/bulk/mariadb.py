@@ -48,11 +48,12 @@ from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from ..constraints import marker_of
+from ..cursors import engine_type
 from ..engines.backend import backend_for
 from ..engines.traces import RESTORED
 from ..errors import NoTransaction
 from .binder import BoundRows
-from .columns import quoted, raw, stored
+from .columns import quoted, raw
 from .on_conflict import write_one
 from .target import Target, Unique
 from .writer import Merge, copied, named_stage, write_by_driver, write_by_statement
@@ -91,7 +92,7 @@ class MariaDB:
 
     def rounded(self, value: Any, of: Column[Any], dialect: Dialect) -> ColumnElement[Any]:
         """Round what an assignment would round; a cast to DECIMAL would also cut what is out of range."""
-        given, kind = literal(value, of.type), stored(of.type, dialect)
+        given, kind = literal(value, of.type), engine_type(of.type, dialect)
         if isinstance(kind, Float):
             return cast(given, Float()) if _is_single(kind) else given
         if isinstance(kind, Numeric):
@@ -290,7 +291,7 @@ def _new(of: ColumnClause[Any]) -> ColumnElement[Any]:
 
 
 def _differs(old: Column[Any], new: ColumnElement[Any], dialect: Dialect) -> ColumnElement[bool]:
-    if isinstance(stored(old.type, dialect), _SAME_BY_VALUE):
+    if isinstance(engine_type(old.type, dialect), _SAME_BY_VALUE):
         return raw(old).is_distinct_from(new)
     # Byte by byte: the usual collations call "a" and "A" equal.
     return cast(raw(old), LargeBinary).is_distinct_from(cast(new, LargeBinary))

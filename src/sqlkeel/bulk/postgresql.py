@@ -49,12 +49,13 @@ from sqlalchemy.dialects.postgresql import ARRAY, CITEXT, ENUM, JSONB, distinct_
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.types import TypeEngine
 
+from ..cursors import engine_type
 from ..engines.backend import backend_for
 from ..engines.faults import WRITTEN
 from ..errors import NoTransaction
 from ..keys import uuid7
 from .binder import BoundRows
-from .columns import names_beside, quoted, raw, stored
+from .columns import names_beside, quoted, raw
 from .copying import copies, copy, kind_of
 from .on_conflict import lock_first, merging_insert, upserting_insert, write_one
 from .rows import Record
@@ -94,7 +95,7 @@ class PostgreSQL:
     def rounded(self, value: Any, of: Column[Any], dialect: Dialect) -> ColumnElement[Any]:
         """Cast what an assignment would round: ``real`` 0.1 is not 0.1, which is ``double precision``."""
         given = literal(value, of.type)
-        return cast(given, of.type) if isinstance(stored(of.type, dialect), _ROUNDED) else given
+        return cast(given, of.type) if isinstance(engine_type(of.type, dialect), _ROUNDED) else given
 
     def makers(self, dialect: Dialect) -> Mapping[Callable[..., Any], Callable[[], Any]]:
         """Return, for asyncpg, a maker of keys that takes a tenth of the time: it asks a key for its bytes only."""
@@ -267,7 +268,7 @@ def _note_one_more() -> ColumnElement[bool]:
 
 def _is_flat(rows: BoundRows, dialect: Dialect) -> bool:
     """Tell whether an array of each column's values arrives as these values do."""
-    kinds = [stored(one.type, dialect) for one in rows.columns]
+    kinds = [engine_type(one.type, dialect) for one in rows.columns]
     return not rows.in_sql and all(isinstance(kind, _FLAT) and not isinstance(kind, CITEXT) for kind in kinds)
 
 
@@ -308,7 +309,7 @@ def _unnest(rows: BoundRows, records: list[Record], dialect: Dialect, **options:
 
 
 def _array(values: list[Any], of: TypeEngine[Any], dialect: Dialect) -> ColumnElement[Any]:
-    return cast(bindparam(None, values, type_=Bound()), ARRAY(_without_length(stored(of, dialect))))
+    return cast(bindparam(None, values, type_=Bound()), ARRAY(_without_length(engine_type(of, dialect))))
 
 
 def _without_length(kind: TypeEngine[Any]) -> TypeEngine[Any]:
@@ -318,7 +319,7 @@ def _without_length(kind: TypeEngine[Any]) -> TypeEngine[Any]:
 
 def _differs(dialect: Dialect) -> Callable[[Column[Any], Any], ColumnElement[bool]]:
     def differs(old: Column[Any], new: Any) -> ColumnElement[bool]:
-        kind = stored(old.type, dialect)
+        kind = engine_type(old.type, dialect)
         if isinstance(kind, (*_SAME_BY_VALUE, JSONB)):
             return raw(old).is_distinct_from(raw(new))
         if isinstance(kind, JSON):

@@ -32,19 +32,13 @@ from sqlalchemy import (
 from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy.types import TypeEngine
 
-__all__ = ["execution_of", "fits", "stored", "unfit_column"]
+from ..cursors import engine_type
+
+__all__ = ["execution_of", "fits", "unfit_column"]
 
 _OTHER_CLASSES: Final = (Boolean, DateTime, Date, Time, Interval)
-
-
-def stored(kind: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
-    """Return the type of the database behind *kind*: through decorators, and the variant of this dialect."""
-    found = kind.dialect_impl(dialect)
-    while isinstance(found, TypeDecorator):
-        found = found.impl_instance.dialect_impl(dialect)
-    return found
 
 
 def unfit_column(execution: Any, dialect: Dialect, *, refusal: Exception | None = None) -> Column[Any] | None:
@@ -107,7 +101,7 @@ def fits(
         return refusal is not None and (type(error), error.args) != (type(refusal), refusal.args)
     if refusal is not None:
         return True
-    found = stored(kind, dialect)
+    found = engine_type(kind, dialect)
     if bound is None or isinstance(found, Enum):
         return True
     if isinstance(found, _OTHER_CLASSES):
