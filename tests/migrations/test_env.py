@@ -103,6 +103,19 @@ def plain_engine(database: Database, *, foreign_keys: str = "ON") -> Engine:
     return engine
 
 
+async def with_child(database: Database, directory: Path) -> Engine:
+    """Make a table and a row of it that another one refers to, and a revision that copies the table."""
+    migrations = empty_migrations(database, directory)
+    await migrations.up()
+    await revision(migrations, "copy a", COPY_A)
+    engine = plain_engine(database)
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO a VALUES (1)"))
+        connection.execute(text("CREATE TABLE b (a_id INTEGER REFERENCES a ON DELETE CASCADE)"))
+        connection.execute(text("INSERT INTO b VALUES (1)"))
+    return engine
+
+
 async def upgrade_on(connection: AsyncConnection, config: Config) -> None:
     """Upgrade as Alembic's documentation says: with a connection of one's own."""
 
@@ -228,15 +241,7 @@ class TestCaller:
         self, other: Database, config: Config, tmp_path: Path
     ) -> None:
         """In a transaction they cannot be switched off, so a copy that would delete children is refused."""
-        engine = plain_engine(other)
-        migrations = empty_migrations(other, tmp_path)
-        await migrations.up()
-        await revision(migrations, "copy a", COPY_A)
-
-        with engine.begin() as connection:
-            connection.execute(text("INSERT INTO a VALUES (1)"))
-            connection.execute(text("CREATE TABLE b (a_id INTEGER REFERENCES a ON DELETE CASCADE)"))
-            connection.execute(text("INSERT INTO b VALUES (1)"))
+        engine = await with_child(other, tmp_path)
         with pytest.raises(errors.MigrationError, match="would delete the rows"), engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -248,14 +253,7 @@ class TestCaller:
         self, other: Database, config: Config, tmp_path: Path
     ) -> None:
         """And on again: the copy deletes nothing, and the connection is as it was."""
-        engine = plain_engine(other)
-        migrations = empty_migrations(other, tmp_path)
-        await migrations.up()
-        await revision(migrations, "copy a", COPY_A)
-        with engine.begin() as connection:
-            connection.execute(text("INSERT INTO a VALUES (1)"))
-            connection.execute(text("CREATE TABLE b (a_id INTEGER REFERENCES a ON DELETE CASCADE)"))
-            connection.execute(text("INSERT INTO b VALUES (1)"))
+        engine = await with_child(other, tmp_path)
 
         with engine.connect() as connection:
             config.attributes["connection"] = connection
