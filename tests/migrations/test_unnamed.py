@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from sqlalchemy import CheckConstraint, Column, Integer, MetaData, Table, text
 
 from sqlkeel import errors
@@ -61,6 +62,10 @@ class TestUnnamed:
 
         async with db.engine.begin() as connection:
             await connection.execute(text("INSERT INTO parcel (id, weight) VALUES (1, 100)"))
+            assert await connection.scalar(text("SELECT weight FROM parcel")) == 100
+        with pytest.raises(errors.CheckViolation):
+            async with db.engine.begin() as connection:
+                await connection.execute(text("INSERT INTO parcel (id, weight) VALUES (2, -1)"))
 
     async def test_the_last_one_goes_with_the_models(self, postgres: Database, tmp_path: Path) -> None:
         """Without one in the models the name of the server is as good as any."""
