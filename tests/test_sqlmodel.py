@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+import sqlmodel
 from sqlalchemy import insert
 from sqlalchemy.orm import selectinload
+from sqlmodel.ext.asyncio import session as sessions
 
 from sqlkeel.database import Database
 from sqlkeel.errors import NotSupported, ReadOnlySession, UniqueViolation, UnloadedAttribute
@@ -15,9 +17,6 @@ from sqlkeel.mixins.trigger_version import TriggerVersionMixin
 from sqlkeel.mixins.version import VersionMixin
 from sqlkeel.repository import Repository
 from sqlkeel.sync_session import SyncSession
-
-sqlmodel = pytest.importorskip("sqlmodel", reason="it is in the dev group")
-sessions: Any = pytest.importorskip("sqlmodel.ext.asyncio.session")
 
 
 class Team(sqlmodel.SQLModel, table=True):  # type: ignore[name-defined,misc]
