@@ -17,10 +17,7 @@ def models(groups: list[Group]) -> list[set[type]]:
 class TestOrder:
     def test_the_lowest_first(self) -> None:
         """Each model comes behind all that may point to it."""
-        found = models(plan(Org))
-
-        assert [*found[0], *found[1:]] == [*({Box, Post} & found[0] | found[0]), {User}, {Org}]
-        assert found[0] == {Box, Post}
+        assert models(plan(Org)) == [{Box, Post}, {User}, {Org}]
 
     def test_only_what_is_below(self) -> None:
         """What a model points to is not its own."""
