@@ -7,7 +7,6 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from functools import partial
 from math import ceil, isfinite
 from typing import Any, Final
 
@@ -371,13 +370,17 @@ def _conversions() -> dict[Any, Any]:
     """Return how the driver writes values, but for numbers without a value: it writes NaN as the name of a column."""
     from asyncmy.converters import conversions
 
-    return {**conversions, **{kind: partial(_finite, conversions[kind]) for kind in (float, Decimal)}}
+    numbers = {float: isfinite, Decimal: Decimal.is_finite}
+    return {**conversions, **{kind: _finite(conversions[kind], check) for kind, check in numbers.items()}}
 
 
-def _finite(usual: Callable[..., str], value: Any, *rest: Any) -> str:
-    if not isfinite(value):
-        raise ValueError("MariaDB has no NaN and no infinity.")
-    return usual(value, *rest)
+def _finite(usual: Callable[..., str], is_finite: Callable[[Any], bool]) -> Callable[..., str]:
+    def write(value: Any, *rest: Any) -> str:
+        if not is_finite(value):
+            raise ValueError("MariaDB has no NaN and no infinity.")
+        return usual(value, *rest)
+
+    return write
 
 
 def _with(ours: str, given: Any) -> str:
