@@ -20,11 +20,14 @@ from sqlkeel.errors import (
     Deadlock,
     DriverMissing,
     InexactNumber,
+    InvalidKey,
     InvalidURL,
     KeelError,
     MultipleFound,
     NaiveDatetime,
+    NestedTransaction,
     NotFound,
+    NoTransaction,
     QueryBudgetExceeded,
     RestoreConflict,
     StatementTimeout,
@@ -96,9 +99,15 @@ class TestTree:
         [
             (NaiveDatetime, ValueError),
             (InexactNumber, ValueError),
-            (DriverMissing, ImportError),
+            (DriverMissing, ModuleNotFoundError),
+            (InvalidURL, sa_exc.ArgumentError),
+            (InvalidKey, sa_exc.InvalidRequestError),
+            (NoTransaction, sa_exc.InvalidRequestError),
+            (NestedTransaction, sa_exc.InvalidRequestError),
             (NotFound, LookupError),
+            (NotFound, sa_exc.NoResultFound),
             (MultipleFound, LookupError),
+            (MultipleFound, sa_exc.MultipleResultsFound),
             (VersionConflict, orm_exc.StaleDataError),
             (DatabaseFault, sa_exc.DBAPIError),
             (ConstraintViolation, sa_exc.IntegrityError),
@@ -154,6 +163,13 @@ class TestTravel:
 
         assert str(copy) == str(error)
         assert (copy.driver, copy.extra) == ("asyncpg", "postgres")
+
+    @pytest.mark.parametrize("error", [NotFound("User", 7), MultipleFound("User"), InvalidKey("No.", hint="Do this.")])
+    def test_what_a_session_raises_travels(self, error: KeelError) -> None:
+        """The constructor of SQLAlchemy's class is not asked for what it takes."""
+        copy = pickle.loads(pickle.dumps(error))
+
+        assert (type(copy), str(copy), copy.hint) == (type(error), str(error), error.hint)
 
     def test_lists_travel(self) -> None:
         """A budget's statements are still a tuple."""

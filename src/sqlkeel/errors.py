@@ -162,14 +162,14 @@ class ConfigurationError(KeelError):
     code = "configuration"
 
 
-class InvalidURL(ConfigurationError):
+class InvalidURL(ConfigurationError, sa_exc.ArgumentError):
     """A database URL that is missing, cannot be read, or names what sqlkeel does not support."""
 
     code = "invalid-url"
     hint = "Write for example sqlite+aiosqlite:///app.db or postgresql+asyncpg://user@host/name."
 
 
-class DriverMissing(ConfigurationError, ImportError):
+class DriverMissing(ConfigurationError, ModuleNotFoundError):
     """The driver that the URL names is not installed."""
 
     code = "driver-missing"
@@ -277,7 +277,7 @@ class InvalidCursor(InvalidValue):
     hint = "Start again without a cursor."
 
 
-class InvalidKey(InvalidValue):
+class InvalidKey(InvalidValue, sa_exc.InvalidRequestError):
     """A key of the wrong shape for this model."""
 
     code = "invalid-key"
@@ -299,7 +299,7 @@ class UsageError(KeelError):
     code = "usage"
 
 
-class NoTransaction(UsageError):
+class NoTransaction(UsageError, sa_exc.InvalidRequestError):
     """The call needs an open transaction."""
 
     code = "no-transaction"
@@ -316,7 +316,7 @@ class ReadOnlySession(UsageError):
     )
 
 
-class NestedTransaction(UsageError):
+class NestedTransaction(UsageError, sa_exc.InvalidRequestError):
     """A transaction was opened inside another one of the same task, in a way that cannot be."""
 
     code = "nested-transaction"
@@ -421,7 +421,7 @@ class UnexpectedValue(KeelError):
     hint = "Deploy the program that knows a new value before the one that writes it."
 
 
-class NotFound(KeelError, LookupError):
+class NotFound(KeelError, LookupError, sa_exc.NoResultFound):
     """No row matches; deleted rows do not count."""
 
     code = "not-found"
@@ -432,7 +432,7 @@ class NotFound(KeelError, LookupError):
         self.key = key
 
 
-class MultipleFound(KeelError, LookupError):
+class MultipleFound(KeelError, LookupError, sa_exc.MultipleResultsFound):
     """More than one row matches where at most one may."""
 
     code = "multiple-found"
