@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, String, delete, func, select, update
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import ForeignKey, String, and_, delete, func, select, update
+from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 import sqlkeel
 from sqlkeel.database import Database
@@ -16,6 +17,7 @@ from sqlkeel.keys import IntKeyMixin
 from sqlkeel.mixins.soft_delete import SoftDeleteMixin
 from sqlkeel.mixins.timestamp import TimestampMixin
 from sqlkeel.mixins.version import VersionMixin
+from sqlkeel.observe import queries
 
 
 class Base(sqlkeel.Base):
@@ -57,6 +59,16 @@ class Turret(Tower):
     __mapper_args__ = {"polymorphic_identity": "turret"}
 
 
+class Shed(Thing):
+    """A class whose rows refer to others of the hierarchy."""
+
+    __tablename__ = "joined_shed"
+    id: Mapped[int] = mapped_column(ForeignKey("joined_thing.id", ondelete="CASCADE"), primary_key=True)
+    owner_id: Mapped[int | None] = mapped_column(ForeignKey("joined_thing.id"))
+    tools: Mapped[int] = mapped_column(default=0)
+    __mapper_args__ = {"polymorphic_identity": "shed", "inherit_condition": id == Thing.id}  # noqa: A003 - the column
+
+
 class Boat(SoftDeleteMixin, Thing):
     """A class with a mark beside those without."""
 
@@ -69,6 +81,7 @@ class Boat(SoftDeleteMixin, Thing):
 
 pytestmark = pytest.mark.tables(Base.metadata)
 
+LINK = re.compile(r"joined_(?:shed|thing)[`\"]?\.id = ")
 SHOWN = {"include_deleted": True}
 
 
@@ -79,6 +92,14 @@ async def fill(db: Database) -> None:
         session.add_all([Thing(id=5, name="n5"), Boat(id=6, name="n6"), Boat(id=7, name="n7"), Boat(id=8, name="n8")])
     async with db.transaction() as session:
         await session.delete(await session.get_one(Boat, 8))
+
+
+async def fill_sheds(db: Database) -> None:
+    """Save the sheds 11 and 12, each belonging to the other, as `fill` does."""
+    async with db.transaction() as session:
+        session.add_all([Shed(id=11, name="n11"), Shed(id=12, name="n12")])
+        await session.flush()
+        await session.execute(update(Shed), [{"id": 11, "owner_id": 12}, {"id": 12, "owner_id": 11}])
 
 
 async def run(db: Database, statement: Any, **options: Any) -> None:
@@ -195,6 +216,53 @@ class TestUpdate:
 
         assert held == [(5, 2), (0, 1)]
 
+    @pytest.mark.parametrize(
+        "link",
+        [Shed.id == Thing.id, Thing.id == Shed.id, and_(Shed.tools == 0, Shed.id == Thing.id)],
+        ids=["own first", "other first", "among others"],
+    )
+    async def test_a_link_that_is_written_out(self, every_driver: Database, link: Any) -> None:
+        """The statement is sent as SQLAlchemy sends it, with the link once."""
+        await fill_sheds(every_driver)
+        statement = update(Shed).where(link, Thing.name == "n12").values(tools=5)
+
+        async with queries(every_driver) as seen:
+            await run(every_driver, statement, synchronize_session=False)
+
+        [sent] = [one for one in seen.statements if one.startswith("UPDATE")]
+        assert len(LINK.findall(sent)) == 1
+        assert await stored(every_driver, Shed.id, Shed.tools) == [(11, 0), (12, 5)]
+
+    async def test_the_rest_of_a_link_that_is_written_out(self, every_driver: Database) -> None:
+        """Of two tables above, one is linked by the statement itself, and the other one is joined."""
+        await fill(every_driver)
+        statement = update(Tower).where(Tower.id == House.id, House.rent == 0, Tower.name == "n4").values(height=7)
+
+        await run(every_driver, statement)
+
+        assert await stored(every_driver, Tower.id, Tower.height) == [(3, 0), (4, 7)]
+
+    @pytest.mark.parametrize("written", [Shed, Thing], ids=["up", "down"])
+    async def test_a_reference_to_another_row_is_refused(self, every_driver: Database, written: Any) -> None:
+        """Asked of the same row, it would be found nowhere."""
+        await fill_sheds(every_driver)
+        statement = update(written).where(Shed.owner_id == Thing.id).values(id=written.id)
+
+        with pytest.raises(NotSupported, match="owner_id leads to another row") as refusal:
+            await run(every_driver, statement)
+
+        assert refusal.value.hint.startswith(f"other = aliased({'Thing' if written is Shed else 'Shed'}.__table__)")
+
+    async def test_a_reference_to_an_alias(self, every_driver: Database) -> None:
+        """An alias is another row, and the class itself still the row that is written."""
+        await fill_sheds(every_driver)
+        other: Any = aliased(Thing.__table__)
+        statement = update(Shed).where(Shed.owner_id == other.c.id, other.c.name == "n12", Shed.name == "n11")
+
+        await run(every_driver, statement.values(tools=5), synchronize_session=False)
+
+        assert await stored(every_driver, Shed.id, Shed.tools) == [(11, 5), (12, 0)]
+
     async def test_a_value_for_another_table_is_refused(self, every_driver: Database) -> None:
         """What the statement cannot set is said in the user's names."""
         await fill(every_driver)
@@ -235,6 +303,35 @@ class TestDelete:
         await run(every_driver, delete(Boat).where(Boat.name.in_(["n7", "n8"])))
 
         assert await stored(every_driver, Boat.number) == [(6,), (8,)]
+
+    @pytest.mark.parametrize("synchronize", ["auto", "evaluate", "fetch", False])
+    async def test_a_link_that_is_written_out(self, every_driver: Database, synchronize: Any) -> None:
+        """It is enough by itself, in the form that the database knows."""
+        await fill_sheds(every_driver)
+        statement = delete(Shed).where(Shed.id == Thing.id, Thing.name == "n12")
+
+        await run(every_driver, statement, synchronize_session=synchronize)
+
+        assert await stored(every_driver, Shed.id) == [(11,)]
+
+    async def test_a_link_that_is_written_out_is_sent_as_it_is(self, postgres: Database) -> None:
+        """Where the database deletes by a join and returns the keys, the statement is SQLAlchemy's."""
+        await fill_sheds(postgres)
+
+        async with queries(postgres) as seen:
+            await run(postgres, delete(Shed).where(Shed.id == Thing.id, Thing.name == "n12"))
+
+        [sent] = [one for one in seen.statements if one.startswith("DELETE")]
+        assert sent.startswith("DELETE FROM joined_shed USING joined_thing WHERE joined_shed.id = joined_thing.id AND")
+
+    async def test_a_reference_to_another_row_is_refused(self, every_driver: Database) -> None:
+        """Nothing is removed."""
+        await fill_sheds(every_driver)
+
+        with pytest.raises(NotSupported, match="owner_id leads to another row"):
+            await run(every_driver, delete(Shed).where(Shed.owner_id == Thing.id, Thing.name == "n12"))
+
+        assert await stored(every_driver, Shed.id) == [(11,), (12,)]
 
     async def test_a_class_in_the_table_of_another_is_refused(self, every_driver: Database) -> None:
         """Where only another table tells the rows apart, nothing is removed."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sqlalchemy import Table, event, select, tuple_
+from sqlalchemy import BinaryExpression, BooleanClauseList, Table, event, select, tuple_
 from sqlalchemy.orm import Mapper, ORMExecuteState
+from sqlalchemy.sql import operators
 
 from .errors import NotSupported
 from .refresh import kinds, rows_below
@@ -37,9 +38,14 @@ def _stay_in_the_row(state: ORMExecuteState) -> None:
         state.update_execution_options(synchronize_session="auto")
     used = {source for source in _sources(statement) if source in others} | kind
     if used:
-        joined = [condition for table in others if table in used for condition in others[table]]
-        write = _with_conditions if state.is_update else _with_keys
-        state.statement = write(mapper, statement, dict.fromkeys(joined))
+        joined = dict.fromkeys(condition for table in others if table in used for condition in others[table])
+        given = _parts(statement._where_criteria)
+        _refuse_other_rows(mapper, given, others)
+        missing = [condition for condition in joined if not _stands_in(given, condition)]
+        if state.is_update:
+            state.statement = statement.where(*missing)
+        elif missing or not _can_delete_by_join(state):
+            state.statement = _with_keys(mapper, statement, missing)
 
 
 def _other_tables(mapper: Mapper[Any]) -> dict[Any, list[Any]]:
@@ -75,13 +81,17 @@ def _refuse_foreign_values(mapper: Mapper[Any], statement: Any, others: Iterable
 
 
 def _foreign_value(mapper: Mapper[Any], name: str, table: Any) -> NotSupported:
-    chain = (*mapper.iterate_to_root(), *rows_below(mapper))
-    theirs = next(one for one in chain if one.local_table is table).class_.__name__
+    theirs = _holder(mapper, table).class_.__name__
     own, key = mapper.class_.__name__, mapper.get_property_by_column(mapper.primary_key[0]).key
     return NotSupported(
         f"update({own}) cannot set {name}, which is stored in the table of {theirs}.",
         hint=f"update({theirs}).where({theirs}.{key}.in_(...)), or update({own}) with a list of rows.",
     )
+
+
+def _holder(mapper: Mapper[Any], table: Any) -> Mapper[Any]:
+    """Return the mapper of the hierarchy that has *table* for its own."""
+    return next(one for one in (*mapper.iterate_to_root(), *rows_below(mapper)) if one.local_table is table)
 
 
 def _kind_elsewhere(mapper: Mapper[Any]) -> NotSupported:
@@ -94,8 +104,46 @@ def _kind_elsewhere(mapper: Mapper[Any]) -> NotSupported:
     )
 
 
-def _with_conditions(mapper: Mapper[Any], statement: Any, joined: Iterable[Any]) -> Any:
-    return statement.where(*joined)
+def _parts(conditions: Iterable[Any]) -> list[Any]:
+    """Return the conditions that all have to hold, each by itself."""
+    found: list[Any] = []
+    for condition in conditions:
+        both = isinstance(condition, BooleanClauseList) and condition.operator is operators.and_
+        found += _parts(condition.clauses) if both else [condition]
+    return found
+
+
+def _stands_in(given: Iterable[Any], condition: Any) -> bool:
+    """Tell whether the statement has *condition* already, whichever column comes first."""
+    return all(any(one.compare(part) for one in given) for part in _parts([condition]))
+
+
+def _refuse_other_rows(mapper: Mapper[Any], given: Iterable[Any], others: Iterable[Any]) -> None:
+    """Refuse a foreign key that leads to another row of the hierarchy: its table stands for the row that is written."""
+    keys = {column for table in (mapper.local_table, *others) for column in table.primary_key}
+    for part in given:
+        if isinstance(part, BinaryExpression) and part.operator is operators.eq:
+            for one, other in ((part.left, part.right), (part.right, part.left)):
+                if other in keys and one not in keys and _leads_to(keys, one) and one.table is not other.table:
+                    raise _other_row(mapper, one, other)
+
+
+def _leads_to(keys: Iterable[Any], column: Any) -> bool:
+    return any(key.column in keys for key in column.foreign_keys)
+
+
+def _other_row(mapper: Mapper[Any], key: Any, target: Any) -> NotSupported:
+    table = key.table if target.table is mapper.local_table else target.table
+    own, theirs = mapper.class_.__name__, _holder(mapper, table).class_.__name__
+    return NotSupported(
+        f"{key} leads to another row, and {theirs} stands for the row itself in a statement on {own}.",
+        hint=f"other = aliased({theirs}.__table__), and other.c.… for the columns of the other row.",
+    )
+
+
+def _can_delete_by_join(state: ORMExecuteState) -> bool:
+    # By an attribute of SQLAlchemy's dialects: MariaDB deletes so, too, and returns no keys of what it has deleted.
+    return state.session.get_bind(**state.bind_arguments).dialect.delete_returning_multifrom
 
 
 def _with_keys(mapper: Mapper[Any], statement: Any, joined: Iterable[Any]) -> Any:
