@@ -28,7 +28,7 @@ NEEDS: Final = "SQLKEEL_SUITE_NEEDS"
 REPORT: Final = "SQLKEEL_SUITE_REPORT"
 """The file that is written: the outcome of each test."""
 
-_BACKEND: Final = re.compile(r"_[a-z]+\+[a-z0-9]+_\d+(_\d+)*(?=::)")
+_BACKEND: Final = re.compile(r"_[a-z]+\+[a-z0-9]+(_async)?_\d+(_\d+)*(?=::)")
 _CLEARED: Final = (events.MapperEvents, events.InstanceEvents, events.SessionEvents, events.QueryEvents)
 _outcomes: dict[str, str] = {}
 

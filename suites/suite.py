@@ -16,7 +16,7 @@ class Suite:
     """Tests of somebody else, from the source distribution of a release.
 
     ``drivers`` has the driver of each database that the suite is run on; ``needs`` is what its tests import and our
-    environment lacks; ``left_out`` are files that cannot tell anything about a session.
+    environment lacks; ``left_out`` are files that cannot tell anything about a session, or that another suite runs.
     """
 
     distribution: str
@@ -30,20 +30,20 @@ class Suite:
 
 _SQLALCHEMY: Final = version("sqlalchemy")
 _BY_SQLALCHEMY: Final = ("-p", "no:asyncio")  # Its own plugin runs its asynchronous tests.
-_EXTENSIONS: Final = ("associationproxy", "automap", "baked", "horizontal_shard", "hybrid", "mutable", "orderinglist")
 
 SUITES: Final = {
     "orm": Suite(
         distribution="sqlalchemy",
         release=_SQLALCHEMY,
-        paths=("test/orm", *(f"test/ext/test_{name}.py" for name in _EXTENSIONS)),
+        paths=("test/orm", "test/ext", "test/sql/test_lambdas.py"),
         drivers={"sqlite": "sqlite://", "postgresql": "psycopg"},
+        left_out=("test/ext/asyncio",),
         options=_BY_SQLALCHEMY,
     ),
     "async": Suite(
         distribution="sqlalchemy",
         release=_SQLALCHEMY,
-        paths=("test/ext/asyncio/test_session.py", "test/ext/asyncio/test_scoping.py"),
+        paths=tuple(f"test/ext/asyncio/test_{name}.py" for name in ("session", "scoping", "cancellation")),
         drivers={"sqlite": "sqlite+aiosqlite://", "postgresql": "asyncpg"},
         options=_BY_SQLALCHEMY,
     ),

@@ -41,7 +41,9 @@ class TestCompare:
 
 
 class TestNames:
-    @pytest.mark.parametrize("backend", ["_sqlite+pysqlite_3_40_1", "_postgresql+psycopg_15_13"])
+    @pytest.mark.parametrize(
+        "backend", ["_sqlite+pysqlite_3_40_1", "_postgresql+psycopg_15_13", "_sqlite+aiosqlite_async_3_40_1"]
+    )
     def test_they_do_not_depend_on_the_database(self, backend: str) -> None:
         """SQLAlchemy writes the version of the database into the name of a class."""
         assert name_of(f"test/a.py::OneTest{backend}::test_b[c_1]") == "test/a.py::OneTest::test_b[c_1]"
