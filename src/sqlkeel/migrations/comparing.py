@@ -19,6 +19,7 @@ from .drops import put_drops_last
 from .foreign_keys import put_foreign_keys_last
 from .ownership import Ownership
 from .rendering import finish_script, render_item
+from .sequences import compare_sequences
 from .triggers import compare_triggers
 from .unnamed import keep_unnamed_checks
 
@@ -164,3 +165,4 @@ _ours.add_autogenerate_comparator(compare_choices, "table", priority=DispatchPri
 _ours.add_autogenerate_comparator(compare_triggers, "schema", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(put_drops_last, "schema", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(put_foreign_keys_last, "schema", priority=DispatchPriority.LAST)
+_ours.add_autogenerate_comparator(compare_sequences, "schema", priority=DispatchPriority.LAST)

@@ -15,6 +15,7 @@ from ..types import UTCDateTime, utc_now
 from .choices import render_check, render_type
 from .renames import mark_renames
 from .required import mark_required
+from .sequences import render_column
 
 __all__ = ["finish_script", "render_item"]
 
@@ -28,6 +29,8 @@ def render_item(kind: str, item: Any, context: AutogenContext) -> str | Literal[
         return _type(item, context)
     if kind == "server_default" and isinstance(item, DefaultClause):
         return _default(item.arg, context)
+    if kind == "column":
+        return render_column(item, context) or False
     if kind == "check":
         return render_check(item, context) or False
     return False
