@@ -14,6 +14,7 @@ from sqlalchemy.types import TypeDecorator
 
 from .backends import MigrationBackend, backend_for
 from .choices import compare_choices
+from .circles import close_circles
 from .computed import compare_computed
 from .drops import put_drops_last
 from .foreign_keys import put_foreign_keys_last
@@ -166,3 +167,4 @@ _ours.add_autogenerate_comparator(compare_triggers, "schema", priority=DispatchP
 _ours.add_autogenerate_comparator(put_drops_last, "schema", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(put_foreign_keys_last, "schema", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(compare_sequences, "schema", priority=DispatchPriority.LAST)
+_ours.add_autogenerate_comparator(close_circles, "schema", priority=DispatchPriority.LAST)

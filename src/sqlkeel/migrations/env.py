@@ -137,9 +137,10 @@ def _migrate(target: Target, options: dict[str, Any]) -> None:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Keep quiet about what reflection passes over, and a copy keeps."""
+    """Keep quiet about what reflection passes over, a copy keeps, and `close_circles` sorts."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Skipped unsupported reflection of expression-based index", SAWarning)
+        warnings.filterwarnings("ignore", "Cannot correctly sort tables", SAWarning)
         warnings.filterwarnings("ignore", "Unnamed CHECK constraint on reflected table", UserWarning)
         yield
 

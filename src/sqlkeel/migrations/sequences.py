@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -64,7 +65,7 @@ def render_column(column: Column[Any], context: AutogenContext) -> str | None:
     """Write a column that a sequence counts with the sequence; ``None`` for any other."""
     if not isinstance(column.default, Sequence):
         return None
-    bare = column._copy()
+    bare = copy.copy(column)
     bare.default = None
     # Private: there is no public way to have the rest of a column written; TestRendering is its canary.
     written = render._render_column(bare, context)
