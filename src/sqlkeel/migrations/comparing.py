@@ -18,6 +18,7 @@ from .circles import close_circles
 from .computed import compare_computed
 from .drops import put_drops_last
 from .foreign_keys import put_foreign_keys_last
+from .named_types import compare_types
 from .ownership import Ownership
 from .rendering import finish_script, render_item
 from .sequences import compare_sequences
@@ -168,3 +169,4 @@ _ours.add_autogenerate_comparator(put_drops_last, "schema", priority=DispatchPri
 _ours.add_autogenerate_comparator(put_foreign_keys_last, "schema", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(compare_sequences, "schema", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(close_circles, "schema", priority=DispatchPriority.LAST)
+_ours.add_autogenerate_comparator(compare_types, "schema", priority=DispatchPriority.LAST)

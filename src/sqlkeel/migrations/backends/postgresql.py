@@ -10,6 +10,7 @@ from sqlalchemy import Column, Connection, Dialect, Table, text
 from sqlalchemy.dialects.postgresql import DOMAIN
 from sqlalchemy.exc import CompileError
 
+from ..named_types import MakesTypes
 from ..narrowing import KeepsValues
 from ..required import refuse_made_up_values
 from ..written import WritesText
@@ -108,7 +109,7 @@ def _type(dialect: Dialect, column: Column[Any]) -> str | None:
         return None
 
 
-class _Impl(KeepsValues, WritesText, ComparesIndexes, PostgresqlImpl):
+class _Impl(KeepsValues, MakesTypes, WritesText, ComparesIndexes, PostgresqlImpl):
     """Alembic's part for PostgreSQL, which writes a text that looks like a parameter as what it is.
 
     PostgreSQL refuses a required column for rows by itself, in words that say nothing of rows.
@@ -121,4 +122,5 @@ class _Impl(KeepsValues, WritesText, ComparesIndexes, PostgresqlImpl):
     def add_column(self, table_name: str, column: Column[Any], *, schema: str | None = None, **options: Any) -> None:
         if column.identity is None and not isinstance(column.type, DOMAIN):  # Each may have a value for the rows.
             refuse_made_up_values(self.connection, column, table_name=table_name, schema=schema)
+        self.provide_type(column)
         super().add_column(table_name, column, schema=schema, **options)
