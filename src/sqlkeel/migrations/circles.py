@@ -31,7 +31,7 @@ class CreateCircularKey(ops.CreateForeignKeyOp):
 
 @Operations.register_operation("drop_circular_key")
 class DropCircularKey(ops.DropConstraintOp):
-    """``op.drop_circular_key("author_id", "article")``, before the tables are dropped; on SQLite it goes with its table."""
+    """``op.drop_circular_key("author_id", "article")``: before the tables are dropped; SQLite has nothing to do."""
 
     def __init__(self, name: Any, table_name: str, *, schema: str | None = None, add: CreateCircularKey) -> None:
         super().__init__(name, table_name, type_="foreignkey", schema=schema)

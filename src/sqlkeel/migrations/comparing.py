@@ -21,6 +21,7 @@ from .foreign_keys import put_foreign_keys_last
 from .named_types import compare_types
 from .ownership import Ownership
 from .rendering import finish_script, render_item
+from .repeated import skip_repeated
 from .sequences import compare_sequences
 from .triggers import compare_triggers
 from .unnamed import keep_unnamed_checks
@@ -162,6 +163,7 @@ def _connection(context: AutogenContext) -> Connection:
 _ours.add_autogenerate_comparator(_compare_default, "column", "server_default", priority=DispatchPriority.FIRST)
 _ours.add_autogenerate_comparator(_compare_type, "column", "types", priority=DispatchPriority.FIRST)
 _ours.add_autogenerate_comparator(keep_unnamed_checks, "table", priority=DispatchPriority.LAST)
+_ours.add_autogenerate_comparator(skip_repeated, "table", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(compare_computed, "table", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(compare_choices, "table", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(compare_triggers, "schema", priority=DispatchPriority.LAST)

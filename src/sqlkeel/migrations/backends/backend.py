@@ -22,6 +22,9 @@ class MigrationBackend(ABC):
     has_identity: bool
     """Whether the database tells an identity column from a column that counts up."""
 
+    merges_unique: bool = False
+    """Whether a UNIQUE on the columns of the primary key, or of another UNIQUE, is left out or cannot be seen."""
+
     usual_collation: str | None = None
     """What a changed column has to name where it is to have the usual collation again."""
 

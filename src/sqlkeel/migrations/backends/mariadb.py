@@ -18,6 +18,7 @@ from .mariadb_sql import column_as_made, has_same_index, read_default
 
 __all__ = ["MariaDBMigration"]
 _CHECK: Final = re.compile(r"CONSTRAINT_\d+")
+_COUNTED: Final = re.compile(r"_\d+$")
 
 
 class MariaDBMigration(MigrationBackend):
@@ -88,12 +89,22 @@ class MariaDBMigration(MigrationBackend):
         return name in table.columns or _CHECK.fullmatch(name) is not None
 
     def is_generated(self, kind: str, reflected: Any) -> bool:
-        """Recognise the column beside the index of `unique_live`."""
+        """Recognise the column beside the index of `unique_live`, and the index that comes with a foreign key."""
+        if kind == "index":
+            return _comes_with_key(reflected)
         return kind == "column" and is_live_marker(reflected)
 
     def parts(self, connection: Connection) -> set[tuple[str | None, str]]:
         """Return nothing: a partition is not a table."""
         return set()
+
+
+def _comes_with_key(index: Index) -> bool:
+    """Tell whether the server has named it: after its first column or, where that is taken, ``user_id_2``."""
+    names, table = [column.name for column in index.columns], index.table
+    if index.unique or not names or table is None or _COUNTED.sub("", str(index.name)) != names[0]:
+        return False
+    return any([column.name for column in key.columns] == names for key in table.foreign_key_constraints)
 
 
 class _Impl(KeepsValues, WritesText, MariaDBImpl):

@@ -38,6 +38,7 @@ class PostgreSQLMigration(MigrationBackend):
 
     batch = False
     has_identity = True
+    merges_unique = True
     after_failure = "was rolled back; the revisions before it are applied"
 
     def prepare(self, connection: Connection, lock_timeout: float) -> None:

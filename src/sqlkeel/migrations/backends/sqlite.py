@@ -44,6 +44,7 @@ class SQLiteMigration(MigrationBackend):
 
     batch = True
     has_identity = False
+    merges_unique = True
     usual_collation = "BINARY"
     after_failure = "failed; the whole run was rolled back"
 

@@ -1,0 +1,39 @@
+"""A UNIQUE that says what the primary key or another UNIQUE says: PostgreSQL does not make it, and it is not missed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import ops
+from alembic.util import PriorityDispatchResult
+from sqlalchemy import PrimaryKeyConstraint, Table, UniqueConstraint
+
+from .backends import backend_for
+
+__all__ = ["skip_repeated"]
+
+
+def skip_repeated(
+    context: AutogenContext,
+    modify: ops.ModifyTableOps,
+    schema: Any,
+    name: Any,
+    found: Table | None,
+    wanted: Table | None,
+) -> PriorityDispatchResult:
+    """Add no UNIQUE on the columns of one that is there; one with options, such as DEFERRABLE, is another thing."""
+    if found is not None and backend_for(context.migration_context.dialect.name).merges_unique:
+        there = _uniques(found)
+        modify.ops[:] = [one for one in modify.ops if _added_unique(one) not in there]
+    return PriorityDispatchResult.CONTINUE
+
+
+def _added_unique(operation: Any) -> tuple[str, ...] | None:
+    adds = isinstance(operation, ops.CreateUniqueConstraintOp) and not operation.kw
+    return tuple(operation.columns) if adds else None
+
+
+def _uniques(table: Table) -> set[tuple[str, ...]]:
+    kinds = (PrimaryKeyConstraint, UniqueConstraint)
+    return {tuple(one.name for one in key.columns) for key in table.constraints if isinstance(key, kinds)}
