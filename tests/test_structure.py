@@ -44,6 +44,7 @@ FRONT_DOOR = [
     "live_parent",
     "parent",
     "queries",
+    "translate_errors",
     "unique_live",
 ]
 STAYS_OUTSIDE = {"alembic", "fastapi", "litestar", "pytest", "starlette", "typer"}

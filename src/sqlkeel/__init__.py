@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .base import Base
     from .constraints import live_parent, unique_live
     from .database import Database
+    from .engines.stock import translate_errors
     from .keys import DualIDMixin, IntKeyMixin, UUIDKeyMixin
     from .mixins.soft_delete import SoftDeleteMixin, include_deleted
     from .mixins.timestamp import TimestampMixin
@@ -43,6 +44,7 @@ __all__ = [
     "live_parent",
     "parent",
     "queries",
+    "translate_errors",
     "unique_live",
 ]
 
@@ -68,6 +70,7 @@ _HOMES = {
     "live_parent": "constraints",
     "parent": "relations",
     "queries": "observe",
+    "translate_errors": "engines.stock",
     "unique_live": "constraints",
 }
 

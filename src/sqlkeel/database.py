@@ -22,6 +22,7 @@ from .engines.loops import bind_to_loop
 from .engines.operands import check_operands
 from .engines.options import refuse_options
 from .engines.pool import Pool
+from .engines.stock import note_translated
 from .errors import InvalidURL, InvalidValue, NestedTransaction, SessionShared
 from .retry import retry
 from .session import Session
@@ -361,6 +362,7 @@ class Database:
         engine = EngineOfBlocks(plain.sync_engine)
         check_operands(engine.dialect)
         faults.install(engine.sync_engine, self._backend)
+        note_translated(engine.sync_engine)
         self._backend.install(engine.sync_engine, self.limits)
         if self.url.get_driver_name() in self._backend.bound_to_loop:
             bind_to_loop(engine.sync_engine)

@@ -26,11 +26,13 @@ __all__ = [
     "Diagnosis",
     "Limits",
     "backend_for",
+    "backend_of",
     "begin_for_savepoint",
     "driver_of",
     "info_of",
     "parse_url",
     "pooled_backend_for",
+    "unadapted",
     "unique_violation",
 ]
 
@@ -142,6 +144,10 @@ class Backend(Protocol):
         """Listen to the engine's events; *limits* are in force where a transaction has none of its own."""
         ...
 
+    def watch(self, engine: Engine) -> None:
+        """Note on an engine that is not a Database's what `aborts` is to know, where the driver does not tell."""
+        return
+
     def traces(self, url: URL) -> LeavesTraces | None:
         """Return what tells whether a statement changes the session beyond its transaction.
 
@@ -218,8 +224,12 @@ class Backend(Protocol):
 
 def driver_of(connection: Connection) -> Any:
     """Return the driver's own connection; SQLAlchemy has none for one that was detached from its pool."""
-    adapted: Any = connection.connection.dbapi_connection
-    return getattr(adapted, "driver_connection", adapted)  # a synchronous driver is not adapted
+    return unadapted(connection.connection.dbapi_connection)
+
+
+def unadapted(raw: Any) -> Any:
+    """Return the driver's own connection behind SQLAlchemy's; a synchronous driver has no other."""
+    return getattr(raw, "driver_connection", raw)
 
 
 def info_of(connection: Connection | PoolProxiedConnection) -> dict[Any, Any]:
@@ -300,6 +310,12 @@ def backend_for(url: URL) -> Backend:
     return _lookup(url.get_backend_name())
 
 
+def backend_of(dialect: str) -> Backend | None:
+    """Return the file of a dialect, by its name in SQLAlchemy; ``None`` where there is none."""
+    backend = _known().get(dialect)
+    return None if backend is None else backend()
+
+
 def unique_violation(error: IntegrityError, url: URL) -> UniqueViolation | Diagnosis | None:
     """Return what tells the unique constraint that was broken, if it was one; on an engine that is not ours, too."""
     if isinstance(error, DatabaseFault):
@@ -310,9 +326,9 @@ def unique_violation(error: IntegrityError, url: URL) -> UniqueViolation | Diagn
 
 def begin_for_savepoint(connection: Connection) -> None:
     """Do `Backend.begin_for_savepoint` on a connection of any engine; nothing on a database that is not known."""
-    backend = _known().get(connection.dialect.name)
+    backend = backend_of(connection.dialect.name)
     if backend is not None:
-        backend().begin_for_savepoint(connection)
+        backend.begin_for_savepoint(connection)
 
 
 def pooled_backend_for(url: URL, pooler: str, options: Mapping[str, Any]) -> Backend:

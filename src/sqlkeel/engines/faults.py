@@ -24,7 +24,7 @@ from ..errors import (
     ValueRefused,
 )
 from . import endings
-from .backend import ABORTED, CONNECT_ARGUMENTS, READ_ONLY, Backend, Diagnosis, backend_for, info_of
+from .backend import ABORTED, READ_ONLY, Backend, Diagnosis, backend_for, info_of
 from .fitting import execution_of, unfit_column
 from .plain import PLAIN
 
@@ -51,11 +51,11 @@ def install(engine: Engine, backend: Backend) -> None:
             fault.connection_invalidated = True
         if context.is_disconnect and context.connection is not None:
             endings.end_lost(context.connection)
-        return fault
+        # A listener from before has made an error of its own, which the project expects.
+        return fault if getattr(context, "chained_exception", None) is None else None
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Any, record: Any, args: Any, kwargs: Any) -> Any:
-        record.info[CONNECT_ARGUMENTS] = record.record_info[CONNECT_ARGUMENTS] = kwargs
         try:
             # SQLAlchemy asks nobody after the first listener that returns a connection; the caller's come after ours.
             for listener in islice(dropwhile(lambda one: one is not connect, dialect.dispatch.do_connect), 1, None):

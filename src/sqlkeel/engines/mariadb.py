@@ -294,6 +294,11 @@ def _release_locks(raw: Any, info: dict[Any, Any]) -> None:
 def _kill_abandoned_statements(engine: Engine) -> None:
     """End the server's side of a cancelled statement: MariaDB runs on, with its locks, after its client is gone."""
 
+    # Before the listener that connects, after which nobody is asked.
+    @event.listens_for(engine, "do_connect", insert=True)
+    def note_arguments(dialect: Any, record: Any, args: Any, kwargs: Any) -> None:
+        record.info[CONNECT_ARGUMENTS] = record.record_info[CONNECT_ARGUMENTS] = kwargs
+
     @event.listens_for(engine, "connect")
     def note_server(raw: Any, record: Any) -> None:
         record.info[_SERVER] = raw.run_async(_server_of)

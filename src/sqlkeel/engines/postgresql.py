@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, Engine, event, orm, text
 
 from .. import errors
 from ..errors import DatabaseFault
-from .backend import ABORTED, LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, info_of
+from .backend import ABORTED, LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, info_of, unadapted
 from .faults import translate
 from .plain import ProgrammingFault, RaisedFault
 from .streams import begin_for_streams
@@ -262,7 +262,7 @@ class PostgreSQL(Backend):
 
     def in_transaction(self, raw: Any) -> bool:
         """Read the status that the server sent with its last answer."""
-        driver: Any = raw.driver_connection
+        driver = unadapted(raw)
         if hasattr(driver, "is_in_transaction"):
             return bool(driver.is_in_transaction())
         return bool(driver.info.transaction_status)  # 0 is idle

@@ -31,12 +31,14 @@ from ..errors import (
     UniqueViolation,
     ValueRefused,
 )
-from .backend import LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, driver_of, info_of
+from .backend import LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, driver_of, info_of, unadapted
 from .traces import RESTORED, LeavesTraces
 
 __all__ = ["SQLite"]
 
 _BEGUN: Final = "sqlkeel_begun"
+_WAS_OPEN: Final = "sqlkeel_was_open"
+"""Where a connection of a stock engine keeps whether its last statement was sent in a transaction."""
 _TIMER: Final = "sqlkeel_timer"
 _INTERRUPT_AGAIN: Final = 0.01
 _DRIVER_WAIT: Final = 5_000
@@ -145,12 +147,24 @@ class SQLite(Backend):
 
     def aborts(self, error: Any, connection: Connection) -> bool:
         """Ask the connection: an interrupted write, a full disk and others end the transaction, and no code says so."""
-        return info_of(connection).get(_BEGUN, False) and not driver_of(connection).in_transaction
+        info = info_of(connection)
+        was_open = info.get(_BEGUN, False) or info.get(_WAS_OPEN, False)
+        return was_open and not driver_of(connection).in_transaction
+
+    def watch(self, engine: Engine) -> None:
+        """Note before each statement whether it is in a transaction, which the driver begins with the first write."""
+
+        def note(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
+            connection = context.root_connection
+            info_of(connection)[_WAS_OPEN] = driver_of(connection).in_transaction
+
+        event.listen(engine, "do_execute", note)
+        event.listen(engine, "do_executemany", note)
+        event.listen(engine, "do_execute_no_params", lambda cursor, statement, context: note(cursor, "", (), context))
 
     def in_transaction(self, raw: Any) -> bool:
         """Ask the library."""
-        driver: Any = raw.driver_connection
-        return bool(driver.in_transaction)
+        return bool(unadapted(raw).in_transaction)
 
     def recovers(self, raw: Any) -> bool:
         """Roll back: a COMMIT that fails (a deferred foreign key, BUSY) keeps the transaction, and the write lock.
