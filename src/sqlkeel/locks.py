@@ -11,8 +11,9 @@ from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import InstanceState, Mapper, SessionTransaction, selectinload, undefer
 
 from .engines.backend import Backend, backend_for
-from .errors import InvalidValue, LockTimeout, NoTransaction, ReadOnlySession
+from .errors import InvalidValue, LockTimeout, NoTransaction, NotSupported, ReadOnlySession
 from .kept import Kept
+from .routes import refuse_detour, writing_connection
 from .row_keys import among, keys_of
 
 __all__ = ["advisory_lock", "apart", "holds_lock", "lock_rows", "note_locked"]
@@ -34,14 +35,16 @@ def lock_rows(
         InvalidKey: When a key has another shape, or a value of another type, than the model's.
         InvalidValue: When both *nowait* and *skip_locked* are asked for.
         LockTimeout: When a row is not free in time, or at once with *nowait*.
+        NotSupported: When the session reads elsewhere than it writes.
         NoTransaction: When nothing would keep the locks.
         ReadOnlySession: When the session was opened for reading.
     """
     if nowait and skip_locked:
         raise InvalidValue("A locked row is either waited for, skipped, or an error.", hint="nowait or skip_locked")
     mapper: Mapper[M] = sa_inspect(model)
+    refuse_detour(session, mapper, "lock_rows()")
     wanted = _distinct(session, mapper, keys)
-    _writer(session, {"mapper": mapper})
+    _writer(session, mapper)
     # What is changed and not yet written would be overwritten by the values read now.
     session.flush()
     at_once = _VALUES_AT_ONCE // len(mapper.primary_key)
@@ -62,10 +65,11 @@ def advisory_lock(session: orm.Session, name: str, *, nowait: bool = False) -> N
 
     Raises:
         LockTimeout: When the name is not free in time, or at once with *nowait*.
+        NotSupported: When the session has several databases.
         NoTransaction: When nothing would keep the lock.
         ReadOnlySession: When the session was opened for reading.
     """
-    connection, backend = _writer(session, {})
+    connection, backend = _writer(session)
     if not backend.lock(connection, name, nowait=nowait):
         raise LockTimeout(f"Another transaction holds the lock {name!r}.")
 
@@ -76,17 +80,27 @@ def holds_lock(session: orm.Session, state: InstanceState[Any]) -> bool:
     return transaction is not None and state.key in _held.get(transaction, ())
 
 
-def _writer(session: orm.Session, bind_arguments: dict[str, Any]) -> tuple[Connection, Backend]:
+def _writer(session: orm.Session, mapper: Mapper[Any] | None = None) -> tuple[Connection, Backend]:
     """Return the connection of a transaction that may write and keeps what it locks."""
     if getattr(session, "read_only", False):
         raise ReadOnlySession("The session was opened for reading; a lock is taken in order to write.")
     if not session.autobegin and not session.in_transaction():
         raise NoTransaction("A lock ends with its transaction, and none has begun.")
-    connection = session.connection(bind_arguments=bind_arguments)
+    connection = _only_connection(session) if mapper is None else writing_connection(session, mapper)
     backend = backend_for(connection.engine.url)
     if not backend.keeps_locks(connection):
         raise NoTransaction("A lock ends with its transaction, and this connection is in none that keeps others away.")
     return connection, backend
+
+
+def _only_connection(session: orm.Session) -> Connection:
+    """Return the connection of a session that has one database."""
+    if session.binds or session.connection_callable is not None:
+        raise NotSupported(
+            "A name is locked in one database, and the session has several.",
+            hint="Use a session of one of them: async with db.transaction() as session.",
+        )
+    return session.connection()
 
 
 def _distinct(session: orm.Session, mapper: Mapper[Any], keys: Iterable[Any]) -> list[Any]:

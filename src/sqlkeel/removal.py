@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Delete, event, orm, select
 from sqlalchemy import inspect as sa_inspect
 
 from .errors import NotFound
+from .routes import writing_connection
 
 __all__ = ["flush_removal"]
 
@@ -27,7 +28,7 @@ def flush_removal(session: orm.Session, obj: object) -> None:
     if mapper.version_id_col is not None or not mapper.base_mapper.confirm_deleted_rows:
         session.flush()
         return
-    connection = session.connection(bind_arguments={"mapper": mapper})
+    connection = writing_connection(session, mapper, sa_inspect(obj, raiseerr=True))
     # Methods, for SQLAlchemy prints a listener that is a partial: the repr of an object may load what is deferred.
     removal = _Removal(obj)
     listeners: dict[str, Any] = {"before_execute": removal.ask, "after_execute": removal.confirm}

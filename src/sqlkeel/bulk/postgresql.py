@@ -215,7 +215,9 @@ class PostgreSQL:
         row = await write_one(session, statement.returning(merge.target.model, noted != number))
         if row is not None:
             return row[0], row[1]
-        is_kept = bool(merge.assigned) and await session.scalar(select(noted == number))
+        is_kept = bool(merge.assigned) and await session.scalar(
+            select(noted == number), bind_arguments={"mapper": merge.target.mapper, "clause": statement}
+        )
         return (None, False) if is_kept else None
 
     async def delete(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> int:

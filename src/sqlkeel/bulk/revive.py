@@ -57,7 +57,7 @@ async def revive_one(work: Work, values: Mapping[str, Any], merge: Merge) -> Any
     if found.get(mark) is None:
         return None
     given = {column: values[target.field(column)] for column in merge.assigned}
-    await work.session.run_sync(refuse_below_deleted, target.mapper, {**found, **given}.__getitem__)
+    await work.connection.run_sync(refuse_below_deleted, target.mapper, {**found, **given}.__getitem__)
     match = [column == found[column] for column in key]
     # Asked again: on MariaDB the row was found as the snapshot has it, and may have other values since.
     statement = update(table).where(*match, *same, mark.is_not(None)).values({**given, **unmarked(merge)})

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from ..errors import InvalidValue, KeelError, ReadOnlySession, TransientFault, UsageError, ValueRefused
 from ..new_rows import forget_empty
+from ..routes import refuse_detour, writing_bind
 from ..sync_session import SyncSession
 from .binder import Binder
 from .columns import raw
@@ -42,7 +43,8 @@ class Work:
 
     Raises:
         ReadOnlySession: When the session was opened for reading.
-        NotSupported: For a model of several tables, or a database that is not known.
+        NotSupported: For a model of several tables, a database that is not known, or a session that reads elsewhere
+            than it writes.
     """
 
     connection: AsyncConnection
@@ -52,6 +54,7 @@ class Work:
             raise ReadOnlySession(f"The session was opened for reading; {model.__name__} cannot be written.")
         self.session = session
         self.target = Target(model)
+        refuse_detour(session.sync_session, self.target.mapper, "A bulk call")
         self.dialect: Dialect = session.get_bind(mapper=self.target.mapper).dialect
         self.writer: Writer = writer_for(self.dialect)
         self._savepoint: AsyncTransaction | None = None
@@ -87,7 +90,8 @@ class Work:
         if self.session.sync_session.autoflush:
             await self.session.flush()
         forget_empty(self.session.sync_session, self.target.mapper)
-        self.connection = await self.session.connection(bind_arguments={"mapper": self.target.mapper})
+        bind = writing_bind(self.session.sync_session, self.target.mapper)
+        self.connection = await self.session.connection(bind_arguments={"bind": bind})
         if savepoint:
             await self.writer.refuse_autocommit(self.connection)
             self._savepoint = await self.connection.begin_nested()

@@ -9,10 +9,10 @@ from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, or_, orm, select, update
+from sqlalchemy import ColumnElement, Connection, or_, orm, select, update
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Mapper
+from sqlalchemy.orm import InstanceState, Mapper
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.collections import collection_adapter
 from sqlalchemy.orm.interfaces import ONETOMANY
@@ -30,6 +30,7 @@ from ..errors import (
 from ..holding import refuse_foreign
 from ..keys import uuid7
 from ..rewinding import expunge, note_read
+from ..routes import shard_of, writing_connection
 from ..session import SyncSession, reload_expired
 from ..types import utc_now
 from .edges import Edge, edges_above, edges_below, tree_below
@@ -39,8 +40,6 @@ from .version import find_conflict
 __all__ = ["Deletion", "below_deleted", "refuse_below_deleted", "restore"]
 
 _KEYS_AT_ONCE = 500
-_ALL_ROWS = {"include_deleted": True}
-"""For statements that ask for the mark themselves, of rows just marked too."""
 
 
 class Deletion:
@@ -77,9 +76,8 @@ class Deletion:
         self.session.flush()
         self._read_expired_version(state)
         restricts = any(any(edges_below(one, restricting=True)) for one in tree_below(mapper))
-        with _savepoint(self.session, mapper) if restricts else nullcontext():
-            now = self.session.execute(select(utc_now()), bind_arguments={"mapper": mapper})
-            self.moment = now.scalar_one()
+        with _savepoint(self.session, state) if restricts else nullcontext():
+            self.moment = self._execute(mapper, select(utc_now())).scalar_one()
             if not self._mark(mapper, _match_as_read(state)):
                 raise _missing(self.session, state)
             self._descend(mapper)
@@ -99,12 +97,17 @@ class Deletion:
         mark = Mark(mapper)
         values = {mark.at: self.moment, mark.deletion: self.id, **next_version(mapper, mark.table)}
         statement = update(mark.table).where(*conditions, mark.at.is_(None)).values(values)
-        marked: Any = self.session.execute(statement, execution_options=_ALL_ROWS)
-        if not marked.rowcount:
+        if not self._execute(mapper, statement).rowcount:
             return False
-        _move_companions(self.session, mark, self.id)
+        _move_companions(self._connection(mapper), mark, self.id)
         self.marked[mapper] = None
         return True
+
+    def _connection(self, mapper: Mapper[Any]) -> Connection:
+        return writing_connection(self.session, mapper, sa_inspect(self.obj))
+
+    def _execute(self, mapper: Mapper[Any], statement: Any) -> Any:
+        return self._connection(mapper).execute(statement)
 
     def _descend(self, top: Mapper[Any]) -> None:
         level = [top]
@@ -125,7 +128,7 @@ class Deletion:
             live = rows.where(*edge.rows(just_marked), mark.at.is_(None)).limit(1)
             # A locking read: a snapshot would not show a row that came since, and still show one that is gone.
             live = live.with_for_update(read=True, of=mark.table)
-            if self.session.execute(live, execution_options=_ALL_ROWS).first() is not None:
+            if self._execute(edge.target, live).first() is not None:
                 columns = tuple(column.name for column in edge.below)
                 raise ForeignKeyViolation(table=edge.below[0].table.name, columns=columns)
 
@@ -145,7 +148,7 @@ class Deletion:
         tables = {Mark(mapper).table for mapper in self.marked}
         written: dict[Mapper[Any], tuple[Any, ...]] = {}
         found: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
-        held = (state.obj() for state in list(self.session.identity_map.all_states()))
+        held = (state.obj() for state in list(self.session.identity_map.all_states()) if self._is_near(state))
         for obj in {id(obj): obj for obj in (*held, self.obj) if obj is not None}.values():
             mapper = sa_inspect(obj).mapper
             if mapper not in written:
@@ -153,6 +156,10 @@ class Deletion:
             if written[mapper]:
                 found[written[mapper]].append(obj)
         return found
+
+    def _is_near(self, state: InstanceState[Any]) -> bool:
+        """Tell whether an object is of the same database: two shards may have rows of one key."""
+        return shard_of(self.session, state) == shard_of(self.session, sa_inspect(self.obj))
 
     def _note_marks(self, written: tuple[Any, ...], objects: list[Any]) -> Iterator[Any]:
         mapper = sa_inspect(objects[0]).mapper
@@ -165,7 +172,7 @@ class Deletion:
         if len(loaded) <= _KEYS_AT_ONCE:
             keys = [key[0] if len(key) == 1 else key for key in loaded]
             statement = statement.where(whole(mark.key).in_(keys))
-        for row in self.session.execute(statement):
+        for row in self._execute(mapper, statement):
             for obj in loaded.get(tuple(row[: len(mark.key)]), ()):
                 for column, value in zip(written, row[len(mark.key) :], strict=True):
                     set_committed_value(obj, sa_inspect(obj).mapper.get_property_by_column(column).key, value)
@@ -186,11 +193,11 @@ def _written(mapper: Mapper[Any], tables: Collection[Any]) -> tuple[Any, ...]:
     return tuple(column for column in written if column.table in among)
 
 
-def _move_companions(session: orm.Session, mark: Mark, deletion: uuid.UUID) -> None:
+def _move_companions(connection: Connection, mark: Mark, deletion: uuid.UUID) -> None:
     """Count and date the change in the other tables of the rows that have *deletion*."""
     for one in mark.companions():
         keys = select(*mark.key).where(mark.deletion == deletion)
-        session.execute(update(one.table).where(whole(one.key).in_(keys)).values(one.values))
+        connection.execute(update(one.table).where(whole(one.key).in_(keys)).values(one.values))
 
 
 def restore(session: orm.Session, obj: Any) -> None:
@@ -211,14 +218,18 @@ def restore(session: orm.Session, obj: Any) -> None:
     if deletion is None or state.identity is None:
         raise NotFound(f"deleted {mapper.class_.__name__}", _plain_key(state.identity))
     _refuse_reading(session)
-    refuse_below_deleted(session, mapper, lambda column: getattr(obj, mapper.get_property_by_column(column).key))
+    if session.autoflush:
+        session.flush()
+    connection = writing_connection(session, mapper, state)
+    refuse_below_deleted(connection, mapper, lambda column: getattr(obj, mapper.get_property_by_column(column).key))
     tree = tree_below(mapper)
     try:
-        with _savepoint(session, mapper):
-            restored = [below for below in tree if _unmark(session, below, deletion)]
+        with _savepoint(session, state):
+            connections = {below: writing_connection(session, below, state) for below in tree}
+            restored = [below for below in tree if _unmark(connections[below], below, deletion)]
             _refuse_moved_below_deleted(session, state)
     except IntegrityError as error:
-        conflict = _conflict(session, mapper, error)
+        conflict = _conflict(connection, mapper, error)
         if conflict is None:
             raise
         raise conflict from error
@@ -227,9 +238,9 @@ def restore(session: orm.Session, obj: Any) -> None:
     _take_back(session, obj, tree, deletion)
 
 
-def _conflict(session: orm.Session, mapper: Mapper[Any], error: IntegrityError) -> RestoreConflict | None:
+def _conflict(connection: Connection, mapper: Mapper[Any], error: IntegrityError) -> RestoreConflict | None:
     """Return the conflict that a violation is, if it is one of a unique constraint."""
-    found = unique_violation(error, session.get_bind(mapper).engine.url)
+    found = unique_violation(error, connection.engine.url)
     if found is None:
         return None
     return RestoreConflict(
@@ -241,12 +252,12 @@ def _conflict(session: orm.Session, mapper: Mapper[Any], error: IntegrityError) 
     )
 
 
-def _unmark(session: orm.Session, mapper: Mapper[Any], deletion: uuid.UUID) -> bool:
+def _unmark(connection: Connection, mapper: Mapper[Any], deletion: uuid.UUID) -> bool:
     mark = Mark(mapper)
-    _move_companions(session, mark, deletion)
+    _move_companions(connection, mark, deletion)
     values = {mark.at: None, mark.deletion: None, **next_version(mapper, mark.table)}
     statement = update(mark.table).where(mark.deletion == deletion).values(values)
-    return bool(session.execute(statement).rowcount)  # type: ignore[attr-defined]  # a cursor result
+    return bool(connection.execute(statement).rowcount)
 
 
 def _take_back(session: orm.Session, obj: Any, tree: Iterable[Mapper[Any]], deletion: uuid.UUID) -> None:
@@ -264,10 +275,11 @@ def _take_back(session: orm.Session, obj: Any, tree: Iterable[Mapper[Any]], dele
 
 
 @contextmanager
-def _savepoint(session: orm.Session, mapper: Mapper[Any]) -> Iterator[None]:
-    connection = session.connection(bind_arguments={"mapper": mapper})
+def _savepoint(session: orm.Session, state: InstanceState[Any]) -> Iterator[None]:
+    connection = writing_connection(session, state.mapper, state)
     if backend_for(connection.engine.url).commits_by_itself(connection):
-        raise NoTransaction(f"The connection commits each statement by itself; a {mapper.class_.__name__} is several.")
+        name = state.mapper.class_.__name__
+        raise NoTransaction(f"The connection commits each statement by itself; a {name} is several.")
     begin_for_savepoint(connection)  # a SyncSession does so itself, a stock one does not
     fault: TransientFault | None = None
     try:
@@ -290,7 +302,7 @@ def _refuse_reading(session: orm.Session) -> None:
         raise ReadOnlySession("The session was opened for reading, and is asked to delete or restore.")
 
 
-def refuse_below_deleted(session: orm.Session, mapper: Mapper[Any], value_of: Callable[[Any], Any]) -> None:
+def refuse_below_deleted(connection: Connection, mapper: Mapper[Any], value_of: Callable[[Any], Any]) -> None:
     """Refuse to bring back a row, of which *value_of* tells the value in a column, where the row above it is deleted.
 
     Raises:
@@ -304,7 +316,7 @@ def refuse_below_deleted(session: orm.Session, mapper: Mapper[Any], value_of: Ca
             match.append(or_(*(column != value_of(column) for column in mapper.primary_key)))
         rows = select(mark.at).select_from(edge.owner.persist_selectable).where(*match)
         # Locked whether it is marked or not: a snapshot would show it as it was, and it may be marked a moment later.
-        found = session.execute(rows.with_for_update(read=True, of=mark.table), bind_arguments=_to_write(mark.table))
+        found = connection.execute(rows.with_for_update(read=True, of=mark.table))
         if any(at is not None for at in found.scalars()):
             raise below_deleted(mapper, edge)
 
@@ -320,15 +332,11 @@ def _refuse_moved_below_deleted(session: orm.Session, state: Any) -> None:
         return
     match = [column == value for column, value in zip(mapper.primary_key, state.identity, strict=True)]
     statement = select(*read.values()).select_from(mapper.persist_selectable).where(*match)
-    row = session.execute(statement.with_for_update(read=True), bind_arguments=_to_write(Mark(mapper).table)).first()
+    connection = writing_connection(session, mapper, state)
+    row = connection.execute(statement.with_for_update(read=True)).first()
     if row is not None and any(state.dict.get(key) != value for key, value in zip(read, row, strict=True)):
         now = {**state.dict, **dict(zip(read, row, strict=True))}
-        refuse_below_deleted(session, mapper, lambda column: now[mapper.get_property_by_column(column).key])
-
-
-def _to_write(table: Any) -> dict[str, Any]:
-    """Let a session that routes send a locking read where it writes."""
-    return {"clause": update(table)}
+        refuse_below_deleted(connection, mapper, lambda column: now[mapper.get_property_by_column(column).key])
 
 
 def below_deleted(mapper: Mapper[Any], edge: Edge) -> UsageError:
@@ -375,7 +383,7 @@ def _missing(session: orm.Session, state: Any) -> Exception:
     mapper, identity = state.mapper, state.identity
     if mapper.version_id_col is not None:
         expected = state.dict.get(mapper.get_property_by_column(mapper.version_id_col).key)
-        conflict = find_conflict(session.connection(bind_arguments={"mapper": mapper}), mapper, identity, expected)
+        conflict = find_conflict(writing_connection(session, mapper, state), mapper, identity, expected)
         row: Any = None if conflict is None else conflict.current_row
         if conflict is not None and row is not None and row["deleted_at"] is None:
             return conflict

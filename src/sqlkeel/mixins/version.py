@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Column, Connection, Integer, event, orm, select
@@ -14,6 +13,7 @@ from ..engines.backend import begin_for_savepoint
 from ..errors import ConfigurationError, NotSupported, TransientFault, UsageError, VersionConflict
 from ..mixed_columns import mixed_column, with_columns
 from ..refresh import rows_below, update_with, update_with_all
+from ..routes import as_flushing, shard_of, writing_connection
 from ..session import SyncSession
 from .marks import key_in
 
@@ -55,7 +55,8 @@ class VersionMixin:
     def __version_conflict__(self, session: orm.Session) -> VersionConflict | None:
         """Return the conflict that made ``session.merge(self)`` or ``get()`` fail, if it is one of this row."""
         mapper = orm.object_mapper(self)
-        connection = session.connection(bind_arguments={"mapper": mapper})
+        arguments = {"mapper": mapper, **shard_of(session, orm.attributes.instance_state(self))}
+        connection = session.connection(bind_arguments=arguments)
         return find_conflict(connection, mapper, mapper.primary_key_from_instance(self), self.version)
 
 
@@ -103,8 +104,10 @@ def _check_before_delete(mapper: Mapper[Any], connection: Connection, obj: objec
     version = _version_of(mapper)
     match = [key == value for key, value in zip(key_in(mapper, version.table), row.identity, strict=True)]
     current = connection.execute(select(version).where(*match).with_for_update()).scalar_one_or_none()
-    if current != row.version and (conflict := find_conflict(connection, *row)) is not None:
-        raise conflict
+    if current != row.version:
+        conflict = find_conflict(connection, row.mapper, row.identity, row.version)
+        if conflict is not None:
+            raise conflict
 
 
 def touch(obj: object) -> None:
@@ -196,7 +199,7 @@ def _update_by_key(state: ORMExecuteState, mapper: Mapper[Any]) -> Any:
         )
     if state.session.autoflush:
         state.session.flush()
-    connection = state.session.connection(bind_arguments={"mapper": mapper})
+    connection = state.session.connection(bind_arguments=dict(state.bind_arguments))
     # What was written before the row that failed is to be taken back, and not to be found as a change.
     begin_for_savepoint(connection)
     savepoint = connection.begin_nested()
@@ -206,7 +209,7 @@ def _update_by_key(state: ORMExecuteState, mapper: Mapper[Any]) -> Any:
         if not isinstance(error, TransientFault) and not connection.invalidated:
             # Else the transaction, or the connection, is gone, and the savepoint with it.
             savepoint.rollback()
-        if isinstance(error, StaleDataError) and (conflict := _conflict(_given(mapper, rows), {mapper: connection})):
+        if isinstance(error, StaleDataError) and (conflict := _conflict(_given(mapper, rows), lambda _: connection)):
             raise conflict from error
         raise
     savepoint.commit()
@@ -254,29 +257,23 @@ def refuse_stale(session: orm.Session, obj: object) -> None:
     """
     state = orm.attributes.instance_state(obj)
     [row] = _versions([state])
-    with _as_flushing(session):
-        bind = session.get_bind(row.mapper.base_mapper)
-    connection = session.connection(bind_arguments={"bind": bind})
-    if (conflict := find_conflict(connection, *row)) is not None:
+    connection = writing_connection(session, row.mapper, state)
+    if (conflict := find_conflict(connection, row.mapper, row.identity, row.version)) is not None:
         if isinstance(session, SyncSession):
             session.leave_half_done(conflict)  # relations may have been changed that the next flush would write
         raise conflict
-
-
-@contextmanager
-def _as_flushing(session: orm.Session) -> Iterator[None]:
-    """Let a `get_bind` that routes answer where a flush writes; SQLAlchemy's recipe has it look at a private name."""
-    before, session._flushing = session._flushing, True
-    try:
-        yield
-    finally:
-        session._flushing = before
 
 
 class _Written(NamedTuple):
     mapper: Mapper[Any]
     identity: tuple[Any, ...]
     version: int | None
+    state: orm.InstanceState[Any] | None = None
+
+    @property
+    def key(self) -> tuple[Mapper[Any], Any]:
+        """What the rows of one connection have in common: the mapper, and the shard where there are several."""
+        return self.mapper, None if self.state is None else self.state.identity_token
 
 
 class _Flush:
@@ -294,22 +291,25 @@ class _Flush:
 
     def conflict(self) -> VersionConflict | None:
         """Ask the database which of the rows somebody else has changed."""
-        assert self.transaction is not None, "a flush that has written has begun"
-        # Not the session's own: after the flush has failed, it gives none.
-        with _as_flushing(self.session):
-            connections = {row.mapper: self.transaction.bound_connection(row.mapper.base_mapper) for row in self.rows}
+        with as_flushing(self.session):
+            connections = {row.key: self._connection_of(row) for row in self.rows}
         # What is in a transaction still, after the session's own was rolled back, is in somebody else's: of a savepoint
         # around the flush, or of the caller whose connection the session was given. That one goes on.
         free = {connection for connection in connections.values() if not connection.in_transaction()}
         try:
-            return _conflict(self.rows, connections)
+            return _conflict(self.rows, lambda row: connections[row.key])
         finally:
             for connection in free:
                 connection.rollback()
 
+    def _connection_of(self, row: _Written) -> Connection:
+        # Not the session's own: after the flush has failed, it gives none.
+        assert self.transaction is not None, "a flush that has written has begun"
+        return self.transaction.bound_connection(row.mapper.base_mapper, **shard_of(self.session, row.state))
 
-def _conflict(rows: Iterable[_Written], connections: Mapping[Mapper[Any], Connection]) -> VersionConflict | None:
-    compared = (find_conflict(connections[row.mapper], row.mapper, row.identity, row.version) for row in rows)
+
+def _conflict(rows: Iterable[_Written], connection_of: Callable[[_Written], Connection]) -> VersionConflict | None:
+    compared = (find_conflict(connection_of(row), row.mapper, row.identity, row.version) for row in rows)
     found = [conflict for conflict in compared if conflict is not None]
     if not found:
         return None
@@ -329,7 +329,7 @@ def _versions(states: Iterable[orm.InstanceState[Any]]) -> Iterator[_Written]:
             if mapper not in keys:
                 keys[mapper] = mapper.get_property_by_column(mapper.version_id_col).key
             key = keys[mapper]
-            yield _Written(mapper, identity, state.committed_state.get(key, state.dict.get(key)))
+            yield _Written(mapper, identity, state.committed_state.get(key, state.dict.get(key)), state)
 
 
 @SyncSession.around_flush

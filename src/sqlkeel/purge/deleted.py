@@ -13,6 +13,7 @@ from sqlalchemy.orm import Mapper
 
 from ..errors import NotSupported
 from ..rewinding import expunge
+from ..routes import writing_connection
 from ..row_keys import among
 from .references import References
 
@@ -49,7 +50,7 @@ class DeletedRows:
 
     def connection(self, session: orm.Session) -> Connection:
         """Return the session's connection for these rows."""
-        return session.connection(bind_arguments={"mapper": self.mapper})
+        return writing_connection(session, self.mapper)
 
     def old(self, before: datetime) -> list[ColumnElement[bool]]:
         """Match the rows of the model that were deleted before a moment."""

@@ -108,9 +108,10 @@ async def count_old(database: Database, models: Any, *, older_than: timedelta) -
     _check(older_than, 1)
     groups = plan(models)
     async with database.read() as session:
-        before = await session.run_sync(_moment) - older_than
+        members = [one for group in groups for one in group.members]
         found = {}
-        for rows in (one for group in groups for one in group.members):
+        before = await session.run_sync(_moment, members[0]) - older_than if members else datetime.max
+        for rows in members:
             statement = select(func.count()).select_from(rows.table).where(*rows.old(before))
             found[rows.table.fullname] = (await session.execute(statement)).scalar_one()
     return found
@@ -126,7 +127,9 @@ class _Purge:
 
     async def run(self, groups: Sequence[Group], older_than: timedelta) -> AsyncGenerator[Purged]:
         """Empty group after group; in one whose tables point to each other, until nothing more can go."""
-        before = await self.read(_moment) - older_than
+        if not groups:
+            return
+        before = await self.read(_moment, groups[0].members[0]) - older_than
         for group in groups:
             removed = dict.fromkeys(group.members, 0)
             again = True
@@ -169,13 +172,16 @@ async def _run_sync(session: Session, function: Callable[..., Any], *args: Any) 
 def _begin(session: orm.Session, rows: DeletedRows) -> None:
     if session.info.get("sqlkeel_read_only"):
         raise ReadOnlySession("The session was opened for reading, and is asked to purge.")
+    if session.autoflush:
+        session.flush()
     connection = rows.connection(session)
     if not backend_for(connection.engine.url).keeps_locks(connection):
         raise NoTransaction("A purge locks what it removes, and this connection is in no transaction that keeps locks.")
 
 
-def _moment(session: orm.Session) -> datetime:
-    return session.execute(select(utc_now())).scalar_one()
+def _moment(session: orm.Session, rows: DeletedRows) -> datetime:
+    moment: datetime = rows.connection(session).execute(select(utc_now())).scalar_one()
+    return moment
 
 
 def _find(session: orm.Session, rows: DeletedRows, before: datetime, after: Key | None) -> list[Key]:

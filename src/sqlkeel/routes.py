@@ -1,0 +1,80 @@
+"""The database of a session that has several: where a flush writes the rows of a class, and what writes past it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, TableClause, insert, orm, select, update
+from sqlalchemy.orm import InstanceState, Mapper
+
+from .errors import NotSupported
+
+__all__ = ["as_flushing", "refuse_detour", "shard_of", "writing_bind", "writing_connection"]
+
+
+def writing_bind(session: orm.Session, mapper: Mapper[Any], state: InstanceState[Any] | None = None) -> Any:
+    """Return the engine, or the connection, to which a flush sends rows of *mapper*; of the one row that *state* is."""
+    base = mapper.base_mapper
+    if type(session).get_bind is orm.Session.get_bind:
+        return session.get_bind(mapper=base)
+    with as_flushing(session):
+        return session.get_bind(mapper=base, clause=_write(base), **shard_of(session, state))
+
+
+def writing_connection(
+    session: orm.Session, mapper: Mapper[Any], state: InstanceState[Any] | None = None
+) -> Connection:
+    """Return the session's connection to where a flush writes.
+
+    What we write past the flush, and read in order to write it, is sent through this connection: the session's
+    ``execute`` would ask ``get_bind()`` about each statement, and not always be told the same.
+    """
+    return session.connection(bind_arguments={"bind": writing_bind(session, mapper, state)})
+
+
+def refuse_detour(session: orm.Session, mapper: Mapper[Any], call: str) -> None:
+    """Refuse a call that reads what it writes, where a session reads elsewhere.
+
+    Raises:
+        NotSupported: For a session with a `get_bind` that sends reads, or an INSERT, somewhere else than a flush; for
+            one whose rows are spread over shards, of which nobody tells the right one.
+    """
+    if type(session).get_bind is orm.Session.get_bind:
+        return
+    name = mapper.class_.__name__
+    if session.connection_callable is not None:
+        raise NotSupported(
+            f"{call} cannot tell to which shard each {name} belongs.",
+            hint="Use a session of the shard's own engine: AsyncSession(engine, sync_session_class=SyncSession).",
+        )
+    target = writing_bind(session, mapper)
+    if any(session.get_bind(mapper=mapper, clause=one(mapper.class_)) is not target for one in (select, insert)):
+        raise NotSupported(
+            f"{call} reads and writes, and get_bind() sends one of the two for {name} elsewhere.",
+            hint="Use a session of the database that is written: async with db.transaction() as session.",
+        )
+
+
+def shard_of(session: orm.Session, state: InstanceState[Any] | None) -> dict[str, Any]:
+    """Return what `get_bind` of a ``ShardedSession`` is to be told of a row that is there already."""
+    if session.connection_callable is None or state is None or state.identity_token is None:
+        return {}
+    return {"shard_id": state.identity_token}
+
+
+@contextmanager
+def as_flushing(session: orm.Session) -> Iterator[None]:
+    """Let a `get_bind` that routes answer where a flush writes; SQLAlchemy's recipe has it look at a private name."""
+    before, session._flushing = session._flushing, True
+    try:
+        yield
+    finally:
+        session._flushing = before
+
+
+def _write(mapper: Mapper[Any]) -> Any:
+    """Return a statement that writes the table of a mapper; the tables themselves where it reads from several."""
+    table: Any = mapper.local_table
+    return update(table) if isinstance(table, TableClause) else table

@@ -1,0 +1,41 @@
+"""Where a session writes: tests/adoption/test_routing.py tries each call; here is what stands on private names."""
+
+from __future__ import annotations
+
+from sqlalchemy import create_engine
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from sqlkeel import base
+from sqlkeel.routes import as_flushing, writing_bind
+
+
+class Base(base.Base):
+    """The tables of these tests."""
+
+
+class Note(Base):
+    """Something written."""
+
+    __tablename__ = "note"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+class TestFlushing:
+    def test_it_is_said_for_a_moment(self) -> None:
+        """Canary of `_flushing`: a new session has it, and it is false again behind the block, after an error, too."""
+        session = Session()
+        before = session._flushing
+        with as_flushing(session):
+            inside = session._flushing
+
+        assert (before, inside, session._flushing) == (False, True, False)
+
+
+class TestWritingBind:
+    def test_it_is_that_of_the_base(self) -> None:
+        """As a flush asks for it; a session of one engine has no other."""
+        engine = create_engine("sqlite://")
+
+        assert writing_bind(Session(engine), sa_inspect(Note)) is engine
+        engine.dispose()
