@@ -19,13 +19,29 @@ __all__ = ["refuse_orphan"]
 _KNOWN: Final = "sqlkeel.orphans"
 """Where a metadata's ``info`` keeps what `_relations_to` has found: it must not outlive the classes."""
 
+_LOOKED_AT: Final = "sqlkeel.losses"
+"""Where a session's ``info`` keeps the mappers of what the flush was to remove before other listeners came."""
+
 
 @event.listens_for(SyncSession, "before_flush")
 def _refuse_loss(session: SyncSession, *_: Any) -> None:
     """Refuse to remove objects above rows that are to be kept, where nobody has said that they go along."""
-    if not session.has_deletions:
-        return
-    for mapper in dict.fromkeys(orm.object_mapper(obj) for obj in session.deleted):
+    session.info.pop(_LOOKED_AT, None)
+    if session.has_deletions:
+        session.info[_LOOKED_AT] = mappers = {orm.object_mapper(obj): None for obj in session.deleted}
+        _refuse(mappers)
+
+
+@event.listens_for(SyncSession, "after_flush")
+def _refuse_late_loss(session: SyncSession, *_: Any) -> None:
+    """Do the same for what a listener has deleted that came after ours; the flush is rolled back."""
+    if session.has_deletions:
+        known = session.info.pop(_LOOKED_AT, {})
+        _refuse(mapper for mapper in map(orm.object_mapper, session.deleted) if mapper not in known)
+
+
+def _refuse(mappers: Iterable[Mapper[Any]]) -> None:
+    for mapper in dict.fromkeys(mappers):
         for relation in _taking_along(mapper):
             soft = next(filter(is_soft, relation.mapper.self_and_descendants), None)
             if soft is not None and not states_on_delete(relation):
