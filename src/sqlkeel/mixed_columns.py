@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from inspect import get_annotations
 from typing import Any, Final, NoReturn, TypeVar, cast
 
-from sqlalchemy import Column
-from sqlalchemy.orm import Mapped, MappedColumn, declared_attr, mapped_column
+from sqlalchemy import Column, DateTime, Table, event
+from sqlalchemy.orm import Mapped, MappedColumn, Mapper, declared_attr, mapped_column
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from .errors import NotSupported
+from .errors import ConfigurationError, NotSupported
 
 __all__ = ["mixed_column", "with_columns"]
 
@@ -45,6 +47,7 @@ def mixed_column(*args: Any, **options: Any) -> Mapped[Any]:
         return mapped_column(*args, **options, **field)
 
     declared: Any = declared_attr(column)
+    declared.fget.__dict__["kind"] = next((one for one in args if isinstance(one, TypeEngine)), None)
     return declared  # type: ignore[no-any-return]  # to type checkers it is what a model makes of it
 
 
@@ -63,10 +66,43 @@ def with_columns(mixin: _C) -> _C:
 
     if "__init_subclass__" not in vars(mixin):  # else it is asked by that one
         mixin.__init_subclass__ = classmethod(begin)  # type: ignore[assignment]
+    kinds: dict[str, TypeEngine[Any] | None] = {}
     for name, annotation in get_annotations(mixin).items():
-        declared = vars(mixin).get(name)
+        declared: Any = vars(mixin).get(name)
         if isinstance(declared, declared_attr):
             declared.fget.__name__ = name
             declared.fget.__annotations__["return"] = annotation
+            kinds[name] = vars(declared.fget)["kind"]
     mixin.__dataclass_fields__ = _NoFields()
+
+    def check(mapper: Mapper[Any], model: type[Any]) -> None:
+        if isinstance(mapper.local_table, Table):
+            _refuse_other_columns(mapper, mixin, kinds)
+
+    event.listen(mixin, "after_mapper_constructed", check, propagate=True)
     return mixin
+
+
+def _refuse_other_columns(mapper: Mapper[Any], mixin: type[Any], kinds: Mapping[str, TypeEngine[Any] | None]) -> None:
+    """Refuse a table that the model did not make, imperative or reflected, and that the mixin cannot work with."""
+    declares = hasattr(mapper.class_, "__tablename__")  # it says what it wants then, and that wins
+    for name, kind in kinds.items():
+        found = mapper.columns.get(name)
+        if found is None or not (declares or _holds(found.type, kind)):
+            what = "has no" if found is None else f"has a column of {found.type!r} as"
+            raise ConfigurationError(
+                f"{mapper.class_.__name__} has the {mixin.__name__}, and its table {what} {name}.",
+                hint=f"Table(..., Column({name!r}, {kind!r})): beside autoload_with= it replaces what is reflected.",
+            )
+
+
+def _holds(found: TypeEngine[Any], kind: TypeEngine[Any] | None) -> bool:
+    """Tell whether a column can hold the values of the mixin: what SQLite reflects of a UUID is a text."""
+    if kind is None or isinstance(found, TypeDecorator):
+        return True
+    if isinstance(kind, TypeDecorator):  # UTCDateTime is the only one of them
+        return isinstance(found, DateTime) and found.timezone
+    try:
+        return issubclass(found.python_type, kind.python_type)
+    except NotImplementedError:
+        return True

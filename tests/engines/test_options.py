@@ -12,6 +12,7 @@ from sqlkeel import base
 from sqlkeel.database import Database
 from sqlkeel.errors import NotSupported, UniqueViolation
 from sqlkeel.repository import Repository
+from sqlkeel.session import Session
 from tests.fixtures.databases import OpenDatabase
 
 
@@ -110,6 +111,36 @@ class TestTaken:
                 await session.execute(insert(Note), [{"id": 1, "body": {}}] * 2)
 
 
+class TestLevels:
+    @pytest.mark.parametrize("of_session", [False, True], ids=["of a copy of the engine", "of the session"])
+    async def test_a_level_of_ones_own_holds(self, every_driver: Database, of_session: bool) -> None:
+        """``engine.execution_options`` and those of a session are the transaction's, which is rolled back as any."""
+        level = {"isolation_level": "SERIALIZABLE"}
+        engine = every_driver.engine if of_session else every_driver.engine.execution_options(**level)
+        async with Session(engine, **({"execution_options": level} if of_session else {})) as session:
+            session.add(Note(id=1, body={}))
+            await session.flush()
+            assert await (await session.connection()).get_isolation_level() == "SERIALIZABLE"
+            await session.rollback()
+            session.add(Note(id=2, body={}))
+            await session.commit()
+
+        async with every_driver.transaction() as session:
+            assert (await session.scalars(select(Note.id))).all() == [2]
+            usual = await (await session.connection()).get_isolation_level()
+        assert usual != "SERIALIZABLE" or every_driver.dialect == "sqlite"
+
+    async def test_autocommit_of_a_copy_is_a_commit_of_each_statement(self, every_driver: Database) -> None:
+        """For DDL, as the hint of the refusal says; what is several statements is refused then."""
+        engine = every_driver.engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with engine.connect() as connection:
+            await connection.execute(insert(Note).values(id=1, body={}))
+            await connection.rollback()
+
+        async with every_driver.read() as session:
+            assert (await session.scalars(select(Note.id))).all() == [1]
+
+
 class TestRefused:
     @pytest.mark.parametrize("url", [FILE, MEMORY, *SERVERS])
     @pytest.mark.parametrize(
@@ -129,6 +160,40 @@ class TestRefused:
             Database(url, **options)
 
         assert hint in caught.value.hint
+
+    @pytest.mark.parametrize("url", [FILE, MEMORY])
+    @pytest.mark.parametrize(
+        ("name", "value", "hint"),
+        [
+            ("isolation_level", "DEFERRED", "db.read()"),
+            ("isolation_level", "", "db.read()"),
+            ("autocommit", False, "db.read()"),
+            ("factory", object, "'connect'"),
+            ("async_creator_fn", print, "'connect'"),
+        ],
+    )
+    def test_what_begins_transactions_beside_us(self, url: str, name: str, value: Any, hint: str) -> None:
+        """SQLite's driver would begin its own; each was overruled in silence."""
+        with pytest.raises(NotSupported, match=f"{name} cannot be given") as caught:
+            Database(url, connect_args={name: value})
+
+        assert hint in caught.value.hint
+
+    def test_in_the_url_too(self) -> None:
+        """SQLAlchemy gives the query of a URL to the driver."""
+        with pytest.raises(NotSupported, match="isolation_level cannot be given"):
+            Database(f"{FILE}?isolation_level=DEFERRED")
+
+    async def test_other_arguments_are_taken(self, sqlite: Database, open_database: OpenDatabase) -> None:
+        """How long to wait for the lock, what is cached, no level at all."""
+        given = {"timeout": 1, "cached_statements": 5, "check_same_thread": False, "isolation_level": None}
+        database = open_database(sqlite, connect_args=given)
+
+        async with database.transaction() as session:
+            session.add(Note(id=1, body={}))
+
+        async with database.read() as session:
+            assert await session.scalar(select(func.count(Note.id))) == 1
 
     @pytest.mark.parametrize("url", [FILE, *SERVERS])
     def test_one_connection_for_everybody(self, url: str) -> None:

@@ -22,6 +22,7 @@ from ..errors import (
     DatabaseUnavailable,
     ForeignKeyViolation,
     NotNullViolation,
+    NotSupported,
     OutOfResources,
     PermissionDenied,
     ReadOnlyViolation,
@@ -46,6 +47,14 @@ _FOREVER: Final = 2**31 - 1
 """How long to wait for the lock, in milliseconds: as `sqlite3` does by itself, and the longest there is."""
 _QUERY_ONLY: Final = "sqlkeel_query_only"
 _IN_MEMORY: Final = {None, "", ":memory:"}
+
+_OURS: Final = "sqlkeel makes the connection itself", "A listener of 'connect' on db.engine.sync_engine may change it."
+_BEGINS: Final = (
+    "the Database begins each transaction, with BEGIN IMMEDIATE",
+    "Leave it out; db.read() for reading, db.transaction(read_only=True) for one snapshot.",
+)
+_NOT_GIVEN: Final = {"isolation_level": _BEGINS, "autocommit": _BEGINS, "factory": _OURS, "async_creator_fn": _OURS}
+"""The arguments of the driver that are ours, and what is to be said of each."""
 
 _TRACE: Final = re.compile(
     START
@@ -101,6 +110,7 @@ class SQLite(Backend):
 
     def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:
         """Switch the driver's transactions off; a database in memory has exactly one connection."""
+        _refuse_arguments(url.query)
         wait = _milliseconds(limits.lock) / 1000
         arguments = {"isolation_level": None, "timeout": wait, "async_creator_fn": _open, "factory": _Connection}
         # The dialect takes a connection without the driver's transactions for one that commits each statement.
@@ -114,6 +124,11 @@ class SQLite(Backend):
         if self.in_memory(url):
             return None
         return {**self.engine_options(url, limits), "execution_options": {READ_ONLY: "always"}}
+
+    def beside(self, ours: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Refuse what would begin transactions as the driver does, or make connections past us."""
+        _refuse_arguments(given)
+        return dict(given)
 
     def install(self, engine: Engine, limits: Limits) -> None:
         """Set the pragmas of each connection, begin each transaction, and stop statements that take too long."""
@@ -256,6 +271,17 @@ class _Driver(aiosqlite.Connection):
         if self._stopped is None:
             self._stopped = super().stop()
         return self._stopped
+
+
+def _refuse_arguments(given: Mapping[str, Any]) -> None:
+    """Refuse arguments of the driver that would be overruled in silence, or overrule us.
+
+    Raises:
+        NotSupported: Says what does the same.
+    """
+    for name, instead in _NOT_GIVEN.items():
+        if given.get(name) is not None:
+            raise NotSupported(f"{name} cannot be given to SQLite's driver: {instead[0]}.", hint=instead[1])
 
 
 def _open(database: str, **options: Any) -> aiosqlite.Connection:

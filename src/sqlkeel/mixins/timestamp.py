@@ -37,8 +37,19 @@ class TimestampMixin:
 def _read_back(mapper: Mapper[Any], cls: type) -> None:
     # Set here and not in __mapper_args__: a model's own __mapper_args__ would replace a mixin's.
     mapper.eager_defaults = True
-    if len(mapper.tables) > 1:
+    column = mapper.columns["updated_at"]
+    if getattr(column, "onupdate", None) is None and getattr(column, "server_onupdate", None) is None:
+        event.listen(mapper, "before_update", _move_by_itself)
+    elif len(mapper.tables) > 1:
         event.listen(mapper, "before_update", _move_with_another_table)
+
+
+def _move_by_itself(mapper: Mapper[Any], connection: Connection, obj: Any) -> None:
+    """Move the time of an object whose table was made elsewhere (reflected, imperative), and does not say so."""
+    state = orm.attributes.instance_state(obj)
+    changed = [key for key in state.committed_state if key in mapper.column_attrs]
+    if "updated_at" not in changed and any(state.attrs[key].history.has_changes() for key in changed):
+        obj.updated_at = utc_now()
 
 
 def _move_with_another_table(mapper: Mapper[Any], connection: Connection, obj: Any) -> None:
