@@ -10,8 +10,9 @@
     ├── InvalidValue (ValueError)   a value that would be stored wrong
     │   └── NaiveDatetime, InexactNumber, UnknownField, InvalidCursor, InvalidKey, InvalidETag
     ├── UsageError                  a call at the wrong time or on the wrong object
-    │   └── NoTransaction, NestedTransaction, ReadOnlySession, SessionShared, PoolTimeout,
-    │       UnloadedAttribute, QueryBudgetExceeded, LeakedTransaction
+    │   ├── NoTransaction, NestedTransaction, ReadOnlySession, SessionClosed, SessionShared, PoolTimeout,
+    │   │   QueryBudgetExceeded, LeakedTransaction
+    │   └── UnloadedAttribute ── DetachedAttribute
     ├── ServerMissing, ServerFailed  a throw-away server of the test kit
     ├── UnexpectedValue             the database holds what the program does not know
     ├── NotFound (LookupError), MultipleFound
@@ -60,6 +61,7 @@ __all__ = [
     "DatabaseMissing",
     "DatabaseUnavailable",
     "Deadlock",
+    "DetachedAttribute",
     "DriverMissing",
     "ExclusionViolation",
     "ForeignKeyViolation",
@@ -95,6 +97,7 @@ __all__ = [
     "SerializationFailure",
     "ServerFailed",
     "ServerMissing",
+    "SessionClosed",
     "SessionShared",
     "StatementTimeout",
     "TransactionAborted",
@@ -246,7 +249,8 @@ class InvalidValue(KeelError, ValueError, sa_exc.DontWrapMixin):
     def locate(self, table: str, column: str, row: int | None = None) -> None:
         """Say for which column the value was meant, and in which row; what a type raises knows neither."""
         where = f"{table}.{column}" if row is None else f"{table}.{column} in row {row}"
-        self.args = (f"{where}: {self.message}", *self.args[1:])
+        refusal = self.message.removeprefix(f"{table}.{self.column}: ")
+        self.args = (f"{where}: {refusal}", *self.args[1:])
         self.column, self.row = column, row
 
 
@@ -322,6 +326,16 @@ class NestedTransaction(UsageError, sa_exc.InvalidRequestError):
     code = "nested-transaction"
 
 
+class SessionClosed(UsageError, sa_exc.InvalidRequestError):
+    """The session is closed for good: its block, or the request that it belonged to, has ended."""
+
+    code = "session-closed"
+    hint = "Do it inside of the block, or open another one: async with db.transaction() as session: ..."
+
+    def __init__(self) -> None:
+        super().__init__("The session is permanently closed: the block or the request that it belonged to has ended.")
+
+
 class SessionShared(UsageError, sa_exc.InvalidRequestError):
     """Two tasks use one session at the same time; a session is one conversation with the server.
 
@@ -364,6 +378,21 @@ class UnloadedAttribute(UsageError, sa_exc.MissingGreenlet):
         self.model = model
         self.attribute = attribute
         self.is_column = is_column
+
+
+class DetachedAttribute(UnloadedAttribute, orm_exc.DetachedInstanceError):
+    """What is read was not loaded while there was a session; now nobody can load it any more."""
+
+    code = "detached-attribute"
+
+    def __init__(self, model: str, attribute: str, *, is_column: bool = False) -> None:
+        super().__init__(model, attribute, is_column=is_column)
+        self.args = (f"{self.message.removesuffix('.')}, and the object has left its session, whose block has ended.",)
+        self.hint = (
+            "Inside of the block: await session.refresh(obj)."
+            if is_column
+            else f"Load it inside of the block, with the query: load=[{model}.{attribute}]."
+        )
 
 
 class QueryBudgetExceeded(UsageError):
@@ -636,8 +665,8 @@ class ValueRefused(
 ):
     """A value does not fit its column: too long, out of range, or of the wrong form.
 
-    The database's own words are in ``orig`` only, for they repeat the value. ``row`` is the number of the row in a bulk
-    insert, counted from 1 among the rows with the same fields, and ``column`` its column, where they are known.
+    The database's own words are in ``orig`` only, for they repeat the value. ``row`` is the number of the row among
+    those that a bulk verb was given, counted from 1, and ``column`` its column, where they are known.
     """
 
     row: int | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import uuid
+from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -15,6 +16,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
 import sqlkeel
+from sqlkeel.bulk import insert_many_returning
 from sqlkeel.database import Database
 from sqlkeel.engines.fitting import fits
 from sqlkeel.errors import InvalidValue, KeelError, ValueRefused
@@ -168,13 +170,65 @@ class TestManyRows:
         assert (caught.value.row, caught.value.column) == (2, "taken_at")
         assert caught.value.message.startswith("fitting_sample.taken_at in row 2: datetime.datetime(2020")
 
-    async def test_update(self, every_driver: Database) -> None:
-        """update_many writes in the order of the keys, and names the column alone."""
+    @pytest.mark.parametrize("source", [list, tuple, iter], ids=["list", "tuple", "iterator"])
+    async def test_update(self, every_driver: Database, source: Callable[[list[Any]], Any]) -> None:
+        """update_many writes in the order of the keys, and counts the rows as they were given."""
+        rows = [{"id": 3, "code": "a"}, {"code": "b", "id": 2}, {"id": 1, "code": "\ud800"}, {"id": 4, "number": 1}]
         with pytest.raises(ValueRefused) as caught:
             async with every_driver.transaction() as session:
-                await Repository(session, Sample).update_many([{"id": 2, "code": "a"}, {"id": 1, "code": "\ud800"}])
+                await Repository(session, Sample).update_many(source(rows))
 
-        assert (caught.value.row, caught.value.column) == (None, "code")
+        assert (caught.value.row, caught.value.column) == (3, "code")
+
+    async def test_update_behind_the_first_chunk(self, sqlite: Database) -> None:
+        """The rows of an iterator are counted on from chunk to chunk."""
+        async with sqlite.transaction() as session:
+            await Repository(session, Sample).insert_many({"id": number + 1} for number in range(10_600))
+        rows = ({"id": 10_600 - number, "code": "\ud800" if number == 10_500 else "a"} for number in range(10_600))
+
+        with pytest.raises(ValueRefused) as caught:
+            async with sqlite.transaction() as session:
+                await Repository(session, Sample).update_many(rows)
+
+        assert (caught.value.row, caught.value.column) == (10_501, "code")
+
+    async def test_rows_with_different_fields(self, every_driver: Database) -> None:
+        """Rows are counted as they were given, whatever fields each has."""
+        rows: list[dict[str, Any]] = [{"code": "a"}, {"number": 1}, {"code": "b"}, {"number": 2**70}]
+        with pytest.raises(ValueRefused) as caught:
+            async with every_driver.transaction() as session:
+                await Repository(session, Sample).insert_many(rows)
+
+        assert (caught.value.row, caught.value.column) == (4, "number")
+
+    async def test_objects_back(self, every_driver: Database) -> None:
+        """insert_many_returning counts them, too, behind the first chunk as well."""
+        rows = [*ROWS] * 15
+        rows[10_100] = ROWS[100] | {"taken_at": "soon"}
+        rows = [{"taken_at": None} | row for row in rows]
+        with pytest.raises(InvalidValue) as caught:
+            async with every_driver.transaction() as session:
+                await insert_many_returning(session, Sample, rows)
+
+        assert (caught.value.row, caught.value.column) == (10_101, "taken_at")
+        assert caught.value.message == "fitting_sample.taken_at in row 10101: A str is no moment."
+
+    @pytest.mark.parametrize("source", [list, iter], ids=["list", "iterator"])
+    async def test_delete(self, every_driver: Database, source: Callable[[list[Any]], Any]) -> None:
+        """delete_many tells which key it was, in the order in which they were given."""
+        with pytest.raises(ValueRefused) as caught:
+            async with every_driver.transaction() as session:
+                await Repository(session, Sample).delete_many(source([2, 1, {"a": 1}, 0]))
+
+        assert (caught.value.row, caught.value.column) == (3, "id")
+
+    async def test_a_truth_among_numbers(self, psycopg: Database) -> None:
+        """Psycopg sends no list of numbers with a truth value in it, which is found when nothing else is wrong."""
+        with pytest.raises(ValueRefused) as caught:
+            async with psycopg.transaction() as session:
+                await Repository(session, Sample).delete_many([True])
+
+        assert (caught.value.row, caught.value.column) == (1, "id")
 
     async def test_nul_in_a_document(self, postgres: Database) -> None:
         """The server tells the line of the document before that of the row."""

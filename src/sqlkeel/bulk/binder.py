@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, ClauseElement, Column, Dialect
 from sqlalchemy.exc import DontWrapMixin
 
 from ..engines.fitting import fits
-from ..errors import InvalidValue, NotSupported, ValueRefused
+from ..errors import DatabaseFault, InvalidValue, NotSupported, ValueRefused
 from .columns import makes_expression, names_beside
 from .defaults import Constant, Made
 from .rows import BLOCK, CHUNK, Batch, Record, Run, refuse_expressions
@@ -26,9 +26,6 @@ PLACE: Final[Column[Any]] = Column("sqlkeel_place", BigInteger())
 _Makers = Mapping[Callable[..., Any], Callable[[], Any]]
 _Quick = Mapping[Column[Any], Callable[[], Any]]
 _Convert = Callable[[Any], Any] | None
-_Recent = tuple[tuple[str, ...], list[Record], int | None]
-"""Fields, records, and how many rows with these fields came before them."""
-
 _Assigned = Callable[[tuple[str, ...]], tuple[str, ...]]
 
 
@@ -49,7 +46,7 @@ class BoundRows:
     @property
     def blocks(self) -> Iterator[list[Record]]:
         """The records with each value as the driver takes it."""
-        return (self._with_places(batch, self.shape.bind(batch.records)) for batch in self.batches)
+        return (self._with_places(batch, self.shape.bind(batch)) for batch in self.batches)
 
     @property
     def in_sql(self) -> bool:
@@ -73,7 +70,7 @@ class BoundRows:
         """Yield the records, not converted, as a statement with such *keys* takes them."""
         keys = tuple(keys)
         complete = self.shape.complete
-        for chunk in _in_chunks(self._with_places(batch, complete(batch.records)) for batch in self.batches):
+        for chunk in _in_chunks(self._with_places(batch, complete(batch)) for batch in self.batches):
             yield [dict(zip(keys, record, strict=True)) for record in chunk]
 
     def with_places(self) -> BoundRows:
@@ -128,7 +125,7 @@ class Binder:
         self.new = new
         self.assigned = assigned
         self.makers = makers or {}
-        self.recent: deque[_Recent] = deque(maxlen=CHUNK // BLOCK + 1)
+        self.recent: deque[Batch] = deque(maxlen=CHUNK // BLOCK + 1)
         self._shapes: dict[tuple[str, ...], _Shape] = {}
 
     def in_sql(self, fields: tuple[str, ...]) -> bool:
@@ -148,24 +145,35 @@ class Binder:
         Raises:
             InvalidValue: Names the field.
         """
-        for fields, records, _ in self.recent:
-            refuse_expressions(self.target, fields, records)
+        for batch in self.recent:
+            refuse_expressions(self.target, batch.fields, batch.records)
+
+    def note(self, batch: Batch) -> None:
+        """Know these rows as bound last, though they are bound elsewhere."""
+        self.recent.append(batch)
 
     def locate(self, error: InvalidValue | ValueRefused) -> None:
         """Say in *error* which of the rows that were bound last it speaks of, and which column.
 
         Not known before there is an error, as above. The database may have named the column.
         """
-        refusal = error if isinstance(error, InvalidValue) else None
-        for finite in (False, True):
-            for fields, records, before in self.recent:
-                for place, column in enumerate(self.target.columns(fields)):
+        refusal = error if isinstance(error, InvalidValue) and error.column is None else None
+        for strict in (False, True):
+            for batch in self.recent:
+                for place, column in enumerate(self.target.columns(batch.fields)):
                     if error.column not in (None, column.name):
                         continue
-                    for number, record in enumerate(records, 1):
-                        if not fits(record[place], column.type, self.dialect, finite=finite, refusal=refusal):
-                            error.locate(column.table.name, column.name, None if before is None else before + number)
+                    for number, record in enumerate(batch.records):
+                        if not fits(record[place], column.type, self.dialect, strict=strict, refusal=refusal):
+                            error.locate(column.table.name, column.name, batch.number_of(number))
                             return
+
+    def refusal(self, error: DatabaseFault) -> ValueRefused | None:
+        """Return what to raise for an *error* that says nothing of a value, where one of the rows bound last has it."""
+        refused = ValueRefused("", orig=error.orig, statement=error.statement)
+        refused.connection_invalidated = error.connection_invalidated
+        self.locate(refused)
+        return None if refused.column is None else refused
 
     def touched(self, fields: tuple[str, ...]) -> dict[Column[Any], str]:
         """Return the columns that an update writes by itself, row by row, with the name of each among the rows."""
@@ -181,7 +189,7 @@ class Binder:
         shape = self._shape(tuple(row))
         if not shape.completes:
             return dict(row)
-        values = dict(zip(shape.columns, shape.complete([tuple(row.values())])[0], strict=True))
+        values = dict(zip(shape.columns, shape.completed([tuple(row.values())])[0], strict=True))
         return {field: values[column] for field, column in self.target.fields.items() if column in values}
 
     def bind(self, rows: Run | Batch, *, placed: bool = False) -> BoundRows:
@@ -191,7 +199,6 @@ class Binder:
             InvalidValue: When a value is refused by its type.
         """
         shape = self._shape(rows.fields)
-        shape.counts = isinstance(rows, Run) or bool(rows.places)
         bound = BoundRows(shape.columns, shape.names, (), shape)
         bound = bound.with_places() if placed else bound
         return replace(bound, batches=rows.batches if isinstance(rows, Run) else (rows,))
@@ -207,8 +214,7 @@ class _Shape:
 
     def __init__(self, binder: Binder, fields: tuple[str, ...]) -> None:
         target = binder.target
-        self.fields, self.recent = fields, binder.recent
-        self.counts, self.taken = False, 0
+        self.recent = binder.recent
         given = target.columns(fields)
         assigned = binder.assigned(fields) if binder.assigned is not None else ()
         self.made = Made(given, _defaults(target, fields, binder.dialect) if binder.new else {}, new=True)
@@ -226,8 +232,9 @@ class _Shape:
         self.in_function = any(makes_expression(column.type) for column in self.columns)
         self.as_given = len(given) == len(self.columns) and not any(self.converts)
 
-    def bind(self, records: list[Record]) -> list[Record]:
-        self._note(records)
+    def bind(self, batch: Batch) -> list[Record]:
+        self.recent.append(batch)
+        records = batch.records
         if self.as_given:
             return records
         values = self._values(records, self.quick)
@@ -243,12 +250,11 @@ class _Shape:
             message = f"A type of {self.columns[0].table.name} does not take a value that it is given."
             raise ValueRefused(message, orig=error) from error
 
-    def _note(self, records: list[Record]) -> None:
-        self.recent.append((self.fields, records, self.taken if self.counts else None))
-        self.taken += len(records)
+    def complete(self, batch: Batch) -> list[Record]:
+        self.recent.append(batch)
+        return self.completed(batch.records)
 
-    def complete(self, records: list[Record]) -> list[Record]:
-        self._note(records)
+    def completed(self, records: list[Record]) -> list[Record]:
         return list(zip(*self._values(records, {}), strict=True)) if self.columns else records
 
     def _values(self, records: list[Record], quick: _Quick) -> list[Iterable[Any]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, islice
 from operator import itemgetter, length_hint
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -33,7 +34,7 @@ from ..errors import ValueRefused
 from ..observe import record
 from .binder import BoundRows
 from .columns import qualified, quoted, schema_of
-from .rows import Record
+from .rows import Batch, Record
 
 __all__ = ["copies", "copy", "kind_of"]
 
@@ -113,7 +114,8 @@ class _Sending:
 
     def __init__(self, rows: BoundRows, words: Mapping[int, Mapping[bool, Any]]) -> None:
         self.raised: Exception | None = None
-        self._rows = rows
+        self._places: list[Sequence[int]] = []
+        self._rows = replace(rows, batches=self._noted(rows.batches))
         self._words = words
         self._taken = 0
         self._block: Iterator[Record] = iter(())
@@ -132,13 +134,27 @@ class _Sending:
             self.raised = error
             raise
 
+    def _noted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Keep where the rows stand among all that were given: one range, unless rows with other fields are between."""
+        for batch in batches:
+            last = self._places[-1] if self._places else range(0)
+            if isinstance(batch.places, range) and isinstance(last, range) and last.stop == batch.places.start:
+                self._places[-1:] = [range(last.start, batch.places.stop)]
+            else:
+                self._places.append(batch.places)
+            yield batch
+
+    def _number(self, row: int) -> int:
+        """Return the number among all rows of the *row* that it is here."""
+        return next(islice(chain.from_iterable(self._places), row - 1, None), row - 1) + 1
+
     def placed(self, fault: ValueRefused, error: Exception, table: Table) -> ValueRefused:
         """Say which row was refused: the server's own words tell its line and column, the driver stops at it."""
         found = _PLACE.search(_context(error))
         row = int(found["row"]) if found else self._taken - length_hint(self._block)
         column = found["column"] if found else None
         placed = ValueRefused("", orig=error, statement=fault.statement)
-        placed.locate(table.name, column, row)
+        placed.locate(table.name, column, self._number(row))
         return placed
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ..errors import InvalidKey, NotSupported
 from .binder import Binder
 from .families import has_soft_rows
-from .rows import Batch, chunks, in_order, sorted_keys
+from .rows import Batch, Record, chunks, in_order, index_of, sorted_keys
 from .target import Target
 from .work import Work
 
@@ -37,8 +37,10 @@ async def delete_many(session: AsyncSession, model: type[M], keys: Iterable[Any]
     async with Work(session, model) as work:
         _refuse_soft_delete(work.target)
         binder: Binder | None = None
+        read = 0
         async for chunk in chunks(work.read(keys), _KEYS_AT_ONCE):
-            batch = _batch(chunk, work.target)
+            batch = _batch(chunk, work.target, read)
+            read += len(chunk)
             if binder is None:
                 await work.begin()
                 binder = work.binder()
@@ -56,12 +58,18 @@ def _refuse_soft_delete(target: Target) -> None:
         )
 
 
-def _batch(chunk: list[Any], target: Target) -> Batch:
+def _batch(chunk: list[Any], target: Target, read: int) -> Batch:
+    """Return the keys of a chunk as records, after so many that were *read* before."""
     width = len(target.key)
+
+    def place_of(record: Record) -> int | None:
+        index = index_of(record[0] if width == 1 else record, chunk)
+        return None if index is None else read + index
+
     if width == 1:
-        return Batch(target.key, list(zip(sorted_keys(chunk))))
+        return Batch(target.key, list(zip(sorted_keys(chunk))), place_of=place_of)
     records = [key if isinstance(key, tuple) else (key,) for key in chunk]
     wrong = next((record for record in records if len(record) != width), None)
     if wrong is not None:
         raise InvalidKey(f"{wrong!r} is no key of {target.name}.", hint=f"Its key is {', '.join(target.key)}.")
-    return Batch(target.key, in_order(records, width))
+    return Batch(target.key, in_order(records, width), place_of=place_of)

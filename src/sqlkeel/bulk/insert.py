@@ -109,6 +109,7 @@ async def insert_many_returning(session: AsyncSession, model: type[M], rows: Row
     async with Work(session, model) as work:
         refuse_unreadable(work.target.mapper, in_order=True)
         replaced: _Replaced | None = None
+        binder: Binder | None = None
         async for chunk in chunks(work.read(rows)):
             refuse_other_than_mappings(chunk)
             fields = dict.fromkeys(chain.from_iterable(chunk))
@@ -117,7 +118,8 @@ async def insert_many_returning(session: AsyncSession, model: type[M], rows: Row
             await work.begin()
             replaced = replaced or _Replaced(work)
             async with work.undoable(first=not made) as undo:
-                more = await _insert_returning(work, model, chunk, tuple(fields), undo=undo)
+                binder = binder or work.binder(new=True)
+                more = await _insert_returning(work, binder, chunk, tuple(fields), read=len(made), undo=undo)
             _refuse_fewer(work, len(more), len(chunk))
             replaced.note(more)
             note_made(session.sync_session, [obj for obj in more if id(obj) not in replaced.before])
@@ -130,14 +132,17 @@ async def insert_many_returning(session: AsyncSession, model: type[M], rows: Row
 
 
 async def _insert_returning(
-    work: Work, model: type[M], chunk: list[Mapping[str, Any]], fields: tuple[str, ...], *, undo: Undo
-) -> list[M]:
+    work: Work, binder: Binder, chunk: list[Mapping[str, Any]], fields: tuple[str, ...], *, read: int, undo: Undo
+) -> list[Any]:
     records = alike(chunk, fields)
-    binder = work.binder(new=True)
-    if records is not None and fields and not binder.in_sql(fields):
-        found = await work.writer.insert_returning(work.session, work.target, binder.bind(Batch(fields, records)))
-        if found is not None:
-            return found
+    if records is not None and fields:
+        batch = Batch(fields, records, range(read, read + len(records)))
+        binder.note(batch)
+        if not binder.in_sql(fields):
+            found = await work.writer.insert_returning(work.session, work.target, binder.bind(batch))
+            if found is not None:
+                return found
+    model = work.target.model
     statement = insert(model).returning(model, sort_by_parameter_order=True)
     options = {"render_nulls": True, "include_deleted": True}
     rows = [binder.completed(row) for row in chunk]

@@ -7,6 +7,7 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
+    Callable,
     Generator,
     Iterable,
     Iterator,
@@ -14,6 +15,7 @@ from collections.abc import (
     Sequence,
 )
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, groupby, islice
 from operator import attrgetter, itemgetter, methodcaller
 from typing import Any, TypeVar, cast
@@ -38,6 +40,7 @@ __all__ = [
     "chunks",
     "close",
     "in_order",
+    "index_of",
     "reading",
     "refuse_expressions",
     "refuse_expressions_among",
@@ -62,13 +65,23 @@ T = TypeVar("T")
 class Batch:
     """Rows with the same fields, as they were given; *mixed* tells that rows with other fields came between them.
 
-    *places* are those of the rows among all that were given.
+    *places* are those of the rows among all that were given; where the records are in another order than the rows,
+    *place_of* finds that of a record.
     """
 
     fields: tuple[str, ...]
     records: list[Record]
     places: Sequence[int] = ()
     mixed: bool = False
+    place_of: Callable[[Record], int | None] | None = None
+
+    def number_of(self, index: int) -> int | None:
+        """Return the number of the row that a record was made of, counted from 1 among all that were given."""
+        if self.place_of is not None:
+            place = self.place_of(self.records[index])
+        else:
+            place = self.places[index] if self.places else None
+        return None if place is None else place + 1
 
 
 @dataclass(frozen=True)
@@ -143,9 +156,29 @@ async def close(source: Iterable[Any] | AsyncIterable[Any]) -> None:
 async def batches(rows: Rows, target: Target, *, key: Sequence[str] = ()) -> AsyncIterator[Batch]:
     """Read *rows* in batches of equal fields and up to `CHUNK` rows, as `runs` does; raises what that does."""
     async for run in runs(rows, target, key=key):
-        records = chain.from_iterable(batch.records for batch in run.batches)
+        read: list[Batch] = []
+        records = chain.from_iterable(batch.records for batch in _noted(run.batches, read))
         while chunk := list(islice(records, CHUNK)):
-            yield Batch(run.fields, chunk)
+            yield Batch(run.fields, chunk, place_of=partial(_place_in, read))
+            del read[:-1]
+
+
+def _noted(batches: Iterable[Batch], read: list[Batch]) -> Iterator[Batch]:
+    for batch in batches:
+        read.append(batch)
+        yield batch
+
+
+def _place_in(read: Iterable[Batch], record: Record) -> int | None:
+    for batch in read:
+        if (index := index_of(record, batch.records)) is not None:
+            return batch.places[index]
+    return None
+
+
+def index_of(one: object, among: Iterable[object]) -> int | None:
+    """Return where *one*, and not what equals it, stands among others: asked after an error, to tell which it is."""
+    return next((index for index, other in enumerate(among) if other is one), None)
 
 
 def _runs(rows: Iterable[Mapping[str, Any]], target: Target, key: Sequence[str], start: int = 0) -> Iterator[Run]:

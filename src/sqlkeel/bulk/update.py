@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Column, ColumnElement, FromClause, Update, select, type_coerce, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,7 +14,7 @@ from ..errors import InvalidKey, NotFound, NotSupported, VersionConflict
 from .binder import Binder
 from .columns import raw
 from .families import companions
-from .rows import Batch, Record, Rows, batches, in_order, unhashable
+from .rows import Batch, Record, Rows, batches, in_order, index_of, unhashable
 from .target import Target
 from .work import Work
 
@@ -48,7 +48,8 @@ async def update_many(session: AsyncSession, model: type[M], rows: Rows) -> int:
         whole = _in_order(rows, target)
         async for batch in batches(work.read(rows if whole is None else whole), target, key=target.key):
             await changes.begin()
-            written += await changes.write(_key_first(batch, target, sort=whole is None))
+            first = _key_first(batch if whole is None else _of(rows, whole, batch), target, sort=whole is None)
+            written += await changes.write(first)
         await changes.renew()
     return written
 
@@ -107,6 +108,16 @@ def _in_order(rows: Rows, target: Target) -> list[Any] | None:
         return None  # Whatever is wrong with them is told where they are written.
 
 
+def _of(rows: Rows, whole: list[Any], batch: Batch) -> Batch:
+    """Let the places of a batch be those among the *rows*, of which *whole* is another order."""
+
+    def place_of(record: Record) -> int | None:
+        place = None if batch.place_of is None else batch.place_of(record)
+        return None if place is None else index_of(whole[place], cast("Iterable[Any]", rows))
+
+    return replace(batch, place_of=place_of)
+
+
 def _key_first(batch: Batch, target: Target, *, sort: bool) -> Batch:
     """Put the key first, and keep the last row of each."""
     key = target.key
@@ -126,7 +137,12 @@ def _key_first(batch: Batch, target: Target, *, sort: bool) -> Batch:
     except TypeError:
         raise unhashable(key) from None
     unique = list(last.values())
-    return Batch(fields, in_order(unique, width) if sort else unique)
+
+    def place_of(record: Record) -> int | None:
+        index = index_of(record, records)
+        return None if index is None or batch.place_of is None else batch.place_of(batch.records[index])
+
+    return Batch(fields, in_order(unique, width) if sort else unique, place_of=place_of)
 
 
 async def _update(work: Work, binder: Binder, batch: Batch) -> int:

@@ -12,7 +12,17 @@ from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, AsyncTransaction
 from sqlalchemy.orm import Session, SessionTransaction
 
-from ..errors import InvalidValue, KeelError, ReadOnlySession, TransientFault, UsageError, ValueRefused
+from ..engines.plain import is_plain
+from ..errors import (
+    DatabaseFault,
+    InvalidValue,
+    KeelError,
+    ReadOnlySession,
+    SessionClosed,
+    TransientFault,
+    UsageError,
+    ValueRefused,
+)
 from ..new_rows import forget_empty
 from ..routes import refuse_detour, writing_bind
 from ..sync_session import SyncSession
@@ -118,7 +128,8 @@ class Work:
 
     def _refuse_closed(self, error: BaseException) -> None:
         """Refuse that whoever makes the rows closes the session, which SQLAlchemy says in words of its own."""
-        if isinstance(error, InvalidRequestError) and not isinstance(error, KeelError) and self._is_newly_closed():
+        own = isinstance(error, KeelError) and not isinstance(error, SessionClosed)
+        if isinstance(error, InvalidRequestError) and not own and self._is_newly_closed():
             message = f"The session was closed while rows of {self.target.name} were written; none is."
             raise UsageError(message, hint=_LATER) from error
 
@@ -194,8 +205,14 @@ class Work:
                 self._binder.refuse_expressions()
             except InvalidValue as refused:
                 raise refused from error
-            if isinstance(error, InvalidValue | ValueRefused) and None in (error.row, error.column):
-                self._binder.locate(error)
+            self._locate(self._binder, error)
+
+    def _locate(self, binder: Binder, error: Exception) -> None:
+        """Say which value *error* is about; where it says nothing of one, and one does not fit, raise that."""
+        if isinstance(error, InvalidValue | ValueRefused) and None in (error.row, error.column):
+            binder.locate(error)
+        if isinstance(error, DatabaseFault) and is_plain(error) and (refused := binder.refusal(error)) is not None:
+            raise refused from error
 
     async def _roll_back(self, savepoint: AsyncTransaction, error: BaseException) -> None:
         if not isinstance(error, TransientFault) and not self.connection.invalidated and savepoint.is_active:

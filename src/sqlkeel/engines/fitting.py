@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Final
@@ -14,6 +14,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
+    Cast,
     Column,
     Date,
     DateTime,
@@ -27,11 +28,12 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Time,
+    TypeCoerce,
     Uuid,
 )
 from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.sql import visitors
-from sqlalchemy.sql.elements import BinaryExpression, BindParameter
+from sqlalchemy.sql.elements import BinaryExpression, BindParameter, False_, True_
 from sqlalchemy.types import TypeEngine
 
 from ..cursors import engine_type
@@ -39,6 +41,8 @@ from ..cursors import engine_type
 __all__ = ["execution_of", "fits", "unfit_column"]
 
 _OTHER_CLASSES: Final = (Boolean, DateTime, Date, Time, Interval)
+_CONSTANTS: Final[Mapping[type[Any], bool]] = {True_: True, False_: False}
+"""What SQLAlchemy writes out instead of binding it."""
 
 
 def unfit_column(execution: Any, dialect: Dialect, *, refusal: Exception | None = None) -> Column[Any] | None:
@@ -47,12 +51,12 @@ def unfit_column(execution: Any, dialect: Dialect, *, refusal: Exception | None 
     rows = getattr(execution, "compiled_parameters", None) or ()
     if compiled is None:
         return None
-    for finite in (False, True):
+    for strict in (False, True):
         for name, bind in compiled.binds.items():
             values = [one for row in rows for one in _values_of(name, bind, row)]
-            if not all(fits(one, bind.type, dialect, finite=finite, refusal=refusal) for one in values):
+            if not all(fits(one, bind.type, dialect, strict=strict, refusal=refusal) for one in values):
                 return _column_of(compiled, name, bind)
-    return None
+    return None if refusal is not None else _column_of_another_type(compiled, rows, dialect)
 
 
 def execution_of(error: BaseException) -> Any:
@@ -75,19 +79,40 @@ def _values_of(name: str, bind: BindParameter[Any], row: Mapping[str, Any]) -> l
 
 def _column_of(compiled: Any, name: str, bind: BindParameter[Any]) -> Column[Any] | None:
     """Return the column that a parameter is assigned to or compared with."""
-    for node in visitors.iterate(compiled.statement):
-        if isinstance(node, BinaryExpression):
-            for one, other in ((node.left, node.right), (node.right, node.left)):
-                if isinstance(one, Column) and isinstance(other, BindParameter) and other.key == bind.key:
-                    return one
+    for column, other in _comparisons(compiled):
+        if isinstance(other, BindParameter) and other.key == bind.key:
+            return column
     table = getattr(compiled.statement, "table", None)
     return None if table is None else getattr(table, "columns", {}).get(name)
 
 
+def _column_of_another_type(compiled: Any, rows: Any, dialect: Dialect) -> Column[Any] | None:
+    """Return the column that is compared with a value of another type, which SQLAlchemy then binds as it is."""
+    for column, other in _comparisons(compiled):
+        if isinstance(other, BindParameter) and other.type is not column.type:
+            name = compiled.bind_names.get(other, other.key)
+            values = [one for row in rows for one in _values_of(name, other, row)]
+        else:
+            values = [_CONSTANTS[type(other)]] if type(other) in _CONSTANTS else []
+        if not all(fits(one, column.type, dialect, strict=True) for one in values):
+            return column
+    return None
+
+
+def _comparisons(compiled: Any) -> Iterator[tuple[Column[Any], Any]]:
+    """Yield each column that is compared with something, and what that is."""
+    for node in visitors.iterate(compiled.statement):
+        if isinstance(node, BinaryExpression):
+            for one, other in ((node.left, node.right), (node.right, node.left)):
+                column = one.clause if isinstance(one, TypeCoerce) else one
+                if isinstance(column, Column):
+                    yield column, other.clause if isinstance(other, Cast) else other
+
+
 def fits(
-    value: Any, kind: TypeEngine[Any], dialect: Dialect, *, finite: bool = False, refusal: Exception | None = None
+    value: Any, kind: TypeEngine[Any], dialect: Dialect, *, strict: bool = False, refusal: Exception | None = None
 ) -> bool:
-    """Tell whether a column of this type can hold *value*; *finite* where it has no NaN and no infinity.
+    """Tell whether a column of this type can hold *value*; *strict* where no NaN, infinity or truth value is a number.
 
     It does not decide anything: one of some values has been refused, and this tells which it was. With a *refusal* that
     a type has raised, it is a value of which the type says the same again.
@@ -107,7 +132,11 @@ def fits(
     if isinstance(found, _OTHER_CLASSES):
         return convert is not None or isinstance(bound, found.python_type)
     check = next((check for kinds, check in _CHECKS if isinstance(found, kinds)), None)
-    return check is None or (check(bound, found) and not (finite and _is_not_finite(bound)))
+    return check is None or (check(bound, found) and not (strict and _is_no_number(bound, found)))
+
+
+def _is_no_number(value: Any, kind: TypeEngine[Any]) -> bool:
+    return _is_not_finite(value) or (isinstance(value, bool) and isinstance(kind, Integer))
 
 
 def _is_not_finite(value: Any) -> bool:
@@ -138,7 +167,7 @@ def _fits_bytes(value: Any, kind: Any) -> bool:
 
 def _fits_uuid(value: Any, kind: Any) -> bool:
     try:
-        return isinstance(value, (UUID, bytes)) or UUID(value) is not None
+        return isinstance(value, UUID) or UUID(value) is not None
     except (ValueError, AttributeError, TypeError):
         return False
 

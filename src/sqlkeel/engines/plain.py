@@ -19,6 +19,7 @@ __all__ = [
     "ProgrammingFault",
     "RaisedFault",
     "ServerFault",
+    "is_plain",
 ]
 
 
@@ -65,3 +66,11 @@ PLAIN: Final[Mapping[type[exc.StatementError], type[DatabaseFault]]] = {
     exc.ProgrammingError: ProgrammingFault,
 }
 """What is raised for each class of SQLAlchemy; for every other one a `DatabaseFault`."""
+
+
+def is_plain(error: BaseException) -> bool:
+    """Tell whether nothing finer was found for what the database or the driver has refused."""
+    return type(error) in _NOTHING_FINER
+
+
+_NOTHING_FINER: Final = {DatabaseFault, *PLAIN.values()} - {ConstraintViolation}

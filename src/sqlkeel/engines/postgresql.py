@@ -14,7 +14,7 @@ from .. import errors
 from ..errors import DatabaseFault
 from .backend import ABORTED, LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, info_of, unadapted
 from .faults import translate
-from .plain import ProgrammingFault, RaisedFault
+from .plain import NotSupportedFault, ProgrammingFault, RaisedFault
 from .streams import begin_for_streams
 from .traces import LeavesTraces
 
@@ -51,6 +51,7 @@ _KINDS: Final[Mapping[str, type[DatabaseFault]]] = {
     "22P05": errors.ValueRefused,
     "42804": ProgrammingFault,
     "42846": ProgrammingFault,
+    "42883": ProgrammingFault,
     "23001": errors.ForeignKeyViolation,
     "23502": errors.NotNullViolation,
     "23503": errors.ForeignKeyViolation,
@@ -79,6 +80,13 @@ _KINDS: Final[Mapping[str, type[DatabaseFault]]] = {
     "57P02": errors.ConnectionLost,
     "57P03": errors.DatabaseUnavailable,
 }
+
+_UNSENT_BY_PSYCOPG: Final[Mapping[str, Diagnosis]] = {
+    "DataError": Diagnosis(errors.ValueRefused),
+    "NotSupportedError": Diagnosis(NotSupportedFault, mistyped=True),
+    "ProgrammingError": Diagnosis(ProgrammingFault, mistyped=True),
+}
+"""What its own errors say, which have no code: a NUL in a text, mixed types in a list, a class that it cannot send."""
 
 _CLASSES: Final[Mapping[str, type[DatabaseFault]]] = {"08": errors.ConnectionLost, "P0": RaisedFault}
 """What is raised for the other states of a class; psycopg takes what a function raises for a wrong statement."""
@@ -249,8 +257,7 @@ class PostgreSQL(Backend):
         state = getattr(error, "sqlstate", None)
         kind = _KINDS.get(state or "") or _CLASSES.get(str(state)[:2])
         if kind is None:
-            # psycopg's own word for what it cannot encode: a NUL in a text, for one.
-            return Diagnosis(errors.ValueRefused) if state is None and type(error).__name__ == "DataError" else None
+            return _UNSENT_BY_PSYCOPG.get(type(error).__name__) if state is None else None
         column = _field(error, "column_name")
         return Diagnosis(
             kind,

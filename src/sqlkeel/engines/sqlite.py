@@ -33,6 +33,7 @@ from ..errors import (
     ValueRefused,
 )
 from .backend import LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, driver_of, info_of, unadapted
+from .plain import ProgrammingFault
 from .traces import RESTORED, LeavesTraces
 
 __all__ = ["SQLite"]
@@ -206,7 +207,9 @@ class SQLite(Backend):
         # The general error has no code of its own for a missing table or column.
         if code == 1 and text.startswith(("no such table", "no such column")):
             return Diagnosis(SchemaMissing)
-        return None
+        # The driver's own error for a class that it cannot send has no code.
+        is_unsent = not code and isinstance(error, sqlite3.ProgrammingError)
+        return Diagnosis(ProgrammingFault, mistyped=True) if is_unsent else None
 
     def begin_for_savepoint(self, connection: Connection) -> bool:
         """Begin on a stock engine, where the driver leaves that to the first write.
