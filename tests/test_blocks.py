@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from sqlalchemy.types import TypeDecorator
 
 from sqlkeel import base
 from sqlkeel.database import Database
+from sqlkeel.errors import UsageError
+from sqlkeel.observe import queries
 from sqlkeel.session import Session
 from tests.engines.peers import soon
 
@@ -185,3 +188,72 @@ class TestDecorator:
             return 3
 
         assert await answer() == 3
+
+
+BLOCKS: dict[str, Callable[[Database, Session], Any]] = {
+    "db.transaction": lambda database, session: database.transaction(),
+    "db.read": lambda database, session: database.read(),
+    "session.savepoint": lambda database, session: session.savepoint(),
+    "queries": lambda database, session: queries(database),
+}
+
+
+class TestMisuse:
+    """A block that is not entered as one says what to write, in the names of its caller."""
+
+    @pytest.mark.parametrize("name", BLOCKS)
+    async def test_with(self, sqlite: Database, name: str) -> None:
+        """By ``with``, which waits for nothing."""
+        async with sqlite.session() as session:
+            with pytest.raises(UsageError) as caught, BLOCKS[name](sqlite, session):
+                pass
+
+        assert caught.value.message == f"{name}() is entered by async with, and not by with."
+        assert caught.value.hint.startswith(f"async with {name}(")
+
+    @pytest.mark.parametrize("name", BLOCKS)
+    async def test_await(self, sqlite: Database, name: str) -> None:
+        """By ``await``."""
+        async with sqlite.session() as session:
+            with pytest.raises(UsageError, match=rf"{name}\(\) is a block(.|\n)*async with {name}\("):
+                await BLOCKS[name](sqlite, session)
+
+    @pytest.mark.parametrize("name", BLOCKS)
+    async def test_async_for(self, sqlite: Database, name: str) -> None:
+        """By ``async for``, as a dependency that yields is read."""
+        async with sqlite.session() as session:
+            with pytest.raises(UsageError, match=rf"{name}\(\) is a block(.|\n)*async with {name}\("):
+                async for _ in BLOCKS[name](sqlite, session):
+                    pass
+
+    @pytest.mark.parametrize("name", BLOCKS)
+    async def test_as_what_it_gives(self, sqlite: Database, name: str) -> None:
+        """In the place of the session; an AttributeError, which ``hasattr`` asks for."""
+        async with sqlite.session() as session:
+            block = BLOCKS[name](sqlite, session)
+
+            with pytest.raises(AttributeError, match=rf"{name}\(\) is a block, and has no 'add'.*async with {name}\("):
+                block.add(Measure(id=1))
+
+            assert not hasattr(block, "commit")
+
+    async def test_it_leaves_nothing_open(self, sqlite: Database) -> None:
+        """What was refused was never opened: the next block of the task is its own."""
+        with pytest.raises(UsageError):
+            await BLOCKS["db.transaction"](sqlite, sqlite.session())
+
+        async with sqlite.transaction(durable=True) as session:
+            session.add(Measure(id=1))
+
+        assert await ids(sqlite) == [1]
+        assert checked_out(sqlite) == 0
+
+    @pytest.mark.parametrize("name", BLOCKS)
+    def test_the_library_makes_blocks_of_this_class(self, name: str) -> None:
+        """A private class of contextlib's, of which these are: without it a block would be made by hand."""
+
+        @asynccontextmanager
+        async def made() -> AsyncIterator[None]:
+            yield
+
+        assert isinstance(BLOCKS[name](Database("sqlite://"), Session()), type(made()))

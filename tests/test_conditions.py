@@ -58,6 +58,33 @@ class Cat(Animal):
 
 
 pytestmark = pytest.mark.tables(Base.metadata)
+QUESTIONS: dict[str, Callable[[Repository[Author], Any], Awaitable[Any]]] = {
+    "get_all": lambda authors, where: authors.get_all(where),
+    "find_one": lambda authors, where: authors.find_one(where),
+    "page": lambda authors, where: authors.page(where),
+    "count": lambda authors, where: authors.count(where),
+    "exists": lambda authors, where: authors.exists(where),
+}
+
+
+class TestWhatIsNoCondition:
+    @pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
+    @pytest.mark.parametrize(
+        "where",
+        [Author.name is None, Author.name is not None, "name = 'a'", {"name": "a"}],
+        ids=["is", "is not", "text", "mapping"],
+    )
+    async def test_it_is_refused(self, sqlite: Database, question: Any, where: Any) -> None:
+        """What Python has decided before SQL is asked would bring no rows or all, and is refused."""
+        async with sqlite.read() as session:
+            with pytest.raises(UsageError, match=r"Author\.field == value; \.is_\(None\)"):
+                await question(Repository(session, Author), where)
+
+    @pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
+    async def test_a_constant_of_sql_is_one(self, sqlite: Database, question: Any) -> None:
+        """``true()`` is a condition that every row has."""
+        async with sqlite.read() as session:
+            await question(Repository(session, Author), true())
 
 
 async def _stream(repository: Repository[Any], *where: Any) -> list[Any]:

@@ -26,6 +26,7 @@ from sqlkeel.errors import (
     ReadOnlySession,
     ReadOnlyViolation,
     UniqueViolation,
+    UsageError,
 )
 from sqlkeel.observe import queries
 from sqlkeel.session import Session
@@ -624,6 +625,26 @@ class TestInMemory:
 
 
 class TestRunTransaction:
+    async def test_what_is_no_asynchronous_function(self, sqlite: Database) -> None:
+        """The call of one, which could not be run again, and a plain function are refused; nothing is written."""
+
+        async def work(session: Session) -> None:
+            session.add(User(id=1, email="a"))
+
+        def plain(session: Session) -> int:
+            session.add(User(id=2, email="b"))
+            return 2
+
+        call: Any = work(sqlite.session())
+        wrong: Any = plain
+        with pytest.raises(UsageError, match=r"db\.run_transaction\(work, \.\.\.\), not work\(\.\.\.\)"):
+            await sqlite.run_transaction(call)
+        with pytest.raises(UsageError, match="plain, which is no asynchronous function"):
+            await sqlite.run_transaction(wrong)
+        call.close()
+
+        assert await emails(sqlite) == []
+
     async def test_it_returns_what_the_function_returns(self, every_driver: Database) -> None:
         """Arguments are passed on, and the transaction is committed."""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from sqlalchemy import ForeignKey, String, select
-from sqlalchemy.ext.asyncio import async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Mapped, make_transient, make_transient_to_detached, mapped_column
 
 import sqlkeel
@@ -17,7 +18,7 @@ from sqlkeel.keys import IntKeyMixin
 from sqlkeel.mixins.soft_delete import SoftDeleteMixin, restore
 from sqlkeel.mixins.version import VersionMixin, touch
 from sqlkeel.repository import Repository
-from sqlkeel.session import SyncSession
+from sqlkeel.session import Session, SyncSession
 
 
 class Base(sqlkeel.Base):
@@ -55,6 +56,36 @@ class TestOrder:
         async with sqlite.read() as session:
             with pytest.raises(UsageError, match=r"Repository\(session, (Plain|Model)\)"):
                 Repository(*swapped(session))
+
+    @pytest.mark.parametrize(
+        ("given", "written"),
+        [
+            (lambda db: db, "async with db.transaction() as session: Repository(session, Plain)"),
+            (lambda db: db.transaction(), "async with db.transaction() as session: Repository(session, Plain)"),
+            (lambda db: db.engine, "async with db.transaction() as session: Repository(session, Plain)"),
+            (lambda db: None, "async with db.transaction() as session: Repository(session, Plain)"),
+            (lambda db: Session, "async with db.transaction() as session: Repository(session, Plain)"),
+            (lambda db: SyncSession(), "async with db.transaction() as session: Repository(session, Plain)"),
+            (lambda db: async_sessionmaker(), "async with factory() as session: Repository(session, Plain)"),
+        ],
+        ids=["database", "block", "engine", "nothing", "class", "synchronous", "factory"],
+    )
+    async def test_what_is_no_session(self, sqlite: Database, given: Any, written: str) -> None:
+        """What makes a session, and anything else, is refused with how to come by one."""
+        with pytest.raises(UsageError, match="takes an asynchronous session") as caught:
+            Repository(given(sqlite), Plain)
+
+        assert caught.value.hint == written
+
+    @pytest.mark.parametrize("model", [int, Base, "Plain", Plain.__table__], ids=["class", "base", "text", "table"])
+    async def test_what_is_no_model(self, sqlite: Database, model: Any) -> None:
+        """What is not mapped is refused in our words."""
+        with pytest.raises(UsageError, match="The model of a repository is a mapped class, not"):
+            Repository(sqlite.session(), model)
+
+    def test_a_session_of_a_test(self) -> None:
+        """An object with the methods of a session is one."""
+        assert Repository(AsyncMock(spec=AsyncSession), Plain).model is Plain
 
 
 class Animal(IntKeyMixin, VersionMixin, Base):

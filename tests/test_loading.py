@@ -98,6 +98,24 @@ class TestLoaderOptions:
         with pytest.raises(UnknownField, match="is not a relationship"):
             loader_options([element])
 
+    @pytest.mark.parametrize(
+        ("load", "hint"),
+        [
+            ("books", "load=[Model.books]"),
+            (["books"], "load=[Model.books], the attribute itself."),
+            (Author.books, "load=[Author.books]"),
+            ([Author.name], "Columns come with their row; a deferred one by load=[undefer(Model.column)]."),
+            ([Author], "load=[Model.relationship]"),
+        ],
+        ids=["text", "list of texts", "without brackets", "column", "class"],
+    )
+    def test_it_says_how_it_is_written(self, load: Any, hint: str) -> None:
+        """The hint is what was most likely meant."""
+        with pytest.raises(UnknownField) as caught:
+            loader_options(load)
+
+        assert caught.value.hint == hint
+
     async def test_a_condition_on_the_relationship_is_kept(self, db: Database) -> None:
         """Relationship.and_() loads a part of the collection."""
         await fill(db, 1)

@@ -544,6 +544,23 @@ class TestOrder:
         with pytest.raises(UnknownField):
             Keyset(Sample, [element])
 
+    @pytest.mark.parametrize(
+        ("element", "hint"),
+        [
+            ("number", "order_by=[Sample.number]"),
+            ("-number", "order_by=[Sample.number.desc()]"),
+            (Sample.number.desc, "The method is to be called: order_by=[Sample.created_at.desc()]."),
+            ("other", "Order by columns of Sample: order_by=[Sample.created_at.desc()]."),
+        ],
+        ids=["text", "text with a sign", "method", "unknown"],
+    )
+    def test_it_says_how_it_is_written(self, element: Any, hint: str) -> None:
+        """The hint is what was most likely meant."""
+        with pytest.raises(UnknownField) as caught:
+            Keyset(Sample, [element])
+
+        assert caught.value.hint == hint
+
     @pytest.mark.parametrize("column", [Sample.colour, Sample.data, Sample.rough])
     def test_types_without_one_order_are_refused(self, column: Any) -> None:
         """An Enum is sorted by position and compared by name, a single-precision float equals nothing sent to it."""

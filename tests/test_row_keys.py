@@ -258,6 +258,15 @@ REFUSED: list[tuple[Any, Any]] = [
 
 
 class TestRefused:
+    @pytest.mark.parametrize("keys", [1, "12", b"12", None])
+    async def test_one_key_in_the_place_of_several(self, sqlite: Database, keys: Any) -> None:
+        """A key alone is refused with the brackets around it; the letters of a text are no keys."""
+        async with sqlite.read() as session:
+            with pytest.raises(InvalidKey, match=r"come as a list") as caught:
+                await Repository(session, Small).get_many(keys)
+
+        assert caught.value.hint == f"[{keys!r}]"
+
     @pytest.mark.parametrize(("model", "key"), REFUSED)
     async def test_what_cannot_be_compared_is_refused(self, every_driver: Database, model: Any, key: Any) -> None:
         """A key of another shape or type is InvalidKey on every database, before a statement is sent."""

@@ -17,6 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapper, TypeResolve, registry
 from sqlalchemy.types import TypeEngine
 
 from .choice import Choice, is_choice, not_of_values
+from .detached import explain_detached
 from .naming import metadata_with_names
 from .syntax import parse_expression
 from .times import Duration, PlainDate, PlainTime
@@ -64,6 +65,11 @@ def _read_back(mapper: Mapper[Any], cls: type) -> None:
     # What the server fills in on an UPDATE too: SQLAlchemy would expire it, and asynchronous code could not read it.
     if mapper.eager_defaults == "auto":
         mapper.eager_defaults = True
+
+
+@event.listens_for(Base, "mapper_configured", propagate=True)
+def _explain_detached(mapper: Mapper[Any], cls: type) -> None:
+    explain_detached(mapper)
 
 
 def _make_base(cls: type[Base]) -> None:

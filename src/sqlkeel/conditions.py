@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause
@@ -11,7 +11,7 @@ from sqlalchemy.orm.interfaces import ORMOption
 
 from .errors import UsageError
 
-__all__ = ["refuse_joins", "refuse_other_tables"]
+__all__ = ["refuse_joins", "refuse_other_tables", "refuse_other_than_conditions"]
 
 
 def refuse_other_tables(mapper: Mapper[Any], where: ColumnElement[Any] | None) -> None:
@@ -32,6 +32,23 @@ def refuse_other_tables(mapper: Mapper[Any], where: ColumnElement[Any] | None) -
             f"A condition on {name} names another table, {table}: each {name} would come once for each of its rows.",
             hint=f"{_relation_to(mapper, others[0])}, or exists().where(...), or a select() of your own.",
         )
+
+
+def refuse_other_than_conditions(model: type[Any], where: Iterable[Any]) -> None:
+    """Refuse a truth value of Python, which ``User.name is None`` and ``User.name in names`` are, and a text.
+
+    SQLAlchemy takes False for a condition that no row has: the list would be empty, and nobody told.
+
+    Raises:
+        UsageError: Says how such a condition is written.
+    """
+    for one in where:
+        if isinstance(one, bool | str | Mapping):
+            name, given = model.__name__, one if isinstance(one, bool) else type(one).__name__
+            raise UsageError(
+                f"A condition on {name} is a comparison of SQL, not {given}.",
+                hint=f"{name}.field == value; .is_(None) for is None, .in_(values) for in; & and | for and, or.",
+            )
 
 
 def refuse_joins(options: Iterable[ORMOption]) -> None:

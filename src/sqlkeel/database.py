@@ -8,12 +8,13 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar, overload
 
 from sqlalchemy import URL, event, exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
+from .blocks import block
 from .engines import faults, traces
 from .engines.backend import ISOLATION_LEVELS, LIMITS, Backend, Limits, backend_for, parse_url, pooled_backend_for
 from .engines.blocks import EngineOfBlocks
@@ -23,7 +24,7 @@ from .engines.operands import check_operands
 from .engines.options import refuse_options
 from .engines.pool import Pool
 from .engines.stock import note_translated
-from .errors import InvalidURL, InvalidValue, NestedTransaction, SessionShared
+from .errors import InvalidURL, InvalidValue, NestedTransaction, SessionShared, UsageError
 from .retry import retry
 from .session import Session
 from .tasks import current_task
@@ -123,7 +124,7 @@ class Database:
         """Return a plain session, ``async with db.session() as session``; the caller commits."""
         return Session(self.engine, **options)
 
-    @asynccontextmanager
+    @block("async with db.transaction() as session")
     async def transaction(
         self,
         *,
@@ -176,7 +177,7 @@ class Database:
             for one in unit.tasks:
                 del self._open[one]
 
-    @asynccontextmanager
+    @block("async with db.read() as session")
     async def read(self) -> AsyncIterator[Session]:
         """Open a session that only reads, without the round trips of BEGIN and ROLLBACK.
 
@@ -265,7 +266,7 @@ class Database:
 
         async def attempt() -> T:
             async with self.transaction(isolation=isolation) as session:
-                return await function(session, *args, **kwargs)
+                return await _begun(function, session, *args, **kwargs)
 
         return await retry(attempt, attempts=attempts, deadline=deadline)
 
@@ -371,6 +372,23 @@ class Database:
         if (leaves_traces := self._backend.traces(self.url)) is not None:
             traces.install(engine.sync_engine, leaves_traces)
         return engine
+
+
+def _begun(function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> Awaitable[T]:
+    """Call what `Database.run_transaction` was given.
+
+    Raises:
+        UsageError: When it is no asynchronous function: the call of one, which could not be run again, or another one.
+    """
+    called = function(*args, **kwargs) if callable(function) else None
+    if not hasattr(type(called), "__await__"):
+        name = getattr(function, "__qualname__", type(function).__name__)
+        raise UsageError(
+            f"run_transaction() is given {name}, which is no asynchronous function.",
+            hint="async def work(session, ...): ..., and then db.run_transaction(work, ...), not work(...).",
+        )
+    assert called is not None
+    return called
 
 
 def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
 from .engines.streams import watch
-from .errors import ReadOnlySession, SessionShared, TransactionAborted
+from .errors import KeelError, ReadOnlySession, SessionClosed, SessionShared, TransactionAborted
 from .sharing import Turn, Use
 
 __all__ = ["Block", "aborted", "door", "last_door", "refused_for_reading", "take_over", "watched"]
@@ -48,6 +48,8 @@ def _guarded(method: _F, *, ending: bool) -> _F:
             with Use(turn, ending):
                 return method(self, *args, **options)
         except InvalidRequestError as error:
+            if turn.is_closed and not isinstance(error, KeelError):
+                raise SessionClosed from error
             if (refusal := _swallowed_before(self, error)) is not None:
                 raise refusal from refusal.__cause__
             raise

@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy import orm
-from sqlalchemy.orm import InstanceState
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.orm import InstanceState, Mapper
 
 from .errors import NotFound, UsageError
 
@@ -14,18 +15,58 @@ __all__ = ["refuse_foreign", "refuse_other_than_session", "refuse_unheld"]
 
 
 def refuse_other_than_session(session: object, model: object) -> None:
-    """Refuse a model in the place of the session, as of ``Repository(User, session)``.
+    """Refuse a model, a database or a factory in the place of the session, and an object in that of the model.
+
+    Whatever a test puts in the place of a session has its methods.
 
     Raises:
-        UsageError: Says in which order they are given.
+        UsageError: Says what is to be given, and in which order.
     """
-    if isinstance(session, type) or (model is not None and not isinstance(model, type)):
-        given = [one.__name__ if isinstance(one, type) else type(one).__name__ for one in (session, model)]
-        name = session.__name__ if isinstance(session, type) else "Model"
+    is_session = isinstance(session, AsyncSession) or (hasattr(session, "get_bind") and _is_asynchronous(session))
+    if is_session and (model is None or _is_mapped(model)):
+        return
+    name = next((_name_of(one) for one in (model, session) if _is_mapped(_class_of(one))), "Model")
+    if isinstance(session, type) and _is_mapped(session):
         raise UsageError(
-            f"A repository is made of a session and a model, not of {given[0]} and {given[1]}.",
+            f"A repository is made of a session and a model, not of {session.__name__} and {type(model).__name__}.",
             hint=f"Repository(session, {name})",
         )
+    if is_session:
+        raise UsageError(
+            f"The model of a repository is a mapped class, not {_described(model)}.",
+            hint=f"Repository(session, {name})",
+        )
+    what = f"A repository takes an asynchronous session, not {_described(session)}."
+    raise UsageError(what, hint=_opening(session, name))
+
+
+def _described(given: object) -> str:
+    if given is None:
+        return "None"
+    return f"the class {given.__name__}" if isinstance(given, type) else f"an object of {type(given).__name__}"
+
+
+def _is_asynchronous(session: Any) -> bool:
+    return not isinstance(session, orm.Session | type)
+
+
+def _class_of(one: object) -> object:
+    return one if isinstance(one, type) else type(one)
+
+
+def _is_mapped(model: object) -> bool:
+    if not isinstance(model, type):
+        return False
+    return hasattr(model, "__mapper__") or isinstance(sa_inspect(model, raiseerr=False), Mapper)  # the quick one first
+
+
+def _name_of(one: object) -> str:
+    return one.__name__ if isinstance(one, type) else type(one).__name__
+
+
+def _opening(given: object, model: str) -> str:
+    opened = "factory()" if isinstance(given, async_sessionmaker) else "db.transaction()"
+    return f"async with {opened} as session: Repository(session, {model})"
 
 
 def refuse_unheld(session: orm.Session, obj: object, *, model: type[Any], call: str) -> None:
@@ -78,7 +119,8 @@ def _state_of(obj: object, model: type[Any]) -> InstanceState[Any]:
     state: Any = sa_inspect(obj, raiseerr=False)
     if not isinstance(state, InstanceState):
         raise UsageError(
-            f"A {type(obj).__name__} is no row of {model.__name__}.", hint=f"An object of {model.__name__}."
+            f"An object of {type(obj).__name__} is no row of {model.__name__}.",
+            hint="obj = await repository.get_one(key), and then that.",
         )
     if not isinstance(obj, model):
         kind = type(obj).__name__

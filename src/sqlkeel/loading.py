@@ -10,6 +10,7 @@ from sqlalchemy import Select, orm
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.exc import ArgumentError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.orm import (
+    ColumnProperty,
     Mapper,
     QueryableAttribute,
     RelationshipProperty,
@@ -70,7 +71,9 @@ def listed(load: Iterable[Load]) -> list[Load]:
     Raises:
         UnknownField: When it is not several of them: ``load=User.articles`` lacks the brackets.
     """
-    if isinstance(load, (QueryableAttribute, ORMOption, str)) or not isinstance(load, Iterable):
+    if isinstance(load, str):
+        raise UnknownField(f"load={load!r} is not a list of relationships.", hint=f"load=[Model.{load}]")
+    if isinstance(load, (QueryableAttribute, ORMOption)) or not isinstance(load, Iterable):
         raise UnknownField(f"load={load} is not a list of relationships.", hint=f"load=[{load}]")
     return list(load)
 
@@ -190,5 +193,17 @@ def _target(attribute: Any, relation: RelationshipProperty[Any]) -> Mapper[Any] 
 def _relation(attribute: Any) -> RelationshipProperty[Any]:
     relation = getattr(attribute, "property", None)
     if not isinstance(relation, RelationshipProperty):
-        raise UnknownField(f"{attribute} is not a relationship.", hint="load=[Model.relationship]")
+        raise UnknownField(f"{_shown(attribute)} is not a relationship.", hint=_instead(attribute))
     return relation
+
+
+def _shown(given: Any) -> str:
+    return given.__name__ if isinstance(given, type) else repr(given) if isinstance(given, str) else str(given)
+
+
+def _instead(given: Any) -> str:
+    if isinstance(given, str):
+        return f"load=[Model.{given}], the attribute itself."
+    if isinstance(getattr(given, "property", None), ColumnProperty):
+        return "Columns come with their row; a deferred one by load=[undefer(Model.column)]."
+    return "load=[Model.relationship]"

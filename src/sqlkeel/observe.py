@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from .blocks import block
 from .errors import QueryBudgetExceeded
 
 __all__ = ["QueryLog", "queries", "record"]
@@ -43,7 +43,7 @@ class _HasEngines(Protocol):
 _open_logs: WeakKeyDictionary[Engine, list[QueryLog]] = WeakKeyDictionary()
 
 
-@asynccontextmanager
+@block("async with queries(db, at_most=3)")
 async def queries(
     database: _HasEngines | AsyncEngine, *, at_most: int | None = None, exactly: int | None = None
 ) -> AsyncIterator[QueryLog]:

@@ -312,14 +312,22 @@ def _key(mapper: Mapper[Any], element: Any) -> _Key:
     attribute = _attribute_of(mapper, element)
     if attribute is None:
         name = mapper.class_.__name__
-        raise UnknownField(
-            f"A page of {name} cannot be ordered by {given}.",
-            hint=f"Order by columns of {name}: order_by=[{name}.created_at.desc()].",
-        )
+        shown = given.__name__ if isinstance(given, type) else repr(given) if isinstance(given, str) else given
+        raise UnknownField(f"A page of {name} cannot be ordered by {shown}.", hint=_order_meant(mapper, given))
     column = getattr(mapper.class_, attribute)
     if (hint := _disorder(getattr(column.type, "impl_instance", column.type))) is not None:
         raise NotSupported(f"A page of {mapper.class_.__name__} cannot be ordered by {attribute}.", hint=hint)
     return _key_of(mapper, attribute, descending=descending)
+
+
+def _order_meant(mapper: Mapper[Any], given: Any) -> str:
+    """Say how the order is written that was most likely meant: of a text the attribute of that name."""
+    name = mapper.class_.__name__
+    if isinstance(given, str) and (field := given.lstrip("+-")) in mapper.column_attrs:
+        return f"order_by=[{name}.{field}{'.desc()' if given.startswith('-') else ''}]"
+    if callable(given) and not isinstance(given, type):
+        return f"The method is to be called: order_by=[{name}.created_at.desc()]."
+    return f"Order by columns of {name}: order_by=[{name}.created_at.desc()]."
 
 
 def _attribute_of(mapper: Mapper[Any], element: Any) -> str | None:

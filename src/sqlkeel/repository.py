@@ -17,7 +17,7 @@ from sqlalchemy.orm import Mapper
 
 from . import bulk
 from .bulk import Upserted, UpsertResult
-from .conditions import refuse_joins, refuse_other_tables
+from .conditions import refuse_joins, refuse_other_tables, refuse_other_than_conditions
 from .errors import InvalidKey, MultipleFound, NotFound, NotSupported
 from .expected_versions import Versions, at_version, refuse_other_version
 from .fields import assign, changes_row, refuse_fields
@@ -269,6 +269,7 @@ class Repository(Generic[M]):
         Raises:
             UsageError: When the conditions name another table.
         """
+        refuse_other_than_conditions(self.model, where)
         statement = select(func.count()).select_from(self.model).where(*where)
         refuse_other_tables(self._mapper, statement.whereclause)
         return int(await self.session.scalar(statement, execution_options=_shown(include_deleted)) or 0)
@@ -279,6 +280,7 @@ class Repository(Generic[M]):
         Raises:
             UsageError: When the conditions name another table.
         """
+        refuse_other_than_conditions(self.model, where)
         statement = select(1).select_from(self.model).where(*where).limit(1)
         refuse_other_tables(self._mapper, statement.whereclause)
         return await self.session.scalar(statement, execution_options=_shown(include_deleted)) is not None
@@ -446,6 +448,7 @@ class Repository(Generic[M]):
     def _select(self, where: Iterable[ColumnElement[bool]], load: Iterable[Load], include_deleted: bool) -> Select[M]:
         options = loader_options(load, self.model)
         refuse_joins(options)
+        refuse_other_than_conditions(self.model, where)
         statement = select(self.model).where(*where).options(*options)
         refuse_other_tables(self._mapper, statement.whereclause)
         return statement.execution_options(**_shown(include_deleted))

@@ -128,6 +128,8 @@ class RowKeys:
         Raises:
             InvalidKey: As `identity` does.
         """
+        if not isinstance(keys, Iterable) or isinstance(keys, str | bytes):
+            raise InvalidKey(f"Keys of {self.name} come as a list, not as {keys!r}.", hint=f"[{keys!r}]")
         given = list(keys)
         if self._is_counted and set(map(type, given)) <= {int}:
             part = self._parts[0]

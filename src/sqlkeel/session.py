@@ -6,13 +6,13 @@ import asyncio
 import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import orm
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 from . import by_key, joined, locks, savepoints, wrapped  # noqa: F401 - the listeners are those of every session
+from .blocks import block
 from .engines.blocks import note_failed_rollback
 from .errors import CommitUnknown, SessionShared, TransientFault
 from .links import keys_held, relink
@@ -184,7 +184,7 @@ class Session(AsyncSession):
         with self.sync_session.turn.use():
             return await super().run_sync(fn, *args, **kwargs)
 
-    @asynccontextmanager
+    @block("async with session.savepoint()")
     async def savepoint(self) -> AsyncIterator[AsyncSessionTransaction]:
         """Open a savepoint: what fails inside is rolled back to here, and the transaction goes on.
 

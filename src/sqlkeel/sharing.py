@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import Any, Final, TypeVar, cast
 
 import sqlalchemy
+from sqlalchemy.exc import InvalidRequestError
 
-from .errors import SessionShared
+from .errors import KeelError, SessionClosed, SessionShared
 from .tasks import caller_of, callers, current_task
 
 __all__ = ["Turn", "Use", "at_once"]
@@ -250,7 +251,12 @@ def at_once(method: _F) -> _F:
         turn: Turn = self.turn
         if turn._owner is not None or turn._claimant is not None:
             turn.refuse_others()
-        return method(self, *args, **kwargs)
+        try:
+            return method(self, *args, **kwargs)
+        except InvalidRequestError as error:
+            if turn.is_closed and not isinstance(error, KeelError):
+                raise SessionClosed from error
+            raise
 
     return cast("_F", guarded)
 

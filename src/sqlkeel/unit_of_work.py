@@ -12,7 +12,7 @@ from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from .engines.backend import Backend
-from .errors import CommitUnknown, ConnectionLost, KeelError, SessionShared, UsageError
+from .errors import CommitUnknown, ConnectionLost, KeelError, SessionClosed, SessionShared, UsageError
 from .session import Session, note_failed_rollback
 from .tasks import finish
 
@@ -82,7 +82,7 @@ class UnitOfWork:
         except BaseException as error:
             was_closed = self.session.sync_session.turn.is_closed
             await self._abandon(error)
-            if was_closed and isinstance(error, InvalidRequestError) and not isinstance(error, KeelError):
+            if was_closed and _is_of_closed_session(error):
                 raise _closed_inside() from error
             raise
         await self._close()
@@ -146,6 +146,11 @@ class UnitOfWork:
         bind = self.session.bind
         assert isinstance(bind, AsyncEngine)
         return bind
+
+
+def _is_of_closed_session(error: BaseException) -> bool:
+    own = isinstance(error, KeelError) and not isinstance(error, SessionClosed)
+    return isinstance(error, InvalidRequestError) and not own
 
 
 def _closed_inside() -> UsageError:
