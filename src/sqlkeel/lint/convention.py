@@ -11,17 +11,23 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    MetaData,
     PrimaryKeyConstraint,
     Table,
     UniqueConstraint,
 )
 from sqlalchemy.sql import visitors
 
-from ..naming import metadata_with_names
+from ..naming import NAMING_CONVENTION, metadata_with_names
 
-__all__ = ["Named", "columns_of", "convention_name"]
+__all__ = ["Named", "columns_of", "convention_name", "has_our_convention"]
 
 Named = PrimaryKeyConstraint | ForeignKeyConstraint | UniqueConstraint | CheckConstraint | Index
+
+
+def has_our_convention(metadata: MetaData) -> bool:
+    """Tell whether constraints are named as `metadata_with_names` does: the project goes by the rules of sqlkeel."""
+    return bool(metadata.naming_convention.get("pk") == NAMING_CONVENTION["pk"])
 
 
 def convention_name(constraint: Named, *, table: str, columns: Mapping[str, str]) -> str | None:

@@ -65,6 +65,8 @@ class TestChildren:
             ('relationship(passive_deletes="all")', "RESTRICT"),
             ('relationship(passive_deletes="all")', "NO ACTION"),
             ("relationship(viewonly=True)", "CASCADE"),
+            ('relationship(uselist=False, cascade="all, delete")', "CASCADE"),
+            ("relationship(uselist=False)", "SET NULL"),
             ('relationship(primaryjoin="User.id == foreign(Post.id)", cascade="all")', "CASCADE"),
         ],
     )
@@ -93,6 +95,12 @@ class TestChildren:
 
         assert finding.where == "post.author_id"
         assert message in finding.message
+
+    def test_both_ways_out_of_a_refusing_key(self) -> None:
+        """Who has written RESTRICT may mean it."""
+        (finding,) = children('relationship(cascade="all, delete")', "RESTRICT")
+
+        assert finding.fix.endswith('or take "delete" out of cascade=.')
 
     def test_made_by_the_other_side(self) -> None:
         """A relation that a backref makes is one as any other."""

@@ -16,13 +16,15 @@ class TestForeignKeyIndex:
         "constraint",
         [
             UniqueConstraint("a", "b"),
+            UniqueConstraint("b"),
+            Index(None, "a", unique=True),
             UniqueConstraint("b", "a", "other"),
             Index(None, "b", "a"),
             Index(None, "a", "b", "other"),
         ],
     )
     def test_composite_accepted(self, constraint: Any) -> None:
-        """An index that begins with the columns, in any order, serves the key."""
+        """An index that begins with the columns, in any order, serves the key; so does one that finds one row."""
         assert not self.composite(constraint)
 
     @pytest.mark.parametrize("condition", ["a IS NOT NULL", '"thing"."a" is not null', "(`a` IS NOT NULL)"])
@@ -40,6 +42,8 @@ class TestForeignKeyIndex:
             Index(None, "a", "b", postgresql_where=text("other IS NOT NULL")),
             Index(None, "a", "b", postgresql_where=text("a IS NOT NULL AND other > 0")),
             Index(None, "other", "a", "b"),
+            Index(None, "other", unique=True),
+            UniqueConstraint("a", "other"),
             Index(None, "a", "other", "b"),
             Index(None, "a", "b", postgresql_where=text("a > 0")),
             Index("thing_a_idx", text("a + 0"), "b"),

@@ -47,3 +47,9 @@ class TestJsonType:
     def test_accepted(self, kind: Any) -> None:
         """What is jsonb there, no JSON at all, or nothing that PostgreSQL has."""
         assert not found("json-type", Column("payload", kind))
+
+    def test_type_of_the_project_in_two_columns(self) -> None:
+        """It is one finding."""
+        columns = Column("payload", Document()), Column("answer", Document())
+
+        assert len(found("json-type", *columns)) == 1

@@ -76,3 +76,14 @@ class TestRandomUuidKey:
         columns = Column("tenant", Integer, primary_key=True), Column("key", Uuid, primary_key=True, default=uuid.uuid4)
 
         assert len(found("random-uuid-key", *columns)) == 1
+
+    @pytest.mark.parametrize(
+        ("kind", "fix"),
+        [(Uuid(), "default=sqlkeel.keys.uuid7"), (String(36), "default=lambda: str(sqlkeel.keys.uuid7())")],
+        ids=["uuid", "text"],
+    )
+    def test_the_fix_has_the_type_of_the_column(self, kind: Any, fix: str) -> None:
+        """A text takes no UUID."""
+        (finding,) = found("random-uuid-key", Column("key", kind, primary_key=True, default=_new_key))
+
+        assert finding.fix == f"Use {fix}, or UUIDKeyMixin."

@@ -145,3 +145,26 @@ class TestSameName:
         table(Column("usr", String, ForeignKey("elsewhere.id")), metadata=metadata)
 
         assert not found_in("same-name", metadata)
+
+    @pytest.mark.parametrize(
+        ("target", "name", "wanted"),
+        [
+            ("builds", "parent_buildid", "parent_build_id"),
+            ("build_requests", "buildrequestid", "build_request_id"),
+            ("build_requests", "old_build_requestid", "old_build_request_id"),
+        ],
+    )
+    def test_run_on(self, target: str, name: str, wanted: str) -> None:
+        """The id is taken off before it is put on."""
+        (finding,) = found_in("same-name", schema(target, name))
+
+        assert finding.fix == f'Call it "{wanted}".'
+
+    def test_convention_of_the_project(self) -> None:
+        """Four keys that are written ``userid`` are one, unless as many are not; three are none."""
+        names = ["userid", "ownerid", "authorid", "editorid"]
+        others = ["user_id", "owner_id", "author_id", "editor_id"]
+
+        counts = [len(found_in("same-name", schema("user", *each))) for each in (names[:3], names, [*names, *others])]
+
+        assert counts == [3, 0, 4]

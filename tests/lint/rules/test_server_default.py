@@ -103,6 +103,10 @@ class TestServerDefault:
                 "Write server_default=sqlkeel.types.utc_now().",
             ),
             (
+                Column("a", DateTime(), default=datetime.datetime.now),
+                "Write server_default=sqlkeel.types.utc_now(), and make it UTCDateTime().",
+            ),
+            (
                 Column("a", DateTime(timezone=True), default=utc_now()),
                 "Write server_default= instead of default=.",
             ),

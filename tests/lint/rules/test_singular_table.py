@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import MetaData
 
-from tests.lint.examples import found
+from sqlkeel.naming import metadata_with_names
+from tests.lint.examples import found, found_in, table
 
 
 class TestSingularTable:
@@ -91,3 +93,31 @@ class TestSingularTable:
         """The project's own words are singulars."""
         assert found("singular-table", name="goods")
         assert not found("singular-table", name="goods", singular=["goods"])
+
+
+class TestConvention:
+    @pytest.mark.parametrize(
+        ("names", "count"),
+        [
+            (["users", "posts"], 2),
+            (["users", "posts", "votes"], 0),
+            (["users", "posts", "votes", "setting", "login", "role_map"], 3),
+            (["users", "posts", "votes", "setting", "login"], 0),
+        ],
+        ids=["two", "three of three", "three of six", "three of five"],
+    )
+    def test_of_a_project_without_ours(self, names: list[str], count: int) -> None:
+        """Where most tables are plurals, that is what the project calls them."""
+        metadata = MetaData()
+        for name in names:
+            table(name=name, metadata=metadata)
+
+        assert len(found_in("singular-table", metadata)) == count
+
+    def test_of_a_project_on_our_base(self) -> None:
+        """It has decided for the rule, and hears of each."""
+        metadata = metadata_with_names()
+        for name in ("users", "posts", "votes"):
+            table(name=name, metadata=metadata)
+
+        assert len(found_in("singular-table", metadata)) == 3

@@ -9,9 +9,9 @@ from tests.lint.examples import found
 
 
 class TestSnakeCase:
-    @pytest.mark.parametrize("name", ["a", "post", "post_like", "oauth2_token", "line_1"])
+    @pytest.mark.parametrize("name", ["a", "post", "post_like", "oauth2_token", "line_1", "_post"])
     def test_accepted(self, name: str) -> None:
-        """Small letters, digits and single underscores."""
+        """Small letters, digits and single underscores, one of them in front."""
         assert not found("snake-case", Column(name, Integer))
 
     @pytest.mark.parametrize(
@@ -21,7 +21,8 @@ class TestSnakeCase:
             ("postLike", "post_like"),
             ("HTTPServer", "http_server"),
             ("post__like", "post_like"),
-            ("_post", "post"),
+            ("__post", "post"),
+            ("_Post", "post"),
             ("post_", "post"),
             ("post-like", "post_like"),
             ("Post like", "post_like"),

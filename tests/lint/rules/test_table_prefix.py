@@ -19,3 +19,11 @@ class TestTablePrefix:
             table(name=name, metadata=metadata)
 
         assert {(one.code, one.where) for one in check(metadata)} == {("table-prefix", "orders_tax")}
+
+    def test_a_table_between_two(self) -> None:
+        """It is told once, with both words in the singular."""
+        metadata = metadata_with_names()
+        for name in ("role", "role_note", "user", "roles_users"):
+            table(name=name, metadata=metadata)
+
+        assert [(one.code, one.fix) for one in check(metadata)] == [("singular-table", 'Call it "role_user".')]

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import Boolean, Column, Date, DateTime, Integer, String
+from sqlalchemy import Boolean, Column, Date, DateTime, Integer, Numeric, String
 from sqlalchemy.dialects.postgresql import INTERVAL, JSONB
+from sqlalchemy.types import TypeDecorator
 
 import sqlkeel
 from tests.lint.examples import found
+
+
+class Seconds(TypeDecorator[datetime]):
+    """A moment that is stored as a number."""
+
+    impl = Integer
+    cache_ok = True
 
 
 class TestTimeSuffix:
@@ -35,6 +44,11 @@ class TestTimeSuffix:
             Column("date_updated", DateTime(timezone=True)),
             Column("period_end", DateTime(timezone=True)),
             Column("due_on", Date),
+            Column("datetime_start", DateTime(timezone=True)),
+            Column("issued_before", DateTime(timezone=True)),
+            Column("expires_at", Integer),
+            Column("expires_at", Numeric(20, 6)),
+            Column("expires_at", Seconds()),
         ],
     )
     def test_accepted(self, column: Any) -> None:
@@ -48,7 +62,9 @@ class TestTimeSuffix:
             (Column("sent_date", DateTime(timezone=True)), 'Call it "sent_at".'),
             (Column("birth", Date), 'Call it "birth_date".'),
             (Column("birth_at", Date), 'Call it "birth_date".'),
-            (Column("born_at", Integer), 'Drop "_at", or give it the type.'),
+            (Column("born_at", Boolean), 'Drop "_at", or give it the type.'),
+            (Column("born_at", String), 'Drop "_at", or give it the type.'),
+            (Column("born_date", Integer), 'Drop "_date", or give it the type.'),
             (Column("born_date", String), 'Drop "_date", or give it the type.'),
         ],
     )

@@ -17,8 +17,7 @@ from typing import Any, Final
 
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, PrimaryKeyConstraint, Table, UniqueConstraint
 
-from ...naming import NAMING_CONVENTION
-from ..convention import convention_name
+from ..convention import convention_name, has_our_convention
 from ..finding import Problem, Rename, Schema
 
 __all__ = ["BAD", "GOOD", "check", "follows"]
@@ -63,7 +62,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
         is_by_product = isinstance(constraint, Index) and constraint.name in keys
         if is_by_product or _is_made_later(constraint) or follows(constraint, table.name):
             continue
-        if schema.database is not None or _has_our_convention(table):
+        if schema.database is not None or has_our_convention(table.metadata):
             yield _problem(table, constraint)
         elif constraint.name is None:
             yield _nameless(table, constraint)
@@ -77,10 +76,6 @@ def follows(constraint: Any, table: str) -> bool:
     # A long table name is cut to make room for a hash.
     head = f"{table[:_ROOM_TO_CUT]}_"[:_ROOM_TO_CUT]
     return str(constraint.name).startswith(head) and str(constraint.name).endswith(ending)
-
-
-def _has_our_convention(table: Table) -> bool:
-    return bool(table.metadata.naming_convention.get("pk") == NAMING_CONVENTION["pk"])
 
 
 def _nameless(table: Table, constraint: Any) -> Problem:

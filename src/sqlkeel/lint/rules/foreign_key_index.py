@@ -52,21 +52,27 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
     for key in table.foreign_key_constraints:
         names = [column.name for column in key.columns]
         # The index of the plain key serves the one of live_parent too.
-        if not is_live_key(key) and not any(set(columns[: len(names)]) == set(names) for columns in indexed):
+        served = any(_serves(columns, names, is_unique=unique) for columns, unique in indexed)
+        if not is_live_key(key) and not served:
             where = f"{table.name}.{names[0]}"
             fix = "Give the column index=True." if len(names) == 1 else f"Index(None, {', '.join(map(repr, names))})"
             yield Problem(where, f"The foreign key ({', '.join(names)}) has no index.", fix)
 
 
-def _indexed(table: Table) -> Iterator[list[str]]:
-    """Yield the columns of everything that an index serves; one that leaves out more than NULLs does not serve all."""
+def _serves(columns: list[str], names: list[str], *, is_unique: bool) -> bool:
+    """Tell whether an index begins with the columns of a key; where some of them are unique, these are enough."""
+    return set(columns[: len(names)]) == set(names) or (is_unique and set(columns) <= set(names))
+
+
+def _indexed(table: Table) -> Iterator[tuple[list[str], bool]]:
+    """Yield what an index serves, and whether it is unique; one that leaves out more than NULLs does not serve all."""
     for constraint in table.constraints:
         if isinstance(constraint, (PrimaryKeyConstraint, UniqueConstraint)):
-            yield [column.name for column in constraint.columns]
+            yield [column.name for column in constraint.columns], len(constraint.columns) > 0
     for index in table.indexes:
         columns = [part.name if isinstance(part, Column) else "" for part in index.expressions]
         if _leaves_out(index) <= set(columns):
-            yield columns
+            yield columns, index.unique
 
 
 def _leaves_out(index: Index) -> set[str]:

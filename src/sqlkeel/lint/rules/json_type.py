@@ -56,4 +56,5 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
             kind = type(column.type)
             made_of = f"Let {kind.__name__}.impl be" if isinstance(column.type, TypeDecorator) else "Use"
             fix = f'{made_of} JSON().with_variant(JSONB(), "postgresql").'
-            yield Problem(where, f"{where} is json on PostgreSQL, and not jsonb.", fix)
+            cause = f"{kind.__module__}.{kind.__qualname__}" if isinstance(column.type, TypeDecorator) else None
+            yield Problem(where, f"{where} is json on PostgreSQL, and not jsonb.", fix, cause=cause)

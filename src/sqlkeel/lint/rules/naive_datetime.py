@@ -3,6 +3,8 @@
 A naive ``datetime`` is a wall clock without a town: the driver or the server guesses the zone, each its own, and the
 hour that summer time repeats is two hours.
 
+Where no moment of a project has a zone, that is one finding.
+
 Instead: ``sqlkeel.UTCDateTime``, which ``Mapped[datetime]`` is on ``sqlkeel.Base``; ``DateTime(timezone=True)``
 elsewhere.
 """
@@ -10,13 +12,17 @@ elsewhere.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final
 
-from sqlalchemy import DateTime, Table
+from sqlalchemy import Column, DateTime, Table
 
 from ..finding import Problem, Schema
+from ..plain_type import plain_type
+from .time_suffix import python_type_of
 
-__all__ = ["BAD", "GOOD", "UNSEEN_ON", "check"]
+__all__ = ["BAD", "GOOD", "UNSEEN_ON", "check", "is_naive"]
 
 BAD = """
 class Visit(Base):
@@ -41,7 +47,20 @@ UNSEEN_ON: Final = {
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield columns that keep a datetime without a zone."""
-    for column in table.columns:
-        if isinstance(column.type, DateTime) and not column.type.timezone:
-            where = f"{table.name}.{column.name}"
-            yield Problem(where, f"{where} keeps no time zone.", "Use UTCDateTime(), or DateTime(timezone=True).")
+    cause = "no zones" if _has_no_zones(schema) else None
+    for column in filter(is_naive, table.columns):
+        where = f"{table.name}.{column.name}"
+        fix = "Use UTCDateTime(), or DateTime(timezone=True)."
+        yield Problem(where, f"{where} keeps no time zone.", fix, cause=cause)
+
+
+def is_naive(column: Column[Any]) -> bool:
+    """Tell whether a column keeps a datetime without a zone; a type that converts values answers for itself."""
+    kind = plain_type(column.type)
+    return isinstance(kind, DateTime) and not kind.timezone
+
+
+@lru_cache(maxsize=4)
+def _has_no_zones(schema: Schema) -> bool:
+    columns = (column for table in schema.metadata.tables.values() for column in table.columns)
+    return all(is_naive(column) for column in columns if python_type_of(column) is datetime)

@@ -19,6 +19,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import CompileError
 
 from ..finding import Problem, Schema
+from .time_suffix import python_type_of
 
 __all__ = ["BAD", "GOOD", "check"]
 
@@ -48,8 +49,14 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
         maker = _python_maker(column) or _sql_maker(column)
         if maker is not None:
             where = f"{table.name}.{column.name}"
-            fix = "Use default=sqlkeel.keys.uuid7, or UUIDKeyMixin."
+            fix = f"Use {_ordered(column)}, or UUIDKeyMixin."
             yield Problem(where, f"{where} is a primary key made by {maker}: random.", fix)
+
+
+def _ordered(column: Column[Any]) -> str:
+    """Write the default; a text takes no UUID."""
+    is_text = python_type_of(column) is str
+    return "default=lambda: str(sqlkeel.keys.uuid7())" if is_text else "default=sqlkeel.keys.uuid7"
 
 
 def _python_maker(column: Column[Any]) -> str | None:

@@ -4,7 +4,8 @@
 breaks. A key called ``author`` also takes the name that its relationship wants.
 
 Found is a key to an ``id`` that does not end in ``_id`` (a role that ends in a preposition stands: ``created_by``), and
-a short or plural form of the table's name where another key to that table says it differently.
+a short or plural form of the table's name where another key to that table says it differently. Where most keys are
+written ``userid``, that is the project's convention.
 
 Instead: the name of the table and ``_id``, or the role and ``_id``: ``author_id``.
 """
@@ -12,6 +13,7 @@ Instead: the name of the table and ``_id``, or the role and ``_id``: ``author_id
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import Column, Table
@@ -59,6 +61,9 @@ class Vote(Base):
 
 _PREPOSITIONS: Final = frozenset({"by", "for", "from", "in", "of", "on", "to", "with"})
 _BEFORE: Final = frozenset({"fk", "id"})
+_ENOUGH: Final = 4
+"""Keys of another form that make a convention."""
+
 _BEHIND: Final = frozenset({"fk", "id", "uuid"})
 
 
@@ -86,7 +91,7 @@ def _wanted(name: str, target: Column[Any], schema: Schema) -> str | None:
         plain = full or any(_is_short(_stem(other, forms), form, schema) for other in others for form in forms)
         if plain or not name.endswith("_id"):
             return full[0] if full else f"{forms[0]}_id"
-    if name.endswith("_id"):
+    if name.endswith("_id") or (name.endswith("id") and _joins_id(schema)):
         return None
     role = name.rpartition("_")[2] in _PREPOSITIONS and f"{name}_id" not in _names_for(target, schema)
     return None if role else f"{stem}_id"
@@ -95,12 +100,23 @@ def _wanted(name: str, target: Column[Any], schema: Schema) -> str | None:
 def _stem(name: str, forms: Collection[str]) -> str:
     """Return what is left of ``user_id``, ``id_user``, ``user_fk`` and ``userid``: the words for the row."""
     joined = name.removesuffix("id")
-    if joined in forms:
-        return joined
+    for form in forms if joined != name else ():
+        for written in (form, form.replace("_", "")):
+            if f"_{joined}".endswith(f"_{written}"):
+                return f"{joined.removesuffix(written)}{form}"
     first, _, rest = name.partition("_")
     name = rest if first in _BEFORE and rest else name
     rest, _, last = name.rpartition("_")
     return rest if last in _BEHIND and rest else name
+
+
+@lru_cache(maxsize=4)
+def _joins_id(schema: Schema) -> bool:
+    """Tell whether ``userid`` is how the project writes the names of its keys."""
+    columns = (column for table in schema.metadata.tables.values() for column in table.columns)
+    names = [column.name for column in columns if column.foreign_keys]
+    joined = [name for name in names if name.endswith("id") and not name.endswith("_id")]
+    return len(joined) >= _ENOUGH and len(joined) * 2 > len(names)
 
 
 def _forms(table: str, schema: Schema) -> list[str]:

@@ -20,6 +20,7 @@ from sqlalchemy import ARRAY, Column, SelectBase, Table, literal
 from sqlalchemy.sql import visitors
 
 from ..finding import Problem, Schema
+from .naive_datetime import is_naive
 from .time_suffix import python_type_of
 
 __all__ = ["BAD", "GOOD", "check"]
@@ -65,11 +66,16 @@ def _fix(column: Column[Any], default: Any) -> str | None:
     if default.is_clause_element and not _asks(default.arg):
         return "Write server_default= instead of default=."
     if default.is_callable and (clock := _CLOCKS.get(python_type_of(column))) is not None:
-        return f"Write server_default={clock}."
+        return f"Write server_default={clock}{_zoned(column)}."
     if default.is_callable and (default.compare_argument(dict) or default.compare_argument(list)):
         empty = "[]" if default.compare_argument(list) and not isinstance(column.type, ARRAY) else "{}"
         return f"Add server_default=text(\"'{empty}'\")."
     return None
+
+
+def _zoned(column: Column[Any]) -> str:
+    """Say what comes first: PostgreSQL writes the clock of the session's zone into a column without one."""
+    return ", and make it UTCDateTime()" if is_naive(column) else ""
 
 
 def _document(value: Any, column: Column[Any]) -> str:

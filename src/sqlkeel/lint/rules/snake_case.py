@@ -3,7 +3,7 @@
 A name with a capital letter must be quoted in every statement that is written by hand, and PostgreSQL does not find
 it otherwise; whether MariaDB tells ``User`` from ``user`` depends on the file system of the server.
 
-Instead: small letters, digits, and one underscore between words.
+Instead: small letters, digits, and one underscore between words. One in front is not a fault: it needs no quotes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class PostLike(Base):
     liked_by: Mapped[str]
 """
 
-_SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_SNAKE = re.compile(r"_?[a-z][a-z0-9]*(_[a-z0-9]+)*")
 # Between words; any other sign means something, and a name without it says something else.
 _KEPT = re.compile(r"[A-Za-z0-9_ .:/-]+")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[0-9]+")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from sqlalchemy import Table
 
 from ..finding import Problem, Rename, Schema
-from .singular_table import singular_of
+from .singular_table import singular_name, singular_of
 
 __all__ = ["BAD", "GOOD", "check"]
 
@@ -42,8 +42,8 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield a table whose prefix is the plural of another table's."""
     prefix, _, rest = table.name.partition("_")
     one = singular_of(prefix, schema) if rest else None
-    if one is None:
-        return
+    if one is None or singular_name(table.name, schema) == f"{one}_{singular_of(rest, schema)}":
+        return  # singular-table says so
     group = sorted(
         other.name
         for other in table.metadata.tables.values()

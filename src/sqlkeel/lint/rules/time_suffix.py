@@ -4,8 +4,8 @@ Who reads ``created_at`` knows that it has a time and a zone, and who reads ``bi
 without looking at the type. Comparing the two is a bug that the names show.
 
 Left alone are names that say it with another word, ``valid_until``, ``resolve_by``, ``period_end``, ``date_added``,
-``timestamp``, and ``up_to_date``, which is a phrase. Where most of a project's moments
-have no ``_at``, that is its convention.
+``timestamp``, a number of seconds called ``expires_at``, and ``up_to_date``, which is a phrase. Where most of a
+project's moments have no ``_at``, that is its convention.
 
 Instead: ``published`` → ``published_at``; a date called ``due_at`` → ``due_date``.
 """
@@ -17,7 +17,7 @@ from datetime import date, datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Column, Table
+from sqlalchemy import Column, Integer, Numeric, Table
 from sqlalchemy.types import TypeDecorator
 
 from ..finding import Problem, Rename, Schema
@@ -46,9 +46,25 @@ class Invoice(Base):
 
 _SUFFIXES = {datetime: "_at", date: "_date"}
 _KINDS = {"_at": "a datetime", "_date": "a date"}
-_SAID_BEFORE = ("date_", "time_", "timestamp_")
+_SAID_BEFORE = ("date_", "datetime_", "time_", "timestamp_")
 _SAID_BEHIND = frozenset(
-    {"at", "begin", "birthday", "by", "datetime", "day", "deadline", "end", "ended", "expiry", "from", "on", "since"}
+    {
+        "after",
+        "at",
+        "before",
+        "begin",
+        "birthday",
+        "by",
+        "datetime",
+        "day",
+        "deadline",
+        "end",
+        "ended",
+        "expiry",
+        "from",
+        "on",
+        "since",
+    }
     | {"start", "started", "time", "timestamp", "to", "ts", "until", "utc"}
 )
 """First and last words that say that a column is a moment or a day; with the type beside it, nobody mistakes it."""
@@ -67,6 +83,8 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
         has = _suffix(column.name)
         if wanted == has or (wanted is None and schema.database in _KEEP_TIMES_AS_TEXT):
             continue
+        if wanted is None and has == "_at" and _counts_seconds(column):
+            continue
         if wanted is not None and has is None and (_says_so(column.name) or _lacks_suffix(wanted, schema)):
             continue
         where = f"{table.name}.{column.name}"
@@ -75,6 +93,12 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
             yield Problem(where, message, f'Drop "{has}", or give it the type.')
         else:
             yield _misnamed(where, column.name, has=has, wanted=wanted)
+
+
+def _counts_seconds(column: Column[Any]) -> bool:
+    """Tell whether a number may be a moment: the seconds since 1970."""
+    stored = column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
+    return isinstance(stored, (Integer, Numeric))
 
 
 def _says_so(name: str) -> bool:

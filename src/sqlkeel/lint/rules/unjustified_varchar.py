@@ -4,7 +4,7 @@
 has these lengths. PostgreSQL and SQLite store a short text alike in every type, so the number saves nothing; and when
 it turns out too small, the change locks the table and every prepared statement on it fails once.
 
-A key or an index is a reason: MariaDB indexes no text without a length, so 255 stands there.
+A key or an index is a reason: MariaDB indexes no text without a length, so 255 stands there. The habit is told once.
 
 Instead: ``Text()``, which ``Mapped[str]`` is on ``sqlkeel.Base``, with a CHECK where there is a rule; or the length of
 the longest right value, ``String(320)`` for an email address.
@@ -18,6 +18,7 @@ from typing import Any, Final
 from sqlalchemy import Column, PrimaryKeyConstraint, String, Table, UniqueConstraint
 
 from ..finding import Problem, Schema
+from ..plain_type import plain_type
 
 __all__ = ["BAD", "GOOD", "check"]
 
@@ -51,11 +52,12 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
         if column.name not in keyed and not column.foreign_keys and _is_habit(column):
             where = f"{table.name}.{column.name}"
             message = f"{where} is {column.type!r}: a length out of habit."
-            yield Problem(where, message, "Use Text(), or the length of the longest right value.")
+            fix = "Use Text(), or the length of the longest right value."
+            yield Problem(where, message, fix, cause="a length out of habit")
 
 
 def _is_habit(column: Column[Any]) -> bool:
-    kind = column.type
+    kind = plain_type(column.type)
     return isinstance(kind, String) and kind.__visit_name__ in _KINDS and kind.length in _HABITS
 
 
