@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, String, event, select, text
+from sqlalchemy import ForeignKey, String, event, insert, select, text, update
 from sqlalchemy.exc import InvalidRequestError, PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, SessionTransaction, mapped_column, relationship, sessionmaker
 
 from sqlkeel import base
+from sqlkeel.bulk import insert_many_returning
 from sqlkeel.database import Database
 from sqlkeel.doors import Block
 from sqlkeel.errors import TransactionAborted, UniqueViolation
@@ -81,6 +82,76 @@ CALLS = {
     "insert_many": lambda session: Repository(session, Member).insert_many([{"id": 5, "name": "late"}]),
     "query": lambda session: session.run_sync(lambda inner: inner.query(Member).all()),
 }
+
+
+Verb = Callable[[Any, Member], Awaitable[Any]]
+
+
+def of_members(call: Callable[[Repository[Member], Member], Awaitable[Any]]) -> Verb:
+    """Return a call of the session's repository."""
+    return lambda session, member: call(Repository(session, Member), member)
+
+
+async def read(rows: AsyncIterable[Any]) -> list[Any]:
+    """Read a stream to its end."""
+    return [row async for row in rows]
+
+
+async def delete_now(session: AsyncSession, member: Member) -> None:
+    """Mark an object, which asks for nothing, and write that."""
+    await session.delete(member)
+    await session.flush()
+
+
+async def released(session: AsyncSession) -> None:
+    """Begin and release a savepoint by hand."""
+    await (await session.begin_nested()).commit()
+
+
+VERBS: dict[str, Verb] = {
+    "refresh": lambda session, member: session.refresh(member),
+    "awaitable_attrs": lambda session, member: member.awaitable_attrs.name,
+    "stream_scalars": lambda session, member: session.stream_scalars(select(Member)),
+    "begin_nested": lambda session, member: released(session),
+    "update()": lambda session, member: session.execute(update(Member).values(name="b")),
+    "update() with rows": lambda session, member: session.execute(update(Member), [{"id": 1, "name": "b"}]),
+    "insert()": lambda session, member: session.execute(insert(Member), [{"id": 9, "name": "b"}]),
+    "run_sync": lambda session, member: session.run_sync(lambda inner: inner.query(Member).all()),
+    "get": of_members(lambda members, _: members.get(7)),
+    "get with load": of_members(lambda members, _: members.get(1, load=[Member.team])),
+    "get_one": of_members(lambda members, _: members.get_one(7)),
+    "get_many": of_members(lambda members, _: members.get_many([7])),
+    "find_one": of_members(lambda members, _: members.find_one(Member.id == 1)),
+    "get_all": of_members(lambda members, _: members.get_all()),
+    "page": of_members(lambda members, _: members.page()),
+    "stream": of_members(lambda members, _: read(members.stream())),
+    "count": of_members(lambda members, _: members.count()),
+    "exists": of_members(lambda members, _: members.exists()),
+    "create": of_members(lambda members, _: members.create(id=9, name="b")),
+    "update": of_members(lambda members, member: members.update(member, {"name": "b"})),
+    "get_or_create": of_members(lambda members, _: members.get_or_create({"name": "b"}, {"id": 9})),
+    "upsert": of_members(lambda members, _: members.upsert({"id": 9, "name": "b"}, on=[Member.name])),
+    "insert_many": of_members(lambda members, _: members.insert_many([{"id": 9, "name": "b"}])),
+    "insert_many_returning": lambda session, _: insert_many_returning(session, Member, [{"id": 9, "name": "b"}]),
+    "update_many": of_members(lambda members, _: members.update_many([{"id": 1, "name": "b"}])),
+    "upsert_many": of_members(lambda members, _: members.upsert_many([{"id": 9, "name": "b"}], on=[Member.name])),
+    "delete_many": of_members(lambda members, _: members.delete_many([1])),
+    "delete of a repository": of_members(lambda members, member: members.delete(member)),
+    "delete": lambda session, member: delete_now(session, member),
+    "commit": lambda session, member: session.commit(),
+}
+OURS: dict[str, Verb] = {
+    "lock_rows": lambda session, member: session.lock_rows(Member, [1]),
+    "advisory_lock": lambda session, member: session.advisory_lock("a"),
+    "savepoint": lambda session, member: open_savepoint(session),
+}
+
+
+async def refusal(call: Awaitable[Any]) -> TransactionAborted:
+    """Return what a call is refused with."""
+    with pytest.raises(TransactionAborted) as caught:
+        await call
+    return caught.value
 
 
 async def add_twice(session: AsyncSession) -> None:
@@ -182,6 +253,38 @@ class TestSwallowed:
         async with db.engine.connect() as connection:
             with pytest.raises(TransactionAborted):
                 await connection.run_sync(lambda inner: swallow(sessionmaker(inner, class_=SyncSession)()))
+
+
+class TestEveryVerb:
+    """What follows a failed flush that was swallowed, on each driver."""
+
+    async def test_every_verb_says_it(self, every_driver: Database) -> None:
+        """Whatever is called next, of the session, a repository or the bulk verbs, is refused; so is the end."""
+        async with every_driver.transaction() as session:
+            session.add(Member(id=1, name="ann"))
+
+        with pytest.raises(TransactionAborted):
+            async with every_driver.transaction() as session:
+                member = await session.get_one(Member, 1)
+                await add_twice(session)
+                told = {name: await refusal(verb(session, member)) for name, verb in (OURS | VERBS).items()}
+
+        assert {type(error.__cause__) for error in told.values()} == {UniqueViolation}
+        assert {error.hint for error in told.values()} == {"Put a statement that may fail into session.savepoint()."}
+        async with every_driver.read() as session:
+            assert (await session.scalars(select(Member.name))).all() == ["ann"]
+
+    async def test_every_verb_of_a_session_of_sqlalchemys_own(self, every_driver: Database) -> None:
+        """So it is in SQLAlchemy's asynchronous session over ours, which commits nothing."""
+        async with every_driver.transaction() as session:
+            session.add(Member(id=1, name="ann"))
+
+        async with AsyncSession(every_driver.engine, sync_session_class=SyncSession) as session:
+            member = await session.get_one(Member, 1)
+            await add_twice(session)
+            told = {name: await refusal(verb(session, member)) for name, verb in VERBS.items()}
+
+        assert {type(error.__cause__) for error in told.values()} == {UniqueViolation}
 
 
 def swallow(session: SyncSession) -> None:

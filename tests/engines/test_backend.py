@@ -16,6 +16,13 @@ from sqlkeel.engines.backend import START, Limits, backend_for, parse_url
 from sqlkeel.errors import DriverMissing, InvalidURL, InvalidValue
 
 
+@pytest.fixture(params=["postgres", "psycopg", "mariadb"])
+def server(request: pytest.FixtureRequest) -> Database:
+    """Each server, by each driver, and with a password."""
+    database: Database = request.getfixturevalue(request.param)
+    return database
+
+
 class TestParseURL:
     @pytest.mark.parametrize(
         ("url", "driver"),
@@ -121,13 +128,24 @@ class TestParseURL:
         assert "s3cret" not in str(parsed)
         assert "s3cret" not in repr(Database(parsed))
 
-    def test_the_password_of_a_key_file_is_refused_in_the_query(self) -> None:
-        """There is no place in a URL where it would be hidden."""
-        with pytest.raises(InvalidURL, match="sslpassword") as caught:
-            parse_url("postgresql+psycopg://localhost/shop?sslpassword=s3cret")
+    @pytest.mark.parametrize("name", ["sslpassword", "passwd", "PASSWORD", "Passwd", "oauth_client_secret"])
+    @pytest.mark.parametrize("scheme", ["postgresql+asyncpg", "postgresql+psycopg", "mariadb+asyncmy"])
+    def test_another_secret_is_refused_in_the_query(self, scheme: str, name: str) -> None:
+        """The password of a key file, or a password under another name, has no place in a URL where it is hidden."""
+        with pytest.raises(InvalidURL, match=name) as caught:
+            parse_url(f"{scheme}://localhost/shop?{name}=s3cret")
 
         assert "connect_args" in caught.value.hint
         assert "s3cret" not in str(caught.value)
+
+    async def test_a_connection_keeps_no_password_in_the_clear(self, server: Database) -> None:
+        """What is kept with a connection, to call its driver once more, shows names and no value."""
+        async with server.engine.connect() as connection:
+            pooled = await connection.get_raw_connection()
+            shown = repr(pooled.info) + repr(pooled.record_info)
+
+        assert "password" in shown
+        assert str(server.url.password) not in shown
 
     def test_postgres_is_written_postgresql(self) -> None:
         """The scheme that hosting companies hand out is named in the hint."""

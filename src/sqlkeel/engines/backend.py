@@ -23,6 +23,7 @@ __all__ = [
     "READ_ONLY",
     "START",
     "Backend",
+    "ConnectArguments",
     "Diagnosis",
     "Limits",
     "backend_for",
@@ -63,8 +64,15 @@ _COMMIT: Final = re.compile(START + r"(?:COMMIT|END)\b", re.IGNORECASE | re.DOTA
 _CUT: Final = re.compile("@.*/")
 """What the name of a database looks like when it begins in the password."""
 
-_SECRETS: Final = ("sslpassword",)
+_SECRETS: Final = {"oauth_client_secret", "passwd", "sslpassword"}
 """Parameters of a URL's query that are nobody's to see, and have no other place in it."""
+
+
+class ConnectArguments(dict[str, Any]):
+    """What a driver was called with; whoever shows it, as with a connection's ``info``, shows no value: one is secret."""
+
+    def __repr__(self) -> str:
+        return f"<ConnectArguments {', '.join(self)}>"
 
 
 @dataclass(frozen=True)
@@ -288,7 +296,7 @@ def _refuse_cut_password(url: URL, written: str | URL) -> None:
 
 def _with_hidden_password(url: URL) -> URL:
     """Return *url* with its password where SQLAlchemy hides it, whenever the URL is shown."""
-    if shown := [key for key in _SECRETS if key in url.query]:
+    if shown := [key for key in url.query if key.lower() in _SECRETS or (key.lower() == "password" != key)]:
         raise InvalidURL(
             f"The database URL holds {shown[0]} in its query, which is shown with the URL.",
             hint=f"Database(url, connect_args={{{shown[0]!r}: ...}})",

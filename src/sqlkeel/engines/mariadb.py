@@ -16,7 +16,7 @@ from sqlalchemy.pool import PoolResetState
 
 from .. import errors
 from ..errors import DatabaseFault, NotSupported
-from .backend import CONNECT_ARGUMENTS, LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, info_of
+from .backend import CONNECT_ARGUMENTS, LIMITS, READ_ONLY, START, Backend, ConnectArguments, Diagnosis, Limits, info_of
 from .plain import OperationalFault
 from .streams import refuse_beside_streams
 from .traces import RESTORED, LeavesTraces
@@ -297,7 +297,7 @@ def _kill_abandoned_statements(engine: Engine) -> None:
     # Before the listener that connects, after which nobody is asked.
     @event.listens_for(engine, "do_connect", insert=True)
     def note_arguments(dialect: Any, record: Any, args: Any, kwargs: Any) -> None:
-        record.info[CONNECT_ARGUMENTS] = record.record_info[CONNECT_ARGUMENTS] = kwargs
+        record.info[CONNECT_ARGUMENTS] = record.record_info[CONNECT_ARGUMENTS] = ConnectArguments(kwargs)
 
     @event.listens_for(engine, "connect")
     def note_server(raw: Any, record: Any) -> None:
