@@ -139,12 +139,12 @@ class TestParseURL:
         assert "s3cret" not in str(caught.value)
 
     async def test_a_connection_keeps_no_password_in_the_clear(self, server: Database) -> None:
-        """What is kept with a connection, to call its driver once more, shows names and no value."""
+        """MariaDB keeps with a connection how to call its driver once more: names are shown, and no value."""
         async with server.engine.connect() as connection:
             pooled = await connection.get_raw_connection()
             shown = repr(pooled.info) + repr(pooled.record_info)
 
-        assert "password" in shown
+        assert ("password" in shown) is (server.url.get_backend_name() == "mariadb")
         assert str(server.url.password) not in shown
 
     def test_postgres_is_written_postgresql(self) -> None:
