@@ -2,15 +2,53 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from suites.differences import LISTS, compare, known
-from suites.plugin import name_of
+from suites.plugin import ASYNC, REPORT, name_of
 from suites.suite import SUITES
 
 LISTED = {"a::one": "It is meant."}
+
+THEIRS = """
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.orm import Session, sessionmaker
+from sqlmodel import Session as SQLModelSession
+
+import sqlkeel
+
+
+def test_session():
+    assert isinstance(Session(), sqlkeel.SyncSession)
+
+
+def test_sessionmaker():
+    assert isinstance(sessionmaker()(), sqlkeel.SyncSession)
+
+
+def test_sqlmodel():
+    assert isinstance(SQLModelSession(), sqlkeel.SyncSession)
+
+
+def test_inside_of_an_asynchronous_one():
+    assert isinstance(AsyncSession().sync_session, sqlkeel.SyncSession)
+
+
+def test_asynchronous():
+    assert isinstance(AsyncSession(), sqlkeel.Session)
+
+
+def test_async_sessionmaker():
+    assert isinstance(async_sessionmaker()(), sqlkeel.Session)
+"""
+OF_ASYNC = {"test_asynchronous", "test_async_sessionmaker"}
+ALL = {"test_session", "test_sessionmaker", "test_sqlmodel", "test_inside_of_an_asynchronous_one"} | OF_ASYNC
 
 
 class TestCompare:
@@ -51,6 +89,23 @@ class TestNames:
     def test_others_stay_as_they_are(self) -> None:
         """A class that runs without a database has no version."""
         assert name_of("test/a.py::One_Test::test_b[x+y_1_2]") == "test/a.py::One_Test::test_b[x+y_1_2]"
+
+
+class TestPlugin:
+    @pytest.mark.parametrize(("settings", "theirs"), [({ASYNC: "1"}, set()), ({}, OF_ASYNC)], ids=["async", "others"])
+    def test_the_sessions_are_ours(self, settings: dict[str, str], theirs: set[str], tmp_path: Path) -> None:
+        """A suite without listed tests would pass with SQLAlchemy's own sessions, too."""
+        (tmp_path / "test_theirs.py").write_text(THEIRS)
+        report = tmp_path / "report.json"
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), REPORT: str(report)} | settings
+
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "suites.plugin", "-p", "no:cacheprovider", "."]
+        subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True)
+
+        outcomes = {name.split("::")[1]: error for name, error in json.loads(report.read_text()).items()}
+        failed = {name for name, error in outcomes.items() if error}
+        assert outcomes.keys() == ALL
+        assert failed == theirs
 
 
 class TestLists:
