@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench differential faults suites clean
+.PHONY: help demo test check bench differential faults suites packages clean
 
 help:
 	@echo "make demo     start the reference service and walk through it (ARGS=--serve keeps it running)"
@@ -19,6 +19,7 @@ help:
 	@echo "make differential  random models and writes against plain SQLAlchemy (ARGS='--database psycopg --seconds 1200 --seed 7')"
 	@echo "make faults   move money for minutes while everything breaks (ARGS='--seconds 300 --seed 7')"
 	@echo "make suites   run SQLAlchemy's own tests, and others', with our sessions (ARGS='orm async --database sqlite')"
+	@echo "make packages lint, create, compare and migrate the models of other packages (ARGS='optuna --database mariadb')"
 	@echo "make clean    remove the virtual environment and caches"
 
 demo: $(READY)
@@ -47,6 +48,9 @@ faults: $(READY)
 
 suites: $(READY)
 	$(BIN)/python -m suites $(ARGS)
+
+packages: $(READY)
+	$(BIN)/python -m suites.packages $(ARGS)
 
 clean:
 	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist

@@ -5,11 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from suites.suite import Suite
 
-__all__ = ["fetch", "install"]
+__all__ = ["fetch", "install", "install_exactly"]
 
 
 def fetch(suite: Suite, folder: Path) -> Path:
@@ -29,6 +30,13 @@ def install(suite: Suite, folder: Path) -> Path:
     target = folder / f"{suite.distribution}-needs"
     if suite.needs and not target.exists():
         _pip("install", "--target", str(target), *suite.needs)
+    return target
+
+
+def install_exactly(pins: Sequence[str], target: Path) -> Path:
+    """Install these releases into a folder, and nothing that they ask for: what is there already is used again."""
+    if not target.exists():
+        _pip("install", "--target", str(target), "--no-deps", *pins)
     return target
 
 

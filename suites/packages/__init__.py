@@ -1,0 +1,1 @@
+"""The models of other people's packages: linted, created, compared and migrated on each database."""
