@@ -108,7 +108,11 @@ class TestTrial:
 
         wrong = await try_on(metadata, urls(tmp_path), tmp_path)
 
-        assert [one.partition(":")[0] for one in wrong if "CompileError" in one] == ["create_all()", "migrate"]
+        assert [one.partition(":")[0] for one in wrong if "CompileError" in one] == [
+            "create_all()",
+            "migrate",
+            "take it back",
+        ]
 
     def test_findings(self) -> None:
         """They are told as data."""

@@ -24,6 +24,7 @@ from .rendering import finish_script, render_item
 from .repeated import skip_repeated
 from .sequences import compare_sequences
 from .triggers import compare_triggers
+from .type_checks import skip_checks_of_types
 from .unnamed import keep_unnamed_checks
 
 __all__ = ["comparison"]
@@ -163,6 +164,7 @@ def _connection(context: AutogenContext) -> Connection:
 _ours.add_autogenerate_comparator(_compare_default, "column", "server_default", priority=DispatchPriority.FIRST)
 _ours.add_autogenerate_comparator(_compare_type, "column", "types", priority=DispatchPriority.FIRST)
 _ours.add_autogenerate_comparator(keep_unnamed_checks, "table", priority=DispatchPriority.LAST)
+_ours.add_autogenerate_comparator(skip_checks_of_types, "table", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(skip_repeated, "table", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(compare_computed, "table", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(compare_choices, "table", priority=DispatchPriority.LAST)

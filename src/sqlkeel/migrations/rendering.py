@@ -16,11 +16,12 @@ from .choices import render_check, render_type
 from .renames import mark_renames
 from .required import mark_required
 from .sequences import render_column
+from .type_checks import comes_with_type
 
 __all__ = ["finish_script", "render_item"]
 
 
-def render_item(kind: str, item: Any, context: AutogenContext) -> str | Literal[False]:
+def render_item(kind: str, item: Any, context: AutogenContext) -> str | Literal[False] | None:
     """Write types that are not SQLAlchemy's, and defaults, as code that runs on every database.
 
     Alembic would write ``app.types.Email()`` without importing it, and a default as the SQL of the database at hand.
@@ -31,6 +32,8 @@ def render_item(kind: str, item: Any, context: AutogenContext) -> str | Literal[
         return _default(item.arg, context)
     if kind == "column":
         return render_column(item, context) or False
+    if kind == "check" and comes_with_type(item):
+        return None
     if kind == "check":
         return render_check(item, context) or False
     return False

@@ -1,0 +1,51 @@
+"""The CHECKs that a type brings, as ``Boolean(create_constraint=True)`` does: the type writes them, if need be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import ops
+from alembic.util import PriorityDispatchResult
+from sqlalchemy import Table
+
+__all__ = ["comes_with_type", "skip_checks_of_types"]
+
+
+def comes_with_type(constraint: Any) -> bool:
+    """Tell whether a constraint is made by the type of its column, which is all that a revision has to write."""
+    return bool(constraint._type_bound)  # private: TestWritten is its canary
+
+
+def skip_checks_of_types(
+    context: AutogenContext,
+    modify: ops.ModifyTableOps,
+    schema: Any,
+    name: Any,
+    found: Table | None,
+    wanted: Table | None,
+) -> PriorityDispatchResult:
+    """Add no CHECK of a type that needs none in this database, and drop none that a type without a name has made."""
+    if wanted is not None:
+        made = {_name(context, one): _is_made(context, one) for one in wanted.constraints if comes_with_type(one)}
+        modify.ops[:] = [one for one in modify.ops if not _is_settled(one, made)]
+    return PriorityDispatchResult.CONTINUE
+
+
+def _is_settled(operation: Any, made: dict[str | None, bool]) -> bool:
+    if isinstance(operation, ops.CreateCheckConstraintOp):
+        return not made.get(str(operation.constraint_name), True)
+    drops = isinstance(operation, ops.DropConstraintOp) and operation.constraint_type == "check"
+    return drops and made.get(str(operation.constraint_name), False)
+
+
+def _name(context: AutogenContext, constraint: Any) -> str | None:
+    """Return the name that CREATE TABLE gives it, which a naming convention may make."""
+    name: str | None = context.migration_context.dialect.identifier_preparer.format_constraint(constraint)
+    return name
+
+
+def _is_made(context: AutogenContext, constraint: Any) -> bool:
+    dialect = context.migration_context.dialect
+    compiler: Any = dialect.ddl_compiler(dialect, None)  # type: ignore[arg-type]  # without a statement
+    return bool(constraint._should_create_for_compiler(compiler))  # private: TestCompared is its canary

@@ -1,0 +1,91 @@
+"""The CHECKs that types bring: written by the type, and not missed where the database needs none."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Boolean, Column, Enum, Integer, MetaData, Table, insert, text
+
+from sqlkeel.database import Database
+from sqlkeel.errors import ModelsDiffer
+from sqlkeel.migrations import Migrations
+from sqlkeel.naming import metadata_with_names
+
+
+class Color(enum.Enum):
+    RED = 1
+    BLUE = 2
+
+
+KINDS = {
+    "boolean": lambda: Boolean(create_constraint=True, name="mark"),
+    "boolean without a name": lambda: Boolean(create_constraint=True),
+    "native enum": lambda: Enum(Color, create_constraint=True, name="color"),
+    "enum": lambda: Enum(Color, create_constraint=True, native_enum=False, name="color"),
+    "enum without a name": lambda: Enum("a", "b", create_constraint=True, native_enum=False),
+}
+every_kind = pytest.mark.parametrize("kind", KINDS)
+every_metadata = pytest.mark.parametrize("make", [MetaData, metadata_with_names], ids=["bare", "named"])
+
+
+def models(make: Any, kind: str) -> MetaData:
+    """Return a table with a column of the type."""
+    metadata: MetaData = make()
+    Table("thing", metadata, Column("id", Integer, primary_key=True), Column("value", KINDS[kind]()))
+    return metadata
+
+
+class TestWritten:
+    @every_kind
+    @every_metadata
+    async def test_up_and_down(self, db: Database, tmp_path: Path, make: Any, kind: str) -> None:
+        """The table can be made, differs in nothing, and can be made again."""
+        migrations = Migrations(db, models(make, kind), tmp_path / "migrations")
+        await migrations.new("first")
+        await migrations.up()
+
+        await migrations.check()
+        await migrations.down()
+        await migrations.up()
+
+
+class TestCompared:
+    @every_kind
+    @every_metadata
+    async def test_what_create_all_has_made(self, db: Database, tmp_path: Path, make: Any, kind: str) -> None:
+        """Nothing differs."""
+        metadata = models(make, kind)
+        async with db.engine.begin() as connection:
+            await connection.run_sync(metadata.create_all)
+        migrations = Migrations(db, metadata, tmp_path / "migrations")
+        await migrations.new("nothing", autogenerate=False)
+        await migrations.up()
+
+        await migrations.check()
+
+    async def test_one_that_is_missing_is_found(self, db: Database, tmp_path: Path) -> None:
+        """A text without the CHECK takes anything."""
+        async with db.engine.begin() as connection:
+            await connection.execute(text("CREATE TABLE thing (id INTEGER NOT NULL PRIMARY KEY, value VARCHAR(4))"))
+        migrations = Migrations(db, models(metadata_with_names, "enum"), tmp_path / "migrations")
+        await migrations.new("nothing", autogenerate=False)
+        await migrations.up()
+
+        with pytest.raises(ModelsDiffer, match="has no constraint thing_color_check on thing"):
+            await migrations.check()
+
+    async def test_it_is_there(self, sqlite: Database, tmp_path: Path) -> None:
+        """What the type does not let pass is refused by the database, too."""
+        metadata = models(metadata_with_names, "boolean")
+        migrations = Migrations(sqlite, metadata, tmp_path / "migrations")
+        await migrations.new("first")
+        await migrations.up()
+
+        async with sqlite.engine.connect() as connection:
+            found = await connection.scalar(text("SELECT sql FROM sqlite_master WHERE name = 'thing'"))
+            await connection.execute(insert(metadata.tables["thing"]).values(value=True))
+
+        assert str(found).count("CHECK (value IN (0, 1))") == 1
