@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextvars import ContextVar
 from typing import Any
 
 import anyio
@@ -75,6 +76,46 @@ class TestFinish:
 
         with pytest.raises(asyncio.CancelledError):
             await finish(give_up())
+
+    async def test_what_is_set_in_the_work_is_set(self) -> None:
+        """A context variable that it sets, before and after it waits, and one that it gives its former value back."""
+        before, after = ContextVar("before", default=0), ContextVar("after", default=0)
+        token = before.set(1)
+
+        async def work() -> None:
+            before.reset(token)
+            after.set(1)
+            await asyncio.sleep(0)
+            after.set(after.get() + 1)
+
+        await finish(work())
+
+        assert (before.get(), after.get()) == (0, 2)
+
+    async def test_what_the_caller_has_set_is_known(self) -> None:
+        """The other way round."""
+        given: ContextVar[int] = ContextVar("given", default=0)
+        given.set(3)
+
+        async def work() -> int:
+            await asyncio.sleep(0)
+            return given.get()
+
+        assert await finish(work()) == 3
+
+    async def test_a_context_of_ones_own_is_one(self) -> None:
+        """What runs in a context that was copied sets nothing outside of it."""
+        known: ContextVar[int] = ContextVar("known", default=0)
+
+        async def work() -> None:
+            known.set(1)
+
+        async def caller() -> int:
+            await finish(work())
+            return known.get()
+
+        assert await asyncio.create_task(caller()) == 1
+        assert known.get() == 0
 
     @pytest.mark.parametrize("times", [1, 3])
     async def test_the_result_comes_before_the_cancellation(self, times: int) -> None:

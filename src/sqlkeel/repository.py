@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Final, Generic, TypeVar, cast, get_args, get_origin
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Result, Select, func, orm, select
+from sqlalchemy import ColumnExpressionArgument, Result, Select, func, orm, select
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.exc import MultipleResultsFound, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
@@ -133,7 +133,7 @@ class Repository(Generic[M]):
         return found
 
     async def find_one(
-        self, *where: ColumnElement[bool], load: Iterable[Load] = (), include_deleted: bool = False
+        self, *where: ColumnExpressionArgument[bool], load: Iterable[Load] = (), include_deleted: bool = False
     ) -> M | None:
         """Return the only row that matches, or ``None``.
 
@@ -185,7 +185,7 @@ class Repository(Generic[M]):
 
     async def get_all(
         self,
-        *where: ColumnElement[bool],
+        *where: ColumnExpressionArgument[bool],
         order_by: Any = (),
         skip: int = 0,
         limit: int | None = None,
@@ -214,7 +214,7 @@ class Repository(Generic[M]):
 
     async def page(
         self,
-        *where: ColumnElement[bool],
+        *where: ColumnExpressionArgument[bool],
         order_by: Any = (),
         size: int = 50,
         after: str | None = None,
@@ -238,7 +238,7 @@ class Repository(Generic[M]):
         return keyset.page(statement, rows, size=size, after=after, before=before)
 
     async def stream(
-        self, *where: ColumnElement[bool], order_by: Any = (), load: Iterable[Load] = (), batch: int = 1_000
+        self, *where: ColumnExpressionArgument[bool], order_by: Any = (), load: Iterable[Load] = (), batch: int = 1_000
     ) -> AsyncIterator[M]:
         """Yield the rows that match, *batch* at a time, so that memory stays bounded.
 
@@ -263,7 +263,7 @@ class Repository(Generic[M]):
                 return
             after = page.next
 
-    async def count(self, *where: ColumnElement[bool], include_deleted: bool = False) -> int:
+    async def count(self, *where: ColumnExpressionArgument[bool], include_deleted: bool = False) -> int:
         """Return how many rows match.
 
         Raises:
@@ -274,7 +274,7 @@ class Repository(Generic[M]):
         refuse_other_tables(self._mapper, statement.whereclause)
         return int(await self.session.scalar(statement, execution_options=_shown(include_deleted)) or 0)
 
-    async def exists(self, *where: ColumnElement[bool], include_deleted: bool = False) -> bool:
+    async def exists(self, *where: ColumnExpressionArgument[bool], include_deleted: bool = False) -> bool:
         """Return whether a row matches; the database stops at the first.
 
         Raises:
@@ -445,7 +445,9 @@ class Repository(Generic[M]):
     def _name(self) -> str:
         return self.model.__name__
 
-    def _select(self, where: Iterable[ColumnElement[bool]], load: Iterable[Load], include_deleted: bool) -> Select[M]:
+    def _select(
+        self, where: Iterable[ColumnExpressionArgument[bool]], load: Iterable[Load], include_deleted: bool
+    ) -> Select[M]:
         options = loader_options(load, self.model)
         refuse_joins(options)
         refuse_other_than_conditions(self.model, where)

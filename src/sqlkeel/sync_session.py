@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import islice
-from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Final, NamedTuple, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, event, inspect, orm
 from sqlalchemy.ext.asyncio import async_session
@@ -32,6 +32,7 @@ from .tasks import current_task
 __all__ = ["Hook", "SyncSession"]
 
 _AtSavepoint: TypeAlias = "Callable[[SyncSession, SessionTransaction], None]"
+_M = TypeVar("_M")
 _BY_ITSELF: Final = SessionTransactionOrigin.AUTOBEGIN, SessionTransactionOrigin.SUBTRANSACTION
 
 
@@ -226,7 +227,7 @@ class SyncSession(orm.Session):
             self.delete(instance)
 
     @door
-    def merge(self, instance: Any, **options: Any) -> Any:
+    def merge(self, instance: _M, **options: Any) -> _M:
         """Copy the state of *instance* into the session; a class may turn the error into a clearer one."""
         try:
             return super().merge(instance, **options)
@@ -237,7 +238,7 @@ class SyncSession(orm.Session):
             raise conflict from error
 
     @door
-    def merge_all(self, instances: Iterable[Any], **options: Any) -> Sequence[Any]:
+    def merge_all(self, instances: Iterable[_M], **options: Any) -> Sequence[_M]:
         """Copy the state of each of *instances* into the session as `merge` does, flushing before the first only."""
         waiting = iter(instances)
         first = [self.merge(instance, **options) for instance in islice(waiting, 1)]
@@ -245,7 +246,7 @@ class SyncSession(orm.Session):
             return first + [self.merge(instance, **options) for instance in waiting]
 
     @door
-    def get(self, entity: Any, ident: Any, **options: Any) -> Any:
+    def get(self, entity: type[_M] | Mapper[_M], ident: Any, **options: Any) -> _M | None:
         """Return the row with this key or ``None``; of a class that is versioned, at the version that is held."""
         try:
             return super().get(entity, ident, **options)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, Self, TypeVar
+
+from greenlet import getcurrent
 
 __all__ = ["caller_of", "callers", "current_task", "finish", "take_back_cancellation"]
 
@@ -66,11 +67,12 @@ class _End:
 
 
 def _start(work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
-    loop = asyncio.get_running_loop()
-    if sys.version_info >= (3, 12):
-        # What need not wait, such as giving a connection back, is done at once and costs no turn of the loop.
-        return asyncio.Task(work, loop=loop, eager_start=True)
-    return loop.create_task(work)
+    """Start a task in the caller's own context, which waits: what is set there, by a listener of COMMIT, is set here.
+
+    Not by the loop, whose factory may start it at once (eager tasks): a context is not entered twice.
+    """
+    # asyncio has no way to ask for the running context before Python 3.12, and gives the task's own then.
+    return asyncio.Task(work, loop=asyncio.get_running_loop(), context=getcurrent().gr_context)
 
 
 async def _finishing(work: Coroutine[Any, Any, _T], caller: asyncio.Task[Any] | None) -> _T:

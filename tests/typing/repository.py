@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_type
 
+from sqlalchemy import inspect, select
 from sqlalchemy.orm import Mapped
 
 import sqlkeel
-from sqlkeel import DualIDMixin, Repository, Session
+from sqlkeel import DualIDMixin, Repository, Session, SyncSession
 
 
 class Base(sqlkeel.Base):
@@ -20,6 +21,7 @@ class User(DualIDMixin, Base):
 
     __tablename__ = "user"
     email: Mapped[str]
+    active: Mapped[bool]
 
 
 class UserRepository(Repository[User]):
@@ -49,3 +51,24 @@ async def without_a_class(session: Session) -> None:
     found = await users.get_all(User.email == "a")
     rows: Sequence[User] = found
     assert_type(rows[0], User)
+
+
+async def a_column_alone(session: Session) -> None:
+    """A column that is true or false is a condition, as in ``select().where()``."""
+    users = Repository(session, User)
+    assert_type(await users.get_all(User.active, ~User.active), Sequence[User])
+    assert_type(await users.find_one(User.active), User | None)
+    assert_type(await users.count(User.active), int)
+    assert_type(await users.exists(User.active), bool)
+    assert_type((await users.page(User.active, order_by=User.email)).items, Sequence[User])
+
+
+def of_the_synchronous_session(session: SyncSession) -> None:
+    """What is overridden has the types of SQLAlchemy's."""
+    assert_type(session.get(User, 1), User | None)
+    assert_type(session.get(inspect(User), 1, populate_existing=True), User | None)
+    assert_type(session.get_one(User, 1), User)
+    assert_type(session.merge(User(), load=False), User)
+    assert_type(session.merge_all([User()]), Sequence[User])
+    assert_type(session.scalar(select(User.email)), str | None)
+    assert_type(session.scalars(select(User)).all(), Sequence[User])
