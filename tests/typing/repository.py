@@ -56,11 +56,11 @@ async def without_a_class(session: Session) -> None:
 async def a_column_alone(session: Session) -> None:
     """A column that is true or false is a condition, as in ``select().where()``."""
     users = Repository(session, User)
-    assert_type(await users.get_all(User.active, ~User.active), Sequence[User])
+    assert_type(await users.get_all(User.active, ~User.active), list[User])
     assert_type(await users.find_one(User.active), User | None)
     assert_type(await users.count(User.active), int)
     assert_type(await users.exists(User.active), bool)
-    assert_type((await users.page(User.active, order_by=User.email)).items, Sequence[User])
+    assert_type((await users.page(User.active, order_by=User.email)).items, list[User])
 
 
 def of_the_synchronous_session(session: SyncSession) -> None:
