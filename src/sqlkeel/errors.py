@@ -604,10 +604,18 @@ class CheckViolation(ConstraintViolation, sa_exc.OperationalError):
 
 
 class NotNullViolation(ConstraintViolation, sa_exc.OperationalError):
-    """A required column was left empty."""
+    """A required column was left empty; ``row`` as for `ValueRefused`."""
+
+    row: int | None = None
 
     code = "not-null-violation"
     rule = "NOT NULL"
+
+    def locate(self, row: int | None) -> None:
+        """Say in which row it was, where that is known."""
+        if row is not None:
+            self.args = (self.message.replace("The row", f"Row {row}", 1), *self.args[1:])
+            self.row = row
 
 
 class ExclusionViolation(ConstraintViolation):

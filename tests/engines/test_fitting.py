@@ -19,7 +19,7 @@ import sqlkeel
 from sqlkeel.bulk import insert_many_returning
 from sqlkeel.database import Database
 from sqlkeel.engines.fitting import fits
-from sqlkeel.errors import InvalidValue, KeelError, ValueRefused
+from sqlkeel.errors import InvalidValue, KeelError, NotNullViolation, ValueRefused
 from sqlkeel.integrations.problems import describe
 from sqlkeel.repository import Repository
 
@@ -42,6 +42,11 @@ class Sample(sqlkeel.IntKeyMixin, Base):
     taken_at: Mapped[datetime | None]
     taken_date: Mapped[date | None]
     colour: Mapped[Colour | None]
+
+
+class Required(sqlkeel.IntKeyMixin, Base):
+    __tablename__ = "fitting_required"
+    name: Mapped[str] = mapped_column(String(5))
 
 
 pytestmark = pytest.mark.tables(Base.metadata)
@@ -212,6 +217,22 @@ class TestManyRows:
 
         assert (caught.value.row, caught.value.column) == (10_101, "taken_at")
         assert caught.value.message == "fitting_sample.taken_at in row 10101: A str is no moment."
+
+    @pytest.mark.parametrize("verb", ["insert_many", "update_many"])
+    async def test_nothing_where_something_is_required(self, every_driver: Database, verb: str) -> None:
+        """A row that leaves a required column empty is counted, too."""
+        rows = [{"id": 3, "name": "a"}, {"id": 2, "name": "b"}, {"id": 1, "name": "c"}]
+        async with every_driver.transaction() as session:
+            await Repository(session, Required).insert_many(rows if verb == "update_many" else [])
+        wrong = [*rows[:2], {"id": 1, "name": None}] if verb != "insert_many" else [{"name": "a"}, {"name": None}]
+
+        with pytest.raises(NotNullViolation) as caught:
+            async with every_driver.transaction() as session:
+                await getattr(Repository(session, Required), verb)(wrong)
+
+        assert (caught.value.row, caught.value.columns) == (len(wrong), ("name",))
+        assert caught.value.message == f"Row {len(wrong)} breaks NOT NULL on fitting_required (name)."
+        assert describe(caught.value).body["row"] == len(wrong)
 
     @pytest.mark.parametrize("source", [list, iter], ids=["list", "iterator"])
     async def test_delete(self, every_driver: Database, source: Callable[[list[Any]], Any]) -> None:

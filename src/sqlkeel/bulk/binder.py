@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, ClauseElement, Column, Dialect
 from sqlalchemy.exc import DontWrapMixin
 
 from ..engines.fitting import fits
-from ..errors import DatabaseFault, InvalidValue, NotSupported, ValueRefused
+from ..errors import DatabaseFault, InvalidValue, NotNullViolation, NotSupported, ValueRefused
 from .columns import makes_expression, names_beside
 from .defaults import Constant, Made
 from .rows import BLOCK, CHUNK, Batch, Record, Run, refuse_expressions
@@ -167,6 +167,16 @@ class Binder:
                         if not fits(record[place], column.type, self.dialect, strict=strict, refusal=refusal):
                             error.locate(column.table.name, column.name, batch.number_of(number))
                             return
+
+    def locate_empty(self, error: NotNullViolation) -> None:
+        """Say which of these rows has nothing in a required column."""
+        for batch in self.recent:
+            names = [column.name for column in self.target.columns(batch.fields)]
+            for place in (place for place, name in enumerate(names) if name in error.columns):
+                empty = next((number for number, one in enumerate(batch.records) if one[place] is None), None)
+                if empty is not None:
+                    error.locate(batch.number_of(empty))
+                    return
 
     def refusal(self, error: DatabaseFault) -> ValueRefused | None:
         """Return what to raise for an *error* that says nothing of a value, where one of the rows bound last has it."""

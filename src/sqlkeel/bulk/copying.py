@@ -30,7 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..cursors import engine_type
 from ..engines.faults import translate
-from ..errors import ValueRefused
+from ..errors import NotNullViolation, ValueRefused
 from ..observe import record
 from .binder import BoundRows
 from .columns import qualified, quoted, schema_of
@@ -98,6 +98,8 @@ async def copy(connection: AsyncConnection, into: _Into, rows: BoundRows, *, err
         _known.get(connection.dialect, {}).pop((qualified(connection, into), *rows.names), None)
         statement = _statement(connection, into, rows.names)
         fault = await connection.run_sync(translate, error, statement=statement, table=errors_of)
+        if isinstance(fault, NotNullViolation):
+            fault.locate(sending.number(error))
         raise (sending.placed(fault, error, errors_of) if isinstance(fault, ValueRefused) else fault) from error
     except BaseException:
         # Cancelled: what the connection would say next is not known.
@@ -144,17 +146,18 @@ class _Sending:
                 self._places.append(batch.places)
             yield batch
 
-    def _number(self, row: int) -> int:
-        """Return the number among all rows of the *row* that it is here."""
+    def number(self, error: Exception) -> int:
+        """Return the number, among all rows, of the one that was refused: the server tells it, or the driver stops."""
+        found = _PLACE.search(_context(error))
+        row = int(found["row"]) if found else self._taken - length_hint(self._block)
         return next(islice(chain.from_iterable(self._places), row - 1, None), row - 1) + 1
 
     def placed(self, fault: ValueRefused, error: Exception, table: Table) -> ValueRefused:
-        """Say which row was refused: the server's own words tell its line and column, the driver stops at it."""
+        """Say which row was refused, and which column, if the server does."""
         found = _PLACE.search(_context(error))
-        row = int(found["row"]) if found else self._taken - length_hint(self._block)
         column = found["column"] if found else None
         placed = ValueRefused("", orig=error, statement=fault.statement)
-        placed.locate(table.name, column, self._number(row))
+        placed.locate(table.name, column, self.number(error))
         return placed
 
 

@@ -17,6 +17,7 @@ from ..errors import (
     DatabaseFault,
     InvalidValue,
     KeelError,
+    NotNullViolation,
     ReadOnlySession,
     SessionClosed,
     TransientFault,
@@ -211,6 +212,8 @@ class Work:
         """Say which value *error* is about; where it says nothing of one, and one does not fit, raise that."""
         if isinstance(error, InvalidValue | ValueRefused) and None in (error.row, error.column):
             binder.locate(error)
+        if isinstance(error, NotNullViolation) and error.row is None:
+            binder.locate_empty(error)
         if isinstance(error, DatabaseFault) and is_plain(error) and (refused := binder.refusal(error)) is not None:
             raise refused from error
 

@@ -69,7 +69,7 @@ _SECRETS: Final = {"oauth_client_secret", "passwd", "sslpassword"}
 
 
 class ConnectArguments(dict[str, Any]):
-    """What a driver was called with: shown, as a connection's ``info`` is, it has no value, for one is secret."""
+    """What a driver was called with; shown, as in a connection's ``info``, it has no values, of which one is secret."""
 
     def __repr__(self) -> str:
         return f"<ConnectArguments {', '.join(self)}>"
