@@ -451,6 +451,21 @@ class TestLeaderAndFollower:
         assert (caught.value.expected, caught.value.current) == (1, 2)
 
 
+    async def test_rows_by_key_are_taken_back_where_they_went(self, two: Two) -> None:
+        """SQLAlchemy sends them where `get_bind` says for the model alone: here that is the follower."""
+        await two.fill()
+        before = await two.rows(two.other)
+        async with leading(two)() as session:
+            with pytest.raises(VersionConflict):
+                await session.execute(
+                    update(Author), [{"id": 1, "age": 5, "version": 1}, {"id": 2, "age": 5, "version": 7}]
+                )
+            await session.commit()
+
+        assert two.sent
+        assert await two.rows(two.other) == before
+
+
 class Sharded(ShardedSession, SyncSession):
     """As an existing project has it, with ours below."""
 

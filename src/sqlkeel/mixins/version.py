@@ -199,7 +199,8 @@ def _update_by_key(state: ORMExecuteState, mapper: Mapper[Any]) -> Any:
         )
     if state.session.autoflush:
         state.session.flush()
-    connection = state.session.connection(bind_arguments=dict(state.bind_arguments))
+    # SQLAlchemy asks for the base alone where these rows go, whatever the statement was given to find its database.
+    connection = state.session.connection(bind_arguments={"mapper": mapper.base_mapper})
     # What was written before the row that failed is to be taken back, and not to be found as a change.
     begin_for_savepoint(connection)
     savepoint = connection.begin_nested()
