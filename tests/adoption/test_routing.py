@@ -450,7 +450,6 @@ class TestLeaderAndFollower:
 
         assert (caught.value.expected, caught.value.current) == (1, 2)
 
-
     async def test_rows_by_key_are_taken_back_where_they_went(self, two: Two) -> None:
         """SQLAlchemy sends them where `get_bind` says for the model alone: here that is the follower."""
         await two.fill()

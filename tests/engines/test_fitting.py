@@ -10,7 +10,22 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON, BigInteger, Date, LargeBinary, Numeric, SmallInteger, String, Uuid, select
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Date,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    SmallInteger,
+    String,
+    Table,
+    Uuid,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
@@ -19,7 +34,7 @@ import sqlkeel
 from sqlkeel.bulk import insert_many_returning
 from sqlkeel.database import Database
 from sqlkeel.engines.fitting import fits
-from sqlkeel.errors import InvalidValue, KeelError, NotNullViolation, ValueRefused
+from sqlkeel.errors import DatabaseFault, InvalidValue, KeelError, NotNullViolation, ValueRefused
 from sqlkeel.integrations.problems import describe
 from sqlkeel.repository import Repository
 
@@ -147,6 +162,23 @@ class TestOneRow:
         assert caught.value.message == (
             "fitting_sample.taken_at: datetime.datetime(2020, 1, 1, 0, 0) has no time zone."
         )
+
+    async def test_ddl(self, server: Database) -> None:
+        """A statement that makes a table has no parameters, and the server refuses its default all the same."""
+        with pytest.raises(DatabaseFault):
+            await make(server, Column("number", Integer, server_default=text("'a'")))
+
+    async def test_ddl_of_another_type(self, postgresql: Database) -> None:
+        """What the server says of it is told."""
+        with pytest.raises(DatabaseFault, match="is of type integer but default expression is of type"):
+            await make(postgresql, Column("number", Integer, server_default=text("now()")))
+
+
+async def make(database: Database, *columns: Column[Any]) -> None:
+    """Make a table."""
+    table = Table("fitting_wrong", MetaData(), *columns)
+    async with database.engine.begin() as connection:
+        await connection.run_sync(table.create)
 
 
 ROWS = [{"code": "a", "number": number, "owner": None} for number in range(700)]

@@ -33,6 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.sql import visitors
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter, False_, True_
 from sqlalchemy.types import TypeEngine
 
@@ -49,7 +50,7 @@ def unfit_column(execution: Any, dialect: Dialect, *, refusal: Exception | None 
     """Return the column of a value that a statement was given and that does not fit, or whose type raised *refusal*."""
     compiled = getattr(execution, "compiled", None)
     rows = getattr(execution, "compiled_parameters", None) or ()
-    if compiled is None:
+    if not isinstance(compiled, SQLCompiler):  # SQL text, or DDL, which has no parameters
         return None
     for strict in (False, True):
         for name, bind in compiled.binds.items():
