@@ -50,13 +50,32 @@ class TestLateOptions:
 
             assert again.sync_connection is first.sync_connection
 
+    @pytest.mark.parametrize("again", ["SERIALIZABLE", "serializable"])
+    async def test_so_may_a_level_be_that_is_in_force(self, every_driver: Database, again: str) -> None:
+        """Each part of a request may say so, and SQLAlchemy takes several spellings."""
+        async with every_driver.session() as session:
+            await session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
+            await session.execute(select(1))
+
+            connection = await session.connection(execution_options={"isolation_level": again})
+
+            assert await connection.get_isolation_level() == "SERIALIZABLE"
+
+    async def test_another_level_is_refused(self, every_driver: Database) -> None:
+        """It would not hold, and SQLAlchemy only warns."""
+        async with every_driver.session() as session:
+            await session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
+
+            with pytest.raises(UsageError, match="fixed by the first statement"):
+                await session.connection(execution_options={"isolation_level": "READ UNCOMMITTED"})
+
     async def test_a_second_bind_may_have_its_own(self, postgres: Database, open_database: OpenDatabase) -> None:
         """What one engine was asked for first says nothing of another."""
         other = open_database(postgres)
         binds = {User: postgres.engine, Base: other.engine}
         async with AsyncSession(binds=binds, sync_session_class=SyncSession) as session:
             await session.connection(bind_arguments={"mapper": User})
-            options = {"schema_translate_map": {"shop": None}}
+            options = {"schema_translate_map": {"shop": None}, "isolation_level": "SERIALIZABLE"}
 
             found = await session.connection(
                 bind_arguments={"bind": other.engine.sync_engine}, execution_options=options
@@ -64,6 +83,7 @@ class TestLateOptions:
 
             assert found.sync_connection is not None
             assert found.sync_connection.get_execution_options()["schema_translate_map"] == {"shop": None}
+            assert await found.get_isolation_level() == "SERIALIZABLE"
 
 
 TENANT = {"schema_translate_map": {None: "tenant"}}

@@ -18,6 +18,7 @@ ISOLATION: Final = 'async with db.transaction(isolation="serializable") as sessi
 _FIRST: Final = (
     "Ask for it before the first statement, where transaction() has no options; or give it to Database(url, ...)."
 )
+_LEVEL: Final = "isolation_level"
 _SCHEMAS: Final = "schema_translate_map"
 _NOT_SET: Final = object()
 
@@ -33,14 +34,27 @@ def are_in_force(
     current = session.get_transaction()
     if current is None or not current.connections:
         return False
-    if "isolation_level" in execution_options:
-        raise UsageError("The isolation level is fixed by the first statement.", hint=ISOLATION)
     engine = session.get_bind(**(bind_arguments or {})).engine
     open_ones = [one.get_execution_options() for one in current.connections if one.engine is engine]
     for in_force in open_ones:
-        if late := [name for name, value in execution_options.items() if in_force.get(name, _NOT_SET) != value]:
+        late = [name for name, value in execution_options.items() if not _is_in_force(in_force, name, value)]
+        if _LEVEL in late:
+            raise UsageError("The isolation level is fixed by the first statement.", hint=ISOLATION)
+        if late:
             raise UsageError(f"The transaction began without {', '.join(late)}.", hint=_FIRST)
     return bool(open_ones)
+
+
+def _is_in_force(options: Mapping[str, Any], name: str, value: Any) -> bool:
+    set_to = options.get(name, _NOT_SET)
+    if name == _LEVEL and isinstance(set_to, str) and isinstance(value, str):
+        return _normal(set_to) == _normal(value)
+    return bool(set_to == value)
+
+
+def _normal(level: str) -> str:
+    """Return an isolation level in the one of SQLAlchemy's spellings that the databases use."""
+    return level.replace("_", " ").upper()
 
 
 def refuse_on_statement(state: ORMExecuteState) -> None:
@@ -51,8 +65,8 @@ def refuse_on_statement(state: ORMExecuteState) -> None:
             changes objects: a session knows a row by its class and key, and writes it to the schema of its connection.
     """
     # The session's own are among them; those are given to its connections.
-    level = state.local_execution_options.get("isolation_level")
-    if level is not None and level != state.session.execution_options.get("isolation_level"):
+    level = state.local_execution_options.get(_LEVEL)
+    if level is not None and level != state.session.execution_options.get(_LEVEL):
         raise UsageError("An isolation level on a statement has no effect: it is the transaction's.", hint=ISOLATION)
     given = state.execution_options.get(_SCHEMAS)
     if given is None or not _meets_objects(state):
