@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause
+from sqlalchemy import BooleanClauseList, ColumnElement, FromClause
 from sqlalchemy.orm import Mapper, RelationshipProperty
 from sqlalchemy.orm.interfaces import ORMOption
+from sqlalchemy.sql import operators
 
 from .errors import UsageError
 
-__all__ = ["refuse_joins", "refuse_other_tables", "refuse_other_than_conditions"]
+__all__ = ["parts", "refuse_joins", "refuse_other_tables", "refuse_other_than_conditions"]
+
+
+def parts(conditions: Iterable[Any]) -> list[Any]:
+    """Return the conditions that all have to hold, each by itself."""
+    found: list[Any] = []
+    for condition in conditions:
+        both = isinstance(condition, BooleanClauseList) and condition.operator is operators.and_
+        found += parts(condition.clauses) if both else [condition]
+    return found
 
 
 def refuse_other_tables(mapper: Mapper[Any], where: ColumnElement[Any] | None) -> None:

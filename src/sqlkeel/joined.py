@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sqlalchemy import BinaryExpression, BooleanClauseList, Table, event, select, tuple_
+from sqlalchemy import BinaryExpression, Table, event, select, tuple_
 from sqlalchemy.orm import Mapper, ORMExecuteState
 from sqlalchemy.sql import operators
 
+from .conditions import parts
 from .errors import NotSupported
 from .refresh import kinds, rows_below
 from .sync_session import SyncSession
@@ -39,7 +40,7 @@ def _stay_in_the_row(state: ORMExecuteState) -> None:
     used = {source for source in _sources(statement) if source in others} | kind
     if used:
         joined = dict.fromkeys(condition for table in others if table in used for condition in others[table])
-        given = _parts(statement._where_criteria)
+        given = parts(statement._where_criteria)
         _refuse_other_rows(mapper, given, others)
         missing = [condition for condition in joined if not _stands_in(given, condition)]
         if state.is_update:
@@ -104,18 +105,9 @@ def _kind_elsewhere(mapper: Mapper[Any]) -> NotSupported:
     )
 
 
-def _parts(conditions: Iterable[Any]) -> list[Any]:
-    """Return the conditions that all have to hold, each by itself."""
-    found: list[Any] = []
-    for condition in conditions:
-        both = isinstance(condition, BooleanClauseList) and condition.operator is operators.and_
-        found += _parts(condition.clauses) if both else [condition]
-    return found
-
-
 def _stands_in(given: Iterable[Any], condition: Any) -> bool:
     """Tell whether the statement has *condition* already, whichever column comes first."""
-    return all(any(one.compare(part) for one in given) for part in _parts([condition]))
+    return all(any(one.compare(part) for one in given) for part in parts([condition]))
 
 
 def _refuse_other_rows(mapper: Mapper[Any], given: Iterable[Any], others: Iterable[Any]) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     StaticPool,
     String,
     Update,
+    and_,
     bindparam,
     create_engine,
     delete,
@@ -140,6 +141,13 @@ async def read(db: Database, key: Any, model: Any = Doc) -> Any:
     """Read a row in a session of its own."""
     async with db.session() as session:
         return await session.get_one(model, key)
+
+
+async def rows_of(db: Database, *arguments: Any) -> int:
+    """Execute a statement in a transaction of its own and return how many rows it has met."""
+    async with db.transaction() as session:
+        result: Any = await session.execute(*arguments)
+    return int(result.rowcount)
 
 
 def version_of(row: Any) -> int:
@@ -762,6 +770,44 @@ class TestUpdateStatement:
             await session.execute(update(model).values({"title": "new", name: getattr(model, name) + 1}))
 
         assert version_of(await read(every_driver, key, model)) == 2
+
+    @pytest.mark.parametrize(
+        ("model", "arguments"),
+        [
+            (Doc, [update(Doc).where(Doc.version == 1).values(version=2)]),
+            (Doc, [update(Doc).where(Doc.version == 1), {"version": 2}]),
+            (Renamed, [update(Renamed).where(and_(Renamed.title != "", Renamed.edition == 1)).values(edition=2)]),
+            (Renamed, [update(Renamed).where(Renamed.edition == 1), {"edition_no": 2}]),
+        ],
+        ids=["value", "parameter", "value of another name", "parameter of another name"],
+    )
+    async def test_so_may_the_one_that_follows_what_is_asked_for(
+        self, every_driver: Database, model: Any, arguments: list[Any]
+    ) -> None:
+        """A lock that is written by hand: the version that was read in the WHERE, and the next one in the values."""
+        key = await add(every_driver, model)
+
+        matched = [await rows_of(every_driver, *arguments) for _ in range(2)]
+
+        assert matched == [1, 0]
+        assert version_of(await read(every_driver, key, model)) == 2
+
+    async def test_a_parameter_that_sets_nothing_is_refused(self, sqlite: Database) -> None:
+        """SQLAlchemy knows it by the name of the column, and not by that of the attribute."""
+        await add(sqlite, Renamed)
+
+        async with sqlite.transaction() as session:
+            with pytest.raises(UsageError, match="counts by itself"):
+                await session.execute(update(Renamed).where(Renamed.edition == 1), {"title": "new", "edition": 2})
+
+    @pytest.mark.parametrize("given", [1, 3, None, "2"])
+    async def test_one_that_does_not_follow_is_refused(self, sqlite: Database, given: Any) -> None:
+        """Neither the same one, nor one that leaves some out."""
+        await add(sqlite)
+
+        async with sqlite.transaction() as session:
+            with pytest.raises(UsageError, match="counts by itself"):
+                await session.execute(update(Doc).where(Doc.version == 1).values(version=given))
 
     async def test_it_is_checked_where_it_is_asked_for(self, every_driver: Database) -> None:
         """A condition on the version makes the check a part of the statement."""

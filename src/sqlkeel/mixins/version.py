@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Column, Connection, Integer, event, orm, select
+from sqlalchemy import BindParameter, Column, Connection, Integer, event, orm, select
 from sqlalchemy.orm import Mapped, Mapper, ORMExecuteState, validates
 from sqlalchemy.orm.exc import StaleDataError
 
+from ..conditions import parts
 from ..engines.backend import begin_for_savepoint
 from ..errors import ConfigurationError, NotSupported, TransientFault, UsageError, VersionConflict
 from ..mixed_columns import mixed_column, with_columns
@@ -180,12 +181,23 @@ def _refuse_given(state: ORMExecuteState, mapper: Mapper[Any], following: Any) -
     statement: Any = state.statement
     parameters: Any = state.parameters or {}
     for key, value in (*(statement._values or {}).items(), *parameters.items()):
-        counted = hasattr(value, "compare") and value.compare(following)
-        if getattr(key, "key", key) in names and not counted:
+        name = getattr(key, "key", key)
+        # A parameter with the name of the attribute sets nothing where the column has another one.
+        is_set = name == column.key or key not in parameters
+        if name in names and not (is_set and _is_next(statement, column, value, following)):
             raise UsageError(
                 f"The version of {mapper.class_.__name__} counts by itself and cannot be set by an update().",
                 hint="Leave it out. To check it: .where(Model.version == expected).",
             )
+
+
+def _is_next(statement: Any, column: Column[Any], value: Any, following: Any) -> bool:
+    """Tell whether *value* is the next version: that of the row and one, or one more than the WHERE asks for."""
+    given = value.value if isinstance(value, BindParameter) else value
+    if not isinstance(given, int):
+        return hasattr(given, "compare") and bool(given.compare(following))
+    checked = column == given - 1
+    return any(part.compare(checked) for part in parts(statement._where_criteria))
 
 
 def _update_by_key(state: ORMExecuteState, mapper: Mapper[Any]) -> Any:
