@@ -16,6 +16,7 @@ from .backends import MigrationBackend, backend_for
 from .choices import compare_choices
 from .circles import close_circles
 from .computed import compare_computed
+from .conditional import skip_conditional
 from .drops import put_drops_last
 from .foreign_keys import put_foreign_keys_last
 from .named_types import compare_types
@@ -164,6 +165,7 @@ def _connection(context: AutogenContext) -> Connection:
 _ours.add_autogenerate_comparator(_compare_default, "column", "server_default", priority=DispatchPriority.FIRST)
 _ours.add_autogenerate_comparator(_compare_type, "column", "types", priority=DispatchPriority.FIRST)
 _ours.add_autogenerate_comparator(keep_unnamed_checks, "table", priority=DispatchPriority.LAST)
+_ours.add_autogenerate_comparator(skip_conditional, "table", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(skip_checks_of_types, "table", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(skip_repeated, "table", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(compare_computed, "table", priority=DispatchPriority.LAST)

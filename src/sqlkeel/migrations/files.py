@@ -61,7 +61,7 @@ def make_directory(directory: Path) -> Iterator[None]:
 
     What was made goes again if the block fails.
     """
-    made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
+    made = [folder for folder in (directory / "versions", directory, *directory.parents) if not folder.exists()]
     directory.mkdir(parents=True, exist_ok=True)
     files = [(directory / "env.py", _ENV), (directory / "script.py.mako", _TEMPLATE)]
     files = [(path, content) for path, content in files if not path.exists()]

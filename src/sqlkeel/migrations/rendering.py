@@ -13,6 +13,7 @@ from sqlalchemy.types import TypeDecorator
 from ..choice import Choice
 from ..types import UTCDateTime, utc_now
 from .choices import render_check, render_type
+from .conditional import render_conditional, write_conditions
 from .renames import mark_renames
 from .required import mark_required
 from .sequences import render_column
@@ -35,7 +36,9 @@ def render_item(kind: str, item: Any, context: AutogenContext) -> str | Literal[
     if kind == "check" and comes_with_type(item):
         return None
     if kind == "check":
-        return render_check(item, context) or False
+        return render_conditional(item, context) or render_check(item, context) or False
+    if kind in {"unique", "foreign_key"}:
+        return render_conditional(item, context) or False
     return False
 
 
@@ -69,6 +72,7 @@ def finish_script(context: Any, revision: Any, directives: list[ops.MigrationScr
     _skip_needless_drops(directives)
     mark_required(directives)
     mark_renames(directives)
+    write_conditions(context.opts["target_metadata"], directives)
 
 
 def _skip_needless_drops(directives: list[ops.MigrationScript]) -> None:
