@@ -9,12 +9,18 @@ from alembic.operations import ops
 from alembic.util import PriorityDispatchResult
 from sqlalchemy import Table
 
+from ..choice import choice_of
+
 __all__ = ["comes_with_type", "skip_checks_of_types"]
 
 
 def comes_with_type(constraint: Any) -> bool:
-    """Tell whether a constraint is made by the type of its column, which is all that a revision has to write."""
-    return bool(constraint._type_bound)  # private: TestWritten is its canary
+    """Tell whether a constraint is made by the type of its column, which is all that a revision has to write.
+
+    The CHECK of a `Choice` is written by itself: a revision keeps the members of its day.
+    """
+    is_bound = bool(constraint._type_bound)  # private: TestWritten is its canary
+    return is_bound and choice_of(constraint) is None
 
 
 def skip_checks_of_types(
