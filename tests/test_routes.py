@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from sqlalchemy import create_engine
 from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.ext.horizontal_shard import ShardedSession
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from sqlkeel import base
-from sqlkeel.routes import as_flushing, writing_bind
+from sqlkeel.routes import as_flushing, dialect_of, writing_bind
 
 
 class Base(base.Base):
@@ -30,6 +31,21 @@ class TestFlushing:
             inside = session._flushing
 
         assert (before, inside, session._flushing) == (False, True, False)
+
+
+class TestShards:
+    def test_they_are_kept_where_we_look(self) -> None:
+        """Canary of the private name: without it, a repository could not read in a ``ShardedSession``."""
+        engine = create_engine("sqlite://")
+        session = ShardedSession(
+            shards={"one": engine},
+            shard_chooser=lambda *_: "one",
+            identity_chooser=lambda *_, **__: ["one"],
+            execute_chooser=lambda _: ["one"],
+        )
+
+        assert dialect_of(session, sa_inspect(Note)) is engine.dialect
+        engine.dispose()
 
 
 class TestWritingBind:

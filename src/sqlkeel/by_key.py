@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapper, ORMExecuteState
 
 from .refresh import reload_expired
 from .rewinding import note_read
+from .routes import dialect_of
 from .row_keys import are_exact, keys_of
 from .sync_session import SyncSession
 
@@ -57,7 +58,7 @@ def _held(session: orm.Session, mapper: Mapper[Any], rows: Sequence[Mapping[str,
     keys = [tuple(row.get(name) for name in names) for row in rows]
     found = [session.identity_map.get(mapper.identity_key_from_primary_key(key)) for key in keys]
     named = [obj for obj in found if obj is not None]
-    own = keys_of(mapper, session.get_bind(mapper=mapper).dialect)
+    own = keys_of(mapper, dialect_of(session, mapper))
     if len(named) == len(keys) or (own.are_exact and are_exact(keys)):
         return named, []
     known = set(map(id, named))

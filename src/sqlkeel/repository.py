@@ -30,6 +30,7 @@ from .pagination import Keyset, Page, check_bound
 from .public_ids import PublicID, uuid_of
 from .purge import Purged, purge_in
 from .removal import flush_removal
+from .routes import dialect_of
 from .row_keys import RowKeys, among, keys_of
 from .session import Session, SyncSession
 
@@ -457,7 +458,7 @@ class Repository(Generic[M]):
 
     def _keyset(self, order_by: Any) -> Keyset:
         terms = order_by if isinstance(order_by, (list, tuple)) else (order_by,)
-        dialect = self.session.get_bind(mapper=self._mapper).dialect
+        dialect = dialect_of(self._sync_session, self._mapper)
         return Keyset(self.model, terms, secret=self.cursor_secret, dialect=dialect)
 
     async def _load(self, identity: tuple[Any, ...], load: list[Load], include_deleted: bool) -> M | None:
@@ -484,7 +485,7 @@ class Repository(Generic[M]):
 
     @cached_property
     def _keys(self) -> RowKeys:
-        return keys_of(self._mapper, self.session.get_bind(mapper=self._mapper).dialect)
+        return keys_of(self._mapper, dialect_of(self._sync_session, self._mapper))
 
     def _column(self, name: str) -> Any:
         column = getattr(self.model, name, None)

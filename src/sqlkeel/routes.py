@@ -6,12 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, TableClause, insert, orm, select, update
+from sqlalchemy import Connection, Dialect, TableClause, insert, orm, select, update
 from sqlalchemy.orm import InstanceState, Mapper
 
 from .errors import NotSupported
 
-__all__ = ["as_flushing", "refuse_detour", "shard_of", "writing_bind", "writing_connection"]
+__all__ = ["as_flushing", "dialect_of", "refuse_detour", "shard_of", "writing_bind", "writing_connection"]
+
+
+def dialect_of(session: orm.Session, mapper: Mapper[Any]) -> Dialect:
+    """Return the dialect of the database that has rows of *mapper*; of shards, which are alike, that of the first."""
+    if session.connection_callable is not None:
+        # Private: the public way is to ask the caller's function for the shard of no object at all.
+        shards = vars(session)["_ShardedSession__shards"]
+        return next(iter(shards.values())).dialect  # type: ignore[no-any-return]
+    return session.get_bind(mapper=mapper).dialect
 
 
 def writing_bind(session: orm.Session, mapper: Mapper[Any], state: InstanceState[Any] | None = None) -> Any:

@@ -526,6 +526,24 @@ class TestShards:
         assert await shards.marked() == [0, 1]
 
     @each_order
+    async def test_a_repository_reads_both(self, shards: Shards, kind: type[ShardedSession]) -> None:
+        """Its reads go where ``select()`` goes; nobody is asked for the shard of no object."""
+        async with shards.meant.transaction() as theirs:
+            theirs.add(Author(id=5, email="e", age=3))
+        async with shards.session(kind) as session:
+            authors = Repository(session, Author)
+            found = await authors.get_one(5)
+            several = await authors.get_many([5])
+            page = await authors.page(Author.age == 3, order_by=Author.email, size=2)
+
+            assert several == page.items == [found]
+            assert await authors.update(found, {"email": "f"}, expected_version=1) is found
+            await session.commit()
+
+        async with shards.meant.read() as reader:
+            assert (await reader.get_one(Author, 5)).email == "f"
+
+    @each_order
     async def test_what_is_brought_back_is_there(self, shards: Shards, kind: type[ShardedSession]) -> None:
         """Of one shard, too."""
         async with shards.session(kind) as session:
