@@ -102,7 +102,7 @@ class Run:
 
 
 def make(run: Run, number: int, other: int) -> None:
-    obj = MODELS[number % 3](id=other + 1, name="abcdef"[other % 6])
+    obj = MODELS[number % 3](id=other + len(run.objects) // 6 + 1, name="abcdef"[other % 6])
     run.objects.append(obj)
     run.session.add(obj)
 
@@ -246,6 +246,14 @@ STEPS: list[Callable[..., Any]] = [
     roll_back_savepoint, get, ask, read, by_update, by_delete, by_insert, in_bulk, look,
 ]  # fmt: skip
 
+BEGINNING = [
+    *((make, numbers) for numbers in [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 0)]),
+    *((grow, numbers) for numbers in [(0, 0), (0, 1), (1, 2)]),
+    (mark, (0, 0)),
+    (commit, (0, 0)),
+]
+"""Two trees, three leaves and a mark, without which most steps would find nothing to do."""
+
 programs = st.lists(
     st.tuples(st.sampled_from(STEPS), st.tuples(st.integers(0, 5), st.integers(0, 5))), min_size=3, max_size=25
 )
@@ -258,7 +266,7 @@ def outcome(engine: Engine, kind: type[Session], program: list[Any], *, keep: bo
             connection.execute(table.delete())
     with kind(engine, expire_on_commit=not keep) as session:
         run = Run(session)
-        for function, numbers in program:
+        for function, numbers in [*BEGINNING, *program]:
             run.step(function, numbers)
         run.step(commit, (0, 0))
         run.step(look, (0, 0))
