@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction
 
 from sqlkeel.database import Database
 from sqlkeel.engines.blocks import EngineOfBlocks, note_failed_rollback
+from sqlkeel.errors import NotSupported
 
 
 class TestEngineOfBlocks:
@@ -39,6 +42,51 @@ class TestEngineOfBlocks:
     def test_sqlalchemy_has_the_places(self, name: str) -> None:
         """What is overridden is still what SQLAlchemy asks for."""
         assert hasattr(AsyncEngine, name)
+
+
+LOOKED_AT: dict[type[Any], set[str]] = {
+    AsyncEngine: {
+        # Overridden, or made by what is.
+        "begin", "connect", "execution_options", "update_execution_options",
+        # The pool's and the dialect's own.
+        "dispose", "raw_connection",
+        # They send nothing.
+        "clear_compiled_cache", "dialect", "driver", "echo", "engine", "get_execution_options", "name", "pool",
+        "sync_engine", "url",
+    },
+    AsyncConnection: {
+        # Overridden.
+        "begin", "begin_nested",
+        # By the events of the engine: errors, ends, streams.
+        "commit", "exec_driver_sql", "execute", "rollback", "run_sync", "scalar", "scalars", "stream", "stream_scalars",
+        # They begin, end or take apart.
+        "aclose", "close", "get_isolation_level", "get_raw_connection", "invalidate", "start",
+        # They send nothing.
+        "closed", "connection", "default_isolation_level", "dialect", "engine", "execution_options",
+        "get_nested_transaction", "get_transaction", "in_nested_transaction", "in_transaction", "info", "invalidated",
+        "sync_connection", "sync_engine",
+    },
+    AsyncTransaction: {
+        "close", "commit", "connection", "is_active", "is_valid", "nested", "rollback", "start", "sync_transaction",
+    },
+}  # fmt: skip
+"""The public names of what an engine gives, each looked at for whether it goes past us."""
+
+
+class TestDoors:
+    @pytest.mark.parametrize("kind", LOOKED_AT)
+    def test_there_is_no_door_that_nobody_has_looked_at(self, kind: type[Any]) -> None:
+        """A method that a newer SQLAlchemy adds fails here: see what it does past us, then list it."""
+        assert {name for name in dir(kind) if not name.startswith("_")} == LOOKED_AT[kind]
+
+    def test_autocommit_is_for_a_copy(self, sqlite: Database) -> None:
+        """To change the engine itself would leave its units of work without a rollback; other options may change."""
+        with pytest.raises(NotSupported, match="nothing that transaction"):
+            sqlite.engine.update_execution_options(isolation_level="AUTOCOMMIT")
+
+        sqlite.engine.update_execution_options(anything=1)
+        assert sqlite.engine.get_execution_options()["anything"] == 1
+        assert "isolation_level" not in sqlite.engine.get_execution_options()
 
 
 class TestNoteFailedRollback:

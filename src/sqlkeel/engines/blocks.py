@@ -10,6 +10,8 @@ from typing import Any, Self
 from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction
 
+from .options import refuse_autocommit
+
 __all__ = ["EngineOfBlocks", "note_failed_rollback"]
 
 
@@ -76,3 +78,12 @@ class EngineOfBlocks(AsyncEngine):
     def execution_options(self, **options: Any) -> Self:
         """Return a copy with *options* for all that is executed through it."""
         return type(self)(self.sync_engine.execution_options(**options))
+
+    def update_execution_options(self, **options: Any) -> None:
+        """Change the options of this engine, and with it of all that use it.
+
+        Raises:
+            NotSupported: For AUTOCOMMIT, which is for a copy: see `execution_options`.
+        """
+        refuse_autocommit(options)
+        super().update_execution_options(**options)

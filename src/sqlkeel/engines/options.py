@@ -9,7 +9,7 @@ from sqlalchemy import AsyncAdaptedQueuePool, StaticPool
 
 from ..errors import NotSupported
 
-__all__ = ["refuse_options"]
+__all__ = ["refuse_autocommit", "refuse_options"]
 
 _CONNECTING: Final = (
     "connect_args={...} for what the driver is given; what changes with each connection, as a password that expires, "
@@ -31,12 +31,21 @@ def refuse_options(options: Mapping[str, Any], *, in_memory: bool) -> None:
     if options.get("pool") is not None:
         raise NotSupported("pool cannot be given: a Database has one for writing and one for reading.", hint=_POOLS)
     for given in (options, options.get("execution_options") or {}):
-        if str(given.get("isolation_level", "")).upper() == "AUTOCOMMIT":
-            raise NotSupported(
-                "With AUTOCOMMIT nothing that transaction() writes could be rolled back.",
-                hint="db.read() for reading; db.engine.execution_options(isolation_level='AUTOCOMMIT') for DDL.",
-            )
+        refuse_autocommit(given)
     _refuse_pool(options.get("poolclass") or AsyncAdaptedQueuePool, in_memory=in_memory)
+
+
+def refuse_autocommit(options: Mapping[str, Any]) -> None:
+    """Refuse options by which an engine commits each statement.
+
+    Raises:
+        NotSupported: Says what does so without the engine of a Database.
+    """
+    if str(options.get("isolation_level", "")).upper() == "AUTOCOMMIT":
+        raise NotSupported(
+            "With AUTOCOMMIT nothing that transaction() writes could be rolled back.",
+            hint="db.read() for reading; db.engine.execution_options(isolation_level='AUTOCOMMIT') for DDL.",
+        )
 
 
 def _refuse_pool(kind: type[Any], *, in_memory: bool) -> None:
