@@ -72,14 +72,25 @@ def unique_live(*columns: str | ColumnElement[Any], deleted: str = "deleted_at")
         deleted: The column that is NULL in live rows.
 
     Raises:
-        ConfigurationError: Without a column.
+        ConfigurationError: Without a column; when the table is declared, and has no column *deleted*.
         NotSupported: When the table is created, for an expression on MariaDB.
     """
     if not columns:
         raise ConfigurationError("unique_live() names no column.", hint='unique_live("email")')
     register_live_option()
     live = column(deleted).is_(None)
-    return Index(None, *columns, unique=True, postgresql_where=live, sqlite_where=live, mariadb_live=deleted)
+    index = Index(None, *columns, unique=True, postgresql_where=live, sqlite_where=live, mariadb_live=deleted)
+    event.listen(index, "after_parent_attach", lambda _, table: _refuse_without_mark(columns, table, deleted))
+    return index
+
+
+def _refuse_without_mark(columns: Sequence[Any], table: Any, deleted: str) -> None:
+    if isinstance(table, Table) and deleted not in {one.name for one in table.columns}:
+        named = ", ".join(repr(one) if isinstance(one, str) else str(one) for one in columns)
+        raise ConfigurationError(
+            f"unique_live({named}) on {table.name}: the table has no {deleted}, which is NULL in live rows.",
+            hint=f'Give the model the SoftDeleteMixin, or name its column: unique_live({named}, deleted="removed_on").',
+        )
 
 
 def marker_name(index_name: str) -> str:

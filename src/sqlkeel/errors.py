@@ -6,6 +6,7 @@
     ├── ConfigurationError          what you wrote cannot work, found before a statement is sent
     │   ├── InvalidURL, DriverMissing, NamingCollision, NotSupported
     │   ├── CascadeMismatch         also sqlalchemy.exc.InvalidRequestError
+    │   ├── InvalidRelation         also sqlalchemy.exc.InvalidRequestError and ArgumentError
     │   └── MigrationError ── DatabaseBehind, ModelsDiffer
     ├── InvalidValue (ValueError)   a value that would be stored wrong
     │   └── NaiveDatetime, InexactNumber, UnknownField, InvalidCursor, InvalidKey, InvalidETag
@@ -69,6 +70,7 @@ __all__ = [
     "InvalidCursor",
     "InvalidETag",
     "InvalidKey",
+    "InvalidRelation",
     "InvalidURL",
     "InvalidValue",
     "KeelError",
@@ -187,6 +189,12 @@ class CascadeMismatch(ConfigurationError, sa_exc.InvalidRequestError):
     """The ORM cascade of a relation and the ON DELETE of its foreign key disagree, or would lose rows."""
 
     code = "cascade-mismatch"
+
+
+class InvalidRelation(ConfigurationError, sa_exc.InvalidRequestError, sa_exc.ArgumentError):
+    """A relation names an attribute, a class or a foreign key that is not there."""
+
+    code = "invalid-relation"
 
 
 class NamingCollision(ConfigurationError):

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapper, RelationshipDirection, RelationshipProperty, 
 from sqlalchemy.orm import registry as Registry  # noqa: N812 - a class
 
 from .errors import CascadeMismatch
+from .relation_names import explained
 
 if TYPE_CHECKING:
     # The public ``Relationship`` is no ``WriteOnlyMapped``; what ``relationship()`` returns is.
@@ -157,7 +158,11 @@ def _refuse_unknown(on_delete: object) -> None:
 
 def _watched(relation: _RelationshipDeclared[Any]) -> _RelationshipDeclared[Any]:
     """Let the relation be configured with its mapper; nobody else's mappers and tables are listened to."""
-    attach = relation.set_parent
+    attach, set_up = relation.set_parent, relation.do_init
+
+    def do_init() -> None:
+        with explained(relation):
+            set_up()
 
     def set_parent(parent: Mapper[Any], init: bool) -> None:
         attach(parent, init)
@@ -165,6 +170,7 @@ def _watched(relation: _RelationshipDeclared[Any]) -> _RelationshipDeclared[Any]
         _configure_before_create(parent)
 
     relation.set_parent = set_parent  # type: ignore[method-assign]
+    relation.do_init = do_init  # type: ignore[method-assign]
     return relation
 
 
