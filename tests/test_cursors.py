@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import enum
 import hashlib
 import hmac
 import json
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import pytest
@@ -114,6 +115,12 @@ class Reading(IntKeyMixin, Base):
     token: Mapped[str | None] = mapped_column(Uuid(as_uuid=False))
 
 
+class Colour(enum.StrEnum):
+    """Members that are checked texts."""
+
+    RED = "red"
+
+
 class Kind(UUIDKeyMixin, Base):
     """A column of each type that a cursor can hold."""
 
@@ -135,11 +142,18 @@ class Kind(UUIDKeyMixin, Base):
     gap: Mapped[timedelta | None] = mapped_column(Interval())
     token: Mapped[str | None] = mapped_column(Uuid(as_uuid=False))
     raw: Mapped[bytes | None] = mapped_column(LargeBinary(50))
+    folded: Mapped[str | None] = mapped_column(Folded())
+    lowered: Mapped[str | None] = mapped_column(Lowered())
+    minute: Mapped[datetime | None] = mapped_column(Minute())
+    warmth: Mapped[float | None] = mapped_column(Celsius())
+    colour: Mapped[Colour | None]
+    level: Mapped[Literal[1, 2] | None]
+    required: Mapped[str] = mapped_column(String(5))
 
 
 pytestmark = pytest.mark.tables(Base.metadata)
 
-COLUMNS = [column.key for column in Kind.__table__.columns]
+COLUMNS = sorted((column.key for column in Kind.__table__.columns), key="id".__ne__)
 VALUES: dict[str, list[Any]] = {
     "free": [Decimal(n) / 7 for n in range(1, 7)],
     "rounded": [Decimal("11.8881"), Decimal("11.8882"), Decimal("11.8883")],
@@ -272,6 +286,30 @@ class TestForged:
             order = getattr(Kind, name)
             try:
                 page = list(await kinds.page(order_by=order, after=cursor))
+            except InvalidCursor:
+                page = []
+
+            assert page == []
+            assert await kinds.count() == 0
+
+    @tried(40)
+    @given(
+        names=st.lists(
+            st.sampled_from([name for name in COLUMNS if name != "id"]), min_size=2, max_size=3, unique=True
+        ),
+        values=st.lists(JSON_VALUES, min_size=2, max_size=3),
+    )
+    async def test_so_is_one_of_several_columns(
+        self, every_driver: Database, names: list[str], values: list[Any]
+    ) -> None:
+        """Each value is checked against its own column, and none, or one too many, is damage."""
+        key = str(UUID(int=1).hex) if every_driver.dialect == "sqlite" else {"u": str(UUID(int=1))}
+        cursor = forge([*names, "id"], [*values, key])
+
+        async with every_driver.session() as session:
+            kinds = Repository(session, Kind)
+            try:
+                page = list(await kinds.page(order_by=[getattr(Kind, name) for name in names], after=cursor))
             except InvalidCursor:
                 page = []
 
