@@ -1104,7 +1104,7 @@ class TestTablesOfTheirOwn:
 
     def test_one_without_is_refused(self) -> None:
         """A class that is said to have a version, and checks none, would lose updates."""
-        with pytest.raises(ConfigurationError, match="Bill has a table of its own, and no version"):
+        with pytest.raises(ConfigurationError, match="Bill has the VersionMixin, and its table has no version"):
             type(
                 "Bill",
                 (Sheet,),
