@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, event, select
+from sqlalchemy import ForeignKey, String, event, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
 
@@ -51,7 +51,7 @@ class File(Base):
 
     __tablename__ = "file"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    name: Mapped[str] = mapped_column(default="")
+    name: Mapped[str] = mapped_column(String(50), default="")
     folder_id: Mapped[int] = mapped_column(ForeignKey("folder.id"))
     folder: Mapped[Folder] = relationship(back_populates="files")
 
@@ -275,3 +275,25 @@ class TestLosses:
 
         async with db.read() as session:
             assert await session.scalar(select(Thing.id)) == 1
+
+
+class TestAudits:
+    async def test_a_mark_is_seen_where_the_object_leaves(self, db: Database) -> None:
+        """No flush deletes it; what is expunged has no mark."""
+        seen: list[Any] = []
+        async with db.transaction() as session:
+            session.add_all([Order(id=1, lines=[Line(id=1)]), Order(id=2)])
+        async with db.transaction() as session:
+            event.listen(session.sync_session, "before_flush", lambda flushed, *_: seen.extend(flushed.deleted))
+            event.listen(
+                session.sync_session,
+                "persistent_to_detached",
+                lambda _, obj: seen.append((type(obj).__name__, obj.__dict__["deletion_id"] is not None)),
+            )
+            order = await session.get_one(Order, 1)
+            await session.refresh(order, ["lines"])
+            session.expunge(await session.get_one(Order, 2))
+            await session.delete(order)
+            await session.flush()
+
+        assert sorted(seen) == [("Line", True), ("Order", False), ("Order", True)]
