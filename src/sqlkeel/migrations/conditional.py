@@ -102,7 +102,8 @@ def _dialects(item: Any) -> tuple[str, ...]:
 
 def _holds(context: AutogenContext, item: Any) -> bool:
     statement: Any = CreateIndex(item) if isinstance(item, Index) else AddConstraint(item, isolate_from_table=False)
-    return bool(item._ddl_if._should_execute(statement, item, context.connection, checkfirst=False))
+    condition: Any = item._ddl_if
+    return bool(condition._should_execute(statement, item, context.connection, checkfirst=False))
 
 
 def _adds(operation: Any) -> bool:
