@@ -176,9 +176,9 @@ class _Handlers(Mapping[Any, Any]):
     def __getitem__(self, kind: Any) -> Handler:
         handler = self._own.get(kind)
         if self._unit.over:
-            if handler is None:
+            if kind not in self._own:
                 raise KeyError(kind)
-            return handler
+            return handler  # type: ignore[return-value]  # None lets the error pass
         if handler is None and (kind is not self._fallback or _has_answered()):
             raise KeyError(kind)
         return functools.partial(_after_rollback, self._unit, handler or _pass_on)

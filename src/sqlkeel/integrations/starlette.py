@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
 
 from ..database import Database
-from ..errors import ConfigurationError, KeelError
+from ..errors import ConfigurationError, KeelError, SessionClosed
 from ..session import Session
 from .asgi import UnitOfWork, UnitOfWorkMiddleware, unit_of_work
 from .failures import Answer, are_watched
@@ -70,6 +70,8 @@ def install(
     app.router.middleware_stack = UnitOfWorkMiddleware(app.router.middleware_stack, database)
     for kind in (KeelError, exc.TimeoutError):
         app.exception_handlers.setdefault(kind, _handler(statuses, docs))
+    # It is met behind the start, where nobody can answer: with a handler Starlette would say that, and hide the error.
+    app.exception_handlers.setdefault(SessionClosed, None)
     app.exception_handlers.setdefault(NotModified, _without_body)
 
 
