@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,3 +58,10 @@ class TestNativeEnum:
     def test_accepted(self, kind: Any) -> None:
         """A text, and a type that the migrations make."""
         assert not found("native-enum", Column("state", kind))
+
+    def test_accepted_where_the_migrations_see_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An extension of Alembic that is installed compares such types."""
+        (tmp_path / "alembic_postgresql_enum.py").touch()
+        monkeypatch.syspath_prepend(tmp_path)
+
+        assert not found("native-enum", Column("state", Enum(State)))

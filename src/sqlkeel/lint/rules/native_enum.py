@@ -6,12 +6,14 @@ Python class passes all tests, and the first INSERT in production fails.
 
 Instead: ``Mapped[Status]``, which is a text with a CHECK on ``sqlkeel.Base``; elsewhere ``Enum(Status,
 native_enum=False, length=32)``, a text with room for the next name that the program alone checks. Where the migrations
-make and change the type, say so: ``Enum(..., create_type=False)``.
+make and change the type, say so: ``Enum(..., create_type=False)``. Nothing is said where ``alembic-postgresql-enum`` is
+installed, whose autogenerate sees the changes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any, Final
 
 from sqlalchemy import Column, Enum, Table
@@ -35,6 +37,9 @@ class Order(Base):
     state: Mapped[str] = mapped_column(Enum("paid", "sent", native_enum=False, length=32))
 """
 
+_FOLLOWS: Final = "alembic_postgresql_enum"
+"""The module of the extension of Alembic that compares the types in the database with those of the models."""
+
 UNSEEN_ON: Final = {
     "sqlite": "It has no such type.",
     "postgresql": "The models say whether the migrations change the type.",
@@ -44,6 +49,8 @@ UNSEEN_ON: Final = {
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield enumerations that the models make a type of."""
+    if find_spec(_FOLLOWS) is not None:
+        return
     for column in table.columns:
         kind = _enum(column)
         if kind is not None and kind.native_enum and getattr(kind, "create_type", True):
