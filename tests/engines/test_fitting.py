@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import enum
 import uuid
-from collections.abc import Callable
-from datetime import date, datetime
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from sqlalchemy import (
+    ARRAY,
     JSON,
     BigInteger,
+    Boolean,
     Column,
+    ColumnElement,
     Date,
+    DateTime,
+    Enum,
+    Float,
     Integer,
+    Interval,
     LargeBinary,
     MetaData,
     Numeric,
     SmallInteger,
     String,
     Table,
+    Time,
     Uuid,
+    func,
     select,
     text,
 )
+from sqlalchemy.dialects.postgresql import INT4RANGE, INTERVAL, JSONB
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
@@ -292,6 +302,126 @@ class TestManyRows:
         assert (caught.value.row, caught.value.column) == (2, "facts")
 
 
+KINDS: dict[str, Any] = {
+    "small": SmallInteger,
+    "number": Integer,
+    "exact": Numeric(6, 2),
+    "inexact": Float,
+    "flag": Boolean,
+    "word": String(20),
+    "facts": JSONB,
+    "owner": Uuid,
+    "bytes": LargeBinary,
+    "day": Date,
+    "clock": Time,
+    "moment": DateTime,
+    "moment_in_a_zone": DateTime(timezone=True),
+    "duration": Interval,
+    "duration_of_postgresql": INTERVAL,
+    "colour": Enum("red", "blue", name="fitting_colour"),
+    "numbers": ARRAY(Integer),
+    "range": INT4RANGE,
+}
+FITTING: dict[str, set[str]] = {
+    "zero": {"small", "number", "exact", "inexact"},
+    "half": {"small", "number", "exact", "inexact"},
+    "decimal": {"small", "number", "exact", "inexact"},
+    "true": {"flag"},
+    "text": {"word"},
+    "digits": {"word"},
+    "bytes": {"bytes"},
+    "day": {"day", "moment", "moment_in_a_zone"},
+    "clock": {"clock", "duration", "duration_of_postgresql"},
+    "moment": {"day", "moment", "moment_in_a_zone"},
+    "duration": {"clock", "duration", "duration_of_postgresql"},
+    "owner": {"owner"},
+    "numbers": {"numbers", "facts", "word"},
+}
+"""The columns that each value may be compared with on PostgreSQL, or that a driver sends it to as a text."""
+GIVEN: dict[str, Any] = {
+    "zero": 0,
+    "half": 0.5,
+    "decimal": Decimal("0.5"),
+    "true": True,
+    "text": "x",
+    "digits": "12",
+    "bytes": b"x",
+    "day": date(2020, 1, 1),
+    "clock": time(1),
+    "moment": datetime(2020, 1, 1),
+    "duration": timedelta(1),
+    "owner": uuid.UUID(int=5),
+    "numbers": [1],
+}
+COMPARED: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
+    "equals": lambda column, value: column == value,
+    "is one of": lambda column, value: column.in_([value]),
+    "lies between": lambda column, value: column.between(value, value),
+}
+PAIRS = [
+    (kind, value)
+    for kind in KINDS
+    for value, fitting in FITTING.items()
+    if kind not in fitting and (kind, value) != ("range", "numbers")
+]
+MANY = Table("fitting_many", MetaData(), Column("id", Integer), *(Column(name, kind) for name, kind in KINDS.items()))
+"""Not of the models, whose tables MariaDB has, too."""
+
+
+@pytest.fixture
+async def with_many(postgresql: Database) -> AsyncIterator[Database]:
+    """A database with the table of all kinds of column."""
+    async with postgresql.engine.begin() as connection:
+        await connection.run_sync(MANY.metadata.create_all)
+    yield postgresql
+    async with postgresql.engine.begin() as connection:
+        await connection.run_sync(MANY.metadata.drop_all)
+
+
+async def column_blamed(database: Database, condition: ColumnElement[bool]) -> Any:
+    """Return the column that is named for a condition which the server or the driver refuses."""
+    try:
+        async with database.read() as session:
+            await session.execute(select(MANY.c.id).where(condition))
+    except (InvalidValue, ValueRefused) as error:
+        return error.column
+    except DatabaseFault as error:
+        return error
+    return None
+
+
+class TestAnotherType:
+    @pytest.mark.parametrize("comparison", COMPARED)
+    async def test_of_any_column(self, with_many: Database, comparison: str) -> None:
+        """A value of a type that its column is not compared with is the client's, whichever of the two it is."""
+        told = {
+            (kind, value): await column_blamed(with_many, COMPARED[comparison](MANY.c[kind], GIVEN[value]))
+            for kind, value in PAIRS
+        }
+
+        assert told == {(kind, value): kind for kind, value in PAIRS}
+
+    @pytest.mark.parametrize(
+        "fitting",
+        [
+            MANY.c.number == 0.5,
+            MANY.c.exact == 0,
+            MANY.c.flag == True,  # noqa: E712 - what a caller may write
+            MANY.c.moment > date(2020, 1, 1),
+            MANY.c.day + timedelta(1) > date(2020, 1, 1),
+            MANY.c.facts["a"].as_integer() == 1,
+            MANY.c.facts.has_key("a"),
+            MANY.c.duration == time(1),
+        ],
+        ids=str,
+    )
+    async def test_a_mistake_beside_what_fits(self, with_many: Database, fitting: ColumnElement[bool]) -> None:
+        """What the database compares is not blamed for a function that is not there."""
+        told = await column_blamed(with_many, fitting & (func.no_such_function(MANY.c.id) == 1))
+
+        assert isinstance(told, DatabaseFault), told
+
+
 class TestFits:
     @pytest.mark.parametrize(
         ("kind", "good", "bad"),
@@ -306,6 +436,9 @@ class TestFits:
             (Uuid(), uuid.UUID(int=7), "a"),
             (Date(), date(2020, 1, 1), "2020-01-01"),
             (JSON(), {"a": [1, None]}, {"a": float("nan")}),
+            (ARRAY(Integer), [[1, 2], [3, None]], [[1], ["a"]]),
+            (ARRAY(String), ["a"], "a"),
+            (INTERVAL(), timedelta(1), [1]),
         ],
         ids=str,
     )
@@ -316,3 +449,20 @@ class TestFits:
         assert fits(good, kind, dialect)
         assert fits(None, kind, dialect)
         assert not fits(bad, kind, dialect)
+
+    @pytest.mark.parametrize(
+        ("kind", "good", "bad"),
+        [
+            (Enum("red", name="fitting_red"), "red", "green"),
+            (DateTime(), datetime(2020, 1, 1), datetime(2020, 1, 1, tzinfo=UTC)),
+            (Integer(), 1, True),
+        ],
+        ids=str,
+    )
+    def test_strictly(self, kind: TypeEngine[Any], good: Any, bad: Any) -> None:
+        """What only some columns or drivers refuse is found when nothing else is wrong."""
+        dialect: Any = PGDialect_asyncpg()
+
+        assert fits(good, kind, dialect, strict=True)
+        assert fits(bad, kind, dialect)
+        assert not fits(bad, kind, dialect, strict=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from datetime import time, timedelta
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     JSON,
     BigInteger,
     Boolean,
@@ -32,16 +34,49 @@ from sqlalchemy import (
     Uuid,
 )
 from sqlalchemy.engine import ExecutionContext
-from sqlalchemy.sql import visitors
+from sqlalchemy.engine.interfaces import BindTyping
+from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.elements import BinaryExpression, BindParameter, False_, True_
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.sql.elements import BinaryExpression, BindParameter, ExpressionClauseList, False_, True_
+from sqlalchemy.types import NullType, TypeEngine
 
 from ..cursors import engine_type
 
 __all__ = ["execution_of", "fits", "unfit_column"]
 
 _OTHER_CLASSES: Final = (Boolean, DateTime, Date, Time, Interval)
+_FAMILIES: Final[tuple[tuple[type[Any], ...], ...]] = (
+    (Integer, Numeric, Float),
+    (String,),
+    (DateTime, Date),
+    (Uuid,),
+    (JSON,),
+    (ARRAY,),
+)
+"""The types of which a server compares one with another that it is told of; any other only with its like."""
+_LIKE: Final[Mapping[type[Any], type[Any]]] = {time: timedelta}
+"""What is no family of SQLAlchemy's, as each database has its own type of a duration."""
+_COMPARING: Final = frozenset(
+    {
+        operators.eq,
+        operators.ne,
+        operators.lt,
+        operators.le,
+        operators.gt,
+        operators.ge,
+        operators.in_op,
+        operators.not_in_op,
+        operators.between_op,
+        operators.not_between_op,
+        operators.is_distinct_from,
+        operators.is_not_distinct_from,
+        operators.like_op,
+        operators.not_like_op,
+        operators.ilike_op,
+        operators.not_ilike_op,
+    }
+)
+"""The operators with both sides of one family: to a moment a time is added, and in a document a text is looked up."""
 _CONSTANTS: Final[Mapping[type[Any], bool]] = {True_: True, False_: False}
 """What SQLAlchemy writes out instead of binding it."""
 
@@ -89,25 +124,67 @@ def _column_of(compiled: Any, name: str, bind: BindParameter[Any]) -> Column[Any
 
 def _column_of_another_type(compiled: Any, rows: Any, dialect: Dialect) -> Column[Any] | None:
     """Return the column that is compared with a value of another type, which SQLAlchemy then binds as it is."""
-    for column, other in _comparisons(compiled):
-        if isinstance(other, BindParameter) and other.type is not column.type:
-            name = compiled.bind_names.get(other, other.key)
-            values = [one for row in rows for one in _values_of(name, other, row)]
+    for operator, column, other in _operations(compiled):
+        values = _values_beside(column, other, compiled, rows)
+        if _is_told_types(dialect) and NullType not in (type(other.type), type(column.type)):
+            fit = (
+                operator not in _COMPARING
+                or _are_like(other.type, column.type, dialect)
+                or all(one is None for one in values)
+            )
         else:
-            values = [_CONSTANTS[type(other)]] if type(other) in _CONSTANTS else []
-        if not all(fits(one, column.type, dialect, strict=True) for one in values):
+            fit = all(fits(one, column.type, dialect, strict=True) for one in values)
+        if not fit:
             return column
     return None
 
 
+def _values_beside(column: Column[Any], other: Any, compiled: Any, rows: Any) -> list[Any]:
+    """Return the values that the column is compared with and that are sent, or written, as another type than its."""
+    if isinstance(other, BindParameter) and other.type is not column.type:
+        name = compiled.bind_names.get(other, other.key)
+        return [one for row in rows for one in _values_of(name, other, row)]
+    return [_CONSTANTS[type(other)]] if type(other) in _CONSTANTS else []
+
+
+def _is_told_types(dialect: Dialect) -> bool:
+    """Tell whether the server is told of each value what SQLAlchemy takes it for, and compares that, not the value."""
+    return dialect.bind_typing is BindTyping.RENDER_CASTS
+
+
+def _are_like(one: TypeEngine[Any], other: TypeEngine[Any], dialect: Dialect) -> bool:
+    return _family(engine_type(one, dialect)) == _family(engine_type(other, dialect))
+
+
+def _family(kind: TypeEngine[Any]) -> object:
+    found = next((family for family in _FAMILIES if isinstance(kind, family)), None)
+    python_type = _python_type(kind)
+    return found or _LIKE.get(python_type) or (type(kind) if python_type is object else python_type)
+
+
+def _python_type(kind: TypeEngine[Any]) -> type[Any]:
+    try:
+        return kind.python_type
+    except NotImplementedError:  # types of other libraries need not have one
+        return object
+
+
 def _comparisons(compiled: Any) -> Iterator[tuple[Column[Any], Any]]:
     """Yield each column that is compared with something, and what that is."""
+    return ((column, other) for _, column, other in _operations(compiled))
+
+
+def _operations(compiled: Any) -> Iterator[tuple[Any, Column[Any], Any]]:
+    """Yield the operator, a column on one side of it, and each thing that stands on the other."""
     for node in visitors.iterate(compiled.statement):
         if isinstance(node, BinaryExpression):
             for one, other in ((node.left, node.right), (node.right, node.left)):
                 column = one.clause if isinstance(one, TypeCoerce) else one
                 if isinstance(column, Column):
-                    yield column, other.clause if isinstance(other, Cast) else other
+                    others = other.clauses if isinstance(other, ExpressionClauseList) else [other]
+                    yield from (
+                        (node.operator, column, each.clause if isinstance(each, Cast) else each) for each in others
+                    )
 
 
 def fits(
@@ -128,12 +205,33 @@ def fits(
     if refusal is not None:
         return True
     found = engine_type(kind, dialect)
-    if bound is None or isinstance(found, Enum):
+    if bound is None:
         return True
-    if isinstance(found, _OTHER_CLASSES):
-        return convert is not None or isinstance(bound, found.python_type)
+    if isinstance(found, Enum):
+        return not strict or not isinstance(bound, str) or bound in found.enums
+    if isinstance(kind, ARRAY):
+        return _fits_array(value, kind, dialect, strict=strict)
+    if isinstance(found, _OTHER_CLASSES) or _python_type(found) is timedelta:
+        return convert is not None or (
+            isinstance(bound, found.python_type) and not (strict and _is_aware(bound, found))
+        )
     check = next((check for kinds, check in _CHECKS if isinstance(found, kinds)), None)
     return check is None or (check(bound, found) and not (strict and _is_no_number(bound, found)))
+
+
+def _fits_array(value: Any, kind: ARRAY[Any], dialect: Dialect, *, strict: bool) -> bool:
+    if not isinstance(value, Collection) or isinstance(value, (str, bytes, Mapping)):
+        return False
+    inner = (one for one in value if not isinstance(one, (list, tuple)))
+    nested = (one for one in value if isinstance(one, (list, tuple)))
+    return all(fits(one, kind.item_type, dialect, strict=strict) for one in inner) and all(
+        _fits_array(one, kind, dialect, strict=strict) for one in nested
+    )
+
+
+def _is_aware(value: Any, kind: TypeEngine[Any]) -> bool:
+    """Tell whether it is a moment with a zone for a column that has none, which asyncpg does not send."""
+    return isinstance(kind, DateTime) and not kind.timezone and value.tzinfo is not None
 
 
 def _is_no_number(value: Any, kind: TypeEngine[Any]) -> bool:
