@@ -216,7 +216,7 @@ class SyncSession(orm.Session):
     def delete(self, instance: object) -> None:
         """Delete *instance*, in the way it wants to be deleted where its class has one of its own."""
         own_way = getattr(instance, "__delete_from__", None)
-        if own_way is None:
+        if own_way is None or isinstance(instance, type):  # a class has the method too, and is refused as any other
             super().delete(instance)
         else:
             own_way(self)

@@ -12,6 +12,7 @@ from asyncmy.errors import OperationalError
 from sqlalchemy import String, event, insert, select, text, update
 from sqlalchemy.ext.declarative import ConcreteBase
 from sqlalchemy.orm import Mapped, mapped_column, selectinload
+from sqlalchemy.orm.exc import UnmappedInstanceError
 
 import sqlkeel
 from sqlkeel.database import Database
@@ -443,6 +444,15 @@ class TestSession:
         assert bob.is_deleted
         assert deletions == [ann.deletion_id, ann.deletion_id, bob.deletion_id]
         assert ann.deletion_id != bob.deletion_id
+
+    @pytest.mark.parametrize("given", [Author, None, 5, []], ids=str)
+    async def test_what_is_no_object(self, sqlite: Database, given: Any) -> None:
+        """The class, which has our method too, and whatever else is no object of a model get SQLAlchemy's own error."""
+        async with sqlite.session() as session:
+            with pytest.raises(UnmappedInstanceError):
+                await session.delete(given)
+            with pytest.raises(UnmappedInstanceError):
+                await session.delete_all([given])
 
     async def test_deleted_objects_leave_the_session(self, db: Database) -> None:
         """The object and its loaded children are detached, readable, and carry the mark."""

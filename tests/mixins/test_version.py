@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlalchemy.ext.declarative import AbstractConcreteBase
 from sqlalchemy.orm import Mapped, mapped_column
-from sqlalchemy.orm.exc import StaleDataError
+from sqlalchemy.orm.exc import StaleDataError, UnmappedInstanceError
 
 import sqlkeel
 from sqlkeel.database import Database
@@ -525,6 +525,12 @@ class TestTouch:
 
         found = await read(every_driver, key, model)
         assert (found.title, version_of(found)) == ("new", 2)
+
+    @pytest.mark.parametrize("given", [Doc, None, 5, []], ids=str)
+    def test_what_is_no_object(self, given: Any) -> None:
+        """The class, and whatever else is no object of a model, gets the error that SQLAlchemy has for it."""
+        with pytest.raises(UnmappedInstanceError):
+            touch(given)
 
     async def test_each_flush_counts(self, every_driver: Database) -> None:
         """Touched before each of two flushes, it is two changes."""

@@ -121,8 +121,12 @@ def touch(obj: object) -> None:
     Raises:
         NotSupported: When the model has no version that the client counts.
         UsageError: When the object has left its session, so that no flush would count anything.
+        UnmappedInstanceError: SQLAlchemy's, for what is no object of a mapped class.
     """
-    state = orm.attributes.instance_state(obj)
+    try:
+        state = orm.attributes.instance_state(obj)
+    except orm.exc.NO_STATE:
+        raise orm.exc.UnmappedInstanceError(obj) from None
     if state.detached:
         raise UsageError(
             f"touch() would count nothing: {obj!r} is in no session.",
