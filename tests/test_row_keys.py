@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import enum
 import uuid
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import ARRAY, CHAR, BigInteger, ForeignKey, Integer, LargeBinary, Numeric, SmallInteger, String, Uuid
+from sqlalchemy import (
+    ARRAY,
+    CHAR,
+    BigInteger,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    Numeric,
+    SmallInteger,
+    String,
+    Uuid,
+    event,
+    update,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -21,6 +35,7 @@ from sqlkeel.mixins.soft_delete import SoftDeleteMixin
 from sqlkeel.observe import queries
 from sqlkeel.repository import Repository
 from sqlkeel.row_keys import RowKeys, keys_of
+from sqlkeel.session import Session
 
 
 class Base(sqlkeel.Base):
@@ -311,6 +326,57 @@ class TestRefused:
 
         async with sqlite.session() as session:
             assert await Repository(session, Middle).get(2**40) is not None
+
+
+async def flush(session: Session, key: Any) -> None:
+    """Add an object and flush it."""
+    session.add(Fixed(code=key))
+    await session.flush()
+
+
+async def flush_by(session: Session, key: Any, call: Callable[[], Awaitable[Any]]) -> None:
+    """Add an object, and leave it to another call to flush it."""
+    session.add(Fixed(code=key))
+    await call()
+
+
+DOORS: dict[str, Callable[[Session, Any], Awaitable[Any]]] = {
+    "create": lambda session, key: Repository(session, Fixed).create(code=key),
+    "flush": flush,
+    "commit": lambda session, key: flush_by(session, key, session.commit),
+    "query": lambda session, key: flush_by(session, key, Repository(session, Item).count),
+    "merge": lambda session, key: session.merge(Fixed(code=key)),
+    "session.get": lambda session, key: session.get(Fixed, {"code": key}),
+    "session.get_one": lambda session, key: session.get_one(Fixed, {"code": key}),
+    "update()": lambda session, key: session.execute(update(Fixed), [{"code": key}]),
+}
+
+
+class TestUnhashable:
+    @pytest.mark.parametrize("key", [[], {}, ["a"], {"a": 1}, {"a"}, bytearray(b"a")], ids=str)
+    @pytest.mark.parametrize("door", DOORS)
+    async def test_it_is_refused(self, sqlite: Database, door: str, key: Any) -> None:
+        """What Python cannot look up is no key, wherever SQLAlchemy would look for its object."""
+        with pytest.raises(InvalidKey, match=r"^fixed\.fixed_code: .* which can be no part of a key") as caught:
+            async with sqlite.session() as session:
+                await DOORS[door](session, key)
+
+        assert caught.value.column == "fixed_code"
+
+    async def test_of_several_columns(self, every_driver: Database) -> None:
+        """The part is named."""
+        with pytest.raises(InvalidKey) as caught:
+            async with every_driver.transaction() as session:
+                await Repository(session, Place).create(email="a", number=[])
+
+        assert caught.value.column == "number"
+
+    async def test_an_error_of_somebody_else(self, sqlite: Database) -> None:
+        """A listener's own TypeError stays what it is."""
+        with pytest.raises(TypeError, match="unhashable"):
+            async with sqlite.session() as session:
+                event.listen(session.sync_session, "before_flush", lambda *_: hash([]))
+                await flush(session, "a")
 
 
 class TestRowKeys:

@@ -14,6 +14,7 @@ from sqlalchemy.util.concurrency import in_greenlet
 
 from .engines.streams import watch
 from .errors import KeelError, ReadOnlySession, SessionClosed, SessionShared, TransactionAborted
+from .row_keys import refusal_of_unhashable
 from .sharing import Turn, Use
 
 __all__ = ["Block", "aborted", "door", "last_door", "refused_for_reading", "take_over", "watched"]
@@ -53,6 +54,10 @@ def _guarded(method: _F, *, ending: bool) -> _F:
             if (refusal := _swallowed_before(self, error)) is not None:
                 raise refusal from refusal.__cause__
             raise
+        except TypeError as error:
+            if (unhashable := refusal_of_unhashable(error)) is not None:
+                raise unhashable from error
+            raise
 
     return cast("_F", guarded)
 
@@ -66,7 +71,7 @@ def _swallowed_before(session: Any, error: InvalidRequestError) -> TransactionAb
     if current is None or current.is_active:
         return None
     failure = session.failure_in(current)
-    if failure is error:  # what failed just now
+    if failure is not None and failure in (error, error.__cause__):  # what failed just now
         return None
     if failure is None and not isinstance(error, PendingRollbackError):
         return None  # nothing failed: a listener of the transaction's own end asks for a statement

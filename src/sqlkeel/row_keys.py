@@ -27,6 +27,7 @@ from sqlalchemy import (
     tuple_,
     union_all,
 )
+from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import Mapper
 from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -34,7 +35,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from .cursors import bits_of, engine_type
 from .errors import InvalidKey
 
-__all__ = ["RowKeys", "among", "are_exact", "keys_of", "pairs"]
+__all__ = ["RowKeys", "among", "are_exact", "keys_of", "pairs", "refusal_of_unhashable"]
 
 _EXACT: Final = {int, UUID}
 """Types of which Python and every database call the same values equal."""
@@ -170,6 +171,39 @@ def keys_of(mapper: Mapper[Any], dialect: Dialect) -> RowKeys:
     return known[mapper]
 
 
+def refusal_of_unhashable(error: TypeError) -> InvalidKey | None:
+    """Return what there is to say of *error*, where SQLAlchemy could not look a key up: a part of it is a list."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or not str(trace.tb_frame.f_globals.get("__name__")).startswith("sqlalchemy.orm."):
+        return None
+    found = [one for one in trace.tb_frame.f_locals.values() if _is_identity_key(one)]
+    parts = [(sa_inspect(model), value) for model, identity, _ in found for value in enumerate(identity)]
+    return next((_unhashable(mapper, *part) for mapper, part in parts if not _is_hashable(part[1])), None)
+
+
+def _is_identity_key(value: Any) -> bool:
+    """Tell whether it is what SQLAlchemy finds a loaded object by: its class, its key, and a token."""
+    return type(value) is tuple and len(value) == 3 and type(value[1]) is tuple and hasattr(value[0], "__mapper__")
+
+
+def _unhashable(mapper: Mapper[Any], place: int, value: Any) -> InvalidKey:
+    column: Any = mapper.primary_key[place]
+    hint = "A tuple can be a part of a key, if its column takes one."
+    refusal = InvalidKey(f"{value!r} is a {type(value).__name__}, which can be no part of a key.", hint=hint)
+    refusal.locate(column.table.name, column.name)
+    return refusal
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
 _ABSENT: Final = object()
 
 
@@ -199,10 +233,8 @@ class _Part:
             return value if isinstance(value, UUID) else self._uuid(value)
         if self.kind is str and not isinstance(value, str):
             raise self._refusal(value, "a text", f"str({value!r})")
-        try:
-            hash(value)
-        except TypeError:
-            raise self._refusal(value, "one value", "get_many([key, ...]) takes several keys") from None
+        if not _is_hashable(value):
+            raise self._refusal(value, "one value", "get_many([key, ...]) takes several keys")
         return _ABSENT if isinstance(value, str) and not self._may_hold(value) else value
 
     def _may_hold(self, text: str) -> bool:
