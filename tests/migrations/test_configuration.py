@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from alembic.config import Config
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 from sqlkeel import errors
 from sqlkeel.database import Database
@@ -33,12 +33,14 @@ class TestSameDatabase:
         [
             ("postgresql+psycopg2://ann@db:5432/shop", HOST),
             ("postgresql://ann:other@db/shop", HOST),
+            ("postgresql://ann@DB/shop", HOST),
+            ("postgresql://ann@db/shop", HOST.replace("@db", "@Db")),
             ("mysql+pymysql://ann@db/shop", "mariadb+asyncmy://ann@db:3306/shop"),
             ("sqlite:///shop.db", f"sqlite+aiosqlite:///{Path.cwd()}/shop.db"),
             ("sqlite://", "sqlite+aiosqlite:///:memory:"),
         ],
     )
-    def test_driver_password_and_usual_port_do_not_count(self, one: str, other: str) -> None:
+    def test_driver_password_usual_port_and_case_of_the_host_do_not_count(self, one: str, other: str) -> None:
         """alembic.ini often names the driver without asyncio."""
         assert same_database(one, make_url(other))
 
@@ -51,12 +53,20 @@ class TestSameDatabase:
             "postgresql://bob@db/shop",
             "postgresql://ann@db/shop?options=-csearch_path%3Dtenant",
             "mysql://ann@db/shop",
+            "postgresql://ann@db/Shop",
+            "postgresql://Ann@db/shop",
             "sqlite:///shop",
         ],
     )
     def test_all_else_does(self, one: str) -> None:
         """Another user may have another schema."""
         assert not same_database(one, make_url(HOST))
+
+    def test_a_socket_is_a_path(self) -> None:
+        """In which letters count, as those of a host do not."""
+        one, other = (URL.create("postgresql", host=folder, database="shop") for folder in ("/Tmp", "/tmp"))
+
+        assert not same_database(one, other)
 
     def test_what_cannot_be_read_is_refused(self) -> None:
         """And not repeated: it may hold a password."""

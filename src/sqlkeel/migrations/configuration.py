@@ -121,7 +121,8 @@ def _identity(url: URL) -> tuple[object, ...]:
     if name == "sqlite":
         where = url.database or ":memory:"
         return name, where if where == ":memory:" else str(Path(where).resolve()), url.query
-    return name, url.username, url.host, url.port or _PORTS.get(name), url.database, url.query
+    host = url.host if url.host is None or url.host.startswith("/") else url.host.lower()  # a socket is a path
+    return name, url.username, host, url.port or _PORTS.get(name), url.database, url.query
 
 
 def stem_of(scripts: ScriptDirectory, folder: Path, revision: str, message: str) -> str | None:
