@@ -13,7 +13,7 @@ from sqlalchemy.sql.elements import conv
 
 from .errors import ConfigurationError, NamingCollision
 
-__all__ = ["MAX_BYTES", "NAMING_CONVENTION", "metadata_with_names"]
+__all__ = ["MAX_BYTES", "NAMING_CONVENTION", "fitting_name", "metadata_with_names"]
 
 MAX_BYTES: Final = 63
 """The longest identifier that PostgreSQL keeps; it cuts longer ones silently (manual, 4.1.1)."""
@@ -82,7 +82,7 @@ def _names_in(expression: Any) -> Iterable[str]:
 def _claim(constraint: Named, table: Table, stem: str, suffix: str) -> str:
     """Return the name of *constraint*, and give way to (or take it from) one that would be named alike."""
     holders: dict[tuple[str | None, str], tuple[Named, Table]] = table.metadata.info.setdefault(_REGISTRY, {})
-    name = _fit(stem, suffix)
+    name = fitting_name(stem, suffix)
     key = table.schema, name
     other, its_table = holders.get(key, (constraint, table))
     if other is constraint or not _is_current(other, its_table):
@@ -92,8 +92,8 @@ def _claim(constraint: Named, table: Table, stem: str, suffix: str) -> str:
     if ours == theirs:
         raise NamingCollision(f"{name} is the name of two constraints on {table.name}.")
     if ours > theirs:
-        return _fit(stem, suffix, salt=repr(ours))
-    other.name = conv(_fit(stem, suffix, salt=repr(theirs)))
+        return fitting_name(stem, suffix, salt=repr(ours))
+    other.name = conv(fitting_name(stem, suffix, salt=repr(theirs)))
     holders[key] = constraint, table
     return name
 
@@ -115,7 +115,8 @@ def _rank(constraint: Named, table: Table) -> tuple[Any, ...]:
     return len(columns), len(table.name), table.fullname, columns, len(options), detail, options
 
 
-def _fit(stem: str, suffix: str, *, salt: str = "") -> str:
+def fitting_name(stem: str, suffix: str, *, salt: str = "") -> str:
+    """Return ``stem_suffix`` in at most `MAX_BYTES`; a longer one is cut, and carries a hash, as with a *salt*."""
     name = f"{stem}_{suffix}"
     if not salt and len(name.encode()) <= MAX_BYTES:
         return name

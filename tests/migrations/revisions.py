@@ -10,7 +10,7 @@ from sqlalchemy import inspect as sa_inspect
 from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
 
-__all__ = ["empty_migrations", "revision", "tables"]
+__all__ = ["empty_migrations", "revision", "round_trip", "tables"]
 
 
 def empty_migrations(database: Database, directory: Path, **options: float) -> Migrations:
@@ -34,3 +34,25 @@ async def tables(database: Database) -> set[str]:
     """Return the names of the tables in the database."""
     async with database.engine.connect() as connection:
         return set(await connection.run_sync(lambda sync: sa_inspect(sync).get_table_names()))
+
+
+async def round_trip(database: Database, directory: Path, before: MetaData, after: MetaData) -> str:
+    """Migrate from one state of the models to another, back, and there again; return the revision.
+
+    The models are compared after each step, and a second revision finds nothing to do.
+    """
+    first, second = (Migrations(database, models, directory / "migrations") for models in (before, after))
+    await first.new("first")
+    await first.up()
+    path = await second.new("change")
+    assert path is not None
+    await second.up()
+    await second.check()
+    assert await second.new("again") is None
+    await second.down()
+    aside = path.rename(path.with_suffix(".aside"))
+    await first.check()
+    aside.rename(path)
+    await second.up()
+    await second.check()
+    return path.read_text()

@@ -11,6 +11,8 @@ from alembic.operations import Operations, ops
 from alembic.util import PriorityDispatchResult
 from sqlalchemy import ForeignKeyConstraint, Table
 
+from ..naming import fitting_name
+
 __all__ = ["CreateCircularKey", "DropCircularKey", "close_circles"]
 
 
@@ -95,5 +97,5 @@ def _creation(key: Any) -> CreateCircularKey:
     operation = CreateCircularKey.from_constraint(key)
     if operation.constraint_name is None:  # downgrade() could not drop it
         table: Table = key.table
-        operation.constraint_name = f"{table.name}_{'_'.join(key.column_keys)}_fkey"
+        operation.constraint_name = fitting_name("_".join((table.name, *key.column_keys)), "fkey")
     return cast("CreateCircularKey", operation)

@@ -18,7 +18,9 @@ from .circles import close_circles
 from .computed import compare_computed
 from .conditional import skip_conditional
 from .drops import put_drops_last
-from .foreign_keys import put_foreign_keys_last
+from .foreign_keys import order_foreign_keys
+from .given_names import drop_unnamed_uniques, name_constraints
+from .key_indexes import index_keys
 from .named_types import compare_types
 from .ownership import Ownership
 from .rendering import finish_script, render_item
@@ -170,9 +172,12 @@ _ours.add_autogenerate_comparator(skip_checks_of_types, "table", priority=Dispat
 _ours.add_autogenerate_comparator(skip_repeated, "table", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(compare_computed, "table", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(compare_choices, "table", priority=DispatchPriority.LAST)
+_ours.add_autogenerate_comparator(drop_unnamed_uniques, "table", priority=DispatchPriority.LAST)
+_ours.add_autogenerate_comparator(index_keys, "table", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(compare_triggers, "schema", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(put_drops_last, "schema", priority=DispatchPriority.LAST)
-_ours.add_autogenerate_comparator(put_foreign_keys_last, "schema", priority=DispatchPriority.LAST)
+_ours.add_autogenerate_comparator(name_constraints, "schema", priority=DispatchPriority.LAST)
+_ours.add_autogenerate_comparator(order_foreign_keys, "schema", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(compare_sequences, "schema", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(close_circles, "schema", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(compare_types, "schema", priority=DispatchPriority.LAST)

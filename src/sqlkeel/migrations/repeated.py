@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from alembic.autogenerate.api import AutogenContext
@@ -24,7 +25,8 @@ def skip_repeated(
 ) -> PriorityDispatchResult:
     """Add no UNIQUE on the columns of one that is there; one with options, such as DEFERRABLE, is another thing."""
     if found is not None and backend_for(context.migration_context.dialect.name).merges_unique:
-        there = _uniques(found)
+        dropped = {one.constraint_name for one in modify.ops if isinstance(one, ops.DropConstraintOp)}
+        there = _uniques(found, without=dropped)
         modify.ops[:] = [one for one in modify.ops if _added_unique(one) not in there]
     return PriorityDispatchResult.CONTINUE
 
@@ -34,6 +36,7 @@ def _added_unique(operation: Any) -> tuple[str, ...] | None:
     return tuple(operation.columns) if adds else None
 
 
-def _uniques(table: Table) -> set[tuple[str, ...]]:
+def _uniques(table: Table, *, without: Container[Any]) -> set[tuple[str, ...]]:
     kinds = (PrimaryKeyConstraint, UniqueConstraint)
-    return {tuple(one.name for one in key.columns) for key in table.constraints if isinstance(key, kinds)}
+    kept = [key for key in table.constraints if isinstance(key, kinds) and key.name not in without]
+    return {tuple(one.name for one in key.columns) for key in kept}

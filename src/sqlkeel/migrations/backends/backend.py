@@ -25,6 +25,9 @@ class MigrationBackend(ABC):
     merges_unique: bool = False
     """Whether a UNIQUE on the columns of the primary key, or of another UNIQUE, is left out or cannot be seen."""
 
+    indexes_keys: bool = False
+    """Whether a foreign key gets an index where no other begins with its columns."""
+
     usual_collation: str | None = None
     """What a changed column has to name where it is to have the usual collation again."""
 

@@ -26,6 +26,7 @@ class MariaDBMigration(MigrationBackend):
 
     batch = False
     has_identity = False
+    indexes_keys = True
     after_failure = (
         "stopped half-way: MariaDB commits every DDL statement, so what ran before the failing one stays. "
         "Take that back by hand before you run it again"
@@ -100,11 +101,22 @@ class MariaDBMigration(MigrationBackend):
 
 
 def _comes_with_key(index: Index) -> bool:
-    """Tell whether the server has named it: after its first column or, where that is taken, ``user_id_2``."""
-    names, table = [column.name for column in index.columns], index.table
-    if index.unique or not names or table is None or _COUNTED.sub("", str(index.name)) != names[0]:
+    """Tell whether the server has named it, after its first column or ``user_id_2``, or cannot do without it.
+
+    A key that takes the place of another one goes on with the index that has the other's name.
+    """
+    names, table = _names(index), index.table
+    if index.unique or not names or table is None:
         return False
-    return any([column.name for column in key.columns] == names for key in table.foreign_key_constraints)
+    if not any(_names(key) == names for key in table.foreign_key_constraints):
+        return False
+    others = [one for one in table.indexes if one.name != index.name]
+    is_only = not any(_names(one)[: len(names)] == names for one in (*others, table.primary_key))
+    return is_only or _COUNTED.sub("", str(index.name)) == names[0]
+
+
+def _names(item: Any) -> list[str]:
+    return [column.name for column in item.columns]
 
 
 class _Impl(KeepsValues, WritesText, MariaDBImpl):

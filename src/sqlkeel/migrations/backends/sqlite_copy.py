@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -67,6 +68,7 @@ class SQLiteCopy:
         self._table = table
         self.temporary_name: str = batch.temp_table_name
         [sql] = self._statements("table").values()
+        self._refuse_shared_names()
         self._before = _Traits.read(table.name, sql)
         self._sequence = self._read_sequence()
         self._indexes = dict(self._take_indexes())
@@ -87,6 +89,14 @@ class SQLiteCopy:
             original = self._batch.named_constraints.get(check.name)
             if self._batch.reflected and isinstance(original, CheckConstraint) and original in self._table.constraints:
                 check.sqltext = _as_read(original)
+
+    def _refuse_shared_names(self) -> None:
+        names = Counter(str(one.name) for one in self._table.constraints if one.name is not None)
+        for name in [name for name, number in names.items() if number > 1]:
+            raise self._lost(
+                f"one of the constraints that are called {name} by its naming_convention",
+                "another naming_convention in batch_alter_table",
+            )
 
     def finish(self) -> None:
         """Make the indexes again, go on counting, and see that nothing else was lost.

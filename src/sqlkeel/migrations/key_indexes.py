@@ -1,0 +1,141 @@
+"""The index that MariaDB makes for a foreign key: it goes when the key goes, where the models have none of its name."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any, cast
+
+from alembic.autogenerate import renderers
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import ops
+from alembic.util import PriorityDispatchResult, to_list
+from sqlalchemy import Table
+
+from .backends import MigrationBackend, backend_for
+
+__all__ = ["index_keys"]
+
+
+class _CreateIndexedKey(ops.CreateForeignKeyOp):
+    """A foreign key that gets an index of its own, which may be called like a later key on its columns."""
+
+    index: Any = None
+
+    @property
+    def index_name(self) -> str | None:
+        """Return the name of the index, once the keys have theirs."""
+        if isinstance(self.index, ops.CreateForeignKeyOp):
+            return str(self.index.constraint_name)
+        return cast("str | None", self.index)
+
+    def reverse(self) -> _DropIndexedKey:
+        return _drop_indexed(super().reverse(), self.index_name)
+
+
+class _DropIndexedKey(ops.DropConstraintOp):
+    """A foreign key whose index goes with it."""
+
+    index_name: str | None = None
+
+    def reverse(self) -> _CreateIndexedKey:
+        return _create_indexed(cast("ops.CreateForeignKeyOp", super().reverse()), self.index_name)
+
+
+def index_keys(
+    context: AutogenContext,
+    modify: ops.ModifyTableOps,
+    schema: Any,
+    name: Any,
+    found: Table | None,
+    wanted: Table | None,
+) -> PriorityDispatchResult:
+    """Have each key that is added or dropped take along the index that the server makes for it."""
+    backend = backend_for(context.migration_context.dialect.name)
+    if found is not None and wanted is not None and backend.indexes_keys:
+        modify.ops[:] = list(_with_indexes(modify.ops, found, wanted, backend))
+    return PriorityDispatchResult.CONTINUE
+
+
+def _with_indexes(
+    changes: list[ops.MigrateOperation], found: Table, wanted: Table, backend: MigrationBackend
+) -> Iterator[ops.MigrateOperation]:
+    """Yield the changes; of several keys on the same columns the one that is made first, and dropped last, is told."""
+    indexed = [*_keys(found), *_covered(wanted)]
+    added = [one for one in changes if isinstance(one, ops.CreateForeignKeyOp)]
+    dropped = [one for one in changes if isinstance(one, ops.DropConstraintOp) and one.constraint_type == "foreignkey"]
+    for one in changes:
+        if one in added and not _starts(indexed, _columns(one)):
+            indexed.append(_columns(one))
+            # Each of them replaces the index of the one before.
+            yield _create_indexed(one, _like(one, added)[-1])
+        elif one in dropped and _like(one, dropped)[-1] is one and not _starts(_keys(wanted), _columns(one)):
+            index = _index_of(_like(one, dropped), found, wanted, backend)
+            yield one if index is None else _drop_indexed(one, index)
+        else:
+            yield one
+
+
+def _like(key: Any, others: list[Any]) -> list[Any]:
+    return [one for one in others if _columns(one) == _columns(key)]
+
+
+def _columns(key: Any) -> list[str]:
+    return list((key if isinstance(key, ops.CreateForeignKeyOp) else key.reverse()).local_cols)
+
+
+def _index_of(keys: list[Any], found: Table, wanted: Table, backend: MigrationBackend) -> str | None:
+    """Return the index that nobody needs without the keys, and that is not compared because of them."""
+    kept = {index.name for index in wanted.indexes} | {one.name for one in wanted.constraints}
+    named = {key.constraint_name for key in keys}
+    spare = [one for one in found.indexes if one.name not in kept and _names(one) == _columns(keys[0])]
+    hidden = [one for one in spare if one.name in named or backend.is_generated("index", one)]
+    return str(hidden[0].name) if hidden and not hidden[0].unique else None
+
+
+def _keys(table: Table) -> list[list[str]]:
+    return [_names(key) for key in table.foreign_key_constraints]
+
+
+def _covered(table: Table) -> list[list[str]]:
+    """Return the columns that the models have an index on."""
+    keyed: list[Any] = [one for one in table.constraints if not one.__visit_name__.startswith(("foreign", "check"))]
+    return [_names(one) for one in (*table.indexes, *keyed) if hasattr(one, "columns")]
+
+
+def _starts(indexed: list[list[str]], columns: Any) -> bool:
+    return any(one[: len(columns)] == list(columns) for one in indexed)
+
+
+def _names(item: Any) -> list[str]:
+    return [column.name for column in item.columns]
+
+
+def _create_indexed(key: Any, index: Any) -> _CreateIndexedKey:
+    other: Any = copy.copy(key)
+    other.__class__ = _CreateIndexedKey
+    other.index = None if index is key else index
+    return cast("_CreateIndexedKey", other)
+
+
+def _drop_indexed(key: ops.DropConstraintOp, index: str | None) -> _DropIndexedKey:
+    other: Any = copy.copy(key)
+    other.__class__ = _DropIndexedKey
+    other.index_name = index
+    return cast("_DropIndexedKey", other)
+
+
+@renderers.dispatch_for(_CreateIndexedKey)
+def _render_create(context: AutogenContext, key: _CreateIndexedKey) -> list[str]:
+    written = to_list(renderers.dispatch(ops.CreateForeignKeyOp)(context, key))
+    if key.index_name in (None, key.constraint_name):
+        return written
+    index = ops.CreateIndexOp(key.index_name, key.source_table, [*key.local_cols], schema=key.kw.get("source_schema"))
+    return [*to_list(renderers.dispatch(ops.CreateIndexOp)(context, index)), *written]
+
+
+@renderers.dispatch_for(_DropIndexedKey)
+def _render_drop(context: AutogenContext, key: _DropIndexedKey) -> list[str]:
+    index = ops.DropIndexOp(str(key.index_name or key.constraint_name), key.table_name, schema=key.schema)
+    first = to_list(renderers.dispatch(ops.DropConstraintOp)(context, key))
+    return [*first, *to_list(renderers.dispatch(ops.DropIndexOp)(context, index))]

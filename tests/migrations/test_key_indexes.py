@@ -1,0 +1,98 @@
+"""The index that MariaDB makes for a foreign key comes and goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Column, ForeignKey, ForeignKeyConstraint, Index, Integer, MetaData, Table, UniqueConstraint
+from sqlalchemy import inspect as sa_inspect
+
+from sqlkeel.database import Database
+from tests.migrations.revisions import round_trip
+
+Parts = Callable[[], list[Any]]
+
+
+@pytest.fixture(params=["postgres", "mariadb"])
+def server(request: pytest.FixtureRequest) -> Database:
+    """Each database that refuses to drop what a foreign key needs."""
+    database: Database = request.getfixturevalue(request.param)
+    return database
+
+
+def to(target: str = "parent.id", **options: Any) -> ForeignKeyConstraint:
+    """Return a foreign key of the column a."""
+    return ForeignKeyConstraint(["a"], [target], **options)
+
+
+def pair(**options: Any) -> ForeignKeyConstraint:
+    """Return a composite foreign key."""
+    return ForeignKeyConstraint(["a", "b"], ["parent.x", "parent.y"], **options)
+
+
+CASES: dict[str, tuple[Parts, Parts]] = {
+    "added": (list, lambda: [to(name="child_to_parent")]),
+    "composite, added": (list, lambda: [pair(name="child_to_parent")]),
+    "unnamed, added": (list, lambda: [to()]),
+    "two on one column, added": (list, lambda: [to(), to("child.id")]),
+    "with an index, added": (list, lambda: [to(), Index("child_a", "a")]),
+    "dropped": (lambda: [to(name="child_to_parent")], list),
+    "composite, dropped": (lambda: [pair()], list),
+    "unnamed, dropped": (lambda: [to()], list),
+    "two on one column, dropped": (lambda: [to(), to("child.id")], list),
+    "one of two dropped": (lambda: [to(), to("child.id")], lambda: [to("child.id")]),
+    "with an index, dropped": (lambda: [to(), Index("child_a", "a")], list),
+    "with the index of the models, dropped": (lambda: [to(), Index("a", "a")], list),
+    "an index stays": (lambda: [to(), Index("a", "a")], lambda: [Index("a", "a")]),
+    "another option": (lambda: [to(name="one")], lambda: [to(name="one", ondelete="CASCADE")]),
+    "another target": (lambda: [to(name="one")], lambda: [to("child.id", name="other")]),
+    "a composite one stays": (lambda: [to(name="one"), pair(name="two")], lambda: [pair(name="two")]),
+    "on a unique column": (lambda: [to(), UniqueConstraint("a", name="child_a")], list),
+}
+
+
+def models(*parts: Any) -> MetaData:
+    """Return a parent and a child."""
+    metadata = MetaData()
+    columns = [[Column(name, Integer) for name in names] for names in ("xy", "ab")]
+    keys = [Column("id", Integer, primary_key=True) for _ in range(2)]
+    Table("parent", metadata, keys[0], *columns[0], UniqueConstraint("x", "y"))
+    Table("child", metadata, keys[1], *columns[1], *parts)
+    return metadata
+
+
+class TestKeys:
+    @pytest.mark.parametrize("case", CASES)
+    async def test_nothing_is_left(self, mariadb: Database, tmp_path: Path, case: str) -> None:
+        """There and back the models agree, and a second revision has nothing to do."""
+        before, after = CASES[case]
+
+        await round_trip(mariadb, tmp_path, models(*before()), models(*after()))
+
+    async def test_the_index_goes(self, mariadb: Database, tmp_path: Path) -> None:
+        """It is not only unseen."""
+        await round_trip(mariadb, tmp_path, models(to(name="child_to_parent")), models())
+
+        async with mariadb.engine.connect() as connection:
+            found = await connection.run_sync(lambda sync: sa_inspect(sync).get_indexes("child"))
+        assert found == []
+
+    async def test_other_databases_make_none(self, postgres: Database, tmp_path: Path) -> None:
+        """A revision made there drops no index."""
+        written = await round_trip(postgres, tmp_path, models(to()), models())
+
+        assert "drop_index" not in written
+
+
+class TestOrder:
+    async def test_a_key_is_dropped_before_what_it_needs(self, server: Database, tmp_path: Path) -> None:
+        """The parent, whose name comes first, loses the UNIQUE that the key of the child refers to."""
+        before, after = (MetaData(), MetaData())
+        for metadata, parts, keys in ((before, [UniqueConstraint("x")], [ForeignKey("a_parent.x")]), (after, [], [])):
+            Table("a_parent", metadata, Column("id", Integer, primary_key=True), Column("x", Integer), *parts)
+            Table("child", metadata, Column("id", Integer, primary_key=True), Column("x", Integer, *keys))
+
+        await round_trip(server, tmp_path, before, after)
