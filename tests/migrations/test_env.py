@@ -162,6 +162,24 @@ class TestCaller:
 
         assert "SERIAL NOT NULL" in capsys.readouterr().out
 
+    @pytest.mark.parametrize("make", [create_engine, create_async_engine], ids=["engine", "async_engine"])
+    async def test_an_engine_for_printed_statements(
+        self, config: Config, capsys: pytest.CaptureFixture[str], make: Any
+    ) -> None:
+        """The SQL is that of the engine given, which is not connected to."""
+        config.attributes["connection"] = make("postgresql+psycopg://nobody@nowhere/a")
+
+        command.upgrade(config, "head", sql=True)
+
+        assert "SERIAL NOT NULL" in capsys.readouterr().out
+
+    async def test_something_else_for_printed_statements(self, config: Config) -> None:
+        """It is refused as for a migration."""
+        config.attributes["connection"] = "postgresql://nobody@nowhere/a"
+
+        with pytest.raises(errors.MigrationError, match="is a str, which Alembic cannot use"):
+            command.upgrade(config, "head", sql=True)
+
     async def test_a_connection(self, every_driver: Database, config: Config) -> None:
         """The revisions run on it, and are committed as Alembic does it."""
         async with every_driver.engine.connect() as connection:

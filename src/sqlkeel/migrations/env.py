@@ -67,7 +67,7 @@ def run(**options: Any) -> None:
     project = Project.find(Path(context.script.dir))
     lent = context.config.attributes.get("connection")
     if context.is_offline_mode():
-        _write_sql(project, options)
+        _write_sql(project, options, _dialect(project, lent))
     elif lent is None:
         _run_here(_connect_and_migrate(project, options))
     elif isinstance(lent, AsyncEngine):
@@ -85,10 +85,14 @@ def _run_on(lent: Any, project: Project, options: dict[str, Any]) -> None:
         with backend_for(lent.dialect.name).borrow(lent):
             _migrate(Target(lent, project.metadata()), options)
     else:
-        raise MigrationError(
-            f"config.attributes['connection'] is a {type(lent).__name__}, which Alembic cannot use.",
-            hint="await connection.run_sync(lambda sync: …) gives the Connection of an AsyncConnection.",
-        )
+        raise _unusable(lent)
+
+
+def _unusable(lent: object) -> MigrationError:
+    return MigrationError(
+        f"config.attributes['connection'] is a {type(lent).__name__}, which Alembic cannot use.",
+        hint="await connection.run_sync(lambda sync: …) gives the Connection of an AsyncConnection.",
+    )
 
 
 def _run_here(work: Coroutine[Any, Any, None]) -> None:
@@ -145,9 +149,17 @@ def _without_warnings() -> Iterator[None]:
         yield
 
 
-def _write_sql(project: Project, options: dict[str, Any]) -> None:
+def _dialect(project: Project, lent: Any) -> str:
+    """Return the database that SQL is printed for: that of the connection that the caller gives, else the project's."""
+    if lent is None:
+        return project.open_database(config=context.config).engine.dialect.name
+    if isinstance(lent, (AsyncEngine, Connection, Engine)):
+        return lent.dialect.name
+    raise _unusable(lent)
+
+
+def _write_sql(project: Project, options: dict[str, Any], dialect: str) -> None:
     """Print the statements instead of sending them: ``alembic upgrade head --sql``."""
-    dialect = project.open_database(config=context.config).engine.dialect.name
     context.configure(
         dialect_name=dialect,
         target_metadata=project.metadata(),
