@@ -10,6 +10,7 @@ from sqlalchemy import Column, Connection, Dialect, Table, text
 from sqlalchemy.dialects.postgresql import DOMAIN
 from sqlalchemy.exc import CompileError
 
+from ..identities import ChangesIdentity
 from ..named_types import MakesTypes
 from ..narrowing import KeepsValues
 from ..required import refuse_made_up_values
@@ -110,7 +111,7 @@ def _type(dialect: Dialect, column: Column[Any]) -> str | None:
         return None
 
 
-class _Impl(KeepsValues, MakesTypes, WritesText, ComparesIndexes, PostgresqlImpl):
+class _Impl(ChangesIdentity, KeepsValues, MakesTypes, WritesText, ComparesIndexes, PostgresqlImpl):
     """Alembic's part for PostgreSQL, which writes a text that looks like a parameter as what it is.
 
     PostgreSQL refuses a required column for rows by itself, in words that say nothing of rows.

@@ -1,0 +1,57 @@
+"""Identity columns of PostgreSQL: changed options are applied, another kind is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Column, Identity, Integer, MetaData, String, Table, text
+
+from sqlkeel.database import Database
+from sqlkeel.errors import MigrationError
+from sqlkeel.migrations import Migrations
+from tests.migrations.revisions import round_trip
+
+CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "increment and start": ({}, {"start": 5, "increment": 2}),
+    "always": ({}, {"always": True}),
+    "by default": ({"always": True}, {}),
+    "cycle and a maximum": ({}, {"cycle": True, "maxvalue": 1000}),
+}
+
+
+def models(*identity: Identity) -> MetaData:
+    """Return a table whose key counts by an identity, or as a SERIAL without one."""
+    metadata = MetaData()
+    Table("ticket", metadata, Column("id", Integer, *identity, primary_key=True), Column("name", String(5)))
+    return metadata
+
+
+class TestOptions:
+    @pytest.mark.parametrize("case", CHANGES)
+    async def test_they_change(self, postgres: Database, tmp_path: Path, case: str) -> None:
+        """There and back."""
+        before, after = (models(Identity(**options)) for options in CHANGES[case])
+
+        await round_trip(postgres, tmp_path, before, after)
+
+
+class TestKinds:
+    @pytest.mark.parametrize("to_identity", [True, False], ids=["to_identity", "to_serial"])
+    async def test_another_kind_is_refused(self, postgres: Database, tmp_path: Path, to_identity: bool) -> None:
+        """The hint says what to write, and the column goes on counting."""
+        both = [models(), models(Identity())]
+        before, after = both if to_identity else both[::-1]
+        first = Migrations(postgres, before, tmp_path / "migrations")
+        await first.new("first")
+        await first.up()
+        second = Migrations(postgres, after, tmp_path / "migrations")
+        await second.new("second")
+
+        with pytest.raises(MigrationError, match=r"ticket\.id") as caught:
+            await second.up()
+
+        assert "op.execute()" in caught.value.hint
+        async with postgres.engine.begin() as connection:
+            await connection.execute(text("INSERT INTO ticket (name) VALUES ('a')"))
