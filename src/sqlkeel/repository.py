@@ -24,7 +24,7 @@ from .fields import assign, changes_row, refuse_fields
 from .holding import refuse_foreign, refuse_other_than_session, refuse_unheld
 from .loading import Load, listed, loader_options, refuse_options, reloading
 from .mixins.soft_delete import SoftDeleteMixin, restore
-from .mixins.version import refuse_stale, touch
+from .mixins.version import refuse_stale, refuse_version, touch
 from .new_rows import NewRow
 from .pagination import Keyset, Page, check_bound
 from .public_ids import PublicID, uuid_of
@@ -314,7 +314,7 @@ class Repository(Generic[M]):
 
         Raises:
             VersionConflict: When the row is not at that version any more.
-            UnknownField: When the model has no such field, or computes it.
+            UnknownField: When the model has no such field, or computes it. InvalidValue: For a version in *values*.
             UsageError: When nothing would be written: this session does not hold the object, or has deleted it.
             ConstraintViolation: When the database refuses the values.
         """
@@ -322,6 +322,7 @@ class Repository(Generic[M]):
         refuse_unheld(self._sync_session, obj, model=self.model, call="update()")
         if expected_version is not None:
             await at_version(self.session, refuse_other_version, obj, expected_version)
+        refuse_version(obj, values)
         for field, value in values.items():
             assign(obj, field, value)
         if expected_version is not None and not changes_row(obj):

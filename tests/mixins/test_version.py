@@ -31,7 +31,15 @@ from sqlalchemy.orm.exc import StaleDataError, UnmappedInstanceError
 
 import sqlkeel
 from sqlkeel.database import Database
-from sqlkeel.errors import ConfigurationError, NotNullViolation, NotSupported, UsageError, VersionConflict
+from sqlkeel.errors import (
+    ConfigurationError,
+    InvalidValue,
+    NotNullViolation,
+    NotSupported,
+    UsageError,
+    VersionConflict,
+)
+from sqlkeel.integrations.problems import describe
 from sqlkeel.keys import IntKeyMixin
 from sqlkeel.mixins.timestamp import TimestampMixin
 from sqlkeel.mixins.version import VersionMixin, refuse_stale, touch
@@ -495,6 +503,33 @@ class TestConcurrency:
         assert (len(winners), len(losers)) == (1, 7)
         assert {loser.current for loser in losers} == {2}
         assert (await read(every_driver, key, model)).title == winners[0]
+
+
+class TestVersionAmongValues:
+    @pytest.mark.parametrize("given", [5, "1", None, []], ids=repr)
+    async def test_another_one_is_refused(self, sqlite: Database, given: Any) -> None:
+        """A client that sends one with the rest of the row has sent a wrong value: nothing is changed."""
+        key = await add(sqlite)
+
+        async with sqlite.transaction() as session:
+            doc = await session.get_one(Doc, key)
+            with pytest.raises(InvalidValue, match="cannot be set to") as caught:
+                await Repository(session, Doc).update(doc, {"title": "new", "version": given})
+
+        assert caught.value.column == "version"
+        assert describe(caught.value).status == 422
+        found = await read(sqlite, key)
+        assert (found.title, found.version) == ("old", 1)
+
+    async def test_its_own_passes(self, sqlite: Database) -> None:
+        """The row as it was read may come back whole."""
+        key = await add(sqlite)
+
+        async with sqlite.transaction() as session:
+            doc = await session.get_one(Doc, key)
+            await Repository(session, Doc).update(doc, {"title": "new", "version": 1})
+
+        assert (await read(sqlite, key)).version == 2
 
 
 class TestTouch:

@@ -11,14 +11,14 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from ..conditions import parts
 from ..engines.backend import begin_for_savepoint
-from ..errors import ConfigurationError, NotSupported, TransientFault, UsageError, VersionConflict
+from ..errors import ConfigurationError, InvalidValue, NotSupported, TransientFault, UsageError, VersionConflict
 from ..mixed_columns import mixed_column, with_columns
 from ..refresh import rows_below, update_with, update_with_all
 from ..routes import as_flushing, shard_of, writing_connection
 from ..session import SyncSession
 from .marks import key_in
 
-__all__ = ["VersionMixin", "find_conflict", "refuse_stale", "touch"]
+__all__ = ["VersionMixin", "find_conflict", "refuse_stale", "refuse_version", "touch"]
 
 
 _FLUSH: Final = "sqlkeel.versions_of_flush"
@@ -109,6 +109,23 @@ def _check_before_delete(mapper: Mapper[Any], connection: Connection, obj: objec
         conflict = find_conflict(connection, row.mapper, row.identity, row.version)
         if conflict is not None:
             raise conflict
+
+
+def refuse_version(obj: object, values: Mapping[str, Any]) -> None:
+    """Refuse another version than that of *obj* among *values*, which a client may have sent.
+
+    Raises:
+        InvalidValue: When there is one; a version that is set by the program is a `UsageError`.
+    """
+    if not isinstance(obj, VersionMixin) or "version" not in values:
+        return
+    given = values["version"]
+    if given != vars(obj).get("version", given):
+        hint = "Take it out of the values, and give it as expected_version=... if it is what the client saw."
+        refusal = InvalidValue(f"The version counts by itself and cannot be set to {given!r}.", hint=hint)
+        column: Any = orm.object_mapper(obj).version_id_col
+        refusal.locate(column.table.name, column.name)
+        raise refusal
 
 
 def touch(obj: object) -> None:
