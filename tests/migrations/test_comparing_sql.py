@@ -223,6 +223,28 @@ class TestIndexes:
 
         assert await differences(migrations) == []
 
+    async def test_mariadb_beside_a_fulltext_index(self, mariadb: Database, tmp_path: Path) -> None:
+        """It can be in no temporary table of InnoDB, and the other columns and indexes are compared all the same."""
+        full = Index("a_body_idx", "body", mariadb_prefix="FULLTEXT")
+        noted = Column("noted", String(20), server_default=text("'it''s'"))
+        before = one_table(full, noted, Index("a_x_idx", text("n DESC"), "id"))
+        first = await migrated(mariadb, tmp_path, before)
+        assert await differences(first) == []
+        after = one_table(
+            Index("a_body_idx", "body"),
+            Column("noted", String(20), server_default=text("'it''s'")),
+            Index("a_x_idx", "n", "id"),
+        )
+
+        found = await differences(Migrations(mariadb, after, tmp_path / "migrations"))
+
+        assert found == [
+            "has the unknown index a_body_idx on a",
+            "has no index a_body_idx on a",
+            "has the unknown index a_x_idx on a",
+            "has no index a_x_idx on a",
+        ]
+
     @pytest.mark.parametrize(("before", "after"), [("n DESC", "n"), ("name(5)", "name"), ("name(5)", "name(6)")])
     async def test_mariadb_tells_order_and_length(
         self, mariadb: Database, tmp_path: Path, before: str, after: str

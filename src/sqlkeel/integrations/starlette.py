@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import exc
 from starlette.applications import Starlette
@@ -71,7 +71,7 @@ def install(
     for kind in (KeelError, exc.TimeoutError):
         app.exception_handlers.setdefault(kind, _handler(statuses, docs))
     # It is met behind the start, where nobody can answer: with a handler Starlette would say that, and hide the error.
-    app.exception_handlers.setdefault(SessionClosed, None)
+    app.exception_handlers.setdefault(SessionClosed, cast("Any", None))
     app.exception_handlers.setdefault(NotModified, _without_body)
 
 

@@ -65,11 +65,12 @@ def _with_indexes(
     added = [one for one in changes if isinstance(one, ops.CreateForeignKeyOp)]
     dropped = [one for one in changes if isinstance(one, ops.DropConstraintOp) and one.constraint_type == "foreignkey"]
     for one in changes:
+        is_last = one in dropped and _like(one, dropped)[-1] is one
         if one in added and not _starts(indexed, _columns(one)):
             indexed.append(_columns(one))
             # Each of them replaces the index of the one before.
             yield _create_indexed(one, _like(one, added)[-1])
-        elif one in dropped and _like(one, dropped)[-1] is one and not _starts(_keys(wanted), _columns(one)):
+        elif isinstance(one, ops.DropConstraintOp) and is_last and not _starts(_keys(wanted), _columns(one)):
             index = _index_of(_like(one, dropped), found, wanted, backend)
             yield one if index is None else _drop_indexed(one, index)
         else:

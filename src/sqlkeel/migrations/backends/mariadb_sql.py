@@ -67,7 +67,10 @@ def has_same_index(connection: Connection, dialect: Dialect, index: Index) -> bo
 @contextmanager
 def _probe(connection: Connection, dialect: Dialect, like: Table) -> Iterator[None]:
     name = dialect.identifier_preparer.format_table(like)
-    connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {_PROBE} LIKE {name}")
+    if not _send(connection, f"CREATE TEMPORARY TABLE {_PROBE} LIKE {name}"):
+        # InnoDB has no FULLTEXT index in a temporary table.
+        empty = f"CREATE TEMPORARY TABLE {_PROBE} ENGINE=MyISAM SELECT * FROM {name} LIMIT 0"  # noqa: S608 - a name
+        connection.exec_driver_sql(empty)
     try:
         yield
     finally:
