@@ -26,8 +26,8 @@ def translate_errors(engine: E) -> E:
     """Make an engine of SQLAlchemy's own raise the errors of `sqlkeel.errors`, and return the engine.
 
     For a project that keeps its ``create_engine`` or ``create_async_engine``: a name that is taken is a
-    `UniqueViolation` with table, columns and constraint, on each driver alike, and still an ``IntegrityError``. What
-    tells the errors apart comes with them. A connection on which COMMIT failed is closed and not used again, and a
+    `UniqueViolation` on each driver, and still an ``IntegrityError``. It has what the server tells of the table, the
+    columns and the constraint. A connection on which COMMIT failed is closed and not used again, and a
     COMMIT that the server would answer with a ROLLBACK is `TransactionAborted`. A listener of ``handle_error`` that
     returns an error keeps the last word.
 
