@@ -147,6 +147,14 @@ class TestParseURL:
         assert ("password" in shown) is (server.url.get_backend_name() == "mariadb")
         assert str(server.url.password) not in shown
 
+    @pytest.mark.parametrize("url", ["sqlite://shop.db", "sqlite+aiosqlite://shop/app.db"])
+    def test_a_file_has_no_host(self, url: str) -> None:
+        """Two slashes in the place of three: SQLAlchemy says so later, and in words of its own."""
+        with pytest.raises(InvalidURL, match="names a host") as caught:
+            parse_url(url)
+
+        assert "sqlite+aiosqlite:///" in caught.value.hint
+
     def test_postgres_is_written_postgresql(self) -> None:
         """The scheme that hosting companies hand out is named in the hint."""
         with pytest.raises(InvalidURL, match="does not support 'postgres'") as caught:

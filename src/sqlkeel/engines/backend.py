@@ -273,6 +273,11 @@ def parse_url(url: str | URL) -> URL:
             f"The driver {driver!r} is not one that sqlkeel uses with {backend.name}.",
             hint=f"Write {backend.name}+{preferred}://…",
         )
+    if backend.name == "sqlite" and parsed.host:
+        raise InvalidURL(
+            "A database of SQLite is a file, and the URL names a host.",
+            hint="Write three slashes before a path: sqlite+aiosqlite:///app.db.",
+        )
     if find_spec(driver) is None:
         raise DriverMissing(driver, backend.drivers[driver])
     return parsed.set(drivername=f"{backend.name}+{driver}")
