@@ -211,6 +211,18 @@ class TestServer:
 
         assert "wr0ng" not in str(caught.value)
 
+    async def test_a_lock_of_all_tables_is_not_left(
+        self, mariadb_server: MariaDBServer, open_database: OpenDatabase
+    ) -> None:
+        """Nobody else could write anywhere as long as the connection is in the pool; nor can other tests meanwhile."""
+        database = open_database(mariadb_server.url(), pool_size=1, max_overflow=0)
+        async with database.transaction() as session:
+            await session.execute(text("flush tables with read lock"))
+            locked = await own_id(session, database)
+
+        async with database.transaction() as session:
+            assert await own_id(session, database) != locked
+
     async def test_a_crashed_server(self, mariadb_server: MariaDBServer, open_database: OpenDatabase) -> None:
         """While the server is away it is unavailable; when it is back, so are we."""
         database = open_database(mariadb_server.url())

@@ -156,13 +156,6 @@ class TestNextBorrower:
         assert await look(database) == seen
         assert await send(database, "select 1") is before
 
-    @pytest.mark.parametrize("database", ["mariadb"], indirect=True)
-    async def test_a_lock_of_all_tables_is_not_left(self, database: Database) -> None:
-        """Nobody else could write anywhere as long as the connection is in the pool."""
-        changed = await send(database, "flush tables with read lock")
-
-        assert await send(database, "select 1") is not changed
-
     async def test_a_database_in_memory_stays(self, open_database: OpenDatabase) -> None:
         """Where the connection is the database, it is kept, with whatever was set on it."""
         database = open_database("sqlite+aiosqlite://")
