@@ -22,6 +22,7 @@ from ..types import UTCDateTime
 from .deletion import Deletion, restore
 from .live import OF_BASES, hard_bases, is_live, is_live_written
 from .losses import refuse_orphan
+from .own_class import name_inner_rows
 
 __all__ = ["SoftDeleteMixin", "include_deleted", "restore"]
 
@@ -128,6 +129,7 @@ def _note_registry(mapper: Mapper[Any], cls: type) -> None:
     # Made at the first statement: until then a class may get a base (AbstractConcreteBase), and a base more classes.
     mapper.registry.metadata.info.pop(_OPTIONS, None)
     event.listen(mapper, "before_delete", refuse_orphan)
+    name_inner_rows(mapper, SoftDeleteMixin)
 
 
 def _options_of(registry: orm.registry, *, written: bool) -> tuple[LoaderCriteriaOption, ...]:
