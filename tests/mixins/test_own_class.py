@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, ForeignKey, Integer, String, Table, select, update
+from sqlalchemy import Column, ForeignKey, Integer, ScalarSelect, String, Table, func, or_, select, update
 from sqlalchemy.ext.associationproxy import AssociationProxy, association_proxy
 from sqlalchemy.orm import (
     DeclarativeBase,
@@ -133,6 +133,16 @@ async def asked(database: Database, condition: Any, **options: Any) -> list[int]
         return sorted(await session.scalars(select(Page.id).where(condition), execution_options=options))
 
 
+def last_before(key: int) -> ScalarSelect[Any]:
+    """Return the subquery for the highest key below one."""
+    return select(func.max(Page.id)).where(Page.id < key).scalar_subquery()
+
+
+def how_many() -> ScalarSelect[int]:
+    """Return the subquery for the number of pages, which names no column of theirs."""
+    return select(func.count()).select_from(Page).scalar_subquery()
+
+
 CASES: dict[str, tuple[Callable[[], Any], list[int], list[int]]] = {
     "any": (lambda: Page.below.any(), [1], [1, 2, 3]),
     "not any": (lambda: ~Page.below.any(), [2, 4, 6], [4, 5, 6]),
@@ -154,6 +164,16 @@ CASES: dict[str, tuple[Callable[[], Any], list[int], list[int]]] = {
     "made behind the class": (lambda: Page.late.has(), [4], [4, 5, 6]),  # type: ignore[attr-defined]
     "another comparator": (lambda: Page.first.comparator.named("n5"), [], [2]),  # type: ignore[attr-defined]
     "a proxy": (lambda: Page.names_below.contains("n5"), [], [2]),
+    "any of a subquery": (lambda: Page.below.any(Page.id == last_before(6)), [1], [2]),
+    "not any of a subquery": (lambda: ~Page.below.any(Page.id == last_before(6)), [2, 4, 6], [1, 3, 4, 5, 6]),
+    "has of a subquery in or": (
+        lambda: Page.above.has(or_(Page.name == "", Page.id < last_before(3), Page.id == last_before(4))),
+        [4],
+        [4, 6],
+    ),
+    "any of a subquery and more": (lambda: Page.below.any((Page.id == last_before(6)) & (Page.id > 0)), [1], [2]),
+    "any of a count": (lambda: Page.below.any(Page.id == how_many()), [1], [3]),
+    "many to many of a subquery": (lambda: Page.links.any(Page.id == last_before(6)), [1], [2]),
     "with a criterion": (lambda: Page.below.and_(Page.id > 0).any(), [1], [1, 2, 3]),
 }
 

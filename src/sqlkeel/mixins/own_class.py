@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import Any, Final
 from weakref import WeakSet
 
-from sqlalchemy import Exists, event, exists
+from sqlalchemy import BooleanClauseList, ColumnClause, Exists, Select, SelectBase, and_, event, exists, inspect
 from sqlalchemy.orm import Mapper, PropComparator, RelationshipProperty, aliased
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import Grouping
+from sqlalchemy.sql.visitors import iterate, replacement_traverse
 
 __all__ = ["name_inner_rows"]
+
+_CLOSED: Final = ["no_replacement_traverse"]
+"""The name of SQLAlchemy's mark of what an EXISTS keeps to itself."""
 
 
 class _ByAlias(RelationshipProperty.Comparator[Any]):
@@ -28,13 +34,45 @@ class _ByAlias(RelationshipProperty.Comparator[Any]):
         if self.entity.is_aliased_class or target == self.entity.selectable:
             return found
         alias = aliased(self.entity, target)
-        return exists(1).where(inner.whereclause).select_from(alias, *between).correlate_except(target, *between)
+        condition = _name_in_subqueries(inner.whereclause, inspect(alias))
+        return exists(1).where(condition).select_from(alias, *between).correlate_except(target, *between)
 
     def of_type(self, class_: Any) -> PropComparator[Any]:
         return _kept(super().of_type(class_))
 
     def and_(self, *criteria: Any) -> PropComparator[Any]:
         return _kept(super().and_(*criteria))
+
+
+def _name_in_subqueries(condition: Any, alias: Any) -> Any:
+    """Name the rows that a subquery in the condition asks for: SQLAlchemy writes the alias for the class there, too."""
+    if not any(isinstance(part, SelectBase) for part in iterate(condition)):
+        return condition
+    table = alias.selectable._deannotate()
+    named = {"parententity": alias, "parentmapper": alias.mapper, "entity_namespace": alias}
+
+    def name(part: Any) -> Any:
+        known = _is(part, table) or (isinstance(part, ColumnClause) and part.table is table)
+        return part._annotate(named) if known else None
+
+    for part in iterate(condition):
+        if isinstance(part, Select):  # made for this EXISTS if it reads the table, and seen by nobody yet
+            part._from_obj = tuple(one._annotate(named) if _is(one, table) else one for one in part._from_obj)
+            part._raw_columns = [one._annotate(named) if _is(one, table) else one for one in part._raw_columns]
+    joined = isinstance(condition, BooleanClauseList) and condition.operator is operators.and_
+    return and_(*(_replaced(clause, name) for clause in (condition.clauses if joined else [condition])))
+
+
+def _is(part: Any, table: Any) -> bool:
+    return isinstance(part, type(table)) and part == table
+
+
+def _replaced(clause: Any, name: Any) -> Any:
+    """Replace parts of a clause that SQLAlchemy has closed to replacements, or that holds one that is."""
+    if isinstance(clause, Grouping):
+        return Grouping(_replaced(clause.element, name))
+    opened = clause._deannotate(_CLOSED, clone=True)
+    return replacement_traverse(opened, {}, name)._annotate(clause._annotations)
 
 
 def _kept(made: Any) -> PropComparator[Any]:
