@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -30,7 +31,14 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from sqlkeel import Database, Session
-from sqlkeel.errors import ConfigurationError, DatabaseUnavailable, ForeignKeyViolation, KeelError, NotFound
+from sqlkeel.errors import (
+    ConfigurationError,
+    DatabaseBehind,
+    DatabaseUnavailable,
+    ForeignKeyViolation,
+    KeelError,
+    NotFound,
+)
 from sqlkeel.integrations import starlette
 from sqlkeel.integrations.asgi import unit_of_work
 from sqlkeel.integrations.litestar import (
@@ -42,6 +50,7 @@ from sqlkeel.integrations.litestar import (
     read_session_of,
     session_of,
 )
+from sqlkeel.migrations import Migrations
 from tests.fixtures.databases import OpenDatabase
 from tests.integrations.tables import Base, Deferred, Item, Note, stored
 from tests.integrations.wire import Exchange, Message, client, disconnecting, serving, traffic
@@ -171,6 +180,24 @@ class TestPlugin:
 
         assert raised.group_contains(DatabaseUnavailable)
         assert happened == []
+
+    async def test_migrations_that_are_not_applied_stop_the_start(
+        self, open_database: OpenDatabase, tmp_path: Path
+    ) -> None:
+        """The application does not start on a database without its tables; after the migration it does."""
+        db = open_database(f"sqlite+aiosqlite:///{tmp_path}/a.db")
+        migrations = Migrations(db, Base, tmp_path / "migrations")
+        await migrations.new("first tables")
+        app = Litestar([writing], plugins=[SQLKeelPlugin(db, check=migrations)], logging_config=None)
+        with pytest.raises(ExceptionGroup) as raised:
+            async with app.lifespan():
+                pytest.fail("It has started.")
+
+        await migrations.up()
+
+        async with app.lifespan():
+            pass
+        assert raised.group_contains(DatabaseBehind)
 
     async def test_the_check_can_be_left_out(self, open_database: OpenDatabase) -> None:
         """A service that shall start before its database does so, and answers 503."""

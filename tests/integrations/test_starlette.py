@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,13 +25,16 @@ from starlette.websockets import WebSocket
 from sqlkeel import Database
 from sqlkeel.errors import (
     ConfigurationError,
+    DatabaseBehind,
     DatabaseUnavailable,
     ForeignKeyViolation,
     KeelError,
+    MigrationError,
     NotFound,
     SessionClosed,
 )
 from sqlkeel.integrations.starlette import database_of, install, read_session_of, session_of
+from sqlkeel.migrations import Migrations
 from tests.fixtures.databases import OpenDatabase
 from tests.integrations.tables import Base, Deferred, Item, Note, stored
 from tests.integrations.wire import Exchange, Message, client, disconnecting, traffic
@@ -106,6 +110,50 @@ class TestInstall:
     async def test_an_unreachable_database_stops_the_start(self, open_database: OpenDatabase) -> None:
         """The application does not start on a database that it cannot reach, and says so in a typed error."""
         app = site(open_database(NOWHERE))
+
+        with pytest.raises(DatabaseUnavailable):
+            async with app.router.lifespan_context(app):
+                pytest.fail("It has started.")
+
+    async def test_migrations_that_are_not_applied_stop_the_start(
+        self, open_database: OpenDatabase, tmp_path: Path
+    ) -> None:
+        """The application does not start on a database without its tables; after the migration it does."""
+        db = open_database(f"sqlite+aiosqlite:///{tmp_path}/a.db")
+        migrations = Migrations(db, Base, tmp_path / "migrations")
+        await migrations.new("first tables")
+        app = site(db, check=migrations)
+        with pytest.raises(DatabaseBehind):
+            async with app.router.lifespan_context(app):
+                pytest.fail("It has started.")
+
+        await migrations.up()
+
+        async with app.router.lifespan_context(app):
+            pass
+
+    async def test_a_missing_file_is_not_made(self, open_database: OpenDatabase, tmp_path: Path) -> None:
+        """A file of SQLite that is not there stops the start, and is not there afterwards either."""
+        db = open_database(f"sqlite+aiosqlite:///{tmp_path}/a.db")
+        await (migrations := Migrations(db, Base, tmp_path / "migrations")).new("first tables")
+        await db.dispose()
+        (tmp_path / "a.db").unlink()
+        app = site(db, check=migrations)
+
+        with pytest.raises(MigrationError, match="There is no database file"):
+            async with app.router.lifespan_context(app):
+                pytest.fail("It has started.")
+
+        assert not (tmp_path / "a.db").exists()
+
+    async def test_an_unreachable_database_stops_it_with_migrations_too(
+        self, open_database: OpenDatabase, tmp_path: Path
+    ) -> None:
+        """A server that does not answer is DatabaseUnavailable, for nobody knows what it lacks."""
+        db = open_database(NOWHERE)
+        migrations = Migrations(db, Base, tmp_path / "migrations")
+        await migrations.new("by hand", autogenerate=False)
+        app = site(db, check=migrations)
 
         with pytest.raises(DatabaseUnavailable):
             async with app.router.lifespan_context(app):

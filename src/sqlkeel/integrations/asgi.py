@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AsyncExitStack
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from ..database import Database
 from ..errors import ConfigurationError, NoTransaction
@@ -12,7 +12,7 @@ from ..session import Session
 from ..tasks import current_task
 from .failures import WatchedScope, answered
 
-__all__ = ["UnitOfWork", "UnitOfWorkMiddleware", "unit_of_work"]
+__all__ = ["Checked", "UnitOfWork", "UnitOfWorkMiddleware", "check_at_start", "unit_of_work"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -31,6 +31,27 @@ _INSTALL: Final = "install(app, db), with Litestar plugins=[SQLKeelPlugin(db)]; 
 
 class _RollBack(Exception):
     pass
+
+
+class Checked(Protocol):
+    """What can be checked before an application starts, such as `Migrations`."""
+
+    async def check(self) -> None:
+        """Raise where the application must not start."""
+
+
+async def check_at_start(database: Database, check: bool | Checked) -> None:
+    """Ask *database* for a value unless *check* is false, and *check* itself where it can be asked.
+
+    Raises:
+        DatabaseFault: When the database cannot answer.
+        MigrationError: When *check* is `Migrations`, and these are not applied or the models differ.
+    """
+    if check is False:
+        return
+    if check is not True:
+        await check.check()  # First: a connection would make the file of SQLite, and migrations miss it.
+    await database.check()
 
 
 class UnitOfWork:

@@ -21,7 +21,7 @@ from sqlalchemy import exc
 from ..database import Database
 from ..errors import ConfigurationError, KeelError
 from ..session import Session
-from .asgi import Application, Message, Send, UnitOfWork, UnitOfWorkMiddleware, unit_of_work
+from .asgi import Application, Checked, Message, Send, UnitOfWork, UnitOfWorkMiddleware, check_at_start, unit_of_work
 from .preconditions import READ_RESPONSES, WRITE_RESPONSES, Versions, etag, expected_versions, is_known, require
 from .problems import MEDIA_TYPE, describe, report
 
@@ -77,7 +77,7 @@ class SQLKeelPlugin(InitPlugin, ReceiveRoutePlugin):
         self,
         database: Database,
         *,
-        check: bool = True,
+        check: bool | Checked = True,
         statuses: Mapping[str, int] | None = None,
         docs: str = "errors",
     ) -> None:
@@ -86,6 +86,7 @@ class SQLKeelPlugin(InitPlugin, ReceiveRoutePlugin):
         Args:
             database: The database of the requests.
             check: Refuse to start while the database cannot be reached; a wrong URL is found then and not by a user.
+                With `Migrations`, also while these are not applied or differ from the models.
             statuses: HTTP status by error code, for errors of your own or where yours differs from ours.
             docs: The page that explains the codes, best an absolute URL; ``type`` of a problem is this and ``#code``.
         """
@@ -111,7 +112,7 @@ class SQLKeelPlugin(InitPlugin, ReceiveRoutePlugin):
             _NotModified: _without_body,
             **app_config.exception_handlers,
         }
-        if self.check:
+        if self.check is not False:
             app_config.lifespan.insert(0, self._checked)
         # The last hook of all, after the lifespans: what the application does at its end may use the database.
         app_config.on_shutdown.append(self.database.dispose)
@@ -126,7 +127,7 @@ class SQLKeelPlugin(InitPlugin, ReceiveRoutePlugin):
 
     @asynccontextmanager
     async def _checked(self, app: Litestar) -> AsyncIterator[None]:
-        await self.database.check()
+        await check_at_start(self.database, self.check)
         yield
 
 

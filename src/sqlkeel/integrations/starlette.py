@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from ..database import Database
 from ..errors import ConfigurationError, KeelError, SessionClosed
 from ..session import Session
-from .asgi import UnitOfWork, UnitOfWorkMiddleware, unit_of_work
+from .asgi import Checked, UnitOfWork, UnitOfWorkMiddleware, check_at_start, unit_of_work
 from .failures import Answer, are_watched
 from .problems import MEDIA_TYPE, describe, report
 
@@ -41,7 +41,7 @@ def install(
     app: Starlette,
     database: Database,
     *,
-    check: bool = True,
+    check: bool | Checked = True,
     statuses: Mapping[str, int] | None = None,
     docs: str = "errors",
 ) -> None:
@@ -54,6 +54,7 @@ def install(
         app: The outermost application, not yet started; what is mounted below it takes part.
         database: The database of the requests.
         check: Refuse to start while the database cannot be reached; a wrong URL is found then and not by a user.
+            With `Migrations`, also while these are not applied or differ from the models.
         statuses: HTTP status by error code, for errors of your own or where yours differs from ours.
         docs: The page that explains the codes, best an absolute URL; the ``type`` of a problem is this and ``#code``.
 
@@ -112,12 +113,11 @@ def _unit_in(connection: HTTPConnection) -> UnitOfWork:
     return unit
 
 
-def _lifespan(own: Lifespan, database: Database, *, check: bool) -> Lifespan:
+def _lifespan(own: Lifespan, database: Database, *, check: bool | Checked) -> Lifespan:
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[Any]:
         try:
-            if check:
-                await database.check()
+            await check_at_start(database, check)
             async with own(app) as state:
                 yield state
         finally:
