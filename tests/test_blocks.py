@@ -211,6 +211,18 @@ class TestMisuse:
         assert caught.value.message == f"{name}() is entered by async with, and not by with."
         assert caught.value.hint.startswith(f"async with {name}(")
 
+    @pytest.mark.parametrize("name", ["db.session", "session.begin"])
+    async def test_a_session_or_its_transaction_with(self, sqlite: Database, name: str) -> None:
+        """By ``with``, where it is no block of ours but SQLAlchemy's: the same words, and nothing has begun."""
+        async with sqlite.session() as session:
+            used: Any = session if name == "db.session" else session.begin()
+            with pytest.raises(UsageError) as caught, used:
+                pass
+
+            assert not session.in_transaction()
+        assert caught.value.message == f"{name}() is entered by async with, and not by with."
+        assert caught.value.hint.startswith(f"async with {name}(")
+
     @pytest.mark.parametrize("name", BLOCKS)
     async def test_await(self, sqlite: Database, name: str) -> None:
         """By ``await``."""

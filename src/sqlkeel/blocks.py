@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncIterator, Callable
 from contextlib import _AsyncGeneratorContextManager  # what asynccontextmanager() makes; a canary test holds it
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, ParamSpec, TypeVar
 
 from .errors import UsageError
 
-__all__ = ["block"]
+__all__ = ["EnteredByAsyncWith", "block"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,28 +35,35 @@ def block(how: str) -> Callable[[Callable[P, AsyncIterator[T]]], Callable[P, _As
     return decorate
 
 
-class _Block(_AsyncGeneratorContextManager[T]):
-    """The block that a generator makes; each function has a class of its own, which knows how it is entered."""
+class EnteredByAsyncWith:
+    """What ``async with`` alone enters: ``with`` is told so, in the words of its caller."""
 
-    _how: str
+    __slots__ = ()
+    _how: ClassVar[str]
 
-    def __enter__(self) -> NoReturn:
-        raise self._refusal("is entered by async with, and not by with")
+    if not TYPE_CHECKING:  # A type checker says it by itself where these are not there.
 
-    def __exit__(self, *exc_info: object) -> None:
-        """Be there: Python looks for it before it enters."""
+        def __enter__(self) -> NoReturn:
+            raise self._refusal("is entered by async with, and not by with")
 
-    def __await__(self) -> NoReturn:
-        raise self._refusal("is a block, and nothing to wait for")
-
-    def __aiter__(self) -> NoReturn:
-        raise self._refusal("is a block, and has nothing to iterate over")
+        def __exit__(self, *exc_info: object) -> None:
+            """Be there: Python looks for it before it enters."""
 
     def _refusal(self, what: str) -> UsageError:
         return UsageError(f"{self._name()} {what}.", hint=f"{self._how}: ...")
 
     def _name(self) -> str:
         return self._how.removeprefix("async with ").partition("(")[0] + "()"
+
+
+class _Block(EnteredByAsyncWith, _AsyncGeneratorContextManager[T]):
+    """The block that a generator makes; each function has a class of its own, which knows how it is entered."""
+
+    def __await__(self) -> NoReturn:
+        raise self._refusal("is a block, and nothing to wait for")
+
+    def __aiter__(self) -> NoReturn:
+        raise self._refusal("is a block, and has nothing to iterate over")
 
     if not TYPE_CHECKING:
 

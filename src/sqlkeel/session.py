@@ -12,7 +12,7 @@ from sqlalchemy import orm
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 from . import by_key, joined, locks, savepoints, wrapped  # noqa: F401 - the listeners are those of every session
-from .blocks import block
+from .blocks import EnteredByAsyncWith, block
 from .engines.blocks import note_failed_rollback
 from .errors import CommitUnknown, SessionShared, TransientFault
 from .links import keys_held, relink
@@ -35,9 +35,10 @@ logger = logging.getLogger("sqlkeel.session")
 _M = TypeVar("_M")
 
 
-class _Transaction(AsyncSessionTransaction):
+class _Transaction(EnteredByAsyncWith, AsyncSessionTransaction):
     """What ``session.begin()`` gives: it runs the hooks when it has committed, as `Session.commit` does."""
 
+    _how = "async with session.begin()"
     session: Session  # pyright: ignore[reportIncompatibleVariableOverride]  # ours: `Session.begin` made it
 
     async def commit(self) -> None:
@@ -55,7 +56,7 @@ class _Transaction(AsyncSessionTransaction):
             note_failed_rollback(error, failure)
 
 
-class Session(AsyncSession):
+class Session(EnteredByAsyncWith, AsyncSession):
     """An `AsyncSession` whose defaults suit a request.
 
     Objects stay readable after commit (``expire_on_commit=False``), a closed session stays closed
@@ -63,6 +64,7 @@ class Session(AsyncSession):
     the data is there. Everything else is SQLAlchemy's. Usually `Database` makes it.
     """
 
+    _how = "async with db.session() as session"
     sync_session_class: type[orm.Session] = SyncSession
     sync_session: SyncSession  # pyright: ignore[reportIncompatibleVariableOverride]  # ours, by the line above
 
