@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,14 @@ class TestSettings:
         paths = [await revision(migrations, "add users", "pass"), await revision(migrations, "add users", "pass")]
 
         assert [one.name for one in paths] == ["m_add_users.py", "m_add_users_2.py"]
+
+    async def test_alembics_own_template_is_a_template_too(self, sqlite: Database, tmp_path: Path) -> None:
+        """A project that states Alembic's names gets them, and not ours with the day."""
+        (tmp_path / "alembic.ini").write_text(f"{INI}file_template = %%(rev)s_%%(slug)s\n")
+
+        path = await revision(empty_migrations(sqlite, tmp_path), "add users", "pass")
+
+        assert re.fullmatch(r"[0-9a-f]{12}_add_users\.py", path.name)
 
     async def test_hooks_run(self, sqlite: Database, tmp_path: Path) -> None:
         """``post_write_hooks``: formatters, most often."""

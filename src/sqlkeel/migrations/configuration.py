@@ -32,8 +32,7 @@ __all__ = [
 _URL: Final = "sqlalchemy.url"
 _PLACEHOLDER: Final = "driver://"
 """What ``alembic init`` writes, and many projects leave there."""
-_TEMPLATE: Final = "%(rev)s_%(slug)s"
-"""How Alembic names a file where nothing is said: without a date, so it is not ours."""
+_TEMPLATE: Final = "file_template"
 _PORTS: Final = {"mariadb": 3306, "mysql": 3306, "postgresql": 5432}
 _SAME: Final = {"mysql": "mariadb", "postgres": "postgresql"}
 
@@ -125,10 +124,10 @@ def _identity(url: URL) -> tuple[object, ...]:
     return name, url.username, host, url.port or _PORTS.get(name), url.database, url.query
 
 
-def stem_of(scripts: ScriptDirectory, folder: Path, revision: str, message: str) -> str | None:
+def stem_of(config: Config, scripts: ScriptDirectory, folder: Path, *, revision: str, message: str) -> str | None:
     """Return the name that the ``file_template`` of the project gives a new file; ``None`` where it states none."""
-    if scripts.file_template == _TEMPLATE:
-        return None
+    if _read(config, _TEMPLATE) is None:
+        return None  # Alembic's own names have no date.
     made = scripts._rev_path(folder, revision, message, scripts._generate_create_date())
     return str(Path(made).relative_to(folder).with_suffix(""))
 

@@ -362,7 +362,7 @@ def _write(scripts: ScriptDirectory, revision: RevisionContext) -> Path:
     script, message = revision.generated_revisions[-1], revision.command_args["message"]
     versions = _folder_of(scripts)
     script.version_path = str(versions)
-    stem = stem_of(scripts, versions, str(script.rev_id), message)
+    stem = stem_of(revision.config, scripts, versions, revision=str(script.rev_id), message=message)
     with _readable(), new_file(versions, message, stem=stem) as path:
         scripts.file_template = str(path.relative_to(versions).with_suffix("")).replace("%", "%%")
         for _ in revision.generate_scripts():
