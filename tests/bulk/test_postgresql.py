@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -130,6 +131,23 @@ class TestCopy:
         async with database.transaction() as session:
             assert task.cancelled()
             assert await count_of(session, Note) == 0
+
+
+class TestArrays:
+    @pytest.mark.parametrize("kind", [list, tuple, set], ids=lambda kind: kind.__name__)
+    async def test_a_row_gets_nothing_of_the_list_of_another(self, database: Database, kind: type[Any]) -> None:
+        """A list where a text belongs is refused or stored as one text, and not spread over the rows after it."""
+        async with database.transaction() as session:
+            await insert_many(session, Note, [{"id": 1, "subject": "a"}, {"id": 2, "subject": "b"}])
+        rows = [{"id": 1, "subject": kind(["x", "y"])}, {"id": 2, "subject": kind(["z", "w"])}]
+
+        with suppress(DatabaseFault):
+            async with database.transaction() as session:
+                await update_many(session, Note, rows)
+
+        async with database.read() as session:
+            stored = {subject for (subject,) in await values_of(session, Note.subject)}
+        assert stored.isdisjoint({"x", "y", "z", "w"})
 
 
 class TestStage:

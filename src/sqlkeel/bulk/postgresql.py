@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from operator import index, itemgetter
@@ -275,10 +275,21 @@ def _is_flat(rows: BoundRows, dialect: Dialect) -> bool:
 
 
 def _is_mixed(records: list[Record], dialect: Dialect) -> bool:
-    """Tell whether a column has values of several types, which psycopg puts into no array: 1 and 2.5, for one."""
-    if dialect.driver == "asyncpg":
-        return False
-    return any(len(set(map(type, values)) - {type(None)}) > 1 for values in zip(*records, strict=True))
+    """Tell whether a column has values that no array holds as they are.
+
+    These are lists, which ``unnest`` would spread over the rows, and values of several types, which psycopg puts into
+    no array: 1 and 2.5, for one.
+    """
+    columns = (
+        set(map(type, map(itemgetter(place), records))) - {type(None)}
+        for place in range(len(records[0]) if records else 0)
+    )
+    alike = dialect.driver == "asyncpg"
+    return any((len(kinds) > 1 and not alike) or any(map(_is_list, kinds)) for kinds in columns)
+
+
+def _is_list(kind: type) -> bool:
+    return issubclass(kind, Collection) and not issubclass(kind, str | bytes | bytearray | memoryview | Mapping)
 
 
 def _place_of(target: Target, rows: BoundRows, records: list[Record]) -> Callable[[Any], Any] | None:
