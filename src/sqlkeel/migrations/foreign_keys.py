@@ -9,6 +9,8 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from alembic.util import PriorityDispatchResult
 
+from .key_indexes import HoldKeyIndex, YieldKeyIndex
+
 __all__ = ["order_foreign_keys"]
 
 
@@ -18,9 +20,11 @@ def order_foreign_keys(context: AutogenContext, upgrade: ops.UpgradeOps, schemas
     Alembic goes from table to table by name, and would let a child refer to a constraint that its parent gets later,
     or drop an index that a key needs. SQLite copies a table, and has no order in it to keep.
     """
+    held = _take(upgrade, lambda one: isinstance(one, HoldKeyIndex))
     first = _take(upgrade, _is_dropped) if context.migration_context.dialect.supports_alter else []
     last = _take(upgrade, lambda one: isinstance(one, ops.CreateForeignKeyOp))
-    upgrade.ops = [*first, *(one for one in upgrade.ops if not _changes(one) or one.ops), *last]
+    yielded = _take(upgrade, lambda one: isinstance(one, YieldKeyIndex))
+    upgrade.ops = [*held, *first, *(one for one in upgrade.ops if not _changes(one) or one.ops), *last, *yielded]
     return PriorityDispatchResult.CONTINUE
 
 

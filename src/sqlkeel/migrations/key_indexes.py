@@ -1,20 +1,43 @@
-"""The index that MariaDB makes for a foreign key: it goes when the key goes, where the models have none of its name."""
+"""The index that MariaDB makes for a foreign key: it goes when the key goes, and stands in where no other is left."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from itertools import chain, count
 from typing import Any, cast
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from alembic.util import PriorityDispatchResult, to_list
-from sqlalchemy import Table
+from sqlalchemy import ForeignKeyConstraint, Table
 
+from ..naming import fitting_name
 from .backends import MigrationBackend, backend_for
 
-__all__ = ["index_keys"]
+__all__ = ["HoldKeyIndex", "YieldKeyIndex", "index_keys"]
+
+
+class HoldKeyIndex(ops.CreateIndexOp):
+    """An index for a key, made before the last one that it could use is dropped."""
+
+    def reverse(self) -> YieldKeyIndex:
+        return YieldKeyIndex(self.index_name, self.table_name, self.columns, schema=self.schema)
+
+
+class YieldKeyIndex(ops.DropIndexOp):
+    """The index of a key, dropped behind what takes its place; one that the server made is gone by itself then."""
+
+    def __init__(self, name: Any, table_name: str, columns: Any, *, schema: str | None = None) -> None:
+        super().__init__(name, table_name, schema=schema, if_exists=True)
+        self.columns = columns
+
+    def reverse(self) -> HoldKeyIndex:
+        return HoldKeyIndex(self.index_name, str(self.table_name), self.columns, schema=self.schema)
+
+    def to_diff_tuple(self) -> tuple[Any, ...]:
+        return "remove_index", self.to_index()
 
 
 class _CreateIndexedKey(ops.CreateForeignKeyOp):
@@ -53,8 +76,70 @@ def index_keys(
     """Have each key that is added or dropped take along the index that the server makes for it."""
     backend = backend_for(context.migration_context.dialect.name)
     if found is not None and wanted is not None and backend.indexes_keys:
+        modify.ops.sort(key=_position)
         modify.ops[:] = list(_with_indexes(modify.ops, found, wanted, backend))
+        held, yielded = _stand_ins(modify.ops, found, wanted, backend)
+        modify.ops[:] = [*held, *modify.ops, *yielded]
     return PriorityDispatchResult.CONTINUE
+
+
+def _position(change: Any) -> tuple[int, int]:
+    """Drop a key before one whose index it uses, and add it behind."""
+    if isinstance(change, ops.CreateForeignKeyOp):
+        return 1, -len(_columns(change))
+    if isinstance(change, ops.DropConstraintOp) and change.constraint_type == "foreignkey":
+        return -1, len(_columns(change))
+    return 0, 0
+
+
+def _stand_ins(
+    changes: list[ops.MigrateOperation], found: Table, wanted: Table, backend: MigrationBackend
+) -> tuple[list[HoldKeyIndex], list[YieldKeyIndex]]:
+    """Return the indexes of keys that stay: those to make first, and those that something else takes the place of."""
+    held: dict[tuple[str, ...], HoldKeyIndex] = {}
+    yielded: dict[tuple[str, ...], YieldKeyIndex] = {}
+    dropped = {_dropped_index(one) for one in changes}
+    for key in sorted(found.foreign_key_constraints, key=lambda one: str(one.name)):
+        columns = tuple(_names(key))
+        if list(columns) not in _keys(wanted) or _starts([_names(found.primary_key)], columns):
+            continue
+        usable = [one for one in found.indexes if _starts([_names(one)], columns)]
+        # By name: a table is reflected by SQLAlchemy, and once more by Alembic.
+        left = [*{one.name: one for one in usable if one.name not in dropped}.values()]
+        name, schema = _free_name(key, found, wanted), found.schema
+        if not left and usable:
+            held[columns] = HoldKeyIndex(name, found.name, list(columns), schema=schema)
+        own = name if not left else left[0].name if _is_own(left, columns, wanted, backend) else None
+        if own is not None and _is_covered(columns, wanted):
+            yielded[columns] = YieldKeyIndex(own, found.name, list(columns), schema=schema)
+    return [*held.values()], [*yielded.values()]
+
+
+def _is_own(left: list[Any], columns: tuple[str, ...], wanted: Table, backend: MigrationBackend) -> bool:
+    kept = {one.name for one in (*wanted.indexes, *wanted.constraints) if not isinstance(one, ForeignKeyConstraint)}
+    (first, *others) = left
+    own = not others and first.name not in kept and _names(first) == list(columns)
+    return own and backend.is_generated("index", first)
+
+
+def _is_covered(columns: tuple[str, ...], wanted: Table) -> bool:
+    longer = [one for one in _keys(wanted) if len(one) > len(columns)]
+    return _starts([*_covered(wanted), *longer], columns)
+
+
+def _free_name(key: Any, found: Table, wanted: Table) -> str:
+    taken = {str(one.name) for one in (*found.indexes, *wanted.indexes)}
+    names = (fitting_name(str(key.name), str(number)) for number in count(2))
+    return next(one for one in chain([str(key.name)], names) if one not in taken)
+
+
+def _dropped_index(change: Any) -> str | None:
+    if isinstance(change, _DropIndexedKey):
+        return str(change.index_name or change.constraint_name)
+    if isinstance(change, ops.DropIndexOp):
+        return str(change.index_name)
+    is_unique = isinstance(change, ops.DropConstraintOp) and change.constraint_type != "foreignkey"
+    return str(change.constraint_name) if is_unique else None
 
 
 def _with_indexes(
@@ -124,6 +209,16 @@ def _drop_indexed(key: ops.DropConstraintOp, index: str | None) -> _DropIndexedK
     other.__class__ = _DropIndexedKey
     other.index_name = index
     return cast("_DropIndexedKey", other)
+
+
+@renderers.dispatch_for(HoldKeyIndex)
+def _render_hold(context: AutogenContext, change: HoldKeyIndex) -> list[str]:
+    return to_list(renderers.dispatch(ops.CreateIndexOp)(context, change))
+
+
+@renderers.dispatch_for(YieldKeyIndex)
+def _render_yield(context: AutogenContext, change: YieldKeyIndex) -> list[str]:
+    return to_list(renderers.dispatch(ops.DropIndexOp)(context, change))
 
 
 @renderers.dispatch_for(_CreateIndexedKey)
