@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import Column, Computed, Integer, MetaData, text
+import pytest
+from sqlalchemy import Column, Computed, Index, Integer, MetaData, UniqueConstraint, text
 
 from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
+from tests.migrations.revisions import round_trip
 from tests.migrations.test_comparing_sql import differences, migrated, one_table
 
+PARTS = {
+    "an index": lambda: Index("a_made", "made"),
+    "a wider index": lambda: Index("a_made", "n", "made"),
+    "a UNIQUE": lambda: UniqueConstraint("made", "n", name="a_made"),
+    "an unnamed UNIQUE": lambda: UniqueConstraint("made"),
+}
 TWICE = ["n*2", "(n * 2)", "((n) * (2))", "n  *  2", "CASE WHEN n > 1 THEN 2 ELSE 3 END"]
 
 
@@ -45,6 +53,16 @@ class TestComputed:
         pending.path.unlink()
 
         assert await differences(before) == []
+
+    @pytest.mark.parametrize("part", PARTS)
+    async def test_what_stands_on_it_comes_back(self, db: Database, tmp_path: Path, part: str) -> None:
+        """The server drops an index with the column, or its part of one."""
+        before, after = (
+            one_table(Column("made", Integer, Computed(sql, persisted=True)), PARTS[part]())
+            for sql in ("n * 2", "n * 3")
+        )
+
+        await round_trip(db, tmp_path, before, after)
 
     async def test_a_plain_column_is_another(self, every_driver: Database, tmp_path: Path) -> None:
         """A column that stops being generated."""
