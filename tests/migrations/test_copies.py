@@ -19,6 +19,10 @@ COPY = """
 with op.batch_alter_table("a") as batch:
     batch.alter_column("n", existing_type=sa.Integer(), nullable=False)
 """.strip()
+DROP = """
+with op.batch_alter_table("a") as batch:
+    batch.drop_column("more")
+""".strip()
 HEAD = "CREATE TABLE a (id INTEGER PRIMARY KEY{}, n INTEGER, name VARCHAR(20){}, more VARCHAR(20)){}"
 ROWS = "INSERT INTO a (id, n, name, more) VALUES (1, 7, 'ann', 'x'), (9, 8, 'bob', 'y')"
 
@@ -173,6 +177,22 @@ class TestTheTable:
         with pytest.raises(errors.CheckViolation):
             await execute(sqlite, "INSERT INTO a VALUES (3, 1, '100%', 'z')")
 
+    @pytest.mark.parametrize("check", ["more <> 'x y'", "\"more\" IN ('x', 'y')", "more <> ':n'"])
+    async def test_a_check_goes_with_its_column(self, sqlite: Database, tmp_path: Path, check: str) -> None:
+        """In quotes a column that is gone would be a text, which no row passes."""
+        made = HEAD.format("", "", "").replace("more VARCHAR(20)", f"more VARCHAR(20) CHECK ({check})")
+
+        await copied(sqlite, tmp_path, made, change=DROP)
+
+        assert "CHECK" not in await definition(sqlite)
+
+    async def test_a_check_that_names_another_column_too_is_not_lost(self, sqlite: Database, tmp_path: Path) -> None:
+        """It says something of the one that stays."""
+        made = HEAD.format("", "", "").replace("more VARCHAR(20)", "more VARCHAR(20) CHECK (more <> name)")
+
+        with pytest.raises(errors.MigrationError, match="would lose the CHECK more <> name, which names more"):
+            await copied(sqlite, tmp_path, made, change=DROP)
+
     async def test_what_to_do_on_a_conflict_is_not_lost(self, sqlite: Database, tmp_path: Path) -> None:
         """A constraint that replaces rows becomes no other one."""
         made = HEAD.format("", " UNIQUE ON CONFLICT IGNORE", "")
@@ -272,6 +292,18 @@ class TestModels:
         assert await later.new("again") is None
         with pytest.raises(errors.UniqueViolation):
             await execute(sqlite, "INSERT INTO a VALUES (1, 1, 'ann'), (2, 2, 'ANN')")
+
+    async def test_one_in_descending_order_is_written_once(self, sqlite: Database, tmp_path: Path) -> None:
+        """SQLite tells its columns, which the models do not know of a text."""
+        metadata = MetaData()
+        Table("a", metadata, Column("id", Integer, primary_key=True), Index("a_id", text("id DESC")))
+        migrations = Migrations(sqlite, metadata, tmp_path / "migrations")
+        await migrations.new("first")
+        await migrations.up()
+
+        await migrations.check()
+
+        assert await migrations.new("again") is None
 
     async def test_a_missing_one_is_a_difference(self, sqlite: Database, tmp_path: Path, with_index: Any) -> None:
         """It is found by its name."""

@@ -13,6 +13,7 @@ from sqlkeel.database import Database
 from sqlkeel.errors import ModelsDiffer
 from sqlkeel.migrations import Migrations
 from sqlkeel.naming import metadata_with_names
+from tests.migrations.revisions import round_trip
 
 
 class Color(enum.Enum):
@@ -50,6 +51,33 @@ class TestWritten:
         await migrations.check()
         await migrations.down()
         await migrations.up()
+
+
+class TestAdded:
+    @every_kind
+    @every_metadata
+    async def test_with_a_column(self, db: Database, tmp_path: Path, make: Any, kind: str) -> None:
+        """The CHECK is made once, and goes with the column."""
+        before: MetaData = make()
+        Table("thing", before, Column("id", Integer, primary_key=True))
+
+        await round_trip(db, tmp_path, before, models(make, kind))
+
+    @every_kind
+    @every_metadata
+    async def test_dropped_with_the_column(self, db: Database, tmp_path: Path, make: Any, kind: str) -> None:
+        """Also one that has no name."""
+        after: MetaData = make()
+        Table("thing", after, Column("id", Integer, primary_key=True))
+        migrations = Migrations(db, models(make, kind), tmp_path / "migrations")
+        await migrations.new("first")
+        await migrations.up()
+        later = Migrations(db, after, tmp_path / "migrations")
+
+        await later.new("without it")
+        await later.up()
+
+        await later.check()
 
 
 class TestCompared:

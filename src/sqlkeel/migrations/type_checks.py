@@ -31,16 +31,24 @@ def skip_checks_of_types(
     found: Table | None,
     wanted: Table | None,
 ) -> PriorityDispatchResult:
-    """Add no CHECK of a type that needs none in this database, and drop none that a type without a name has made."""
+    """Add no CHECK of a type that needs none in this database, or comes with a new column; drop none without a name."""
     if wanted is not None:
-        made = {_name(context, one): _is_made(context, one) for one in wanted.constraints if comes_with_type(one)}
-        modify.ops[:] = [one for one in modify.ops if not _is_settled(one, made)]
+        added = {one.column.name for one in modify.ops if isinstance(one, ops.AddColumnOp)}
+        bound = [one for one in wanted.constraints if comes_with_type(one)]
+        made = {_name(context, one): _is_made(context, one) for one in bound}
+        come = {_name(context, one) for one in bound if added.intersection(_columns(one))}
+        modify.ops[:] = [one for one in modify.ops if not _is_settled(one, made, come)]
     return PriorityDispatchResult.CONTINUE
 
 
-def _is_settled(operation: Any, made: dict[str | None, bool]) -> bool:
+def _columns(constraint: Any) -> set[str]:
+    return {column.name for column in constraint.columns}
+
+
+def _is_settled(operation: Any, made: dict[str | None, bool], come: set[str | None]) -> bool:
     if isinstance(operation, ops.CreateCheckConstraintOp):
-        return not made.get(str(operation.constraint_name), True)
+        name = str(operation.constraint_name)
+        return name in come or not made.get(name, True)
     drops = isinstance(operation, ops.DropConstraintOp) and operation.constraint_type == "check"
     return drops and made.get(str(operation.constraint_name), False)
 

@@ -231,9 +231,13 @@ class _Impl(WritesText, SQLiteImpl):
         self, conn_unique_constraints: Any, conn_indexes: Any, metadata_unique_constraints: Any, metadata_indexes: Any
     ) -> None:
         """Take an index over an expression for what the models have, where there is one of its name."""
-        read = {index.name for index in conn_indexes}
+        read = {index.name: index for index in conn_indexes}
         for index in list(metadata_indexes):
-            if index.name not in read and (index.table.name, index.name) in _index_names(self.connection):
+            if len(index.columns) < len(index.expressions) and index.name in read:
+                # SQLite tells the column of text("day DESC"), of which the models know no column.
+                conn_indexes.discard(read[index.name])
+                metadata_indexes.discard(index)
+            elif index.name not in read and (index.table.name, index.name) in _index_names(self.connection):
                 metadata_indexes.discard(index)
 
 

@@ -74,7 +74,11 @@ class SQLiteCopy:
         self._indexes = dict(self._take_indexes())
 
     def prepare(self) -> None:
-        """Give the new table what reflection has not read of the old one."""
+        """Give the new table what reflection has not read of the old one, and no CHECK of a column that goes.
+
+        Raises:
+            MigrationError: When a CHECK names a column that goes, and one that stays.
+        """
         new = self._batch.new_table
         for column in self._stated_nowhere():
             kind: Any = column.type.copy()
@@ -89,6 +93,37 @@ class SQLiteCopy:
             original = self._batch.named_constraints.get(check.name)
             if self._batch.reflected and isinstance(original, CheckConstraint) and original in self._table.constraints:
                 check.sqltext = _as_read(original)
+        self._drop_checks_of_dropped()
+
+    def _drop_checks_of_dropped(self) -> None:
+        gone = {one.name for one in self._table.c if one.name not in self._batch.columns}
+        reflected = {str(check.sqltext) for check in self._table.constraints if isinstance(check, CheckConstraint)}
+        for check in [one for one in self._batch.new_table.constraints if isinstance(one, CheckConstraint)]:
+            named = self._columns_in(check) if gone and str(check.sqltext) in reflected else set()
+            if named and named <= gone:
+                self._batch.new_table.constraints.discard(check)
+            elif named & gone:
+                raise self._lost(
+                    f"the CHECK {check.sqltext}, which names {', '.join(sorted(named & gone))}",
+                    "drop_constraint in batch_alter_table, of one without a name by copy_from=sa.Table(…)",
+                )
+
+    def _columns_in(self, check: CheckConstraint) -> set[str]:
+        """Return the columns that a CHECK names, as SQLite reads it."""
+        found: set[str] = set()
+
+        def note(action: int, table: str | None, column: str | None, *_: object) -> int:
+            if action == sqlite3.SQLITE_READ and column:
+                found.add(column)
+            return sqlite3.SQLITE_OK
+
+        [sql] = self._statements("table").values()
+        name = self._connection.dialect.identifier_preparer.quote(self._table.name)
+        with closing(sqlite3.connect(":memory:")) as memory:
+            memory.execute(sql)
+            memory.set_authorizer(note)
+            memory.execute(f"SELECT ({check.sqltext}) FROM {name}")
+        return found
 
     def _refuse_shared_names(self) -> None:
         names = Counter(str(one.name) for one in self._table.constraints if one.name is not None)
