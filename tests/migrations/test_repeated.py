@@ -11,6 +11,7 @@ from sqlkeel.database import Database
 from sqlkeel.errors import ModelsDiffer
 from sqlkeel.migrations import Migrations
 from sqlkeel.naming import metadata_with_names
+from tests.migrations.revisions import round_trip
 
 PARTS = {
     "the key": lambda: [UniqueConstraint("id")],
@@ -43,6 +44,12 @@ class TestUnique:
     async def test_one_that_repeats_another(self, db: Database, tmp_path: Path, case: str, make: type) -> None:
         """PostgreSQL makes one of them, SQLite shows one, MariaDB has both."""
         await checked(db, tmp_path, models(make(), *PARTS[case]()))
+
+    async def test_two_that_are_added_at_once(self, db: Database, tmp_path: Path) -> None:
+        """A revision adds what CREATE TABLE would make, and can be taken back."""
+        metadata = models(metadata_with_names(), *PARTS["another one"]())
+
+        await round_trip(db, tmp_path, models(metadata_with_names()), metadata)
 
     async def test_the_same_columns_in_another_order(self, db: Database, tmp_path: Path) -> None:
         """It has an index of its own, and is missed."""

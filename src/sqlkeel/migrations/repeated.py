@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from typing import Any
 
 from alembic.autogenerate.api import AutogenContext
@@ -27,8 +27,20 @@ def skip_repeated(
     if found is not None and backend_for(context.migration_context.dialect.name).merges_unique:
         dropped = {one.constraint_name for one in modify.ops if isinstance(one, ops.DropConstraintOp)}
         there = _uniques(found, without=dropped)
-        modify.ops[:] = [one for one in modify.ops if _added_unique(one) not in there]
+        modify.ops[:] = list(_without_repeated(modify.ops, there))
     return PriorityDispatchResult.CONTINUE
+
+
+def _without_repeated(
+    changes: list[ops.MigrateOperation], there: set[tuple[str, ...]]
+) -> Iterator[ops.MigrateOperation]:
+    """Yield the changes; of several UNIQUEs on the same columns the first."""
+    for one in changes:
+        columns = _added_unique(one)
+        if columns is None or columns not in there:
+            yield one
+        if columns is not None:
+            there.add(columns)
 
 
 def _added_unique(operation: Any) -> tuple[str, ...] | None:
