@@ -20,6 +20,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     Enum,
+    Executable,
     Float,
     Integer,
     Interval,
@@ -32,10 +33,21 @@ from sqlalchemy import (
     Time,
     Uuid,
     func,
+    insert,
+    literal,
     select,
     text,
 )
-from sqlalchemy.dialects.postgresql import INT4RANGE, INTERVAL, JSONB
+from sqlalchemy.dialects.postgresql import (
+    BIT,
+    INET,
+    INT4RANGE,
+    INTERVAL,
+    JSONB,
+    OID,
+    TSQUERY,
+    TSVECTOR,
+)
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
@@ -422,6 +434,85 @@ class TestAnotherType:
         assert isinstance(told, DatabaseFault), told
 
 
+OWN = Table(
+    "own",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("address", INET),
+    Column("bits", BIT(4)),
+    Column("range", INT4RANGE),
+    Column("words", TSVECTOR),
+    Column("question", TSQUERY),
+    Column("numbers", ARRAY(Integer)),
+    Column("addresses", ARRAY(INET)),
+    Column("day", Date),
+)
+SENT: dict[str, list[Any]] = {
+    "address": [1.5, [1], {}, {"a": 1}, "not an address", "10.0.0.1/33"],
+    "bits": [1.5, [1], {"a": 1}, "2"],
+    "range": [5, True, {"a": 1}, "not a range", "[2,1)"],
+    "words": [5, [1], {"a": 1}, "'"],
+    "question": [5, [1], {"a": 1}, "a b"],
+    "numbers": [[[1], [2, 3]], [[[[[[[1]]]]]]], {"a": 1}],
+    "addresses": [[{"a": 1}], ["not an address"]],
+    "day": ["not-a-day"],
+}
+
+
+@pytest.fixture
+async def with_own(postgresql: Database) -> AsyncIterator[Database]:
+    """A database with the table of PostgreSQL's own types."""
+    async with postgresql.engine.begin() as connection:
+        await connection.run_sync(OWN.metadata.create_all)
+    yield postgresql
+    async with postgresql.engine.begin() as connection:
+        await connection.run_sync(OWN.metadata.drop_all)
+
+
+class TestTypesOfPostgreSQL:
+    @pytest.mark.parametrize("column", SENT)
+    async def test_of_a_written_row(self, with_own: Database, column: str) -> None:
+        """What is no value of the type is the client's, and its column is named."""
+        told = [await refused_by(with_own, insert(OWN).values({column: value})) for value in SENT[column]]
+
+        assert told == [column] * len(told)
+
+    @pytest.mark.parametrize("column", ["address", "bits", "range", "words", "question"])
+    @pytest.mark.parametrize("value", [[{}], {"a": 1}], ids=str)
+    async def test_of_a_condition(self, with_own: Database, column: str, value: Any) -> None:
+        """A list or a document that such a column is compared with is the client's, too."""
+        told = await refused_by(with_own, select(OWN.c.id).where(OWN.c[column] == value))
+
+        assert told == column
+
+    async def test_a_pattern(self, with_own: Database) -> None:
+        """A pattern that ends with the character that quotes the next one is the client's."""
+        with pytest.raises(ValueRefused):
+            async with with_own.read() as session:
+                await session.execute(select(literal("ab").like("a\\")))
+
+    @pytest.mark.parametrize("fitting", [OWN.c.address == "10.0.0.1", OWN.c.bits == "1010"], ids=str)
+    async def test_a_mistake_beside_what_fits(self, with_own: Database, fitting: ColumnElement[bool]) -> None:
+        """A text that such a column takes is not blamed for a function that is not there."""
+        wrong = fitting & (func.no_such_function(OWN.c.id) == 1)
+
+        told = await refused_by(with_own, select(OWN.c.id).where(wrong))
+
+        assert isinstance(told, DatabaseFault), told
+
+
+async def refused_by(database: Database, statement: Executable) -> Any:
+    """Return the column that is named for a value which a statement writes; the error, where it is of another kind."""
+    try:
+        async with database.transaction() as session:
+            await session.execute(statement)
+    except ValueRefused as refused:
+        return refused.column
+    except DatabaseFault as other:
+        return other
+    return None
+
+
 class TestFits:
     @pytest.mark.parametrize(
         ("kind", "good", "bad"),
@@ -456,6 +547,12 @@ class TestFits:
             (Enum("red", name="fitting_red"), "red", "green"),
             (DateTime(), datetime(2020, 1, 1), datetime(2020, 1, 1, tzinfo=UTC)),
             (Integer(), 1, True),
+            (Float(), 1.0, True),
+            (ARRAY(Integer), [[1], [2]], [[1], [2, 3]]),
+            (ARRAY(Integer), [[[[[[1]]]]]], [[[[[[[1]]]]]]]),
+            (INET(), "10.0.0.1", 5),
+            (TSVECTOR(), "a", ["a"]),
+            (OID(), 5, 2**64),
         ],
         ids=str,
     )

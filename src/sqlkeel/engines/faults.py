@@ -25,8 +25,8 @@ from ..errors import (
 )
 from . import endings
 from .backend import ABORTED, READ_ONLY, Backend, Diagnosis, backend_for, info_of
-from .fitting import execution_of, unfit_column
-from .plain import PLAIN
+from .fitting import execution_of, only_unchecked_column, unfit_column
+from .plain import PLAIN, DataFault
 
 __all__ = ["WRITTEN", "install", "translate"]
 
@@ -187,6 +187,8 @@ def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis,
         kind = _kind_of_loss(context, kind, committing=committing or _commits(context, backend))
     if kind is ValueRefused:
         return _refused(context, original, diagnosis.columns[0] if diagnosis.columns else None)
+    if issubclass(kind, DataFault) and isinstance(context.execution_context, SimpleNamespace):
+        return _refused(context, original, None)  # a COPY has nothing but values
     if diagnosis.mistyped and unfit_column(context.execution_context, context.dialect) is not None:
         return _refused(context, original, None)
     message = f"{kind.__doc__}".partition("\n")[0]
@@ -201,7 +203,10 @@ def _refused(context: ExceptionContext, original: Exception, column: str | None)
     written = _written_table(context)
     table = None if written is None else written.name
     if column is None:
-        found = unfit_column(context.execution_context or execution_of(original), context.dialect)
+        execution, dialect = context.execution_context or execution_of(original), context.dialect
+        found = unfit_column(execution, dialect)
+        if found is None:
+            found = only_unchecked_column(execution, dialect)
         table, column = (table, None) if found is None else (found.table.name, found.name)
     fault = ValueRefused("", orig=original, statement=context.statement)
     fault.locate(table, column)

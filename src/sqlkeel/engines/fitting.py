@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import time, timedelta
 from decimal import Decimal
 from types import TracebackType
@@ -42,7 +42,7 @@ from sqlalchemy.types import NullType, TypeEngine
 
 from ..cursors import engine_type
 
-__all__ = ["execution_of", "fits", "unfit_column"]
+__all__ = ["execution_of", "fits", "only_unchecked_column", "unfit_column"]
 
 _OTHER_CLASSES: Final = (Boolean, DateTime, Date, Time, Interval)
 _FAMILIES: Final[tuple[tuple[type[Any], ...], ...]] = (
@@ -79,6 +79,11 @@ _COMPARING: Final = frozenset(
 """The operators with both sides of one family: to a moment a time is added, and in a document a text is looked up."""
 _CONSTANTS: Final[Mapping[type[Any], bool]] = {True_: True, False_: False}
 """What SQLAlchemy writes out instead of binding it."""
+_PLAIN: Final = (bool, int, float, Decimal, Mapping, bytes)
+_TAKEN: Final[Mapping[str, tuple[type[Any], ...]]] = {"HSTORE": (dict,), "MONEY": (int, Decimal), "OID": (int,)}
+"""PostgreSQL's own types that take something else than a text or an object of their own."""
+_DIMENSIONS: Final = 6
+"""How deep PostgreSQL nests an array."""
 
 
 def unfit_column(execution: Any, dialect: Dialect, *, refusal: Exception | None = None) -> Column[Any] | None:
@@ -93,6 +98,33 @@ def unfit_column(execution: Any, dialect: Dialect, *, refusal: Exception | None 
             if not all(fits(one, bind.type, dialect, strict=strict, refusal=refusal) for one in values):
                 return _column_of(compiled, name, bind)
     return None if refusal is not None else _column_of_another_type(compiled, rows, dialect)
+
+
+def only_unchecked_column(execution: Any, dialect: Dialect) -> Column[Any] | None:
+    """Return the column of the only values of a statement that this cannot judge: those of the database's own types.
+
+    For a value that the server has refused where all others fit.
+    """
+    compiled = getattr(execution, "compiled", None)
+    if not isinstance(compiled, SQLCompiler):
+        return None
+    rows = getattr(execution, "compiled_parameters", None) or ()
+    unchecked = {
+        _column_of(compiled, name, bind)
+        for name, bind in compiled.binds.items()
+        if _check_of(engine_type(_item_of(bind.type), dialect)) is None
+        and any(one is not None for row in rows for one in _values_of(name, bind, row))
+    }
+    return unchecked.pop() if len(unchecked) == 1 else None
+
+
+def _item_of(kind: TypeEngine[Any]) -> TypeEngine[Any]:
+    return kind.item_type if isinstance(kind, ARRAY) else kind
+
+
+def _check_of(kind: TypeEngine[Any]) -> Callable[[Any, Any], bool] | None:
+    """Return what tells whether a value fits this type; of some it is its class that does, and of others nothing."""
+    return next((check for kinds, check in _CHECKS if isinstance(kind, kinds)), None)
 
 
 def execution_of(error: BaseException) -> Any:
@@ -215,8 +247,10 @@ def fits(
         return convert is not None or (
             isinstance(bound, found.python_type) and not (strict and _is_aware(bound, found))
         )
-    check = next((check for kinds, check in _CHECKS if isinstance(found, kinds)), None)
-    return check is None or (check(bound, found) and not (strict and _is_no_number(bound, found)))
+    check = _check_of(found)
+    if check is None:
+        return not strict or not _is_foreign(bound, found)
+    return check(bound, found) and not (strict and _is_no_number(bound, found))
 
 
 def _fits_array(value: Any, kind: ARRAY[Any], dialect: Dialect, *, strict: bool) -> bool:
@@ -224,9 +258,34 @@ def _fits_array(value: Any, kind: ARRAY[Any], dialect: Dialect, *, strict: bool)
         return False
     inner = (one for one in value if not isinstance(one, (list, tuple)))
     nested = (one for one in value if isinstance(one, (list, tuple)))
+    if strict and not _has_shape(value):
+        return False
     return all(fits(one, kind.item_type, dialect, strict=strict) for one in inner) and all(
         _fits_array(one, kind, dialect, strict=strict) for one in nested
     )
+
+
+def _has_shape(value: Collection[Any]) -> bool:
+    """Tell whether lists in lists are a box, of as many dimensions as PostgreSQL has."""
+    level = list(value)
+    for _ in range(_DIMENSIONS):
+        lengths = {len(one) if isinstance(one, (list, tuple)) else None for one in level}
+        if lengths <= {None}:
+            return True
+        if len(lengths) > 1:
+            return False
+        level = [each for one in level for each in one]
+    return False
+
+
+def _is_foreign(value: Any, kind: TypeEngine[Any]) -> bool:
+    """Tell whether it is a number, a list or a document for an address, a range or bits, which are texts or objects."""
+    if not kind.__module__.startswith("sqlalchemy.dialects.postgresql"):
+        return False  # a type of somebody else may take anything
+    if isinstance(value, (list, tuple, set)):
+        return not value or any(isinstance(one, (str, list, *_PLAIN, type(None))) for one in value)
+    taken = _TAKEN.get(kind.__visit_name__, ())
+    return isinstance(value, _PLAIN) and (type(value) not in taken or (type(value) is int and abs(value) >= 2**63))
 
 
 def _is_aware(value: Any, kind: TypeEngine[Any]) -> bool:
@@ -235,7 +294,7 @@ def _is_aware(value: Any, kind: TypeEngine[Any]) -> bool:
 
 
 def _is_no_number(value: Any, kind: TypeEngine[Any]) -> bool:
-    return _is_not_finite(value) or (isinstance(value, bool) and isinstance(kind, Integer))
+    return _is_not_finite(value) or (isinstance(value, bool) and isinstance(kind, (Integer, Numeric, Float)))
 
 
 def _is_not_finite(value: Any) -> bool:

@@ -14,7 +14,7 @@ from .. import errors
 from ..errors import DatabaseFault
 from .backend import ABORTED, LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, info_of, unadapted
 from .faults import translate
-from .plain import NotSupportedFault, ProgrammingFault, RaisedFault
+from .plain import DataFault, NotSupportedFault, OperationalFault, ProgrammingFault, RaisedFault
 from .streams import begin_for_streams
 from .traces import LeavesTraces
 
@@ -45,7 +45,15 @@ _KINDS: Final[Mapping[str, type[DatabaseFault]]] = {
     "22003": errors.ValueRefused,
     "22007": errors.ValueRefused,
     "22008": errors.ValueRefused,
+    "22009": errors.ValueRefused,
+    "22015": errors.ValueRefused,
+    # A pattern that a client has written, as the one of LIKE below.
+    "2201B": errors.ValueRefused,
     "22021": errors.ValueRefused,
+    "22023": DataFault,
+    "22025": errors.ValueRefused,
+    "22026": errors.ValueRefused,
+    "2202E": errors.ValueRefused,
     "22P02": errors.ValueRefused,
     # A NUL in a JSON document.
     "22P05": errors.ValueRefused,
@@ -74,6 +82,8 @@ _KINDS: Final[Mapping[str, type[DatabaseFault]]] = {
     "53200": errors.OutOfResources,
     "53300": errors.DatabaseUnavailable,
     "53400": errors.OutOfResources,
+    # More dimensions than an array has, or more columns than a table.
+    "54000": OperationalFault,
     "55P03": errors.LockTimeout,
     "57014": errors.StatementTimeout,
     "57P01": errors.ConnectionLost,
@@ -134,6 +144,12 @@ _SET_UPS: Final = ("setup_asyncpg_json_codec", "setup_asyncpg_jsonb_codec", "_di
 
 _REVALIDATES: Final = {"RevalidateCachedQuery"}
 """The function of the server that finds that a prepared statement would return other columns than it did."""
+
+_VALUES_OF: Final = {"jsonpath_gram.y", "jsonpath_scan.l", "tsquery.c", "tsvector_parser.c"}
+"""The files of the server that call a wrong value a wrong syntax: those with a language of their own in a text."""
+
+_PERHAPS_OF_A_VALUE: Final = {DataFault, OperationalFault, ProgrammingFault}
+"""What a statement may be refused with for a value, or for itself."""
 
 _INTERNAL: Final = "XX000"
 _GONE: Final = ("cache lookup failed for", "could not open relation with OID")
@@ -256,6 +272,8 @@ class PostgreSQL(Backend):
             return Diagnosis(errors.SchemaChanged, spoils=True)
         state = getattr(error, "sqlstate", None)
         kind = _KINDS.get(state or "") or _CLASSES.get(str(state)[:2])
+        if state == "42601" and _source_file(error) in _VALUES_OF:
+            kind = errors.ValueRefused
         if kind is None:
             return _UNSENT_BY_PSYCOPG.get(type(error).__name__) if state is None else None
         column = _field(error, "column_name")
@@ -264,7 +282,7 @@ class PostgreSQL(Backend):
             table=_field(error, "table_name"),
             columns=(column,) if column else (),
             constraint=_field(error, "constraint_name"),
-            mistyped=kind is ProgrammingFault,
+            mistyped=kind in _PERHAPS_OF_A_VALUE,
         )
 
     def in_transaction(self, raw: Any) -> bool:
@@ -418,6 +436,10 @@ def _connect_args(url: URL, settings: Mapping[str, str]) -> dict[str, Any]:
     given = url.query.get(_OPTIONS, ())
     parts = [given] if isinstance(given, str) else [*given]
     return {_OPTIONS: " ".join([*(f"-c {name}={value}" for name, value in settings.items()), *parts])}
+
+
+def _source_file(error: Any) -> str | None:
+    return _field(error, "source_file") or _field(error, "server_source_filename")
 
 
 def _field(error: Any, name: str) -> str | None:
