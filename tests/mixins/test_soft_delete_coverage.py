@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, exists, func, insert, literal, select, text, union_all, update
+from sqlalchemy import delete, exists, func, insert, literal, or_, select, text, union_all, update
 from sqlalchemy.orm import (
     Bundle,
     aliased,
@@ -257,6 +257,47 @@ async def cte(session: Session) -> list[Any]:
 @shape(LIVE, ALL)
 async def alias_of_cte(session: Session) -> list[Any]:
     return await scalars(session, select(aliased(Book, select(Book).cte()).title))
+
+
+@shape([3], [5])
+async def count_of_one_condition_or_another(session: Session) -> list[Any]:
+    """SQLAlchemy does not look behind or_() for the class."""
+    return await scalars(session, select(func.count()).where(or_(Book.id > 0, Book.title == "")))
+
+
+@shape([3], [5])
+async def count_of_a_condition_in_a_function(session: Session) -> list[Any]:
+    return await scalars(session, select(func.count()).where(func.coalesce(Book.title, "") != ""))
+
+
+@shape([1, 2, 3], [1, 2, 3, 4, 5])
+async def window(session: Session) -> list[Any]:
+    return await scalars(session, select(func.row_number().over(order_by=Book.id)))
+
+
+@shape([3], [5])
+async def window_in_a_subquery(session: Session) -> list[Any]:
+    counted = select(func.count(Book.id).over().label("n")).subquery()
+    return await scalars(session, select(func.max(counted.c.n)))
+
+
+@shape([3, 3, 3, 3], [3, 5, 5, 5, 5, 5])
+async def union_of_a_window(session: Session) -> list[Any]:
+    counted = select(func.count(Book.id).over())
+    return await scalars(session, union_all(counted, select(Author.id + 2 * Author.id).where(Author.id == 1)))
+
+
+@shape(["Bob"], ["Cid"])
+async def window_in_a_condition(session: Session) -> list[Any]:
+    return await scalars(session, select(Author.name).where(Author.id.in_(select(func.count(Author.id).over()))))
+
+
+@shape(LIVE, [])
+async def update_with_a_window(session: Session) -> list[Any]:
+    """MariaDB takes no SELECT of the table that is updated, but one inside of another."""
+    counted = select(select(func.count(Book.id).over().label("n")).subquery().c.n)
+    await session.execute(update(Book).where(literal(len(LIVE)).in_(counted)).values(price=7))
+    return sorted(await session.scalars(select(Book.title).where(Book.price == 7), execution_options=SHOWN))
 
 
 @shape(LIVE, ALL)

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
+from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import Integer, Table, tuple_
-from sqlalchemy.orm import Mapper
+from sqlalchemy.orm import Mapper, registry
 from sqlalchemy.sql import visitors
 
 from ..refresh import kinds, rows_below
 
-__all__ = ["Companion", "Mark", "is_soft", "key_in", "kinds", "next_version", "rows_of", "soft_parts", "whole"]
+__all__ = [
+    "MARKED",
+    "Companion",
+    "Mark",
+    "is_soft",
+    "key_in",
+    "kinds",
+    "next_version",
+    "rows_of",
+    "soft_parts",
+    "whole",
+]
+
+MARKED: Final[WeakKeyDictionary[registry, WeakSet[Mapper[Any]]]] = WeakKeyDictionary()
+"""The soft-deletable classes of each registry: most statements are about models that have none, and pay nothing."""
 
 
 class Mark:

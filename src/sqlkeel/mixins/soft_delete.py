@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
-from sqlalchemy import ColumnElement, Uuid, event, orm
+from sqlalchemy import ColumnElement, Select, Uuid, event, orm
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import LoaderCriteriaOption, Mapped, Mapper, ORMExecuteState, with_loader_criteria
 from sqlalchemy.orm.interfaces import UserDefinedOption
 
+from ..base import Base
 from ..errors import NotSupported
 from ..mixed_columns import mixed_column, with_columns
 from ..session import SyncSession
@@ -22,7 +23,9 @@ from ..types import UTCDateTime
 from .deletion import Deletion, restore
 from .live import OF_BASES, hard_bases, is_live, is_live_written
 from .losses import refuse_orphan
+from .marks import MARKED
 from .own_class import name_inner_rows
+from .unmarked import MarkingOption, mark
 
 __all__ = ["SoftDeleteMixin", "include_deleted", "restore"]
 
@@ -98,7 +101,7 @@ def include_deleted(session: AsyncSession | orm.Session) -> Iterator[None]:
 
 
 # Made once: made for each statement, it costs as much as the rest of the statement's preparation.
-_ONLY_LIVE = with_loader_criteria(SoftDeleteMixin, is_live, include_aliases=True)
+_ONLY_LIVE = MarkingOption(SoftDeleteMixin, is_live, include_aliases=True)
 _ONLY_LIVE_WRITTEN = with_loader_criteria(SoftDeleteMixin, is_live_written, include_aliases=True)
 _CONDITIONS: Final = (is_live, is_live_written, *OF_BASES)
 
@@ -117,19 +120,26 @@ class _InBlock:
 _SHOWN: Final = _Shown()
 _IN_BLOCK: Final = _InBlock()
 
-# Most statements are about models that cannot be soft-deleted, and pay nothing for it.
-_WITH_SOFT_DELETE: Final[WeakKeyDictionary[orm.registry, WeakSet[Mapper[Any]]]] = WeakKeyDictionary()
 _OPTIONS: Final = "sqlkeel.live_options"
 """Where a metadata's ``info`` keeps the options of a registry: they refer to its classes, and must not outlive it."""
 
 
 @event.listens_for(SoftDeleteMixin, "after_mapper_constructed", propagate=True)
 def _note_registry(mapper: Mapper[Any], cls: type) -> None:
-    _WITH_SOFT_DELETE.setdefault(mapper.registry, WeakSet()).add(mapper)
+    MARKED.setdefault(mapper.registry, WeakSet()).add(mapper)
     # Made at the first statement: until then a class may get a base (AbstractConcreteBase), and a base more classes.
     mapper.registry.metadata.info.pop(_OPTIONS, None)
     event.listen(mapper, "before_delete", refuse_orphan)
     name_inner_rows(mapper, SoftDeleteMixin)
+
+
+@event.listens_for(Base, "mapper_configured", propagate=True)
+@event.listens_for(SoftDeleteMixin, "mapper_configured", propagate=True)
+def _mark_properties(mapper: Mapper[Any], cls: type) -> None:
+    # What stands in a class is compiled with it, and no part of a statement that could be looked through.
+    for prop in mapper.column_attrs:
+        for expression in prop.columns:
+            mark(expression)
 
 
 def _options_of(registry: orm.registry, *, written: bool) -> tuple[LoaderCriteriaOption, ...]:
@@ -137,11 +147,23 @@ def _options_of(registry: orm.registry, *, written: bool) -> tuple[LoaderCriteri
     made = registry.metadata.info.setdefault(_OPTIONS, {})
     if registry not in made:
         # Not registry.mappers: it fails where a class is to be mapped when all are configured (AbstractConcreteBase).
-        bases = hard_bases(list(_WITH_SOFT_DELETE[registry]))
+        bases = hard_bases(list(MARKED[registry]))
         shown, changed = ([with_loader_criteria(base, fn, include_aliases=True) for base in bases] for fn in OF_BASES)
         made[registry] = (_ONLY_LIVE, *shown), (_ONLY_LIVE_WRITTEN, *changed)
     found: tuple[LoaderCriteriaOption, ...] = made[registry][written]
     return found
+
+
+@event.listens_for(SyncSession, "do_orm_execute", retval=True)
+def _mark_selects(state: ORMExecuteState) -> Any:
+    """Run a SELECT again as one of the ORM that SQLAlchemy has not taken for one, though it names classes."""
+    statement: Any = state.statement
+    if not MARKED or (state.is_insert and statement.select is None):
+        return None  # the rows of an INSERT are many, and hold no SELECT
+    if isinstance(statement, Select) and state.is_orm_statement:
+        return None  # done when it is compiled
+    is_marked = mark(statement)
+    return state.invoke_statement() if is_marked and not state.is_orm_statement else None
 
 
 @event.listens_for(SyncSession, "do_orm_execute")
@@ -149,14 +171,14 @@ def _leave_out_deleted(state: ORMExecuteState) -> None:
     if state.is_column_load or not (state.is_select or state.is_update or state.is_delete or state.is_insert):
         return
     mapper = state.bind_mapper
-    if mapper is not None and mapper.registry not in _WITH_SOFT_DELETE:
+    if mapper is not None and mapper.registry not in MARKED:
         return
     shown = state.execution_options.get("include_deleted", False)
     if not shown and state.is_relationship_load:
         shown = any(isinstance(option, _Shown) for option in state.user_defined_options)
     if not shown:
         written = state.is_update or state.is_delete
-        for registry in [mapper.registry] if mapper is not None else list(_WITH_SOFT_DELETE):
+        for registry in [mapper.registry] if mapper is not None else list(MARKED):
             for option in _options_of(registry, written=written):
                 _add_option(state, option)
         return

@@ -1,0 +1,95 @@
+"""SELECTs that name classes, and that SQLAlchemy takes for plain ones: they get the conditions on the classes, too.
+
+SQLAlchemy marks a SELECT as one of the ORM by its columns and conditions, and does not look behind ``or_()``, a window
+or a function there: ``select(func.count()).where(or_(Post.id > 1, ...))`` would count deleted rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any, Final
+
+from sqlalchemy import Select, SelectBase, true
+from sqlalchemy.orm import LoaderCriteriaOption
+from sqlalchemy.sql.util import surface_expressions
+from sqlalchemy.sql.visitors import iterate
+
+from ..errors import NotSupported
+from .marks import MARKED, is_soft, soft_parts
+
+__all__ = ["MarkingOption", "mark"]
+
+_ENTITY: Final = "parententity"
+
+
+class MarkingOption(LoaderCriteriaOption):
+    """``with_loader_criteria`` that marks the SELECTs inside of a statement when that is compiled, and so once."""
+
+    __slots__ = ()
+    _traverse_internals = LoaderCriteriaOption._traverse_internals
+
+    def process_compile_state(self, compile_state: Any) -> None:
+        """Do what every such option does, and look at the statement that it stands on."""
+        super().process_compile_state(compile_state)
+        statement = getattr(compile_state, "select_statement", None)
+        if statement is not None:  # an UPDATE or DELETE is marked before
+            mark(statement)
+            for option in statement._with_options:
+                _refuse_expression(option)
+
+
+def mark(statement: Any) -> bool:
+    """Mark each SELECT in a statement that names a class of its own, and tell whether the statement itself is marked.
+
+    The SELECTs are changed where they stand, as SQLAlchemy does it when they are made.
+    """
+    for part in iterate(statement):
+        if isinstance(part, Select):
+            _mark_one(part)
+    return isinstance(statement, Select) and bool(statement._propagate_attrs)
+
+
+def _mark_one(select: Any) -> None:
+    if not select._propagate_attrs:
+        entity = next(_entities(select.get_children()), None)
+        if entity is None:
+            return
+        select._set_propagate_attrs({"compile_state_plugin": "orm", "plugin_subject": entity})
+    # What is compared decides which classes a condition is about, and not what stands in a function there.
+    shallow = (one for part in select._where_criteria for one in surface_expressions(part))  # type: ignore[no-untyped-call]
+    seen = {one._annotations.get(_ENTITY) for one in shallow}
+    seen.update(_entities((*select._raw_columns, *select._from_obj)))
+    hidden = dict.fromkeys(one for one in _entities(select._where_criteria) if one not in seen and _has_mark(one))
+    select._where_criteria += tuple(true()._annotate({_ENTITY: one}) for one in hidden)
+
+
+def _has_mark(entity: Any) -> bool:
+    return is_soft(entity.mapper) or any(True for _ in soft_parts(entity.mapper))
+
+
+def _refuse_expression(option: Any) -> None:
+    """Refuse ``with_expression()`` of a SELECT over soft-deletable rows: SQLAlchemy takes the class out of it."""
+    for element in getattr(option, "context", ()):
+        if not dict(element.strategy or ()).get("query_expression"):
+            continue
+        selects = [part for one in element._extra_criteria for part in iterate(one) if isinstance(part, Select)]
+        outer = element.path[-2].selectable  # what the SELECTs are correlated with
+        read = {part for one in selects for table in one.get_final_froms() if table != outer for part in iterate(table)}
+        names = sorted(one.class_.__name__ for one in chain(*MARKED.values()) if read.intersection(one.tables))
+        if names:
+            raise NotSupported(
+                f"with_expression() would find deleted rows of {', '.join(names)}: it drops which class is meant.",
+                hint="Select it beside the object, select(Model, expression), or declare it as a column_property().",
+            )
+
+
+def _entities(parts: Iterable[Any]) -> Iterator[Any]:
+    """Yield the classes that are named outside of the SELECTs in the parts of one."""
+    waiting = list(parts)
+    while waiting:
+        part = waiting.pop()
+        if not isinstance(part, SelectBase):
+            if (entity := part._annotations.get(_ENTITY)) is not None:
+                yield entity
+            waiting.extend(part.get_children())

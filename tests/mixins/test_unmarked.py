@@ -1,0 +1,175 @@
+"""Tests of sqlkeel.mixins.unmarked: what SQLAlchemy takes for no statement of the ORM, and where it forgets the class.
+
+The shapes of queries stand in `test_soft_delete_coverage`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import ForeignKey, Select, create_engine, exists, func, or_, select
+from sqlalchemy.orm import Mapped, aliased, column_property, mapped_column, query_expression, selectinload, undefer, with_expression
+
+import sqlkeel
+from sqlkeel.database import Database
+from sqlkeel.errors import NotSupported
+from sqlkeel.mixins.soft_delete import SoftDeleteMixin
+from sqlkeel.mixins.unmarked import mark
+from sqlkeel.relations import children, parent
+from sqlkeel.session import SyncSession
+
+
+class Base(sqlkeel.Base):
+    pass
+
+
+pytestmark = pytest.mark.tables(Base.metadata)
+
+
+class Shelf(SoftDeleteMixin, Base):
+    __tablename__ = "shelf"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    boxes: Mapped[list[Box]] = children(back_populates="shelf")
+    labels: Mapped[list[Label]] = children(back_populates="shelf")
+    count: Mapped[int | None] = query_expression()
+
+
+class Box(SoftDeleteMixin, Base):
+    __tablename__ = "box"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    shelf_id: Mapped[int] = mapped_column(ForeignKey("shelf.id"))
+    shelf: Mapped[Shelf] = parent(back_populates="boxes")
+
+
+class Label(Base):
+    """Has no mark."""
+
+    __tablename__ = "label"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    shelf_id: Mapped[int] = mapped_column(ForeignKey("shelf.id"))
+    shelf: Mapped[Shelf] = parent(back_populates="labels")
+
+
+@pytest.fixture
+async def shelves(sqlite: Database) -> Database:
+    """A shelf with a living box, a deleted one, and two labels."""
+    async with sqlite.transaction() as session:
+        session.add(Shelf(id=1, boxes=[Box(id=1), Box(id=2)], labels=[Label(id=1), Label(id=2)]))
+        await session.flush()
+        await session.delete(await session.get_one(Box, 2))
+    return sqlite
+
+
+def either() -> Select[Any]:
+    return select(func.count()).where(or_(Box.id > 0, Box.shelf_id > 0))
+
+
+Shelf.highest = column_property(select(func.max(Box.id).over()).limit(1).scalar_subquery(), deferred=True)
+Label.boxes = column_property(
+    select(func.count()).where(or_(Box.shelf_id == Label.shelf_id, Box.id < 0)).scalar_subquery(), deferred=True
+)
+
+
+class TestMarking:
+    async def test_the_same_statement_shows_them_when_asked(self, shelves: Database) -> None:
+        """A statement that was marked is no other one afterwards."""
+        statement = either()
+        async with shelves.read() as session:
+            assert await session.scalar(statement) == 1
+            assert await session.scalar(statement, execution_options={"include_deleted": True}) == 2
+            assert await session.scalar(statement) == 1
+
+    async def test_what_waits_is_written_first(self, shelves: Database) -> None:
+        """As before every other statement about a class."""
+        async with shelves.transaction() as session:
+            session.add(Box(id=3, shelf_id=1))
+
+            assert await session.scalar(either()) == 2
+
+    async def test_in_a_property(self, shelves: Database) -> None:
+        """Of a class with the mark, and of one without."""
+        async with shelves.read() as session:
+            shelf = await session.scalar(select(Shelf).options(undefer(Shelf.highest)))  # type: ignore[attr-defined]
+            label = await session.scalar(select(Label).options(undefer(Label.boxes)))  # type: ignore[attr-defined]
+
+            assert (shelf.highest, label.boxes) == (1, 1)  # type: ignore[union-attr]
+
+    def test_in_a_synchronous_session(self) -> None:
+        """On an engine of SQLAlchemy's own, too."""
+        engine = create_engine("sqlite://")
+        Base.metadata.create_all(engine)
+        with SyncSession(engine) as session:
+            session.add(Shelf(id=1, boxes=[Box(id=1), Box(id=2)]))
+            session.flush()
+            session.delete(session.get_one(Box, 2))
+
+            assert session.scalar(either()) == 1
+            assert session.scalar(select(either().scalar_subquery())) == 1
+            assert session.query(func.count()).where(or_(Box.id > 0, Box.shelf_id > 0)).scalar() == 1
+
+    def test_it_is_marked_once(self) -> None:
+        """What has been marked stays as it is."""
+        statement = select(func.count()).where(func.abs(Box.id) > 0)
+        mark(statement)
+        before = statement._where_criteria
+
+        assert mark(statement)
+        assert statement._where_criteria == before
+
+    def test_tables_are_left_alone(self) -> None:
+        """A statement that names no class is no business of ours."""
+        statement = select(func.count()).select_from(Box.__table__)
+
+        assert not mark(statement)
+
+
+FORGOTTEN = [
+    lambda shelf: shelf.boxes.any(),
+    lambda shelf: select(func.count(Box.id)).where(Box.shelf_id == shelf.id).scalar_subquery(),
+    lambda shelf: select(func.count()).where(or_(Box.shelf_id == shelf.id, Box.id < 0)).scalar_subquery(),
+    lambda shelf: select(func.count(Box.id).over()).limit(1).scalar_subquery(),
+    lambda shelf: exists().where(Box.shelf_id == shelf.id),
+]
+
+
+class TestExpressions:
+    @pytest.mark.parametrize("expression", FORGOTTEN)
+    async def test_one_over_rows_with_a_mark_is_refused(self, shelves: Database, expression: Any) -> None:
+        """SQLAlchemy takes the class out of it, and its deleted rows would count."""
+        other = aliased(Shelf)
+        async with shelves.read() as session:
+            for shelf in (Shelf, other):
+                with pytest.raises(NotSupported, match="deleted rows of Box"):
+                    await session.scalars(select(shelf).options(with_expression(shelf.count, expression(shelf))))
+
+    async def test_of_a_loaded_relation(self, shelves: Database) -> None:
+        """Wherever the option stands."""
+        option = selectinload(Label.shelf).with_expression(Shelf.count, FORGOTTEN[1](Shelf))
+        async with shelves.read() as session:
+            with pytest.raises(NotSupported, match="select\\(Model, expression\\)"):
+                await session.scalars(select(Label).options(option))
+
+    async def test_one_with_deleted_rows_is_asked_for(self, shelves: Database) -> None:
+        """Nothing is hidden then."""
+        statement = select(Shelf).options(with_expression(Shelf.count, FORGOTTEN[1](Shelf)))
+        async with shelves.read() as session:
+            shelf = (await session.scalars(statement, execution_options={"include_deleted": True})).one()
+
+            assert shelf.count == 2
+
+    @pytest.mark.parametrize("shelf", [Shelf, aliased(Shelf)])
+    async def test_others_are_left_alone(self, shelves: Database, shelf: Any) -> None:
+        """Rows without a mark, and no rows at all."""
+        labels = select(func.count(Label.id)).where(Label.shelf_id == shelf.id).scalar_subquery()
+        async with shelves.read() as session:
+            for expression, value in ((labels, 2), (shelf.id + 1, 2)):
+                found = await session.scalars(select(shelf).options(with_expression(shelf.count, expression)))
+
+                assert found.one().count == value
+                session.expunge_all()
+
+    async def test_what_the_hint_says(self, shelves: Database) -> None:
+        """Beside the object the class is known."""
+        async with shelves.read() as session:
+            assert [n for _, n in await session.execute(select(Shelf, FORGOTTEN[1](Shelf)))] == [1]
