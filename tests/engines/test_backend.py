@@ -128,7 +128,40 @@ class TestParseURL:
         assert "s3cret" not in str(parsed)
         assert "s3cret" not in repr(Database(parsed))
 
-    @pytest.mark.parametrize("name", ["sslpassword", "passwd", "PASSWORD", "Passwd", "oauth_client_secret"])
+    @pytest.mark.parametrize("scheme", ["postgresql+asyncpg", "postgresql+psycopg", "mariadb+asyncmy"])
+    @pytest.mark.parametrize("place", ["app@localhost:5432", "localhost:5432", "app@localhost:"])
+    def test_an_at_sign_of_a_password_in_the_query(self, scheme: str, place: str) -> None:
+        """Behind a port it would make a password of all that is before it, and show the rest as the host."""
+        with pytest.raises(InvalidURL, match="@") as caught:
+            parse_url(f"{scheme}://{place}/shop?password=s3@cret")
+
+        assert "cret" not in str(caught.value)
+
+    def test_a_path_in_a_password(self) -> None:
+        """A password that is percent-encoded may look like the end of a URL."""
+        parsed = parse_url("postgresql+asyncpg://app:1%2Fdb%3Fx%3D1@localhost:5432/shop?ssl=require")
+
+        assert (parsed.password, parsed.host) == ("1/db?x=1", "localhost")
+
+    @pytest.mark.parametrize("value", ["-c%20app.jwt_secret%3Ds3cret", "-capp.token%3Ds3cret"])
+    def test_a_secret_in_the_settings_of_libpq(self, value: str) -> None:
+        """A setting that is called a secret is none to show with the URL."""
+        with pytest.raises(InvalidURL, match="options") as caught:
+            parse_url(f"postgresql+psycopg://localhost/shop?options={value}")
+
+        assert "s3cret" not in str(caught.value)
+
+    @pytest.mark.parametrize("name", ["PGPASSWORD", "pwd"])
+    def test_a_password_under_a_name_that_no_driver_has(self, name: str) -> None:
+        """It is refused with the name that the drivers have."""
+        with pytest.raises(InvalidURL, match=name) as caught:
+            parse_url(f"postgresql+psycopg://localhost/shop?{name}=s3cret")
+
+        assert caught.value.hint == "Database(url, connect_args={'password': ...})"
+
+    @pytest.mark.parametrize(
+        "name", ["sslpassword", "passwd", "PASSWORD", "Passwd", "oauth_client_secret", "scram_client_key", "token"]
+    )
     @pytest.mark.parametrize("scheme", ["postgresql+asyncpg", "postgresql+psycopg", "mariadb+asyncmy"])
     def test_another_secret_is_refused_in_the_query(self, scheme: str, name: str) -> None:
         """The password of a key file, or a password under another name, has no place in a URL where it is hidden."""

@@ -64,8 +64,14 @@ _COMMIT: Final = re.compile(START + r"(?:COMMIT|END)\b", re.IGNORECASE | re.DOTA
 _CUT: Final = re.compile("@.*/")
 """What the name of a database looks like when it begins in the password."""
 
-_SECRETS: Final = {"oauth_client_secret", "passwd", "sslpassword"}
-"""Parameters of a URL's query that are nobody's to see, and have no other place in it."""
+_QUERY_BEFORE: Final = re.compile(r"\A[^:/]*://[^:/]*:\d*/[^?@]*\?[^@]*=[^@]*@")
+"""What a URL begins with whose password stands in the query and has an @: all before that is read as the password."""
+
+_SECRET: Final = re.compile(r"passwd|sslpassword|pgpassword|pwd|secret|token|scram_\w+_key", re.IGNORECASE)
+"""What parameters of a URL's query are called that are nobody's to see, and have no other place in it."""
+
+_NO_ARGUMENTS: Final = {"pgpassword", "pwd"}
+"""What a password is called elsewhere, and no driver calls it."""
 
 
 class ConnectArguments(dict[str, Any]):
@@ -290,6 +296,7 @@ def _refuse_cut_password(url: URL, written: str | URL) -> None:
         "@" in (url.host or ""),
         url.host and _CUT.search(url.database or ""),
         any("@" in piece.partition("=")[0] for piece in query.split("&")),
+        isinstance(written, str) and _QUERY_BEFORE.match(written),
     )
     if any(elsewhere):
         # Nothing of the URL is repeated.
@@ -301,10 +308,11 @@ def _refuse_cut_password(url: URL, written: str | URL) -> None:
 
 def _with_hidden_password(url: URL) -> URL:
     """Return *url* with its password where SQLAlchemy hides it, whenever the URL is shown."""
-    if shown := [key for key in url.query if key.lower() in _SECRETS or (key.lower() == "password" != key)]:
+    if shown := [key for key, value in url.query.items() if _is_secret(key, value)]:
+        name = "password" if shown[0].lower() in _NO_ARGUMENTS else shown[0]
         raise InvalidURL(
             f"The database URL holds {shown[0]} in its query, which is shown with the URL.",
-            hint=f"Database(url, connect_args={{{shown[0]!r}: ...}})",
+            hint=f"Database(url, connect_args={{{name!r}: ...}})",
         )
     password = url.query.get("password")
     if password is None:
@@ -312,6 +320,11 @@ def _with_hidden_password(url: URL) -> URL:
     if not isinstance(password, str):
         raise InvalidURL("The database URL has more than one password in its query.")
     return url.difference_update_query(["password"]).set(password=password)
+
+
+def _is_secret(key: str, value: str | tuple[str, ...]) -> bool:
+    settings = key == "options" and any(_SECRET.search(one) for one in ([value] if isinstance(value, str) else value))
+    return settings or _SECRET.search(key) is not None or key.lower() == "password" != key
 
 
 def backend_for(url: URL) -> Backend:
