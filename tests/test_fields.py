@@ -20,12 +20,13 @@ from sqlalchemy.orm import (
 
 import sqlkeel
 from sqlkeel.database import Database
-from sqlkeel.errors import UnknownField
+from sqlkeel.errors import InvalidValue, UnknownField
 from sqlkeel.fields import refusal_of_field, refuse_fields
 from sqlkeel.keys import IntKeyMixin
 from sqlkeel.mixins.version import VersionMixin
 from sqlkeel.relations import children, parent
 from sqlkeel.repository import Repository
+from tests.authors import Author, Book
 
 
 class Base(sqlkeel.Base):
@@ -155,3 +156,41 @@ class TestMutable:
             await papers.update(paper, {"data": {"a": 1}, "title": "t"})
 
             assert paper.version == 1
+
+
+class TestRelations:
+    @pytest.mark.parametrize("given", [1, "ann", {"id": 1}, [], [1]], ids=str)
+    async def test_no_object_for_a_parent(self, db: Database, given: Any) -> None:
+        """What a client has sent in the place of an object is its mistake, and says which column takes the key."""
+        with pytest.raises(InvalidValue, match=r"Book\.author takes a Author") as caught:
+            async with db.transaction() as session:
+                await Repository(session, Book).create(title="a", author=given)
+
+        assert caught.value.column == "author"
+        assert caught.value.hint == "author_id=…, or author=author, the object"
+
+    @pytest.mark.parametrize("given", [1, None, "ann", [1], ["ann"], {"id": 1}, [{"id": 1}]], ids=str)
+    async def test_no_objects_for_children(self, db: Database, given: Any) -> None:
+        """The same of a collection, of which one that is no object is enough."""
+        with pytest.raises(InvalidValue, match=r"Author\.books takes a list of Book"):
+            async with db.transaction() as session:
+                await Repository(session, Author).create(name="a", books=given)
+
+    async def test_one_object_for_children(self, db: Database) -> None:
+        """An object without the brackets around it is refused with them."""
+        with pytest.raises(InvalidValue) as caught:
+            async with db.transaction() as session:
+                await Repository(session, Author).create(name="a", books=Book(title="b"))
+
+        assert caught.value.hint == "books=[Book(...)]"
+
+    @pytest.mark.parametrize("given", [None, 1], ids=str)
+    def test_objects_and_nothing(self, given: Any) -> None:
+        """Objects are taken, and nothing for a parent that may be missing; a collection is always one."""
+        author = Author(name="a", books=[Book(title="b")])
+
+        refuse_fields(Book, {"author": author})
+        refuse_fields(Author, {"books": author.books})
+        refuse_fields(Book, {"author": None})
+        with pytest.raises(InvalidValue):
+            refuse_fields(Author, {"books": given})

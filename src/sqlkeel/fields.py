@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Column
@@ -10,20 +10,56 @@ from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import ColumnProperty, RelationshipProperty
 from sqlalchemy.orm.attributes import flag_modified
 
-from .errors import UnknownField
+from .errors import InvalidValue, UnknownField
 
 __all__ = ["assign", "changes_row", "refusal_of_field", "refuse_fields"]
 
 
 def refuse_fields(model: type[Any], fields: Iterable[str]) -> None:
-    """Refuse fields that cannot be given a value.
+    """Refuse fields that cannot be given a value, and of a mapping those that cannot be given theirs.
 
     Raises:
         UnknownField: For the first of them.
+        InvalidValue: When a relationship is given something else than objects; a client may have sent it.
     """
     for field in fields:
         if (reason := refusal_of_field(model, field)) is not None:
             raise UnknownField(f"{model.__name__} {reason}.", hint=_meant(model, field))
+    if isinstance(fields, Mapping):
+        _refuse_strangers(model, fields)
+
+
+def _refuse_strangers(model: type[Any], values: Mapping[str, Any]) -> None:
+    """Refuse what is given to a relationship and is not an object, before SQLAlchemy looks for its state."""
+    relations = sa_inspect(model).relationships
+    for field in values.keys() & relations.keys():
+        relation, value = relations[field], values[field]
+        if _is_strange(value) if relation.uselist else value is not None and not _are_objects([value]):
+            raise _stranger(model, relation, value)
+
+
+def _is_strange(value: Any) -> bool:
+    """Tell whether it cannot be a collection of objects, whatever the class of the collection."""
+    given = value.values() if isinstance(value, Mapping) else value
+    if isinstance(given, str | bytes | int | float | None) or _are_objects([value]):
+        return True
+    return isinstance(given, Collection) and not _are_objects(given)
+
+
+def _are_objects(given: Iterable[Any]) -> bool:
+    return all(hasattr(one, "_sa_instance_state") for one in given)
+
+
+def _stranger(model: type[Any], relation: RelationshipProperty[Any], value: Any) -> InvalidValue:
+    target = relation.mapper.class_.__name__
+    keys = ", ".join(f"{column.key}=…" for column in relation.local_columns if column.foreign_keys)
+    taken = f"a list of {target}" if relation.uselist else f"a {target}"
+    hint = f"{keys}, or {relation.key}={target.lower()}, the object" if keys else f"{relation.key}=[{target}(...)]"
+    refused = InvalidValue(
+        f"{model.__name__}.{relation.key} takes {taken}, and not a {type(value).__name__}.", hint=hint
+    )
+    refused.column = relation.key
+    return refused
 
 
 def _meant(model: type[Any], field: str) -> str:
