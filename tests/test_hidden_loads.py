@@ -66,8 +66,12 @@ class TestUnloaded:
 
         async with every_driver.session() as session:
             author = (await session.scalars(select(Author).options(load_only(Author.id)))).one()
-            with pytest.raises(UnloadedAttribute, match=r"Author\.name is not loaded"):
+            with pytest.raises(UnloadedAttribute, match=r"Author\.name is not loaded") as caught:
                 _ = author.name
+
+            assert 'session.refresh(obj, ["name"])' in caught.value.hint
+            await session.refresh(author, ["name"])
+            assert author.name == "author 0"
 
     async def test_deeper_down_the_step_is_named(self, db: Database) -> None:
         """The attribute that is missing is named, not the one that was loaded."""

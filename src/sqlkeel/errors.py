@@ -369,6 +369,11 @@ class PoolTimeout(UsageError, sa_exc.TimeoutError):
     hint = "Hold sessions for shorter, or raise pool_size; a block inside a block needs two connections."
 
 
+def _named(attribute: str) -> str:
+    """Return what refresh() is given: a column that a query left out, a refresh of the whole object leaves out, too."""
+    return "obj" if "," in attribute or " " in attribute else f'obj, ["{attribute}"]'
+
+
 class UnloadedAttribute(UsageError, sa_exc.MissingGreenlet):
     """What is read was not loaded, or has expired; a plain attribute read cannot wait for the database.
 
@@ -381,7 +386,7 @@ class UnloadedAttribute(UsageError, sa_exc.MissingGreenlet):
         # Of an object that has expired all columns are named: which one was read is not known.
         verb = "are" if "," in attribute else "is"
         by_query = f"Load it with the query, load=[{model}.{attribute}], or await obj.awaitable_attrs.{attribute}."
-        by_hand = "await session.refresh(obj), or await it from obj.awaitable_attrs."
+        by_hand = f"await session.refresh({_named(attribute)}), or await it from obj.awaitable_attrs."
         super().__init__(f"{model}.{attribute} {verb} not loaded.", hint=by_hand if is_column else by_query)
         self.model = model
         self.attribute = attribute
@@ -397,7 +402,7 @@ class DetachedAttribute(UnloadedAttribute, orm_exc.DetachedInstanceError):
         super().__init__(model, attribute, is_column=is_column)
         self.args = (f"{self.message.removesuffix('.')}, and the object has left its session, whose block has ended.",)
         self.hint = (
-            "Inside of the block: await session.refresh(obj)."
+            f"Inside of the block: await session.refresh({_named(attribute)})."
             if is_column
             else f"Load it inside of the block, with the query: load=[{model}.{attribute}]."
         )
