@@ -282,6 +282,24 @@ class TestRefused:
 
         assert caught.value.hint == f"[{keys!r}]"
 
+    @pytest.mark.parametrize(
+        ("key", "hint"),
+        [
+            ("12", "int('12')"),
+            ("", "get(1), the number itself"),
+            (object, "get(1), the number itself"),
+            ([1], "get_many([key, ...]) takes several keys"),
+        ],
+        ids=str,
+    )
+    async def test_what_to_write_for_a_number(self, sqlite: Database, key: Any, hint: str) -> None:
+        """A conversion is proposed where it works."""
+        async with sqlite.read() as session:
+            with pytest.raises(InvalidKey) as caught:
+                await Repository(session, Small).get(key)
+
+        assert caught.value.hint == hint
+
     @pytest.mark.parametrize(("model", "key"), REFUSED)
     async def test_what_cannot_be_compared_is_refused(self, every_driver: Database, model: Any, key: Any) -> None:
         """A key of another shape or type is InvalidKey on every database, before a statement is sent."""

@@ -247,7 +247,7 @@ class _Part:
         try:
             return operator.index(value)
         except TypeError:
-            raise self._refusal(value, "a whole number", f"int({value!r})") from None
+            raise self._refusal(value, "a whole number", _as_number(value)) from None
 
     def _uuid(self, value: Any) -> UUID:
         try:
@@ -257,6 +257,17 @@ class _Part:
 
     def _refusal(self, value: Any, wanted: str, hint: str) -> InvalidKey:
         return InvalidKey(f"{self.place} is {wanted}; {value!r} is a {type(value).__name__}.", hint=hint)
+
+
+def _as_number(value: Any) -> str:
+    """Say how the key is written: by a conversion only where that one works."""
+    if isinstance(value, (list, set, frozenset)):
+        return "get_many([key, ...]) takes several keys"
+    try:
+        int(value)
+    except (ValueError, TypeError, OverflowError):
+        return "get(1), the number itself"
+    return f"int({value!r})"
 
 
 def _kind_of(kind: TypeEngine[Any]) -> type[Any] | None:
