@@ -742,6 +742,30 @@ class TestUnreachable:
             await open_database("sqlite+aiosqlite:////no/such/directory/app.db").check()
 
         assert isinstance(caught.value, DBAPIError)
+        assert "folder" in caught.value.hint
+
+    async def test_an_option_that_the_driver_does_not_have(self, server: Database, open_database: OpenDatabase) -> None:
+        """It is named, and nothing else of the URL is."""
+        url = server.url.update_query_dict({"no_such_option": "s3cret"}).render_as_string(hide_password=False)
+
+        with pytest.raises(errors.ConfigurationError, match="no_such_option") as caught:
+            await open_database(url).check()
+
+        assert "s3cret" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("driver", "option", "instead"), [("asyncpg", "sslmode", "?ssl="), ("psycopg", "ssl", "?sslmode=")]
+    )
+    async def test_an_option_of_the_other_driver(
+        self, postgres: Database, open_database: OpenDatabase, driver: str, option: str, instead: str
+    ) -> None:
+        """What one driver calls otherwise than the other is said as the one in use calls it."""
+        url = postgres.url.set(drivername=f"postgresql+{driver}").update_query_dict({option: "require"})
+
+        with pytest.raises(errors.ConfigurationError) as caught:
+            await open_database(url.render_as_string(hide_password=False)).check()
+
+        assert instead in caught.value.hint
 
 
 async def _count(database: Database, table: Table = person) -> int:

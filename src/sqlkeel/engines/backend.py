@@ -138,6 +138,9 @@ class Backend(Protocol):
     bound_to_loop: frozenset[str] = frozenset()
     """The drivers whose connections work in the event loop that has opened them, and in no other."""
 
+    unavailable: str | None = None
+    """What to look for when no connection can be made, where there is no server."""
+
     def in_memory(self, url: URL) -> bool:
         """Tell whether the connection is the database."""
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import dropwhile, islice
 from traceback import clear_frames
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from sqlalchemy.engine import ExceptionContext
 
 from ..errors import (
     CommitUnknown,
+    ConfigurationError,
     ConnectionLost,
     ConstraintViolation,
     DatabaseFault,
@@ -35,6 +37,15 @@ WRITTEN: Final = "sqlkeel_written_table"
 
 _CONNECTING: Final = "sqlkeel_connecting"
 """The attribute of an error that says that there was no connection yet."""
+
+_UNKNOWN: Final = re.compile(r"(?:unexpected keyword argument|invalid connection option) ['\"](\w+)['\"]")
+"""What a driver says of an argument that it does not have, which has no code; what it says else may hold a value."""
+
+_OTHER_NAMES: Final = {
+    "sslmode": "asyncpg writes ?ssl=require, and libpq's own certificates as connect_args={'ssl': an SSLContext}.",
+    "ssl": "psycopg writes ?sslmode=require.",
+}
+"""What one driver calls what another has."""
 
 _UNFIT: Final = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError)
 """What a type or a driver raises for a value that it cannot convert; UnicodeError and OverflowError are among them."""
@@ -68,6 +79,11 @@ def install(engine: Engine, backend: Backend) -> None:
             clear_frames(error.__traceback__)
             setattr(error, _CONNECTING, True)
             # asyncpg lets an OSError of the socket through, which no listener of SQLAlchemy sees.
+            if (name := _UNKNOWN.search(str(error))) is not None:
+                raise ConfigurationError(
+                    f"{engine.dialect.driver} has no option {name[1]!r}, which the URL or connect_args give it.",
+                    hint=_OTHER_NAMES.get(name[1], "Leave it out, or write it as the manual of the driver does."),
+                ) from error
             if isinstance(error, OSError):
                 raise DatabaseUnavailable(_unreachable(engine), orig=error) from error
             raise
@@ -195,7 +211,10 @@ def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis,
     if issubclass(kind, DatabaseUnavailable) and context.engine is not None:
         message = _unreachable(context.engine)
     message = f"{message} The database says: {_first_line(original)}"
-    return kind(message, orig=original, statement=context.statement)
+    fault = kind(message, orig=original, statement=context.statement)
+    if kind is DatabaseUnavailable and backend.unavailable is not None:
+        fault.hint = backend.unavailable
+    return fault
 
 
 def _refused(context: ExceptionContext, original: Exception, column: str | None) -> ValueRefused:

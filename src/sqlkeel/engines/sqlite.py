@@ -100,6 +100,7 @@ class SQLite(Backend):
     """
 
     name = "sqlite"
+    unavailable = "Is there such a folder, may this program write there, and is it a file of SQLite?"
     drivers = {"aiosqlite": ""}
     savepoint_recovers = False
 
