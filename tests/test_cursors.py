@@ -32,11 +32,13 @@ from sqlalchemy import (
     insert,
     text,
 )
+from sqlalchemy.dialects.postgresql import CIDR, INET, MACADDR, OID, TSVECTOR
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 import sqlkeel
-from sqlkeel.cursors import read_values, write_values
+from sqlkeel.cursors import Stored, read_values, write_values
 from sqlkeel.database import Database
 from sqlkeel.errors import InvalidCursor, NotSupported
 from sqlkeel.keys import IntKeyMixin, UUIDKeyMixin
@@ -337,6 +339,22 @@ class TestForged:
         async with sqlite.session() as session:
             with pytest.raises(InvalidCursor):
                 await Repository(session, Kind).page(after=cursor)
+
+
+class TestOwnTypes:
+    @pytest.mark.parametrize("kind", [INET(), CIDR(), MACADDR(), TSVECTOR()], ids=str)
+    @pytest.mark.parametrize("value", [1, True, 1.5, date(2020, 1, 1), b"a"], ids=str)
+    def test_what_is_no_text(self, kind: Any, value: Any) -> None:
+        """Of PostgreSQL's own types only texts are read, so that nothing else can stand in a cursor."""
+        dialect = PGDialect_psycopg()
+
+        assert Stored(kind).process_bind_param("a", dialect) == "a"
+        with pytest.raises(InvalidCursor):
+            Stored(kind).process_bind_param(value, dialect)
+
+    def test_an_object_identifier(self) -> None:
+        """It is the one that is a number."""
+        assert Stored(OID()).process_bind_param(5, PGDialect_psycopg()) == 5
 
 
 class TestWritten:

@@ -194,6 +194,9 @@ def _fits_sqlite(inner: TypeEngine[Any], value: Any) -> bool:
 def _fits_server(inner: TypeEngine[Any], value: Any, dialect: Dialect) -> bool:
     """Tell whether a column of this type can hold the value, which the driver then can send."""
     is_postgresql = dialect.name == "postgresql"
+    own = inner.__module__.startswith("sqlalchemy.dialects.postgresql") and inner.__visit_name__ != "OID"
+    if own and _class_of(inner) is None and type(value) is not str:
+        return False  # an address, bits or words, which no class of Python's is read for
     if type(value) is not (_class_of(inner) or type(value)):
         return False
     match value:
