@@ -72,8 +72,23 @@ class TestFind:
         with pytest.raises(errors.ConfigurationError, match=r"pyproject\.toml cannot be read: .*line 2"):
             Project.find(tmp_path)
 
+    @pytest.mark.parametrize("content", ["tool = 3", "[tool]\nsqlkeel = 'x'", "[tool.sqlkeel]\nmigrations = 'x'"])
+    def test_what_is_not_a_table_is_refused(self, folder: Path, content: str) -> None:
+        """With what it would look like."""
+        (folder / "pyproject.toml").write_text(content)
+
+        with pytest.raises(errors.ConfigurationError, match="is not a table") as caught:
+            _ = Project.find(folder).directory
+
+        assert "[tool.sqlkeel]" in caught.value.hint
+
 
 class TestDirectory:
+    def test_a_number_is_not_one(self, folder: Path) -> None:
+        """It is not taken for the name of a folder."""
+        with pytest.raises(errors.ConfigurationError, match=r"directory = 4 in .* is not a text"):
+            _ = Project(folder, {"migrations": {"directory": 4}}).directory
+
     def test_it_is_migrations(self, tmp_path: Path) -> None:
         """Nothing needs to be said."""
         assert project(tmp_path).directory == tmp_path / "migrations"
@@ -154,6 +169,18 @@ class TestModels:
 
         with pytest.raises(ModuleNotFoundError, match="not_installed_here"):
             project(folder, models="shop_broken:Base").models()
+
+    @pytest.mark.parametrize("setting", [5, ["shop_models:Base"], ":Base"])
+    def test_what_names_no_module_is_refused(self, folder: Path, setting: object) -> None:
+        """With an example."""
+        with pytest.raises(errors.ConfigurationError, match=r"is not a text like 'package.module:name'"):
+            Project(folder, {"models": setting}).models()
+
+    def test_a_name_may_have_dots(self, folder: Path) -> None:
+        """A base inside of a class."""
+        (folder / "shop_models.py").write_text(f"{MODELS}class shop: Base = Base\n")
+
+        assert project(folder, models="shop_models:shop.Base").models().__name__ == "Base"
 
 
 class TestMetadataOf:

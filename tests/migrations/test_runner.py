@@ -431,6 +431,16 @@ class TestStatus:
         with pytest.raises(errors.MigrationError, match="do not form one line: Revision gone"):
             await migrations.status()
 
+    @pytest.mark.parametrize("line", ["this is wrong", "import sqlkeel.nowhere", "sa.Nothing"])
+    async def test_a_file_that_cannot_be_read_is_named(self, sqlite: Database, tmp_path: Path, line: str) -> None:
+        """With the line, and in one sentence."""
+        migrations = empty_migrations(sqlite, tmp_path)
+        path = await revision(migrations, "one", "pass")
+        path.write_text(path.read_text().replace("down_revision = None", f"down_revision = None\n{line}"))
+
+        with pytest.raises(errors.MigrationError, match=rf"{path.name}:\d+ cannot be read: \w+Error: "):
+            await migrations.status()
+
 
 class TestCheck:
     async def test_a_database_that_is_behind_fails(self, migrations: Migrations) -> None:

@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,10 +61,16 @@ class Project:
 
     @property
     def directory(self) -> Path:
-        """Where the migrations are: the setting, else what Alembic's own configuration says, else ``migrations``."""
-        setting = self.settings.get("migrations", {}).get("directory")
+        """Where the migrations are: the setting, else what Alembic's own configuration says, else ``migrations``.
+
+        Raises:
+            ConfigurationError: When the setting is not a text.
+        """
+        setting = _table(self.settings, "migrations", "[tool.sqlkeel]").get("directory")
         if setting is not None:
-            return self.root / str(setting)
+            if not isinstance(setting, str):
+                raise ConfigurationError(f"directory = {setting!r} in [tool.sqlkeel.migrations] is not a text.")
+            return self.root / setting
         self._be_importable()
         return self.root / (location_in(read_configuration(self.root)) or "migrations")
 
@@ -133,8 +140,10 @@ class Project:
         if str(self.root) not in sys.path:
             sys.path.insert(0, str(self.root))
 
-    def _load(self, setting: str, path: str) -> Any:
+    def _load(self, setting: str, path: Any) -> Any:
         self._be_importable()
+        if not isinstance(path, str) or not path.partition(":")[0]:
+            raise ConfigurationError(f"{setting} = {path!r} is not a text like 'package.module:name'.", hint=_EXAMPLE)
         module_name, _, name = path.partition(":")
         name = name or _USUAL_NAMES[setting]
         wrong = f"{setting} = {path!r} cannot be found"
@@ -144,9 +153,10 @@ class Project:
             if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
                 raise  # The module is there, and imports one that is not.
             raise ConfigurationError(f"{wrong}: there is no module {error.name!r} in {self.root}.") from None
-        if not hasattr(module, name):
-            raise ConfigurationError(f"{wrong}: module {module_name!r} has no {name!r}.")
-        return getattr(module, name)
+        try:
+            return attrgetter(name)(module)
+        except AttributeError:
+            raise ConfigurationError(f"{wrong}: module {module_name!r} has no {name!r}.") from None
 
 
 def metadata_of(models: Any) -> MetaData:
@@ -173,8 +183,15 @@ def _read(path: Path) -> Mapping[str, Any] | None:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
-    settings: Mapping[str, Any] | None = content.get("tool", {}).get("sqlkeel")
-    return settings
+    tools = _table(content, "tool", str(path))
+    return _table(tools, "sqlkeel", str(path)) if "sqlkeel" in tools else None
+
+
+def _table(settings: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
+    found = settings.get(name, {})
+    if not isinstance(found, Mapping):
+        raise ConfigurationError(f"{name} = {found!r} in {where} is not a table.", hint=_EXAMPLE)
+    return found
 
 
 def _kind(found: object) -> str:

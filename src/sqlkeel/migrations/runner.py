@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import traceback
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -324,6 +325,21 @@ def _heads(scripts: ScriptDirectory) -> list[str]:
                 return scripts.get_heads()
         except UserWarning as error:
             raise MigrationError(f"The revisions do not form one line: {error}.") from error
+        except Exception as error:
+            place = _place_in(error, scripts)
+            if place is None:
+                raise
+            raise MigrationError(f"{place} cannot be read: {type(error).__name__}: {error}.") from error
+
+
+def _place_in(error: Exception, scripts: ScriptDirectory) -> str | None:
+    """Return the revision that fails as a module, and the line; ``None`` where it is not one of them."""
+    frames = [(Path(one.filename), one.lineno) for one in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        frames.append((Path(error.filename), error.lineno))
+    folders = {folder.resolve() for folder in _folders(scripts)}
+    found = [f"{path.name}:{line}" for path, line in frames if path.resolve().parent in folders]
+    return found[-1] if found else None
 
 
 def _refuse_unknown(scripts: ScriptDirectory, heads: Sequence[str]) -> None:
@@ -370,10 +386,13 @@ def _write(scripts: ScriptDirectory, revision: RevisionContext) -> Path:
     return path
 
 
+def _folders(scripts: ScriptDirectory) -> list[Path]:
+    found = [Path(coerce_resource_to_filename(one)).absolute() for one in scripts.version_locations]
+    return found or [Path(scripts.versions)]
+
+
 def _folder_of(scripts: ScriptDirectory) -> Path:
     """Return where a new revision goes: beside the one that it follows."""
-    folders = [Path(coerce_resource_to_filename(one)).absolute() for one in scripts.version_locations]
-    if not folders:
-        return Path(scripts.versions)
+    folders = _folders(scripts)
     beside = [Path(scripts.get_revision(head).path).parent for head in scripts.get_heads()]
     return next((one for one in beside if one in folders), folders[0])
