@@ -5,9 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, ForeignKey, ForeignKeyConstraint, Index, Integer, UniqueConstraint, text
+from sqlalchemy import (
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    UniqueConstraint,
+    text,
+)
 
-from sqlkeel.lint import Finding
+from sqlkeel.lint import Finding, check
 from tests.lint.examples import found
 
 
@@ -26,6 +36,18 @@ class TestForeignKeyIndex:
     def test_composite_accepted(self, constraint: Any) -> None:
         """An index that begins with the columns, in any order, serves the key; so does one that finds one row."""
         assert not self.composite(constraint)
+
+    def test_a_link_without_a_key(self) -> None:
+        """The key that it lacks, which is a finding of its own, serves the first of the two."""
+        keys: list[Column[int]] = [Column(f"{name}_id", ForeignKey(f"{name}.id")) for name in ("post", "tag")]
+        metadata = MetaData()
+        for name in ("post", "tag"):
+            Table(name, metadata, Column("id", Integer, primary_key=True))
+        Table("post_tag", metadata, *keys)
+
+        findings = [one for one in check(metadata) if one.code == "foreign-key-index"]
+
+        assert [one.where for one in findings] == ["post_tag.tag_id"]
 
     @pytest.mark.parametrize("condition", ["a IS NOT NULL", '"thing"."a" is not null', "(`a` IS NOT NULL)"])
     def test_without_nulls(self, condition: str) -> None:

@@ -29,9 +29,9 @@ class TestNullableBoolean:
     @pytest.mark.parametrize(
         ("default", "fix"),
         [
-            ({}, "Use Mapped[bool] with server_default=false()."),
-            ({"default": True}, "Use Mapped[bool] with server_default=true()."),
-            ({"server_default": true()}, "Use Mapped[bool], with the server_default that it has."),
+            ({}, "Use nullable=False with server_default=false()."),
+            ({"default": True}, "Use nullable=False with server_default=true()."),
+            ({"server_default": true()}, "Use nullable=False, with the server_default that it has."),
         ],
     )
     def test_fix(self, default: Any, fix: str) -> None:
@@ -39,6 +39,18 @@ class TestNullableBoolean:
         (finding,) = found("nullable-boolean", Column("active", Boolean, **default))
 
         assert finding.fix == fix
+
+    def test_fix_in_a_class(self) -> None:
+        """It is written as an annotation; a table without a class has none."""
+        source = """
+class User(Base):
+    __tablename__ = "user"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    active: Mapped[bool | None]
+"""
+        (finding,) = found_in("nullable-boolean", source)
+
+        assert finding.fix == "Use Mapped[bool] with server_default=false()."
 
     @pytest.mark.parametrize(
         "column",

@@ -14,7 +14,7 @@ from sqlalchemy import ForeignKey, PrimaryKeyConstraint, Table, UniqueConstraint
 
 from ..finding import Problem, Schema
 
-__all__ = ["BAD", "GOOD", "check"]
+__all__ = ["BAD", "GOOD", "check", "pair_without_key"]
 
 BAD = """
 class Post(Base):
@@ -55,14 +55,19 @@ Table(
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield a table of links that lets a pair in twice."""
-    if len(table.foreign_key_constraints) < 2:
-        return
-    pair = _pair(table, schema)
-    if pair and not any(unique <= pair or pair <= unique for unique in _unique_sets(table)):
-        columns = [column.name for column in table.columns if column.name in pair]
+    columns = pair_without_key(table, schema)
+    if columns:
         kind = "UniqueConstraint" if len(table.primary_key) else "PrimaryKeyConstraint"
         listing = ", ".join(f'"{name}"' for name in columns)
         yield Problem(table.name, f"A pair of ({', '.join(columns)}) can stand twice.", f"{kind}({listing})")
+
+
+def pair_without_key(table: Table, schema: Schema) -> list[str]:
+    """Return the columns of a link that can stand twice, in the order of the key that it lacks."""
+    pair = _pair(table, schema) if len(table.foreign_key_constraints) > 1 else set()
+    if any(unique <= pair or pair <= unique for unique in _unique_sets(table)):
+        return []
+    return [column.name for column in table.columns if column.name in pair]
 
 
 def _pair(table: Table, schema: Schema) -> set[str]:

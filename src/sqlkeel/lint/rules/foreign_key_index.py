@@ -17,6 +17,7 @@ from sqlalchemy import Column, Index, PrimaryKeyConstraint, Table, UniqueConstra
 
 from ...constraints import is_live_key
 from ..finding import Problem, Schema
+from .association_key import pair_without_key
 
 __all__ = ["BAD", "GOOD", "check"]
 
@@ -49,6 +50,8 @@ _NOT_NULL: Final = re.compile(r"\(?(?:[\"`]?\w+[\"`]?\.)?[\"`]?(\w+)[\"`]? IS NO
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
     """Yield foreign keys that no index begins with."""
     indexed = list(_indexed(table))
+    # The key that association-key asks for serves its first column.
+    indexed += [(columns, True)] if (columns := pair_without_key(table, schema)) else []
     for key in table.foreign_key_constraints:
         names = [column.name for column in key.columns]
         # The index of the plain key serves the one of live_parent too.

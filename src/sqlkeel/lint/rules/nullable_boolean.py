@@ -42,7 +42,8 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
     for column in table.columns:
         if column.nullable and column.computed is None and _is_boolean(column) and _is_of_all(column, schema):
             where = f"{table.name}.{column.name}"
-            yield Problem(where, f"{where} is true, false, or NULL.", f"Use Mapped[bool]{_default(column)}.")
+            wanted = "Mapped[bool]" if _is_mapped(table, schema) else "nullable=False"
+            yield Problem(where, f"{where} is true, false, or NULL.", f"Use {wanted}{_default(column)}.")
 
 
 def _default(column: Column[Any]) -> str:
@@ -57,6 +58,10 @@ def _default(column: Column[Any]) -> str:
 def _is_boolean(column: Column[Any]) -> bool:
     stored = column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
     return isinstance(stored, Boolean)
+
+
+def _is_mapped(table: Table, schema: Schema) -> bool:
+    return next(iter(schema.mappers_of(table)), None) is not None
 
 
 def _is_of_all(column: Column[Any], schema: Schema) -> bool:
