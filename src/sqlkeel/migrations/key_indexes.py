@@ -11,7 +11,7 @@ from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from alembic.util import PriorityDispatchResult, to_list
-from sqlalchemy import ForeignKeyConstraint, Table
+from sqlalchemy import Table, UniqueConstraint
 
 from ..naming import fitting_name
 from .backends import MigrationBackend, backend_for
@@ -23,6 +23,7 @@ class HoldKeyIndex(ops.CreateIndexOp):
     """An index for a key, made before the last one that it could use is dropped."""
 
     def reverse(self) -> YieldKeyIndex:
+        """Return what takes it back."""
         return YieldKeyIndex(self.index_name, self.table_name, self.columns, schema=self.schema)
 
 
@@ -34,9 +35,11 @@ class YieldKeyIndex(ops.DropIndexOp):
         self.columns = columns
 
     def reverse(self) -> HoldKeyIndex:
+        """Return what takes it back."""
         return HoldKeyIndex(self.index_name, str(self.table_name), self.columns, schema=self.schema)
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
+        """Return the drop in the words of Alembic."""
         return "remove_index", self.to_index()
 
 
@@ -116,7 +119,8 @@ def _stand_ins(
 
 
 def _is_own(left: list[Any], columns: tuple[str, ...], wanted: Table, backend: MigrationBackend) -> bool:
-    kept = {one.name for one in (*wanted.indexes, *wanted.constraints) if not isinstance(one, ForeignKeyConstraint)}
+    uniques: list[Any] = [one for one in wanted.constraints if isinstance(one, UniqueConstraint)]
+    kept = {one.name for one in (*wanted.indexes, *uniques)}
     (first, *others) = left
     own = not others and first.name not in kept and _names(first) == list(columns)
     return own and backend.is_generated("index", first)
