@@ -151,6 +151,12 @@ class TestParseURL:
 
         assert "s3cret" not in str(caught.value)
 
+    def test_a_setting_of_libpq_that_is_none(self) -> None:
+        """What a setting is called counts, and not what it is set to."""
+        parsed = parse_url("postgresql+psycopg://localhost/shop?options=-c%20search_path%3Dtokens")
+
+        assert parsed.query["options"] == "-c search_path=tokens"
+
     @pytest.mark.parametrize("name", ["PGPASSWORD", "pwd"])
     def test_a_password_under_a_name_that_no_driver_has(self, name: str) -> None:
         """It is refused with the name that the drivers have."""

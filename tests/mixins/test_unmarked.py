@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 from sqlalchemy import ForeignKey, Select, create_engine, exists, func, or_, select
-from sqlalchemy.orm import Mapped, aliased, column_property, mapped_column, query_expression, selectinload, undefer, with_expression
+from sqlalchemy.orm import (
+    Mapped,
+    aliased,
+    column_property,
+    mapped_column,
+    query_expression,
+    selectinload,
+    undefer,
+    with_expression,
+)
 
 import sqlkeel
 from sqlkeel.database import Database

@@ -70,6 +70,9 @@ _QUERY_BEFORE: Final = re.compile(r"\A[^:/]*://[^:/]*:\d*/[^?@]*\?[^@]*=[^@]*@")
 _SECRET: Final = re.compile(r"passwd|sslpassword|pgpassword|pwd|secret|token|scram_\w+_key", re.IGNORECASE)
 """What parameters of a URL's query are called that are nobody's to see, and have no other place in it."""
 
+_SETTING: Final = re.compile(r"([\w.-]+)=")
+"""The name of a setting in ``options``."""
+
 _NO_ARGUMENTS: Final = {"pgpassword", "pwd"}
 """What a password is called elsewhere, and no driver calls it."""
 
@@ -326,7 +329,8 @@ def _with_hidden_password(url: URL) -> URL:
 
 
 def _is_secret(key: str, value: str | tuple[str, ...]) -> bool:
-    settings = key == "options" and any(_SECRET.search(one) for one in ([value] if isinstance(value, str) else value))
+    given = [value] if isinstance(value, str) else value
+    settings = key == "options" and any(_SECRET.search(name) for one in given for name in _SETTING.findall(one))
     return settings or _SECRET.search(key) is not None or key.lower() == "password" != key
 
 
