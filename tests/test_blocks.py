@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
 from sqlalchemy import String, select, text
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -64,6 +66,45 @@ async def forget(block: Any) -> None:
     await session.execute(text("select 1") if session.read_only else Measure.__table__.insert().values(id=1))
 
 
+async def numbers(database: Database) -> AsyncGenerator[int]:
+    """Hold a transaction open in which a row is written, and yield twice."""
+    async with database.transaction() as session:
+        session.add(Measure(id=1))
+        await session.flush()
+        yield 1
+        yield 2
+
+
+async def inner(database: Database) -> AsyncIterator[int]:
+    """Read another generator, by which the block is held."""
+    async for number in numbers(database):
+        yield number
+
+
+async def stacked(database: Database) -> AsyncIterator[int]:
+    """Hold the block on a stack."""
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(database.transaction())
+        session.add(Measure(id=1))
+        await session.flush()
+        yield 1
+        yield 2
+
+
+async def break_off(generator: AsyncIterator[int]) -> None:
+    """Read the first number, and drop the generator with its block."""
+    async for _ in generator:
+        break
+
+
+DROPS: dict[str, Callable[[Database], Awaitable[None]]] = {
+    "by hand": lambda database: forget(database.transaction()),
+    "generator": lambda database: break_off(numbers(database)),
+    "generator in a generator": lambda database: break_off(inner(database)),
+    "stack in a generator": lambda database: break_off(stacked(database)),
+}
+
+
 async def given_back(database: Database) -> None:
     """Give the tasks that end what was dropped their turns."""
     assert await soon(lambda: not checked_out(database))
@@ -89,6 +130,73 @@ class TestForgotten:
             session.add(Measure(id=2))
 
         assert await ids(every_driver) == [2]
+
+    @pytest.mark.parametrize("drop", DROPS)
+    async def test_nor_does_one_that_comes_at_once(self, every_driver: Database, drop: str) -> None:
+        """Before asyncio has begun to end what was dropped."""
+        await DROPS[drop](every_driver)
+
+        async with every_driver.transaction() as session:
+            session.add(Measure(id=2))
+
+        await given_back(every_driver)
+        assert await ids(every_driver) == [2]
+
+    @pytest.mark.parametrize("drop", DROPS)
+    async def test_nor_does_run_transaction(self, every_driver: Database, drop: str) -> None:
+        """It is not refused as one inside of another."""
+
+        async def add(session: Session) -> None:
+            session.add(Measure(id=2))
+
+        await DROPS[drop](every_driver)
+        await every_driver.run_transaction(add)
+
+        await given_back(every_driver)
+        assert await ids(every_driver) == [2]
+
+    async def test_nor_does_one_that_comes_while_it_is_ended(self, every_driver: Database) -> None:
+        """The connection is given back before the block has ended: its hooks come then."""
+        ending, going_on = asyncio.Event(), asyncio.Event()
+
+        async def hook() -> None:
+            ending.set()
+            await going_on.wait()
+
+        async def hooked() -> AsyncIterator[int]:
+            async with every_driver.transaction() as session:
+                session.on_rollback(hook)
+                session.add(Measure(id=1))
+                await session.flush()
+                yield 1
+
+        await break_off(hooked())
+        await ending.wait()
+        async with every_driver.transaction() as session:
+            session.add(Measure(id=2))
+        going_on.set()
+
+        assert await ids(every_driver) == [2]
+
+    @pytest.mark.parametrize("savepoint", [False, True])
+    async def test_one_that_has_joined_is_told(self, every_driver: Database, savepoint: bool) -> None:
+        """Where another task ends what it has joined, nothing of it is committed, and it does not seem so."""
+        async with aclosing(numbers(every_driver)) as generator:
+            await anext(generator)
+            with pytest.raises(InvalidRequestError):
+                async with every_driver.transaction(savepoint=savepoint):
+                    await asyncio.create_task(generator.aclose())
+
+        assert await ids(every_driver) == []
+
+    async def test_one_that_goes_on_is_joined(self, every_driver: Database) -> None:
+        """A block between two numbers of a generator is a part of the generator's, as ever."""
+        async with aclosing(numbers(every_driver)) as generator:
+            async for number in generator:
+                async with every_driver.transaction() as session:
+                    session.add(Measure(id=10 * number))
+
+        assert await ids(every_driver) == [1, 10, 20]
 
 
 class TestEntry:

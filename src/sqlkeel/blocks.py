@@ -3,16 +3,51 @@
 from __future__ import annotations
 
 import functools
+import sys
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import _AsyncGeneratorContextManager  # what asynccontextmanager() makes; a canary test holds it
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, ParamSpec, TypeVar
+from contextvars import ContextVar
+from inspect import CO_ASYNC_GENERATOR
+from types import FrameType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, NoReturn, ParamSpec, TypeVar
 
 from .errors import UsageError
 
-__all__ = ["EnteredByAsyncWith", "block"]
+__all__ = ["EnteredByAsyncWith", "Entry", "block", "current_entry"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Entry(NamedTuple):
+    """What is known of a block that was entered: whether somebody has it, and how many async generators are around it.
+
+    With a generator that is dropped, by a ``break`` out of ``async for``, its block is dropped, too. Nobody sees that
+    before asyncio has begun to close the generator, in a task of its own.
+    """
+
+    block: weakref.ref[Any]
+    generators: int
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether nobody has the block any more, so that it can only be rolled back."""
+        return self.block() is None
+
+
+_entered: Final[ContextVar[weakref.ref[Any]]] = ContextVar("sqlkeel_entered")
+
+
+def current_entry() -> Entry:
+    """Tell the generator of a block how it is entered."""
+    generators = 0
+    # Behind the generator itself, and the two coroutines by which it is entered.
+    frame: FrameType | None = sys._getframe(4)
+    while frame is not None:
+        generators += bool(frame.f_code.co_flags & CO_ASYNC_GENERATOR)
+        frame = frame.f_back
+    return Entry(_entered.get(), generators)
 
 
 def block(how: str) -> Callable[[Callable[P, AsyncIterator[T]]], Callable[P, _AsyncGeneratorContextManager[T]]]:
@@ -58,6 +93,10 @@ class EnteredByAsyncWith:
 
 class _Block(EnteredByAsyncWith, _AsyncGeneratorContextManager[T]):
     """The block that a generator makes; each function has a class of its own, which knows how it is entered."""
+
+    async def __aenter__(self) -> T:
+        _entered.set(weakref.ref(self))
+        return await super().__aenter__()
 
     def __await__(self) -> NoReturn:
         raise self._refusal("is a block, and nothing to wait for")

@@ -14,7 +14,7 @@ from typing import Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar, o
 from sqlalchemy import URL, event, exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from .blocks import block
+from .blocks import block, current_entry
 from .engines import faults, traces
 from .engines.backend import ISOLATION_LEVELS, LIMITS, Backend, Limits, backend_for, parse_url, pooled_backend_for
 from .engines.blocks import EngineOfBlocks
@@ -161,13 +161,14 @@ class Database:
         limits = None if timeout is None and lock_timeout is None else Limits(timeout, lock_timeout)
         is_plain = isolation is None and not read_only and (limits is None or limits == Limits())
         task = current_task()
-        if (outer := self._open.get(task)) is not None:
+        if (outer := await self._outer()) is not None:
             if durable or not is_plain:
                 raise NestedTransaction(_NOT_INSIDE, hint=_OUTSIDE)
             async with outer.join(savepoint=savepoint) as session:
                 yield session
             return
-        self._open[task] = unit = UnitOfWork(Session(self.engine, read_only=read_only), self._backend, task)
+        session = Session(self.engine, read_only=read_only)
+        self._open[task] = unit = UnitOfWork(session, self._backend, task, current_entry())
         try:
             async with unit:
                 if not is_plain:
@@ -175,7 +176,8 @@ class Database:
                 yield unit.session
         finally:
             for one in unit.tasks:
-                del self._open[one]
+                if self._open.get(one) is unit:  # where this one was dropped, the task may have the next one open
+                    del self._open[one]
 
     @block("async with db.read() as session")
     async def read(self) -> AsyncIterator[Session]:
@@ -261,7 +263,7 @@ class Database:
             TransientFault: The last one, when no attempt is left.
             NestedTransaction: Inside another transaction: it could only be run again as a whole.
         """
-        if self._current() is not None:
+        if await self._outer() is not None:
             raise NestedTransaction("A transaction inside another one cannot be run again alone.", hint=_OUTSIDE)
 
         async def attempt() -> T:
@@ -330,9 +332,10 @@ class Database:
         except Exception:
             logger.exception("A connection for reading broke when it was given back; it is closed.")
 
-    def _current(self) -> UnitOfWork | None:
-        """Return the unit of work that the running task has open on this database."""
-        return self._open.get(current_task())
+    async def _outer(self) -> UnitOfWork | None:
+        """Return the unit of work that the running task has open on this database, and can join."""
+        unit = self._open.get(current_task())
+        return None if unit is None or await unit.is_over() else unit
 
     async def _begin(self, session: Session, isolation: str | None, read_only: bool, limits: Limits | None) -> None:
         level = None if isolation is None else isolation.upper().replace("_", " ")

@@ -11,6 +11,7 @@ from sqlalchemy import orm
 from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from .blocks import Entry
 from .engines.backend import Backend
 from .errors import CommitUnknown, ConnectionLost, KeelError, SessionClosed, SessionShared, UsageError
 from .session import Session, note_failed_rollback
@@ -33,10 +34,12 @@ class UnitOfWork:
     cannot say.
     """
 
-    def __init__(self, session: Session, backend: Backend, task: asyncio.Task[Any] | None) -> None:
+    def __init__(self, session: Session, backend: Backend, task: asyncio.Task[Any] | None, entry: Entry) -> None:
         self.session = session
         self.session.sync_session.keeps_values = True
         self._backend = backend
+        self._entry = entry
+        self._is_ending = False
         self.tasks = [task]
 
     async def __aenter__(self) -> Self:
@@ -44,6 +47,7 @@ class UnitOfWork:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._is_ending = True
         try:
             if error is None:
                 await self._prepare()
@@ -52,22 +56,37 @@ class UnitOfWork:
             raise
         await finish(self._complete() if error is None else self._abandon(error))
 
+    async def is_over(self) -> bool:
+        """Tell whether a block can no longer join: this one is ending, or was dropped, and is rolled back."""
+        for _ in range(2 * self._entry.generators):
+            if self._is_ending:
+                break
+            # A generator may be dropped: asyncio makes a task in the next turn that closes it, and starts it in the one
+            # after; then the generator that it was reading is dropped.
+            await asyncio.sleep(0)
+        return self._is_ending or self._entry.is_dropped
+
     @asynccontextmanager
     async def join(self, *, savepoint: bool) -> AsyncIterator[Session]:
         """Use the session for a block inside of this one, which leaves the end to it.
 
         A block that fails without a savepoint has done half of its work, so that nothing may be committed any more,
         unless a savepoint around it is rolled back.
+
+        Raises:
+            SessionClosed: When the other one has ended meanwhile, so that nothing of the block is committed.
         """
         if savepoint:
             async with self.session.savepoint():
                 yield self.session
-            return
-        try:
-            yield self.session
-        except BaseException as error:
-            self.session.sync_session.leave_half_done(error)
-            raise
+        else:
+            try:
+                yield self.session
+            except BaseException as error:
+                self.session.sync_session.leave_half_done(error)
+                raise
+        if self._is_ending:
+            raise SessionClosed
 
     async def _prepare(self) -> None:
         """Do all that comes before COMMIT, and may be cut short: a flush may wait for a lock."""
