@@ -107,7 +107,7 @@ def _run(name: str, url: str, folder: Path, workers: int, only: str, *, stock: b
     # -s: SQLAlchemy's tests would else take the package from their own source, which is not compiled.
     command = [sys.executable, "-s", "-m", "pytest", "-p", "suites.plugin", *suite.options, *_options(suite, url)]
     command += ["-q", "-r", "N", "--tb", "no", "--disable-warnings", "--maxfail", "0", "-p", "no:cacheprovider"]
-    command += ["-n", str(workers), *(["-k", only] if only else []), *suite.paths]
+    command += ["-n", str(workers if suite.parallel else 0), *(["-k", only] if only else []), *suite.paths]
     subprocess.run(command, cwd=source, env=environment, check=False)  # noqa: S603 - its outcome is in the report
     if not report.exists():
         raise typer.BadParameter(f"pytest has not run the suite {name}")

@@ -17,6 +17,7 @@ class Suite:
 
     ``drivers`` has the driver of each database that the suite is run on; ``needs`` is what its tests import and our
     environment lacks; ``left_out`` are files that cannot tell anything about a session, or that another suite runs.
+    Tests that share one database are not ``parallel``.
     """
 
     distribution: str
@@ -26,6 +27,7 @@ class Suite:
     needs: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    parallel: bool = True
 
 
 _SQLALCHEMY: Final = version("sqlalchemy")
@@ -69,5 +71,6 @@ SUITES: Final = {
         paths=("tests",),
         drivers={"sqlite": "sqlite+aiosqlite:///users.db"},
         needs=("fastapi-users==15.0.5",),
+        parallel=False,
     ),
 }
