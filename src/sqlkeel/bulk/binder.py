@@ -6,12 +6,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice
+from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, ClauseElement, Column, Dialect
 from sqlalchemy.exc import DontWrapMixin
 
 from ..engines.fitting import fits
+from ..engines.texts import has_notation, refuse_notation
 from ..errors import DatabaseFault, InvalidValue, NotNullViolation, NotSupported, ValueRefused
 from .columns import makes_expression, names_beside
 from .defaults import Constant, Made
@@ -22,6 +24,8 @@ __all__ = ["PLACE", "Binder", "BoundRows"]
 
 PLACE: Final[Column[Any]] = Column("sqlkeel_place", BigInteger())
 """The column of a temporary table that tells the place of a row among all that were given."""
+
+_WORDS: Final = {True: "true", False: "false"}
 
 _Makers = Mapping[Callable[..., Any], Callable[[], Any]]
 _Quick = Mapping[Column[Any], Callable[[], Any]]
@@ -235,6 +239,9 @@ class _Shape:
         self.names = (*own, *islice(names_beside(target.table), len(self.touched.columns)))
         self.converts = [_converter(column, binder.dialect) for column in self.columns]
         bound = dict(zip(self.columns, self.converts, strict=True))
+        self.texts = [place for place, one in enumerate(self.converts[: len(given)]) if one is refuse_notation]
+        for place in self.texts:
+            self.converts[place] = None  # what is checked column by column
         self.quick = {column: make for column, make in self.made.quick(binder.makers).items() if bound[column] is None}
         self.places = [fields.index(field) for field in assigned]
         missing = set(target.table.columns).difference(self.columns) if binder.new else ()
@@ -244,7 +251,7 @@ class _Shape:
 
     def bind(self, batch: Batch) -> list[Record]:
         self.recent.append(batch)
-        records = batch.records
+        records = self._with_texts(batch.records)
         if self.as_given:
             return records
         values = self._values(records, self.quick)
@@ -257,8 +264,24 @@ class _Shape:
             if isinstance(error, DontWrapMixin):
                 raise
             # What SQLAlchemy's own statements raise, too, where a type fails, such as with an AttributeError.
-            message = f"A type of {self.columns[0].table.name} does not take a value that it is given."
-            raise ValueRefused(message, orig=error) from error
+            raise self._refused(error) from error
+
+    def _with_texts(self, records: list[Record]) -> list[Record]:
+        """Check the values of all texts, and write a bool as the cast of a statement does, which COPY has not."""
+        for place in self.texts:
+            kinds = set(map(type, map(itemgetter(place), records)))
+            if has_notation(kinds):
+                raise self._refused(TypeError("A text is expected."))
+            if bool in kinds:
+                records = [
+                    (*one[:place], _WORDS[one[place]], *one[place + 1 :]) if type(one[place]) is bool else one
+                    for one in records
+                ]
+        return records
+
+    def _refused(self, error: Exception) -> ValueRefused:
+        message = f"A type of {self.columns[0].table.name} does not take a value that it is given."
+        return ValueRefused(message, orig=error)
 
     def complete(self, batch: Batch) -> list[Record]:
         self.recent.append(batch)

@@ -172,7 +172,7 @@ def _words_of_bools(rows: BoundRows, dialect: Dialect) -> dict[int, Mapping[bool
     found: dict[int, Mapping[bool, Any]] = {}
     for place, column in enumerate(rows.columns):
         kind = engine_type(column.type, dialect)
-        if isinstance(kind, String) and not isinstance(kind, Enum):
+        if isinstance(kind, String) and not isinstance(kind, Enum) and place not in rows.shape.texts:
             found[place] = _AS_TEXT
         elif isinstance(kind, Integer) and not isinstance(kind, BigInteger | SmallInteger):
             found[place] = _AS_NUMBER  # no server casts a bool to the others

@@ -16,6 +16,7 @@ from .backend import ABORTED, LIMITS, READ_ONLY, START, Backend, Diagnosis, Limi
 from .faults import translate
 from .plain import DataFault, NotSupportedFault, OperationalFault, ProgrammingFault, RaisedFault
 from .streams import begin_for_streams
+from .texts import refuse_notations
 from .traces import LeavesTraces
 
 __all__ = [
@@ -193,6 +194,8 @@ class PostgreSQL(Backend):
 
     def install(self, engine: Engine, limits: Limits) -> None:
         """See whether the server gives tickets, and let readers stream; all else is in the start-up message."""
+        if engine.dialect.driver == "psycopg":
+            refuse_notations(engine.dialect)
         event.listen(engine, "first_connect", self._try_ticket)
         report_set_up(engine)
         if engine.get_execution_options().get(READ_ONLY) == "always":

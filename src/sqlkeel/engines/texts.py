@@ -1,0 +1,68 @@
+"""What psycopg would write into a column of text in a form that nobody has chosen: refused before it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, time, timedelta
+from functools import cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Dialect, String
+from sqlalchemy.dialects.postgresql import CITEXT
+
+__all__ = ["has_notation", "refuse_notation", "refuse_notations"]
+
+_Convert = Callable[[Any], Any] | None
+
+_OTHERS: Final = (list, tuple, set, frozenset, dict, bytes, bytearray, memoryview)
+r"""What is written as ``{x}``, ``(x)`` or ``\x78``, or not at all."""
+
+_FORMS: Final = (UUID, datetime, time, timedelta, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
+"""What a statement, in which the server casts it, and COPY write differently; an address may be an interface, too.
+
+A number, a truth and a day are written alike.
+"""
+
+
+def refuse_notations(dialect: Dialect) -> None:
+    """Let the texts of one engine be checked when they are bound: the server makes a text of an array without a word.
+
+    Not by a dumper of psycopg's, which knows the value alone: a list belongs into a column of arrays.
+    """
+    texts: dict[type[Any], type[Any]] = {kind: dialect.colspecs[kind] for kind in (String, CITEXT)}
+    ours: dict[type[Any], type[Any]] = {kind: type(usual.__name__, (_Text, usual), {}) for kind, usual in texts.items()}
+    dialect.colspecs = {**dialect.colspecs, **ours}
+
+
+def refuse_notation(value: Any) -> Any:
+    """Return a value for a column of text.
+
+    Raises:
+        TypeError: When it is none, and would be written in a form that nobody has chosen.
+    """
+    if type(value) is not str and isinstance(value, _notations()):
+        raise TypeError(f"A text is expected, and no {type(value).__name__}.")
+    return value
+
+
+def has_notation(kinds: Iterable[type[Any]]) -> bool:
+    """Tell whether `refuse_notation` refuses the values of one of these types."""
+    return any(issubclass(kind, _notations()) for kind in kinds if kind is not str)
+
+
+class _Text:
+    """The part of a type that is the same for every text."""
+
+    def bind_processor(self, dialect: Dialect) -> _Convert:
+        """Check what the usual type then converts; neither of psycopg's has anything to convert."""
+        return refuse_notation
+
+
+@cache
+def _notations() -> tuple[type[Any], ...]:
+    from psycopg.types.multirange import Multirange
+    from psycopg.types.range import Range
+
+    return (*_OTHERS, *_FORMS, Range, Multirange)
