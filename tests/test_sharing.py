@@ -22,7 +22,7 @@ from sqlkeel.errors import SessionShared, TransactionAborted
 from sqlkeel.relations import children, parent
 from sqlkeel.session import Session, SyncSession
 from sqlkeel.sharing import Turn
-from tests.engines.peers import SLOW, soon, statements_running
+from tests.engines.peers import SLOW, soon, statements_running, under_way
 
 
 class Base(base.Base):
@@ -151,6 +151,12 @@ class TestOneTaskAtATime:
 async def query_slowly(session: Session, dialect: str) -> None:
     """Be the first who uses the session."""
     await session.execute(text(SLOW[dialect]))
+
+
+async def at_work(database: Database) -> None:
+    """Wait until that one has its connection, and the server works for it; SQLite's thread says nothing of itself."""
+    await asyncio.sleep(0.1)
+    await under_way(database)
 
 
 async def query(session: Session, method: str) -> None:
@@ -335,7 +341,7 @@ class TestEndOfTheBlock:
             with pytest.raises(SessionShared) as caught:
                 async with BLOCKS[block](every_driver) as session:
                     forgotten = asyncio.create_task(query_slowly(session, every_driver.dialect))
-                    await asyncio.sleep(0.1)
+                    await at_work(every_driver)
 
         assert checked_out(every_driver) == 0
         assert "in query_slowly()" in caught.value.first
@@ -389,7 +395,7 @@ class TestEndOfTheBlock:
         with pytest.raises(SessionShared):
             async with BLOCKS[block](every_driver) as session:
                 asyncio.create_task(query_slowly(session, every_driver.dialect))  # noqa: RUF006 - forgotten, as said
-                await asyncio.sleep(0.1)
+                await at_work(every_driver)
 
         async with BLOCKS[block](every_driver) as session:
             assert await session.scalar(select(7)) == 7
@@ -402,7 +408,7 @@ class TestErrorOfTheBlock:
         with pytest.raises(Failure):
             async with BLOCKS[block](every_driver) as session:
                 forgotten = asyncio.create_task(query_slowly(session, every_driver.dialect))
-                await asyncio.sleep(0.1)
+                await at_work(every_driver)
                 raise Failure
 
         assert checked_out(every_driver) == 0
@@ -418,7 +424,7 @@ class TestWhatIsWritten:
                 session.add(User(name="lost"))
                 await session.flush()
                 forgotten = asyncio.create_task(query_slowly(session, every_driver.dialect))
-                await asyncio.sleep(0.1)
+                await at_work(every_driver)
 
         assert await names(every_driver) == []
         await asyncio.wait({forgotten})
@@ -432,7 +438,7 @@ class TestWhatIsWritten:
                         session.add(User(name="half"))
                         await session.flush()
                         forgotten = asyncio.create_task(query_slowly(session, every_driver.dialect))
-                        await asyncio.sleep(0.1)
+                        await at_work(every_driver)
 
         assert await names(every_driver) == []
         assert checked_out(every_driver) == 0
@@ -456,7 +462,7 @@ class TestWhatIsWritten:
         with pytest.raises(SessionShared):
             async with every_driver.session() as session:
                 forgotten = asyncio.create_task(query_slowly(session, every_driver.dialect))
-                await asyncio.sleep(0.1)
+                await at_work(every_driver)
                 forgotten.cancel()
 
         await asyncio.wait({forgotten})
@@ -476,7 +482,7 @@ class TestWhatIsWritten:
         with pytest.raises(SessionShared):
             async with every_driver.read() as session:
                 task = asyncio.create_task(recover(session))
-                await asyncio.sleep(0.1)
+                await at_work(every_driver)
 
         await task
         assert steps == ["recovered"]
