@@ -416,6 +416,23 @@ class TestErrorOfTheBlock:
             await forgotten
 
 
+class TestInterruption:
+    async def test_one_that_is_swallowed_is_told_at_the_end(self) -> None:
+        """A driver that loses the cancellation does not make a success of it: the block ended meanwhile."""
+        turn = Turn()
+
+        async def deaf() -> None:
+            with turn.use(), suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(deaf())
+        await asyncio.sleep(0)
+
+        assert await turn.take_over() is not None
+        with pytest.raises(SessionShared):
+            await task
+
+
 class TestWhatIsWritten:
     async def test_nothing_is_committed(self, every_driver: Database) -> None:
         """What the block wrote is rolled back: nobody knows what the other task would have written."""

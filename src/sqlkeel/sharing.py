@@ -239,7 +239,7 @@ class Use:
             turn._notify()
         if interruption is not None and self._is_outermost and task is not None:
             cancelled = task.uncancel() or not turn._takes_back
-            if error is not None and not (cancelled and isinstance(error, asyncio.CancelledError)):
+            if not (cancelled and isinstance(error, asyncio.CancelledError)):
                 raise SessionShared(interruption.first, interruption.second) from error
 
 
