@@ -191,7 +191,7 @@ class TestRefused:
 
         assert (caught.value.column, caught.value.row) == (column, 2)
 
-    @pytest.mark.parametrize("value", NO_TEXTS, ids=repr)
+    @pytest.mark.parametrize("value", NO_TEXTS, ids=lambda value: type(value).__name__)
     async def test_each_kind(self, either: Database, value: Any) -> None:
         """One driver refuses what the other one does."""
         async with either.session() as session:
@@ -245,7 +245,7 @@ class TestWritten:
 
 
 class TestNotation:
-    @pytest.mark.parametrize("value", NO_TEXTS, ids=repr)
+    @pytest.mark.parametrize("value", NO_TEXTS, ids=lambda value: type(value).__name__)
     def test_many_are_refused_as_one_is(self, value: Any) -> None:
         """The rule is the same for a value and among values."""
         with pytest.raises(TypeError):

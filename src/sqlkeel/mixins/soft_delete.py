@@ -158,7 +158,7 @@ def _options_of(registry: orm.registry, *, written: bool) -> tuple[LoaderCriteri
 def _mark_selects(state: ORMExecuteState) -> Any:
     """Run a SELECT again as one of the ORM that SQLAlchemy has not taken for one, though it names classes."""
     statement: Any = state.statement
-    if not MARKED or (state.is_insert and statement.select is None):
+    if not MARKED or (state.is_insert and getattr(statement, "select", None) is None):
         return None  # the rows of an INSERT are many, and hold no SELECT
     if isinstance(statement, Select) and state.is_orm_statement:
         return None  # done when it is compiled
