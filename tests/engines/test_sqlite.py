@@ -11,8 +11,16 @@ from sqlalchemy import event, text
 
 from sqlkeel.database import Database
 from sqlkeel.engines.backend import Limits, parse_url
+from sqlkeel.engines.plain import OperationalFault
 from sqlkeel.engines.sqlite import SQLite
-from sqlkeel.errors import DatabaseBusy, DatabaseFault, ForeignKeyViolation, StatementTimeout, UniqueViolation
+from sqlkeel.errors import (
+    DatabaseBusy,
+    DatabaseFault,
+    ForeignKeyViolation,
+    StatementTimeout,
+    UniqueViolation,
+    ValueRefused,
+)
 from tests.engines.peers import SLOW, soon
 from tests.fixtures.databases import OpenDatabase
 
@@ -231,6 +239,39 @@ class TestCodes:
                 await session.execute(text("drop table number"))
 
         assert caught.value.code == DatabaseBusy.code
+
+    @pytest.mark.parametrize("value", [2**70, "\ud800"], ids=["a number of 70 bits", "half a character"])
+    async def test_what_was_said_before_is_not_said_again(self, one: Database, value: object) -> None:
+        """A value that cannot be sent is refused for itself, and not with the error of the statement before."""
+        late = text("select :value")
+
+        async with one.read() as session:
+            await session.execute(late, {"value": 1})  # SQLite keeps it prepared, and forgets no error for it then
+            with pytest.raises(OperationalFault, match="malformed JSON"):
+                await session.execute(text("select json('{')"))
+            with pytest.raises(ValueRefused):
+                await session.execute(late, {"value": value})
+
+    async def test_a_name_that_was_taken_before_is_not_taken_again(self, one: Database) -> None:
+        """It is no UniqueViolation either, which would be made a conflict or be tried again."""
+        write = text("insert into number values (:i)")
+        alone = one.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+        async with alone.connect() as connection:
+            await connection.execute(write, {"i": 1})
+            with pytest.raises(UniqueViolation):
+                await connection.execute(write, {"i": 1})
+            with pytest.raises(ValueRefused):
+                await connection.execute(write, {"i": 2**70})
+
+    async def test_an_error_behind_another_one_is_its_own(self, one: Database) -> None:
+        """What fails while another error is handled fails for what the library says of it."""
+        async with one.read() as session:
+            try:
+                raise Failure
+            except Failure:
+                with pytest.raises(OperationalFault, match="malformed JSON"):
+                    await session.execute(text("select json('{')"))
 
 
 class TestCancellation:

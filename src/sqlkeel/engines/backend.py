@@ -217,6 +217,10 @@ class Backend(Protocol):
     savepoint_recovers: bool
     """Whether a rollback to a savepoint makes such a transaction usable again."""
 
+    def met(self, error: Exception) -> Exception:
+        """Return what the driver has met, where it raises something else for it."""
+        return error
+
     def diagnose(self, error: Any) -> Diagnosis | None:
         """Read a driver's error by its code; ``None`` where it means nothing special."""
         ...

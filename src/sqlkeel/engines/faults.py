@@ -129,6 +129,8 @@ def _read(context: ExceptionContext, backend: Backend) -> DatabaseFault | None:
     if not isinstance(original, Exception) or isinstance(original, KeelError | exc.SQLAlchemyError):
         return None
     original, wrapped = _adapt(context, original)
+    if (met := backend.met(original)) is not original:
+        original, wrapped = met, None
     diagnosis = backend.diagnose(original) or _diagnose(context, original, wrapped)
     fault = _fault(context, original, diagnosis, backend) if diagnosis is not None else None
     if connection is not None and not context.is_disconnect:

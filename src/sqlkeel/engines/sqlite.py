@@ -194,6 +194,16 @@ class SQLite(Backend):
             return False
         return not self.in_transaction(raw)
 
+    def met(self, error: Exception) -> Exception:
+        """Find the value that the driver could not send, over which it raises what the library said before.
+
+        Python 3.11 asks for the library's last error there, and the statement before may have left one. What was met
+        is the context, in no frame of Python's yet; an error that is being handled has been in one.
+        """
+        met = error.__context__
+        said_again = hasattr(error, "sqlite_errorcode") and not hasattr(met, "sqlite_errorcode")
+        return met if said_again and isinstance(met, Exception) and met.__traceback__ is None else error
+
     def diagnose(self, error: Any) -> Diagnosis | None:
         """Read the extended result code; which columns it is about stands only in the text."""
         code = int(getattr(error, "sqlite_errorcode", None) or 0)
