@@ -26,7 +26,8 @@
         ├── TransientFault          the whole unit of work may be run again
         │   └── SerializationFailure, Deadlock, LockTimeout, DatabaseBusy, ConnectionLost, SchemaChanged
         ├── DatabaseUnavailable ── AuthenticationFailed, DatabaseMissing
-        ├── ValueRefused, StatementTimeout, ReadOnlyViolation, SchemaMissing, PermissionDenied, OutOfResources
+        ├── ValueRefused, UnreadableValue, StatementTimeout, ReadOnlyViolation, SchemaMissing, PermissionDenied,
+        │   OutOfResources
         ├── TransactionAborted      also sqlalchemy.exc.PendingRollbackError
         └── CommitUnknown
 
@@ -108,6 +109,7 @@ __all__ = [
     "UniqueViolation",
     "UnknownField",
     "UnloadedAttribute",
+    "UnreadableValue",
     "UsageError",
     "ValueRefused",
     "VersionConflict",
@@ -703,6 +705,19 @@ class ValueRefused(
         where = f"{where} of {table}" if column is None and table is not None else where
         self.args = (f"{what} does not fit {where}: too long, out of range, or of the wrong form.", *self.args[1:])
         self.column, self.row = column, row
+
+
+class UnreadableValue(DatabaseFault, sa_exc.DataError):
+    """A row holds a value that Python does not have: a year after 9999 or before 1, or infinity.
+
+    ``table`` and ``column`` say where, if one column alone comes into question.
+    """
+
+    table: str | None = None
+    column: str | None = None
+
+    code = "unreadable-value"
+    hint = "select(cast(Person.born_on, Text)) reads the value as a text; correct it in the database."
 
 
 class StatementTimeout(DatabaseFault, sa_exc.OperationalError):

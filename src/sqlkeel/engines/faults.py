@@ -23,12 +23,14 @@ from ..errors import (
     NotNullViolation,
     StatementTimeout,
     TransactionAborted,
+    UnreadableValue,
     ValueRefused,
 )
 from . import endings
 from .backend import ABORTED, READ_ONLY, Backend, Diagnosis, backend_for, info_of
 from .fitting import execution_of, only_unchecked_column, unfit_column
 from .plain import PLAIN, DataFault
+from .reading import is_of_reading, unreadable
 
 __all__ = ["WRITTEN", "install", "translate"]
 
@@ -131,7 +133,10 @@ def _read(context: ExceptionContext, backend: Backend) -> DatabaseFault | None:
     original, wrapped = _adapt(context, original)
     if (met := backend.met(original)) is not original:
         original, wrapped = met, None
-    diagnosis = backend.diagnose(original) or _diagnose(context, original, wrapped)
+    if is_of_reading(original):
+        diagnosis: Diagnosis | None = Diagnosis(UnreadableValue)
+    else:
+        diagnosis = backend.diagnose(original) or _diagnose(context, original, wrapped)
     fault = _fault(context, original, diagnosis, backend) if diagnosis is not None else None
     if connection is not None and not context.is_disconnect:
         if diagnosis is not None and diagnosis.spoils:
@@ -203,6 +208,8 @@ def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis,
         return endings.aborted(info_of(context.connection).get(ABORTED, original))
     if kind is ConnectionLost or (kind is StatementTimeout and diagnosis.spoils):
         kind = _kind_of_loss(context, kind, committing=committing or _commits(context, backend))
+    if kind is UnreadableValue:
+        return unreadable(context.execution_context, original, context.statement)
     if kind is ValueRefused:
         return _refused(context, original, diagnosis.columns[0] if diagnosis.columns else None)
     if issubclass(kind, DataFault) and isinstance(context.execution_context, SimpleNamespace):
