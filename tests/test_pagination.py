@@ -165,6 +165,10 @@ VALUES: dict[str, list[Any]] = {
 }
 
 
+LONGEST_WORDS = 2**20 // 4 * 3 - len("signature 12") - len('["",1]')
+"""How many letters fit into the longest cursor, beside what else is in it."""
+
+
 async def page_through(session: AsyncSession, keyset: Keyset, statement: Any, *, size: int) -> list[list[Any]]:
     """Walk from the first page to the last."""
     pages: list[list[Any]] = []
@@ -527,6 +531,34 @@ class TestCursor:
         with pytest.raises(InvalidCursor):
             Keyset(Event).select(select(Event), size=1, after=cursor)
         Keyset(Event, secret=b"one").select(select(Event), size=1, after=cursor)
+
+    @pytest.mark.parametrize("db", ["sqlite"], indirect=True)
+    async def test_the_longest_leads_on(self, db: Database) -> None:
+        """A cursor of a mebibyte, in which the base64 of the texts has its place, is accepted."""
+        page = await self.page_behind_a_text_of(LONGEST_WORDS, db)
+
+        assert len(page.next or "") == 2**20
+        assert len(await self.page_behind_a_text_of(LONGEST_WORDS, db, after=page.next)) == 1
+
+    async def test_a_longer_one_is_refused(self) -> None:
+        """What no page has made is not sent to the database, which may break the connection over it."""
+        with pytest.raises(InvalidCursor, match="longer than any"):
+            Keyset(Event).select(select(Event), size=1, after="A" * (2**20 + 1))
+
+    @pytest.mark.parametrize("db", ["sqlite"], indirect=True)
+    async def test_a_longer_one_is_not_made(self, db: Database) -> None:
+        """A page that ends at such a text would lead nowhere."""
+        with pytest.raises(NotSupported, match="A page of Sample by words, id"):
+            await self.page_behind_a_text_of(LONGEST_WORDS + 1, db)
+
+    async def page_behind_a_text_of(self, length: int, db: Database, *, after: str | None = None) -> Page[Any]:
+        """Return a page of one row of two, of which the first has a text of that length."""
+        keyset, statement = Keyset(Sample, [Sample.words]), select(Sample)
+        async with db.transaction() as session:
+            await session.execute(delete(Sample))
+            session.add_all([Sample(id=1, words="a" * length), Sample(id=2, words="b")])
+            await session.flush()
+            return await fetch(session, keyset, statement, size=1, after=after)
 
     async def test_it_fits_in_an_address(self, sqlite: Database) -> None:
         """A cursor needs no escaping in a URL."""

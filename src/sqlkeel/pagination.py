@@ -233,9 +233,18 @@ class Keyset:
         identity = sa_inspect(entity).identity
         values = [beside.pop(0) if key.place is None else identity[key.place] for key in self.keys]
         body = write_values(values)
-        return base64.urlsafe_b64encode(self._sign(body, context) + body).decode().rstrip("=")
+        cursor = base64.urlsafe_b64encode(self._sign(body, context) + body).decode().rstrip("=")
+        if len(cursor) > _LONGEST:
+            order = ", ".join(key.attribute for key in self.keys)
+            raise NotSupported(
+                f"A page of {self.model.__name__} by {order} ends at a row whose values are too long for a cursor.",
+                hint="Order by a column with shorter values.",
+            )
+        return cursor
 
     def _read(self, cursor: str, context: str) -> list[Any]:
+        if isinstance(cursor, str) and len(cursor) > _LONGEST:
+            raise InvalidCursor("The cursor is longer than any that a page has.")
         try:
             raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         except (binascii.Error, ValueError, TypeError) as error:
@@ -280,6 +289,9 @@ def _text_of(bind: BindParameter[Any], value: Any, dialect: Dialect) -> str:
         value = value if sent is None else sent(value)
     return repr(value)
 
+
+_LONGEST: Final = 2**20
+"""How long a cursor may be. A statement holds its values three times, and MariaDB breaks a connection over 16 MB."""
 
 _LARGEST: Final = 2**63 - 2
 """One row more than a page has is asked for, and LIMIT has 64 bits."""

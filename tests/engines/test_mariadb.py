@@ -105,6 +105,30 @@ class TestCodes:
         assert caught.value.orig.args[0] == number
         assert caught.value.code == _KINDS[number].code
 
+    @pytest.mark.parametrize("megabytes", [17, 40])
+    @pytest.mark.parametrize("block", ["read", "transaction"])
+    async def test_a_statement_that_is_too_long_breaks_nothing_else(
+        self, mariadb: Database, open_database: OpenDatabase, block: str, megabytes: int
+    ) -> None:
+        """The server closes the connection above 16 MB; the next borrower gets another one."""
+        one = open_database(mariadb, pool_size=1, max_overflow=0)
+        borrow = getattr(one, block)
+
+        with pytest.raises(DatabaseFault):
+            async with borrow() as session:
+                await session.execute(text("select :words"), {"words": "x" * megabytes * 2**20})
+
+        async with borrow() as session:
+            assert await session.scalar(text("select 1")) == 1
+
+    async def test_a_statement_that_is_too_long_holds_too_long_a_value(self, mariadb: Database) -> None:
+        """A client that sends such a text is told of it; to try again would not help."""
+        with pytest.raises(ValueRefused) as caught:
+            async with mariadb.transaction() as session:
+                await session.execute(text("select :words"), {"words": "x" * 17 * 2**20})
+
+        assert caught.value.connection_invalidated
+
 
 class TestSnapshot:
     async def test_a_row_that_moved_on_is_a_serialization_failure(self, mariadb: Database) -> None:

@@ -57,6 +57,7 @@ _KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
     1217: errors.ForeignKeyViolation,
     1226: errors.OutOfResources,
     1227: errors.PermissionDenied,
+    1153: errors.ValueRefused,
     1264: errors.ValueRefused,
     1265: errors.ValueRefused,
     1290: errors.ReadOnlyViolation,
@@ -86,6 +87,8 @@ _KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
     4078: OperationalFault,
 }
 _ROLLED_BACK: Final = {1020, 1213, 1467}
+_TOO_LONG: Final = 1153
+"""Above ``max_allowed_packet``: the server says so, reads no further and closes the connection."""
 _LOCK: Final = (
     "SELECT GET_LOCK(CONCAT('sqlkeel:', MD5(CONCAT(DATABASE(), CHAR(0), :name))), COALESCE(:wait, @@lock_wait_timeout))"
 )
@@ -214,6 +217,14 @@ class MariaDB(Backend):
         number = error.args[0] if getattr(error, "args", None) else None
         raw: Any = connection.connection.dbapi_connection
         return number in _ROLLED_BACK and not raw.get_autocommit()
+
+    def leaves_unsent(self, error: Any, connection: Connection) -> bool:
+        """Know that the server closes the connection after a statement that is too long.
+
+        Of several packets the driver may miss what the server says, and tells that a packet is not the expected one.
+        """
+        number = error.args[0] if getattr(error, "args", None) else None
+        return number == _TOO_LONG or (type(error).__name__ == "InternalError" and not isinstance(number, int))
 
     def diagnose(self, error: Any) -> Diagnosis | None:
         """Read the error number; constraint and column names stand only in the text, in quotes."""
