@@ -338,6 +338,24 @@ class TestMisuse:
             with pytest.raises(UsageError, match=rf"{name}\(\) is a block(.|\n)*async with {name}\("):
                 await BLOCKS[name](sqlite, session)
 
+    def test_a_database_with(self) -> None:
+        """By ``with``, which cannot wait until its connections are closed."""
+        database: Any = Database("sqlite://")
+
+        with pytest.raises(UsageError) as caught, database:
+            pass
+
+        assert caught.value.message == "Database() is entered by async with, and not by with."
+        assert caught.value.hint == "async with Database(url) as db: ..."
+
+    @pytest.mark.parametrize("name", BLOCKS)
+    async def test_for(self, sqlite: Database, name: str) -> None:
+        """By ``for``, as the rows in it are read."""
+        async with sqlite.session() as session:
+            block: Any = BLOCKS[name](sqlite, session)
+            with pytest.raises(UsageError, match=rf"{name}\(\) is a block(.|\n)*async with {name}\("):
+                list(block)
+
     @pytest.mark.parametrize("name", BLOCKS)
     async def test_async_for(self, sqlite: Database, name: str) -> None:
         """By ``async for``, as a dependency that yields is read."""

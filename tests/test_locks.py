@@ -27,6 +27,7 @@ from sqlkeel.errors import (
     NoTransaction,
     ReadOnlySession,
     UnloadedAttribute,
+    UsageError,
 )
 from sqlkeel.keys import IntKeyMixin, UUIDKeyMixin
 from sqlkeel.locks import advisory_lock, lock_rows
@@ -568,6 +569,13 @@ class TestRefusals:
                 await session.lock_rows(Account, [1])
             with pytest.raises(NoTransaction):
                 await session.advisory_lock("a")
+
+    @pytest.mark.parametrize("name", [3, None, b"stock", ["stock"]], ids=repr)
+    async def test_a_name_that_is_no_text(self, every_driver: Database, name: Any) -> None:
+        """SQLite took it, MariaDB locked another name for it, and PostgreSQL refused the statement."""
+        with pytest.raises(UsageError, match=r"takes a name, which is a text, and not"):
+            async with every_driver.transaction() as session:
+                await session.advisory_lock(name)
 
     async def test_a_session_that_was_not_begun(self, db: Database) -> None:
         """A session that begins only when told to has nothing to end the lock with."""

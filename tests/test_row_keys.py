@@ -29,7 +29,7 @@ from sqlalchemy.types import TypeDecorator
 
 import sqlkeel
 from sqlkeel.database import Database
-from sqlkeel.errors import InvalidKey, NotFound
+from sqlkeel.errors import InvalidKey, NotFound, SessionClosed
 from sqlkeel.keys import IntKeyMixin, UUIDKeyMixin
 from sqlkeel.mixins.soft_delete import SoftDeleteMixin
 from sqlkeel.observe import queries
@@ -395,6 +395,40 @@ class TestUnhashable:
             async with sqlite.session() as session:
                 event.listen(session.sync_session, "before_flush", lambda *_: hash([]))
                 await flush(session, "a")
+
+
+class TestShape:
+    @pytest.mark.parametrize("method", ["get", "get_one"])
+    @pytest.mark.parametrize(
+        ("model", "key", "hint"),
+        [
+            (Fixed, [], "session.get(Fixed, code)"),
+            (Fixed, (), "session.get(Fixed, code)"),
+            (Fixed, {}, "session.get(Fixed, code)"),
+            (Fixed, ("a", "b"), "session.get(Fixed, code)"),
+            (Fixed, {"kind": "a"}, "session.get(Fixed, code)"),
+            (Place, "a", "session.get(Place, (email, number))"),
+            (Place, ("a",), "session.get(Place, (email, number))"),
+            (Place, {"email": "a"}, "session.get(Place, (email, number))"),
+        ],
+        ids=str,
+    )
+    async def test_it_is_refused(self, sqlite: Database, method: str, model: type[Any], key: Any, hint: str) -> None:
+        """A key of more or fewer values than the model's, in SQLAlchemy's own methods."""
+        with pytest.raises(InvalidKey) as caught:
+            async with sqlite.session() as session:
+                await getattr(session, method)(model, key)
+
+        assert caught.value.message == f"{key!r} is no key of {model.__name__}."
+        assert caught.value.hint == hint
+
+    async def test_what_else_is_wrong_with_a_get(self, sqlite: Database) -> None:
+        """A closed session is none of the key's fault."""
+        session = sqlite.session()
+        await session.close()
+
+        with pytest.raises(SessionClosed):
+            await session.get(Place, ("a", 1))
 
 
 class TestRowKeys:

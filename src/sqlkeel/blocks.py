@@ -53,8 +53,8 @@ def current_entry() -> Entry:
 def block(how: str) -> Callable[[Callable[P, AsyncIterator[T]]], Callable[P, _AsyncGeneratorContextManager[T]]]:
     """Make a block of a generator with one ``yield``, as `contextlib.asynccontextmanager` does.
 
-    Used by ``with``, ``await`` or ``async for``, or in the place of what it gives, it raises a `UsageError` that names
-    it and says *how* it is entered. Python's own error names a class of its library.
+    Used by ``with``, ``await``, ``for`` or ``async for``, or in the place of what it gives, it raises a `UsageError`
+    that names it and says *how* it is entered. Python's own error names a class of its library.
     """
 
     def decorate(function: Callable[P, AsyncIterator[T]]) -> Callable[P, _AsyncGeneratorContextManager[T]]:
@@ -102,6 +102,9 @@ class _Block(EnteredByAsyncWith, _AsyncGeneratorContextManager[T]):
         raise self._refusal("is a block, and nothing to wait for")
 
     def __aiter__(self) -> NoReturn:
+        raise self._refusal("is a block, and has nothing to iterate over")
+
+    def __iter__(self) -> NoReturn:
         raise self._refusal("is a block, and has nothing to iterate over")
 
     if not TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar, o
 from sqlalchemy import URL, event, exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from .blocks import block, current_entry
+from .blocks import EnteredByAsyncWith, block, current_entry
 from .engines import faults, traces
 from .engines.backend import ISOLATION_LEVELS, LIMITS, Backend, Limits, backend_for, parse_url, pooled_backend_for
 from .engines.blocks import EngineOfBlocks
@@ -43,7 +43,7 @@ IDLE_BEFORE_CHECK = 5.0
 """Seconds that a pooled connection may idle before it is checked on checkout."""
 
 
-class Database:
+class Database(EnteredByAsyncWith):
     """One database: an engine with safe defaults, and the blocks that open sessions on it.
 
     Make one per process and URL, and dispose of it at the end, or use it as ``async with Database(url) as db``. Foreign
@@ -65,6 +65,8 @@ class Database:
         DriverMissing: When its driver is not installed; says which extra to install.
         NotSupported: When an option cannot work, with this database or through the pooler; says what instead.
     """
+
+    _how = "async with Database(url) as db"
 
     def __init__(
         self,

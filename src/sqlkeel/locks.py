@@ -11,7 +11,7 @@ from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import InstanceState, Mapper, SessionTransaction, selectinload, undefer
 
 from .engines.backend import Backend, backend_for
-from .errors import InvalidValue, LockTimeout, NoTransaction, NotSupported, ReadOnlySession
+from .errors import InvalidValue, LockTimeout, NoTransaction, NotSupported, ReadOnlySession, UsageError
 from .kept import Kept
 from .routes import refuse_detour, writing_connection
 from .row_keys import among, keys_of
@@ -68,7 +68,13 @@ def advisory_lock(session: orm.Session, name: str, *, nowait: bool = False) -> N
         NotSupported: When the session has several databases.
         NoTransaction: When nothing would keep the lock.
         ReadOnlySession: When the session was opened for reading.
+        UsageError: When the name is no text: databases call the same number, or nothing, by different names.
     """
+    if not isinstance(name, str):
+        raise UsageError(
+            f"advisory_lock() takes a name, which is a text, and not {name!r}.",
+            hint='await session.advisory_lock(f"invoice:{invoice.id}")',
+        )
     connection, backend = _writer(session)
     if not backend.lock(connection, name, nowait=nowait):
         raise LockTimeout(f"Another transaction holds the lock {name!r}.")

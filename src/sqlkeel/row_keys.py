@@ -35,7 +35,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from .cursors import bits_of, engine_type
 from .errors import InvalidKey
 
-__all__ = ["RowKeys", "among", "are_exact", "keys_of", "pairs", "refusal_of_unhashable"]
+__all__ = ["RowKeys", "among", "are_exact", "keys_of", "pairs", "refusal_of_shape", "refusal_of_unhashable"]
 
 _EXACT: Final = {int, UUID}
 """Types of which Python and every database call the same values equal."""
@@ -181,6 +181,20 @@ def refusal_of_unhashable(error: TypeError) -> InvalidKey | None:
     found = [one for one in trace.tb_frame.f_locals.values() if _is_identity_key(one)]
     parts = [(sa_inspect(model), value) for model, identity, _ in found for value in enumerate(identity)]
     return next((_unhashable(mapper, *part) for mapper, part in parts if not _is_hashable(part[1])), None)
+
+
+def refusal_of_shape(mapper: Mapper[Any], key: Any) -> InvalidKey | None:
+    """Return what there is to say of a key that SQLAlchemy takes as a list of values, and that has not as many."""
+    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    if isinstance(key, Mapping):
+        fits = set(key) == set(names)
+    else:
+        fits = len(key if isinstance(key, (list, tuple, set, frozenset)) else (key,)) == len(names)
+    if fits:
+        return None
+    name = mapper.class_.__name__
+    shape = names[0] if len(names) == 1 else f"({', '.join(names)})"
+    return InvalidKey(f"{key!r} is no key of {name}.", hint=f"session.get({name}, {shape})")
 
 
 def _is_identity_key(value: Any) -> bool:

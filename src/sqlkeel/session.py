@@ -256,5 +256,6 @@ class Session(EnteredByAsyncWith, AsyncSession):
             Deadlock: When two transactions hold what the other one waits for.
             ReadOnlySession: In a session for reading.
             NoTransaction: Where each statement commits by itself.
+            UsageError: When *name* is no text.
         """
         await self.run_sync(locks.advisory_lock, name, nowait=nowait)
