@@ -177,6 +177,35 @@ class TestParseURL:
         assert "connect_args" in caught.value.hint
         assert "s3cret" not in str(caught.value)
 
+    @pytest.mark.parametrize("name", ["key", "hexkey", "textkey", "passphrase", "token"])
+    @pytest.mark.parametrize("file", ["/app.db?", "/file:app.db?uri=true&"])
+    def test_the_key_of_a_file_is_refused(self, file: str, name: str) -> None:
+        """SQLite's driver takes none, in a URI neither, and the hint does not send it there."""
+        with pytest.raises(InvalidURL, match=f"holds {name} in its query") as caught:
+            parse_url(f"sqlite+aiosqlite://{file}{name}=s3cret")
+
+        assert "connect_args" not in caught.value.hint
+        assert "s3cret" not in str(caught.value)
+
+    @pytest.mark.parametrize("rest", ["///app.db?password=s3cret", "//app:s3cret@/app.db", "//app@/app.db"])
+    def test_a_file_has_no_user(self, rest: str) -> None:
+        """Nor a password, which SQLAlchemy refuses in words of its own."""
+        with pytest.raises(InvalidURL, match="a file, and the URL names a user or a password") as caught:
+            parse_url(f"sqlite+aiosqlite:{rest}")
+
+        assert "s3cret" not in str(caught.value)
+
+    @pytest.mark.parametrize("name", ["api_key", "mode", "timeuot"])
+    def test_an_option_that_a_file_does_not_have(self, name: str) -> None:
+        """SQLAlchemy drops it without a word; the other drivers refuse it when they connect."""
+        with pytest.raises(InvalidURL, match=f"aiosqlite has no option '{name}'"):
+            Database(f"sqlite+aiosqlite:///app.db?{name}=ro")
+
+    @pytest.mark.parametrize("query", ["timeout=3", "cached_statements=5", "uri=true&mode=ro&cache=shared"])
+    def test_the_options_of_a_file(self, query: str) -> None:
+        """The driver's, and in a URI those of SQLite."""
+        assert Database(f"sqlite+aiosqlite:///file:app.db?{query}").dialect == "sqlite"
+
     async def test_a_connection_keeps_no_password_in_the_clear(self, server: Database) -> None:
         """MariaDB keeps with a connection how to call its driver once more: names are shown, and no value."""
         async with server.engine.connect() as connection:

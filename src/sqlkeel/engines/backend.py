@@ -67,11 +67,16 @@ _CUT: Final = re.compile("@.*/")
 _QUERY_BEFORE: Final = re.compile(r"\A[^:/]*://[^:/]*:\d*/[^?@]*\?[^@]*=[^@]*@")
 """What a URL begins with whose password stands in the query and has an @: all before that is read as the password."""
 
-_SECRET: Final = re.compile(r"passwd|sslpassword|pgpassword|pwd|secret|token|scram_\w+_key", re.IGNORECASE)
+_SECRET: Final = re.compile(
+    r"passwd|sslpassword|pgpassword|pwd|passphrase|secret|token|scram_\w+_key|\A(?:hex|text)?key\Z", re.IGNORECASE
+)
 """What parameters of a URL's query are called that are nobody's to see, and have no other place in it."""
 
 _SETTING: Final = re.compile(r"([\w.-]+)=")
 """The name of a setting in ``options``."""
+
+_WITHOUT_SECRETS: Final = "SQLite's driver takes no secret. A listener of 'connect' on the engines may send PRAGMA key."
+"""What to say of one for a file, for which there is no argument of the driver either."""
 
 _NO_ARGUMENTS: Final = {"pgpassword", "pwd"}
 """What a password is called elsewhere, and no driver calls it."""
@@ -289,9 +294,9 @@ def parse_url(url: str | URL) -> URL:
             f"The driver {driver!r} is not one that sqlkeel uses with {backend.name}.",
             hint=f"Write {backend.name}+{preferred}://…",
         )
-    if backend.name == "sqlite" and parsed.host:
+    if backend.name == "sqlite" and (parsed.host or parsed.username or parsed.password is not None):
         raise InvalidURL(
-            "A database of SQLite is a file, and the URL names a host.",
+            f"A database of SQLite is a file, and the URL names a {'host' if parsed.host else 'user or a password'}.",
             hint="Write three slashes before a path: sqlite+aiosqlite:///app.db.",
         )
     if find_spec(driver) is None:
@@ -320,9 +325,10 @@ def _with_hidden_password(url: URL) -> URL:
     """Return *url* with its password where SQLAlchemy hides it, whenever the URL is shown."""
     if shown := [key for key, value in url.query.items() if _is_secret(key, value)]:
         name = "password" if shown[0].lower() in _NO_ARGUMENTS else shown[0]
+        as_argument = f"Database(url, connect_args={{{name!r}: ...}})"
         raise InvalidURL(
             f"The database URL holds {shown[0]} in its query, which is shown with the URL.",
-            hint=f"Database(url, connect_args={{{name!r}: ...}})",
+            hint=_WITHOUT_SECRETS if url.get_backend_name() == "sqlite" else as_argument,
         )
     password = url.query.get("password")
     if password is None:

@@ -21,6 +21,7 @@ from ..errors import (
     DatabaseFault,
     DatabaseUnavailable,
     ForeignKeyViolation,
+    InvalidURL,
     NotNullViolation,
     NotSupported,
     OutOfResources,
@@ -56,6 +57,8 @@ _BEGINS: Final = (
 )
 _NOT_GIVEN: Final = {"isolation_level": _BEGINS, "autocommit": _BEGINS, "factory": _OURS, "async_creator_fn": _OURS}
 """The arguments of the driver that are ours, and what is to be said of each."""
+_READ_FROM_URLS: Final = {*_NOT_GIVEN, "cached_statements", "check_same_thread", "detect_types", "timeout", "uri"}
+"""The arguments of the driver that SQLAlchemy takes from a URL."""
 
 _TRACE: Final = re.compile(
     START
@@ -113,6 +116,7 @@ class SQLite(Backend):
     def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:
         """Switch the driver's transactions off; a database in memory has exactly one connection."""
         _refuse_arguments(url.query)
+        _refuse_ignored(url)
         wait = _milliseconds(limits.lock) / 1000
         arguments = {"isolation_level": None, "timeout": wait, "async_creator_fn": _open, "factory": _Connection}
         # The dialect takes a connection without the driver's transactions for one that commits each statement.
@@ -296,6 +300,22 @@ def _refuse_arguments(given: Mapping[str, Any]) -> None:
     for name, instead in _NOT_GIVEN.items():
         if given.get(name) is not None:
             raise NotSupported(f"{name} cannot be given to SQLite's driver: {instead[0]}.", hint=instead[1])
+
+
+def _refuse_ignored(url: URL) -> None:
+    """Refuse what SQLAlchemy would drop without a word; in a URI, SQLite itself reads what the driver does not.
+
+    Raises:
+        InvalidURL: Names it.
+    """
+    if url.query.get("uri") is not None:
+        return
+    for name in url.query:
+        if name not in _READ_FROM_URLS:
+            raise InvalidURL(
+                f"aiosqlite has no option {name!r}, which the URL gives it.",
+                hint="Leave it out; an option of SQLite's own is read behind a URI: sqlite:///file:app.db?uri=true&...",
+            )
 
 
 def _open(database: str, **options: Any) -> aiosqlite.Connection:
