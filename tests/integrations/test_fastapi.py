@@ -21,6 +21,7 @@ from fastapi import (
 )
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.sse import EventSourceResponse
+from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.exc import InvalidRequestError
 
@@ -100,7 +101,91 @@ class TestSessionDep:
 
         assert "parameters" not in operation
         assert "requestBody" not in operation
-        assert set(operation["responses"]) == {"200"}
+
+
+def shelf() -> FastAPI:
+    """Return a service whose routes differ in what they do with the database, one of them behind a router."""
+    app, router = FastAPI(), APIRouter(prefix="/items")
+
+    async def loaded(session: ReadSessionDep) -> int:
+        return id(session)
+
+    @router.get("/{key}")
+    async def read(key: int, item: Annotated[int, Depends(loaded)]) -> None:
+        return None
+
+    @router.post("/", responses={409: {"description": "Mine."}, 422: {"description": "Mine, too."}})
+    async def add(session: SessionDep) -> None:
+        return None
+
+    @router.put("/{key}")
+    async def change(key: int, db: DatabaseDep) -> None:
+        return None
+
+    @app.get("/health")
+    async def health() -> str:
+        return "well"
+
+    install(app, Database("sqlite://"), statuses={"check-violation": 400})
+    app.include_router(router, prefix="/v1")
+    return app
+
+
+class TestDocument:
+    """The problems in the OpenAPI document."""
+
+    @pytest.mark.parametrize(
+        ("method", "path", "statuses"),
+        [
+            ("get", "/health", {"200"}),
+            ("get", "/v1/items/{key}", {"200", "404", "422", "503"}),
+            ("post", "/v1/items/", {"200", "400", "409", "422", "503"}),
+            ("put", "/v1/items/{key}", {"200", "400", "404", "409", "422", "503"}),
+        ],
+    )
+    def test_what_each_operation_may_be_answered(self, method: str, path: str, statuses: set[str]) -> None:
+        """By its dependencies, its path, its method, and the statuses that the service has chosen."""
+        operation = shelf().openapi()["paths"][path][method]
+
+        assert set(operation["responses"]) == statuses
+
+    def test_what_an_operation_says_itself_wins(self) -> None:
+        """A response of one's own is left as it is."""
+        responses = shelf().openapi()["paths"]["/v1/items/"]["post"]["responses"]
+
+        assert responses["409"] == {"description": "Mine."}
+        assert responses["422"] == {"description": "Mine, too."}
+
+    def test_a_problem_has_a_schema(self) -> None:
+        """Each names the same one, which the document has."""
+        document = shelf().openapi()
+
+        [problem] = document["paths"]["/v1/items/{key}"]["put"]["responses"]["404"]["content"].items()
+        assert problem == ("application/problem+json", {"schema": {"$ref": "#/components/schemas/Problem"}})
+        assert document["components"]["schemas"]["Problem"]["required"] == ["type", "title", "status"]
+
+    def test_both_forms_of_a_422_are_there(self) -> None:
+        """FastAPI's own, for what it cannot read, and ours, for what the database does not take."""
+        refused = shelf().openapi()["paths"]["/v1/items/{key}"]["put"]["responses"]["422"]["content"]
+
+        assert set(refused) == {"application/json", "application/problem+json"}
+
+    def test_a_problem_of_ones_own_keeps_its_name(self, sqlite: Database) -> None:
+        """A model that is called so, too, stands beside ours."""
+
+        class Problem(BaseModel):
+            puzzle: str
+
+        async def endpoint(session: SessionDep) -> Problem:
+            return Problem(puzzle="chess")
+
+        app = service(sqlite, endpoint)
+
+        schemas = app.openapi()["components"]["schemas"]
+
+        assert set(schemas["Problem"]["properties"]) == {"puzzle"}
+        assert "status" in schemas["SQLKeelProblem"]["properties"]
+        assert app.openapi()["components"]["schemas"].keys() == schemas.keys()
 
 
 class TestReadSessionDep:

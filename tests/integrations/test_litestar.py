@@ -20,7 +20,8 @@ from litestar.di import NamedDependency, Provide
 from litestar.events import listener
 from litestar.exceptions import HTTPException, NotAuthorizedException
 from litestar.handlers import BaseRouteHandler
-from litestar.params import FromQuery
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 from litestar.types import ASGIApp, ControllerRouterHandler, Receive, Scope, Send
 from sqlalchemy import text
@@ -307,7 +308,43 @@ class TestDependencies:
 
         assert "parameters" not in operation
         assert "requestBody" not in operation
-        assert set(operation["responses"]) == {"201"}
+
+    @pytest.mark.parametrize(
+        ("method", "path", "statuses"),
+        [
+            ("get", "/health", {"200"}),
+            ("get", "/items/{key}", {"200", "400", "404", "503"}),
+            ("post", "/items", {"201", "409", "418", "422", "503"}),
+        ],
+    )
+    def test_the_openapi_document_knows_their_problems(
+        self, sqlite: Database, method: str, path: str, statuses: set[str]
+    ) -> None:
+        """By the dependencies of a handler, its path and its method; what it says itself wins."""
+
+        async def loaded(read_session: ReadSessionDep) -> int:
+            return id(read_session)
+
+        @get("/{key:int}", dependencies={"item": Provide(loaded)})
+        async def read(key: FromPath[int], item: NamedDependency[int]) -> None:
+            return None
+
+        own = {409: ResponseSpec(None, description="Mine."), 418: ResponseSpec(None, description="Mine, too.")}
+
+        @post("/", responses=own)
+        async def add(session: SessionDep) -> None:
+            return None
+
+        @get("/health")
+        async def health() -> None:
+            return None
+
+        app = Litestar([Router("/items", route_handlers=[read, add]), health], plugins=[SQLKeelPlugin(sqlite)])
+
+        responses = app.openapi_schema.to_schema()["paths"][path][method]["responses"]
+
+        assert set(responses) == statuses
+        assert method == "get" or responses["409"]["description"] == "Mine."
 
     async def test_the_read_session_reads(self, db: Database) -> None:
         """What is committed is there to read, over the dependency and over the connection."""

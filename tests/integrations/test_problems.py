@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import exc
 
 from sqlkeel import errors
-from sqlkeel.integrations.problems import describe
+from sqlkeel.integrations.problems import SCHEMA, answers, describe
 
 SECRET = "s3cret"
 
@@ -162,3 +162,33 @@ class TestExtension:
         problem = describe(errors.NotFound("User"), docs="https://example.org/errors")
 
         assert problem.type == "https://example.org/errors#not-found"
+
+
+class TestAnswers:
+    @pytest.mark.parametrize(
+        ("method", "path", "statuses"),
+        [
+            ("GET", "/items", {503}),
+            ("HEAD", "/items/{key}", {404, 503}),
+            ("post", "/items", {409, 422, 503}),
+            ("DELETE", "/items/{key}", {404, 409, 422, 503}),
+        ],
+    )
+    def test_by_method_and_path(self, method: str, path: str, statuses: set[int]) -> None:
+        """What names nothing is not missing, and what writes nothing breaks no constraint."""
+        assert set(answers(method, path)) == statuses
+
+    def test_a_status_that_was_chosen(self) -> None:
+        """An error that a service answers with a status of its own is described under that."""
+        found = answers("POST", "/items", statuses={"foreign-key-violation": 422, "out-of-stock": 418})
+
+        assert found[409] == "Already taken."
+        assert found[422] == "Reference broken, Value missing, Value not allowed."
+        assert 418 not in found
+
+    def test_the_schema_has_each_member(self) -> None:
+        """A validator that allows no other member lets ours pass."""
+        violated = errors.NotNullViolation(table="item", columns=("name",), constraint="item_name_not_null")
+        violated.locate(3)
+
+        assert describe(violated).body.keys() <= SCHEMA["properties"].keys()

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, Header, Response
+from fastapi import Depends, FastAPI, Header, Response, routing
 from fastapi.routing import APIRoute
+from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 
 from ..database import Database
 from ..errors import NoTransaction
 from ..session import Session
+from . import starlette
+from .asgi import Checked
 from .path_id import PathID
 from .preconditions import READ_RESPONSES, WRITE_RESPONSES, Versions, etag, expected_versions, is_known, require
-from .problems import MEDIA_TYPE
-from .starlette import NotModified, database_of, install, read_session_of, session_of
+from .problems import MEDIA_TYPE, SCHEMA, answers
+from .starlette import NotModified, database_of, read_session_of, session_of
 
 __all__ = [
     "CONDITIONAL_READ",
@@ -42,7 +46,88 @@ _IfMatchHeader = Annotated[str | None, Header(alias="If-Match", description='The
 _IfNoneMatchHeader = Annotated[str | None, Header(alias="If-None-Match", description='The version that you have: "3".')]
 
 
+_VALIDATION: Final = "#/components/schemas/HTTPValidationError"
+"""How FastAPI's own 422 is described."""
+
 _IN_THE_BODY: Final = "async with database.read() as session, or database.transaction(), with DatabaseDep instead."
+
+
+def install(
+    app: Starlette,
+    database: Database,
+    *,
+    check: bool | Checked = True,
+    statuses: Mapping[str, int] | None = None,
+    docs: str = "errors",
+) -> None:
+    """Give *app* a unit of work per request, problem documents, and a database that is closed with it.
+
+    The unit of work sits inside of every middleware and of the exception handlers, however they are added: a COMMIT
+    that fails is answered by them. A handler of your own for an error of ours, or for one class of them, wins.
+
+    The OpenAPI document shows the problems of each operation that has a session or the database as a dependency: 503,
+    404 where its path has a parameter, 409 and 422 where it writes. What an operation says itself, in ``responses=``,
+    wins.
+
+    Args:
+        app: The outermost application, not yet started; what is mounted below it takes part.
+        database: The database of the requests.
+        check: Refuse to start while the database cannot be reached; a wrong URL is found then and not by a user.
+            With `Migrations`, also while these are not applied or differ from the models.
+        statuses: HTTP status by error code, for errors of your own or where yours differs from ours.
+        docs: The page that explains the codes, best an absolute URL; the ``type`` of a problem is this and ``#code``.
+
+    Raises:
+        ConfigurationError: When it is installed already, or the application has started.
+    """
+    starlette.install(app, database, check=check, statuses=statuses, docs=docs)
+    if isinstance(app, FastAPI):
+        usual = app.openapi
+
+        def openapi() -> dict[str, Any]:
+            document = usual()
+            for operation, problems in _operations(app, document, statuses):
+                _add_problems(document, operation, problems)
+            return document
+
+        app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI's documentation shows
+
+
+def _operations(
+    app: FastAPI, document: dict[str, Any], statuses: Mapping[str, int] | None
+) -> Iterator[tuple[dict[str, Any], dict[int, str]]]:
+    """Yield each operation of the document that uses the database, and its problems."""
+    # Older versions of FastAPI copy the routes of a router that is included to the application.
+    routes: Iterable[Any] = getattr(routing, "iter_route_contexts", iter)(app.routes)
+    for route in routes:
+        if not _uses_database(getattr(route, "dependant", None)):
+            continue
+        path = document.get("paths", {}).get(route.path_format, {})
+        for method in route.methods:
+            if (operation := path.get(method.lower())) is not None:
+                yield operation, answers(method, route.path_format, statuses=statuses)
+
+
+def _uses_database(dependant: Any) -> bool:
+    """Tell whether an endpoint, or a dependency of it, has a session or the database."""
+    return dependant is not None and any(
+        one.call in {get_session, get_read_session, get_database} or _uses_database(one)
+        for one in dependant.dependencies
+    )
+
+
+def _add_problems(document: dict[str, Any], operation: dict[str, Any], problems: Mapping[int, str]) -> None:
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    name = next(one for one in ("Problem", "SQLKeelProblem") if schemas.get(one, SCHEMA) == SCHEMA)
+    schemas[name] = dict(SCHEMA)
+    content = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+    responses = operation.setdefault("responses", {})
+    for status, text in problems.items():
+        responses.setdefault(str(status), {"description": text, "content": dict(content)})
+    # FastAPI describes its own answer to what it cannot read, which has another form.
+    refused = responses.get("422", {}).get("content", {})
+    if _VALIDATION in str(refused.get("application/json")):
+        refused.setdefault(MEDIA_TYPE, content[MEDIA_TYPE])
 
 
 async def get_session(connection: HTTPConnection) -> Session:

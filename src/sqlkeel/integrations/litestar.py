@@ -14,7 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, SkipValidation
 from litestar.plugins import InitPlugin, ReceiveRoutePlugin
-from litestar.routes import BaseRoute
+from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import ExceptionHandler, Scope
 from sqlalchemy import exc
 
@@ -23,7 +23,7 @@ from ..errors import ConfigurationError, KeelError
 from ..session import Session
 from .asgi import Application, Checked, Message, Send, UnitOfWork, UnitOfWorkMiddleware, check_at_start, unit_of_work
 from .preconditions import READ_RESPONSES, WRITE_RESPONSES, Versions, etag, expected_versions, is_known, require
-from .problems import MEDIA_TYPE, describe, report
+from .problems import MEDIA_TYPE, answers, describe, report
 
 __all__ = [
     "CONDITIONAL_READ",
@@ -58,6 +58,8 @@ OptionalIfMatch: TypeAlias = NamedDependency[SkipValidation[Versions | None]]
 
 Connection: TypeAlias = ASGIConnection[Any, Any, Any, Any]
 
+_OF_THE_DATABASE: Final = {"session", "read_session", "database"}
+_READING: Final = {"GET", "HEAD", "OPTIONS"}
 _STATE: Final = "sqlkeel"
 _ETAG: Final = "sqlkeel.etag"
 
@@ -71,6 +73,10 @@ class SQLKeelPlugin(InitPlugin, ReceiveRoutePlugin):
     COMMIT that fails is answered by them. Guards and dependencies are inside of it. A dependency of your own with one
     of these names wins, and so does an exception handler of your own for an error of ours or for one class of them. A
     parameter of a query or path with one of these names needs another: ``QueryParameter(name="etag")``.
+
+    The OpenAPI document shows the problems of each handler that has ``session``, ``read_session`` or ``database``,
+    itself or by a dependency: 503, 404 where its path has a parameter, 409 and 422 where it writes. What a handler says
+    itself, in ``responses=``, wins.
     """
 
     def __init__(
@@ -120,6 +126,11 @@ class SQLKeelPlugin(InitPlugin, ReceiveRoutePlugin):
 
     def receive_route(self, route: BaseRoute) -> None:
         """Put the unit of work around the route; Litestar calls it."""
+        if isinstance(route, HTTPRoute):
+            for handler in route.route_handlers:
+                if handler.include_in_schema is not False and _uses_database(handler):
+                    problems = _described(answers(_method_of(handler), route.path_format, statuses=self.statuses))
+                    handler.responses = {**problems, **(handler.responses or {})}
         # Not a middleware: that is outside of the exception handlers. They take a response for started when its start
         # passes them on its way out, and then answer nothing any more, a COMMIT that fails out there included.
         kind = type(route)
@@ -129,6 +140,25 @@ class SQLKeelPlugin(InitPlugin, ReceiveRoutePlugin):
     async def _checked(self, app: Litestar) -> AsyncIterator[None]:
         await check_at_start(self.database, self.check)
         yield
+
+
+def _method_of(handler: HTTPRouteHandler) -> str:
+    """Return the method of a handler; of several one that writes."""
+    return max(map(str, handler.http_methods), key=lambda method: method not in _READING)
+
+
+def _uses_database(handler: HTTPRouteHandler) -> bool:
+    """Tell whether a handler, or a dependency of it, has a session or the database by name."""
+    provided = handler.resolve_dependencies()
+    names, known = [*handler.parsed_fn_signature.parameters], set[str]()
+    while names:
+        name = names.pop()
+        if name in known or name not in provided:
+            continue
+        known.add(name)
+        signature = provided[name].parsed_fn_signature
+        names += [] if signature is None else signature.parameters
+    return not known.isdisjoint(_OF_THE_DATABASE)
 
 
 class _InUnitOfWork:

@@ -12,7 +12,7 @@ from sqlalchemy import exc
 
 from ..errors import KeelError
 
-__all__ = ["MEDIA_TYPE", "Problem", "describe", "report"]
+__all__ = ["MEDIA_TYPE", "SCHEMA", "Problem", "answers", "describe", "report"]
 
 logger = logging.getLogger("sqlkeel.integrations")
 
@@ -55,6 +55,49 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     "database-unavailable": _Kind(503, "Unavailable", "The service cannot reach its database; nothing was written.", 5),
     _POOL_TIMEOUT: _Kind(503, "Overloaded", "The service has too much to do; nothing was written.", 1),
 }
+
+
+_OF_ALL: Final = ("transient", "database-unavailable")
+_OF_A_KEY: Final = ("not-found",)
+_OF_WRITES: Final = (
+    "unique-violation",
+    "foreign-key-violation",
+    "not-null-violation",
+    "check-violation",
+    "value-refused",
+)
+
+SCHEMA: Final[Mapping[str, Any]] = {
+    "title": "Problem",
+    "description": "A problem document (RFC 9457).",
+    "type": "object",
+    "required": ["type", "title", "status"],
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "columns": {"type": "array", "items": {"type": "string"}},
+        "constraint": {"type": "string"},
+        "row": {"type": "integer"},
+    },
+}
+"""What a problem document looks like, for an OpenAPI document; errors of your own may have further members."""
+
+
+def answers(method: str, path: str, *, statuses: Mapping[str, int] | None = None) -> dict[int, str]:
+    """Tell with which problems an operation may be answered that uses the database: status and description.
+
+    Any may be refused for the moment; where the path names something, that may not be there; and what is written may
+    break a constraint.
+    """
+    writes = method.upper() not in {"GET", "HEAD", "OPTIONS", "TRACE"}
+    titles: dict[int, list[str]] = {}
+    for code in (*(_OF_A_KEY if "{" in path else ()), *(_OF_WRITES if writes else ()), *_OF_ALL):
+        kind = _KINDS[code]
+        known = titles.setdefault((statuses or {}).get(code, kind.status), [])
+        known.extend([] if kind.title in known else [kind.title])
+    return {status: f"{', '.join(known)}." for status, known in titles.items()}
 
 
 @dataclass(frozen=True)
