@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
+from sqlalchemy import inspect
 from sqlalchemy.exc import InvalidRequestError, PendingRollbackError
 from sqlalchemy.orm import SessionTransaction
 from sqlalchemy.util import await_only
@@ -14,10 +15,10 @@ from sqlalchemy.util.concurrency import in_greenlet
 
 from .engines.streams import watch
 from .errors import KeelError, ReadOnlySession, SessionClosed, SessionShared, TransactionAborted
-from .row_keys import refusal_of_unhashable
+from .row_keys import refusal_of_shape, refusal_of_unhashable
 from .sharing import Turn, Use
 
-__all__ = ["Block", "aborted", "door", "last_door", "refused_for_reading", "take_over", "watched"]
+__all__ = ["Block", "aborted", "door", "door_by_key", "last_door", "refused_for_reading", "take_over", "watched"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -79,6 +80,22 @@ def _swallowed_before(session: Any, error: InvalidRequestError) -> TransactionAb
     refusal = aborted(savepoint=nested is not None)
     refusal.__cause__ = failure or error
     return refusal
+
+
+def door_by_key(method: _F) -> _F:
+    """Do what `door` does, and refuse a key of more or fewer values than the model's in words of ours."""
+
+    @functools.wraps(method)
+    def reading(self: Any, entity: Any, ident: Any, **options: Any) -> Any:
+        try:
+            return method(self, entity, ident, **options)
+        except InvalidRequestError as error:
+            refusal = None if isinstance(error, KeelError) else refusal_of_shape(inspect(entity).mapper, ident)
+            if refusal is None:
+                raise
+            raise refusal from error
+
+    return cast("_F", door(reading))
 
 
 def watched(method: _F) -> _F:

@@ -9,7 +9,6 @@ from itertools import islice
 from typing import Any, ClassVar, Final, NamedTuple, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, event, inspect, orm
-from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import async_session
 from sqlalchemy.orm import (
     LoaderCallableStatus,
@@ -23,11 +22,10 @@ from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 from sqlalchemy.util import immutabledict
 from sqlalchemy.util.concurrency import in_greenlet
 
-from .doors import Block, aborted, door, last_door, refused_for_reading, take_over, watched
-from .errors import KeelError, ReadOnlySession, SessionShared, TransactionAborted
+from .doors import Block, aborted, door, door_by_key, last_door, refused_for_reading, take_over, watched
+from .errors import ReadOnlySession, SessionShared, TransactionAborted
 from .hidden_loads import refuse_hidden_load
 from .late_options import are_in_force, refuse_on_statement
-from .row_keys import refusal_of_shape
 from .sharing import Turn, at_once
 from .tasks import current_task
 
@@ -247,13 +245,9 @@ class SyncSession(orm.Session):
         with self.no_autoflush:
             return first + [self.merge(instance, **options) for instance in waiting]
 
-    @door
+    @door_by_key
     def get(self, entity: type[_M] | Mapper[_M], ident: Any, **options: Any) -> _M | None:
-        """Return the row with this key or ``None``; of a class that is versioned, at the version that is held.
-
-        Raises:
-            InvalidKey: For a key of more or fewer values than the model's.
-        """
+        """Return the row with this key or ``None``; of a class that is versioned, at the version that is held."""
         try:
             return super().get(entity, ident, **options)
         except StaleDataError as error:
@@ -261,11 +255,6 @@ class SyncSession(orm.Session):
             if conflict is None:
                 raise
             raise conflict from error
-        except InvalidRequestError as error:
-            refusal = refusal_of_shape(inspect(entity).mapper, ident)
-            if refusal is None or isinstance(error, KeelError):
-                raise
-            raise refusal from error
 
     def exec(self, statement: Any, **options: Any) -> Any:
         """Execute *statement*; SQLModel's asynchronous session asks this of the session inside, and needs nothing else.
