@@ -27,6 +27,7 @@ from .rendering import finish_script, render_item
 from .repeated import skip_repeated
 from .sequences import compare_sequences
 from .triggers import compare_triggers
+from .type_changes import write_casts
 from .type_checks import skip_checks_of_types
 from .unnamed import keep_unnamed_checks
 
@@ -181,3 +182,4 @@ _ours.add_autogenerate_comparator(order_foreign_keys, "schema", priority=Dispatc
 _ours.add_autogenerate_comparator(compare_sequences, "schema", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(close_circles, "schema", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(compare_types, "schema", priority=DispatchPriority.LAST)
+_ours.add_autogenerate_comparator(write_casts, "schema", priority=DispatchPriority.LAST)

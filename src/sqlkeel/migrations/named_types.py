@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import MigrateOperation, ops
 from alembic.util import PriorityDispatchResult
-from sqlalchemy import Column, Connection, Table, inspect
+from sqlalchemy import Column, Table, inspect
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql.named_types import CreateEnumType
 from sqlalchemy.types import ARRAY, TypeDecorator
 
 from ..errors import MigrationError
 
-__all__ = ["DropType", "MakesTypes", "UseType", "compare_types"]
+__all__ = ["DropType", "MakesTypes", "UseType", "compare_types", "named_type"]
 
 _DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
 _USERS: Final = """
@@ -69,26 +70,33 @@ def _render_drop(context: AutogenContext, operation: DropType) -> str:
 def compare_types(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) -> PriorityDispatchResult:
     """Write that a type goes with the last column that has it, here and on the way back.
 
-    Alembic makes the type with the table, and leaves it when the table goes: made again, it is there already.
+    Alembic makes the type with the table, and leaves it when the table goes: made again, it is there already. For a
+    column that changes to another type it makes none.
     """
-    made, dropped = [], []
-    for operation in _flat(upgrade.ops):
-        if isinstance(operation, (ops.CreateTableOp, ops.AddColumnOp)):
-            made += _columns_of(operation)
-        elif isinstance(operation, (ops.DropTableOp, ops.DropColumnOp)):
-            dropped += _columns_of(operation)
-    models = [column for table in context.sorted_tables for column in table.columns]
-    new = {(column.table.fullname, column.name) for column in made if column.table is not None}
-    kept = _named([one for one in models if (one.table.fullname, one.name) not in new])
+    operations = list(_flat(upgrade.ops))
+    made = [use for operation in operations for use in _made_by(operation)]
+    dropped = [use for operation in operations for use in _dropped_by(operation)]
+    models = [_Use(table.fullname, column.name, column.type) for table in context.sorted_tables for column in table.c]
+    new = {use[:2] for use in made}
+    kept = _named([use for use in models if use[:2] not in new])
     upgrade.ops[:0] = [UseType(kind) for name, kind in _named(made).items() if name not in kept]
     gone = {name: kind for name, kind in _named(dropped).items() if name not in _named(models)}
     upgrade.ops += [DropType(kind) for name, kind in gone.items() if not _is_used(context, kind, but_for=dropped)]
     return PriorityDispatchResult.CONTINUE
 
 
+class _Use(NamedTuple):
+    """A column that has, gets or loses a type."""
+
+    table: str
+    column: str
+    kind: Any
+
+
 class MakesTypes:
     """Part of Alembic's implementation for PostgreSQL: a type that is there is used, one that is not is made."""
 
+    _exec: Any
     as_sql: bool
     connection: Any
     dialect: Any
@@ -101,31 +109,40 @@ class MakesTypes:
         theirs: Any = super()
         theirs.create_table(table, **options)
 
+    def alter_column(self, table_name: str, column_name: str, **options: Any) -> None:
+        """Have the new type of the column there before."""
+        if options.get("type_") is not None:
+            self.provide_type(Column(column_name, options["type_"]))
+        theirs: Any = super()
+        theirs.alter_column(table_name, column_name, **options)
+
     def provide_type(self, column: Column[Any]) -> None:
         """Make the type of a column, if it has one by name and that is not there; SQL that is printed makes each once.
 
         Raises:
             MigrationError: When there is one of that name, with other members.
         """
-        kind = _enum(column.type)
-        if kind is None or not kind.create_type or self.as_sql:
+        kind = named_type(column.type)
+        if kind is None or not kind.create_type:
             return
-        members = _members(self.connection, kind)
+        # Not public: where SQLAlchemy notes what a run has made; TestEveryDatabase is the canary.
+        made = self.memo.setdefault(f"pg_{kind.__visit_name__}", set())
+        members = self._members(kind, made)
         if members is None:
-            kind.create(self.connection, checkfirst=False)
+            self._exec(CreateEnumType(kind))  # not public either: Alembic's, for a statement that may be printed
         elif members != kind.enums:
             raise MigrationError(
                 f"There is a type {kind.name} with the members {', '.join(members)}, not {', '.join(kind.enums)}.",
                 hint=f"ALTER TYPE {kind.name} ADD VALUE '…' before it, or another name=.",
             )
-        # Not public: where SQLAlchemy notes what a run has made; TestEveryDatabase is the canary.
-        self.memo.setdefault(f"pg_{kind.__visit_name__}", set()).add((kind.schema, kind.name))
+        made.add((kind.schema, kind.name))
 
-
-def _members(connection: Connection, kind: postgresql.ENUM) -> list[str] | None:
-    inspector: Any = inspect(connection)
-    found = inspector.get_enums(schema=kind.schema or connection.dialect.default_schema_name)
-    return next((list(one["labels"]) for one in found if one["name"] == kind.name), None)
+    def _members(self, kind: postgresql.ENUM, made: Any) -> list[str] | None:
+        if self.as_sql:
+            return kind.enums if (kind.schema, kind.name) in made else None
+        inspector: Any = inspect(self.connection)
+        found = inspector.get_enums(schema=kind.schema or self.connection.dialect.default_schema_name)
+        return next((list(one["labels"]) for one in found if one["name"] == kind.name), None)
 
 
 def _flat(operations: Iterable[MigrateOperation]) -> Iterator[MigrateOperation]:
@@ -133,31 +150,51 @@ def _flat(operations: Iterable[MigrateOperation]) -> Iterator[MigrateOperation]:
         yield from one.ops if isinstance(one, ops.ModifyTableOps) else [one]
 
 
-def _columns_of(operation: Any) -> list[Column[Any]]:
+def _made_by(operation: MigrateOperation) -> list[_Use]:
+    if isinstance(operation, ops.CreateTableOp):
+        columns = [one for one in operation.columns if isinstance(one, Column)]
+        return [_use(operation, one.name, one.type) for one in columns]
     if isinstance(operation, ops.AddColumnOp):
-        return [operation.column]
-    if isinstance(operation, ops.DropColumnOp):
-        return [operation.to_column()]
+        return [_use(operation, operation.column.name, operation.column.type)]
+    return _changed_by(operation)[:1]
+
+
+def _dropped_by(operation: MigrateOperation) -> list[_Use]:
     if isinstance(operation, ops.DropTableOp):
-        return list(operation.to_table().columns)
-    return [one for one in operation.columns if isinstance(one, Column)]
+        return [_use(operation, one.name, one.type) for one in operation.to_table().columns]
+    if isinstance(operation, ops.DropColumnOp):
+        return [_use(operation, operation.column_name, operation.to_column().type)]
+    return _changed_by(operation)[1:]
 
 
-def _named(columns: Iterable[Column[Any]]) -> dict[tuple[str | None, str], postgresql.ENUM]:
-    kinds = (_enum(column.type) for column in columns)
+def _changed_by(operation: MigrateOperation) -> list[_Use]:
+    """Return the new and the old type of a column that changes from one to another; none where it keeps its own."""
+    if not isinstance(operation, ops.AlterColumnOp) or operation.modify_type is None or not operation.existing_type:
+        return []
+    both = [_use(operation, operation.column_name, one) for one in (operation.modify_type, operation.existing_type)]
+    return [] if _named(both[:1]).keys() == _named(both[1:]).keys() else both
+
+
+def _use(operation: Any, column: str, kind: Any) -> _Use:
+    schema = f"{operation.schema}." if operation.schema else ""
+    return _Use(f"{schema}{operation.table_name}", column, kind)
+
+
+def _named(uses: Iterable[_Use]) -> dict[tuple[str | None, str], postgresql.ENUM]:
+    kinds = (named_type(use.kind) for use in uses)
     return {(kind.schema, str(kind.name)): kind for kind in kinds if kind is not None and kind.create_type}
 
 
-def _enum(kind: Any) -> postgresql.ENUM | None:
+def named_type(kind: Any) -> postgresql.ENUM | None:
     """Return the type that PostgreSQL has by a name, also inside of a decorator or an array."""
     found = kind.dialect_impl(_DIALECT)
     found = found.impl_instance if isinstance(found, TypeDecorator) else found
     if isinstance(found, ARRAY):
-        return _enum(found.item_type)
+        return named_type(found.item_type)
     return found if isinstance(found, postgresql.ENUM) else None
 
 
-def _is_used(context: AutogenContext, kind: postgresql.ENUM, *, but_for: Iterable[Column[Any]]) -> bool:
+def _is_used(context: AutogenContext, kind: postgresql.ENUM, *, but_for: Iterable[_Use]) -> bool:
     """Tell whether a table that is not the project's has the type."""
     if context.migration_context.dialect.name != "postgresql":
         return True

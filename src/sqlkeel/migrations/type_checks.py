@@ -31,14 +31,22 @@ def skip_checks_of_types(
     found: Table | None,
     wanted: Table | None,
 ) -> PriorityDispatchResult:
-    """Add no CHECK of a type that needs none in this database, or comes with a new column; drop none without a name."""
+    """Add no CHECK of a type that needs none in this database, or comes with a column; drop none without a name."""
     if wanted is not None:
-        added = {one.column.name for one in modify.ops if isinstance(one, ops.AddColumnOp)}
+        added = {name for one in modify.ops for name in _given_a_type(one)}
         bound = [one for one in wanted.constraints if comes_with_type(one)]
         made = {_name(context, one): _is_made(context, one) for one in bound}
         come = {_name(context, one) for one in bound if added.intersection(_columns(one))}
         modify.ops[:] = [one for one in modify.ops if not _is_settled(one, made, come)]
     return PriorityDispatchResult.CONTINUE
+
+
+def _given_a_type(operation: Any) -> list[str]:
+    """Return the column that gets its type, and the CHECK with it."""
+    if isinstance(operation, ops.AddColumnOp):
+        return [operation.column.name]
+    changes = isinstance(operation, ops.AlterColumnOp) and operation.modify_type is not None
+    return [operation.column_name] if changes else []
 
 
 def _columns(constraint: Any) -> set[str]:

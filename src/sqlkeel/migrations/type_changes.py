@@ -1,0 +1,111 @@
+"""Columns of PostgreSQL that change to a native ENUM, or away from one: with a cast, and without their default."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Final
+
+from alembic.autogenerate import renderers
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import MigrateOperation, ops
+from alembic.util import PriorityDispatchResult, to_list
+from sqlalchemy import DefaultClause, Dialect, String
+from sqlalchemy.types import ARRAY, TypeDecorator
+
+from .named_types import named_type
+
+__all__ = ["ChangeType", "write_casts"]
+
+_STOP: Final = (
+    "{column} changes between one value and an array: write in postgresql_using= below what becomes of the values, "
+    "and delete this line"
+)
+
+
+class ChangeType(MigrateOperation):
+    """Change the type of a column whose values and default PostgreSQL does not convert by itself."""
+
+    def __init__(self, change: ops.AlterColumnOp, *, found: Any, wanted: Any) -> None:
+        self.change = change
+        self.found = found
+        self.wanted = wanted
+
+    def reverse(self) -> ChangeType:
+        """Return what takes it back."""
+        return ChangeType(self.change.reverse(), found=self.wanted, wanted=self.found)
+
+    def to_diff_tuple(self) -> Any:
+        """Return what differs in the words of Alembic."""
+        return self.change.to_diff_tuple()
+
+
+def write_casts(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) -> PriorityDispatchResult:
+    """Have each change to or from a type that PostgreSQL has by name written with a cast.
+
+    The default is taken off before, for it has the old type, and put back behind.
+    """
+    if context.migration_context.dialect.name == "postgresql":
+        for modify in upgrade.ops:
+            if isinstance(modify, ops.ModifyTableOps):
+                modify.ops = [_changed(context, one) if _needs_cast(one) else one for one in modify.ops]
+    return PriorityDispatchResult.CONTINUE
+
+
+def _needs_cast(operation: Any) -> bool:
+    if not isinstance(operation, ops.AlterColumnOp) or operation.modify_type is None or not operation.existing_type:
+        return False
+    return any(named_type(one) is not None for one in (operation.modify_type, operation.existing_type))
+
+
+def _changed(context: AutogenContext, change: Any) -> ChangeType:
+    key = f"{change.schema}.{change.table_name}" if change.schema else change.table_name
+    default: Any = context.table_key_to_table[key].columns[change.column_name].server_default
+    # Not the one that was read: it has the old type in it.
+    kept = default if change.existing_server_default else None
+    wanted = kept if change.modify_server_default is False else change.modify_server_default
+    return ChangeType(change, found=change.existing_server_default, wanted=wanted)
+
+
+@renderers.dispatch_for(ChangeType)
+def _render(context: AutogenContext, operation: ChangeType) -> list[str]:
+    change, lines = copy.copy(operation.change), []
+    change.existing_server_default = change.modify_server_default = False
+    old, new = change.existing_type, change.modify_type
+    if _is_array(old) != _is_array(new):
+        lines.append(f"raise NotImplementedError({_STOP.format(column=f'{change.table_name}.{change.column_name}')!r})")
+    if isinstance(operation.found, DefaultClause):
+        lines += _default(context, change, old, None)
+    using = _cast(context.migration_context.dialect, change)
+    lines += [f"{line[:-1]}, postgresql_using={using!r})" for line in _written(context, change)]
+    if isinstance(operation.wanted, DefaultClause):
+        lines += _default(context, change, new, operation.wanted)
+    return lines
+
+
+def _default(context: AutogenContext, change: ops.AlterColumnOp, kind: Any, default: Any) -> list[str]:
+    names = (change.table_name, change.column_name)
+    step = ops.AlterColumnOp(*names, schema=change.schema, existing_type=kind, modify_server_default=default)
+    return _written(context, step)
+
+
+def _written(context: AutogenContext, operation: MigrateOperation) -> list[str]:
+    return list(to_list(renderers.dispatch(operation)(context, operation)))
+
+
+def _cast(dialect: Dialect, change: Any) -> str:
+    """Return the value as the new type; as a text it is not cut to the length, but refused where it is too long."""
+    column = dialect.identifier_preparer.quote(change.column_name)
+    new = _plain(change.modify_type)
+    item = new.item_type if isinstance(new, ARRAY) else new
+    value = f"{column}::text[]" if isinstance(new, ARRAY) else f"{column}::text"
+    if isinstance(_plain(item), String) and named_type(item) is None:
+        return value
+    return f"{value}::{dialect.type_compiler_instance.process(change.modify_type)}"
+
+
+def _is_array(kind: Any) -> bool:
+    return isinstance(_plain(kind), ARRAY)
+
+
+def _plain(kind: Any) -> Any:
+    return kind.impl_instance if isinstance(kind, TypeDecorator) else kind
