@@ -45,9 +45,9 @@ async def execute(db: Database, *statements: str) -> list[Any]:
 
 
 async def migrated(db: Database, metadata: MetaData, folder: Path) -> Migrations:
-    """Write and run the first revision of these models."""
+    """Write and run a revision of what these models have changed."""
     migrations = Migrations(db, metadata, folder / "migrations")
-    await migrations.new("first")
+    await migrations.new("change")
     await migrations.up()
     return migrations
 
@@ -290,3 +290,36 @@ class TestSchemas:
 
         await migrations.check()
         assert await execute(server, f"SELECT count(*) FROM {shop}.a") == [0]
+
+    @pytest.mark.parametrize("left", [MetaData(), models()], ids=["nothing", "the default schema"])
+    async def test_the_last_table_of_a_schema_is_dropped_there(
+        self, server: Database, shop: str, tmp_path: Path, left: MetaData
+    ) -> None:
+        """A schema in which the revisions made a table is looked at, also when no model names it any more."""
+        before = models(schema=shop)
+        Table("b", before, Column("id", Integer, primary_key=True), schema=shop)
+        await migrated(server, before, tmp_path)
+        await execute(server, f"CREATE TABLE {shop}.audit (id integer)")
+        await migrated(server, left, tmp_path)
+        migrations = Migrations(server, left, tmp_path / "migrations")
+        there = f"SELECT table_name FROM information_schema.tables WHERE table_schema = '{shop}' ORDER BY 1"
+
+        await migrations.check()
+
+        assert await execute(server, there) == ["audit"]
+        await migrations.down()
+        assert await execute(server, there) == ["a", "audit", "b"]
+
+    async def test_a_schema_that_the_revisions_have_left_is_not_compared(
+        self, server: Database, shop: str, tmp_path: Path
+    ) -> None:
+        """Somebody else may make a table of the same name there."""
+        migrations = empty_migrations(server, tmp_path)
+        await revision(migrations, "make", MAKE_A[:-1] + f', schema="{shop}")')
+        await revision(migrations, "drop", f'op.drop_table("a", schema="{shop}")')
+        await migrations.up()
+        await execute(server, f"CREATE TABLE {shop}.a (id integer)")
+
+        await migrations.check()
+
+        assert await migrations.new("again") is None

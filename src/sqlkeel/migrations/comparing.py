@@ -55,7 +55,7 @@ def comparison(backend: MigrationBackend, ownership: Ownership, options: Mapping
         "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname", _NAME],
         "compare_server_default": True,
         "compare_type": True,
-        "include_schemas": ownership.spans_schemas,
+        "include_schemas": True,
         "process_revision_directives": finish_script,
         "render_as_batch": backend.batch,
         "render_item": render_item,

@@ -40,23 +40,22 @@ class Ownership:
         self._scripts = scripts
         self._parts = partial(backend.parts, connection)
 
-    @property
-    def spans_schemas(self) -> bool:
-        """Whether a model is in a schema other than the default one."""
-        return any(schema is not None for schema, _ in self._models)
-
     def filter(self, *, every_schema: bool, also: Callable[..., bool] | None) -> Callable[..., bool]:
         """Return what Alembic calls ``include_name``; *also* is the project's own, which may leave out more."""
-        schemas = {None, *(schema for schema, _ in self._models)}
 
         def include_name(name: str | None, kind: str, parents: Mapping[str, Any]) -> bool:
-            if kind == "schema" and not every_schema and name not in schemas:
+            if kind == "schema" and not every_schema and name not in self._schemas:
                 return False
             if kind == "table" and self._plain(parents.get("schema_name"), str(name)) not in self._owned:
                 return False
             return also is None or bool(also(name, kind, parents))
 
         return include_name
+
+    @cached_property
+    def _schemas(self) -> set[str | None]:
+        """The schemas of the models, and those in which a table stands that the revisions made."""
+        return {None, *(schema for schema, _ in self._owned)}
 
     @cached_property
     def _owned(self) -> set[Name]:
