@@ -212,6 +212,7 @@ class TestSettings:
             ("baseline = 5", "baseline = 5 in [tool.sqlkeel.lint] is no text"),
             ('app = "shop_models:Base"', "app = 'shop_models:Base' is no application with routes"),
             ('ignored = {"snake-case" = "a"}', "[tool.sqlkeel.lint] has no setting ignored"),
+            ('exclde = {"a" = "b"}', "Did you mean exclude?"),
         ],
     )
     def test_what_makes_no_sense(self, tmp_path: Path, setting: str, message: str) -> None:
@@ -231,7 +232,7 @@ class TestSettings:
         done = lint(make_project(tmp_path, settings=SETTINGS + "lint = 5\n"))
 
         assert done.returncode == 2
-        assert "[tool.sqlkeel.lint] is no table" in done.stderr
+        assert "lint = 5 in [tool.sqlkeel] is not a table" in done.stderr
 
     def test_no_project(self, tmp_path: Path) -> None:
         """Without a project and a name there is nothing to look at."""

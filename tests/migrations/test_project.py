@@ -72,7 +72,10 @@ class TestFind:
         with pytest.raises(errors.ConfigurationError, match=r"pyproject\.toml cannot be read: .*line 2"):
             Project.find(tmp_path)
 
-    @pytest.mark.parametrize("content", ["tool = 3", "[tool]\nsqlkeel = 'x'", "[tool.sqlkeel]\nmigrations = 'x'"])
+    @pytest.mark.parametrize(
+        "content",
+        ["tool = 3", "[tool]\nsqlkeel = 'x'", "[tool.sqlkeel]\nmigrations = 'x'", "[tool.sqlkeel]\nlint = 3"],
+    )
     def test_what_is_not_a_table_is_refused(self, folder: Path, content: str) -> None:
         """With what it would look like."""
         (folder / "pyproject.toml").write_text(content)
@@ -81,6 +84,42 @@ class TestFind:
             _ = Project.find(folder).directory
 
         assert "[tool.sqlkeel]" in caught.value.hint
+
+    @pytest.mark.parametrize(
+        ("content", "unknown", "hint"),
+        [
+            ("[tool.sqlkeel]\nmodles = 'app:Base'", "[tool.sqlkeel] has no setting modles", "Did you mean models?"),
+            (
+                "[tool.sqlkeel.migrations]\ndirectori = 'db'",
+                "[tool.sqlkeel.migrations] has no setting directori",
+                "Did you mean directory?",
+            ),
+            (
+                "[tool.sqlkeel]\nverbose = true",
+                "[tool.sqlkeel] has no setting verbose",
+                "It has database, lint, migrations, models.",
+            ),
+        ],
+    )
+    def test_a_setting_that_nobody_knows_is_refused(self, folder: Path, content: str, unknown: str, hint: str) -> None:
+        """With the one that was meant, or with all."""
+        (folder / "pyproject.toml").write_text(content)
+
+        with pytest.raises(errors.ConfigurationError) as caught:
+            Project.find(folder)
+
+        assert (caught.value.message, caught.value.hint) == (f"{unknown}.", hint)
+
+    def test_every_setting_is_known(self, folder: Path) -> None:
+        """All of them at once."""
+        settings = "migrations = {directory = 'a'}\nlint = {singular = ['news']}\ndatabase = 'a:b'\nmodels = 'a:B'"
+        (folder / "pyproject.toml").write_text(f"[tool.sqlkeel]\n{settings}")
+
+        assert set(Project.find(folder).settings) == {"database", "lint", "migrations", "models"}
+
+    def test_none_is_found(self, tmp_path: Path) -> None:
+        """A command that needs no project asks without an error."""
+        assert Project.find_if_any(tmp_path) is None
 
 
 class TestDirectory:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
@@ -230,30 +230,23 @@ def _print(findings: list[Finding], style: _Format, what: str) -> None:
 
 
 def _project(*, required: bool) -> Project:
-    from ..errors import ConfigurationError
     from ..migrations import Project
 
-    try:
-        return Project.find(Path.cwd())
-    except ConfigurationError:
-        if required:
-            raise
-        return Project(Path.cwd(), {})
+    folder = Path.cwd()
+    return Project.find(folder) if required else Project.find_if_any(folder) or Project(folder, {})
 
 
 def _settings(project: Project) -> Mapping[str, Any]:
-    settings: Any = project.settings.get("lint", {})
-    if not isinstance(settings, Mapping):
-        raise _wrong("[tool.sqlkeel.lint] is no table.")
-    unknown = set(settings) - set(_SETTINGS)
-    if unknown:
-        raise _wrong(f"[tool.sqlkeel.lint] has no setting {', '.join(sorted(unknown))}.")
+    from ..migrations.project import refuse_unknown
+
+    settings: Mapping[str, Any] = project.settings.get("lint", {})
+    refuse_unknown(settings, _SETTINGS, where="[tool.sqlkeel.lint]")
     for name, value in settings.items():
         kind, called = _SETTINGS[name]
         words = value if kind is list and isinstance(value, list) else []
         if not isinstance(value, kind) or not all(isinstance(word, str) for word in words):
             raise _wrong(f"{name} = {value!r} in [tool.sqlkeel.lint] is no {called}.")
-    return cast("Mapping[str, Any]", settings)
+    return settings
 
 
 def _options(settings: Mapping[str, Any]) -> dict[str, Any]:

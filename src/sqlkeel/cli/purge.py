@@ -69,15 +69,12 @@ def _age(text: str) -> timedelta:
 
 def _project(models: str) -> Any:
     """Return what pyproject.toml says, where there is one, with other models."""
-    from ..errors import ConfigurationError, InvalidValue
+    from ..errors import InvalidValue
     from ..migrations import Project
 
     if _MODULE.match(models) is None:
         raise InvalidValue(f"{models!r} names no module.", hint="package.module:User, or package.module:Base for all")
-    try:
-        found = Project.find(Path.cwd())
-    except ConfigurationError:
-        return Project(Path.cwd(), {"models": models})
+    found = Project.find_if_any(Path.cwd()) or Project(Path.cwd(), {})
     return Project(found.root, {**found.settings, "models": models})
 
 

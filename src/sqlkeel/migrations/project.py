@@ -6,8 +6,9 @@ import importlib
 import os
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +21,7 @@ from ..database import Database
 from ..errors import ConfigurationError
 from .configuration import location_in, read_configuration, same_database, url_of_caller, url_of_file
 
-__all__ = ["Project", "metadata_of"]
+__all__ = ["Project", "metadata_of", "refuse_unknown"]
 
 _EXAMPLE: Final = """\
 Add to pyproject.toml:
@@ -29,6 +30,7 @@ Add to pyproject.toml:
     models = "app.models:Base"
     database = "app.db:db"      # or leave it out, and set DATABASE_URL
 """
+_TABLES: Final = ("lint", "migrations")
 _VARIABLE: Final = "DATABASE_URL"
 _USUAL_NAMES: Final = {"database": "db", "models": "Base"}
 
@@ -50,14 +52,28 @@ class Project:
         """Read the nearest pyproject.toml with ``[tool.sqlkeel]``, from *start* upwards.
 
         Raises:
-            ConfigurationError: When there is none, or it cannot be read.
+            ConfigurationError: When there is none, it cannot be read, or it has a setting that nobody knows.
+        """
+        found = cls.find_if_any(start)
+        if found is None:
+            raise ConfigurationError(
+                f"No pyproject.toml with [tool.sqlkeel] in {start.resolve()} or above.", hint=_EXAMPLE
+            )
+        return found
+
+    @classmethod
+    def find_if_any(cls, start: Path) -> Project | None:
+        """Read the same, for a command that can do without; ``None`` where there is none.
+
+        Raises:
+            ConfigurationError: When it cannot be read, or has a setting that nobody knows.
         """
         folder = start.resolve()
         for root in (folder, *folder.parents):
             settings = _read(root / "pyproject.toml")
             if settings is not None:
                 return cls(root, settings)
-        raise ConfigurationError(f"No pyproject.toml with [tool.sqlkeel] in {folder} or above.", hint=_EXAMPLE)
+        return None
 
     @property
     def directory(self) -> Path:
@@ -176,6 +192,20 @@ def metadata_of(models: Any) -> MetaData:
     return metadata
 
 
+def refuse_unknown(settings: Mapping[str, Any], known: Iterable[str], *, where: str) -> None:
+    """See that somebody reads every setting: one that is spelled wrong would be as if it were not there.
+
+    Raises:
+        ConfigurationError: When nobody reads one, with the one that was meant.
+    """
+    names = sorted(known)
+    unknown = sorted(set(settings) - set(names))
+    if unknown:
+        close = get_close_matches(unknown[0], names, n=1)
+        hint = f"Did you mean {close[0]}?" if close else f"It has {', '.join(names)}."
+        raise ConfigurationError(f"{where} has no setting {', '.join(unknown)}.", hint=hint)
+
+
 def _read(path: Path) -> Mapping[str, Any] | None:
     if not path.is_file():
         return None
@@ -184,7 +214,13 @@ def _read(path: Path) -> Mapping[str, Any] | None:
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
     tools = _table(content, "tool", str(path))
-    return _table(tools, "sqlkeel", str(path)) if "sqlkeel" in tools else None
+    if "sqlkeel" not in tools:
+        return None
+    settings = _table(tools, "sqlkeel", str(path))
+    refuse_unknown(settings, (*_TABLES, *_USUAL_NAMES), where="[tool.sqlkeel]")
+    _, migrations = (_table(settings, name, "[tool.sqlkeel]") for name in _TABLES)
+    refuse_unknown(migrations, ("directory",), where="[tool.sqlkeel.migrations]")
+    return settings
 
 
 def _table(settings: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
