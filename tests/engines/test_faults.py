@@ -729,12 +729,27 @@ class TestUnreachable:
         assert "s3cret" not in str(caught.value)
 
     async def test_a_database_that_does_not_exist(self, server: Database, open_database: OpenDatabase) -> None:
-        """A wrong name is said to be that; psycopg has no code for it, and passes the server's words on."""
+        """A wrong name is said to be that, with how to make the database; psycopg has the server's words alone."""
         url = server.url.set(database="keel_no_such_database").render_as_string(hide_password=False)
-        kind = errors.DatabaseUnavailable if server.url.get_driver_name() == "psycopg" else errors.DatabaseMissing
 
-        with pytest.raises(kind, match="keel_no_such_database"):
+        with pytest.raises(errors.DatabaseMissing, match="keel_no_such_database") as caught:
             await open_database(url).check()
+
+        assert "CREATE DATABASE keel_no_such_database." in caught.value.hint
+
+    async def test_a_user_that_does_not_exist(self, postgres: Database, open_database: OpenDatabase) -> None:
+        """Before there is a connection, psycopg tells it by the server's words alone."""
+        url = postgres.url.set(drivername="postgresql+psycopg", username="keel_nobody")
+
+        with pytest.raises(errors.AuthenticationFailed, match="keel_nobody"):
+            await open_database(url.render_as_string(hide_password=False)).check()
+
+    async def test_a_host_in_the_query(self, server: Database, open_database: OpenDatabase) -> None:
+        """The host is named, not the database."""
+        url = server.url.set(host="", port=1).update_query_dict({"host": "127.0.0.1"})
+
+        with pytest.raises(errors.DatabaseUnavailable, match=r"No connection to 127\.0\.0\.1:1 could be made"):
+            await open_database(url.render_as_string(hide_password=False)).check()
 
     async def test_a_file_that_cannot_be_made(self, open_database: OpenDatabase) -> None:
         """SQLite makes the file but not its directory."""

@@ -242,6 +242,19 @@ class TestCaller:
         assert "postgresql://ann:***@db.example/shop by sqlalchemy.url" in caught.value.message
         assert f"sqlite+aiosqlite:///{tmp_path}/production.db by DATABASE_URL" in caught.value.message
 
+    async def test_the_command_says_it_in_a_sentence(self, sqlite: Database, tmp_path: Path) -> None:
+        """``alembic current`` prints no traceback for what is wrong with the project, and nothing of event loops."""
+        make_project(tmp_path)
+        await revision(empty_migrations(sqlite, tmp_path), "make a", MAKE_A)
+        (tmp_path / "alembic.ini").write_text(f"{INI}sqlalchemy.url = sqlite:///other.db\n")
+
+        done = run_command(tmp_path, "alembic", "current", url=url_of(sqlite))
+
+        assert done.returncode != 0
+        assert "FAILED: Two databases are named: sqlite:///other.db" in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        assert "event loop" not in done.stderr
+
     async def test_the_file_alone_will_do(
         self, other: Database, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import URL, Connection, Engine, PoolProxiedConnection, make_url,
 from sqlalchemy.exc import ArgumentError, IntegrityError
 
 from ..errors import DatabaseFault, DriverMissing, InvalidURL, InvalidValue, UniqueViolation
+from .addresses import refuse_wrong_ports
 from .traces import LeavesTraces
 
 __all__ = [
@@ -275,7 +276,7 @@ def parse_url(url: str | URL) -> URL:
     """Read a database URL and name an async driver in it.
 
     Raises:
-        InvalidURL: When it is no URL, names a database or driver that sqlkeel does not support, or shows its password.
+        InvalidURL: When it is no URL, names a database, driver or port that sqlkeel cannot use, or shows its password.
         DriverMissing: When the driver is not installed.
     """
     try:
@@ -285,6 +286,7 @@ def parse_url(url: str | URL) -> URL:
         raise InvalidURL("The database URL cannot be read.") from None
     backend = _lookup(parsed.get_backend_name())
     _refuse_cut_password(parsed, url)
+    refuse_wrong_ports(parsed)
     parsed = _with_hidden_password(parsed)
     preferred = next(iter(backend.drivers))
     _, _, named = parsed.drivername.partition("+")

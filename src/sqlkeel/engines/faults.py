@@ -17,6 +17,7 @@ from ..errors import (
     ConnectionLost,
     ConstraintViolation,
     DatabaseFault,
+    DatabaseMissing,
     DatabaseUnavailable,
     InvalidValue,
     KeelError,
@@ -27,6 +28,7 @@ from ..errors import (
     ValueRefused,
 )
 from . import endings
+from .addresses import address_of
 from .backend import ABORTED, READ_ONLY, Backend, Diagnosis, backend_for, info_of
 from .fitting import execution_of, only_unchecked_column, unfit_column
 from .plain import PLAIN, DataFault
@@ -223,6 +225,8 @@ def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis,
     fault = kind(message, orig=original, statement=context.statement)
     if kind is DatabaseUnavailable and backend.unavailable is not None:
         fault.hint = backend.unavailable
+    if kind is DatabaseMissing and context.connection is None and context.engine is not None:
+        fault.hint = _how_to_make(context.engine) or fault.hint
     return fault
 
 
@@ -317,6 +321,11 @@ def _first_line(error: Exception) -> str:
 
 
 def _unreachable(engine: Engine) -> str:
-    url = engine.url
-    where = f"{url.host or 'localhost'}:{url.port}" if url.port else f"{url.host or url.database}"
-    return f"No connection to {where} could be made."
+    return f"No connection to {address_of(engine.url)} could be made."
+
+
+def _how_to_make(engine: Engine) -> str | None:
+    name = engine.url.database
+    if not name:
+        return None
+    return f"Make it: CREATE DATABASE {engine.dialect.identifier_preparer.quote(name)}. sqlkeel makes tables only."

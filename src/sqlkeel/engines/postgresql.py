@@ -99,6 +99,15 @@ _UNSENT_BY_PSYCOPG: Final[Mapping[str, Diagnosis]] = {
 }
 """What its own errors say, which have no code: a NUL in a text, mixed types in a list, a class that it cannot send."""
 
+_UNCONNECTED: Final[Mapping[re.Pattern[str], type[DatabaseFault]]] = {
+    re.compile(r'FATAL:\s+database ".*" does not exist'): errors.DatabaseMissing,
+    re.compile(r"FATAL:\s+(?:password authentication failed|role .* does not exist|no pg_hba\.conf entry)"): (
+        errors.AuthenticationFailed
+    ),
+    re.compile(r"fe_sendauth: no password supplied"): errors.AuthenticationFailed,
+}
+"""What the server says, in English, to psycopg before there is a connection: libpq passes no code on."""
+
 _CLASSES: Final[Mapping[str, type[DatabaseFault]]] = {"08": errors.ConnectionLost, "P0": RaisedFault}
 """What is raised for the other states of a class; psycopg takes what a function raises for a wrong statement."""
 
@@ -278,7 +287,7 @@ class PostgreSQL(Backend):
         if state == "42601" and _source_file(error) in _VALUES_OF:
             kind = errors.ValueRefused
         if kind is None:
-            return _UNSENT_BY_PSYCOPG.get(type(error).__name__) if state is None else None
+            return _without_state(error) if state is None else None
         column = _field(error, "column_name")
         return Diagnosis(
             kind,
@@ -443,6 +452,12 @@ def _connect_args(url: URL, settings: Mapping[str, str]) -> dict[str, Any]:
 
 def _source_file(error: Any) -> str | None:
     return _field(error, "source_file") or _field(error, "server_source_filename")
+
+
+def _without_state(error: Exception) -> Diagnosis | None:
+    said = str(error) if type(error).__name__ == "OperationalError" else ""
+    kind = next((kind for pattern, kind in _UNCONNECTED.items() if pattern.search(said)), None)
+    return _UNSENT_BY_PSYCOPG.get(type(error).__name__) if kind is None else Diagnosis(kind)
 
 
 def _field(error: Any, name: str) -> str | None:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from alembic import context
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, MetaData
 from sqlalchemy.exc import SAWarning
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..constraints import register_live_option
-from ..errors import MigrationError, NotSupported
+from ..errors import ConfigurationError, DatabaseUnavailable, MigrationError, NotSupported
 from .backends import backend_for
 from .comparing import comparison
 from .ownership import Ownership
@@ -58,12 +59,22 @@ def run(**options: Any) -> None:
     Raises:
         MigrationError: When it is started by Alembic's Python functions inside a running event loop.
         ConfigurationError: When alembic.ini and the project name different databases.
+        CommandError: In place of these in the command ``alembic``, and of a database that cannot be reached.
     """
     register_live_option()
     target = context.config.attributes.get(TARGET)
     if target is not None:
         _migrate(target, options)
         return
+    try:
+        _run_by_alembic(options)
+    except (ConfigurationError, DatabaseUnavailable, MigrationError) as error:
+        if not hasattr(context.config.cmd_opts, "cmd"):
+            raise
+        raise CommandError(str(error)) from error  # which the command prints without a traceback
+
+
+def _run_by_alembic(options: dict[str, Any]) -> None:
     project = Project.find(Path(context.script.dir))
     lent = context.config.attributes.get("connection")
     if context.is_offline_mode():
@@ -96,16 +107,21 @@ def _unusable(lent: object) -> MigrationError:
 
 
 def _run_here(work: Coroutine[Any, Any, None]) -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        asyncio.run(work)
-    else:
+    if _is_in_loop():
         work.close()
         raise MigrationError(
             "Alembic's own functions cannot migrate inside a running event loop.",
             hint="await Migrations(db, Base, directory).up()",
         )
+    asyncio.run(work)
+
+
+def _is_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 async def _connect_and_migrate(project: Project, options: dict[str, Any]) -> None:

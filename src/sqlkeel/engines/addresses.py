@@ -1,0 +1,50 @@
+"""Where a database URL leads: its hosts and ports, which may stand in the query, too."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import URL
+
+from ..errors import InvalidURL
+
+__all__ = ["address_of", "refuse_wrong_ports"]
+
+_LAST_PORT: Final = 65_535
+
+
+def address_of(url: URL) -> str:
+    """Return what a message calls the place of a database: ``db:5432``, a socket, the file of SQLite."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    hosts = _values(url, "host") or _values(url, "unix_socket") or [url.host or "localhost"]
+    ports = _values(url, "port") or ([str(url.port)] if url.port else [])
+    if len(ports) != len(hosts):
+        ports = (ports or [""])[:1] * len(hosts)
+    return ", ".join(_joined(host, port) for host, port in zip(hosts, ports, strict=True))
+
+
+def refuse_wrong_ports(url: URL) -> None:
+    """See that a connection can be tried: the driver's own error for such a port is not one of a database.
+
+    Raises:
+        InvalidURL: When a port is none. It is not repeated: what stands behind a colon may be a password.
+    """
+    after_hosts = [host.rpartition(":")[2] for host in _values(url, "host") if host.count(":") == 1]
+    given = [*_values(url, "port"), *after_hosts, *([str(url.port)] if url.port is not None else [])]
+    if any(port.isdecimal() and not 0 < int(port) <= _LAST_PORT for port in given):
+        raise InvalidURL(
+            f"The port in the database URL is not between 1 and {_LAST_PORT:,}.",
+            hint="PostgreSQL usually listens on 5432, MariaDB on 3306; a password stands before the @.",
+        )
+
+
+def _values(url: URL, name: str) -> list[str]:
+    given = url.query.get(name, ())
+    texts = (given,) if isinstance(given, str) else given
+    return [one for text in texts for one in text.split(",") if one]
+
+
+def _joined(host: str, port: str) -> str:
+    is_whole = host.startswith("/") or host.count(":") == 1 or not port
+    return host if is_whole else f"{host}:{port}"
