@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 from sqlalchemy import MetaData
@@ -10,7 +11,7 @@ from sqlalchemy import inspect as sa_inspect
 from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
 
-__all__ = ["empty_migrations", "revision", "round_trip", "tables"]
+__all__ = ["code", "empty_migrations", "revision", "round_trip", "tables"]
 
 
 def empty_migrations(database: Database, directory: Path, **options: float) -> Migrations:
@@ -28,6 +29,11 @@ async def revision(migrations: Migrations, message: str, upgrade: str, downgrade
         text = text.replace(f"def {function}() -> None:\n    pass", f"def {function}() -> None:\n    {indented}")
     path.write_text(text)
     return path
+
+
+def code(path: Path) -> str:
+    """Return what a revision says, however it is laid out: each call on a line, texts in single quotes."""
+    return ast.unparse(ast.parse(path.read_text()))
 
 
 async def tables(database: Database) -> set[str]:
@@ -55,4 +61,4 @@ async def round_trip(database: Database, directory: Path, before: MetaData, afte
     aside.rename(path)
     await second.up()
     await second.check()
-    return path.read_text()
+    return code(path)

@@ -15,6 +15,7 @@ from sqlkeel.errors import CheckViolation, ModelsDiffer
 from sqlkeel.migrations import Migrations
 from sqlkeel.naming import metadata_with_names
 from tests.fixtures.databases import OpenDatabase
+from tests.migrations.revisions import code
 
 OLD = ["draft", "li:ve", "it's", "100%", "a\\b"]
 
@@ -55,7 +56,7 @@ class Project:
         assert path is not None
         await self.on(metadata).up()
         await self.on(metadata).check()
-        return path.read_text()
+        return code(path)
 
     async def differences(self, metadata: MetaData) -> tuple[str, ...]:
         """Return what `sqlkeel migrate check` finds."""

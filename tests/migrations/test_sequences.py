@@ -14,7 +14,7 @@ from sqlkeel.errors import ModelsDiffer
 from sqlkeel.migrations import Migrations
 from sqlkeel.naming import metadata_with_names
 from tests.migrations.project_folder import make_project, run_command
-from tests.migrations.revisions import tables
+from tests.migrations.revisions import code, tables
 
 COUNTED = """
 from sqlalchemy import Column, Integer, MetaData, Sequence, Table
@@ -91,7 +91,7 @@ class TestNewTable:
 
         assert path is not None
         listed = ", ".join(f"{name}={value!r}" for name, value in options.items())
-        assert path.read_text().count(f"sa.Sequence('job_number', {listed})") == 3  # made, used, dropped
+        assert code(path).count(f"sa.Sequence('job_number', {listed})") == 3  # made, used, dropped
 
     async def test_two_tables_share_one(self, db: Database, tmp_path: Path) -> None:
         """It is made once, and the second table, which comes later, takes it as it is."""

@@ -13,6 +13,7 @@ from sqlkeel.errors import ModelsDiffer
 from sqlkeel.migrations import Migrations
 from sqlkeel.naming import metadata_with_names
 from sqlkeel.triggers import VersionTrigger
+from tests.migrations.revisions import code
 
 CALLS = re.compile(r"op\.(?:create|drop)_version_trigger\(.*\)")
 
@@ -36,7 +37,7 @@ async def migrate(db: Database, directory: Path, metadata: MetaData, message: st
     await migrations.up()
     await migrations.check()
     assert revision is not None
-    return CALLS.findall(revision.read_text())
+    return CALLS.findall(code(revision))
 
 
 async def version_after_update(db: Database, column: str = "version") -> int:

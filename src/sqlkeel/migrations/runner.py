@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from alembic.autogenerate import RevisionContext
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
-from alembic.script import Script, ScriptDirectory
+from alembic.script import Script, ScriptDirectory, write_hooks
 from alembic.util import CommandError
 from alembic.util.pyfiles import coerce_resource_to_filename
 from sqlalchemy import Connection
@@ -27,6 +27,7 @@ from .configuration import configuration_for, scripts_in, stem_of
 from .differences import describe
 from .env import TARGET, Target
 from .files import make_directory, new_file, require_environment
+from .formatting import formatted
 from .project import metadata_of
 from .required import FILL
 from .turn import LOCK_TIMEOUT, WAIT, turn
@@ -381,8 +382,11 @@ def _write(scripts: ScriptDirectory, revision: RevisionContext) -> Path:
     stem = stem_of(revision.config, scripts, versions, revision=str(script.rev_id), message=message)
     with _readable(), new_file(versions, message, stem=stem) as path:
         scripts.file_template = str(path.relative_to(versions).with_suffix("")).replace("%", "%%")
+        hooks, scripts.hooks = scripts.hooks, []
         for _ in revision.generate_scripts():
             pass
+        path.write_text(formatted(path.read_text(encoding="utf-8")), encoding="utf-8")
+        write_hooks._run_hooks(path, hooks)  # private: the project's own have the last word; TestFiles is the canary
     return path
 
 
