@@ -13,18 +13,20 @@ from sqlalchemy.orm import (
     Mapped,
     aliased,
     column_property,
+    joinedload,
     mapped_column,
     query_expression,
     selectinload,
     undefer,
     with_expression,
+    with_loader_criteria,
 )
 
 import sqlkeel
 from sqlkeel.database import Database
 from sqlkeel.errors import NotSupported
 from sqlkeel.mixins.soft_delete import SoftDeleteMixin
-from sqlkeel.mixins.unmarked import mark
+from sqlkeel.mixins.unmarked import mark, parts_of
 from sqlkeel.relations import children, parent
 from sqlkeel.session import SyncSession
 
@@ -49,6 +51,15 @@ class Box(SoftDeleteMixin, Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     shelf_id: Mapped[int] = mapped_column(ForeignKey("shelf.id"))
     shelf: Mapped[Shelf] = parent(back_populates="boxes")
+
+
+class Crate(Box):
+    """Has a table of its own, and its mark in that of the other."""
+
+    __tablename__ = "crate"
+    id: Mapped[int] = mapped_column(ForeignKey("box.id"), primary_key=True)
+    weight: Mapped[int] = mapped_column(default=1)
+    count: Mapped[int | None] = query_expression()
 
 
 class Label(Base):
@@ -126,6 +137,35 @@ class TestMarking:
         assert mark(statement)
         assert statement._where_criteria == before
 
+    def test_what_is_read_twice_is_looked_through_once(self) -> None:
+        """A report of CTEs, each of which reads the one before twice, names its class on more than a million ways."""
+        level = select(Box.id).where(or_(Box.id > 0, Box.id < 0)).cte()
+        for _ in range(20):
+            level = select(level.c.id).join(again := level.alias(), again.c.id == level.c.id).cte()
+
+        assert mark(select(func.count()).select_from(level))
+        assert sum(1 for _ in parts_of(level)) < 1000
+
+    @pytest.mark.parametrize(
+        "option",
+        [
+            lambda found: with_loader_criteria(Label, Label.id.in_(found)),
+            lambda found: selectinload(Shelf.labels.and_(Label.id.in_(found))),
+            lambda found: joinedload(Shelf.labels.and_(Label.id.in_(found))),
+        ],
+    )
+    async def test_in_the_condition_of_an_option(self, shelves: Database, option: Any) -> None:
+        """Also the second time, when the statement comes from the cache and the option is new."""
+        async with shelves.read() as session:
+            for _ in range(2):
+                loads = option(select(func.max(Box.id).over(partition_by=Box.id)))
+                statement = select(Shelf).options(loads)
+                shelf = (await session.scalars(statement)).unique().one()
+                labels = await shelf.awaitable_attrs.labels
+
+                assert [label.id for label in labels] == [1]
+                session.expunge_all()
+
     def test_tables_are_left_alone(self) -> None:
         """A statement that names no class is no business of ours."""
         statement = select(func.count()).select_from(Box.__table__)
@@ -140,6 +180,10 @@ FORGOTTEN = [
     lambda shelf: select(func.count(Box.id).over()).limit(1).scalar_subquery(),
     lambda shelf: exists().where(Box.shelf_id == shelf.id),
 ]
+
+
+def shelves_of(crate: Any) -> Any:
+    return select(func.count(Shelf.id)).where(Shelf.id == crate.weight).scalar_subquery()
 
 
 class TestExpressions:
@@ -177,6 +221,20 @@ class TestExpressions:
 
                 assert found.one().count == value
                 session.expunge_all()
+
+    @pytest.mark.parametrize("crate", [Crate, aliased(Crate), aliased(Crate, flat=True)])
+    async def test_of_an_inherited_class(self, shelves: Database, crate: Any) -> None:
+        """The tables of the class itself are no rows that the expression finds; those of another one are."""
+        found = select(func.count(Label.id)).where(Label.id <= crate.weight).scalar_subquery()
+        async with shelves.transaction() as session:
+            session.add(Crate(id=3, shelf_id=1))
+            await session.flush()
+            session.expunge_all()
+
+            loaded = await session.scalars(select(crate).options(with_expression(crate.count, found)))
+            assert loaded.one().count == 1
+            with pytest.raises(NotSupported, match="deleted rows of Shelf"):
+                await session.scalars(select(crate).options(with_expression(crate.count, shelves_of(crate))))
 
     async def test_what_the_hint_says(self, shelves: Database) -> None:
         """Beside the object the class is known."""

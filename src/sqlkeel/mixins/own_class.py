@@ -9,7 +9,9 @@ from sqlalchemy import BooleanClauseList, ColumnClause, Exists, Select, SelectBa
 from sqlalchemy.orm import Mapper, PropComparator, RelationshipProperty, aliased
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import Grouping
-from sqlalchemy.sql.visitors import iterate, replacement_traverse
+from sqlalchemy.sql.visitors import replacement_traverse
+
+from .unmarked import parts_of
 
 __all__ = ["name_inner_rows"]
 
@@ -46,7 +48,7 @@ class _ByAlias(RelationshipProperty.Comparator[Any]):
 
 def _name_in_subqueries(condition: Any, alias: Any) -> Any:
     """Name the rows that a subquery in the condition asks for: SQLAlchemy writes the alias for the class there, too."""
-    if not any(isinstance(part, SelectBase) for part in iterate(condition)):
+    if not any(isinstance(part, SelectBase) for part in parts_of(condition)):
         return condition
     table = alias.selectable._deannotate()
     named = {"parententity": alias, "parentmapper": alias.mapper, "entity_namespace": alias}
@@ -55,7 +57,7 @@ def _name_in_subqueries(condition: Any, alias: Any) -> Any:
         known = _is(part, table) or (isinstance(part, ColumnClause) and part.table is table)
         return part._annotate(named) if known else None
 
-    for part in iterate(condition):
+    for part in parts_of(condition):
         if isinstance(part, Select):  # made for this EXISTS if it reads the table, and seen by nobody yet
             part._from_obj = tuple(one._annotate(named) if _is(one, table) else one for one in part._from_obj)
             part._raw_columns = [one._annotate(named) if _is(one, table) else one for one in part._raw_columns]

@@ -6,19 +6,19 @@ or a function there: ``select(func.count()).where(or_(Post.id > 1, ...))`` would
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any, Final
 
-from sqlalchemy import Select, SelectBase, true
+from sqlalchemy import FromClause, Join, Select, SelectBase, true
 from sqlalchemy.orm import LoaderCriteriaOption
 from sqlalchemy.sql.util import surface_expressions
-from sqlalchemy.sql.visitors import iterate
 
 from ..errors import NotSupported
 from .marks import MARKED, is_soft, soft_parts
 
-__all__ = ["MarkingOption", "mark"]
+__all__ = ["MarkingOption", "mark", "parts_of"]
 
 _ENTITY: Final = "parententity"
 
@@ -36,6 +36,7 @@ class MarkingOption(LoaderCriteriaOption):
         if statement is not None:  # an UPDATE or DELETE is marked before
             mark(statement)
             for option in statement._with_options:
+                _mark_conditions(option)
                 _refuse_expression(option)
 
 
@@ -44,7 +45,7 @@ def mark(statement: Any) -> bool:
 
     The SELECTs are changed where they stand, as SQLAlchemy does it when they are made.
     """
-    for part in iterate(statement):
+    for part in parts_of(statement):
         if isinstance(part, Select):
             _mark_one(part)
     return isinstance(statement, Select) and bool(statement._propagate_attrs)
@@ -64,6 +65,15 @@ def _mark_one(select: Any) -> None:
     select._where_criteria += tuple(true()._annotate({_ENTITY: one}) for one in hidden)
 
 
+def _mark_conditions(option: Any) -> None:
+    """Mark the SELECTs in what ``with_loader_criteria()`` and ``relation.and_()`` ask for beside the statement."""
+    if isinstance(option, LoaderCriteriaOption) and not option.deferred_where_criteria:
+        mark(option.where_criteria)
+    for element in getattr(option, "context", ()):
+        for condition in element._extra_criteria:
+            mark(condition)
+
+
 def _has_mark(entity: Any) -> bool:
     return is_soft(entity.mapper) or any(True for _ in soft_parts(entity.mapper))
 
@@ -73,9 +83,7 @@ def _refuse_expression(option: Any) -> None:
     for element in getattr(option, "context", ()):
         if not dict(element.strategy or ()).get("query_expression"):
             continue
-        selects = [part for one in element._extra_criteria for part in iterate(one) if isinstance(part, Select)]
-        outer = element.path[-2].selectable  # what the SELECTs are correlated with
-        read = {part for one in selects for table in one.get_final_froms() if table != outer for part in iterate(table)}
+        read = _tables_read(element)
         names = sorted(one.class_.__name__ for one in chain(*MARKED.values()) if read.intersection(one.tables))
         if names:
             raise NotSupported(
@@ -84,12 +92,47 @@ def _refuse_expression(option: Any) -> None:
             )
 
 
+def _tables_read(element: Any) -> set[Any]:
+    """Return what the SELECTs of a loading option read, and what that is made of, but for the outer tables."""
+    outer = set(_joined(element.path[-2].selectable))  # what the SELECTs are correlated with
+    inner = parts_of(*element._extra_criteria, without=lambda part: isinstance(part, FromClause) and part in outer)
+    found = {
+        table
+        for part in inner
+        if isinstance(part, Select)
+        for joined in part.get_final_froms()
+        for table in _joined(joined)
+    }
+    return set(parts_of(*(found - outer)))
+
+
+def _joined(table: Any) -> Iterator[Any]:
+    """Yield the tables of a join, which those of an inherited class are, too."""
+    if isinstance(table, Join):
+        yield from _joined(table.left)
+        yield from _joined(table.right)
+    else:
+        yield table
+
+
 def _entities(parts: Iterable[Any]) -> Iterator[Any]:
     """Yield the classes that are named outside of the SELECTs in the parts of one."""
-    waiting = list(parts)
+    for part in parts_of(*parts, without=lambda part: isinstance(part, SelectBase)):
+        if (entity := part._annotations.get(_ENTITY)) is not None:
+            yield entity
+
+
+def parts_of(*elements: Any, without: Callable[[Any], bool] = lambda part: False) -> Iterator[Any]:
+    """Yield the elements and all that they are made of, each once, but for some and what these are made of.
+
+    SQLAlchemy's ``iterate()`` goes down on every way that leads to a part, and their number doubles with each CTE that
+    is read twice.
+    """
+    waiting = deque(elements)
+    seen: dict[int, Any] = {}  # by identity, as == of a column makes a condition; kept, so that none has another's
     while waiting:
-        part = waiting.pop()
-        if not isinstance(part, SelectBase):
-            if (entity := part._annotations.get(_ENTITY)) is not None:
-                yield entity
+        part = waiting.popleft()
+        if id(part) not in seen and not without(part):
+            seen[id(part)] = part
+            yield part
             waiting.extend(part.get_children())
