@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, Select, create_engine, exists, func, or_, select
+from sqlalchemy import ForeignKey, Select, create_engine, exists, func, insert, or_, select
 from sqlalchemy.orm import (
     Mapped,
     aliased,
@@ -145,6 +145,26 @@ class TestMarking:
 
         assert mark(select(func.count()).select_from(level))
         assert sum(1 for _ in parts_of(level)) < 1000
+
+    async def test_in_the_values_of_an_insert(self, shelves: Database) -> None:
+        """Of a class, and of its table."""
+        async with shelves.transaction() as session:
+            await session.execute(insert(Label).values(id=either().scalar_subquery() + 2, shelf_id=1))
+            await session.execute(insert(Label.__table__).values(id=either().scalar_subquery() + 3, shelf_id=1))
+
+            assert list(await session.scalars(select(Label.id).order_by(Label.id))) == [1, 2, 3, 4]
+
+    async def test_an_insert_that_gives_objects(self, shelves: Database) -> None:
+        """A statement in from_statement() is one of the ORM in any case."""
+        made = insert(Box).values(id=3, shelf_id=1).returning(Box)
+        async with shelves.transaction() as session:
+            assert [box.id for box in await session.scalars(select(Box).from_statement(made))] == [3]
+
+    async def test_a_function_by_itself(self, shelves: Database) -> None:
+        """It is a SELECT once it runs; one without a class is left alone."""
+        async with shelves.read() as session:
+            assert await session.scalar(func.count(Box.id)) == 1
+            assert await session.scalar(func.abs(-1)) == 1
 
     @pytest.mark.parametrize(
         "option",

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import LoaderCriteriaOption, Mapped, Mapper, ORMExecuteState, with_loader_criteria
 from sqlalchemy.orm.interfaces import UserDefinedOption
+from sqlalchemy.sql.functions import FunctionElement
 
 from ..base import Base
 from ..errors import NotSupported
@@ -158,12 +159,12 @@ def _options_of(registry: orm.registry, *, written: bool) -> tuple[LoaderCriteri
 def _mark_selects(state: ORMExecuteState) -> Any:
     """Run a SELECT again as one of the ORM that SQLAlchemy has not taken for one, though it names classes."""
     statement: Any = state.statement
-    if not MARKED or (state.is_insert and getattr(statement, "select", None) is None):
-        return None  # the rows of an INSERT are many, and hold no SELECT
-    if isinstance(statement, Select) and state.is_orm_statement:
+    if not MARKED or (isinstance(statement, Select) and state.is_orm_statement):
         return None  # done when it is compiled
+    if isinstance(statement, FunctionElement):
+        statement = statement.select()  # as SQLAlchemy runs it
     is_marked = mark(statement)
-    return state.invoke_statement() if is_marked and not state.is_orm_statement else None
+    return state.invoke_statement(statement) if is_marked and not state.is_orm_statement else None
 
 
 @event.listens_for(SyncSession, "do_orm_execute")
