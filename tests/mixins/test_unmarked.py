@@ -5,10 +5,11 @@ The shapes of queries stand in `test_soft_delete_coverage`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, Select, create_engine, exists, func, insert, or_, select
+from sqlalchemy import ForeignKey, Select, String, create_engine, exists, func, insert, or_, select
 from sqlalchemy.orm import (
     Mapped,
     aliased,
@@ -69,6 +70,26 @@ class Label(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     shelf_id: Mapped[int] = mapped_column(ForeignKey("shelf.id"))
     shelf: Mapped[Shelf] = parent(back_populates="labels")
+
+
+class Party(SoftDeleteMixin, Base):
+    __tablename__ = "party"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(10))
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "party"}
+
+
+class Firm(Party):
+    __tablename__ = "firm"
+    id: Mapped[int] = mapped_column(ForeignKey("party.id", ondelete="CASCADE"), primary_key=True)
+    tax: Mapped[int]
+    __mapper_args__ = {"polymorphic_identity": "firm"}
+
+
+class Bill(Base):
+    __tablename__ = "bill"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    tax: Mapped[int]
 
 
 @pytest.fixture
@@ -260,3 +281,38 @@ class TestExpressions:
         """Beside the object the class is known."""
         async with shelves.read() as session:
             assert [n for _, n in await session.execute(select(Shelf, FORGOTTEN[1](Shelf)))] == [1]
+
+
+JOINED: dict[str, tuple[Callable[[], Any], list[Any]]] = {
+    "count": (lambda: select(func.count()).where(Firm.tax > 0), [2]),
+    "count by a function": (lambda: select(func.count()).where(func.abs(Firm.tax) > 0), [2]),
+    "count of one or another": (lambda: select(func.count()).where(or_(Firm.tax > 0, Firm.id > 9)), [2]),
+    "implicit join": (lambda: select(Bill.id).where(Firm.tax == Bill.tax), [1]),
+    "implicit join by a function": (lambda: select(Bill.id).where(func.abs(Firm.tax) == Bill.tax), [1]),
+    "exists": (lambda: select(Bill.id).where(exists().where(Firm.tax == Bill.tax)), [1]),
+    "correlated": (lambda: select(Firm.id).where(exists().where(Bill.tax == Firm.tax)), [1]),
+    "correlated by a function": (
+        lambda: select(Firm.id).where(exists().where(func.abs(Bill.tax) == func.abs(Firm.tax))),
+        [1],
+    ),
+    "beside its base": (lambda: select(Party.id).where(Firm.tax > 0, Firm.id == Party.id), [1, 2]),
+    "as a column": (lambda: select(func.count(Firm.tax)), [2]),
+    "in a join": (lambda: select(func.count()).select_from(Bill).join(Firm, func.abs(Firm.tax) == Bill.tax), [1]),
+}
+
+
+class TestJoinedInheritance:
+    """The mark stands in the table of the base, and only the other one is named."""
+
+    @pytest.mark.parametrize("name", JOINED)
+    async def test_each_row_counts_once(self, db: Database, name: str) -> None:
+        """Not once for each row of the base, and not where it is deleted."""
+        statement, found = JOINED[name]
+        async with db.transaction() as session:
+            session.add_all([Firm(id=1, tax=1), Firm(id=2, tax=2), Firm(id=3, tax=3), Party(id=4)])
+            session.add_all([Bill(id=1, tax=1), Bill(id=3, tax=3)])
+            await session.flush()
+            await session.delete(await session.get_one(Firm, 3))
+
+        async with db.read() as session:
+            assert sorted(await session.scalars(statement())) == found

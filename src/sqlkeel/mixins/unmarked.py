@@ -59,10 +59,15 @@ def _mark_one(select: Any) -> None:
         select._set_propagate_attrs({"compile_state_plugin": "orm", "plugin_subject": entity})
     # What is compared decides which classes a condition is about, and not what stands in a function there.
     shallow = (one for part in select._where_criteria for one in surface_expressions(part))  # type: ignore[no-untyped-call]
-    seen = {one._annotations.get(_ENTITY) for one in shallow}
-    seen.update(_entities((*select._raw_columns, *select._from_obj)))
-    hidden = dict.fromkeys(one for one in _entities(select._where_criteria) if one not in seen and _has_mark(one))
+    known = set(_entities((*select._raw_columns, *select._from_obj)))
+    seen = {one._annotations.get(_ENTITY) for one in shallow} | known
+    named = [one for one in dict.fromkeys(_entities(select._where_criteria)) if _has_mark(one)]
+    hidden = [one for one in named if one not in seen]
     select._where_criteria += tuple(true()._annotate({_ENTITY: one}) for one in hidden)
+    if not select._setup_joins:
+        # The condition is on another table than the one that is named: without its join every row of that would count.
+        apart = [one for one in named if one not in known and isinstance(one.selectable, Join)]
+        select._from_obj += select.select_from(*(one.entity for one in apart))._from_obj[len(select._from_obj) :]
 
 
 def _mark_conditions(option: Any) -> None:
