@@ -415,7 +415,7 @@ class TestStatus:
         migrations = empty_migrations(sqlite, tmp_path)
         first = await revision(migrations, "one", "pass")
         content = first.read_text()
-        first.with_name("two.py").write_text(content.replace("revision = '", "revision = 'ffff", 1))
+        first.with_name("two.py").write_text(content.replace('revision = "', 'revision = "ffff', 1))
 
         with pytest.raises(errors.MigrationError, match="2 newest revisions") as caught:
             await migrations.up()
