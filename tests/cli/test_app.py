@@ -184,7 +184,7 @@ class TestRefusals:
 
         assert done.returncode == 1
         assert "keel_no_such_database" in done.stderr
-        assert "sqlkeel makes tables, not databases" in done.stderr
+        assert "CREATE DATABASE keel_no_such_database" in done.stderr
 
     async def test_psycopg_does_not_say_why(self, psycopg: Database, tmp_path: Path) -> None:
         """It gives no code for a refused connection, so only the server's own words tell."""
