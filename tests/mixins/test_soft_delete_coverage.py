@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, exists, func, insert, literal, or_, select, text, union_all, update
+from sqlalchemy import delete, exists, func, insert, literal, or_, orm, outerjoin, select, text, union_all, update
 from sqlalchemy.orm import (
     Bundle,
     aliased,
@@ -165,6 +165,27 @@ async def join_from_child(session: Session) -> list[Any]:
 @shape([*PAIRS, ("Bob", None)], ALL_PAIRS)
 async def outer_join(session: Session) -> list[Any]:
     return await rows(session, select(Author.name, Book.title).outerjoin(Author.books))
+
+
+@shape([*PAIRS, ("Bob", None)], ALL_PAIRS)
+async def outer_join_by_a_function(session: Session) -> list[Any]:
+    """Given to select_from(), a join is no step of the SELECT."""
+    return await rows(session, select(Author.name, Book.title).select_from(outerjoin(Author, Book)))
+
+
+@shape([2], [5])
+async def count_of_a_join_by_a_function(session: Session) -> list[Any]:
+    return await scalars(session, select(func.count()).select_from(orm.join(Author, Book)))
+
+
+@shape([3], [5])
+async def count_of_what_a_function_joins_with_a_table(session: Session) -> list[Any]:
+    return await scalars(session, select(func.count()).select_from(outerjoin(Book, book_tag.alias())))
+
+
+@shape([3], [5])
+async def count_of_an_outer_join_of_the_orm(session: Session) -> list[Any]:
+    return await scalars(session, select(func.count()).select_from(orm.outerjoin(Author, Book)))
 
 
 @shape([*PAIRS, ("Bob", None)], ALL_PAIRS)

@@ -57,6 +57,7 @@ def _mark_one(select: Any) -> None:
         if entity is None:
             return
         select._set_propagate_attrs({"compile_state_plugin": "orm", "plugin_subject": entity})
+    _unfold_join(select)
     # What is compared decides which classes a condition is about, and not what stands in a function there.
     shallow = (one for part in select._where_criteria for one in surface_expressions(part))  # type: ignore[no-untyped-call]
     known = set(_entities((*select._raw_columns, *select._from_obj)))
@@ -68,6 +69,34 @@ def _mark_one(select: Any) -> None:
         # The condition is on another table than the one that is named: without its join every row of that would count.
         apart = [one for one in named if one not in known and isinstance(one.selectable, Join)]
         select._from_obj += select.select_from(*(one.entity for one in apart))._from_obj[len(select._from_obj) :]
+
+
+def _unfold_join(select: Any) -> None:
+    """Make a join that was given to ``select_from()`` one of the SELECT's own, whose ON takes the conditions."""
+    if select._setup_joins or len(select._from_obj) != 1:
+        return
+    steps, left = [], select._from_obj[0]
+    while _is_made_by_hand(left):
+        steps.append(left)
+        left = left.left
+    joined = [part._annotations.get(_ENTITY) for part in (left, *(step.right for step in steps))]
+    if not steps or not any(one is not None and _has_mark(one) for one in joined):
+        return
+    unfolded: Any = Select().select_from(_target(left))
+    for step in reversed(steps):
+        unfolded = unfolded.join(_target(step.right), step.onclause, isouter=step.isouter, full=step.full)
+    select._from_obj, select._setup_joins = unfolded._from_obj, unfolded._setup_joins
+
+
+def _is_made_by_hand(table: Any) -> bool:
+    """Tell whether it is a join, and not the tables of an inherited class."""
+    entity = table._annotations.get(_ENTITY)  # of a join that SQLAlchemy's ORM has made, that on the left
+    return isinstance(table, Join) and (entity is None or table != entity.selectable)
+
+
+def _target(table: Any) -> Any:
+    entity = table._annotations.get(_ENTITY)
+    return table if entity is None else entity.entity
 
 
 def _mark_conditions(option: Any) -> None:
