@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, FastAPI, Header, Response, routing
@@ -98,8 +98,8 @@ def _operations(
 ) -> Iterator[tuple[dict[str, Any], dict[int, str]]]:
     """Yield each operation of the document that uses the database, and its problems."""
     # Older versions of FastAPI copy the routes of a router that is included to the application.
-    routes: Iterable[Any] = getattr(routing, "iter_route_contexts", iter)(app.routes)
-    for route in routes:
+    each: Any = getattr(routing, "iter_route_contexts", iter)
+    for route in each(app.routes):
         if not _uses_database(getattr(route, "dependant", None)):
             continue
         path = document.get("paths", {}).get(route.path_format, {})

@@ -133,8 +133,9 @@ class SQLKeelPlugin(InitPlugin, ReceiveRoutePlugin):
                     handler.responses = {**problems, **(handler.responses or {})}
         # Not a middleware: that is outside of the exception handlers. They take a response for started when its start
         # passes them on its way out, and then answer nothing any more, a COMMIT that fails out there included.
-        kind = type(route)
-        route.__class__ = type(kind.__name__, (_InUnitOfWork, kind), {"__slots__": ()})
+        changed: Any = route
+        kind = type(changed)
+        changed.__class__ = type(kind.__name__, (_InUnitOfWork, kind), {"__slots__": ()})
 
     @asynccontextmanager
     async def _checked(self, app: Litestar) -> AsyncIterator[None]:

@@ -86,7 +86,8 @@ class _Layout:
     def _statement(self, node: Any, indent: int) -> Iterator[str]:
         start = " " * indent
         if isinstance(node, (ast.With, ast.If)) and not getattr(node, "orelse", None):
-            head = ast.copy_location(type(node)(**{**dict(ast.iter_fields(node)), "body": [ast.Pass()]}), node)
+            fields: Any = {**dict(ast.iter_fields(node)), "body": [ast.Pass()]}
+            head = ast.copy_location(type(node)(**fields), node)
             yield start + _quoted(ast.unparse(ast.fix_missing_locations(head)).partition("\n")[0])
             yield from self.statements(node.body, indent + _STEP)
         elif isinstance(node, ast.Expr):
