@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
+from threading import Lock
 from typing import Any, Final
 
 from sqlalchemy import FromClause, Join, Select, SelectBase, true
@@ -21,6 +22,9 @@ from .marks import MARKED, is_soft, soft_parts
 __all__ = ["MarkingOption", "mark", "parts_of"]
 
 _ENTITY: Final = "parententity"
+
+_marking: Final = Lock()
+"""Threads may compile the same statement at once, and each reads it behind its own turn."""
 
 
 class MarkingOption(LoaderCriteriaOption):
@@ -45,9 +49,10 @@ def mark(statement: Any) -> bool:
 
     The SELECTs are changed where they stand, as SQLAlchemy does it when they are made.
     """
-    for part in parts_of(statement):
-        if isinstance(part, Select):
-            _mark_one(part)
+    with _marking:
+        for part in parts_of(statement):
+            if isinstance(part, Select):
+                _mark_one(part)
     return isinstance(statement, Select) and bool(statement._propagate_attrs)
 
 
