@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from threading import Lock
+from threading import RLock
 from typing import Any, Final
 
 from sqlalchemy import FromClause, Join, Select, SelectBase, true
@@ -23,8 +23,9 @@ __all__ = ["MarkingOption", "mark", "parts_of"]
 
 _ENTITY: Final = "parententity"
 
-_marking: Final = Lock()
-"""Threads may compile the same statement at once, and each reads it behind its own turn."""
+_marking: Final = RLock()
+"""Threads may compile the same statement at once, and each reads it behind its own turn. A class that is looked at may
+have to be configured first, and its properties are marked then."""
 
 
 class MarkingOption(LoaderCriteriaOption):
