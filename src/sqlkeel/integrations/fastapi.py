@@ -85,9 +85,11 @@ def install(
         usual = app.openapi
 
         def openapi() -> dict[str, Any]:
+            is_made = app.openapi_schema is not None
             document = usual()
-            for operation, problems in _operations(app, document, statuses):
-                _add_problems(document, operation, problems)
+            if not is_made:  # FastAPI keeps the document
+                for operation, problems in _operations(app, document, statuses):
+                    _add_problems(document, operation, problems)
             return document
 
         app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI's documentation shows
