@@ -23,7 +23,7 @@ from ..errors import ConfigurationError, KeelError
 from ..session import Session
 from .asgi import Application, Checked, Message, Send, UnitOfWork, UnitOfWorkMiddleware, check_at_start, unit_of_work
 from .preconditions import READ_RESPONSES, WRITE_RESPONSES, Versions, etag, expected_versions, is_known, require
-from .problems import MEDIA_TYPE, answers, describe, report
+from .problems import MEDIA_TYPE, READING, answers, describe, report
 
 __all__ = [
     "CONDITIONAL_READ",
@@ -59,7 +59,6 @@ OptionalIfMatch: TypeAlias = NamedDependency[SkipValidation[Versions | None]]
 Connection: TypeAlias = ASGIConnection[Any, Any, Any, Any]
 
 _OF_THE_DATABASE: Final = {"session", "read_session", "database"}
-_READING: Final = {"GET", "HEAD", "OPTIONS"}
 _STATE: Final = "sqlkeel"
 _ETAG: Final = "sqlkeel.etag"
 
@@ -145,7 +144,7 @@ class SQLKeelPlugin(InitPlugin, ReceiveRoutePlugin):
 
 def _method_of(handler: HTTPRouteHandler) -> str:
     """Return the method of a handler; of several one that writes."""
-    return max(map(str, handler.http_methods), key=lambda method: method not in _READING)
+    return max(map(str, handler.http_methods), key=lambda method: method not in READING)
 
 
 def _uses_database(handler: HTTPRouteHandler) -> bool:

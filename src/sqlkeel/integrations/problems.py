@@ -12,7 +12,7 @@ from sqlalchemy import exc
 
 from ..errors import KeelError
 
-__all__ = ["MEDIA_TYPE", "SCHEMA", "Problem", "answers", "describe", "report"]
+__all__ = ["MEDIA_TYPE", "READING", "SCHEMA", "Problem", "answers", "describe", "report"]
 
 logger = logging.getLogger("sqlkeel.integrations")
 
@@ -67,6 +67,9 @@ _OF_WRITES: Final = (
     "value-refused",
 )
 
+READING: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""The methods of HTTP that change nothing (RFC 9110, 9.2.1)."""
+
 SCHEMA: Final[Mapping[str, Any]] = {
     "title": "Problem",
     "description": "A problem document (RFC 9457).",
@@ -91,7 +94,7 @@ def answers(method: str, path: str, *, statuses: Mapping[str, int] | None = None
     Any may be refused for the moment; where the path names something, that may not be there; and what is written may
     break a constraint.
     """
-    writes = method.upper() not in {"GET", "HEAD", "OPTIONS", "TRACE"}
+    writes = method.upper() not in READING
     titles: dict[int, list[str]] = {}
     for code in (*(_OF_A_KEY if "{" in path else ()), *(_OF_WRITES if writes else ()), *_OF_ALL):
         kind = _KINDS[code]
