@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, ClauseElement, Column, Dialect
 from sqlalchemy.exc import DontWrapMixin
 
 from ..engines.fitting import fits
-from ..engines.texts import has_notation, refuse_notation
+from ..engines.texts import WORDS, has_notation, refuse_notation
 from ..errors import DatabaseFault, InvalidValue, NotNullViolation, NotSupported, ValueRefused
 from .columns import makes_expression, names_beside
 from .defaults import Constant, Made
@@ -24,8 +24,6 @@ __all__ = ["PLACE", "Binder", "BoundRows"]
 
 PLACE: Final[Column[Any]] = Column("sqlkeel_place", BigInteger())
 """The column of a temporary table that tells the place of a row among all that were given."""
-
-_WORDS: Final = {True: "true", False: "false"}
 
 _Makers = Mapping[Callable[..., Any], Callable[[], Any]]
 _Quick = Mapping[Column[Any], Callable[[], Any]]
@@ -274,7 +272,7 @@ class _Shape:
                 raise self._refused(TypeError("A text is expected."))
             if bool in kinds:
                 records = [
-                    (*one[:place], _WORDS[one[place]], *one[place + 1 :]) if type(one[place]) is bool else one
+                    (*one[:place], WORDS[one[place]], *one[place + 1 :]) if type(one[place]) is bool else one
                     for one in records
                 ]
         return records

@@ -30,6 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..cursors import engine_type
 from ..engines.faults import translate
+from ..engines.texts import WORDS
 from ..errors import NotNullViolation, ValueRefused
 from ..observe import record
 from .binder import BoundRows
@@ -41,7 +42,6 @@ __all__ = ["copies", "copy", "kind_of"]
 _Into = Table | TableClause
 _PLACE: Final = re.compile(r"^COPY .*?, line (?P<row>\d+)(?:, column (?P<column>[^:\n]+))?", re.MULTILINE)
 _AS_NUMBER: Final[Mapping[bool, Any]] = {False: 0, True: 1}
-_AS_TEXT: Final[Mapping[bool, Any]] = {False: "false", True: "true"}
 _known: WeakKeyDictionary[Dialect, dict[tuple[str, ...], bool]] = WeakKeyDictionary()
 
 
@@ -173,7 +173,7 @@ def _words_of_bools(rows: BoundRows, dialect: Dialect) -> dict[int, Mapping[bool
     for place, column in enumerate(rows.columns):
         kind = engine_type(column.type, dialect)
         if isinstance(kind, String) and not isinstance(kind, Enum) and place not in rows.shape.texts:
-            found[place] = _AS_TEXT
+            found[place] = WORDS
         elif isinstance(kind, Integer) and not isinstance(kind, BigInteger | SmallInteger):
             found[place] = _AS_NUMBER  # no server casts a bool to the others
     return found

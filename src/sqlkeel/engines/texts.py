@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, time, timedelta
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -12,7 +12,10 @@ from uuid import UUID
 from sqlalchemy import Dialect, String
 from sqlalchemy.dialects.postgresql import CITEXT
 
-__all__ = ["has_notation", "refuse_notation", "refuse_notations"]
+__all__ = ["WORDS", "has_notation", "refuse_notation", "refuse_notations"]
+
+WORDS: Final[Mapping[bool, str]] = {False: "false", True: "true"}
+"""What the cast of a statement makes of a bool for a column of text; COPY has no cast."""
 
 _Convert = Callable[[Any], Any] | None
 
