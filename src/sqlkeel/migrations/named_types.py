@@ -16,7 +16,7 @@ from sqlalchemy.types import ARRAY, TypeDecorator
 
 from ..errors import MigrationError
 
-__all__ = ["DropType", "MakesTypes", "UseType", "compare_types", "named_type"]
+__all__ = ["DropType", "MakesTypes", "UseType", "compare_types", "named_type", "types_changed_by"]
 
 _DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
 _USERS: Final = """
@@ -167,12 +167,17 @@ def _dropped_by(operation: MigrateOperation) -> list[_Use]:
     return _changed_by(operation)[1:]
 
 
-def _changed_by(operation: MigrateOperation) -> list[_Use]:
+def _changed_by(operation: Any) -> list[_Use]:
     """Return the new and the old type of a column that changes from one to another; none where it keeps its own."""
+    both = [_use(operation, operation.column_name, one) for one in types_changed_by(operation)]
+    return [] if _named(both[:1]).keys() == _named(both[1:]).keys() else both
+
+
+def types_changed_by(operation: MigrateOperation) -> list[Any]:
+    """Return the new and the old type of an ALTER COLUMN that gives another one."""
     if not isinstance(operation, ops.AlterColumnOp) or operation.modify_type is None or not operation.existing_type:
         return []
-    both = [_use(operation, operation.column_name, one) for one in (operation.modify_type, operation.existing_type)]
-    return [] if _named(both[:1]).keys() == _named(both[1:]).keys() else both
+    return [operation.modify_type, operation.existing_type]
 
 
 def _use(operation: Any, column: str, kind: Any) -> _Use:

@@ -12,7 +12,7 @@ from alembic.util import PriorityDispatchResult, to_list
 from sqlalchemy import DefaultClause, Dialect, String
 from sqlalchemy.types import ARRAY, TypeDecorator
 
-from .named_types import named_type
+from .named_types import named_type, types_changed_by
 
 __all__ = ["ChangeType", "write_casts"]
 
@@ -52,9 +52,7 @@ def write_casts(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) 
 
 
 def _needs_cast(operation: Any) -> bool:
-    if not isinstance(operation, ops.AlterColumnOp) or operation.modify_type is None or not operation.existing_type:
-        return False
-    return any(named_type(one) is not None for one in (operation.modify_type, operation.existing_type))
+    return any(named_type(one) is not None for one in types_changed_by(operation))
 
 
 def _changed(context: AutogenContext, change: Any) -> ChangeType:
