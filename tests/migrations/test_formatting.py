@@ -45,9 +45,14 @@ def downgrade() -> None:
 LONG = "op.create_unique_constraint('a_constraint_with_a_long_name', 'a_table', ['one_column', 'another'])"
 
 
+def written(code: str) -> str:
+    """Return a revision as Alembic writes it."""
+    return WRITTEN.replace("{body}", code.replace("\n", "\n    "))
+
+
 def body_of(code: str) -> str:
     """Return what becomes of the body of upgrade(), without its docstring."""
-    found = formatted(WRITTEN.replace("{body}", code.replace("\n", "\n    ")))
+    found = formatted(written(code))
     body = found.partition("def upgrade() -> None:\n")[2].partition("\n\n\ndef downgrade")[0]
     return body.partition('"""\n')[2]
 
@@ -115,6 +120,14 @@ class TestFormatted:
         found = formatted(WRITTEN.replace("{body}", body))
 
         assert '    """Make 5 changes.\n\n    - drop table a_table_with_number_0\n' in found
+
+    def test_a_name_as_it_is_written_is_no_change(self) -> None:
+        """``op.f()`` and ``batch_op.f()`` say of a name that no convention is to change it."""
+        code = """with op.batch_alter_table('a') as batch_op:
+    batch_op.create_index(batch_op.f('a_b_idx'), ['b'])
+op.drop_index(op.f('c_idx'), 'c')"""
+
+        assert '    """Create index a_b_idx; drop index c_idx."""\n' in formatted(written(code))
 
     def test_a_batch_names_its_table(self) -> None:
         """Columns are told with it."""

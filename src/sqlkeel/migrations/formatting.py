@@ -153,10 +153,10 @@ def _changes(tree: ast.Module) -> Iterator[list[str]]:
     for call in sorted(calls, key=lambda one: one.lineno):
         verb, called = call.func.attr, getattr(call.func.value, "id", "")  # type: ignore[attr-defined]
         names = _names(call)
-        if called == "batch_op" and names:
-            names = [*tables.get(id(call), []), *names] if verb in _COLUMN_OF else names
-        elif called != "op" or verb in {"batch_alter_table", "f"} or not names:
+        if called not in {"op", "batch_op"} or verb in {"batch_alter_table", "f"} or not names:
             continue
+        if called == "batch_op" and verb in _COLUMN_OF:
+            names = [*tables.get(id(call), []), *names]
         what = ".".join(names[:2]) if verb in _COLUMN_OF else names[0]
         yield ["execute SQL"] if verb == "execute" else [*verb.split("_"), what]
 
