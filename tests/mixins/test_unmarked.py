@@ -237,6 +237,13 @@ class TestExpressions:
                 with pytest.raises(NotSupported, match="deleted rows of Box"):
                     await session.scalars(select(shelf).options(with_expression(shelf.count, expression(shelf))))
 
+    async def test_one_over_the_table_itself_is_refused(self, shelves: Database) -> None:
+        """A SELECT of one table is correlated with nothing."""
+        counted = select(func.count(Shelf.id)).where(Shelf.id > 0).scalar_subquery()
+        async with shelves.read() as session:
+            with pytest.raises(NotSupported, match="deleted rows of Shelf"):
+                await session.scalars(select(Shelf).options(with_expression(Shelf.count, counted)))
+
     async def test_of_a_loaded_relation(self, shelves: Database) -> None:
         """Wherever the option stands."""
         option = selectinload(Label.shelf).with_expression(Shelf.count, FORGOTTEN[1](Shelf))

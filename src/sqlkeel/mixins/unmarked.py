@@ -136,14 +136,13 @@ def _tables_read(element: Any) -> set[Any]:
     """Return what the SELECTs of a loading option read, and what that is made of, but for the outer tables."""
     outer = set(_joined(element.path[-2].selectable))  # what the SELECTs are correlated with
     inner = parts_of(*element._extra_criteria, without=lambda part: isinstance(part, FromClause) and part in outer)
-    found = {
-        table
-        for part in inner
-        if isinstance(part, Select)
-        for joined in part.get_final_froms()
-        for table in _joined(joined)
-    }
-    return set(parts_of(*(found - outer)))
+    found: set[Any] = set()
+    for select in inner:
+        if isinstance(select, Select):
+            froms = select.get_final_froms()
+            read = {table for one in froms for table in _joined(one)}
+            found |= read if len(froms) == 1 else read - outer  # one alone is correlated with nothing
+    return set(parts_of(*found))
 
 
 def _joined(table: Any) -> Iterator[Any]:
