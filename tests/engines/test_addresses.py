@@ -34,9 +34,19 @@ class TestAddressOf:
 
 
 class TestPorts:
-    @pytest.mark.parametrize("url", ["postgresql://db:65535/a", "postgresql://db:1/a", "postgresql:///a?port=65535"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql://db:65535/a",
+            "postgresql://db:1/a",
+            "postgresql:///a?port=65535",
+            "postgresql:///a?host=db:",
+            "postgresql:///a?host=::1",
+            "postgresql:///a?host=/run/a:b",
+        ],
+    )
     def test_one_that_may_be(self, url: str) -> None:
-        """Both ends are ports."""
+        """Both ends are ports; what stands behind the colon of a socket or of IPv6 is none."""
         assert parse_url(url).database == "a"
 
     @pytest.mark.parametrize(
@@ -48,6 +58,9 @@ class TestPorts:
             "postgresql:///a?host=db&port=99999",
             "postgresql:///a?host=db:99999",
             "postgresql:///a?host=a,b&port=1,99999",
+            "postgresql:///a?port=n99999",
+            "postgresql:///a?host=db:n99999",
+            "mariadb:///a?host=db&port=-99999",
         ],
     )
     def test_one_that_may_not_be(self, url: str) -> None:

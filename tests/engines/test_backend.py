@@ -206,6 +206,21 @@ class TestParseURL:
         """The driver's, and in a URI those of SQLite."""
         assert Database(f"sqlite+aiosqlite:///file:app.db?{query}").dialect == "sqlite"
 
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "sqlite+aiosqlite:///app.db?timeout=s3cret",
+            "mariadb+asyncmy://db/app?connect_timeout=s3cret",
+            "postgresql+asyncpg://db/app?prepared_statement_cache_size=s3cret",
+        ],
+    )
+    def test_a_value_that_is_no_number(self, url: str) -> None:
+        """The options are named, and no value of one."""
+        with pytest.raises(InvalidURL, match=r"cannot be read; it has .*(timeout|size)") as caught:
+            parse_url(url)
+
+        assert "s3cret" not in str(caught.value)
+
     async def test_a_connection_keeps_no_password_in_the_clear(self, server: Database) -> None:
         """MariaDB keeps with a connection how to call its driver once more: names are shown, and no value."""
         async with server.engine.connect() as connection:

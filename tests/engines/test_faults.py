@@ -768,6 +768,29 @@ class TestUnreachable:
 
         assert "s3cret" not in str(caught.value)
 
+    async def test_an_option_that_is_no_text(
+        self, postgres: Database, mariadb: Database, open_database: OpenDatabase
+    ) -> None:
+        """A URL can give it as a text only, of which the driver speaks in a TypeError or ValueError."""
+        for server, driver, option in ((postgres, "asyncpg", "timeout"), (mariadb, "asyncmy", "ssl")):
+            url = server.url.set(drivername=f"{server.dialect}+{driver}").update_query_dict({option: "7351"})
+
+            with pytest.raises(errors.ConfigurationError, match="cannot take the value of an option") as caught:
+                await open_database(url.render_as_string(hide_password=False)).check()
+
+            assert "7351" not in str(caught.value)
+
+    async def test_a_listener_that_fails_is_heard(self, server: Database, open_database: OpenDatabase) -> None:
+        """Its ValueError is none of the driver's."""
+        database = open_database(server)
+
+        @event.listens_for(database.engine.sync_engine, "do_connect")
+        def connect(*_: Any) -> None:
+            raise ValueError("no token")
+
+        with pytest.raises(ValueError, match="no token"):
+            await database.check()
+
     @pytest.mark.parametrize(
         ("driver", "option", "instead"), [("asyncpg", "sslmode", "?ssl="), ("psycopg", "ssl", "?sslmode=")]
     )

@@ -30,9 +30,9 @@ def refuse_wrong_ports(url: URL) -> None:
     Raises:
         InvalidURL: When a port is none. It is not repeated: what stands behind a colon may be a password.
     """
-    after_hosts = [host.rpartition(":")[2] for host in _values(url, "host") if host.count(":") == 1]
+    after_hosts = [host.rpartition(":")[2] for host in _values(url, "host") if _has_port(host)]
     given = [*_values(url, "port"), *after_hosts, *([str(url.port)] if url.port is not None else [])]
-    if any(port.isdecimal() and not 0 < int(port) <= _LAST_PORT for port in given):
+    if any(not (port.isdecimal() and 0 < int(port) <= _LAST_PORT) for port in given if port):
         raise InvalidURL(
             f"The port in the database URL is not between 1 and {_LAST_PORT:,}.",
             hint="PostgreSQL usually listens on 5432, MariaDB on 3306; a password stands before the @.",
@@ -46,5 +46,9 @@ def _values(url: URL, name: str) -> list[str]:
 
 
 def _joined(host: str, port: str) -> str:
-    is_whole = host.startswith("/") or host.count(":") == 1 or not port
+    is_whole = host.startswith("/") or _has_port(host) or not port
     return host if is_whole else f"{host}:{port}"
+
+
+def _has_port(host: str) -> bool:
+    return host.count(":") == 1 and not host.startswith("/")

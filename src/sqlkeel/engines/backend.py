@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -303,7 +304,21 @@ def parse_url(url: str | URL) -> URL:
         )
     if find_spec(driver) is None:
         raise DriverMissing(driver, backend.drivers[driver])
-    return parsed.set(drivername=f"{backend.name}+{driver}")
+    complete = parsed.set(drivername=f"{backend.name}+{driver}")
+    _refuse_unreadable_options(complete)
+    return complete
+
+
+def _refuse_unreadable_options(url: URL) -> None:
+    """See that SQLAlchemy can read the options in the query; it would fail with a ValueError that names none."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # it is asked again, and warns then
+            url.get_dialect()().create_connect_args(url)
+    except (ArgumentError, ValueError) as error:
+        raise InvalidURL(
+            f"The value of an option in the database URL cannot be read; it has {', '.join(sorted(url.query))}.",
+            hint="Write a number as one, ?timeout=30, and what is an object as connect_args={...}.",
+        ) from error
 
 
 def _refuse_cut_password(url: URL, written: str | URL) -> None:

@@ -76,7 +76,7 @@ def install(engine: Engine, backend: Backend) -> None:
             for listener in islice(dropwhile(lambda one: one is not connect, dialect.dispatch.do_connect), 1, None):
                 if (made := listener(dialect, record, args, kwargs)) is not None:
                     return made
-            return dialect.connect(*args, **kwargs)
+            return _connected(dialect, args, kwargs)
         except BaseException as error:
             # psycopg's half-made connection lives in the frame of a coroutine, and that in a cycle with the error: the
             # server would keep its side of it until the garbage collector comes by.
@@ -91,6 +91,18 @@ def install(engine: Engine, backend: Backend) -> None:
             if isinstance(error, OSError):
                 raise DatabaseUnavailable(_unreachable(engine), orig=error) from error
             raise
+
+
+def _connected(dialect: Any, args: Any, kwargs: Any) -> Any:
+    try:
+        return dialect.connect(*args, **kwargs)
+    except (TypeError, ValueError) as error:
+        if type(error) not in (TypeError, ValueError) or _UNKNOWN.search(str(error)):
+            raise  # asyncpg derives errors of its own from them
+        raise ConfigurationError(
+            f"{dialect.driver} cannot take the value of an option that the URL or connect_args give it.",
+            hint="A URL gives it texts; write what is a number or an object as connect_args={'timeout': 30}.",
+        ) from error
 
 
 def translate(connection: Connection, error: Exception, *, statement: str, table: Table | None = None) -> DatabaseFault:
