@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from enum import IntEnum
 from typing import Any
 
 import pytest
@@ -66,9 +67,9 @@ class TestRefusal:
         assert conflict.current_row is not None
         assert conflict.current_row["title"] == "t"
 
-    @pytest.mark.parametrize("expected", ["1", "", 1.0, object()])
+    @pytest.mark.parametrize("expected", ["1", "", 1.0, object(), True, b"\1", bytearray(1), IntEnum])
     async def test_what_is_no_version_is_refused(self, sqlite: Database, kind: type[Page], expected: Any) -> None:
-        """A text, a fraction or anything else is no version and no set of them."""
+        """A text, a fraction or anything else is no version and no set of them; True equals the first one."""
         row = await add(sqlite, kind)
 
         with pytest.raises(InvalidValue, match="is no version"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,6 +15,9 @@ __all__ = ["Versions", "at_version", "refuse_other_version"]
 
 Versions: TypeAlias = int | Container[int]
 """The version that a client expects, or several of them."""
+
+_NO_VERSIONS: Final = (bool, str, bytes, bytearray, memoryview, type)
+"""What would pass for one or for several: True equals 1, and bytes are numbers."""
 
 
 async def at_version(session: AsyncSession, function: Callable[..., object], obj: Any, *args: Any) -> None:
@@ -40,7 +43,7 @@ def refuse_other_version(obj: Any, expected: Versions) -> None:
     mapper, name = state.mapper, type(obj).__name__
     if mapper.version_id_col is None:
         raise NotSupported(f"{name} has no version.", hint="Give the model the VersionMixin.")
-    if isinstance(expected, str) or not isinstance(expected, (int, Container)):
+    if isinstance(expected, _NO_VERSIONS) or not isinstance(expected, (int, Container)):
         raise InvalidValue(f"{expected!r} is no version.", hint="expected_version=3, or a set of several.")
     if state.identity is None:
         raise UsageError(f"The {name} is not written yet, and has no version.", hint="Leave out the version.")

@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from random import Random
+from string import ascii_letters
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, DateTime, Enum, Integer, MetaData, String, Table, bindparam, exc, insert, select, text
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Enum,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    exc,
+    insert,
+    select,
+    text,
+)
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from sqlkeel.database import Database
@@ -145,6 +161,37 @@ class TestValues:
         error = await fault_of(postgresql, insert(parcel).values(id=1, label="a\0b"))
 
         assert type(error) is ValueRefused
+
+    async def test_a_number_that_is_none(self, postgresql: Database) -> None:
+        """PostgreSQL calls the cast of it a feature that it does not have."""
+        error = await fault_of(postgresql, insert(parcel).values(id=1, weight=Decimal("NaN")))
+
+        assert (type(error), error.column) == (ValueRefused, "weight")
+
+    @pytest.mark.parametrize("length", [3_000, 9_000])
+    async def test_a_text_that_is_too_long_for_an_index(self, postgresql: Database, length: int) -> None:
+        """The server calls that a limit of the program, whether the index or a page of it is too small."""
+        name = "".join(Random(1).choices(ascii_letters, k=length))  # what repeats is compressed
+
+        with pytest.raises(ValueRefused):
+            async with postgresql.transaction() as session:
+                await session.execute(text("create temporary table tag (name text unique) on commit drop"))
+                await session.execute(text("insert into tag (name) values (:name)"), {"name": name})
+
+    async def test_a_word_that_is_too_long(self, postgresql: Database) -> None:
+        """A text for a search has words of 2 KB at most."""
+        with pytest.raises(ValueRefused):
+            async with postgresql.transaction() as session:
+                await session.execute(text("select cast(:word as tsvector)"), {"word": "x" * 3_000})
+
+    async def test_a_pattern_that_is_too_long(self, sqlite: Database) -> None:
+        """SQLite has a limit for LIKE, which a search field of a form may pass."""
+        async with sqlite.transaction() as session:
+            await session.execute(insert(parcel).values(id=1, label="a"))
+
+        with pytest.raises(ValueRefused):
+            async with sqlite.read() as session:
+                await session.execute(select(parcel.c.id).where(parcel.c.label.like("x" * 60_000)))
 
     async def test_the_connection_goes_on(self, every_driver: Database, open_database: OpenDatabase) -> None:
         """What was never sent has spoilt nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from functools import cache, lru_cache
 from math import ceil
 from typing import Any, Final
@@ -58,6 +58,8 @@ _KINDS: Final[Mapping[str, type[DatabaseFault]]] = {
     "22P02": errors.ValueRefused,
     # A NUL in a JSON document.
     "22P05": errors.ValueRefused,
+    # NaN for a whole number.
+    "0A000": NotSupportedFault,
     "42804": ProgrammingFault,
     "42846": ProgrammingFault,
     "42883": ProgrammingFault,
@@ -83,7 +85,7 @@ _KINDS: Final[Mapping[str, type[DatabaseFault]]] = {
     "53200": errors.OutOfResources,
     "53300": errors.DatabaseUnavailable,
     "53400": errors.OutOfResources,
-    # More dimensions than an array has, or more columns than a table.
+    # More dimensions than an array has.
     "54000": OperationalFault,
     "55P03": errors.LockTimeout,
     "57014": errors.StatementTimeout,
@@ -155,10 +157,14 @@ _SET_UPS: Final = ("setup_asyncpg_json_codec", "setup_asyncpg_jsonb_codec", "_di
 _REVALIDATES: Final = {"RevalidateCachedQuery"}
 """The function of the server that finds that a prepared statement would return other columns than it did."""
 
-_VALUES_OF: Final = {"jsonpath_gram.y", "jsonpath_scan.l", "tsquery.c", "tsvector_parser.c"}
-"""The files of the server that call a wrong value a wrong syntax: those with a language of their own in a text."""
+_VALUES_OF: Final[Mapping[str, Container[str]]] = {
+    "42601": {"jsonpath_gram.y", "jsonpath_scan.l", "tsquery.c", "tsvector_parser.c"},
+    "54000": {"indextuple.c", "nbtutils.c", "to_tsany.c", "tsvector.c"},
+}
+"""The files of the server that call a wrong value a wrong syntax, in a language of their own, or one that is too long
+for an index or a list of words a limit of the program."""
 
-_PERHAPS_OF_A_VALUE: Final = {DataFault, OperationalFault, ProgrammingFault}
+_PERHAPS_OF_A_VALUE: Final = {DataFault, NotSupportedFault, OperationalFault, ProgrammingFault}
 """What a statement may be refused with for a value, or for itself."""
 
 _INTERNAL: Final = "XX000"
@@ -284,7 +290,7 @@ class PostgreSQL(Backend):
             return Diagnosis(errors.SchemaChanged, spoils=True)
         state = getattr(error, "sqlstate", None)
         kind = _KINDS.get(state or "") or _CLASSES.get(str(state)[:2])
-        if state == "42601" and _source_file(error) in _VALUES_OF:
+        if _source_file(error) in _VALUES_OF.get(state or "", ()):
             kind = errors.ValueRefused
         if kind is None:
             return _without_state(error) if state is None else None

@@ -219,9 +219,11 @@ class SQLite(Backend):
             return _constraint(_KINDS[code], text.partition(": ")[2])
         if code & 0xFF in _PRIMARY_KINDS:
             return Diagnosis(_PRIMARY_KINDS[code & 0xFF])
-        # The general error has no code of its own for a missing table or column.
+        # The general error has no code of its own for a missing table or column, and for a pattern of 50,000 bytes.
         if code == 1 and text.startswith(("no such table", "no such column")):
             return Diagnosis(SchemaMissing)
+        if code == 1 and text.startswith("LIKE or GLOB pattern too complex"):
+            return Diagnosis(ValueRefused)
         # The driver's own error for a class that it cannot send has no code.
         is_unsent = not code and isinstance(error, sqlite3.ProgrammingError)
         return Diagnosis(ProgrammingFault, mistyped=True) if is_unsent else None
