@@ -16,7 +16,7 @@ from sqlalchemy.types import TypeDecorator
 
 from sqlkeel import base
 from sqlkeel.database import Database
-from sqlkeel.errors import UsageError
+from sqlkeel.errors import TransactionAborted, UsageError
 from sqlkeel.observe import queries
 from sqlkeel.session import Session
 from tests.engines.peers import soon
@@ -91,6 +91,31 @@ async def stacked(database: Database) -> AsyncIterator[int]:
         yield 2
 
 
+async def with_savepoint(database: Database, *, own: bool = True) -> AsyncGenerator[int]:
+    """Hold a savepoint open, of a transaction that is the generator's *own* or is joined."""
+    async with database.transaction(savepoint=not own) as session, session.savepoint():
+        session.add(Measure(id=1))
+        await session.flush()
+        yield 1
+        yield 2
+
+
+async def with_statement(database: Database) -> AsyncGenerator[int]:
+    """Send a statement when it is closed."""
+    async with database.transaction() as session:
+        session.add(Measure(id=1))
+        await session.flush()
+        try:
+            yield 1
+        finally:
+            await session.execute(text("select 1"))
+
+
+async def start(generator: AsyncGenerator[int]) -> None:
+    """Read the first number in a task, as `asyncio.wait_for` does before Python 3.12, and drop the generator."""
+    await asyncio.create_task(anext(generator))
+
+
 async def break_off(generator: AsyncIterator[int]) -> None:
     """Read the first number, and drop the generator with its block."""
     async for _ in generator:
@@ -102,6 +127,9 @@ DROPS: dict[str, Callable[[Database], Awaitable[None]]] = {
     "generator": lambda database: break_off(numbers(database)),
     "generator in a generator": lambda database: break_off(inner(database)),
     "stack in a generator": lambda database: break_off(stacked(database)),
+    "savepoint in a generator": lambda database: break_off(with_savepoint(database)),
+    "statement at the end of a generator": lambda database: break_off(with_statement(database)),
+    "generator started in a task": lambda database: start(numbers(database)),
 }
 
 
@@ -197,6 +225,121 @@ class TestForgotten:
                     session.add(Measure(id=10 * number))
 
         assert await ids(every_driver) == [1, 10, 20]
+
+
+async def add(database: Database, number: int) -> None:
+    """Add a row in a block of its own."""
+    async with database.transaction() as session:
+        session.add(Measure(id=number))
+
+
+async def adding(database: Database) -> AsyncGenerator[int]:
+    """Hold a transaction open that another block has joined."""
+    async with database.transaction():
+        await add(database, 1)
+        yield 1
+
+
+PARTS: dict[str, Callable[[Database], AsyncGenerator[int]]] = {
+    "block": numbers,
+    "savepoint": lambda database: with_savepoint(database, own=False),
+}
+
+
+class TestLeft:
+    """A generator that is left while it holds a block, and that somebody still has or asyncio closes later."""
+
+    @pytest.mark.parametrize("failure", [None, ValueError("mine")])
+    async def test_what_has_joined_it_is_logged(
+        self, every_driver: Database, failure: Exception | None, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What a block between two of its numbers wrote is gone; an error for which it is closed is not hidden."""
+
+        async def leave() -> None:
+            async with aclosing(numbers(every_driver)) as generator:
+                await break_off(generator)
+                await add(every_driver, 2)
+                if failure is not None:
+                    raise failure
+
+        (raised,) = await asyncio.gather(leave(), return_exceptions=True)
+
+        assert raised is failure
+        assert [record.name for record in caplog.records] == ["sqlkeel.session"]
+        assert "async generator was closed early; nothing is written" in caplog.text
+        assert await ids(every_driver) == []
+
+    async def test_so_it_is_where_the_garbage_collector_closes_it(
+        self, every_driver: Database, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A block in a circle of references is there until then, and is joined."""
+        circle: list[Any] = [every_driver.transaction()]
+        circle.append(circle)
+        await circle[0].__aenter__()
+        await add(every_driver, 2)
+
+        del circle
+        gc.collect()
+
+        assert await soon(lambda: "async generator was closed early; nothing is written" in caplog.text)
+        assert await ids(every_driver) == []
+
+    @pytest.mark.parametrize("generate", [numbers, adding])
+    async def test_what_is_the_generators_own_ends_quietly(
+        self, every_driver: Database, generate: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Where nothing else has joined, a generator that is closed early is rolled back, as it has to be."""
+        generator = generate(every_driver)
+        await anext(generator)
+
+        await generator.aclose()
+
+        assert caplog.records == []
+        assert await ids(every_driver) == []
+        assert checked_out(every_driver) == 0
+
+    @pytest.mark.parametrize("part", PARTS)
+    @pytest.mark.parametrize("kept", [False, True])
+    async def test_the_end_around_an_open_part_is_refused(self, every_driver: Database, part: str, kept: bool) -> None:
+        """Nobody knows whether what the part has written is to be committed."""
+        generators = [PARTS[part](every_driver)]
+        with pytest.raises(TransactionAborted, match="has not ended"):
+            async with every_driver.transaction():
+                await break_off(generators[0] if kept else generators.pop())
+
+        assert await ids(every_driver) == []
+        assert checked_out(every_driver) == 0
+
+    @pytest.mark.parametrize("part", PARTS)
+    async def test_nor_is_it_committed_when_asyncio_has_ended_the_part(self, every_driver: Database, part: str) -> None:
+        """What was added meanwhile would be lost with the savepoint, and nobody told."""
+        with pytest.raises(TransactionAborted, match="async generator that was closed before its end"):
+            async with every_driver.transaction() as session:
+                await break_off(PARTS[part](every_driver))
+                session.add(Measure(id=2))
+                assert await soon(lambda: not session.open_parts)
+
+        assert await ids(every_driver) == []
+
+    async def test_a_savepoint_that_is_ended_where_it_is_left_is_rolled_back_alone(
+        self, every_driver: Database
+    ) -> None:
+        """By aclosing: what comes after it is not in it."""
+        async with every_driver.transaction() as session:
+            async with aclosing(with_savepoint(every_driver, own=False)) as generator:
+                await break_off(generator)
+            session.add(Measure(id=2))
+
+        assert await ids(every_driver) == [2]
+
+    async def test_a_task_does_not_keep_what_it_was_made_of(self, every_driver: Database) -> None:
+        """A task has its generator for as long as it lives, so that an open block must not have the task."""
+        gc.disable()
+        await start(numbers(every_driver))
+        await given_back(every_driver)
+        gc.enable()
+
+        assert await ids(every_driver) == []
 
 
 class TestEntry:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from contextvars import ContextVar
 from typing import Any
 
 import anyio
 import pytest
 
-from sqlkeel.tasks import current_task, finish
+from sqlkeel.tasks import current_task, finish, is_closing, ref_to
 from tests.engines.peers import soon
 
 
@@ -274,6 +274,37 @@ class TestFinish:
 
         assert [type(error) for error in caught.value.exceptions] == [Failure]
         assert steps == ["done"]
+
+
+class TestClosing:
+    @pytest.mark.parametrize("by_hand", [False, True])
+    async def test_a_task_that_closes_a_generator_is_known(self, by_hand: bool) -> None:
+        """By the class of its coroutine: without that a block would join what is being rolled back."""
+        closers: list[bool] = []
+
+        async def generate() -> AsyncGenerator[int]:
+            try:
+                yield 1
+            finally:
+                closers.append(is_closing(asyncio.current_task()))
+
+        generators = [generate()]
+        await anext(generators[0])
+        if by_hand:
+            await generators[0].aclose()
+        generators.clear()
+
+        assert await soon(lambda: closers == [not by_hand])
+
+
+class TestRef:
+    async def test_it_is_the_same_for_a_task_as_long_as_that_lives(self) -> None:
+        """A block is found by it; without a task there is none."""
+        task = asyncio.create_task(asyncio.sleep(0))
+        known = {ref_to(task): 1, ref_to(None): 2}
+
+        assert (known[ref_to(task)], known[None], known.get(ref_to(asyncio.current_task()))) == (1, 2, None)
+        await task
 
 
 class TestCurrentTask:

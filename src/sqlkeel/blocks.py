@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import _AsyncGeneratorContextManager  # what asynccontextmanager() makes; a canary test holds it
 from contextvars import ContextVar
 from inspect import CO_ASYNC_GENERATOR
-from types import FrameType
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, NoReturn, ParamSpec, TypeVar
 
 from .errors import UsageError
@@ -21,19 +21,23 @@ T = TypeVar("T")
 
 
 class Entry(NamedTuple):
-    """What is known of a block that was entered: whether somebody has it, and how many async generators are around it.
+    """What is known of a block that was entered: whether somebody has it, and which async generators are around it.
 
     With a generator that is dropped, by a ``break`` out of ``async for``, its block is dropped, too. Nobody sees that
     before asyncio has begun to close the generator, in a task of its own.
     """
 
     block: weakref.ref[Any]
-    generators: int
+    generators: tuple[CodeType, ...]
 
     @property
     def is_dropped(self) -> bool:
         """Whether nobody has the block any more, so that it can only be rolled back."""
         return self.block() is None
+
+    def is_around(self, frame: FrameType) -> bool:
+        """Tell whether a frame runs in the generators of the block, and not between two of their values."""
+        return bool(self.generators) and set(self.generators) <= set(_generators_around(frame))
 
 
 _entered: Final[ContextVar[weakref.ref[Any]]] = ContextVar("sqlkeel_entered")
@@ -41,13 +45,18 @@ _entered: Final[ContextVar[weakref.ref[Any]]] = ContextVar("sqlkeel_entered")
 
 def current_entry() -> Entry:
     """Tell the generator of a block how it is entered."""
-    generators = 0
     # Behind the generator itself, and the two coroutines by which it is entered.
-    frame: FrameType | None = sys._getframe(4)
+    return Entry(_entered.get(), _generators_around(sys._getframe(4)))
+
+
+def _generators_around(frame: FrameType | None) -> tuple[CodeType, ...]:
+    """Return the code of each async generator in which a frame runs."""
+    found = []
     while frame is not None:
-        generators += bool(frame.f_code.co_flags & CO_ASYNC_GENERATOR)
+        if frame.f_code.co_flags & CO_ASYNC_GENERATOR:
+            found.append(frame.f_code)
         frame = frame.f_back
-    return Entry(_entered.get(), generators)
+    return tuple(found)
 
 
 def block(how: str) -> Callable[[Callable[P, AsyncIterator[T]]], Callable[P, _AsyncGeneratorContextManager[T]]]:

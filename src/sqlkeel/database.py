@@ -27,7 +27,7 @@ from .engines.stock import note_translated
 from .errors import InvalidURL, InvalidValue, NestedTransaction, SessionShared, UsageError
 from .retry import retry
 from .session import Session
-from .tasks import current_task
+from .tasks import TaskRef, current_task, ref_to
 from .unit_of_work import UnitOfWork
 
 __all__ = ["Database"]
@@ -88,7 +88,7 @@ class Database(EnteredByAsyncWith):
         self.engine = self._make_engine(self._backend.engine_options(self.url, self.limits))
         self._reader: AsyncEngine | None = None
         self._reads_in_autocommit = False
-        self._open: dict[asyncio.Task[Any] | None, UnitOfWork] = {}
+        self._open: dict[TaskRef, UnitOfWork] = {}
 
     @classmethod
     def from_env(cls, variable: str = "DATABASE_URL", **options: Any) -> Self:
@@ -162,7 +162,7 @@ class Database(EnteredByAsyncWith):
         """
         limits = None if timeout is None and lock_timeout is None else Limits(timeout, lock_timeout)
         is_plain = isolation is None and not read_only and (limits is None or limits == Limits())
-        task = current_task()
+        task = ref_to(current_task())
         if (outer := await self._outer()) is not None:
             if durable or not is_plain:
                 raise NestedTransaction(_NOT_INSIDE, hint=_OUTSIDE)
@@ -316,10 +316,10 @@ class Database(EnteredByAsyncWith):
 
         For a framework that serves one request in several tasks, one after the other.
         """
-        unit = self._open.get(of)
-        if unit is not None and task not in self._open:
-            self._open[task] = unit
-            unit.tasks.append(task)
+        unit, key = self._open.get(ref_to(of)), ref_to(task)
+        if unit is not None and key not in self._open:
+            self._open[key] = unit
+            unit.tasks.append(key)
 
     async def _give_back(self, session: Session) -> None:
         """Close a session that has only read: what it has read is right, whatever becomes of its connection."""
@@ -336,7 +336,7 @@ class Database(EnteredByAsyncWith):
 
     async def _outer(self) -> UnitOfWork | None:
         """Return the unit of work that the running task has open on this database, and can join."""
-        unit = self._open.get(current_task())
+        unit = self._open.get(ref_to(current_task()))
         return None if unit is None or await unit.is_over() else unit
 
     async def _begin(self, session: Session, isolation: str | None, read_only: bool, limits: Limits | None) -> None:

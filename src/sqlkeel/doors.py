@@ -18,7 +18,17 @@ from .errors import KeelError, ReadOnlySession, SessionClosed, SessionShared, Tr
 from .row_keys import refusal_of_shape, refusal_of_unhashable
 from .sharing import Turn, Use
 
-__all__ = ["Block", "aborted", "door", "door_by_key", "last_door", "refused_for_reading", "take_over", "watched"]
+__all__ = [
+    "Block",
+    "aborted",
+    "door",
+    "door_by_key",
+    "last_door",
+    "left_behind",
+    "refused_for_reading",
+    "take_over",
+    "watched",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -33,10 +43,20 @@ def last_door(method: _F) -> _F:
     return _guarded(method, ending=True)
 
 
-def aborted(*, savepoint: bool = False) -> TransactionAborted:
+def aborted(*, savepoint: bool = False, cause: BaseException | None = None) -> TransactionAborted:
     """Return the error for a call after a failure that somebody swallowed, in the transaction or its *savepoint*."""
     part, rest = ("savepoint", "nothing of it") if savepoint else ("transaction", "nothing")
+    if isinstance(cause, GeneratorExit):
+        return left_behind(f"A block in the {part} was in an async generator that was closed before its end")
     return TransactionAborted(f"A part of the {part} failed, and its error was swallowed; {rest} is written.")
+
+
+def left_behind(what: str) -> TransactionAborted:
+    """Return the error for a block whose async generator was left: *what* says so, and nobody else does."""
+    return TransactionAborted(
+        f"{what}; nothing is written.",
+        hint="Read it to its end, or end it where you leave it: async with contextlib.aclosing(generator): ...",
+    )
 
 
 def _guarded(method: _F, *, ending: bool) -> _F:
@@ -77,7 +97,7 @@ def _swallowed_before(session: Any, error: InvalidRequestError) -> TransactionAb
     if failure is None and not isinstance(error, PendingRollbackError):
         return None  # nothing failed: a listener of the transaction's own end asks for a statement
     # SQLAlchemy's advice is to roll back: with that, what the unit of work did before is lost, and nobody told.
-    refusal = aborted(savepoint=nested is not None)
+    refusal = aborted(savepoint=nested is not None, cause=failure)
     refusal.__cause__ = failure or error
     return refusal
 
@@ -163,7 +183,7 @@ class Block(SessionTransaction):
         failure = self.session.failure_in(self)
         if failure is None or (self.nested and self.is_active):  # one that is active hands it on to the next
             return None
-        error = aborted(savepoint=self.nested)
+        error = aborted(savepoint=self.nested, cause=failure)
         error.__cause__ = failure
         return error
 

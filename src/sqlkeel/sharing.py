@@ -17,7 +17,7 @@ import sqlalchemy
 from sqlalchemy.exc import InvalidRequestError
 
 from .errors import KeelError, SessionClosed, SessionShared
-from .tasks import caller_of, callers, current_task
+from .tasks import caller_of, callers, current_task, is_closing
 
 __all__ = ["Turn", "Use", "at_once"]
 
@@ -89,6 +89,11 @@ class Turn:
         return self._task
 
     @property
+    def is_of_closing(self) -> bool:
+        """Whether a task has the turn, or is about to have it, that closes a dropped generator."""
+        return any(isinstance(one, asyncio.Task) and is_closing(one) for one in (self._owner, self._claimant))
+
+    @property
     def is_free(self) -> bool:
         """Whether nobody has the turn, or is about to have it."""
         return self._owner is None and self._claimant is None
@@ -124,7 +129,7 @@ class Turn:
                 self._claimant = user
             if self._claimant is user:
                 self._interrupt(conflict)
-            await self._change()
+            await self.change()
         self._claimant = user
         return conflict
 
@@ -192,7 +197,8 @@ class Turn:
             self._takes_back = not self._task.cancelling()
             self._task.cancel()
 
-    async def _change(self) -> None:
+    async def change(self) -> None:
+        """Wait until somebody has let go of the turn."""
         change = asyncio.get_running_loop().create_future()
         self._waiting.append(change)
         await change
@@ -282,7 +288,7 @@ def _call_site(user: _User | None) -> str:
     if not isinstance(user, asyncio.Task):
         return (user or threading.current_thread()).name
     task = caller_of(user)
-    site = f"{_name(task)}()"
+    site = "the end of a dropped async generator" if is_closing(task) else f"{_name(task)}()"
     for frame in _frames(task):
         filename = frame.f_code.co_filename
         if filename.startswith(_SQLALCHEMY):

@@ -360,7 +360,7 @@ class SyncSession(orm.Session):
         if self.turn.sharing is not None and (sharing := self.sharing_in(self.get_transaction())) is not None:
             raise sharing
         if self._half_done and (cause := self.failure_in(self.get_transaction())) is not None:
-            raise aborted() from cause
+            raise aborted(cause=cause) from cause
         if self.has_lost_connection:
             raise TransactionAborted(
                 "The connection broke, or a statement was cancelled, and the error was swallowed; nothing is written."

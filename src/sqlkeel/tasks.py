@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, Self, TypeVar
 
 from greenlet import getcurrent
 
-__all__ = ["caller_of", "callers", "current_task", "finish", "take_back_cancellation"]
+__all__ = [
+    "TaskRef",
+    "caller_of",
+    "callers",
+    "current_task",
+    "finish",
+    "is_closing",
+    "ref_to",
+    "take_back_cancellation",
+]
 
 _T = TypeVar("_T")
+
+TaskRef = weakref.ref[asyncio.Task[Any]] | None
+"""A task that is not kept; ``None`` where there is none."""
 
 callers: dict[asyncio.Task[Any] | None, asyncio.Task[Any] | None] = {}
 """Who waits for a task that finishes something."""
@@ -97,6 +110,21 @@ def current_task() -> asyncio.Task[Any] | None:
         return asyncio.current_task()
     except RuntimeError:
         return None
+
+
+def ref_to(task: asyncio.Task[Any] | None) -> TaskRef:
+    """Return what an open block may keep of its task, and be found by.
+
+    A task keeps what it was made of, also when it has ended: of ``wait_for(anext(generator))`` the generator, which
+    holds the block. With the task itself both would be there for ever.
+    """
+    return None if task is None else weakref.ref(task)
+
+
+def is_closing(task: asyncio.Task[Any] | None) -> bool:
+    """Tell whether a task closes an async generator and does nothing else: one of asyncio's, where it was dropped."""
+    # The class of ``generator.aclose()``, which has no other name in Python.
+    return task is not None and type(task.get_coro()).__name__ == "async_generator_athrow"
 
 
 def caller_of(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
