@@ -104,6 +104,7 @@ NO_TEXTS: list[Any] = [
     ip_network("10.0.0.0/8"),
     Range(1, 2),
     Multirange([Range(1, 2)]),
+    Size.SMALL,
 ]
 WRITTEN: list[tuple[Any, str | None]] = [
     ("x", "x"),
@@ -115,7 +116,7 @@ WRITTEN: list[tuple[Any, str | None]] = [
     (True, "true"),
     (date(2026, 1, 2), "2026-01-02"),
 ]
-KINDS: dict[str, Any] = {"list": ["x"], "tuple": ("x",), "bytes": b"x", "uuid": UUID(int=5)}
+KINDS: dict[str, Any] = {"list": ["x"], "tuple": ("x",), "bytes": b"x", "uuid": UUID(int=5), "enum": Size.SMALL}
 
 
 async def create(session: Session, column: str, value: Any) -> None:

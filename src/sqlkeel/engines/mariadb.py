@@ -6,9 +6,13 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from math import ceil, isfinite
+from numbers import Real
 from typing import Any, Final
+from uuid import UUID
 
 from sqlalchemy import URL, Connection, Engine, event, text
 from sqlalchemy.engine import ExceptionContext
@@ -93,6 +97,10 @@ _LOCK: Final = (
     "SELECT GET_LOCK(CONCAT('sqlkeel:', MD5(CONCAT(DATABASE(), CHAR(0), :name))), COALESCE(:wait, @@lock_wait_timeout))"
 )
 """A hash: names are those of the whole server, not empty, and have at most 192 bytes."""
+
+_BASES: Final = (float, Decimal, datetime, date, timedelta, time)
+_WITH_FORM: Final = (Real, UUID, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
+"""What the ``str()`` of is the one form that the server has for it; numbers are those of numpy."""
 
 _COMMAND: Final = "init_command"
 _CONVERSIONS: Final = "conv"
@@ -383,11 +391,36 @@ def _init(url: URL, limits: Limits) -> str:
 
 
 def _conversions() -> dict[Any, Any]:
-    """Return how the driver writes values, but for numbers without a value: it writes NaN as the name of a column."""
+    """Return how the driver writes values, but for numbers without a value and for what has no form in SQL.
+
+    It writes NaN as the name of a column, and of a class that it does not know the ``str()``.
+    """
     from asyncmy.converters import conversions
 
     numbers = {float: isfinite, Decimal: Decimal.is_finite}
-    return {**conversions, **{kind: _finite(conversions[kind], check) for kind, check in numbers.items()}}
+    known = {**conversions, **{kind: _finite(conversions[kind], check) for kind, check in numbers.items()}}
+    # Of all classes that have no entry; a text comes here only as a part of a tuple.
+    return {**known, str: _of_its_base(known)}
+
+
+def _of_its_base(known: Mapping[Any, Callable[..., str]]) -> Callable[..., str]:
+    """Return what writes a value as one of the class that it inherits from, where the driver knows only that one."""
+    bases = [kind for kind in _BASES if kind in known]
+
+    def write(value: Any, *rest: Any) -> str:
+        # A class of somebody else may have a str() of its own, as each enumeration has.
+        if isinstance(value, int):
+            return known[int](int(value), *rest)
+        if isinstance(value, str):
+            return known[str](str.__str__(value), *rest)
+        for base in bases:
+            if isinstance(value, base):
+                return known[base](value, *rest)
+        if not isinstance(value, _WITH_FORM):
+            raise TypeError(f"MariaDB has no form for a {type(value).__name__}.")
+        return known[str](value, *rest)
+
+    return write
 
 
 def _finite(usual: Callable[..., str], is_finite: Callable[[Any], bool]) -> Callable[..., str]:

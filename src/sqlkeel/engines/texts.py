@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, time, timedelta
+from enum import Enum
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Final
@@ -45,14 +46,14 @@ def refuse_notation(value: Any) -> Any:
     Raises:
         TypeError: When it is none, and would be written in a form that nobody has chosen.
     """
-    if type(value) is not str and isinstance(value, _notations()):
+    if type(value) is not str and _has_notation(type(value)):
         raise TypeError(f"A text is expected, and no {type(value).__name__}.")
     return value
 
 
 def has_notation(kinds: Iterable[type[Any]]) -> bool:
     """Tell whether `refuse_notation` refuses the values of one of these types."""
-    return any(issubclass(kind, _notations()) for kind in kinds if kind is not str)
+    return any(_has_notation(kind) for kind in kinds if kind is not str)
 
 
 class _Text:
@@ -61,6 +62,11 @@ class _Text:
     def bind_processor(self, dialect: Dialect) -> _Convert:
         """Check what the usual type then converts; neither of psycopg's has anything to convert."""
         return refuse_notation
+
+
+def _has_notation(kind: type[Any]) -> bool:
+    # Of a member that is neither a text nor a number psycopg writes the name.
+    return issubclass(kind, _notations()) or (issubclass(kind, Enum) and not issubclass(kind, (str, int)))
 
 
 @cache
