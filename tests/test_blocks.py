@@ -317,7 +317,7 @@ class TestLeft:
             async with every_driver.transaction() as session:
                 await break_off(PARTS[part](every_driver))
                 session.add(Measure(id=2))
-                assert await soon(lambda: not session.open_parts)
+                assert await soon(lambda: session.sync_session.is_half_done)
 
         assert await ids(every_driver) == []
 

@@ -55,7 +55,8 @@ def left_behind(what: str) -> TransactionAborted:
     """Return the error for a block whose async generator was left: *what* says so, and nobody else does."""
     return TransactionAborted(
         f"{what}; nothing is written.",
-        hint="Read it to its end, or end it where you leave it: async with contextlib.aclosing(generator): ...",
+        hint="End it where you leave it: async with contextlib.aclosing(generator): ...; "
+        'and in FastAPI, before the transaction is: Depends(..., scope="function").',
     )
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import orm
@@ -68,9 +67,6 @@ class Session(EnteredByAsyncWith, AsyncSession):
     _how = "async with db.session() as session"
     sync_session_class: type[orm.Session] = SyncSession
     sync_session: SyncSession  # pyright: ignore[reportIncompatibleVariableOverride]  # ours, by the line above
-
-    open_parts: int = 0
-    """How many blocks in the transaction have not ended."""
 
     def __init__(self, bind: Any = None, *, read_only: bool = False, **options: Any) -> None:
         options = {"expire_on_commit": False, "close_resets_only": False, **options}
@@ -190,15 +186,6 @@ class Session(EnteredByAsyncWith, AsyncSession):
         with self.sync_session.turn.use():
             return await super().run_sync(fn, *args, **kwargs)
 
-    @contextmanager
-    def part(self) -> Iterator[None]:
-        """Count a block in the transaction as open until it has ended."""
-        self.open_parts += 1
-        try:
-            yield
-        finally:
-            self.open_parts -= 1
-
     @block("async with session.savepoint()")
     async def savepoint(self) -> AsyncIterator[AsyncSessionTransaction]:
         """Open a savepoint: what fails inside is rolled back to here, and the transaction goes on.
@@ -212,13 +199,12 @@ class Session(EnteredByAsyncWith, AsyncSession):
         nested = self.begin_nested()
         fault: TransientFault | None = None
         try:
-            with self.part():
-                async with nested:
-                    try:
-                        yield nested
-                    except TransientFault as error:
-                        fault = error
-                        raise
+            async with nested:
+                try:
+                    yield nested
+                except TransientFault as error:
+                    fault = error
+                    raise
         except GeneratorExit as error:
             if is_closing(current_task()):
                 # Whoever dropped the generator has gone on meanwhile, and what was done in that time is gone, too.

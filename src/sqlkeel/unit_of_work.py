@@ -46,6 +46,7 @@ class UnitOfWork:
         self._entry = entry
         self._is_ending = False
         self._has_guests = False
+        self._open_parts = 0
         self.tasks = [task]
 
     async def __aenter__(self) -> Self:
@@ -63,7 +64,7 @@ class UnitOfWork:
         await finish(self._complete() if error is None else self._abandon(error))
         if self._has_guests and isinstance(error, GeneratorExit):
             # Not raised: it would take the place of an error for which the generator is closed, and which is not known.
-            logger.error("%s", left_behind("Blocks had joined a transaction whose async generator was closed early"))
+            logger.warning("%s", left_behind("Blocks had joined a transaction whose async generator was closed early"))
 
     async def is_over(self) -> bool:
         """Tell whether a block can no longer join: this one is ending, or was dropped, and is rolled back."""
@@ -90,16 +91,19 @@ class UnitOfWork:
         Raises:
             SessionClosed: When the other one has ended meanwhile, so that nothing of the block is committed.
         """
-        if savepoint:
-            async with self.session.savepoint():
-                yield self.session
-        else:
-            with self.session.part():
+        self._open_parts += 1
+        try:
+            if savepoint:
+                async with self.session.savepoint():
+                    yield self.session
+            else:
                 try:
                     yield self.session
                 except BaseException as error:
                     self.session.sync_session.leave_half_done(error)
                     raise
+        finally:
+            self._open_parts -= 1
         if self._is_ending:
             raise SessionClosed
         self._has_guests = self._has_guests or not self._entry.is_around(sys._getframe())
@@ -107,8 +111,8 @@ class UnitOfWork:
     async def _prepare(self) -> None:
         """Do all that comes before COMMIT, and may be cut short: a flush may wait for a lock."""
         session = self.session.sync_session
-        if self.session.open_parts:
-            raise left_behind("A block in the transaction has not ended: it is in an async generator that was left")
+        if self._open_parts:
+            raise left_behind("A block in the transaction has not ended: it is in an async generator")
         if session.has_changes or session.is_half_done:
             session.refuse_half_done()
             await self.session.flush()

@@ -5,7 +5,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytest
 from fastapi import (
@@ -332,6 +332,24 @@ class TestYield:
             await http.post("/")
 
         assert await stored(db) == ["kept"]
+
+    @pytest.mark.parametrize("scope", ["function", "request"])
+    async def test_a_block_around_the_request_ends_before_it_is_committed(
+        self, db: Database, scope: Literal["function", "request"]
+    ) -> None:
+        """One that ends after the response would only then say whether what it wrote is to be kept."""
+
+        async def around(session: SessionDep) -> AsyncIterator[None]:
+            async with db.transaction():
+                yield
+
+        async def endpoint(nothing: Annotated[None, Depends(around, scope=scope)], session: SessionDep) -> None:
+            await write(session)
+
+        async with client(service(db, endpoint)) as http:
+            response = await http.post("/")
+
+        assert (response.status_code, await stored(db)) == ((200, ["kept"]) if scope == "function" else (500, []))
 
     async def test_after_the_response_it_is_closed(self, db: Database) -> None:
         """The exit of any other dependency comes after the response: its session is closed for good."""
