@@ -112,7 +112,9 @@ class UnitOfWork:
         """Do all that comes before COMMIT, and may be cut short: a flush may wait for a lock."""
         session = self.session.sync_session
         if self._open_parts:
-            raise left_behind("A block in the transaction has not ended: it is in an async generator")
+            raise left_behind(
+                "A block in the transaction has not ended before it, as one of an async generator that was left"
+            )
         if session.has_changes or session.is_half_done:
             session.refuse_half_done()
             await self.session.flush()
