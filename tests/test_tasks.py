@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import inspect
+import os
+import signal
+import weakref
 from collections.abc import AsyncGenerator, Coroutine
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import pytest
 
-from sqlkeel.tasks import current_task, finish, is_closing, ref_to
+from sqlkeel.tasks import apart, current_task, disown, finish, is_closing, ref_to
 from tests.engines.peers import soon
+
+T = TypeVar("T")
 
 
 class Failure(Exception):
@@ -37,7 +44,7 @@ class Work:
         await self.run()
         raise Failure
 
-    async def cancelled_meanwhile(self, caller: Coroutine[Any, Any, None], *, times: int = 1) -> asyncio.Task[None]:
+    async def cancelled_meanwhile(self, caller: Coroutine[Any, Any, T], *, times: int = 1) -> asyncio.Task[T]:
         """Cancel *caller* while it waits for this work, then let the work go on; return the task when it is over."""
         task = asyncio.create_task(caller)
         assert await soon(lambda: self.steps)
@@ -305,6 +312,393 @@ class TestRef:
 
         assert (known[ref_to(task)], known[None], known.get(ref_to(asyncio.current_task()))) == (1, 2, None)
         await task
+
+
+class TestOwnTimeout:
+    """Work whose own timeout expires, while its task is cancelled or not: the two are told apart."""
+
+    async def test_it_is_its_callers_task(self) -> None:
+        """What the work sees as the running task, before and after it has waited, is who waits for it."""
+
+        async def work() -> list[object]:
+            before = asyncio.current_task()
+            await asyncio.sleep(0.001)
+            return [before, asyncio.current_task()]
+
+        assert await finish(work()) == [asyncio.current_task()] * 2
+
+    @pytest.mark.parametrize("times", [1, 3])
+    async def test_it_expires_in_a_task_that_was_cancelled_meanwhile(self, times: int) -> None:
+        """The work gets its TimeoutError; the caller is cancelled behind it, and the count is right."""
+        work = Work()
+        counts: list[int] = []
+
+        async def give_up() -> None:
+            async with asyncio.timeout(None) as limit:
+                work.steps.append("begun")
+                await work.go_on.wait()
+                limit.reschedule(0)
+                await asyncio.Event().wait()
+
+        async def caller() -> None:
+            with pytest.raises(TimeoutError):
+                await finish(give_up())
+            with pytest.raises(asyncio.CancelledError, match=f"cancellation {times - 1}"):
+                await asyncio.sleep(0)
+            counts.append(asyncio.current_task().cancelling())  # type: ignore[union-attr]
+
+        await work.cancelled_meanwhile(caller(), times=times)
+
+        assert counts == [times]
+
+    async def test_it_expires_at_once_and_so_does_the_callers(self) -> None:
+        """Both in one turn of the event loop: each gets its own."""
+        errors: list[str] = []
+
+        async def work() -> None:
+            try:
+                async with asyncio.timeout(0):
+                    await asyncio.Event().wait()
+            except TimeoutError:
+                errors.append("of the work")
+
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await finish(work())
+                await asyncio.sleep(0)
+
+        assert errors == ["of the work"]
+        assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+    async def test_a_cancel_scope_of_the_work_is_one(self) -> None:
+        """One of anyio's inside ends what it is around."""
+
+        async def work() -> bool:
+            with anyio.move_on_after(0.01) as scope:
+                await asyncio.Event().wait()
+            await asyncio.sleep(0)
+            return scope.cancelled_caught
+
+        assert await finish(work())
+        assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+    async def test_a_group_of_the_work_is_one(self) -> None:
+        """A task that fails in it cancels its siblings and its body, and not the caller."""
+
+        async def fail() -> None:
+            await asyncio.sleep(0)
+            raise Failure
+
+        async def work() -> None:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fail())
+                await asyncio.Event().wait()
+
+        with pytest.raises(ExceptionGroup):
+            await finish(work())
+
+        assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+    async def test_one_around_other_work_waits_for_that(self) -> None:
+        """Work inside of work: the outer one's timeout does not cut the inner one in two."""
+        steps: list[str] = []
+
+        async def work() -> None:
+            async with asyncio.timeout(0.01):
+                steps.append(await finish(asyncio.sleep(0.03, result="done")))
+                await asyncio.sleep(0)
+                steps.append("never")
+
+        with pytest.raises(TimeoutError):
+            await finish(work())
+
+        assert steps == ["done"]
+        assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+    async def test_one_of_work_inside_of_it_ends_that(self) -> None:
+        """Work inside of work has timeouts of its own."""
+
+        async def inner() -> None:
+            async with asyncio.timeout(0.01):
+                await asyncio.Event().wait()
+
+        async def work() -> str:
+            with pytest.raises(TimeoutError):
+                await finish(inner())
+            return await asyncio.sleep(0, result="done")
+
+        assert await finish(work()) == "done"
+        assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+    async def test_a_bare_yield_is_not_cut_short(self) -> None:
+        """A turn of the event loop is waited for as anything else."""
+        work = Work()
+
+        async def turns() -> None:
+            work.steps.append("begun")
+            while not work.go_on.is_set():  # noqa: ASYNC110 - the turns are the point
+                await asyncio.sleep(0)
+            work.steps.append("ended")
+
+        task = await work.cancelled_meanwhile(finish(turns()))
+
+        assert work.steps == ["begun", "ended"]
+        assert task.exception() is None
+
+    async def test_turns_with_other_waits_between_are_not(self) -> None:
+        """However often a driver lets others have their turn."""
+        work = Work()
+
+        async def turns() -> None:
+            await work.run()
+            for _ in range(1100):
+                await asyncio.sleep(0)
+                await asyncio.wait_for(asyncio.sleep(0), 1)
+            work.steps.append("done")
+
+        await work.cancelled_meanwhile(finish(turns()))
+
+        assert work.steps[-1] == "done"
+
+    async def test_work_that_waits_for_its_cancellation_gets_it(self) -> None:
+        """A checkpoint of anyio's asks for one turn after the other until it is cancelled; that ends."""
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await finish(anyio.lowlevel.checkpoint_if_cancelled())
+
+        assert scope.cancelled_caught
+        assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+
+class TestForeign:
+    """A cancellation that is not the work's, whoever has made what cancels."""
+
+    async def test_a_task_of_the_work_does_not_cancel_it(self) -> None:
+        """A task that it has started cancels the caller, as any task may: the work ends first."""
+        steps: list[str] = []
+
+        async def work(caller: asyncio.Task[Any]) -> str:
+            asyncio.create_task(cancel(caller, 1)).add_done_callback(lambda _: steps.append("cancelled"))
+            return await asyncio.sleep(0.01, result="done")
+
+        async def caller() -> None:
+            steps.append(await finish(work(asyncio.current_task())))  # type: ignore[arg-type]
+            await asyncio.sleep(0)
+
+        task = asyncio.create_task(caller())
+        await asyncio.wait({task})
+
+        assert steps == ["cancelled", "done"]
+        assert task.cancelled()
+
+    async def test_a_debugging_loop_is_no_other(self) -> None:
+        """Its futures and tasks know where they were made, and that is all."""
+        asyncio.get_running_loop().set_debug(True)
+        work = Work()
+
+        task = await work.cancelled_meanwhile(finish(work.run()), times=2)
+
+        asyncio.get_running_loop().set_debug(False)
+        assert task.result() == "result"
+
+
+class TestDisown:
+    """What is scheduled in the same work, by a listener, and is not the driver's."""
+
+    async def test_a_group_around_does_not_reach_what_follows(self) -> None:
+        """A task that a listener adds to its caller's group fails: the work ends, and then the group."""
+        steps: list[str] = []
+
+        async def fail() -> None:
+            raise Failure
+
+        async def work(group: asyncio.TaskGroup) -> str:
+            group.create_task(fail())
+            disown()
+            return await asyncio.sleep(0.01, result="done")
+
+        with pytest.raises(ExceptionGroup) as caught:
+            async with asyncio.TaskGroup() as group:
+                steps.append(await finish(work(group)))
+                await asyncio.sleep(0)
+                steps.append("never")
+
+        assert [type(error) for error in caught.value.exceptions] == [Failure]
+        assert steps == ["done"]
+        assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+    async def test_a_timeout_that_begins_later_is_the_works(self) -> None:
+        """Whatever the driver schedules from there on."""
+
+        async def work() -> None:
+            disown()
+            async with asyncio.timeout(0.01):
+                await asyncio.Event().wait()
+
+        with pytest.raises(TimeoutError):
+            await finish(work())
+
+    async def test_another_task_disowns_nothing(self) -> None:
+        """One that was started in the work ends its own transactions."""
+
+        async def disown_there() -> None:
+            disown()
+
+        async def work() -> None:
+            async with asyncio.timeout(0.01):
+                await asyncio.create_task(disown_there())
+                await asyncio.Event().wait()
+
+        with pytest.raises(TimeoutError):
+            await finish(work())
+
+
+class TestApart:
+    async def test_it_is_another_task(self) -> None:
+        """It has one of its own, in the same context."""
+        known: ContextVar[int] = ContextVar("known", default=0)
+
+        async def work() -> object:
+            known.set(1)
+            return current_task()
+
+        assert await finish(apart(work())) not in {None, asyncio.current_task()}
+        assert known.get() == 1
+
+    async def test_inside_of_an_end_the_caller_does_not_cancel_it(self) -> None:
+        """It ends with the work around it."""
+        work = Work()
+
+        task = await work.cancelled_meanwhile(finish(apart(work.run())))
+
+        assert work.steps == ["begun", "ended"]
+        assert task.exception() is None
+
+    async def test_what_a_listener_has_scheduled_does_not_reach_it(self) -> None:
+        """The group around its caller fails because of a listener: the hooks run to their end."""
+        steps: list[str] = []
+
+        async def fail() -> None:
+            raise Failure
+
+        async def work(group: asyncio.TaskGroup) -> str:
+            group.create_task(fail())
+            return await apart(asyncio.sleep(0.01, result="done"))
+
+        with pytest.raises(ExceptionGroup):
+            async with asyncio.TaskGroup() as group:
+                steps.append(await finish(work(group)))
+
+        assert steps == ["done"]
+
+    async def test_a_checkpoint_passes(self) -> None:
+        """It does not see the cancel scope around its caller."""
+        steps: list[str] = []
+
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await finish(apart(anyio.lowlevel.checkpoint_if_cancelled()))
+            steps.append("done")
+
+        assert steps == ["done"]
+
+
+class TestEndOfTheProgram:
+    def test_what_is_cancelled_with_all_tasks_ends(self) -> None:
+        """asyncio.run() cancels every task when the program is over, and waits for them."""
+        steps: list[str] = []
+
+        async def work() -> None:
+            await asyncio.sleep(0.01)
+            steps.append("ended")
+
+        async def main() -> None:
+            steps.append(f"{asyncio.create_task(finish(work())).done()}")
+            await asyncio.sleep(0)
+
+        asyncio.run(main())
+
+        assert steps == ["False", "ended"]
+
+    def test_ctrl_c_waits_for_it(self) -> None:
+        """SIGINT cancels the main task: the work ends, and then the program with a KeyboardInterrupt."""
+        steps: list[str] = []
+
+        async def work() -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(0.01)
+            steps.append("ended")
+
+        async def main() -> None:
+            await finish(work())
+            await asyncio.sleep(0)
+            steps.append("never")
+
+        with pytest.raises(KeyboardInterrupt):
+            asyncio.run(main())
+
+        assert steps == ["ended"]
+
+    async def test_what_nobody_waits_for_is_closed(self) -> None:
+        """As any other coroutine that is dropped in the middle."""
+        steps: list[str] = []
+
+        async def work() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                steps.append("closed")
+
+        async def caller() -> None:
+            await finish(work())
+
+        coroutine = caller()
+        coroutine.send(None)
+        coroutine.close()
+
+        assert steps == ["closed"]
+
+    async def test_nor_does_a_cancellation_come_back_there(self) -> None:
+        """There is no event loop that could count it."""
+        coroutine = finish(Work().run())
+        waits_for = coroutine.send(None)
+        waits_for.cancel()
+
+        coroutine.close()
+
+        assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
+
+    async def test_an_error_is_not_held(self) -> None:
+        """The frames of an error that came out of a future lead to nothing that only the garbage collector frees."""
+        failing = [asyncio.get_running_loop().create_future()]
+        asyncio.get_running_loop().call_soon(failing[0].set_exception, Failure())
+
+        async def wait() -> None:
+            await failing.pop()
+
+        held: list[weakref.ref[Failure]] = []
+
+        gc.disable()
+        try:
+            await finish(wait())
+        except Failure as error:
+            held.append(weakref.ref(error))
+        await asyncio.sleep(0)
+        gc.enable()
+
+        assert [failure() for failure in held] == [None]
+
+    def test_a_future_of_another_loop_is_refused(self) -> None:
+        """As asyncio does it, and the work hears of it."""
+        other = asyncio.new_event_loop()
+        foreign = other.create_future()
+
+        async def work() -> None:
+            await foreign
+
+        with pytest.raises(RuntimeError, match="attached to a different loop"):
+            asyncio.run(finish(work()))
+        other.close()
 
 
 class TestCurrentTask:

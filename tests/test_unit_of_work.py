@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import anyio
 import pytest
-from sqlalchemy import String, select, text
+from sqlalchemy import String, event, select, text
 from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -668,6 +669,66 @@ async def by_transaction_block(database: Database, steps: list[str]) -> None:
 WAYS_TO_COMMIT = {way.__name__: way for way in (by_session_commit, by_begin_block, by_factory, by_transaction_block)}
 
 
+Work = Callable[[], Awaitable[None]]
+
+
+async def by_timeout(database: Database, work: Work) -> object:
+    """Let an ``asyncio.timeout`` expire during the COMMIT; return the task, if it was interrupted behind it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(None) as limit:
+            expiry = asyncio.create_task(during_commit(database, lambda: limit.reschedule(0)))
+            await work()
+            await expiry
+            await asyncio.sleep(0)
+            return None
+    return asyncio.current_task()
+
+
+async def by_group(database: Database, work: Work) -> object:
+    """Let the sibling of a task fail during its COMMIT."""
+    tasks: list[object] = []
+
+    async def worker() -> None:
+        await work()
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            tasks.append(asyncio.current_task())
+            raise
+
+    with suppress(ExceptionGroup):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(worker())
+            group.create_task(during_commit(database, lambda: 1 / 0))
+    return tasks[0]
+
+
+async def by_cancel_scope(database: Database, work: Work) -> object:
+    """Cancel a scope of anyio's, which goes on cancelling until the COMMIT is over."""
+    with anyio.CancelScope() as scope:
+        expiry = asyncio.create_task(during_commit(database, scope.cancel))
+        await work()
+        await expiry
+        await asyncio.sleep(0)
+    return asyncio.current_task() if scope.cancelled_caught else None
+
+
+async def by_wait_for(database: Database, work: Work) -> object:
+    """Cancel a task in which ``asyncio.wait_for`` waits without a limit of its own."""
+
+    async def worker() -> None:
+        await asyncio.wait_for(work(), None)
+        await asyncio.sleep(0)
+
+    task = asyncio.create_task(worker())
+    await during_commit(database, task.cancel)
+    await asyncio.wait({task})
+    return task if task.cancelled() else None
+
+
+INTERRUPTIONS = {way.__name__: way for way in (by_timeout, by_group, by_cancel_scope, by_wait_for)}
+
+
 class TestCancelledCommit:
     """A cancellation that arrives while the server works on the COMMIT; the row tells what became of it."""
 
@@ -751,6 +812,48 @@ class TestCancelledCommit:
         assert task.cancelled()
         assert steps == ["written", "handled"]
         assert await emails(failing_commit) == []
+
+    @pytest.mark.parametrize("way", [way for way in WAYS_TO_COMMIT if way != by_factory.__name__])
+    @pytest.mark.parametrize("interruption", INTERRUPTIONS)
+    async def test_its_listeners_are_in_the_callers_task(
+        self, slow_commit: Database, way: str, interruption: str
+    ) -> None:
+        """Before and behind the COMMIT that was to be interrupted, which is whole, and whose caller is, then.
+
+        ``async_sessionmaker.begin()`` is SQLAlchemy's, and ends in a task that SQLAlchemy makes.
+        """
+        steps: list[str] = []
+        tasks: dict[str, object] = {}
+        engine = slow_commit.engine.sync_engine
+        event.listen(engine, "commit", lambda _: tasks.update(commit=asyncio.current_task()))
+        event.listen(engine, "checkin", lambda *_: tasks.update(checkin=asyncio.current_task()))
+
+        interrupted = await INTERRUPTIONS[interruption](slow_commit, lambda: WAYS_TO_COMMIT[way](slow_commit, steps))
+
+        assert interrupted is not None
+        assert tasks == dict.fromkeys(["commit", "checkin"], interrupted)
+        assert steps == ["hook"]
+        assert await emails(slow_commit) == ["a"]
+
+    async def test_a_listener_whose_group_fails_does_not_tear_it(self, slow_commit: Database) -> None:
+        """What it starts in the group around its caller fails during COMMIT: that ends, and then the group."""
+        steps: list[str] = []
+
+        async def fail() -> None:
+            await soon(lambda: committing(slow_commit))
+            raise ZeroDivisionError
+
+        with pytest.raises(ExceptionGroup):
+            async with asyncio.TaskGroup() as group:
+                async with slow_commit.transaction() as session:
+                    event.listen(session.sync_session, "before_commit", lambda _: group.create_task(fail()))
+                    add_with_hook(session, steps)
+                steps.append("committed")
+                await asyncio.sleep(0)
+                steps.append("never")
+
+        assert steps == ["hook", "committed"]
+        assert await emails(slow_commit) == ["a"]
 
     async def test_what_comes_before_commit_is_cut_short(self, server: Database) -> None:
         """The flush at the end of the block may wait for a lock; a timeout ends that wait, before lock_timeout does."""

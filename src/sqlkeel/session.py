@@ -19,7 +19,7 @@ from .links import keys_held, relink
 from .refresh import reload_expired, update_with
 from .rewinding import drop_gone
 from .sync_session import Hook, SyncSession
-from .tasks import current_task, finish, is_closing, take_back_cancellation
+from .tasks import apart, current_task, finish, is_closing, take_back_cancellation
 
 __all__ = [
     "Session",
@@ -109,13 +109,18 @@ class Session(EnteredByAsyncWith, AsyncSession):
                 logger.exception("The program ends before these hooks have run: %r", [hook.function for hook in hooks])
             raise
 
+    async def hooks_apart(self) -> None:
+        """Run the hooks of what has ended in a task of their own, where there are any: as the end of a transaction."""
+        if self.sync_session.has_due_hooks:
+            await apart(self.run_due_hooks())
+
     async def _run(self, hook: Hook) -> None:
         try:
             result = hook.function(*hook.args, **hook.kwargs)
             if inspect.isawaitable(result):
                 await result
         except (Exception, asyncio.CancelledError) as error:
-            # The caller's cancellation does not reach a task of `finish`: this one is of what the hook waited for, or
+            # The caller's cancellation does not reach a task of `apart`: this one is of what the hook waited for, or
             # of the hook by itself.
             if isinstance(error, asyncio.CancelledError) and not take_back_cancellation():
                 raise
@@ -175,7 +180,7 @@ class Session(EnteredByAsyncWith, AsyncSession):
         except CommitUnknown:
             self.sync_session.drop_hooks()
             raise
-        await self.run_due_hooks()
+        await self.hooks_apart()
 
     def begin(self) -> AsyncSessionTransaction:
         """Begin the transaction as a block: ``async with session.begin(): ...``."""
@@ -220,7 +225,7 @@ class Session(EnteredByAsyncWith, AsyncSession):
             raise
         finally:
             if self.sync_session.has_due_hooks:
-                await finish(self.run_due_hooks())
+                await finish(self.hooks_apart())
 
     async def lock_rows(
         self, model: type[_M], keys: Iterable[Any], *, nowait: bool = False, skip_locked: bool = False

@@ -18,7 +18,7 @@ from .doors import left_behind
 from .engines.backend import Backend
 from .errors import CommitUnknown, ConnectionLost, KeelError, SessionClosed, SessionShared, UsageError
 from .session import Session, note_failed_rollback
-from .tasks import TaskRef, finish
+from .tasks import TaskRef, apart, finish
 
 __all__ = ["UnitOfWork"]
 
@@ -153,7 +153,7 @@ class UnitOfWork:
         except CommitUnknown as error:
             await self._settle(ticket[0] if ticket else None, error)
         else:
-            await self.session.run_due_hooks()
+            await self.session.hooks_apart()
 
     def _commit_in_one_go(self, session: orm.Session, ticket: list[str | None]) -> None:
         """Ask for the name by which the server can be asked for the transaction's fate, and commit."""
@@ -174,7 +174,7 @@ class UnitOfWork:
             raise ConnectionLost(
                 "The connection broke during COMMIT; the transaction has only read.", orig=error.orig
             ) from error
-        committed = await _first_answer(self._engine, ticket, self._backend) if ticket is not None else None
+        committed = await apart(_first_answer(self._engine, ticket, self._backend)) if ticket is not None else None
         if committed is None:
             self.session.sync_session.drop_hooks()
             raise error

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, PoolProxiedConnection, event
 from sqlalchemy.engine import ExceptionContext
 
 from ..errors import CommitUnknown, ConnectionLost, TransactionAborted
+from ..tasks import disown
 from .backend import ABORTED, Backend, info_of
 
 __all__ = ["aborted", "close_failed", "doom", "end_lost", "failed_in_commit", "install"]
@@ -113,6 +114,7 @@ def _end_of(error: BaseException) -> str | None:
 
 def _watched(name: str, usual: Callable[..., Any]) -> Callable[..., Any]:
     def watched(connection: Any, *args: Any, **options: Any) -> Any:
+        disown()
         try:
             return usual(connection, *args, **options)
         except BaseException as error:
@@ -122,6 +124,8 @@ def _watched(name: str, usual: Callable[..., Any]) -> Callable[..., Any]:
             if failure is error:
                 raise
             raise failure from error
+        finally:
+            disown()
 
     return watched
 
