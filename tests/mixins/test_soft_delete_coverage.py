@@ -270,6 +270,11 @@ async def alias_of_subquery(session: Session) -> list[Any]:
     return await scalars(session, select(aliased(Book, select(Book).subquery()).title))
 
 
+@shape([1, 2, 5], [1, 2, 3, 4, 5])
+async def alias_of_a_subquery_without_the_mark(session: Session) -> list[Any]:
+    return await scalars(session, select(aliased(Book, select(Book.id).subquery()).id))
+
+
 @shape(LIVE, ALL)
 async def cte(session: Session) -> list[Any]:
     return await scalars(session, select(select(Book.title).cte().c.title))

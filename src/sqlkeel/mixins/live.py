@@ -27,6 +27,12 @@ def _is_live(cls: Any) -> ColumnElement[bool]:
         found = insp.selectable.corresponding_column(Mark(insp).at)
         if found is not None:
             return _adaptable(found, insp).is_(None)  # type: ignore[no-any-return]  # a condition
+    if (
+        insp is not None
+        and insp.is_aliased_class
+        and insp.selectable.corresponding_column(Mark(insp.mapper).at) is None
+    ):
+        return true()  # of a subquery that does not read it: the condition stands inside, and here it has no column
     condition: ColumnElement[bool] = cls.deleted_at.is_(None)
     return condition
 
@@ -38,6 +44,8 @@ def is_live_written(cls: Any) -> ColumnElement[bool]:
 
 def _is_live_written(cls: Any) -> ColumnElement[bool]:
     insp: Any = inspect(cls, raiseerr=False)
+    if insp is not None and insp.is_aliased_class:
+        return _is_live(cls)  # it stands in a SELECT, and has the columns of all its tables
     if insp is None or (mark := Mark(insp.mapper)).table is insp.mapper.local_table:
         condition: ColumnElement[bool] = cls.deleted_at.is_(None)
         return condition
