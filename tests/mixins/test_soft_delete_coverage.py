@@ -496,6 +496,31 @@ async def update_with_subquery(session: Session) -> list[Any]:
     return sorted(await session.scalars(select(Book.title).where(Book.price == 7), execution_options=shown))
 
 
+@shape(["live 1", "live 2"], ALL)
+async def update_with_another_class(session: Session) -> list[Any]:
+    await session.execute(update(Book).where(Book.author_id == Author.id).values(price=7))
+    return sorted(await session.scalars(select(Book.title).where(Book.price == 7), execution_options=SHOWN))
+
+
+@shape([7, 7], [7, 7, 7, 8, 9])
+async def update_to_a_value_of_another_class(session: Session) -> list[Any]:
+    await session.execute(update(Book).where(Book.author_id == Author.id).values(price=Author.id + 6))
+    return sorted(await session.scalars(select(Book.price).where(Book.price > 0), execution_options=SHOWN))
+
+
+@shape(["new"], ["changed"])
+async def update_with_an_alias_of_another_class(session: Session) -> list[Any]:
+    book = aliased(Book)
+    await session.execute(update(Tag).where(book.id == 3, Tag.id == book.id + 97).values(name="changed"))
+    return await scalars(session, select(Tag.name))
+
+
+@shape(["new"], ["changed"])
+async def update_with_another_inherited_class(session: Session) -> list[Any]:
+    await session.execute(update(Tag).where(Dog.tricks == 2, Tag.id == Dog.id + 98).values(name="changed"))
+    return await scalars(session, select(Tag.name))
+
+
 @shape(["dead", "gone"], [])
 async def delete_statement(session: Session) -> list[Any]:
     await session.execute(delete(Tag))

@@ -16,6 +16,7 @@ __all__ = [
     "MARKED",
     "Companion",
     "Mark",
+    "holds_marks",
     "is_soft",
     "key_in",
     "kinds",
@@ -99,6 +100,11 @@ def _counterpart(mapper: Mapper[Any], column: Any, table: Any) -> Any:
 def is_soft(mapper: Mapper[Any]) -> bool:
     """Tell whether objects of the mapper are marked instead of removed."""
     return bool(getattr(mapper.class_, "__soft_delete__", False))
+
+
+def holds_marks(mapper: Mapper[Any]) -> bool:
+    """Tell whether objects of the mapper, or of a class below it, are marked instead of removed."""
+    return is_soft(mapper) or any(True for _ in soft_parts(mapper))
 
 
 def rows_of(mapper: Mapper[Any]) -> list[Mapper[Any]]:

@@ -25,8 +25,9 @@ from .deletion import Deletion, restore
 from .live import OF_BASES, hard_bases, is_live, is_live_written
 from .losses import refuse_orphan
 from .marks import MARKED
+from .named_beside import ReadingOption, conditions_beside, refuse_inner_writes
 from .own_class import name_inner_rows
-from .unmarked import MarkingOption, mark
+from .unmarked import mark
 
 __all__ = ["SoftDeleteMixin", "include_deleted", "restore"]
 
@@ -102,7 +103,7 @@ def include_deleted(session: AsyncSession | orm.Session) -> Iterator[None]:
 
 
 # Made once: made for each statement, it costs as much as the rest of the statement's preparation.
-_ONLY_LIVE = MarkingOption(SoftDeleteMixin, is_live, include_aliases=True)
+_ONLY_LIVE = ReadingOption(SoftDeleteMixin, is_live, include_aliases=True)
 _ONLY_LIVE_WRITTEN = with_loader_criteria(SoftDeleteMixin, is_live_written, include_aliases=True)
 _CONDITIONS: Final = (is_live, is_live_written, *OF_BASES)
 
@@ -182,11 +183,20 @@ def _leave_out_deleted(state: ORMExecuteState) -> None:
         for registry in [mapper.registry] if mapper is not None else list(MARKED):
             for option in _options_of(registry, written=written):
                 _add_option(state, option)
+        if not state.is_select:
+            _leave_out_beside(state, written=written)
         return
     if state.is_relationship_load:
         _drop_condition(state)
     if shown is not _IN_BLOCK:
         _add_option(state, _SHOWN)
+
+
+def _leave_out_beside(state: ORMExecuteState, *, written: bool) -> None:
+    statement: Any = state.statement
+    refuse_inner_writes(statement)
+    if written and not state.is_executemany:
+        state.statement = statement.where(*conditions_beside(statement))
 
 
 def _add_option(state: ORMExecuteState, option: Any) -> None:
