@@ -534,6 +534,30 @@ async def insert_from_select(session: Session) -> list[Any]:
     return await scalars(session, select(Tag.name).where(Tag.name != "new"))
 
 
+@shape([2, 3], [3, 4])
+async def insert_of_several_rows(session: Session) -> list[Any]:
+    authors = select(func.count()).where(or_(Author.id > 0, Author.name == "")).scalar_subquery()
+    prices = {90: authors, 91: authors + 1}
+    new = [{"id": key, "title": "new", "author_id": 1, "version": 1, "price": price} for key, price in prices.items()]
+    await session.execute(insert(Book).values(new))
+    return await scalars(session, select(Book.price).where(Book.id >= 90))
+
+
+@shape([2, 3], [3, 4])
+async def value_of_an_added_object(session: Session) -> list[Any]:
+    authors = select(func.count(Author.id)).scalar_subquery()
+    prices = {90: authors, 91: authors + 1}
+    session.add_all(Book(id=key, title="new", author_id=1, price=price) for key, price in prices.items())
+    return await scalars(session, select(Book.price).where(Book.id >= 90))
+
+
+@shape([2], [3])
+async def value_of_a_changed_object(session: Session) -> list[Any]:
+    book: Any = await session.get_one(Book, 1)
+    book.price = select(func.count()).where(or_(Author.id > 0, Author.name == "")).scalar_subquery()
+    return await scalars(session, select(Book.price).where(Book.id == 1))
+
+
 @shape([], ["Cid"])
 async def lazy_load_of_a_held_parent(session: Session) -> list[Any]:
     held = await session.get_one(Author, 3, execution_options=SHOWN)

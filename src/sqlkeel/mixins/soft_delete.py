@@ -28,6 +28,7 @@ from .marks import MARKED
 from .named_beside import ReadingOption, conditions_beside, refuse_inner_writes
 from .own_class import name_inner_rows
 from .unmarked import mark
+from .written_values import mark_rows, prepare_values, refuse_default
 
 __all__ = ["SoftDeleteMixin", "include_deleted", "restore"]
 
@@ -142,6 +143,7 @@ def _mark_properties(mapper: Mapper[Any], cls: type) -> None:
     for prop in mapper.column_attrs:
         for expression in prop.columns:
             mark(expression)
+            refuse_default(mapper, expression)
 
 
 def _options_of(registry: orm.registry, *, written: bool) -> tuple[LoaderCriteriaOption, ...]:
@@ -194,9 +196,18 @@ def _leave_out_deleted(state: ORMExecuteState) -> None:
 
 def _leave_out_beside(state: ORMExecuteState, *, written: bool) -> None:
     statement: Any = state.statement
+    mark_rows(statement)
     refuse_inner_writes(statement)
     if written and not state.is_executemany:
         state.statement = statement.where(*conditions_beside(statement))
+
+
+@event.listens_for(SyncSession, "before_flush")
+def _leave_out_of_values(session: SyncSession, *_: Any) -> None:
+    if MARKED:
+        shown = session.execution_options.get("include_deleted", False)
+        registries = () if shown else list(MARKED)
+        prepare_values(session, [option for one in registries for option in _options_of(one, written=False)])
 
 
 def _add_option(state: ORMExecuteState, option: Any) -> None:
