@@ -7,7 +7,7 @@ import pickle
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, select, update
+from sqlalchemy import create_engine, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import (
     DeclarativeBase,
@@ -39,6 +39,18 @@ class Memo(SoftDeleteMixin, Plain):
 
     __tablename__ = "memo"
     id: Mapped[int] = mapped_column(primary_key=True)
+
+
+class Other(DeclarativeBase):
+    """Another registry, whose classes have nothing of ours."""
+
+    metadata = Plain.metadata
+
+
+class Pin(Other):
+    __tablename__ = "pin"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    memos: Mapped[int] = mapped_column(default=0)
 
 
 def titles(books: Any) -> list[str]:
@@ -293,6 +305,24 @@ class TestOtherModels:
 
         assert isinstance(session, AsyncSession)
         assert (len(found), len(shown)) == (1, 2)
+
+    @pytest.mark.tables(Plain.metadata)
+    @pytest.mark.parametrize(("options", "pinned"), [({}, [1]), (SHOWN, [1, 2])])
+    async def test_a_statement_on_a_class_of_another_registry(
+        self, db: Database, options: Any, pinned: list[int]
+    ) -> None:
+        """A statement that begins with a class of a registry without the mixin leaves deleted rows out, too."""
+        of_memo = Pin.id.in_(select(Memo.id))
+
+        async with db.session() as session:
+            session.add_all([Pin(id=1), Pin(id=2), Memo(id=1), Memo(id=2, deleted_at=func.now())])
+            await session.flush()
+            joined = await session.scalars(select(Pin.id).join(Memo, Memo.id == Pin.id), execution_options=options)
+            asked = await session.scalars(select(Pin.id).where(of_memo), execution_options=options)
+            await session.execute(update(Pin).where(of_memo).values(memos=7), execution_options=options)
+            written = await session.scalars(select(Pin.id).where(Pin.memos == 7))
+
+            assert sorted(joined) == sorted(asked) == sorted(written) == pinned
 
     def test_a_synchronous_session(self) -> None:
         """A synchronous worker deletes, finds nothing, and restores."""

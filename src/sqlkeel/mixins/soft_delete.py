@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -158,6 +159,22 @@ def _options_of(registry: orm.registry, *, written: bool) -> tuple[LoaderCriteri
     return found
 
 
+def _options_for(mapper: Mapper[Any] | None, *, written: bool) -> Iterable[LoaderCriteriaOption]:
+    """Return the options for a statement on a mapper, or on none; it may name classes of other registries, too."""
+    own = None if mapper is None else mapper.registry
+    found = {_ONLY_LIVE_WRITTEN if written else _ONLY_LIVE: None}
+    for registry in list(MARKED):
+        if own is None or registry is own or _is_ready(registry):
+            found |= dict.fromkeys(_options_of(registry, written=written))
+    return found
+
+
+def _is_ready(registry: orm.registry) -> bool:
+    """Tell whether the options of a registry are made, or may be; a class that nobody has used is named nowhere."""
+    made = registry.metadata.info.get(_OPTIONS, ())
+    return registry in made or all(mapper.configured for mapper in MARKED[registry])
+
+
 @event.listens_for(SyncSession, "do_orm_execute", retval=True)
 def _mark_selects(state: ORMExecuteState) -> Any:
     """Run a SELECT again as one of the ORM that SQLAlchemy has not taken for one, though it names classes."""
@@ -174,24 +191,21 @@ def _mark_selects(state: ORMExecuteState) -> Any:
 def _leave_out_deleted(state: ORMExecuteState) -> None:
     if state.is_column_load or not (state.is_select or state.is_update or state.is_delete or state.is_insert):
         return
-    mapper = state.bind_mapper
-    if mapper is not None and mapper.registry not in MARKED:
+    if not MARKED:
         return
     shown = state.execution_options.get("include_deleted", False)
     if not shown and state.is_relationship_load:
         shown = any(isinstance(option, _Shown) for option in state.user_defined_options)
     if not shown:
         written = state.is_update or state.is_delete
-        for registry in [mapper.registry] if mapper is not None else list(MARKED):
-            for option in _options_of(registry, written=written):
-                _add_option(state, option)
+        _add_options(state, _options_for(state.bind_mapper, written=written))
         if not state.is_select:
             _leave_out_beside(state, written=written)
         return
     if state.is_relationship_load:
         _drop_condition(state)
     if shown is not _IN_BLOCK:
-        _add_option(state, _SHOWN)
+        _add_options(state, [_SHOWN])
 
 
 def _leave_out_beside(state: ORMExecuteState, *, written: bool) -> None:
@@ -206,14 +220,14 @@ def _leave_out_beside(state: ORMExecuteState, *, written: bool) -> None:
 def _leave_out_of_values(session: SyncSession, *_: Any) -> None:
     if MARKED:
         shown = session.execution_options.get("include_deleted", False)
-        registries = () if shown else list(MARKED)
-        prepare_values(session, [option for one in registries for option in _options_of(one, written=False)])
+        prepare_values(session, tuple if shown else partial(_options_for, None, written=False))
 
 
-def _add_option(state: ORMExecuteState, option: Any) -> None:
+def _add_options(state: ORMExecuteState, options: Iterable[Any]) -> None:
     statement: Any = state.statement
-    if option not in getattr(statement, "_with_options", ()):
-        state.statement = statement.options(option)
+    given = getattr(statement, "_with_options", ())
+    if missing := [option for option in options if option not in given]:
+        state.statement = statement.options(*missing)
 
 
 def _drop_condition(state: ORMExecuteState) -> None:

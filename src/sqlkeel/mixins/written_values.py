@@ -5,7 +5,7 @@ A flush writes Core statements, which have no options that could tell them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Final
 
 from sqlalchemy import ClauseElement, ColumnElement, SelectBase
@@ -52,8 +52,8 @@ def _compile(living: _Living, compiler: Any, **options: Any) -> str:
     return compiled
 
 
-def prepare_values(session: SyncSession, options: Sequence[Any]) -> None:
-    """Give *options* to the SELECTs in what new and changed objects are to be written with; without any, take them."""
+def prepare_values(session: SyncSession, options: Callable[[], Iterable[Any]]) -> None:
+    """Give the *options* to the SELECTs in what new and changed objects are to be written with, or take them."""
     for instance in session.new:
         state = attributes.instance_state(instance)
         _prepare(state.dict, state.dict.keys(), options)
@@ -62,11 +62,11 @@ def prepare_values(session: SyncSession, options: Sequence[Any]) -> None:
         _prepare(state.dict, state.committed_state, options)
 
 
-def _prepare(values: dict[str, Any], keys: Iterable[str], options: Sequence[Any]) -> None:
+def _prepare(values: dict[str, Any], keys: Iterable[str], options: Callable[[], Iterable[Any]]) -> None:
     found = [key for key in keys if type(values.get(key)) not in _PLAIN and _is_expression(values[key])]
     for key in found:
         # Into the dictionary: for the listeners of the attribute nothing has changed.
-        values[key] = _prepared(values[key], options)
+        values[key] = _prepared(values[key], tuple(options()))
 
 
 def mark_rows(statement: Any) -> None:
@@ -103,14 +103,14 @@ def _is_expression(value: Any) -> bool:
     return isinstance(value, ClauseElement) or hasattr(type(value), "__clause_element__")
 
 
-def _prepared(value: Any, options: Sequence[Any]) -> Any:
+def _prepared(value: Any, options: tuple[Any, ...]) -> Any:
     element = value.element if isinstance(value, _Living) else _element(value)
     if not any(isinstance(part, SelectBase) for part in parts_of(element)):
         return value
     mark(element)
     if isinstance(element, SelectBase):
         element = element.scalar_subquery()
-    return _Living(element, tuple(options)) if options else element
+    return _Living(element, options) if options else element
 
 
 def _element(value: Any) -> Any:
