@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, String, delete, insert, join, or_, orm, select, update
+from sqlalchemy import ForeignKey, String, bindparam, delete, insert, join, or_, orm, select, update
 from sqlalchemy.orm import Mapped, aliased, mapped_column, with_polymorphic
 
 import sqlkeel
@@ -284,6 +284,50 @@ class TestDelete:
             found = sorted(await session.scalars(select(Stone.id)))
 
         assert found == [1, 2, 4, 5]
+
+
+CORE = {"dml_strategy": "core_only"}
+
+
+class TestCoreOnly:
+    """SQLAlchemy's ``dml_strategy="core_only"`` asks no option of a statement."""
+
+    async def test_update(self, db: Database) -> None:
+        """An UPDATE leaves deleted rows alone, of the class and of another one."""
+        await fill(db)
+
+        async with db.session() as session:
+            await session.execute(update(Sign).where(Sign.at == Gem.id).values(text="new"), execution_options=CORE)
+            await session.execute(update(Stone).values(weight=9), execution_options=CORE)
+            signs = sorted(await session.scalars(select(Sign.at).where(Sign.text == "new")))
+            found = await session.scalars(select(Stone.id).where(Stone.weight == 9), execution_options=SHOWN)
+
+            assert signs == [2]
+            assert sorted(found) == [1, 2, 4, 5]
+
+    async def test_a_list_of_parameters(self, db: Database) -> None:
+        """With a list of parameters, too, as conditions may stand in such a statement."""
+        await fill(db)
+        statement = update(Gem).where(Gem.id == bindparam("at")).values(cut=bindparam("new"))
+        rows = [{"at": 2, "new": "oval"}, {"at": 3, "new": "oval"}]
+
+        async with db.session() as session:
+            await session.execute(statement, rows, execution_options=CORE)
+            found = await session.scalars(select(Gem.id).where(Gem.cut == "oval"), execution_options=SHOWN)
+
+            assert found.all() == [2]
+
+    async def test_delete(self, db: Database) -> None:
+        """A DELETE leaves them, unless they are asked for."""
+        await fill(db)
+
+        async with db.session() as session:
+            await session.execute(delete(Gem), execution_options=CORE)
+            left = (await session.scalars(select(Gem.__table__.c.id))).all()
+            await session.execute(delete(Gem), execution_options={**CORE, **SHOWN})
+            none = (await session.scalars(select(Gem.__table__.c.id))).all()
+
+        assert (left, none) == ([3], [])
 
 
 class TestRefused:

@@ -33,9 +33,14 @@ class ReadingOption(MarkingOption):
             refuse_inner_writes(statement)
 
 
-def conditions_beside(statement: Any) -> Iterator[Any]:
-    """Yield the conditions that leave out deleted rows of what a statement names beside the class that it writes."""
+def conditions_beside(statement: Any, *, own_too: bool = False) -> Iterator[Any]:
+    """Yield the conditions that leave out deleted rows of what a statement names beside the class that it writes.
+
+    With *own_too* also those on the rows that it writes, which the options of a statement leave out otherwise.
+    """
     own = _written(statement)
+    if own_too and own is not None and holds_marks(own.mapper):
+        yield from _alive(own, set())
     for entity, tables in _named(statement).items():
         if not _is_same_row(statement.table if own is None else own, entity):
             yield from _alive(entity, tables)

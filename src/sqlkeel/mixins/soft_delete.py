@@ -212,8 +212,10 @@ def _leave_out_beside(state: ORMExecuteState, *, written: bool) -> None:
     statement: Any = state.statement
     mark_rows(statement)
     refuse_inner_writes(statement)
-    if written and not state.is_executemany:
-        state.statement = statement.where(*conditions_beside(statement))
+    # A strategy of SQLAlchemy that asks no option, and takes conditions with a list of parameters.
+    is_core = state.execution_options.get("dml_strategy") == "core_only"
+    if written and (is_core or not state.is_executemany):
+        state.statement = statement.where(*conditions_beside(statement, own_too=is_core))
 
 
 @event.listens_for(SyncSession, "before_flush")
