@@ -86,6 +86,20 @@ class Firm(Party):
     __mapper_args__ = {"polymorphic_identity": "firm"}
 
 
+class Guild(Party):
+    __tablename__ = "guild"
+    id: Mapped[int] = mapped_column(ForeignKey("party.id", ondelete="CASCADE"), primary_key=True)
+    fee: Mapped[int]
+    __mapper_args__ = {"polymorphic_identity": "guild"}
+
+
+class Memo(Base):
+    """Stands beside others in a join."""
+
+    __tablename__ = "memo"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
 class Bill(Base):
     __tablename__ = "bill"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -304,6 +318,14 @@ JOINED: dict[str, tuple[Callable[[], Any], list[Any]]] = {
     ),
     "beside its base": (lambda: select(Party.id).where(Firm.tax > 0, Firm.id == Party.id), [1, 2]),
     "as a column": (lambda: select(func.count(Firm.tax)), [2]),
+    "beside two of the hierarchy": (lambda: select(func.count()).where(Firm.tax == Guild.fee), [1]),
+    "beside a join": (lambda: select(Bill.id).join(Memo, Memo.id == Bill.id).where(Firm.tax == Bill.tax), [1]),
+    "by its base, correlated": (
+        lambda: select(Party.id).where(
+            select(func.count()).where(func.abs(Firm.id) == Party.id).scalar_subquery() == 1, Party.id > 0
+        ),
+        [1, 2],
+    ),
     "in a join": (lambda: select(func.count()).select_from(Bill).join(Firm, func.abs(Firm.tax) == Bill.tax), [1]),
 }
 
@@ -317,7 +339,7 @@ class TestJoinedInheritance:
         statement, found = JOINED[name]
         async with db.transaction() as session:
             session.add_all([Firm(id=1, tax=1), Firm(id=2, tax=2), Firm(id=3, tax=3), Party(id=4)])
-            session.add_all([Bill(id=1, tax=1), Bill(id=3, tax=3)])
+            session.add_all([Bill(id=1, tax=1), Bill(id=3, tax=3), Memo(id=1), Memo(id=3), Guild(id=5, fee=1)])
             await session.flush()
             await session.delete(await session.get_one(Firm, 3))
 

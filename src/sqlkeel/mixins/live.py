@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapper
 
 from .marks import Mark, is_soft, key_in, rows_of, soft_parts
 
-__all__ = ["OF_BASES", "hard_bases", "is_live", "is_live_written"]
+__all__ = ["OF_BASES", "closed_alias", "hard_bases", "is_live", "is_live_written"]
 
 
 # SQLAlchemy analyses the functions that it is given, and lets them call nothing but what returns a condition. They are
@@ -97,12 +97,17 @@ def _conditions(insp: Any, *, written: bool) -> Iterator[ColumnElement[bool]]:
 
 def _has_row(insp: Any, mark: Mark, table: Any, *, dead: bool) -> ColumnElement[bool]:
     """Match a row of *table* whose other part, in the table of the mark, is dead or alive."""
-    other = mark.table.alias()
+    other = closed_alias(mark.table)
     pairs = zip(mark.key, key_in(insp.mapper, table), strict=True)
     same = [other.c[column.key] == _column_of(insp, insp.mapper, key) for column, key in pairs]
     at = other.c[mark.at.key]
     found = exists().select_from(other).where(*same, at.is_not(None) if dead else at.is_(None))
     return found.correlate_except(other)
+
+
+def closed_alias(table: Any) -> Any:
+    """Return an alias that SQLAlchemy leaves as it is where it writes an alias of a class for the class's tables."""
+    return table.alias()._annotate({"no_replacement_traverse": True})
 
 
 def _column_of(insp: Any, mapper: Mapper[Any], column: Any) -> Any:

@@ -16,7 +16,7 @@ __all__ = [
     "MARKED",
     "Companion",
     "Mark",
-    "holds_marks",
+    "has_mark",
     "is_soft",
     "key_in",
     "kinds",
@@ -102,8 +102,8 @@ def is_soft(mapper: Mapper[Any]) -> bool:
     return bool(getattr(mapper.class_, "__soft_delete__", False))
 
 
-def holds_marks(mapper: Mapper[Any]) -> bool:
-    """Tell whether objects of the mapper, or of a class below it, are marked instead of removed."""
+def has_mark(mapper: Mapper[Any]) -> bool:
+    """Tell whether some objects of the mapper, or all, are marked instead of removed."""
     return is_soft(mapper) or any(True for _ in soft_parts(mapper))
 
 

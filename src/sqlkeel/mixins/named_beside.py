@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import ColumnClause, Delete, Join, SelectBase, Table, Update
 from sqlalchemy.orm import Mapper
@@ -11,12 +11,11 @@ from sqlalchemy.sql.visitors import replacement_traverse
 
 from ..errors import NotSupported
 from .live import OF_BASES, is_live, is_live_written
-from .marks import Mark, holds_marks, is_soft, rows_of, soft_parts
+from .living import ENTITY
+from .marks import Mark, has_mark, is_soft, rows_of, soft_parts
 from .unmarked import MarkingOption, parts_of
 
 __all__ = ["ReadingOption", "conditions_beside", "refuse_inner_writes"]
-
-_ENTITY: Final = "parententity"
 
 
 class ReadingOption(MarkingOption):
@@ -39,7 +38,7 @@ def conditions_beside(statement: Any, *, own_too: bool = False) -> Iterator[Any]
     With *own_too* also those on the rows that it writes, which the options of a statement leave out otherwise.
     """
     own = _written(statement)
-    if own_too and own is not None and holds_marks(own.mapper):
+    if own_too and own is not None and has_mark(own.mapper):
         yield from _alive(own, set())
     for entity, tables in _named(statement).items():
         if not _is_same_row(statement.table if own is None else own, entity):
@@ -52,12 +51,12 @@ def _written(statement: Any) -> Any:
     Raises:
         NotSupported: For an alias or a join of it: SQLAlchemy gives them no condition, or one on other rows.
     """
-    own = statement.table._annotations.get(_ENTITY)
+    own = statement.table._annotations.get(ENTITY)
     if isinstance(statement.table, Join) and (own is None or statement.table != own.selectable):
-        named = (part._annotations.get(_ENTITY) for part in parts_of(statement.table))
-        if any(holds_marks(entity.mapper) for entity in named if entity is not None):
+        named = (part._annotations.get(ENTITY) for part in parts_of(statement.table))
+        if any(has_mark(entity.mapper) for entity in named if entity is not None):
             raise _join()
-    if own is not None and own.is_aliased_class and holds_marks(own.mapper):
+    if own is not None and own.is_aliased_class and has_mark(own.mapper):
         raise _alias(own.mapper)
     return own
 
@@ -68,8 +67,8 @@ def _named(statement: Any) -> dict[Any, set[Any]]:
     elements = [part for part in (*statement._where_criteria, *values) if hasattr(part, "get_children")]
     found: dict[Any, set[Any]] = {}
     for part in parts_of(*elements, without=lambda part: isinstance(part, SelectBase)):
-        entity = part._annotations.get(_ENTITY)
-        if entity is not None and holds_marks(entity.mapper):
+        entity = part._annotations.get(ENTITY)
+        if entity is not None and has_mark(entity.mapper):
             tables = found.setdefault(entity, set())
             tables.update([part.table] if isinstance(part, ColumnClause) else ())
     return found
@@ -109,7 +108,7 @@ def _without_class(condition: Any) -> Any:
     """Name the columns by their tables alone: a SELECT in a condition that named a class would get conditions, too."""
 
     def bare(element: Any, **_: Any) -> Any:
-        return element._deannotate() if _ENTITY in element._annotations else None
+        return element._deannotate() if ENTITY in element._annotations else None
 
     return replacement_traverse(condition, {}, bare)
 
@@ -145,7 +144,7 @@ def refuse_inner_writes(statement: Any) -> None:
     """
     for part in parts_of(statement):
         if isinstance(part, Update | Delete) and part is not statement:
-            own: Any = part.table._annotations.get(_ENTITY)
+            own: Any = part.table._annotations.get(ENTITY)
             if any(True for _ in conditions_beside(part)) or (own is not None and _is_marked_elsewhere(own.mapper)):
                 raise _inner_write(part)
 

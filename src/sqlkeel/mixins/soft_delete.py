@@ -28,7 +28,7 @@ from .losses import refuse_orphan
 from .marks import MARKED
 from .named_beside import ReadingOption, conditions_beside, refuse_inner_writes
 from .own_class import name_inner_rows
-from .unmarked import mark
+from .unmarked import MarkingOption, mark
 from .written_values import mark_rows, prepare_values, refuse_default
 
 __all__ = ["SoftDeleteMixin", "include_deleted", "restore"]
@@ -106,7 +106,7 @@ def include_deleted(session: AsyncSession | orm.Session) -> Iterator[None]:
 
 # Made once: made for each statement, it costs as much as the rest of the statement's preparation.
 _ONLY_LIVE = ReadingOption(SoftDeleteMixin, is_live, include_aliases=True)
-_ONLY_LIVE_WRITTEN = with_loader_criteria(SoftDeleteMixin, is_live_written, include_aliases=True)
+_ONLY_LIVE_WRITTEN = MarkingOption(SoftDeleteMixin, is_live_written, include_aliases=True)
 _CONDITIONS: Final = (is_live, is_live_written, *OF_BASES)
 
 

@@ -12,16 +12,16 @@ from itertools import chain
 from threading import RLock
 from typing import Any, Final
 
-from sqlalchemy import FromClause, Join, Select, SelectBase, true
+from sqlalchemy import ColumnClause, FromClause, Join, Select, SelectBase
 from sqlalchemy.orm import LoaderCriteriaOption
 from sqlalchemy.sql.util import surface_expressions
 
 from ..errors import NotSupported
-from .marks import MARKED, is_soft, soft_parts
+from .joins import add_conditions, live_in_joins
+from .living import ENTITY, HIDING, Living, living_in_tables, stands_apart, without_class
+from .marks import MARKED, has_mark
 
 __all__ = ["MarkingOption", "mark", "parts_of"]
-
-_ENTITY: Final = "parententity"
 
 _marking: Final = RLock()
 """Threads may compile the same statement at once, and each reads it behind its own turn. A class that is looked at may
@@ -33,6 +33,11 @@ class MarkingOption(LoaderCriteriaOption):
 
     __slots__ = ()
     _traverse_internals = LoaderCriteriaOption._traverse_internals
+
+    def get_global_criteria(self, attributes: dict[Any, Any]) -> None:
+        """Do what every such option does, and note that the statement hides deleted rows."""
+        super().get_global_criteria(attributes)
+        attributes[HIDING] = True
 
     def process_compile_state(self, compile_state: Any) -> None:
         """Do what every such option does, and look at the statement that it stands on."""
@@ -63,46 +68,41 @@ def _mark_one(select: Any) -> None:
         if entity is None:
             return
         select._set_propagate_attrs({"compile_state_plugin": "orm", "plugin_subject": entity})
-    _unfold_join(select)
+    known = set(_entities((*select._raw_columns, *select._from_obj)))
+    live_in_joins(select)
+    _live_in_conditions(select, known)
+    _live_in_kept_tables(select, known)
+
+
+def _live_in_kept_tables(select: Any, known: set[Any]) -> None:
+    """Put the condition on a class of which ``with_only_columns()`` has kept the table and forgotten the name."""
+    subject = select._propagate_attrs.get("plugin_subject")
+    if subject is not None and subject not in known and has_mark(subject.mapper):
+        add_conditions(select, living_in_tables(subject, select._from_obj))
+
+
+def _live_in_conditions(select: Any, known: set[Any]) -> None:
+    """Put conditions on classes that only WHERE names, where SQLAlchemy does not see them or misplaces its own."""
+    if not select._where_criteria:
+        return
     # What is compared decides which classes a condition is about, and not what stands in a function there.
     shallow = (one for part in select._where_criteria for one in surface_expressions(part))  # type: ignore[no-untyped-call]
-    known = set(_entities((*select._raw_columns, *select._from_obj)))
-    seen = {one._annotations.get(_ENTITY) for one in shallow} | known
-    named = [one for one in dict.fromkeys(_entities(select._where_criteria)) if _has_mark(one)]
-    hidden = [one for one in named if one not in seen]
-    select._where_criteria += tuple(true()._annotate({_ENTITY: one}) for one in hidden)
-    if not select._setup_joins:
-        # The condition is on another table than the one that is named: without its join every row of that would count.
-        apart = [one for one in named if one not in known and isinstance(one.selectable, Join)]
-        select._from_obj += select.select_from(*(one.entity for one in apart))._from_obj[len(select._from_obj) :]
+    seen = {one._annotations.get(ENTITY) for one in shallow} | known
+    named = [one for one in _tables_named(select._where_criteria).items() if has_mark(one[0].mapper)]
+    apart = {entity for entity, _ in named if entity not in known and stands_apart(entity)}
+    if apart & seen:
+        select._where_criteria = tuple(without_class(part, of=apart) for part in select._where_criteria)
+    for entity, tables in named:
+        if entity in apart or entity not in seen:
+            add_conditions(select, living_in_tables(entity, tables))
 
 
-def _unfold_join(select: Any) -> None:
-    """Make a join that was given to ``select_from()`` one of the SELECT's own, whose ON takes the conditions."""
-    if select._setup_joins or len(select._from_obj) != 1:
-        return
-    steps, left = [], select._from_obj[0]
-    while _is_made_by_hand(left):
-        steps.append(left)
-        left = left.left
-    joined = [part._annotations.get(_ENTITY) for part in (left, *(step.right for step in steps))]
-    if not steps or not any(one is not None and _has_mark(one) for one in joined):
-        return
-    unfolded: Any = Select().select_from(_target(left))
-    for step in reversed(steps):
-        unfolded = unfolded.join(_target(step.right), step.onclause, isouter=step.isouter, full=step.full)
-    select._from_obj, select._setup_joins = unfolded._from_obj, unfolded._setup_joins
-
-
-def _is_made_by_hand(table: Any) -> bool:
-    """Tell whether it is a join, and not the tables of an inherited class."""
-    entity = table._annotations.get(_ENTITY)  # of a join that SQLAlchemy's ORM has made, that on the left
-    return isinstance(table, Join) and (entity is None or table != entity.selectable)
-
-
-def _target(table: Any) -> Any:
-    entity = table._annotations.get(_ENTITY)
-    return table if entity is None else entity.entity
+def _tables_named(conditions: Iterable[Any]) -> dict[Any, list[Any]]:
+    found: dict[Any, list[Any]] = {}
+    for part in parts_of(*conditions, without=lambda part: isinstance(part, (SelectBase, Living))):
+        if (entity := part._annotations.get(ENTITY)) is not None:
+            found.setdefault(entity, []).extend([part.table] if isinstance(part, ColumnClause) else [])
+    return found
 
 
 def _mark_conditions(option: Any) -> None:
@@ -112,10 +112,6 @@ def _mark_conditions(option: Any) -> None:
     for element in getattr(option, "context", ()):
         for condition in element._extra_criteria:
             mark(condition)
-
-
-def _has_mark(entity: Any) -> bool:
-    return is_soft(entity.mapper) or any(True for _ in soft_parts(entity.mapper))
 
 
 def _refuse_expression(option: Any) -> None:
@@ -157,7 +153,7 @@ def _joined(table: Any) -> Iterator[Any]:
 def _entities(parts: Iterable[Any]) -> Iterator[Any]:
     """Yield the classes that are named outside of the SELECTs in the parts of one."""
     for part in parts_of(*parts, without=lambda part: isinstance(part, SelectBase)):
-        if (entity := part._annotations.get(_ENTITY)) is not None:
+        if (entity := part._annotations.get(ENTITY)) is not None:
             yield entity
 
 

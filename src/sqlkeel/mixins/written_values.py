@@ -15,7 +15,8 @@ from sqlalchemy.sql.visitors import InternalTraversal
 
 from ..errors import NotSupported
 from ..sync_session import SyncSession
-from .marks import holds_marks
+from .living import ENTITY
+from .marks import has_mark
 from .unmarked import mark, parts_of
 
 __all__ = ["mark_rows", "prepare_values", "refuse_default"]
@@ -87,8 +88,8 @@ def refuse_default(mapper: Mapper[Any], column: Any) -> None:
     for name in ("default", "onupdate"):
         default = getattr(column, name, None)
         for part in parts_of(default.arg) if default is not None and default.is_clause_element else ():
-            entity = part._annotations.get("parententity")
-            if entity is not None and holds_marks(entity.mapper):
+            entity = part._annotations.get(ENTITY)
+            if entity is not None and has_mark(entity.mapper):
                 raise _default(f"{name}= of {mapper.class_.__name__}.{column.key}", entity.mapper.class_.__name__)
 
 
