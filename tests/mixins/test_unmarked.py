@@ -221,6 +221,14 @@ class TestMarking:
                 assert [label.id for label in labels] == [1]
                 session.expunge_all()
 
+    @pytest.mark.parametrize("join", [lambda on: {"target": on}, lambda on: {"target": Label, "onclause": on}])
+    async def test_in_the_condition_of_a_join(self, shelves: Database, join: Any) -> None:
+        """That a relation has by and_()."""
+        highest = select(func.max(Box.id).over()).limit(1).scalar_subquery()
+        statement = select(Label.id).select_from(Shelf).join(**join(Shelf.labels.and_(Label.id == highest)))
+        async with shelves.read() as session:
+            assert (await session.scalars(statement)).all() == [1]
+
     def test_tables_are_left_alone(self) -> None:
         """A statement that names no class is no business of ours."""
         statement = select(func.count()).select_from(Box.__table__)

@@ -72,6 +72,10 @@ def _mark_one(select: Any) -> None:
     live_in_joins(select)
     _live_in_conditions(select, known)
     _live_in_kept_tables(select, known)
+    for right, onclause, *_ in select._setup_joins:
+        for relation in (right, onclause):
+            for condition in getattr(relation, "_extra_criteria", ()):  # of and_()
+                mark(condition)
 
 
 def _live_in_kept_tables(select: Any, known: set[Any]) -> None:
