@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, Select, String, create_engine, exists, func, insert, or_, select
+from sqlalchemy import ForeignKey, Select, String, create_engine, exists, func, insert, or_, select, update
 from sqlalchemy.orm import (
     Mapped,
     aliased,
@@ -228,6 +228,15 @@ class TestMarking:
         statement = select(Label.id).select_from(Shelf).join(**join(Shelf.labels.and_(Label.id == highest)))
         async with shelves.read() as session:
             assert (await session.scalars(statement)).all() == [1]
+
+    async def test_one_or_another_of_a_lambda(self, shelves: Database) -> None:
+        """SQLAlchemy writes no parentheses around them."""
+        box = Box
+        statement = select(Box.id).where(lambda: or_(box.id > 0, box.shelf_id > 0))
+        async with shelves.transaction() as session:
+            assert (await session.scalars(statement)).all() == [1]
+            changed = update(Box).where(lambda: or_(box.id > 0, box.shelf_id > 0)).values(shelf_id=1)
+            assert (await session.scalars(changed.returning(Box.id))).all() == [1]
 
     def test_tables_are_left_alone(self) -> None:
         """A statement that names no class is no business of ours."""

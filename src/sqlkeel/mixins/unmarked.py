@@ -12,8 +12,9 @@ from itertools import chain
 from threading import RLock
 from typing import Any, Final
 
-from sqlalchemy import ColumnClause, FromClause, Join, Select, SelectBase
+from sqlalchemy import ColumnClause, Delete, FromClause, Join, LambdaElement, Select, SelectBase, Update, and_
 from sqlalchemy.orm import LoaderCriteriaOption
+from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.sql.util import surface_expressions
 
 from ..errors import NotSupported
@@ -57,9 +58,21 @@ def mark(statement: Any) -> bool:
     """
     with _marking:
         for part in parts_of(statement):
+            if isinstance(part, Select | Update | Delete):
+                _close_lambdas(part)
             if isinstance(part, Select):
                 _mark_one(part)
     return isinstance(statement, Select) and bool(statement._propagate_attrs)
+
+
+def _close_lambdas(statement: Any) -> None:
+    """Put a WHERE with a lambda in parentheses.
+
+    SQLAlchemy writes none around the OR of a lambda, and a condition behind it would be one on the last alternative.
+    """
+    written = statement._where_criteria
+    if any(isinstance(part, LambdaElement) for part in written):
+        statement._where_criteria = (Grouping(and_(*written)),)
 
 
 def _mark_one(select: Any) -> None:
