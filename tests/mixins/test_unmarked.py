@@ -205,6 +205,7 @@ class TestMarking:
         "option",
         [
             lambda found: with_loader_criteria(Label, Label.id.in_(found)),
+            lambda found: with_loader_criteria(Label, lambda label: label.id.in_(found)),
             lambda found: selectinload(Shelf.labels.and_(Label.id.in_(found))),
             lambda found: joinedload(Shelf.labels.and_(Label.id.in_(found))),
         ],

@@ -162,7 +162,7 @@ def _options_of(registry: orm.registry, *, written: bool) -> tuple[LoaderCriteri
 def _options_for(mapper: Mapper[Any] | None, *, written: bool) -> Iterable[LoaderCriteriaOption]:
     """Return the options for a statement on a mapper, or on none; it may name classes of other registries, too."""
     own = None if mapper is None else mapper.registry
-    found = {_ONLY_LIVE_WRITTEN if written else _ONLY_LIVE: None}
+    found: dict[LoaderCriteriaOption, None] = {_ONLY_LIVE_WRITTEN if written else _ONLY_LIVE: None}
     for registry in list(MARKED):
         if own is None or registry is own or _is_ready(registry):
             found |= dict.fromkeys(_options_of(registry, written=written))

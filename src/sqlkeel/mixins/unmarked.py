@@ -19,6 +19,7 @@ from sqlalchemy.sql.util import surface_expressions
 
 from ..errors import NotSupported
 from .joins import add_conditions, live_in_joins
+from .live import OF_BASES
 from .living import ENTITY, HIDING, Living, living_in_tables, stands_apart, without_class
 from .marks import MARKED, has_mark
 
@@ -39,6 +40,9 @@ class MarkingOption(LoaderCriteriaOption):
         """Do what every such option does, and note that the statement hides deleted rows."""
         super().get_global_criteria(attributes)
         attributes[HIDING] = True
+        for name, options in attributes.items():
+            if isinstance(name, tuple) and name[0] == "additional_entity_criteria":
+                options[:] = [_Marked(one) if _is_a_lambda(one) else one for one in options]
 
     def process_compile_state(self, compile_state: Any) -> None:
         """Do what every such option does, and look at the statement that it stands on."""
@@ -49,6 +53,28 @@ class MarkingOption(LoaderCriteriaOption):
             for option in statement._with_options:
                 _mark_conditions(option)
                 _refuse_expression(option)
+
+
+class _Marked:
+    """Stands for a ``with_loader_criteria()`` of a lambda, whose SELECTs are there when it has been called."""
+
+    def __init__(self, option: LoaderCriteriaOption) -> None:
+        self._option = option
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._option, name)
+
+    def _resolve_where_criteria(self, entity: Any) -> Any:
+        condition = self._option._resolve_where_criteria(entity)
+        mark(condition)
+        return condition
+
+
+def _is_a_lambda(option: Any) -> bool:
+    """Tell whether it is one of the user's own."""
+    if isinstance(option, MarkingOption | _Marked) or not option.deferred_where_criteria:
+        return False
+    return option._where_crit_orig not in OF_BASES
 
 
 def mark(statement: Any) -> bool:
