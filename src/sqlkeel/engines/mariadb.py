@@ -6,13 +6,8 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from math import ceil, isfinite
-from numbers import Real
+from math import ceil
 from typing import Any, Final
-from uuid import UUID
 
 from sqlalchemy import URL, Connection, Engine, event, text
 from sqlalchemy.engine import ExceptionContext
@@ -21,6 +16,8 @@ from sqlalchemy.pool import PoolResetState
 from .. import errors
 from ..errors import DatabaseFault, NotSupported
 from .backend import CONNECT_ARGUMENTS, LIMITS, READ_ONLY, START, Backend, ConnectArguments, Diagnosis, Limits, info_of
+from .forms import bytes_of, conversions
+from .moments import refuse_words_for_moments
 from .plain import OperationalFault
 from .streams import refuse_beside_streams
 from .traces import RESTORED, LeavesTraces
@@ -98,10 +95,6 @@ _LOCK: Final = (
 )
 """A hash: names are those of the whole server, not empty, and have at most 192 bytes."""
 
-_BASES: Final = (float, Decimal, datetime, date, timedelta, time)
-_WITH_FORM: Final = (Real, UUID, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
-"""What the ``str()`` of is the one form that the server has for it; numbers are those of numpy."""
-
 _COMMAND: Final = "init_command"
 _CONVERSIONS: Final = "conv"
 # Some statements begin with SET and set no variable.
@@ -167,12 +160,12 @@ class MariaDB(Backend):
 
     def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:
         """Set the session when it connects: UTC, strict mode, the limits."""
-        return {"connect_args": {_COMMAND: _init(url, limits), _CONVERSIONS: _conversions()}}
+        return {"connect_args": {_COMMAND: _init(url, limits), _CONVERSIONS: conversions()}}
 
     def reader_options(self, url: URL, limits: Limits) -> dict[str, Any] | None:
         """Return options of connections that the server lets only read, each statement on its own."""
         return {
-            "connect_args": {_COMMAND: _init(url, limits), _CONVERSIONS: _conversions(), "autocommit": True},
+            "connect_args": {_COMMAND: _init(url, limits), _CONVERSIONS: conversions(), "autocommit": True},
             "execution_options": {READ_ONLY: "always"},
             "isolation_level": "AUTOCOMMIT",
             "skip_autocommit_rollback": True,
@@ -184,6 +177,9 @@ class MariaDB(Backend):
 
     def install(self, engine: Engine, limits: Limits) -> None:
         """Make transactions read-only where asked, give each its limits, and stop what nobody waits for any more."""
+        refuse_words_for_moments(engine.dialect)
+        driver: Any = engine.dialect.loaded_dbapi  # the engine's own
+        driver.Binary = bytes_of
         _kill_abandoned_statements(engine)
         refuse_beside_streams(engine)
         if engine.get_execution_options().get(READ_ONLY) == "always":
@@ -388,48 +384,6 @@ def _init(url: URL, limits: Limits) -> str:
     settings = {name: value for name, value in _settings(limits).items() if value != "DEFAULT"}
     settings |= {"time_zone": "'+00:00'", "sql_mode": "CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')"}
     return _with("SET " + ", ".join(f"{name} = {value}" for name, value in settings.items()), url.query.get(_COMMAND))
-
-
-def _conversions() -> dict[Any, Any]:
-    """Return how the driver writes values, but for numbers without a value and for what has no form in SQL.
-
-    It writes NaN as the name of a column, and of a class that it does not know the ``str()``.
-    """
-    from asyncmy.converters import conversions
-
-    numbers = {float: isfinite, Decimal: Decimal.is_finite}
-    known = {**conversions, **{kind: _finite(conversions[kind], check) for kind, check in numbers.items()}}
-    # Of all classes that have no entry; a text comes here only as a part of a tuple.
-    return {**known, str: _of_its_base(known)}
-
-
-def _of_its_base(known: Mapping[Any, Callable[..., str]]) -> Callable[..., str]:
-    """Return what writes a value as one of the class that it inherits from, where the driver knows only that one."""
-    bases = [kind for kind in _BASES if kind in known]
-
-    def write(value: Any, *rest: Any) -> str:
-        # A class of somebody else may have a str() of its own, as each enumeration has.
-        if isinstance(value, int):
-            return known[int](int(value), *rest)
-        if isinstance(value, str):
-            return known[str](str.__str__(value), *rest)
-        for base in bases:
-            if isinstance(value, base):
-                return known[base](value, *rest)
-        if not isinstance(value, _WITH_FORM):
-            raise TypeError(f"MariaDB has no form for a {type(value).__name__}.")
-        return known[str](value, *rest)
-
-    return write
-
-
-def _finite(usual: Callable[..., str], is_finite: Callable[[Any], bool]) -> Callable[..., str]:
-    def write(value: Any, *rest: Any) -> str:
-        if not is_finite(value):
-            raise ValueError("MariaDB has no NaN and no infinity.")
-        return usual(value, *rest)
-
-    return write
 
 
 def _with(ours: str, given: Any) -> str:

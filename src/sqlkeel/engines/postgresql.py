@@ -14,6 +14,7 @@ from .. import errors
 from ..errors import DatabaseFault
 from .backend import ABORTED, LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, info_of, unadapted
 from .faults import translate
+from .moments import refuse_words_for_moments
 from .plain import DataFault, NotSupportedFault, OperationalFault, ProgrammingFault, RaisedFault
 from .streams import begin_for_streams
 from .texts import refuse_notations
@@ -211,6 +212,7 @@ class PostgreSQL(Backend):
         """See whether the server gives tickets, and let readers stream; all else is in the start-up message."""
         if engine.dialect.driver == "psycopg":
             refuse_notations(engine.dialect)
+            refuse_words_for_moments(engine.dialect)
         event.listen(engine, "first_connect", self._try_ticket)
         report_set_up(engine)
         if engine.get_execution_options().get(READ_ONLY) == "always":

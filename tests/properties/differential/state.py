@@ -52,10 +52,17 @@ def mask(raw: Raw, planted: Raw, made: Made) -> Raw:
     found: Raw = {}
     for table, rows in raw.items():
         known = {(name, value) for row in planted.get(table, ()) for name, value in row.items()}
+        known -= {(name, _highest(planted.get(table, ()), name)) for name in masked}
         times = Counter((name, value) for row in rows for name, value in row.items() if name in counted)
         shown = [{n: _masked(n, v, known, masked, counted, times) for n, v in row.items()} for row in rows]
         found[table] = sorted(shown, key=lambda row: sorted((n, v or "") for n, v in row.items()))
     return found
+
+
+def _highest(rows: Iterable[dict[str, str | None]], name: str) -> str | None:
+    """Return the highest number, which SQLite counts again when its row is deleted: to one row here, another there."""
+    numbers = [value for row in rows if (value := row.get(name)) is not None and value.isdecimal()]
+    return max(numbers, key=int, default="")
 
 
 def _masked(
