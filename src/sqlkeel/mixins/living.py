@@ -14,7 +14,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.visitors import InternalTraversal, replacement_traverse
 
 from .live import OF_BASES, closed_alias, is_live
-from .marks import Mark, is_soft, key_in, soft_parts
+from .marks import Mark, is_soft, soft_parts, tables_with_keys
 
 __all__ = ["ENTITY", "HIDING", "Living", "living", "living_in_tables", "stands_apart", "without_class"]
 
@@ -84,8 +84,8 @@ def living_in_tables(entity: Any, tables: Iterable[Any]) -> Iterator[Living]:
     """Yield the conditions on the *tables* of a class, which are in the FROM and its others are not."""
     named = set(tables)
     for mark in map(Mark, [entity.mapper] if is_soft(entity.mapper) else soft_parts(entity.mapper)):
-        for table in entity.mapper.tables:
-            key = [_in_named(entity, column, named) for column in key_in(entity.mapper, table)]
+        for table, columns in tables_with_keys(entity.mapper):
+            key = [_in_named(entity, column, named) for column in columns]
             if any(one is None for one in key):
                 continue
             at = _in_named(entity, mark.at, named) if table is mark.table else None

@@ -23,6 +23,7 @@ __all__ = [
     "next_version",
     "rows_of",
     "soft_parts",
+    "tables_with_keys",
     "whole",
 ]
 
@@ -81,8 +82,19 @@ def next_version(mapper: Mapper[Any], table: Any) -> dict[Any, Any]:
 
 
 def key_in(mapper: Mapper[Any], table: Any) -> tuple[Any, ...]:
-    """Return the columns of *table*, one of the mapper's, that hold its primary key."""
+    """Return the columns of *table*, one of the mapper's, that hold its primary key; ``None`` for one it has not."""
     return tuple(_counterpart(mapper, column, table) for column in mapper.primary_key)
+
+
+def tables_with_keys(mapper: Mapper[Any]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """Yield the tables of the mapper that hold its primary key, each with the columns of that.
+
+    Those that the union of a concrete base reads are among its tables, and hold the keys of the classes below.
+    """
+    for table in mapper.tables:
+        key = key_in(mapper, table)
+        if all(column is not None for column in key):
+            yield table, key
 
 
 def _counterpart(mapper: Mapper[Any], column: Any, table: Any) -> Any:
@@ -94,7 +106,7 @@ def _counterpart(mapper: Mapper[Any], column: Any, table: Any) -> Any:
         for part in visitors.iterate(joined.inherit_condition) if joined.inherit_condition is not None else ():
             pair = {getattr(part, "left", None), getattr(part, "right", None)} - {None}
             same |= pair if pair & same else set()
-    return next(one for one in same if one.table is table)
+    return next((one for one in same if one.table is table), None)
 
 
 def is_soft(mapper: Mapper[Any]) -> bool:

@@ -160,19 +160,14 @@ def _options_of(registry: orm.registry, *, written: bool) -> tuple[LoaderCriteri
 
 
 def _options_for(mapper: Mapper[Any] | None, *, written: bool) -> Iterable[LoaderCriteriaOption]:
-    """Return the options for a statement on a mapper, or on none; it may name classes of other registries, too."""
-    own = None if mapper is None else mapper.registry
-    found: dict[LoaderCriteriaOption, None] = {_ONLY_LIVE_WRITTEN if written else _ONLY_LIVE: None}
-    for registry in list(MARKED):
-        if own is None or registry is own or _is_ready(registry):
-            found |= dict.fromkeys(_options_of(registry, written=written))
-    return found
+    """Return the options for a statement on a mapper, or on none.
 
-
-def _is_ready(registry: orm.registry) -> bool:
-    """Tell whether the options of a registry are made, or may be; a class that nobody has used is named nowhere."""
-    made = registry.metadata.info.get(_OPTIONS, ())
-    return registry in made or all(mapper.configured for mapper in MARKED[registry])
+    They are kept with each object that is loaded, so that those on the bases of other registries do not belong there.
+    """
+    if mapper is not None and mapper.registry not in MARKED:
+        return [_ONLY_LIVE_WRITTEN if written else _ONLY_LIVE]  # it may name classes of another registry
+    registries = list(MARKED) if mapper is None else [mapper.registry]
+    return dict.fromkeys(option for registry in registries for option in _options_of(registry, written=written))
 
 
 @event.listens_for(SyncSession, "do_orm_execute", retval=True)
