@@ -16,7 +16,7 @@ from sqlalchemy.types import TypeDecorator
 
 from sqlkeel import base
 from sqlkeel.database import Database
-from sqlkeel.errors import TransactionAborted, UsageError
+from sqlkeel.errors import SessionShared, TransactionAborted, UsageError
 from sqlkeel.observe import queries
 from sqlkeel.session import Session
 from tests.engines.peers import soon
@@ -138,6 +138,16 @@ async def given_back(database: Database) -> None:
     assert await soon(lambda: not checked_out(database))
 
 
+async def waiting(database: Database, go_on: asyncio.Event) -> AsyncGenerator[int]:
+    """Send a statement when it is closed, and wait for somebody."""
+    async with database.transaction() as session:
+        try:
+            yield 1
+        finally:
+            await session.execute(text("select 1"))
+            await go_on.wait()
+
+
 class TestForgotten:
     @pytest.mark.parametrize("kind", KINDS)
     async def test_one_that_was_dropped_is_rolled_back(self, every_driver: Database, kind: str) -> None:
@@ -215,6 +225,31 @@ class TestForgotten:
                 async with every_driver.transaction(savepoint=savepoint):
                     await asyncio.create_task(generator.aclose())
 
+        assert await ids(every_driver) == []
+
+    async def test_one_that_takes_its_time_is_waited_for(self, every_driver: Database) -> None:
+        """Between the last statement of the generator and the end of its block it may do anything."""
+        go_on = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.05, go_on.set)
+        await break_off(waiting(every_driver, go_on))
+
+        await add(every_driver, 2)
+
+        assert await ids(every_driver) == [2]
+
+    async def test_one_that_waits_for_the_next_is_told(
+        self, every_driver: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is not joined, as it will be rolled back, and nobody waits for ever."""
+        monkeypatch.setattr("sqlkeel.unit_of_work._CLOSES_WITHIN", 0.05)
+        go_on = asyncio.Event()
+        await break_off(waiting(every_driver, go_on))
+
+        with pytest.raises(SessionShared, match="the end of a dropped async generator"):
+            await add(every_driver, 2)
+
+        go_on.set()
+        await given_back(every_driver)
         assert await ids(every_driver) == []
 
     async def test_one_that_goes_on_is_joined(self, every_driver: Database) -> None:

@@ -8,7 +8,7 @@ import inspect
 import os
 import signal
 import weakref
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -603,6 +603,14 @@ class TestApart:
         assert steps == ["done"]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Have SIGINT answered as in a shell, which switches it off for what it starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class TestEndOfTheProgram:
     def test_what_is_cancelled_with_all_tasks_ends(self) -> None:
         """asyncio.run() cancels every task when the program is over, and waits for them."""
@@ -620,7 +628,7 @@ class TestEndOfTheProgram:
 
         assert steps == ["False", "ended"]
 
-    def test_ctrl_c_waits_for_it(self) -> None:
+    def test_ctrl_c_waits_for_it(self, interruptible: None) -> None:
         """SIGINT cancels the main task: the work ends, and then the program with a KeyboardInterrupt."""
         steps: list[str] = []
 

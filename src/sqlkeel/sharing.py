@@ -89,9 +89,10 @@ class Turn:
         return self._task
 
     @property
-    def is_of_closing(self) -> bool:
-        """Whether a task has the turn, or is about to have it, that closes a dropped generator."""
-        return any(isinstance(one, asyncio.Task) and is_closing(one) for one in (self._owner, self._claimant))
+    def closer(self) -> asyncio.Task[Any] | None:
+        """The task that has the turn, or is about to have it, where it is one that closes a dropped generator."""
+        users = (one for one in (self._owner, self._claimant) if isinstance(one, asyncio.Task))
+        return next((one for one in users if is_closing(one)), None)
 
     @property
     def is_free(self) -> bool:
@@ -197,11 +198,11 @@ class Turn:
             self._takes_back = not self._task.cancelling()
             self._task.cancel()
 
-    async def change(self) -> None:
-        """Wait until somebody has let go of the turn."""
+    def change(self) -> asyncio.Future[None]:
+        """Return what ends when somebody has let go of the turn."""
         change = asyncio.get_running_loop().create_future()
         self._waiting.append(change)
-        await change
+        return change
 
     def _notify(self) -> None:
         waiting, self._waiting = self._waiting, []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from asyncio import FIRST_COMPLETED
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Self
@@ -23,6 +24,9 @@ from .tasks import TaskRef, apart, finish
 __all__ = ["UnitOfWork"]
 
 logger = logging.getLogger("sqlkeel.session")
+
+_CLOSES_WITHIN: Final = 10.0
+"""Seconds that a dropped async generator may take for what it does before its block ends."""
 
 _ASKS_AFTER: Final = (0.0, 0.1, 0.3, 0.6, 1.0, 2.0, 4.0)
 """Seconds between the questions whether a COMMIT took place: a server that was killed takes a moment to come back."""
@@ -68,18 +72,30 @@ class UnitOfWork:
 
     async def is_over(self) -> bool:
         """Tell whether a block can no longer join: this one is ending, or was dropped, and is rolled back."""
-        turn = self.session.sync_session.turn
         # A generator may be dropped: asyncio makes a task in the next turn that closes it, and starts it in the one
         # after; then the generator that it was reading is dropped. A savepoint in it ends first, in one more turn.
         left = turns = 3 * len(self._entry.generators)
-        while turns and not self._is_ending and (left or turn.is_of_closing):
-            if turn.is_of_closing:
-                await turn.change()
+        while left and not self._is_ending:
+            if (closer := self.session.sync_session.turn.closer) is not None:
+                await self._closed_by(closer)
                 left = turns
             else:
                 await asyncio.sleep(0)
                 left -= 1
         return self._is_ending or self._entry.is_dropped
+
+    async def _closed_by(self, closer: asyncio.Task[None]) -> None:
+        """Wait for a task that closes a generator of this block: it may wait between two statements of it, too.
+
+        Raises:
+            SessionShared: When it does not end; it may wait for whoever asks here.
+        """
+        late = asyncio.get_running_loop().time() + _CLOSES_WITHIN
+        while not (closer.done() or self._is_ending):
+            rest = late - asyncio.get_running_loop().time()
+            change = self.session.sync_session.turn.change()
+            if rest <= 0 or not (await asyncio.wait({closer, change}, timeout=rest, return_when=FIRST_COMPLETED))[0]:
+                raise SessionShared("the end of a dropped async generator", "the next transaction of its task")
 
     @asynccontextmanager
     async def join(self, *, savepoint: bool) -> AsyncIterator[Session]:

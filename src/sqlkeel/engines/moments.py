@@ -21,7 +21,7 @@ __all__ = ["refuse_words_for_moments"]
 _Convert = Callable[[Any], Any] | None
 
 _USUAL: Final = frozenset({date, datetime, time, timedelta, NoneType})
-_OTHERS: Final = (str, bytes, bytearray, memoryview, int, float, Decimal)
+_OTHERS: Final = (str, bytes, bytearray, memoryview, int, float, Decimal, list, tuple, set, frozenset, dict)
 
 _KINDS: Final[tuple[type[TypeEngine[Any]], ...]] = (
     *(Date, DateTime, Time, TIMESTAMP),
