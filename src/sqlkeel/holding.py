@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias, overload
 
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy import orm
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from sqlalchemy.orm import InstanceState, Mapper
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
+from sqlalchemy.orm import InstanceState, Mapper, scoped_session
 
 from .errors import NotFound, UsageError
 
-__all__ = ["refuse_foreign", "refuse_other_than_session", "refuse_unheld"]
+__all__ = [
+    "AnyAsyncSession",
+    "AnySyncSession",
+    "refuse_foreign",
+    "refuse_other_than_session",
+    "refuse_unheld",
+    "session_in",
+]
+
+AnyAsyncSession: TypeAlias = AsyncSession | async_scoped_session[Any]
+"""A session, or a registry that stands for one in each task."""
+
+AnySyncSession: TypeAlias = orm.Session | scoped_session[Any]
+"""The same for synchronous code, and threads."""
+
+
+@overload
+def session_in(session: AnyAsyncSession) -> AsyncSession: ...
+@overload
+def session_in(session: AnySyncSession) -> orm.Session: ...
+def session_in(session: Any) -> Any:
+    """Return the session that a registry stands for in the running task or thread; any other session as it is.
+
+    ``scoped_session`` and ``async_scoped_session`` hand on what SQLAlchemy's session has, and nothing of ours.
+    """
+    return session() if isinstance(session, async_scoped_session | scoped_session) else session
 
 
 def refuse_other_than_session(session: object, model: object) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import InstanceState, Mapper, SessionTransaction, selectinlo
 
 from .engines.backend import Backend, backend_for
 from .errors import InvalidValue, LockTimeout, NoTransaction, NotSupported, ReadOnlySession, UsageError
+from .holding import AnySyncSession, session_in
 from .kept import Kept
 from .routes import refuse_detour, writing_connection
 from .row_keys import among, keys_of
@@ -27,7 +28,7 @@ _held: WeakKeyDictionary[SessionTransaction, set[Any]] = WeakKeyDictionary()
 
 
 def lock_rows(
-    session: orm.Session, model: type[M], keys: Iterable[Any], *, nowait: bool = False, skip_locked: bool = False
+    session: AnySyncSession, model: type[M], keys: Iterable[Any], *, nowait: bool = False, skip_locked: bool = False
 ) -> list[M]:
     """Do what ``Session.lock_rows`` says; for a session that is not ours, ``await session.run_sync(lock_rows, …)``.
 
@@ -39,6 +40,7 @@ def lock_rows(
         NoTransaction: When nothing would keep the locks.
         ReadOnlySession: When the session was opened for reading.
     """
+    session = session_in(session)
     if nowait and skip_locked:
         raise InvalidValue("A locked row is either waited for, skipped, or an error.", hint="nowait or skip_locked")
     mapper: Mapper[M] = sa_inspect(model)
@@ -60,7 +62,7 @@ def lock_rows(
     return found
 
 
-def advisory_lock(session: orm.Session, name: str, *, nowait: bool = False) -> None:
+def advisory_lock(session: AnySyncSession, name: str, *, nowait: bool = False) -> None:
     """Do what ``Session.advisory_lock`` says; for a session that is not ours, ``await session.run_sync(…)``.
 
     Raises:
@@ -75,7 +77,7 @@ def advisory_lock(session: orm.Session, name: str, *, nowait: bool = False) -> N
             f"advisory_lock() takes a name, which is a text, and not {name!r}.",
             hint='await session.advisory_lock(f"invoice:{invoice.id}")',
         )
-    connection, backend = _writer(session)
+    connection, backend = _writer(session_in(session))
     if not backend.lock(connection, name, nowait=nowait):
         raise LockTimeout(f"Another transaction holds the lock {name!r}.")
 

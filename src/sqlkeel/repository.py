@@ -9,10 +9,9 @@ from functools import cached_property
 from typing import Any, ClassVar, Final, Generic, TypeVar, cast, get_args, get_origin
 from uuid import UUID
 
-from sqlalchemy import ColumnExpressionArgument, Result, Select, func, orm, select
+from sqlalchemy import ColumnExpressionArgument, Result, Select, func, select
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.exc import MultipleResultsFound, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.orm import Mapper
 
 from . import bulk
@@ -21,7 +20,7 @@ from .conditions import refuse_joins, refuse_other_tables, refuse_other_than_con
 from .errors import InvalidKey, MultipleFound, NotFound, NotSupported
 from .expected_versions import Versions, at_version, refuse_other_version
 from .fields import assign, changes_row, refuse_fields
-from .holding import refuse_foreign, refuse_other_than_session, refuse_unheld
+from .holding import AnyAsyncSession, refuse_foreign, refuse_other_than_session, refuse_unheld, session_in
 from .loading import Load, listed, loader_options, refuse_options, reloading
 from .mixins.soft_delete import SoftDeleteMixin, restore
 from .mixins.version import refuse_stale, refuse_version, touch
@@ -62,9 +61,9 @@ class Repository(Generic[M]):
             if isinstance(origin, type) and issubclass(origin, Repository) and isinstance(arguments[0], type):
                 cls.model = arguments[0]
 
-    def __init__(self, session: AsyncSession, model: type[M] | None = None) -> None:
+    def __init__(self, session: AnyAsyncSession, model: type[M] | None = None) -> None:
         refuse_other_than_session(session, model)
-        self.session: Session = cast("Session", session)  # with what methods of a user's own want, such as lock_rows()
+        self._session = session
         if model is not None:
             self.model = model
         if not hasattr(self, "model"):
@@ -73,11 +72,16 @@ class Repository(Generic[M]):
                 hint="class UserRepository(Repository[User]), or Repository(session, User)",
             )
         self._mapper: Mapper[M] = sa_inspect(self.model)
-        if issubclass(self.model, SoftDeleteMixin) and not isinstance(self._sync_session, SyncSession):
+        if issubclass(self.model, SoftDeleteMixin) and not isinstance(session_in(session).sync_session, SyncSession):
             raise NotSupported(
                 f"This session would show deleted rows of {self._name}, and remove rows for good.",
                 hint="Use a session of Database, or async_sessionmaker(engine, sync_session_class=SyncSession).",
             )
+
+    @property
+    def session(self) -> Session:
+        """The session; of an ``async_scoped_session`` the one of the running task, also where it is another one now."""
+        return cast("Session", session_in(self._session))  # with what methods of a user's own want: lock_rows()
 
     # --- one row ---
 
@@ -319,7 +323,7 @@ class Repository(Generic[M]):
             ConstraintViolation: When the database refuses the values.
         """
         refuse_fields(type(obj) if isinstance(obj, self.model) else self.model, values)
-        refuse_unheld(self._sync_session, obj, model=self.model, call="update()")
+        refuse_unheld(self.session.sync_session, obj, model=self.model, call="update()")
         if expected_version is not None:
             await at_version(self.session, refuse_other_version, obj, expected_version)
         refuse_version(obj, values)
@@ -341,7 +345,7 @@ class Repository(Generic[M]):
             NotSupported: When the model has no version.
             UsageError: When nothing would be counted: this session does not hold the object, or has deleted it.
         """
-        refuse_unheld(self._sync_session, obj, model=self.model, call="touch()")
+        refuse_unheld(self.session.sync_session, obj, model=self.model, call="touch()")
         if expected_version is not None:
             await at_version(self.session, refuse_other_version, obj, expected_version)
         await at_version(self.session, touch, obj)
@@ -360,7 +364,7 @@ class Repository(Generic[M]):
             VersionConflict: When somebody else changed it since it was read.
             ForeignKeyViolation: When rows that must not be orphaned point to it.
         """
-        refuse_foreign(self._sync_session, obj, model=self.model, call="delete()")
+        refuse_foreign(self.session.sync_session, obj, model=self.model, call="delete()")
         if expected_version is not None:
             await at_version(self.session, refuse_other_version, obj, expected_version)
         await self.session.delete(obj)
@@ -377,7 +381,7 @@ class Repository(Generic[M]):
         """
         if not issubclass(self.model, SoftDeleteMixin):
             raise NotSupported(f"{self._name} keeps no deleted rows.", hint="Give the model the SoftDeleteMixin.")
-        refuse_foreign(self._sync_session, obj, model=self.model, call="restore()")
+        refuse_foreign(self.session.sync_session, obj, model=self.model, call="restore()")
         await self.session.run_sync(restore, obj)
         return obj
 
@@ -459,18 +463,18 @@ class Repository(Generic[M]):
 
     def _keyset(self, order_by: Any) -> Keyset:
         terms = order_by if isinstance(order_by, (list, tuple)) else (order_by,)
-        dialect = dialect_of(self._sync_session, self._mapper)
+        dialect = dialect_of(self.session.sync_session, self._mapper)
         return Keyset(self.model, terms, secret=self.cursor_secret, dialect=dialect)
 
     async def _load(self, identity: tuple[Any, ...], load: list[Load], include_deleted: bool) -> M | None:
         condition = self._keys.equal(identity)
         statement = self._select(condition, load, include_deleted)
-        held = self._sync_session.identity_map.get(self._mapper.identity_key_from_primary_key(identity))
+        held = self.session.sync_session.identity_map.get(self._mapper.identity_key_from_primary_key(identity))
         result = await self._execute(statement, load, held=held)
         return result.scalars().unique().one_or_none()
 
     async def _execute(self, statement: Select[Any], load: Iterable[Load], *, held: Any = None) -> Result[Any]:
-        with reloading(self._sync_session, load, held=held) if load else nullcontext():
+        with reloading(self.session.sync_session, load, held=held) if load else nullcontext():
             try:
                 result: Result[Any] = await self.session.execute(statement)
             except SQLAlchemyError as error:
@@ -478,15 +482,9 @@ class Repository(Generic[M]):
                 raise
         return result
 
-    @property
-    def _sync_session(self) -> orm.Session:
-        # An async_scoped_session stands for one session in each task.
-        session: AsyncSession = self.session() if isinstance(self.session, async_scoped_session) else self.session
-        return session.sync_session
-
     @cached_property
     def _keys(self) -> RowKeys:
-        return keys_of(self._mapper, dialect_of(self._sync_session, self._mapper))
+        return keys_of(self._mapper, dialect_of(self.session.sync_session, self._mapper))
 
     def _column(self, name: str) -> Any:
         column = getattr(self.model, name, None)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Iterable
 from typing import Any, TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from ..errors import InvalidKey, NotSupported
+from ..holding import AnyAsyncSession
 from .binder import Binder
 from .families import has_soft_rows
 from .rows import Batch, Record, chunks, in_order, index_of, sorted_keys
@@ -20,7 +19,7 @@ M = TypeVar("M")
 _KEYS_AT_ONCE = 50_000
 
 
-async def delete_many(session: AsyncSession, model: type[M], keys: Iterable[Any] | AsyncIterable[Any]) -> int:
+async def delete_many(session: AnyAsyncSession, model: type[M], keys: Iterable[Any] | AsyncIterable[Any]) -> int:
     """Delete the rows of *keys* and return how many there were; any number of keys, of any type.
 
     A composite key is a tuple in the order of the primary key. What hangs on the rows goes by the database's own ON

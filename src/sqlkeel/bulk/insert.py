@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Column, insert
 from sqlalchemy.exc import InvalidRequestError
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import UserDefinedType
 
 from ..cursors import engine_type
 from ..errors import NotSupported, ValueRefused
+from ..holding import AnyAsyncSession
 from ..rewinding import note_made
 from .binder import Binder
 from .families import refuse_unreadable
@@ -25,7 +25,7 @@ __all__ = ["insert_many", "insert_many_returning"]
 M = TypeVar("M")
 
 
-async def insert_many(session: AsyncSession, model: type[M], rows: Rows) -> int:
+async def insert_many(session: AnyAsyncSession, model: type[M], rows: Rows) -> int:
     """Insert *rows* and return how many; any number, from any iterable, in bounded memory.
 
     A row is a mapping of attribute names. Defaults of the model apply to what it leaves out; ``None`` is NULL. Values
@@ -91,7 +91,7 @@ class _Replaced:
             await self.held.renew(self.found.values(), self.target.fields.values())
 
 
-async def insert_many_returning(session: AsyncSession, model: type[M], rows: Rows) -> list[M]:
+async def insert_many_returning(session: AnyAsyncSession, model: type[M], rows: Rows) -> list[M]:
     """Insert *rows* and return their objects, in the order of the rows, in the session.
 
     Everything that the server filled in is loaded. It costs several times what `insert_many` does; use it for rows that
@@ -122,7 +122,7 @@ async def insert_many_returning(session: AsyncSession, model: type[M], rows: Row
                 more = await _insert_returning(work, binder, chunk, tuple(fields), read=len(made), undo=undo)
             _refuse_fewer(work, len(more), len(chunk))
             replaced.note(more)
-            note_made(session.sync_session, [obj for obj in more if id(obj) not in replaced.before])
+            note_made(work.session.sync_session, [obj for obj in more if id(obj) not in replaced.before])
             made.extend(more)
         if replaced is not None:
             await replaced.renew()

@@ -8,9 +8,9 @@ from operator import itemgetter
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Column, ColumnElement, FromClause, Update, select, type_coerce, update
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..errors import InvalidKey, NotFound, NotSupported, VersionConflict
+from ..holding import AnyAsyncSession
 from .binder import Binder
 from .columns import raw
 from .families import companions
@@ -23,7 +23,7 @@ __all__ = ["update_many"]
 M = TypeVar("M")
 
 
-async def update_many(session: AsyncSession, model: type[M], rows: Rows) -> int:
+async def update_many(session: AnyAsyncSession, model: type[M], rows: Rows) -> int:
     """Update rows by primary key and return how many; any number, from any iterable.
 
     A row is a mapping with the whole primary key and the fields to change. ``onupdate`` columns and the version change

@@ -10,10 +10,10 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from sqlalchemy import Column, ColumnElement, Select, TableClause, and_, literal, not_, select, true
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute
 
 from ..errors import InvalidValue, NotSupported, UniqueViolation
+from ..holding import AnyAsyncSession
 from ..links import Joined
 from ..rewinding import note_made, note_read
 from ..row_keys import among
@@ -64,7 +64,7 @@ class UpsertResult(NamedTuple):
 
 
 async def upsert(
-    session: AsyncSession,
+    session: AnyAsyncSession,
     model: type[M],
     values: Mapping[str, Any],
     *,
@@ -117,7 +117,7 @@ async def upsert(
 
 
 async def get_or_create(
-    session: AsyncSession, model: type[M], key: Mapping[str, Any], defaults: Mapping[str, Any]
+    session: AnyAsyncSession, model: type[M], key: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> tuple[M, bool]:
     """Return the row with *key*, or make it from *key* and *defaults*; and whether it was made.
 
@@ -211,7 +211,7 @@ def _same(work: Work, merge: Merge, values: Mapping[str, Any]) -> list[ColumnEle
 
 
 async def upsert_many(
-    session: AsyncSession,
+    session: AnyAsyncSession,
     model: type[M],
     rows: Rows,
     *,

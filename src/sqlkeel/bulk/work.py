@@ -9,7 +9,7 @@ from typing import Any, Final, Self, TypeVar
 
 from sqlalchemy import Column, ColumnElement, CursorResult, Dialect, Executable, event
 from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, AsyncTransaction
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncTransaction
 from sqlalchemy.orm import Session, SessionTransaction
 
 from ..engines.plain import is_plain
@@ -24,6 +24,7 @@ from ..errors import (
     UsageError,
     ValueRefused,
 )
+from ..holding import AnyAsyncSession, session_in
 from ..new_rows import forget_empty
 from ..routes import refuse_detour, writing_bind
 from ..sync_session import SyncSession
@@ -60,7 +61,8 @@ class Work:
 
     connection: AsyncConnection
 
-    def __init__(self, session: AsyncSession, model: type[Any]) -> None:
+    def __init__(self, session: AnyAsyncSession, model: type[Any]) -> None:
+        session = session_in(session)
         if session.info.get("sqlkeel_read_only"):
             raise ReadOnlySession(f"The session was opened for reading; {model.__name__} cannot be written.")
         self.session = session

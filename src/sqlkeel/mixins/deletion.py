@@ -27,7 +27,7 @@ from ..errors import (
     TransientFault,
     UsageError,
 )
-from ..holding import refuse_foreign
+from ..holding import AnySyncSession, refuse_foreign, session_in
 from ..keys import uuid7
 from ..rewinding import expunge, note_read
 from ..routes import shard_of, writing_connection
@@ -200,7 +200,7 @@ def _move_companions(connection: Connection, mark: Mark, deletion: uuid.UUID) ->
         connection.execute(update(one.table).where(whole(one.key).in_(keys)).values(one.values))
 
 
-def restore(session: orm.Session, obj: Any) -> None:
+def restore(session: AnySyncSession, obj: Any) -> None:
     """Bring back *obj* and exactly the rows that were deleted with it.
 
     What was deleted before, on its own, stays deleted. Nothing is restored when one row cannot be.
@@ -211,6 +211,7 @@ def restore(session: orm.Session, obj: Any) -> None:
         UsageError: When the row above it is deleted, which is to be restored first or instead; when *obj* was never
             written, is held by another session, or another object of the row by this one.
     """
+    session = session_in(session)
     refuse_foreign(session, obj, model=type(obj), call="restore()")
     state = sa_inspect(obj)
     mapper: Mapper[Any] = state.mapper

@@ -11,7 +11,6 @@ from typing import Any, Final
 from weakref import WeakSet
 
 from sqlalchemy import ColumnElement, Select, Uuid, event, orm
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import LoaderCriteriaOption, Mapped, Mapper, ORMExecuteState, with_loader_criteria
 from sqlalchemy.orm.interfaces import UserDefinedOption
@@ -19,6 +18,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from ..base import Base
 from ..errors import NotSupported
+from ..holding import AnyAsyncSession, AnySyncSession, session_in
 from ..mixed_columns import mixed_column, with_columns
 from ..session import SyncSession
 from ..types import UTCDateTime
@@ -79,7 +79,7 @@ class SoftDeleteMixin:
 
 
 @contextmanager
-def include_deleted(session: AsyncSession | orm.Session) -> Iterator[None]:
+def include_deleted(session: AnyAsyncSession | AnySyncSession) -> Iterator[None]:
     """Show deleted rows to everything that the session does in the block.
 
     For what the option of a statement does not reach: ``get()`` of a loaded object, ``refresh``, a lazy load from an
@@ -90,7 +90,8 @@ def include_deleted(session: AsyncSession | orm.Session) -> Iterator[None]:
     Raises:
         NotSupported: When the session is not made over `SyncSession`, and shows deleted rows anyway.
     """
-    inner = getattr(session, "sync_session", session)
+    current = session_in(session)
+    inner = getattr(current, "sync_session", current)
     if not isinstance(inner, SyncSession):
         raise NotSupported(
             "This session shows deleted rows at any time.",
