@@ -25,6 +25,7 @@ __all__ = [
     "door_by_key",
     "last_door",
     "left_behind",
+    "only_whole",
     "refused_for_reading",
     "take_over",
     "watched",
@@ -143,6 +144,17 @@ def refused_for_reading(method: _F) -> _F:
     return cast("_F", writing)
 
 
+def only_whole(method: _F) -> _F:
+    """Refuse *method* after a part of the work was left half done: a COMMIT, or what promises one."""
+
+    @functools.wraps(method)
+    def ending(self: Any, /, *args: Any, **options: Any) -> Any:
+        self.refuse_half_done()
+        return method(self, *args, **options)
+
+    return cast("_F", ending)
+
+
 class Block(SessionTransaction):
     """A transaction or savepoint that is ended by hand, or as a block: while nobody else uses the session."""
 
@@ -154,6 +166,13 @@ class Block(SessionTransaction):
             if (refusal := self._aborted()) is not None:
                 raise refusal
             super().commit(_to_root)
+
+    def prepare(self) -> None:
+        """Do the first phase of a COMMIT, unless a part of the transaction failed and nobody was told."""
+        with self.session.turn.use(ending=True):
+            if (refusal := self._aborted()) is not None:
+                raise refusal
+            super().prepare()
 
     def rollback(self, _capture_exception: bool = False, _to_root: bool = False) -> None:
         """Roll back."""

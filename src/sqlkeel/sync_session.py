@@ -22,7 +22,7 @@ from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 from sqlalchemy.util import immutabledict
 from sqlalchemy.util.concurrency import in_greenlet
 
-from .doors import Block, aborted, door, door_by_key, last_door, refused_for_reading, take_over, watched
+from .doors import Block, aborted, door, door_by_key, last_door, only_whole, refused_for_reading, take_over, watched
 from .errors import ReadOnlySession, SessionShared, TransactionAborted
 from .hidden_loads import refuse_hidden_load
 from .late_options import are_in_force, refuse_on_statement
@@ -100,7 +100,8 @@ class SyncSession(orm.Session):
     get_one = door(orm.Session.get_one)
     refresh = door(orm.Session.refresh)
     begin = door(orm.Session.begin)
-    prepare = last_door(orm.Session.prepare)
+    prepare = last_door(only_whole(orm.Session.prepare))
+    commit = last_door(only_whole(orm.Session.commit))
     rollback = last_door(orm.Session.rollback)
     add = at_once(orm.Session.add)
     add_all = at_once(orm.Session.add_all)
@@ -111,12 +112,6 @@ class SyncSession(orm.Session):
     bulk_save_objects = door(refused_for_reading(orm.Session.bulk_save_objects))
     bulk_insert_mappings = door(refused_for_reading(orm.Session.bulk_insert_mappings))
     bulk_update_mappings = door(refused_for_reading(orm.Session.bulk_update_mappings))
-
-    @last_door
-    def commit(self) -> None:
-        """Commit, unless a part of the work was left half done."""
-        self.refuse_half_done()
-        super().commit()
 
     @door
     def flush(self, objects: Sequence[Any] | None = None) -> None:
