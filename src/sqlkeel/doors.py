@@ -15,6 +15,7 @@ from sqlalchemy.util.concurrency import in_greenlet
 
 from .engines.streams import watch
 from .errors import KeelError, ReadOnlySession, SessionClosed, SessionShared, TransactionAborted
+from .overriding import renewable
 from .row_keys import refusal_of_shape, refusal_of_unhashable
 from .sharing import Turn, Use
 
@@ -34,11 +35,13 @@ __all__ = [
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
+@renewable
 def door(method: _F) -> _F:
     """Let one task at a time through *method*, and say there what failed before and was swallowed."""
     return _guarded(method, ending=False)
 
 
+@renewable
 def last_door(method: _F) -> _F:
     """Do the same for a method that ends a transaction: it is waited for, and not interrupted."""
     return _guarded(method, ending=True)
@@ -120,6 +123,7 @@ def door_by_key(method: _F) -> _F:
     return cast("_F", door(reading))
 
 
+@renewable
 def watched(method: _F) -> _F:
     """Have each stream that *method* opens watched until it is closed."""
 
@@ -132,6 +136,7 @@ def watched(method: _F) -> _F:
     return cast("_F", opening)
 
 
+@renewable
 def refused_for_reading(method: _F) -> _F:
     """Refuse *method* in a session for reading: it writes by no flush and no statement that a listener sees."""
 
@@ -144,6 +149,7 @@ def refused_for_reading(method: _F) -> _F:
     return cast("_F", writing)
 
 
+@renewable
 def only_whole(method: _F) -> _F:
     """Refuse *method* after a part of the work was left half done: a COMMIT, or what promises one."""
 

@@ -17,6 +17,7 @@ import sqlalchemy
 from sqlalchemy.exc import InvalidRequestError
 
 from .errors import KeelError, SessionClosed, SessionShared
+from .overriding import renewable
 from .tasks import caller_of, callers, current_task, is_closing
 
 __all__ = ["Turn", "Use", "at_once"]
@@ -250,6 +251,7 @@ class Use:
                 raise SessionShared(interruption.first, interruption.second) from error
 
 
+@renewable
 def at_once(method: _F) -> _F:
     """Refuse a call of *method*, which waits for nothing, while another task is in the middle of a use."""
 

@@ -26,6 +26,7 @@ from .doors import Block, aborted, door, door_by_key, last_door, only_whole, ref
 from .errors import ReadOnlySession, SessionShared, TransactionAborted
 from .hidden_loads import refuse_hidden_load
 from .late_options import are_in_force, refuse_on_statement
+from .overriding import stand_before
 from .sharing import Turn, at_once
 from .tasks import current_task
 
@@ -52,6 +53,10 @@ class SyncSession(orm.Session):
     ``async_sessionmaker(engine, sync_session_class=SyncSession)``, or a plain ``sessionmaker(class_=SyncSession)`` in a
     synchronous worker.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        stand_before(cls, SyncSession)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
