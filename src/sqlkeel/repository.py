@@ -29,7 +29,7 @@ from .pagination import Keyset, Page, check_bound
 from .public_ids import PublicID, uuid_of
 from .purge import Purged, purge_in
 from .removal import flush_removal
-from .routes import dialect_of
+from .routes import dialect_of, in_order, windowed
 from .row_keys import RowKeys, among, keys_of
 from .session import Session, SyncSession
 
@@ -210,12 +210,11 @@ class Repository(Generic[M]):
             check_bound("limit", limit, least=0)
         load = listed(load)
         statement = self._select(where, load, include_deleted).order_by(*self._keyset(order_by).order())
-        if skip:
-            statement = statement.offset(skip)
-        if limit is not None or skip:
-            # MariaDB and SQLite know OFFSET only with a LIMIT; SQLAlchemy writes the largest one where there is none.
-            statement = statement.limit(limit)
-        return list((await self._execute(statement, load)).scalars().unique())
+        inner = self.session.sync_session
+        found = await self._execute(windowed(inner, statement, skip=skip, limit=limit), load)
+        rows = found.scalars().unique().all()
+        is_whole = limit is None and not skip and isinstance(order_by, list | tuple) and not order_by
+        return list(rows) if is_whole else in_order(inner, rows, skip=skip)
 
     async def page(
         self,
@@ -239,7 +238,7 @@ class Repository(Generic[M]):
         keyset, load = self._keyset(order_by), listed(load)
         statement = self._select(where, load, include_deleted=False)
         paged = keyset.select(statement, size=size, after=after, before=before)
-        rows = keyset.rows(await self._execute(paged, load))
+        rows = in_order(self.session.sync_session, keyset.rows(await self._execute(paged, load)))
         return keyset.page(statement, rows, size=size, after=after, before=before)
 
     async def stream(
@@ -260,7 +259,8 @@ class Repository(Generic[M]):
         statement = self._select(where, load, include_deleted=False)
         after: str | None = None
         while True:
-            rows = keyset.rows(await self._execute(keyset.select(statement, size=batch, after=after), load))
+            found = await self._execute(keyset.select(statement, size=batch, after=after), load)
+            rows = in_order(self.session.sync_session, keyset.rows(found))
             page = keyset.page(statement, rows, size=batch, after=after)
             for row in page:
                 yield row
@@ -277,7 +277,7 @@ class Repository(Generic[M]):
         refuse_other_than_conditions(self.model, where)
         statement = select(func.count()).select_from(self.model).where(*where)
         refuse_other_tables(self._mapper, statement.whereclause)
-        return int(await self.session.scalar(statement, execution_options=_shown(include_deleted)) or 0)
+        return sum(await self.session.scalars(statement, execution_options=_shown(include_deleted)))  # of shards
 
     async def exists(self, *where: ColumnExpressionArgument[bool], include_deleted: bool = False) -> bool:
         """Return whether a row matches; the database stops at the first.

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Dialect, TableClause, insert, orm, select, update
+from sqlalchemy import Connection, Dialect, Row, Select, TableClause, insert, inspect, orm, select, update
 from sqlalchemy.orm import InstanceState, Mapper
 
 from .errors import NotSupported
 
-__all__ = ["as_flushing", "dialect_of", "refuse_detour", "shard_of", "writing_bind", "writing_connection"]
+__all__ = [
+    "as_flushing",
+    "dialect_of",
+    "in_order",
+    "refuse_detour",
+    "shard_of",
+    "windowed",
+    "writing_bind",
+    "writing_connection",
+]
+
+M = TypeVar("M")
 
 
 def dialect_of(session: orm.Session, mapper: Mapper[Any]) -> Dialect:
@@ -64,6 +75,34 @@ def refuse_detour(session: orm.Session, mapper: Mapper[Any], call: str) -> None:
             f"{call} reads and writes, and get_bind() sends one of the two for {name} elsewhere.",
             hint="Use a session of the database that is written: async with db.transaction() as session.",
         )
+
+
+def windowed(session: orm.Session, statement: Select[Any], *, skip: int, limit: int | None) -> Select[Any]:
+    """Return *statement* with *skip* and *limit*; of shards, which would each skip by itself, with what is skipped."""
+    if session.connection_callable is not None:
+        return statement if limit is None else statement.limit(skip + limit)
+    if skip:
+        statement = statement.offset(skip)
+    # MariaDB and SQLite know OFFSET only with a LIMIT; SQLAlchemy writes the largest one where there is none.
+    return statement.limit(limit) if limit is not None or skip else statement
+
+
+def in_order(session: orm.Session, rows: Sequence[M], *, skip: int = 0) -> list[M]:
+    """Return rows whose order counts, or objects with values beside them, from *skip* where each shard brought all.
+
+    Raises:
+        NotSupported: When they come from several shards, one after the other: each has its own order, LIMIT and end.
+    """
+    if session.connection_callable is None:
+        return list(rows)
+    states = [inspect(row[0] if isinstance(row, Row) else row, raiseerr=True) for row in rows]
+    if len({state.identity_token for state in states}) > 1:
+        name = states[0].mapper.class_.__name__
+        raise NotSupported(
+            f"The rows of {name} come from several shards, and each has only its own in order.",
+            hint="Name one shard in execute_chooser, or get_all() without order_by, skip and limit, and sort them.",
+        )
+    return list(rows[skip:])
 
 
 def shard_of(session: orm.Session, state: InstanceState[Any] | None) -> dict[str, Any]:

@@ -551,6 +551,48 @@ class TestShards:
             assert (await reader.get_one(Author, 5)).email == "f"
 
     @each_order
+    async def test_a_count_is_of_all(self, shards: Shards, kind: type[ShardedSession]) -> None:
+        """Each shard answers with its own."""
+        async with shards.session(kind) as session:
+            authors = Repository(session, Author)
+
+            assert await authors.count() == 4
+            assert await authors.exists(Author.email == "b")
+            assert len(await authors.get_all()) == 4
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda authors: authors.page(size=3),
+            lambda authors: authors.get_all(limit=3),
+            lambda authors: authors.get_all(skip=1),
+            lambda authors: authors.get_all(order_by=Author.email),
+            lambda authors: anext(authors.stream(batch=3)),
+        ],
+        ids=["page", "limit", "skip", "order", "stream"],
+    )
+    async def test_an_order_over_several_is_refused(self, shards: Shards, call: Callable[[Any], Any]) -> None:
+        """They answer one after the other: a page would leave out rows, and a limit hold for each."""
+        async with shards.session() as session:
+            with pytest.raises(NotSupported, match="several shards"):
+                await call(Repository(session, Author))
+
+    async def test_an_order_in_one_is_not(self, shards: Shards) -> None:
+        """Where the others have no row to give, what is skipped among them."""
+        async with shards.meant.transaction() as theirs:
+            theirs.add_all([Author(id=key, email=str(key), age=3) for key in (5, 6, 7)])
+        async with shards.session() as session:
+            authors = Repository(session, Author)
+            where = Author.age == 3
+            page = await authors.page(where, size=2)
+            rest = await authors.page(where, size=2, after=page.next)
+
+            assert [author.id for author in (*page, *rest)] == [5, 6, 7]
+            assert [author.id async for author in authors.stream(where, batch=2)] == [5, 6, 7]
+            assert [author.id for author in await authors.get_all(where, skip=1, limit=1)] == [6]
+            assert [author.id for author in await authors.get_all(where, skip=2)] == [7]
+
+    @each_order
     async def test_what_is_brought_back_is_there(self, shards: Shards, kind: type[ShardedSession]) -> None:
         """Of one shard, too."""
         async with shards.session(kind) as session:
