@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, event
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.horizontal_shard import ShardedSession
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from sqlkeel import base
-from sqlkeel.routes import as_flushing, dialect_of, writing_bind
+from sqlkeel.routes import as_flushing, dialect_of, is_writing, writing_bind
 
 
 class Base(base.Base):
@@ -31,6 +31,23 @@ class TestFlushing:
             inside = session._flushing
 
         assert (before, inside, session._flushing) == (False, True, False)
+
+    def test_it_is_known_when_it_writes(self) -> None:
+        """Canary of `_transaction`: without it, a `touch()` in a listener would count nothing, or a flush too late."""
+        engine = create_engine("sqlite://")
+        Base.metadata.create_all(engine)
+        seen: dict[str, bool] = {}
+        with Session(engine) as session:
+            for name in ("before_flush", "after_flush", "after_flush_postexec"):
+                event.listen(session, name, lambda *_, name=name: seen.update({name: is_writing(session)}))
+            session.add(Note())
+            session.flush()
+            event.listen(session, "before_commit", lambda _: seen.update(before_commit=is_writing(session)))
+            session.commit()
+        engine.dispose()
+
+        assert [name for name, writing in seen.items() if writing] == ["after_flush", "after_flush_postexec"]
+        assert len(seen) == 4
 
 
 class TestShards:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Dialect, Row, Select, TableClause, insert, inspect, orm, select, update
-from sqlalchemy.orm import InstanceState, Mapper
+from sqlalchemy.orm import InstanceState, Mapper, SessionTransactionOrigin
 
 from .errors import NotSupported
 
@@ -15,6 +15,7 @@ __all__ = [
     "as_flushing",
     "dialect_of",
     "in_order",
+    "is_writing",
     "refuse_detour",
     "shard_of",
     "windowed",
@@ -120,6 +121,13 @@ def as_flushing(session: orm.Session) -> Iterator[None]:
         yield
     finally:
         session._flushing = before
+
+
+def is_writing(session: orm.Session) -> bool:
+    """Tell whether a flush is past its ``before_flush``: SQLAlchemy may take what is changed for written."""
+    # Private: the public ways name the outermost transaction and the savepoint, and a flush has a part of its own.
+    part = session._transaction
+    return session._flushing and part is not None and part.origin is SessionTransactionOrigin.SUBTRANSACTION
 
 
 def _write(mapper: Mapper[Any]) -> Any:

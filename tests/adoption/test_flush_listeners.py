@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import ForeignKey, String, event, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, object_session, relationship, sessionmaker
 
 from sqlkeel import SoftDeleteMixin, SyncSession, TimestampMixin, VersionMixin, children, parent
 from sqlkeel.database import Database
@@ -297,3 +297,44 @@ class TestAudits:
             await session.flush()
 
         assert sorted(seen) == [("Line", True), ("Order", False), ("Order", True)]
+
+
+@pytest.fixture
+def touches_once() -> Iterator[Callable[[Any, str], None]]:
+    """Registers a listener that touches an order when it is called first, and takes it away again."""
+    registered: list[Any] = []
+    touched: list[Order] = []
+
+    def listen(*given: Any) -> None:
+        session = given[0] if isinstance(given[0], Session) else object_session(given[2])
+        if session is not None and not touched:
+            touched.append(session.get_one(Order, 1))
+            touch(touched[0])
+
+    def register(target: Any, name: str) -> None:
+        event.listen(target, name, listen)
+        registered.append((target, name, listen))
+
+    yield register
+    for one in registered:
+        event.remove(*one)
+
+
+class TestWhileWriting:
+    """In ``after_flush`` and in the events of mappers SQLAlchemy takes what is changed for written."""
+
+    @pytest.mark.parametrize("name", ["after_flush", "after_flush_postexec", "before_insert", "after_insert"])
+    @pytest.mark.parametrize("end", ["commit", "flush"])
+    async def test_a_touch_counts(self, db: Database, make: Any, touches_once: Any, name: str, end: str) -> None:
+        """In the next flush, which a COMMIT makes by itself."""
+        async with make() as session:
+            order = await session.get_one(Order, 1)
+            touches_once(File if "insert" in name else session.sync_session, name)
+            session.add(Folder(id=5, files=[File(id=5)]))
+            await getattr(session, end)()
+            await session.commit()
+
+            assert order.version == 2
+
+        async with db.read() as session:
+            assert await session.scalar(select(Order.version).where(Order.id == 1)) == 2

@@ -14,7 +14,7 @@ from ..engines.backend import begin_for_savepoint
 from ..errors import ConfigurationError, InvalidValue, NotSupported, TransientFault, UsageError, VersionConflict
 from ..mixed_columns import mixed_column, with_columns
 from ..refresh import rows_below, update_with, update_with_all
-from ..routes import as_flushing, shard_of, writing_connection
+from ..routes import as_flushing, is_writing, shard_of, writing_connection
 from ..session import SyncSession
 from .marks import key_in
 
@@ -133,7 +133,8 @@ def touch(obj: object) -> None:
 
     For the root of an aggregate: who edits an order line changes the order, and two who edit different lines of one
     order shall not miss each other. The flush then sends the UPDATE of the root, with its check, before those of its
-    children. Several calls before one flush count once, and a new object counts by itself.
+    children. Several calls before one flush count once, and a new object counts by itself. From a listener of a flush
+    that is writing already it is the next one.
 
     Raises:
         NotSupported: When the model has no version that the client counts.
@@ -153,8 +154,17 @@ def touch(obj: object) -> None:
     if column is None or not callable(following):
         name = state.mapper.class_.__name__
         raise NotSupported(f"{name} has no version to count.", hint="Give the model the VersionMixin.")
+    session = state.session
+    if isinstance(session, SyncSession) and is_writing(session):
+        session.run_after_flush(lambda: _count(state, column, following))
+    else:
+        _count(state, column, following)
+
+
+def _count(state: orm.InstanceState[Any], column: Any, following: Any) -> None:
+    obj: Any = state.obj()
     key = state.mapper.get_property_by_column(column).key
-    if key not in state.committed_state:
+    if obj is not None and state.session is not None and key not in state.committed_state:
         counted = following(getattr(obj, key))
         setattr(obj, key, _Counted(counted) if isinstance(counted, int) else counted)
 
