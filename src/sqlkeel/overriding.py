@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import orm
+from sqlalchemy.orm import Session
 
 from .errors import ConfigurationError
 
@@ -42,10 +42,10 @@ def stand_before(kind: type, ours: type) -> None:
         ConfigurationError: Where a class before *ours* overrides the same method, and would not come to that one.
     """
     place = kind.__mro__.index(ours)
-    if kind.__mro__[place + 1] is orm.Session:
+    if kind.__mro__[place + 1] is Session:
         return
     for name, method in vars(ours).items():
-        stock, theirs = getattr(orm.Session, name, None), getattr(super(ours, kind), name, None)
+        stock, theirs = getattr(Session, name, None), getattr(super(ours, kind), name, None)
         if theirs is stock or not hasattr(method, _AROUND) or inspect.unwrap(method) is not stock:
             continue
         if getattr(kind, name) is method:
