@@ -76,6 +76,27 @@ class TestMariaDB:
         await migrations.down("base")
 
 
+class TestSQLite:
+    async def test_its_revisions_run_on_postgresql(self, sqlite: Database, postgres: Database, tmp_path: Path) -> None:
+        """They have no cast in them: rows and defaults become the new type, and the old ones on the way back."""
+        steps = [models(kind, server_default="red") for kind in (String(20), color())]
+        for step in steps:
+            await migrate(sqlite, tmp_path, step)
+        migrations = Migrations(postgres, steps[-1], tmp_path / "migrations")
+        for _ in steps:
+            await migrations.up("+1")
+            async with postgres.engine.begin() as connection:
+                await connection.execute(text("INSERT INTO car DEFAULT VALUES"))
+        await migrations.check()
+
+        await migrations.down()
+
+        async with postgres.engine.begin() as connection:
+            await connection.execute(text("INSERT INTO car DEFAULT VALUES"))
+            assert list(await connection.scalars(text("SELECT color FROM car"))) == ["red"] * 3
+        assert await types(postgres) == []
+
+
 class TestPostgreSQL:
     @pytest.mark.parametrize(
         ("before", "after", "default"),
@@ -152,7 +173,17 @@ class TestPostgreSQL:
 
         assert "postgresql_using='color::text::color'" in revision
 
-    @pytest.mark.parametrize(("before", "after"), [(String(20), ARRAY(color())), (ARRAY(String(20)), color())])
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [
+            (String(20), ARRAY(color())),
+            (ARRAY(String(20)), color()),
+            (ARRAY(color()), color()),
+            (color(), ARRAY(color())),
+            (ARRAY(Integer), Integer),
+            (String(20), ARRAY(String(20))),
+        ],
+    )
     async def test_one_value_and_several(self, postgres: Database, tmp_path: Path, before: Any, after: Any) -> None:
         """No cast is right for that: the revision stops, and says what to write."""
         await migrate(postgres, tmp_path, models(before))

@@ -27,7 +27,7 @@ from .rendering import finish_script, render_item
 from .repeated import skip_repeated
 from .sequences import compare_sequences
 from .triggers import compare_triggers
-from .type_changes import write_casts
+from .type_changes import is_array, write_casts
 from .type_checks import skip_checks_of_types
 from .unnamed import keep_unnamed_checks
 
@@ -116,6 +116,9 @@ def _compare_type(
     dialect = context.migration_context.dialect
     backend = backend_for(dialect.name)
     is_other = context.migration_context.impl.compare_type(found, wanted)
+    if is_array(found.type) != is_array(wanted.type):  # Alembic reads INTEGER[] as INTEGER.
+        op.existing_type, op.modify_type = found.type, wanted.type
+        return PriorityDispatchResult.STOP
     if is_other and backend.is_same_type(_connection(context), dialect, found, wanted):
         op.existing_type = found.type
         return PriorityDispatchResult.STOP

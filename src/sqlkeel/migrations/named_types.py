@@ -16,9 +16,9 @@ from sqlalchemy.types import ARRAY, TypeDecorator
 
 from ..errors import MigrationError
 
-__all__ = ["DropType", "MakesTypes", "UseType", "compare_types", "named_type", "types_changed_by"]
+__all__ = ["DIALECT", "DropType", "MakesTypes", "UseType", "compare_types", "named_type", "types_changed_by"]
 
-_DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
+DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
 _USERS: Final = """
 SELECT count(*) FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
   JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
@@ -192,7 +192,7 @@ def _named(uses: Iterable[_Use]) -> dict[tuple[str | None, str], postgresql.ENUM
 
 def named_type(kind: Any) -> postgresql.ENUM | None:
     """Return the type that PostgreSQL has by a name, also inside of a decorator or an array."""
-    found = kind.dialect_impl(_DIALECT)
+    found = kind.dialect_impl(DIALECT)
     found = found.impl_instance if isinstance(found, TypeDecorator) else found
     if isinstance(found, ARRAY):
         return named_type(found.item_type)

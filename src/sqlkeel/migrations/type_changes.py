@@ -12,9 +12,9 @@ from alembic.util import PriorityDispatchResult, to_list
 from sqlalchemy import DefaultClause, Dialect, String
 from sqlalchemy.types import ARRAY, TypeDecorator
 
-from .named_types import named_type, types_changed_by
+from .named_types import DIALECT, named_type, types_changed_by
 
-__all__ = ["ChangeType", "write_casts"]
+__all__ = ["CastsValues", "ChangeType", "is_array", "write_casts"]
 
 _STOP: Final = (
     "{column} changes between one value and an array: write in postgresql_using= below what becomes of the values, "
@@ -39,6 +39,30 @@ class ChangeType(MigrateOperation):
         return self.change.to_diff_tuple()
 
 
+class CastsValues:
+    """Part of Alembic's implementation for PostgreSQL: casts what a revision changes that was written elsewhere."""
+
+    dialect: Dialect
+
+    def alter_column(self, table_name: str, column_name: str, **options: Any) -> None:
+        """Change a column; to or from a type that PostgreSQL has by name with a cast, and without its default."""
+        theirs: Any = super()
+        if _casts_by_itself(options):
+            default = options.get("existing_server_default", False)
+            if default is not None and default is not False:
+                theirs.alter_column(table_name, column_name, schema=options.get("schema"), server_default=None)
+                if options.get("server_default", False) is False:
+                    options["server_default"] = default
+            options["postgresql_using"] = _cast(self.dialect, column_name, options["type_"])
+        theirs.alter_column(table_name, column_name, **options)
+
+
+def _casts_by_itself(options: dict[str, Any]) -> bool:
+    new = options.get("type_")
+    types = [new, options.get("existing_type")] if new is not None and "postgresql_using" not in options else []
+    return any(named_type(one) is not None for one in types if one is not None)
+
+
 def write_casts(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) -> PriorityDispatchResult:
     """Have each change to or from a type that PostgreSQL has by name written with a cast.
 
@@ -51,8 +75,14 @@ def write_casts(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) 
     return PriorityDispatchResult.CONTINUE
 
 
+def is_array(kind: Any) -> bool:
+    """Tell whether PostgreSQL has an array for a type; what is not of PostgreSQL's dialect may be none."""
+    return isinstance(_plain(kind), ARRAY)
+
+
 def _needs_cast(operation: Any) -> bool:
-    return any(named_type(one) is not None for one in types_changed_by(operation))
+    types = types_changed_by(operation)
+    return any(named_type(one) is not None for one in types) or len({is_array(one) for one in types}) > 1
 
 
 def _changed(context: AutogenContext, change: Any) -> ChangeType:
@@ -69,11 +99,11 @@ def _render(context: AutogenContext, operation: ChangeType) -> list[str]:
     change, lines = copy.copy(operation.change), []
     change.existing_server_default = change.modify_server_default = False
     old, new = change.existing_type, change.modify_type
-    if _is_array(old) != _is_array(new):
+    if is_array(old) != is_array(new):
         lines.append(f"raise NotImplementedError({_STOP.format(column=f'{change.table_name}.{change.column_name}')!r})")
     if isinstance(operation.found, DefaultClause):
         lines += _default(context, change, old, None)
-    using = _cast(context.migration_context.dialect, change)
+    using = _cast(context.migration_context.dialect, change.column_name, new)
     lines += [f"{line[:-1]}, postgresql_using={using!r})" for line in _written(context, change)]
     if isinstance(operation.wanted, DefaultClause):
         lines += _default(context, change, new, operation.wanted)
@@ -90,20 +120,17 @@ def _written(context: AutogenContext, operation: MigrateOperation) -> list[str]:
     return list(to_list(renderers.dispatch(operation)(context, operation)))
 
 
-def _cast(dialect: Dialect, change: Any) -> str:
+def _cast(dialect: Dialect, name: str, kind: Any) -> str:
     """Return the value as the new type; as a text it is not cut to the length, but refused where it is too long."""
-    column = dialect.identifier_preparer.quote(change.column_name)
-    new = _plain(change.modify_type)
+    column = dialect.identifier_preparer.quote(name)
+    new = _plain(kind)
     item = new.item_type if isinstance(new, ARRAY) else new
     value = f"{column}::text[]" if isinstance(new, ARRAY) else f"{column}::text"
     if isinstance(_plain(item), String) and named_type(item) is None:
         return value
-    return f"{value}::{dialect.type_compiler_instance.process(change.modify_type)}"
-
-
-def _is_array(kind: Any) -> bool:
-    return isinstance(_plain(kind), ARRAY)
+    return f"{value}::{dialect.type_compiler_instance.process(kind)}"
 
 
 def _plain(kind: Any) -> Any:
-    return kind.impl_instance if isinstance(kind, TypeDecorator) else kind
+    found = kind.dialect_impl(DIALECT)
+    return found.impl_instance if isinstance(found, TypeDecorator) else found

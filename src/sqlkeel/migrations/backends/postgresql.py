@@ -14,6 +14,7 @@ from ..identities import ChangesIdentity
 from ..named_types import MakesTypes
 from ..narrowing import KeepsValues
 from ..required import refuse_made_up_values
+from ..type_changes import CastsValues
 from ..written import WritesText
 from .backend import MigrationBackend, computed_sql, default_sql, read_default
 from .postgresql_sql import ComparesIndexes, is_same
@@ -111,7 +112,7 @@ def _type(dialect: Dialect, column: Column[Any]) -> str | None:
         return None
 
 
-class _Impl(ChangesIdentity, KeepsValues, MakesTypes, WritesText, ComparesIndexes, PostgresqlImpl):
+class _Impl(ChangesIdentity, KeepsValues, MakesTypes, CastsValues, WritesText, ComparesIndexes, PostgresqlImpl):
     """Alembic's part for PostgreSQL, which writes a text that looks like a parameter as what it is.
 
     PostgreSQL refuses a required column for rows by itself, in words that say nothing of rows.
