@@ -32,7 +32,7 @@ from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
 from sqlkeel.migrations.backends.sqlite_sql import default_form, form
 from sqlkeel.naming import metadata_with_names
-from tests.migrations.revisions import revision
+from tests.migrations.revisions import revision, round_trip
 
 KEYS = {
     "sqlite": "id INTEGER NOT NULL PRIMARY KEY",
@@ -52,6 +52,8 @@ DEFAULTS: dict[str, tuple[Any, Any, Any]] = {
     "empty": (String(30), "", None),
     "null": (String(30), text("NULL"), "NULL"),
     "json": (JSON, "{}", "[]"),
+    "a colon before a word": (JSON, text("""'{"a":1}'"""), "{}"),
+    "a backslash before it": (String(30), "a\\:b", "a:b"),
     "now": (DateTime, func.now(), None),
     "today": (Date, text("CURRENT_DATE"), text("'2024-01-01'")),
     "noon": (Time, "12:00:00", "12:00:01"),
@@ -114,6 +116,29 @@ class TestDefaults:
         await migrations.up()
 
         assert await differences(migrations) == []
+
+    async def test_an_expression_of_mariadb_outlives_other_changes(self, mariadb: Database, tmp_path: Path) -> None:
+        """Reflection has no default where one is an expression: a column that is stated anew lost it."""
+        before, after = (
+            one_table(Column("code", String(20), nullable=nullable, server_default=text("(lower('A B'))")))
+            for nullable in (True, False)
+        )
+
+        await round_trip(mariadb, tmp_path, before, after)
+
+        async with mariadb.engine.begin() as connection:
+            await connection.execute(text("INSERT INTO a (n) VALUES (1)"))
+            assert await connection.scalar(text("SELECT code FROM a")) == "a b"
+
+    async def test_an_expression_of_mariadb_that_goes_comes_back(self, mariadb: Database, tmp_path: Path) -> None:
+        """It is missed in the models, and `down` makes it again."""
+        before, after = (
+            one_table(Column("code", String(20), server_default=default)) for default in (text("(lower('A'))"), None)
+        )
+
+        revision = await round_trip(mariadb, tmp_path, before, after)
+
+        assert "server_default=None" in revision
 
     async def test_the_project_may_compare_by_itself(self, db: Database, tmp_path: Path) -> None:
         """``run(compare_server_default=False)`` looks at no default."""

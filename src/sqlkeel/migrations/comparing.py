@@ -30,6 +30,7 @@ from .triggers import compare_triggers
 from .type_changes import is_array, write_casts
 from .type_checks import skip_checks_of_types
 from .unnamed import keep_unnamed_checks
+from .written import without_parameters
 
 __all__ = ["comparison"]
 
@@ -98,7 +99,7 @@ def _is_same_default(context: AutogenContext, found: Column[Any], wanted: Column
         return None
     if wanted.server_default is None and wanted.table._autoincrement_column is wanted:
         return None
-    return backend.is_same_default(_connection(context), dialect, found, wanted)
+    return backend.is_same_default(_connection(context), dialect, found, without_parameters(wanted))
 
 
 def _compare_type(

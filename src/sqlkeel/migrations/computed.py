@@ -12,6 +12,7 @@ from alembic.util import PriorityDispatchResult, to_list
 from sqlalchemy import Column, Computed, Index, Table, UniqueConstraint
 
 from .backends import backend_for
+from .written import without_parameters
 
 __all__ = ["RemakeColumn", "compare_computed"]
 
@@ -57,7 +58,7 @@ def compare_computed(
             continue
         if not context.run_object_filters(column, column.name, "column", False, other):
             continue
-        if not backend.is_same_computed(context.connection, dialect, other, column):
+        if not backend.is_same_computed(context.connection, dialect, other, without_parameters(column)):
             modify.ops[:] = [one for one in modify.ops if getattr(one, "column_name", None) != column.name]
             # A copy of a SQLite table keeps them.
             parts = [] if backend.batch else _parts(found, wanted, column.name)

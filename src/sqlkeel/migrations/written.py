@@ -7,9 +7,9 @@ import re
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Dialect, TextClause, text
+from sqlalchemy import Column, Computed, DefaultClause, Dialect, TextClause, text
 
-__all__ = ["PLAIN", "WritesText", "literal_text", "plain"]
+__all__ = ["PLAIN", "WritesText", "literal_text", "plain", "without_parameters"]
 
 PLAIN: Final = "named"
 """The style of parameters that escapes nothing; for a driver of the style ``format`` each ``%`` is doubled."""
@@ -42,6 +42,14 @@ def literal_text(sql: str) -> str:
 class WritesText:
     """Part of Alembic's implementation for a database: SQL that stands in ``text()`` has no parameters."""
 
+    def autogen_column_reflect(self, inspector: Any, table: Any, column_info: Any) -> None:
+        """Escape what SQLAlchemy makes text() of: a word behind a colon would be NULL, a backslash before it lost."""
+        theirs: Any = super()
+        theirs.autogen_column_reflect(inspector, table, column_info)
+        for holder, key in ((column_info, "default"), (column_info.get("computed") or {}, "sqltext")):
+            if isinstance(holder.get(key), str):
+                holder[key] = literal_text(holder[key])
+
     def render_ddl_sql_expr(
         self, expr: Any, is_server_default: bool = False, is_index: bool = False, **options: Any
     ) -> str:
@@ -50,6 +58,21 @@ class WritesText:
         written: str = theirs.render_ddl_sql_expr(_unbound(expr), is_server_default, is_index=is_index, **options)
         # The expression of an index is written as literal_column(), which has no parameters.
         return written if is_index else literal_text(written)
+
+
+def without_parameters(column: Column[Any]) -> Column[Any]:
+    """Return a column whose default and expression have no parameters; the models' own is not changed.
+
+    ``text("'a :b'")`` has one by the rules of SQLAlchemy, which would write NULL for it.
+    """
+    default, other = column.server_default, copy.copy(column)
+    if isinstance(default, Computed):
+        other.computed = copy.copy(default)
+        other.computed.sqltext = _unbound(default.sqltext)
+        other.server_default = other.computed
+    elif isinstance(default, DefaultClause):
+        other.server_default = DefaultClause(_unbound(default.arg))
+    return other
 
 
 def _unbound(expr: Any) -> Any:

@@ -13,8 +13,8 @@ from ...constraints import is_live_marker, live_index
 from ..narrowing import KeepsValues
 from ..required import refuse_made_up_values
 from ..written import WritesText
-from .backend import MigrationBackend
-from .mariadb_sql import column_as_made, has_same_index, read_default
+from .backend import MigrationBackend, read_default
+from .mariadb_sql import column_as_made, default_in, has_same_index
 
 __all__ = ["MariaDBMigration"]
 _CHECK: Final = re.compile(r"CONSTRAINT_\d+")
@@ -63,7 +63,7 @@ class MariaDBMigration(MigrationBackend):
     ) -> bool:
         """Compare what was read with what the server makes of ours: 0.00 of ``'0'``, 1 of ``true``."""
         made = column_as_made(connection, dialect, wanted, like=found.table)
-        return made is not None and made.default == read_default(connection, dialect, found)
+        return made is not None and made.default == read_default(found)
 
     def is_same_computed(
         self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
@@ -133,6 +133,14 @@ class _Impl(KeepsValues, WritesText, MariaDBImpl):
     def add_column(self, table_name: str, column: Column[Any], *, schema: str | None = None, **options: Any) -> None:
         refuse_made_up_values(self.connection, column, table_name=table_name, schema=schema)
         super().add_column(table_name, column, schema=schema, **options)
+
+    def autogen_column_reflect(self, inspector: Any, table: Table, column_info: Any) -> None:
+        """Read a default whole: reflection cuts an expression at its first bracket or quote."""
+        assert self.connection is not None
+        if not column_info.get("computed"):
+            name = self.dialect.identifier_preparer.format_table(table)
+            column_info["default"] = default_in(self.connection, name, column_info["name"])
+        super().autogen_column_reflect(inspector, table, column_info)
 
     def compare_indexes(self, metadata_index: Index, reflected_index: Index) -> ComparisonResult:
         """Have the server make ours, and compare with what it says of the other: the order is not reflected."""

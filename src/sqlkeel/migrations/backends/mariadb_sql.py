@@ -12,7 +12,7 @@ from sqlalchemy import Column, Connection, Dialect, Index, Table, inspect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateColumn, CreateIndex
 
-__all__ = ["MadeColumn", "column_as_made", "has_same_index", "read_default"]
+__all__ = ["MadeColumn", "column_as_made", "default_in", "has_same_index"]
 
 _PROBE: Final = "sqlkeel_probe"
 _PIECES: Final = re.compile(r"'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)*`|[()]|\s+|[^\s'`()]+")
@@ -41,12 +41,7 @@ def column_as_made(connection: Connection, dialect: Dialect, column: Column[Any]
     with _probe(connection, dialect, like):
         if not _send(connection, f"ALTER TABLE {_PROBE} ADD COLUMN {_PROBE}{written}"):
             return None
-        return MadeColumn(inspect(connection).get_columns(_PROBE)[-1], _default_in(connection, _PROBE, _PROBE))
-
-
-def read_default(connection: Connection, dialect: Dialect, column: Column[Any]) -> str | None:
-    """Return the server default of a column in the database; reflection cuts one that is an expression."""
-    return _default_in(connection, dialect.identifier_preparer.format_table(column.table), column.name)
+        return MadeColumn(inspect(connection).get_columns(_PROBE)[-1], default_in(connection, _PROBE, _PROBE))
 
 
 def has_same_index(connection: Connection, dialect: Dialect, index: Index) -> bool:
@@ -96,7 +91,8 @@ def _index_in(connection: Connection, table: str, name: str) -> str | None:
     return next((line for line in _lines(connection, table) if key.fullmatch(line)), None)
 
 
-def _default_in(connection: Connection, table: str, column: str) -> str | None:
+def default_in(connection: Connection, table: str, column: str) -> str | None:
+    """Return the server default of a column as the server writes it; *table* is quoted."""
     prefix = f"{_quoted(column)} "
     # Columns come first; a CHECK of several lines may begin one with a name, too.
     return _default_of(next(line for line in _lines(connection, table) if line.startswith(prefix)))

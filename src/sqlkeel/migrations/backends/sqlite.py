@@ -16,7 +16,7 @@ from sqlalchemy.sql.elements import quoted_name
 from ...engines.backend import backend_for
 from ...errors import MigrationError
 from ..required import refuse_made_up_values
-from ..written import WritesText, literal_text
+from ..written import WritesText
 from .backend import MigrationBackend, computed_sql, default_sql, read_default
 from .sqlite_copy import SQLiteCopy, read_collations, refuse_other_values
 from .sqlite_sql import default_form, form
@@ -219,13 +219,6 @@ class _Impl(WritesText, SQLiteImpl):
         copy, self._copy = self._copy, None
         if copy is not None and copy.temporary_name == old_table_name:
             copy.finish()
-
-    def autogen_column_reflect(self, inspector: Any, table: Any, column_info: Any) -> None:
-        super().autogen_column_reflect(inspector, table, column_info)
-        # SQLAlchemy makes text() of both, in which a word behind a colon is a parameter, and a copy writes NULL for it.
-        for holder, key in ((column_info, "default"), (column_info.get("computed") or {}, "sqltext")):
-            if isinstance(holder.get(key), str):
-                holder[key] = literal_text(holder[key])
 
     def correct_for_autogen_constraints(
         self, conn_unique_constraints: Any, conn_indexes: Any, metadata_unique_constraints: Any, metadata_indexes: Any
