@@ -57,11 +57,11 @@ def allowances_in(schema: Schema) -> Iterator[Allowance]:
         mappers = schema.mappers_of(table)
         for code, reason in _marks(table.info):
             places = (table.fullname, f"{table.fullname}.*")
-            yield Allowance(code, places, reason, table.fullname, source_of(mappers, None))
+            yield Allowance(code, places, reason, table.fullname, source_of(mappers, None, table=table))
         for column in table.columns:
             for code, reason in _marks(column.info):
                 place = f"{table.fullname}.{column.name}"
-                yield Allowance(code, (place,), reason, place, source_of(mappers, column.name))
+                yield Allowance(code, (place,), reason, place, source_of(mappers, column.name, table=table))
 
 
 def parse_ignore(ignore: Any, *, setting: str = "ignore") -> list[Allowance]:

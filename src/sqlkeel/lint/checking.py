@@ -110,7 +110,7 @@ def judge(schema: Schema, *, apps: Iterable[Any] = (), exclude: Iterable[str] = 
 def _finding(rule: Rule, problem: Problem, table: Table, schema: Schema) -> Finding:
     _, _, column = problem.where.partition(".")
     where = f"{table.schema}.{problem.where}" if table.schema else problem.where
-    source = problem.source or source_of(schema.mappers_of(table), column or None)
+    source = problem.source or source_of(schema.mappers_of(table), column or None, table=table)
     # A line that stands for a column in several tables is that of a mixin.
     cause = problem.cause or (str(source) if column and source is not None else None)
     return Finding(where, rule.code, problem.message, problem.fix, problem.rename, source, cause)

@@ -1,9 +1,8 @@
-"""Where a table or column is written: the file and line of its class."""
+"""Where a table or column is written: the file and line of its class, or of the call that makes it."""
 
 from __future__ import annotations
 
 import ast
-import inspect
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,28 +11,26 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
+from sqlalchemy import Table
 from sqlalchemy.orm import Mapper
 
-from ..syntax import parse_module
 from .finding import Source
+from .module_source import tree_of
+from .table_calls import source_of_table
 
 __all__ = ["source_of", "source_of_class"]
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def source_of(mappers: Iterable[Mapper[Any]], column: str | None) -> Source | None:
-    """Return where the mapped classes of a table write it, or one of its columns.
+def source_of(mappers: Iterable[Mapper[Any]], column: str | None, *, table: Table | None = None) -> Source | None:
+    """Return where the mapped classes of a table write it, or one of its columns; without a class, where it is made.
 
-    A column from a mixin of another package is taken for written by the class that uses the mixin. ``None`` where
+    A column from a mixin of another package is taken for written by the class that uses the mixin. ``None`` where no
+    file has it.
     """
-    for mapper in mappers:
-        model = mapper.class_
-        found = _attribute(mapper, column) if column is not None else None
-        source = _source_of_attribute(model, found) if found is not None else None
-        if source is not None or column is None or found is not None:
-            return source or source_of_class(model)
-    return None
+    written = _source_of_mapped(mappers, column)
+    return source_of_table(table, column) if written is None and table is not None else written
 
 
 def source_of_class(model: type[Any], attribute: str | None = None) -> Source | None:
@@ -41,6 +38,16 @@ def source_of_class(model: type[Any], attribute: str | None = None) -> Source | 
     path, lines = _lines(cast("Any", model))
     line = lines.get(attribute)
     return None if path is None or line is None else Source(path, line)
+
+
+def _source_of_mapped(mappers: Iterable[Mapper[Any]], column: str | None) -> Source | None:
+    for mapper in mappers:
+        model = mapper.class_
+        found = _attribute(mapper, column) if column is not None else None
+        source = _source_of_attribute(model, found) if found is not None else None
+        if source is not None or column is None or found is not None:
+            return source or source_of_class(model)
+    return None
 
 
 def _attribute(mapper: Mapper[Any], column: str) -> str | None:
@@ -75,19 +82,12 @@ def _likeness(model: Any, names: Mapping[str | None, int]) -> int:
 
 @cache
 def _classes_of(module: ModuleType | None) -> tuple[Path | None, Mapping[str, list[ast.ClassDef]]]:
-    """Return the file of a module and its classes by qualified name; none where it is not Python that one can read.
-
-    The file is read as a whole: the lines of one class alone need not be a program.
-    """
+    """Return the file of a module and its classes by qualified name; none where it is not Python that one can read."""
     found = defaultdict[str, list[ast.ClassDef]](list)
-    try:
-        file = inspect.getsourcefile(cast("Any", module))
-        tree = parse_module(inspect.getsource(cast("Any", module)))
-    except (OSError, TypeError, SyntaxError, ValueError, RecursionError):
-        return None, {}
+    file, tree = tree_of(module)
     for name, node in _classes(tree, ""):
         found[name].append(node)
-    return (Path(file) if file else None), found
+    return file, found
 
 
 def _classes(node: ast.AST, inside: str) -> Iterator[tuple[str, ast.ClassDef]]:
