@@ -422,6 +422,26 @@ class TestStatus:
 
         assert caught.value.hint.endswith(" in two.py.")
 
+    @pytest.mark.parametrize("merged", [False, True])
+    async def test_a_step_back_where_branches_meet(self, sqlite: Database, tmp_path: Path, *, merged: bool) -> None:
+        """Alembic takes back one that nobody named, or finds the walk ambiguous: the one that stays is to be named."""
+        migrations = empty_migrations(sqlite, tmp_path)
+        first = await revision(migrations, "one", "pass")
+        content = first.read_text()
+        (own,) = [one.id for one in await migrations.status()]
+        ends = {"aaa": repr(own), "bbb": repr(own), **({"ccc": "('aaa', 'bbb')"} if merged else {})}
+        for name, follows in ends.items():
+            text = content.replace(f'revision = "{own}"', f'revision = "{name}"', 1)
+            first.with_name(f"{name}.py").write_text(text.replace("down_revision = None", f"down_revision = {follows}"))
+        await migrations.up("heads")
+
+        with pytest.raises(errors.MigrationError, match=r"there are 2, with aaa\.py, bbb\.py") as caught:
+            await migrations.down()
+
+        stays = caught.value.hint.rpartition(" ")[2]
+        taken = await migrations.down(stays)
+        assert sorted(one.id for one in taken) == (["ccc"] if merged else ["aaa", "bbb"])
+
     async def test_a_gap_is_named(self, sqlite: Database, tmp_path: Path) -> None:
         """A revision that follows one that is not there is refused."""
         migrations = empty_migrations(sqlite, tmp_path)

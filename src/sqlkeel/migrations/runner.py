@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import traceback
 import warnings
@@ -111,11 +112,12 @@ class Migrations:
             target: ``"-1"``, a revision id, or ``"base"`` for all.
 
         Raises:
-            MigrationError: When the files or the target make no sense.
+            MigrationError: When the files or the target make no sense, as a number of steps where branches meet.
         """
         scripts = self._scripts(one_end=False)
 
         def steps(now: Any) -> Iterable[Any]:
+            _refuse_forks(scripts, now, target)
             return scripts._downgrade_revs(target, now) if now else []
 
         return await self._move(scripts, steps, applied=False)
@@ -352,6 +354,32 @@ def _refuse_unknown(scripts: ScriptDirectory, heads: Sequence[str]) -> None:
                 f"The database is at revision {head!r}, which is not in {scripts.dir}.",
                 hint="Take the branch that has it, or another database.",
             ) from None
+
+
+def _refuse_forks(scripts: ScriptDirectory, heads: Sequence[str], target: str) -> None:
+    """See that there is one line to go back on, where *target* is a number of steps."""
+    steps = -int(target) if re.fullmatch(r"-\d+", target) else 0
+    ends = list(heads)
+    if steps and len(ends) > 1:
+        raise _fork(scripts, ends, target, stays=next(_before(scripts, ends[0]), "base"))
+    for _ in range(steps):
+        ends = [one for end in ends for one in _before(scripts, end)]
+        if len(ends) > 1:
+            raise _fork(scripts, ends, target, stays=ends[0])
+
+
+def _before(scripts: ScriptDirectory, revision: str) -> Iterator[str]:
+    """Yield the revisions that one follows: several where it joins two branches."""
+    follows = scripts.get_revision(revision).down_revision
+    yield from (follows,) if isinstance(follows, str) else follows or ()
+
+
+def _fork(scripts: ScriptDirectory, ends: Sequence[str], target: str, *, stays: str) -> MigrationError:
+    names = ", ".join(sorted(Path(scripts.get_revision(one).path).name for one in ends))
+    return MigrationError(
+        f"{target} goes back on one line, and there are {len(ends)}, with {names}.",
+        hint=f"Name the revision that stays: sqlkeel migrate down {stays}",
+    )
 
 
 def _oldest_first(scripts: ScriptDirectory) -> list[Script]:
