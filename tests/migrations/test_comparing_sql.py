@@ -21,11 +21,12 @@ from sqlalchemy import (
     Table,
     Text,
     Time,
+    UniqueConstraint,
     func,
     literal_column,
     text,
 )
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import mysql, postgresql
 
 from sqlkeel import errors
 from sqlkeel.database import Database
@@ -191,6 +192,14 @@ class TestTypes:
 
         assert len(await differences(later)) == 1
 
+    async def test_mariadb_without_a_sign(self, mariadb: Database, tmp_path: Path) -> None:
+        """UNSIGNED is part of a type."""
+        before, after = (one_table(Column("x", mysql.INTEGER(unsigned=unsigned))) for unsigned in (False, True))
+
+        revision = await round_trip(mariadb, tmp_path, before, after)
+
+        assert "type_=mysql.INTEGER(unsigned=True)" in revision
+
 
 @pytest.fixture(params=["postgres", "psycopg"])
 def on_postgresql(request: pytest.FixtureRequest) -> Database:
@@ -291,6 +300,16 @@ class TestIndexes:
         migrations = await migrated(on_postgresql, tmp_path, one_table(column))
 
         assert await differences(migrations) == []
+
+
+class TestUnique:
+    async def test_included_columns(self, on_postgresql: Database, tmp_path: Path) -> None:
+        """INCLUDE of a UNIQUE names columns that it is not on."""
+        after = one_table(UniqueConstraint("n", name="a_n_key", postgresql_include=["name"]))
+
+        revision = await round_trip(on_postgresql, tmp_path, one_table(), after)
+
+        assert "postgresql_include=['name']" in revision
 
 
 class TestForm:

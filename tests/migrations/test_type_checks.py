@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Boolean, Column, Enum, Integer, MetaData, Table, insert, text
 
+from sqlkeel import errors
 from sqlkeel.database import Database
 from sqlkeel.errors import ModelsDiffer
 from sqlkeel.migrations import Migrations
@@ -117,3 +118,20 @@ class TestCompared:
             await connection.execute(insert(metadata.tables["thing"]).values(value=True))
 
         assert str(found).count("CHECK (value IN (0, 1))") == 1
+
+
+class TestChanged:
+    async def test_a_longer_member(self, db: Database, tmp_path: Path) -> None:
+        """The CHECK of the former type goes before that of the new one, and comes back on the way back."""
+        before, after = MetaData(), MetaData()
+        for metadata, members in ((before, ("a", "b")), (after, ("a", "b", "longer"))):
+            kind = Enum(*members, create_constraint=True, native_enum=False, name="letter")
+            Table("thing", metadata, Column("id", Integer, primary_key=True), Column("value", kind))
+
+        await round_trip(db, tmp_path, before, after)
+
+        async with db.engine.begin() as connection:
+            await connection.execute(text("INSERT INTO thing (id, value) VALUES (1, 'longer')"))
+        with pytest.raises(errors.CheckViolation):
+            async with db.engine.begin() as connection:
+                await connection.execute(text("INSERT INTO thing (id, value) VALUES (2, 'c')"))

@@ -7,11 +7,11 @@ from typing import Any, Final
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
-from sqlalchemy import Column, Computed, Connection, DefaultClause, exists, literal, select, table
+from sqlalchemy import Column, Computed, Connection, DefaultClause, column, exists, literal, select, table
 
 from ..errors import MigrationError
 
-__all__ = ["FILL", "mark_required", "refuse_made_up_values"]
+__all__ = ["FILL", "mark_required", "refuse_made_up_values", "refuse_missing_values"]
 
 FILL: Final = "add the column with nullable=True, fill it, then alter_column(…, nullable=False)"
 """What to do instead, in the words of a revision."""
@@ -47,6 +47,20 @@ def refuse_made_up_values(
         raise MigrationError(
             f"{table_name} has rows, and its new column {column.name} is required: they have no value for it.",
             hint=f"{FILL[0].upper()}{FILL[1:]}. Or give it a server_default.",
+        )
+
+
+def refuse_missing_values(connection: Connection, name: str, *, table_name: str, schema: str | None) -> None:
+    """See that each row has a value for a column that becomes required.
+
+    Raises:
+        MigrationError: When one has none: outside of its strict mode MariaDB would make up one.
+    """
+    rows = table(table_name, column(name), schema=schema)
+    if connection.scalar(select(exists(select(literal(1)).select_from(rows).where(rows.c[name].is_(None))))):
+        raise MigrationError(
+            f"{table_name} has rows that have no value for {name}, which becomes required.",
+            hint=f"Fill them before, by an UPDATE in the revision: {table_name}.{name} is NULL there.",
         )
 
 

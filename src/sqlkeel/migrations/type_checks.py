@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from alembic.util import PriorityDispatchResult
-from sqlalchemy import Table
+from sqlalchemy import CheckConstraint, MetaData, Table, text
 
 from ..choice import choice_of
+from .written import literal_text
 
 __all__ = ["comes_with_type", "skip_checks_of_types"]
 
@@ -31,14 +33,29 @@ def skip_checks_of_types(
     found: Table | None,
     wanted: Table | None,
 ) -> PriorityDispatchResult:
-    """Add no CHECK of a type that needs none in this database, or comes with a column; drop none without a name."""
+    """Add no CHECK of a type that needs none in this database, or comes with a column; drop none without a name.
+
+    A type that changes makes its CHECK: one of this name goes before, and comes back on the way back.
+    """
     if wanted is not None:
         added = {name for one in modify.ops for name in _given_a_type(one)}
         bound = [one for one in wanted.constraints if comes_with_type(one)]
         made = {_name(context, one): _is_made(context, one) for one in bound}
         come = {_name(context, one) for one in bound if added.intersection(_columns(one))}
         modify.ops[:] = [one for one in modify.ops if not _is_settled(one, made, come)]
+        replaced = {name for name in come if name is not None and made[name]} if found is not None else set()
+        modify.ops[:0] = list(_drops(context, wanted, replaced))
     return PriorityDispatchResult.CONTINUE
+
+
+def _drops(context: AutogenContext, table: Table, names: set[str]) -> Iterator[ops.DropConstraintOp]:
+    reflected: Any = context.inspector.get_check_constraints(table.name, schema=table.schema) if names else []
+    for check in reflected:
+        if check["name"] in names:
+            like = Table(table.name, MetaData(), schema=table.schema)
+            former = CheckConstraint(text(literal_text(check["sqltext"])), name=check["name"])
+            like.append_constraint(former)
+            yield ops.DropConstraintOp.from_constraint(former)
 
 
 def _given_a_type(operation: Any) -> list[str]:

@@ -7,11 +7,12 @@ from typing import Any, Final
 
 from alembic.ddl.impl import ComparisonResult
 from alembic.ddl.mysql import MariaDBImpl
-from sqlalchemy import Column, Connection, Dialect, Index, Table, text
+from sqlalchemy import CheckConstraint, Column, Connection, Dialect, Index, Table, text
+from sqlalchemy.schema import DropConstraint
 
 from ...constraints import is_live_marker, live_index
 from ..narrowing import KeepsValues
-from ..required import refuse_made_up_values
+from ..required import refuse_made_up_values, refuse_missing_values
 from ..written import WritesText
 from .backend import MigrationBackend, read_default
 from .mariadb_sql import column_as_made, default_in, has_same_index
@@ -133,6 +134,25 @@ class _Impl(KeepsValues, WritesText, MariaDBImpl):
     def add_column(self, table_name: str, column: Column[Any], *, schema: str | None = None, **options: Any) -> None:
         refuse_made_up_values(self.connection, column, table_name=table_name, schema=schema)
         super().add_column(table_name, column, schema=schema, **options)
+
+    def compare_type(self, inspector_column: Column[Any], metadata_column: Column[Any]) -> bool:
+        """Compare UNSIGNED, too, which Alembic passes over."""
+        types = [one.type.dialect_impl(self.dialect) for one in (inspector_column, metadata_column)]
+        signs = {bool(getattr(one, "unsigned", False)) for one in types}
+        return len(signs) > 1 or super().compare_type(inspector_column, metadata_column)
+
+    def alter_column(self, table_name: str, column_name: str, **options: Any) -> None:
+        """Change a column, which is not made required where rows have no value: the server would speak of lengths."""
+        if options.get("nullable") is False and self.connection is not None:
+            refuse_missing_values(self.connection, column_name, table_name=table_name, schema=options.get("schema"))
+        super().alter_column(table_name, column_name, **options)
+
+    def drop_constraint(self, const: Any, **options: Any) -> None:
+        """Drop also the CHECK of a type, which Alembic adds with the type, and leaves when the type goes."""
+        if isinstance(const, CheckConstraint) and isinstance(const.name, str):
+            self._exec(DropConstraint(const, **options))
+        else:
+            super().drop_constraint(const, **options)
 
     def autogen_column_reflect(self, inspector: Any, table: Table, column_info: Any) -> None:
         """Read a default whole: reflection cuts an expression at its first bracket or quote."""

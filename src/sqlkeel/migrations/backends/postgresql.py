@@ -122,6 +122,13 @@ class _Impl(ChangesIdentity, KeepsValues, MakesTypes, CastsValues, WritesText, C
 
     __dialect__ = "postgresql"
 
+    def add_constraint(self, const: Any, **options: Any) -> None:
+        """Add a constraint; Alembic's description of the table has only the columns that a UNIQUE is on."""
+        for name in const.dialect_kwargs.get("postgresql_include") or ():
+            if name not in const.table.c:
+                const.table.append_column(Column(name))
+        super().add_constraint(const, **options)
+
     def add_column(self, table_name: str, column: Column[Any], *, schema: str | None = None, **options: Any) -> None:
         if column.identity is None and not isinstance(column.type, DOMAIN):  # Each may have a value for the rows.
             refuse_made_up_values(self.connection, column, table_name=table_name, schema=schema)
