@@ -109,6 +109,34 @@ class TestSQLite:
         path.write_text(path.read_text().replace("def downgrade", f'    op.execute("{trigger}")\n\n\ndef downgrade'))
         assert len(await migrations.up()) == 1
 
+    async def test_a_copied_table_keeps_its_views(self, sqlite: Database, tmp_path: Path) -> None:
+        """SQLite reads them when the copy gets its name, and the table that they name is not there."""
+        migrations = empty_migrations(sqlite, tmp_path)
+        views = "CREATE VIEW ids AS SELECT id FROM parent", "CREATE VIEW more AS SELECT id + 1 AS next FROM ids"
+        await revision(migrations, "make", "\n".join((PARENT_AND_CHILD, *(f'op.execute("{one}")' for one in views))))
+        await migrations.up()
+        await revision(migrations, "copy", COPY_PARENT)
+
+        await migrations.up()
+
+        async with sqlite.engine.begin() as connection:
+            await connection.execute(text("SELECT id, next FROM ids, more"))
+            assert await connection.scalar(text("PRAGMA legacy_alter_table")) == 0
+
+    async def test_a_view_that_cannot_be_read_afterwards(self, sqlite: Database, tmp_path: Path) -> None:
+        """The run is refused; one that could not be read before is nobody's loss."""
+        migrations = empty_migrations(sqlite, tmp_path)
+        views = "CREATE VIEW ids AS SELECT id FROM child", "CREATE VIEW lost AS SELECT id FROM nowhere"
+        await revision(migrations, "make", "\n".join((PARENT_AND_CHILD, *(f'op.execute("{one}")' for one in views))))
+        await migrations.up()
+        path = await revision(migrations, "drop", 'op.drop_table("child")')
+
+        with pytest.raises(errors.MigrationError, match=r"view ids cannot be read: no such table: main\.child"):
+            await migrations.up()
+
+        path.write_text(path.read_text().replace("op.drop", 'op.execute("DROP VIEW ids")\n    op.drop'))
+        assert len(await migrations.up()) == 1
+
     async def test_a_trigger_may_be_dropped(self, sqlite: Database, tmp_path: Path) -> None:
         """Dropping a trigger, or a table with its triggers, is no loss."""
         migrations = empty_migrations(sqlite, tmp_path)

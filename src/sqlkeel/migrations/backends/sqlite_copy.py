@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -132,6 +132,19 @@ class SQLiteCopy:
                 f"one of the constraints that are called {name} by its naming_convention",
                 "another naming_convention in batch_alter_table",
             )
+
+    @contextmanager
+    def without_views(self) -> Iterator[None]:
+        """Rename the new table while SQLite does not read the views: the one that they name is not there.
+
+        They name it again afterwards, and are read at the end of the run.
+        """
+        before = self._connection.exec_driver_sql("PRAGMA legacy_alter_table").scalar()
+        self._connection.exec_driver_sql("PRAGMA legacy_alter_table=ON")
+        try:
+            yield
+        finally:
+            self._connection.exec_driver_sql(f"PRAGMA legacy_alter_table={before}")
 
     def finish(self) -> None:
         """Make the indexes again, go on counting, and see that nothing else was lost.
