@@ -7,7 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import ARRAY, Column, Enum, Integer, MetaData, String, Table, inspect, text
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Enum,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    Uuid,
+    inspect,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 
 from sqlkeel.choice import Choice
@@ -113,6 +129,12 @@ class TestPostgreSQL:
             pytest.param(color(), Choice(Shade), "red", id="enum to choice"),
             pytest.param(color(native_enum=False, create_constraint=True), color(), "red", id="check to enum"),
             pytest.param(color(), color(native_enum=False, create_constraint=True), None, id="enum to check"),
+            pytest.param(String(20), Integer(), "5", id="text to a number"),
+            pytest.param(BigInteger(), Text(), "5", id="a number to text"),
+            pytest.param(Text(), Boolean(), "true", id="text to yes or no"),
+            pytest.param(String(36), Uuid(), "00000000-0000-0000-0000-00000000000a", id="text to uuid"),
+            pytest.param(Text(), JSON(), "{}", id="text to json"),
+            pytest.param(JSONB(), Text(), "{}", id="json to text"),
         ],
     )
     async def test_there_and_back(
@@ -164,6 +186,20 @@ class TestPostgreSQL:
             await migrations.up()
 
         assert await types(postgres) == []
+
+    @pytest.mark.parametrize("value", ["1.5", "12 pieces", ""])
+    async def test_a_text_that_is_no_whole_number_is_refused(
+        self, postgres: Database, tmp_path: Path, value: str
+    ) -> None:
+        """Nothing of it is cut off."""
+        await migrate(postgres, tmp_path, models(String(20)))
+        async with postgres.engine.begin() as connection:
+            await connection.execute(text("INSERT INTO car (color) VALUES (:value)"), {"value": value})
+        migrations = Migrations(postgres, models(Integer()), tmp_path / "migrations")
+        await migrations.new("change")
+
+        with pytest.raises(DBAPIError, match="A value does not fit"):
+            await migrations.up()
 
     async def test_a_default_that_changes_with_it(self, postgres: Database, tmp_path: Path) -> None:
         """The new one stands after, and the old one after the way back."""

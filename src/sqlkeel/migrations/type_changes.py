@@ -1,4 +1,4 @@
-"""Columns of PostgreSQL that change to a native ENUM, or away from one: with a cast, and without their default."""
+"""Columns of PostgreSQL that change to a native ENUM, or away from one, or that text is read as: with a cast."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import MigrateOperation, ops
 from alembic.util import PriorityDispatchResult, to_list
-from sqlalchemy import DefaultClause, Dialect, String
+from sqlalchemy import JSON, Boolean, DefaultClause, Dialect, Integer, String, Uuid
 from sqlalchemy.types import ARRAY, TypeDecorator
 
 from .named_types import DIALECT, named_type, types_changed_by
@@ -20,6 +20,10 @@ _STOP: Final = (
     "{column} changes between one value and an array: write in postgresql_using= below what becomes of the values, "
     "and delete this line"
 )
+
+
+# Of a text each of them takes all or nothing; a date would lose the time of day, a NUMERIC its last digits.
+_READ_FROM_TEXT: Final = (Boolean, Integer, JSON, Uuid)
 
 
 class ChangeType(MigrateOperation):
@@ -64,7 +68,7 @@ def _casts_by_itself(options: dict[str, Any]) -> bool:
 
 
 def write_casts(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) -> PriorityDispatchResult:
-    """Have each change to or from a type that PostgreSQL has by name written with a cast.
+    """Have each change written with a cast that PostgreSQL does not make by itself, as to a type that it has by name.
 
     The default is taken off before, for it has the old type, and put back behind.
     """
@@ -81,8 +85,10 @@ def is_array(kind: Any) -> bool:
 
 
 def _needs_cast(operation: Any) -> bool:
-    types = types_changed_by(operation)
-    return any(named_type(one) is not None for one in types) or len({is_array(one) for one in types}) > 1
+    types = [_plain(one) for one in types_changed_by(operation)]
+    if any(named_type(one) is not None for one in types) or len({is_array(one) for one in types}) > 1:
+        return True
+    return any(isinstance(one, String) for one in types) and any(isinstance(one, _READ_FROM_TEXT) for one in types)
 
 
 def _changed(context: AutogenContext, change: Any) -> ChangeType:
