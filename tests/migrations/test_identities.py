@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Identity, Integer, MetaData, String, Table, text
+from sqlalchemy import BigInteger, Column, Identity, Integer, MetaData, String, Table, text
 
 from sqlkeel.database import Database
 from sqlkeel.errors import MigrationError
@@ -21,10 +21,10 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-def models(*identity: Identity) -> MetaData:
+def models(*identity: Identity, kind: type[Integer] = Integer) -> MetaData:
     """Return a table whose key counts by an identity, or as a SERIAL without one."""
     metadata = MetaData()
-    Table("ticket", metadata, Column("id", Integer, *identity, primary_key=True), Column("name", String(5)))
+    Table("ticket", metadata, Column("id", kind, *identity, primary_key=True), Column("name", String(5)))
     return metadata
 
 
@@ -35,6 +35,22 @@ class TestOptions:
         before, after = (models(Identity(**options)) for options in CHANGES[case])
 
         await round_trip(postgres, tmp_path, before, after)
+
+
+class TestRange:
+    @pytest.mark.parametrize("identity", [[], [Identity()]], ids=["serial", "identity"])
+    async def test_a_key_counts_on_as_far_as_its_type(
+        self, postgres: Database, tmp_path: Path, identity: list[Identity]
+    ) -> None:
+        """The sequence of a SERIAL would end at 2147483647, which the column does no more."""
+        before, after = (models(*identity, kind=kind) for kind in (Integer, BigInteger))
+
+        await round_trip(postgres, tmp_path, before, after)
+
+        async with postgres.engine.begin() as connection:
+            await connection.execute(text("SELECT setval('ticket_id_seq', 2147483647)"))
+            made = await connection.scalar(text("INSERT INTO ticket (name) VALUES ('a') RETURNING id"))
+            assert made == 2147483648
 
 
 class TestKinds:

@@ -6,7 +6,7 @@ import re
 from typing import Any, Final
 
 from alembic.ddl.postgresql import PostgresqlImpl
-from sqlalchemy import Column, Connection, Dialect, Table, text
+from sqlalchemy import BigInteger, Column, Connection, Dialect, MetaData, Table, text
 from sqlalchemy.dialects.postgresql import DOMAIN
 from sqlalchemy.exc import CompileError
 
@@ -32,6 +32,11 @@ SELECT n.nspname AS schema, c.relname AS name
  WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid)
     OR EXISTS (SELECT 1 FROM pg_catalog.pg_depend d
                 WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+""")
+
+_NARROW: Final = text("""
+SELECT CAST(CAST(seqrelid AS regclass) AS text) FROM pg_catalog.pg_sequence
+ WHERE seqrelid = CAST(pg_get_serial_sequence(:table, :column) AS regclass) AND seqtypid <> CAST('bigint' AS regtype)
 """)
 
 
@@ -121,6 +126,16 @@ class _Impl(ChangesIdentity, KeepsValues, MakesTypes, CastsValues, WritesText, C
     """
 
     __dialect__ = "postgresql"
+
+    def alter_column(self, table_name: str, column_name: str, **options: Any) -> None:
+        """Change a column, and with it the sequence that it counts by: one of SERIAL would end where INTEGER does."""
+        options.pop("autoincrement", None)  # It is for MariaDB, and Alembic warns of it.
+        super().alter_column(table_name, column_name, **options)
+        if self.connection is not None and isinstance(options.get("type_"), BigInteger):
+            table = Table(table_name, MetaData(), schema=options.get("schema"))
+            name = self.dialect.identifier_preparer.format_table(table)
+            for sequence in self.connection.scalars(_NARROW, {"table": name, "column": column_name}).all():
+                self.execute(f"ALTER SEQUENCE {sequence} AS BIGINT")
 
     def add_constraint(self, const: Any, **options: Any) -> None:
         """Add a constraint; Alembic's description of the table has only the columns that a UNIQUE is on."""
