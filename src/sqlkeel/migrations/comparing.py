@@ -20,6 +20,7 @@ from .conditional import skip_conditional
 from .drops import put_drops_last
 from .foreign_keys import order_foreign_keys
 from .given_names import drop_unnamed_uniques, name_constraints
+from .key_changes import suspend_keys
 from .key_indexes import index_keys
 from .named_types import compare_types
 from .ownership import Ownership
@@ -187,3 +188,4 @@ _ours.add_autogenerate_comparator(compare_sequences, "schema", priority=Dispatch
 _ours.add_autogenerate_comparator(close_circles, "schema", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(compare_types, "schema", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(write_casts, "schema", priority=DispatchPriority.LAST)
+_ours.add_autogenerate_comparator(suspend_keys, "schema", priority=DispatchPriority.LAST)
