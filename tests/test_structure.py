@@ -231,3 +231,20 @@ class TestDocumentation:
         version = re.escape(importlib.metadata.version("sqlkeel"))
 
         assert re.search(rf"^## \[?{version}\b", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+
+_ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
+"""What the repr() of an object ends with, where its class has none of its own."""
+
+
+class TestNames:
+    def test_they_are_the_same_in_every_process(self, request: pytest.FixtureRequest) -> None:
+        """Of a set the order of its members varies, of an object its address; workers with other names do not start."""
+        assert [item.nodeid for item in request.session.items if _varies(item)] == []
+
+
+def _varies(item: pytest.Item) -> bool:
+    call = getattr(item, "callspec", None)
+    values = call.params.values() if call is not None else ()
+    sets = (one for one in values if isinstance(one, (set, frozenset)) and len(one) > 1)
+    return bool(_ADDRESS.search(item.nodeid)) or any(repr(one) in item.nodeid for one in sets)

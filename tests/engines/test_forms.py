@@ -165,7 +165,7 @@ class TestForms:
 
         assert (caught.value.column, caught.value.row) == ("name", 2)
 
-    @pytest.mark.parametrize(("column", "value", "found"), WITH_FORM, ids=repr)
+    @pytest.mark.parametrize(("column", "value", "found"), WITH_FORM, ids=lambda part: type(part).__name__)
     async def test_what_has_one_is_written(self, mariadb: Database, column: str, value: Any, found: Any) -> None:
         """One of a class that inherits is written as one of the class that the server knows."""
         async with mariadb.session() as session:
