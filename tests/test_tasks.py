@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import anyio
 import pytest
 
-from sqlkeel.tasks import apart, current_task, disown, finish, is_closing, ref_to
+from sqlkeel.tasks import apart, belong_to_nobody, current_task, disown, finish, is_closing, ref_to
 from tests.engines.peers import soon
 
 T = TypeVar("T")
@@ -553,7 +553,55 @@ class TestDisown:
             await finish(work())
 
 
+class TestBelongToNobody:
+    async def test_a_task_that_is_made_there_cancels_nothing(self) -> None:
+        """As one in which a driver closes a connection: what it schedules, and what it makes, is not the work's."""
+        steps: list[str] = []
+
+        async def cancel(task: asyncio.Task[Any]) -> None:
+            asyncio.get_running_loop().call_soon(task.cancel)
+
+        async def work(task: asyncio.Task[Any]) -> None:
+            belong_to_nobody()
+            await asyncio.create_task(cancel(task))
+            await asyncio.sleep(0.01)
+            steps.append("ended")
+
+        async def main() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            await finish(work(task))
+            steps.append("before the cancellation")
+            await asyncio.sleep(0)
+
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(main())
+
+        assert steps == ["ended", "before the cancellation"]
+
+
 class TestApart:
+    async def test_a_hook_that_cancels_its_caller_goes_on(self) -> None:
+        """What it schedules is not of the end around it, though it is in the same context."""
+        steps: list[str] = []
+
+        async def hook(task: asyncio.Task[Any]) -> None:
+            asyncio.get_running_loop().call_soon(task.cancel)
+            await asyncio.sleep(0.01)
+            steps.append("ended")
+
+        async def main() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            await finish(apart(hook(task)))
+            steps.append("before the cancellation")
+            await asyncio.sleep(0)
+
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(main())
+
+        assert steps == ["ended", "before the cancellation"]
+
     async def test_it_is_another_task(self) -> None:
         """It has one of its own, in the same context."""
         known: ContextVar[int] = ContextVar("known", default=0)

@@ -13,6 +13,7 @@ from greenlet import getcurrent
 __all__ = [
     "TaskRef",
     "apart",
+    "belong_to_nobody",
     "caller_of",
     "callers",
     "current_task",
@@ -67,6 +68,15 @@ def disown() -> None:
     if mark is not None and mark[0].task is current_task():
         mark[0].generation += 1
         _mark.set((mark[0], mark[0].generation))
+
+
+def belong_to_nobody() -> None:
+    """Keep what is scheduled from here to the next wait, in a task that is made here too, from cancelling anything.
+
+    For a connection that is closed: one that is cut short there is missing in its pool.
+    """
+    if _mark.get() is not None:
+        _mark.set(None)
 
 
 class _Ending(Generic[_T]):
@@ -212,9 +222,12 @@ def _start(work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
 async def _for_caller(work: Coroutine[Any, Any, _T], caller: asyncio.Task[Any] | None) -> _T:
     task = asyncio.current_task()
     callers[task] = caller
+    # In the caller's context: what is scheduled here, as by a hook that cancels a scope, is not of the work around it.
+    token = _mark.set(None)
     try:
         return await work
     finally:
+        _mark.reset(token)
         del callers[task]
 
 

@@ -9,13 +9,14 @@ from sqlalchemy import Connection, Engine, PoolProxiedConnection, event
 from sqlalchemy.engine import ExceptionContext
 
 from ..errors import CommitUnknown, ConnectionLost, TransactionAborted
-from ..tasks import disown
+from ..tasks import belong_to_nobody, disown
 from .backend import ABORTED, Backend, info_of
 
 __all__ = ["aborted", "close_failed", "doom", "end_lost", "failed_in_commit", "install"]
 
 _COMMITS: Final = ("do_commit", "do_commit_twophase")
 _ENDS: Final = (*_COMMITS, "do_rollback", "do_rollback_twophase", "do_prepare_twophase")
+_CLOSES: Final = ("do_close", "do_terminate")
 _SAVEPOINT_ENDS: Final = ("do_release_savepoint", "do_rollback_to_savepoint")
 """The methods by which SQLAlchemy's dialects end a transaction, and a part of one."""
 
@@ -35,6 +36,8 @@ def install(engine: Engine, backend: Backend) -> None:
     dialect: Any = engine.dialect
     for name in _ENDS:
         setattr(dialect, name, _watched(name, backend.watched_end(getattr(dialect, name))))
+    for name in _CLOSES:
+        setattr(dialect, name, _closing(getattr(dialect, name)))
     for name in _SAVEPOINT_ENDS:
         setattr(dialect, name, _dooming(getattr(dialect, name), backend))
 
@@ -110,6 +113,14 @@ def aborted(cause: BaseException) -> TransactionAborted:
 
 def _end_of(error: BaseException) -> str | None:
     return getattr(error, _END, None)
+
+
+def _closing(usual: Callable[..., Any]) -> Callable[..., Any]:
+    def closing(*args: Any) -> Any:
+        belong_to_nobody()
+        return usual(*args)
+
+    return closing
 
 
 def _watched(name: str, usual: Callable[..., Any]) -> Callable[..., Any]:
