@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import pytest
@@ -132,11 +132,6 @@ class TestTaken:
             await insert_many(session, Visit, [{"id": 2, name: value}])
 
             assert list(await session.scalars(select(getattr(Visit, name)))) == [found] * 2
-
-    async def test_a_moment_with_a_time_zone_is(self, every_driver: Database) -> None:
-        """What becomes of the zone is a matter of the column."""
-        async with every_driver.transaction() as session:
-            await session.execute(insert(Visit).values(id=1, day=datetime(2026, 1, 1, tzinfo=UTC).date()))
 
 
 class TestSQL:
