@@ -305,7 +305,8 @@ def parse_url(url: str | URL) -> URL:
     if find_spec(driver) is None:
         raise DriverMissing(driver, backend.drivers[driver])
     complete = parsed.set(drivername=f"{backend.name}+{driver}")
-    _refuse_unreadable_options(complete)
+    if complete.query:
+        _refuse_unreadable_options(complete)
     return complete
 
 
