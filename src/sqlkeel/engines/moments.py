@@ -16,12 +16,14 @@ from sqlalchemy import TIMESTAMP, Date, DateTime, Dialect, Interval, Time
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.types import TypeEngine
 
+from .texts import CONTAINERS
+
 __all__ = ["refuse_words_for_moments"]
 
 _Convert = Callable[[Any], Any] | None
 
 _USUAL: Final = frozenset({date, datetime, time, timedelta, NoneType})
-_OTHERS: Final = (str, bytes, bytearray, memoryview, int, float, Decimal, list, tuple, set, frozenset, dict)
+_OTHERS: Final = (str, int, float, Decimal, *CONTAINERS)
 
 _KINDS: Final[tuple[type[TypeEngine[Any]], ...]] = (
     *(Date, DateTime, Time, TIMESTAMP),

@@ -13,14 +13,14 @@ from uuid import UUID
 from sqlalchemy import Dialect, String
 from sqlalchemy.dialects.postgresql import CITEXT
 
-__all__ = ["WORDS", "has_notation", "refuse_notation", "refuse_notations"]
+__all__ = ["CONTAINERS", "WORDS", "has_notation", "refuse_notation", "refuse_notations"]
 
 WORDS: Final[Mapping[bool, str]] = {False: "false", True: "true"}
 """What the cast of a statement makes of a bool for a column of text; COPY has no cast."""
 
 _Convert = Callable[[Any], Any] | None
 
-_OTHERS: Final = (list, tuple, set, frozenset, dict, bytes, bytearray, memoryview)
+CONTAINERS: Final = (list, tuple, set, frozenset, dict, bytes, bytearray, memoryview)
 r"""What is written as ``{x}``, ``(x)`` or ``\x78``, or not at all."""
 
 _FORMS: Final = (UUID, datetime, time, timedelta, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
@@ -74,4 +74,4 @@ def _notations() -> tuple[type[Any], ...]:
     from psycopg.types.multirange import Multirange
     from psycopg.types.range import Range
 
-    return (*_OTHERS, *_FORMS, Range, Multirange)
+    return (*CONTAINERS, *_FORMS, Range, Multirange)
