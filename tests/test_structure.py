@@ -9,6 +9,7 @@ import pickle
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,12 @@ FRONT_DOOR = [
     "unique_live",
 ]
 STAYS_OUTSIDE = {"alembic", "fastapi", "litestar", "pytest", "starlette", "typer"}
+MADE_FOR_A_TOOL = ["__main__", "cli", "demo", "integrations", "lint", "migrations", "testing"]
+ROOMS = sorted(
+    module.stem
+    for module in PACKAGE.iterdir()
+    if module.name != "__init__.py" and (module.suffix == ".py" or (module / "__init__.py").exists())
+)
 PATTERNS = [
     "bulk",
     "cascade",
@@ -122,6 +129,13 @@ def places_of_test(module: Path) -> list[Path]:
     return [TESTS / room.with_name(f"test_{room.name.lstrip('_')}.py") for room in rooms]
 
 
+def contracts() -> list[dict[str, Any]]:
+    """Read the contracts of the imports: the layers first, then the door."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    read: list[dict[str, Any]] = settings["tool"]["importlinter"]["contracts"]
+    return read
+
+
 def sample(kind: type[errors.KeelError]) -> errors.KeelError:
     """Make an error with every argument that its constructor knows."""
     names = [name for name in inspect.signature(kind).parameters if name not in {"args", "kwargs"}]
@@ -183,6 +197,25 @@ class TestModules:
         places = places_of_test(module)
 
         assert [place for place in places if place.exists()], f"none of {[str(p.relative_to(ROOT)) for p in places]}"
+
+
+class TestContracts:
+    """The contracts of the imports are checked after the tests; that they name every module is known here already."""
+
+    def test_the_layers_hold_every_module(self) -> None:
+        """Each module and package has its layer."""
+        layers, _ = contracts()
+        named = [name.strip() for layer in layers["layers"] for name in layer.split("|")]
+
+        assert sorted(named) == ROOMS
+
+    def test_the_door_is_kept_by_every_other_module(self) -> None:
+        """Each module keeps frameworks and tools out, but those that are made for one."""
+        _, door = contracts()
+        kept = [name.removeprefix("sqlkeel.") for name in door["source_modules"]]
+
+        assert sorted([*kept, *MADE_FOR_A_TOOL]) == ROOMS
+        assert set(door["forbidden_modules"]) == STAYS_OUTSIDE
 
 
 class TestErrors:
