@@ -19,8 +19,10 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    NullPool,
     String,
     Table,
+    create_mock_engine,
     delete,
     func,
     insert,
@@ -31,11 +33,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.mysql.base import MySQLDialect
 from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.schema import CreateIndex, DropIndex
 
 import sqlkeel.base
-from sqlkeel.constraints import is_live_marker, live_index, marker_name, unique_live
+from sqlkeel.constraints import is_live_marker, live_index, marker_name, understand_live_indexes, unique_live
 from sqlkeel.database import Database
 from sqlkeel.errors import ConfigurationError, NotSupported, UniqueViolation
 from sqlkeel.types import UTCDateTime
@@ -83,7 +86,13 @@ def index(name: str = "user_email_idx") -> Index:
 
 def on_mariadb(statement: Any) -> str:
     """Return the statement as MariaDB gets it."""
-    return str(statement.compile(dialect=MariaDBDialect()))
+    return written(statement, MariaDBDialect())
+
+
+def written(statement: Any, dialect: Any) -> str:
+    """Return the statement as an engine of this dialect writes it that knows of the indexes."""
+    understand_live_indexes(dialect)
+    return str(statement.compile(dialect=dialect))
 
 
 @tables
@@ -243,7 +252,7 @@ class TestText:
 
     def test_url_that_says_mysql(self) -> None:
         """A MariaDB reached by a mysql:// URL gets the same."""
-        assert "ADD UNIQUE INDEX" in str(CreateIndex(index()).compile(dialect=MySQLDialect()))
+        assert "ADD UNIQUE INDEX" in written(CreateIndex(index()), MySQLDialect())
 
     def test_without_columns(self) -> None:
         """No columns are refused at the call."""
@@ -333,13 +342,10 @@ def migrate(connection: Connection, code: str) -> None:
 class TestAlembic:
     async def test_rendered_operations_make_and_drop_it(self, db: Database) -> None:
         """What Alembic writes into a migration makes the index, and takes it back without a trace."""
-        metadata = MetaData()
-        columns = Column("id", Integer, primary_key=True), Column("email", String(50)), Column("deleted_at", Integer)
-        table = Table("user", metadata, *columns, made := unique_live("email"))
-        made.name = "user_email_idx"
+        metadata, made = with_index()
         up = render_python_code(ops.UpgradeOps([ops.CreateIndexOp.from_index(made)]))
         down = render_python_code(ops.UpgradeOps([ops.DropIndexOp.from_index(made)]))
-        table.indexes.clear()
+        made.table.indexes.clear()
 
         async with db.engine.begin() as connection:
             await connection.run_sync(metadata.create_all)
@@ -355,10 +361,7 @@ class TestAlembic:
 
     async def test_leftover_marker_is_replaced(self, mariadb: Database) -> None:
         """After a plain DROP INDEX, which leaves the column behind, the index can be made again."""
-        metadata = MetaData()
-        columns = Column("id", Integer, primary_key=True), Column("email", String(50)), Column("deleted_at", Integer)
-        Table("user", metadata, *columns, made := unique_live("email"))
-        made.name = "user_email_idx"
+        metadata, made = with_index()
 
         async with mariadb.engine.begin() as connection:
             await connection.run_sync(metadata.create_all)
@@ -377,3 +380,84 @@ class TestAlembic:
             left = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
 
         assert (sorted(made), left) == (sorted(Base.metadata.tables), [])
+
+
+class TestEngines:
+    """Which engines write the index of `unique_live` with its generated column."""
+
+    def stock(self, mariadb: Database) -> AsyncEngine:
+        """Return an engine that is SQLAlchemy's own, on the same database."""
+        return create_async_engine(mariadb.url, poolclass=NullPool)
+
+    async def markers(self, mariadb: Database) -> set[str]:
+        """Return the generated columns that the table has."""
+        async with mariadb.engine.connect() as connection:
+            table = await connection.run_sync(reflect)
+        return {column.name for column in table.columns if is_live_marker(column)}
+
+    async def test_one_that_makes_the_table(self, mariadb: Database) -> None:
+        """An engine of SQLAlchemy's own makes table and index."""
+        metadata, _ = with_index()
+
+        async with self.stock(mariadb).begin() as connection:
+            await connection.run_sync(metadata.create_all)
+
+        assert await self.markers(mariadb) == {"user_email_idx_live"}
+
+    async def test_one_that_makes_a_copy_of_the_table(self, mariadb: Database) -> None:
+        """A copy in another collection of tables is made the same."""
+        _, made = with_index()
+        made.table.to_metadata(copied := MetaData())
+
+        async with self.stock(mariadb).begin() as connection:
+            await connection.run_sync(copied.create_all)
+
+        assert await self.markers(mariadb) == {"user_email_idx_live"}
+
+    async def test_one_that_makes_and_drops_the_index_alone(self, mariadb: Database) -> None:
+        """The index comes and goes with its column, in a table that is there."""
+        metadata, made = with_index()
+        made.table.indexes.clear()
+
+        async with mariadb.engine.begin() as connection:
+            await connection.run_sync(metadata.create_all)
+        async with self.stock(mariadb).begin() as connection:
+            await connection.run_sync(made.create)
+        before = await self.markers(mariadb)
+        async with self.stock(mariadb).begin() as connection:
+            await connection.run_sync(made.drop)
+
+        assert (before, await self.markers(mariadb)) == ({"user_email_idx_live"}, set())
+
+    def test_one_that_prints(self) -> None:
+        """An engine that only collects the statements has the column in them."""
+        metadata, _ = with_index()
+        printed: list[str] = []
+
+        def collect(statement: Any, *_: Any, **__: Any) -> None:
+            printed.append(str(statement.compile(dialect=engine.dialect)))
+
+        engine: Any = create_mock_engine("mariadb+asyncmy://", collect)
+
+        metadata.create_all(engine, checkfirst=False)
+
+        assert "ADD COLUMN user_email_idx_live TINYINT" in printed[-1]
+
+    def test_others_are_left_alone(self) -> None:
+        """The compiler of another engine stays what it was."""
+        before = MariaDBDialect.ddl_compiler
+        taught, other = MariaDBDialect(), MariaDBDialect()
+
+        understand_live_indexes(taught)
+
+        assert taught.ddl_compiler is not before
+        assert other.ddl_compiler is MariaDBDialect.ddl_compiler is before
+
+
+def with_index() -> tuple[MetaData, Index]:
+    """Return a table of users in a collection of its own, and its index of live addresses."""
+    metadata = MetaData()
+    columns = Column("id", Integer, primary_key=True), Column("email", String(50)), Column("deleted_at", Integer)
+    Table("user", metadata, *columns, made := unique_live("email"))
+    made.name = "user_email_idx"
+    return metadata, made

@@ -12,10 +12,11 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Computed,
+    Connection,
+    Dialect,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
-    MetaData,
     SmallInteger,
     Table,
     UniqueConstraint,
@@ -36,6 +37,7 @@ __all__ = [
     "marker_name",
     "marker_of",
     "register_live_option",
+    "understand_live_indexes",
     "unique_live",
 ]
 
@@ -43,7 +45,9 @@ _LONGEST: Final = 64
 _DELETED: Final = "deleted_at"
 _LIVE: Final = "is_live"
 _LIVE_KEYS: Final = "sqlkeel.live_keys"
-"""Where a table's ``info`` notes the columns of `live_parent`, and a metadata's the tables that are not there yet."""
+"""What the ``info`` of a column ``is_live`` of `live_parent` holds."""
+
+_WITHOUT_PARTIAL_INDEXES: Final = ("mariadb", "mysql")
 
 _MARKER: Final = re.compile(r"\(?case when `?(\w+)`? is null then 1 end\)?", re.IGNORECASE)
 
@@ -81,7 +85,30 @@ def unique_live(*columns: str | ColumnElement[Any], deleted: str = "deleted_at")
     live = column(deleted).is_(None)
     index = Index(None, *columns, unique=True, postgresql_where=live, sqlite_where=live, mariadb_live=deleted)
     event.listen(index, "after_parent_attach", lambda _, table: _refuse_without_mark(columns, table, deleted))
+    event.listen(index, "after_parent_attach", _follow)
     return index
+
+
+def understand_live_indexes(dialect: Dialect) -> None:
+    """Let one engine write the indexes of `unique_live` for MariaDB, which has no partial ones.
+
+    A `Database` does it, and so does any engine that creates or drops the table. SQL that is only printed, by a dialect
+    that was made for it, needs the call.
+    """
+    usual = dialect.ddl_compiler
+    if dialect.name in _WITHOUT_PARTIAL_INDEXES and not issubclass(usual, _LiveIndexes):
+        dialect.ddl_compiler = type(usual.__name__, (_LiveIndexes, usual), {})
+
+
+def _follow(index: Index, table: Any) -> None:
+    """Have each engine that makes the index or its table understand it; a copy of the table has the listeners, too."""
+    for item in (index, table):
+        for moment in ("before_create", "before_drop"):
+            event.listen(item, moment, _understand, propagate=True)
+
+
+def _understand(_: object, connection: Connection, **options: Any) -> None:
+    understand_live_indexes(connection.dialect)
 
 
 def _refuse_without_mark(columns: Sequence[Any], table: Any, deleted: str) -> None:
@@ -139,31 +166,29 @@ def _deleted_column(reflected: Column[Any]) -> str | None:
     return found[1] if found else None
 
 
-@compiles(CreateIndex, "mariadb")
-@compiles(CreateIndex, "mysql")
-def _create_index(create: CreateIndex, compiler: Any, **kw: Any) -> str:
-    index = create.element
-    deleted = index.dialect_kwargs.get("mariadb_live")
-    if deleted is None:
-        return str(compiler.visit_create_index(create, **kw))
-    table, name, marker, quote = _names(index, compiler)
-    exists = "IF NOT EXISTS " if create.if_not_exists else ""
-    # Dropped first: DROP INDEX without our option, as reflection writes it, leaves the column behind.
-    return (
-        f"ALTER TABLE {table} DROP COLUMN IF EXISTS {marker}, "
-        f"ADD COLUMN {marker} TINYINT AS (CASE WHEN {quote(deleted)} IS NULL THEN 1 END) VIRTUAL INVISIBLE, "
-        f"ADD UNIQUE INDEX {exists}{name} ({', '.join(map(quote, _plain_columns(index)))}, {marker})"
-    )
+class _LiveIndexes(DDLCompiler):
+    """The part of a compiler of DDL that makes and drops an index together with its generated column."""
 
+    def visit_create_index(self, create: CreateIndex, *args: Any, **options: Any) -> str:
+        index = create.element
+        deleted = index.dialect_kwargs.get("mariadb_live")
+        if deleted is None:
+            return str(super().visit_create_index(create, *args, **options))  # type: ignore[no-untyped-call]
+        table, name, marker, quote = _names(index, self)
+        exists = "IF NOT EXISTS " if create.if_not_exists else ""
+        # Dropped first: DROP INDEX without our option, as reflection writes it, leaves the column behind.
+        return (
+            f"ALTER TABLE {table} DROP COLUMN IF EXISTS {marker}, "
+            f"ADD COLUMN {marker} TINYINT AS (CASE WHEN {quote(deleted)} IS NULL THEN 1 END) VIRTUAL INVISIBLE, "
+            f"ADD UNIQUE INDEX {exists}{name} ({', '.join(map(quote, _plain_columns(index)))}, {marker})"
+        )
 
-@compiles(DropIndex, "mariadb")
-@compiles(DropIndex, "mysql")
-def _drop_index(drop: DropIndex, compiler: Any, **kw: Any) -> str:
-    if drop.element.dialect_kwargs.get("mariadb_live") is None:
-        return str(compiler.visit_drop_index(drop, **kw))
-    table, name, marker, _ = _names(drop.element, compiler)
-    exists = "IF EXISTS " if drop.if_exists else ""
-    return f"ALTER TABLE {table} DROP INDEX {exists}{name}, DROP COLUMN IF EXISTS {marker}"
+    def visit_drop_index(self, drop: DropIndex, **options: Any) -> str:
+        if drop.element.dialect_kwargs.get("mariadb_live") is None:
+            return str(super().visit_drop_index(drop, **options))  # type: ignore[no-untyped-call]
+        table, name, marker, _ = _names(drop.element, self)
+        exists = "IF EXISTS " if drop.if_exists else ""
+        return f"ALTER TABLE {table} DROP INDEX {exists}{name}, DROP COLUMN IF EXISTS {marker}"
 
 
 def _names(index: Index, compiler: DDLCompiler) -> tuple[str, str, str, Any]:
@@ -224,30 +249,29 @@ class _LiveParent(SchemaItem):
         self.columns = columns
 
     def _set_parent(self, parent: Any, **kw: Any) -> None:
-        parent.info.setdefault(_LIVE_KEYS, []).append(self.columns)
+        # The listener stands at this one table, and waits for what is declared behind this: the foreign key, the mark.
+        event.listen(parent, "after_parent_attach", lambda table, _: _add_live_key(table, self.columns))
+
+
+class _LiveKey(ForeignKeyConstraint):
+    """The second foreign key, which MariaDB cannot check at COMMIT."""
 
 
 class _Unjoined(ForeignKey):
     """An element of a key that no join goes by: with two ways from table to table, SQLAlchemy would ask which."""
 
+    def _set_remote_table(self, table: Table) -> None:
+        """Make the parent ready, too, where its table comes later; private: test_the_tables is its canary."""
+        super()._set_remote_table(table)
+        if not self.target_fullname.endswith(f".{_LIVE}"):
+            event.listen(table, "after_parent_attach", lambda above, _: _accept_live_key(above, self.constraint))
+
     def get_referent(self, table: Any) -> None:
         return None
 
 
-@event.listens_for(Table, "after_parent_attach")
-def _add_live_keys(table: Table, metadata: MetaData) -> None:
-    for columns in table.info.pop(_LIVE_KEYS, ()):
-        above, key = _add_live_key(table, columns)
-        if above in metadata.tables:
-            _accept_live_key(metadata.tables[above], key)
-        else:
-            metadata.info.setdefault(_LIVE_KEYS, {}).setdefault(above, []).append(key)
-    for key in metadata.info.get(_LIVE_KEYS, {}).pop(table.key, ()):
-        _accept_live_key(table, key)
-
-
-def _add_live_key(table: Table, columns: Sequence[str]) -> tuple[str, list[str]]:
-    """Give the child its second foreign key; return where it leads: a table, and columns of that."""
+def _add_live_key(table: Table, columns: Sequence[str]) -> None:
+    """Give the child its second foreign key, and the parent what it refers to, if the parent is there already."""
     plain = [key for key in table.foreign_key_constraints if set(key.column_keys) == set(columns)]
     if not plain:
         named = ", ".join(columns)
@@ -258,20 +282,22 @@ def _add_live_key(table: Table, columns: Sequence[str]) -> tuple[str, list[str]]
     _add_mark(table)
     targets = [element.target_fullname for element in plain[0].elements]
     above = targets[0].rpartition(".")[0]
-    live = ForeignKeyConstraint(
+    live = _LiveKey(
         [*plain[0].column_keys, _LIVE], [*targets, f"{above}.{_LIVE}"], deferrable=True, initially="DEFERRED"
     )
     live.elements = [_Unjoined(element.target_fullname, _constraint=live) for element in live.elements]
-    table.append_constraint(live)
     schema = table.metadata.schema
     above = f"{schema}.{above}" if schema and "." not in above else above
-    return above, [target.rpartition(".")[2] for target in targets]
+    if above in table.metadata.tables:
+        _accept_live_key(table.metadata.tables[above], live)
+    table.append_constraint(live)
 
 
-def _accept_live_key(table: Table, key: list[str]) -> None:
+def _accept_live_key(table: Table, live: ForeignKeyConstraint | None) -> None:
     """Make the parent unique by what live children refer to."""
+    assert live is not None
     _add_mark(table)
-    columns = [*key, _LIVE]
+    columns = [element.target_fullname.rpartition(".")[2] for element in live.elements]
     uniques = (one for one in table.constraints if isinstance(one, UniqueConstraint))
     if not any([column.key for column in one.columns] == columns for one in uniques):
         table.append_constraint(UniqueConstraint(*columns))
@@ -294,12 +320,10 @@ def _add_mark(table: Table) -> None:
         )
 
 
-@compiles(ForeignKeyConstraint, "mariadb")
-@compiles(ForeignKeyConstraint, "mysql")
-def _refuse_deferred(key: ForeignKeyConstraint, compiler: Any, **kw: Any) -> str:
-    if key.deferrable or key.initially:
-        raise NotSupported(
-            f"The foreign key ({', '.join(key.column_keys)}) is to be checked at COMMIT, and MariaDB checks at once.",
-            hint="A soft delete marks the parent before its children: leave live_parent() out on MariaDB.",
-        )
-    return str(compiler.visit_foreign_key_constraint(key, **kw))
+@compiles(_LiveKey, "mariadb")
+@compiles(_LiveKey, "mysql")
+def _refuse_deferred(key: _LiveKey, compiler: Any, **options: Any) -> str:
+    raise NotSupported(
+        f"The foreign key ({', '.join(key.column_keys)}) is to be checked at COMMIT, and MariaDB checks at once.",
+        hint="A soft delete marks the parent before its children: leave live_parent() out on MariaDB.",
+    )

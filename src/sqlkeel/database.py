@@ -15,6 +15,7 @@ from sqlalchemy import URL, event, exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from .blocks import EnteredByAsyncWith, block, current_entry
+from .constraints import understand_live_indexes
 from .engines import faults, traces
 from .engines.backend import ISOLATION_LEVELS, LIMITS, Backend, Limits, backend_for, parse_url, pooled_backend_for
 from .engines.blocks import EngineOfBlocks
@@ -367,6 +368,7 @@ class Database(EnteredByAsyncWith):
         )
         engine = EngineOfBlocks(plain.sync_engine)
         check_operands(engine.dialect)
+        understand_live_indexes(engine.dialect)
         faults.install(engine.sync_engine, self._backend)
         note_translated(engine.sync_engine)
         self._backend.install(engine.sync_engine, self.limits)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, MetaData, NullPool, create_engine, event, text
+from alembic.ddl.impl import _impls
+from sqlalchemy import Engine, MetaData, NullPool, Table, create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from sqlkeel import errors
@@ -342,3 +343,48 @@ class TestRun:
 
         assert await tables(db) == {"a", "shop_version"}
         assert [one.applied for one in await migrations.status()] == [True]
+
+
+class TestImplementation:
+    """Alembic keeps one implementation for each dialect, and whoever defines one last is asked."""
+
+    @pytest.fixture
+    def theirs(self, db: Database, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """Another library's implementation for the database, and the names of the tables that it was asked to make."""
+        dialect, asked = db.engine.dialect.name, list[str]()
+        usual = _impls[dialect]
+        monkeypatch.setitem(_impls, dialect, usual)  # puts it back afterwards
+
+        def create_table(self: Any, table: Table, **options: Any) -> None:
+            asked.append(table.name)
+            super(made, self).create_table(table, **options)
+
+        made: Any = type("Theirs", (usual,), {"__dialect__": dialect, "create_table": create_table})
+        return asked
+
+    async def test_another_librarys_is_asked_too(self, db: Database, tmp_path: Path, theirs: list[str]) -> None:
+        """It makes the table, and ours still refuses to make up values for its rows."""
+        migrations = empty_migrations(db, tmp_path)
+        await revision(migrations, "make a", f"{MAKE_A}\nop.execute('INSERT INTO a VALUES (1)')")
+        await revision(migrations, "add n", 'op.add_column("a", sa.Column("n", sa.Integer, nullable=False))')
+
+        with pytest.raises(errors.MigrationError, match="no value"):
+            await migrations.up()
+
+        assert theirs == ["a"]
+
+    async def test_so_it_is_for_printed_statements(
+        self, db: Database, tmp_path: Path, theirs: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Where the statements are printed, it is asked, too."""
+        make_project(tmp_path)
+        migrations = empty_migrations(db, tmp_path)
+        await revision(migrations, "make a", MAKE_A)
+        config = Config()
+        config.set_main_option("script_location", str(migrations.directory))
+        config.attributes["connection"] = create_engine(db.url)
+
+        await asyncio.to_thread(command.upgrade, config, "head", sql=True)
+
+        assert theirs == ["a"]
+        assert "CREATE TABLE a" in capsys.readouterr().out

@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from alembic import context
+from alembic.ddl.impl import DefaultImpl
+from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, MetaData
 from sqlalchemy.exc import SAWarning
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ..constraints import register_live_option
+from ..constraints import register_live_option, understand_live_indexes
 from ..errors import ConfigurationError, DatabaseUnavailable, MigrationError, NotSupported
 from .backends import backend_for
+from .backends.backend import MigrationBackend
 from .comparing import comparison
 from .ownership import Ownership
 from .project import Project
@@ -149,10 +152,25 @@ def _migrate(target: Target, options: dict[str, Any]) -> None:
         transaction_per_migration=True,
         **comparison(backend, ownership, options),
     )
-    migration = context.get_context()
-    migration.dialect = migration.impl.dialect = plain(migration.dialect)
+    _put_before(context.get_context(), backend)
     with context.begin_transaction(), _without_warnings():
         context.run_migrations()
+
+
+def _put_before(migration: MigrationContext, backend: MigrationBackend) -> None:
+    """Put our part for the database before the implementation that Alembic has, or whoever has registered another."""
+    understand_live_indexes(migration.dialect)
+    theirs = migration.impl
+    derived: type[DefaultImpl] = type(type(theirs).__name__, (backend.implementation(), type(theirs)), {})
+    migration.dialect = plain(migration.dialect)
+    migration.impl = derived(
+        migration.dialect,
+        theirs.connection,
+        theirs.as_sql,
+        theirs.transactional_ddl,
+        theirs.output_buffer,
+        theirs.context_opts,
+    )
 
 
 @contextmanager
@@ -183,5 +201,6 @@ def _write_sql(project: Project, options: dict[str, Any], dialect: str) -> None:
         transaction_per_migration=True,
         **{"dialect_opts": {"paramstyle": PLAIN}, **options},
     )
+    _put_before(context.get_context(), backend_for(dialect))
     with context.begin_transaction():
         context.run_migrations()

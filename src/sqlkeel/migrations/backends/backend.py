@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from alembic.ddl.impl import DefaultImpl
 from sqlalchemy import URL, Column, Connection, DefaultClause, Dialect, Table
 from sqlalchemy.schema import CreateColumn
 
@@ -33,6 +34,10 @@ class MigrationBackend(ABC):
 
     after_failure: str
     """What a failed revision leaves behind, in a sentence that starts after the revision's name."""
+
+    @abstractmethod
+    def implementation(self) -> type[DefaultImpl]:
+        """Return what goes before Alembic's implementation for the database in a run; it registers itself nowhere."""
 
     @abstractmethod
     def prepare(self, connection: Connection, lock_timeout: float) -> None:

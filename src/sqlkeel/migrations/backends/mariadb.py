@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from alembic.ddl.impl import ComparisonResult
-from alembic.ddl.mysql import MariaDBImpl
+from alembic.ddl.impl import ComparisonResult, DefaultImpl
 from sqlalchemy import CheckConstraint, Column, Connection, Dialect, Index, Table, text
 from sqlalchemy.schema import DropConstraint
 
@@ -32,6 +31,10 @@ class MariaDBMigration(MigrationBackend):
         "stopped half-way: MariaDB commits every DDL statement, so what ran before the failing one stays. "
         "Take that back by hand before you run it again"
     )
+
+    def implementation(self) -> type[DefaultImpl]:
+        """Return what reads the index of `unique_live` as what it was made from."""
+        return _Impl
 
     def prepare(self, connection: Connection, lock_timeout: float) -> None:
         """Lift the application's limits for this session, and have values refused that do not fit.
@@ -120,16 +123,12 @@ def _names(item: Any) -> list[str]:
     return [column.name for column in item.columns]
 
 
-class _Impl(KeepsValues, WritesText, MariaDBImpl):
+class _Impl(KeepsValues, WritesText, DefaultImpl):
     """Alembic's part for MariaDB, which reads the index of `unique_live` as what it was made from.
 
     It refuses to add a required column to rows, which MariaDB gives 0, an empty text, the date 0000-00-00, the first
     member of an ENUM or a UUID of zeros, in every SQL mode.
-
-    Alembic keeps one implementation for each dialect, and takes the class that was defined last.
     """
-
-    __dialect__ = "mariadb"
 
     def add_column(self, table_name: str, column: Column[Any], *, schema: str | None = None, **options: Any) -> None:
         refuse_made_up_values(self.connection, column, table_name=table_name, schema=schema)
@@ -179,6 +178,6 @@ class _Impl(KeepsValues, WritesText, MariaDBImpl):
                 conn_indexes.remove(index)
                 index.table.append_constraint(made)
                 conn_indexes.add(made)
-        super().correct_for_autogen_constraints(  # type: ignore[no-untyped-call]  # Alembic's is untyped
+        super().correct_for_autogen_constraints(
             conn_unique_constraints, conn_indexes, metadata_unique_constraints, metadata_indexes
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from alembic.ddl.postgresql import PostgresqlImpl
+from alembic.ddl.impl import DefaultImpl
 from sqlalchemy import BigInteger, Column, Connection, Dialect, MetaData, Table, text
 from sqlalchemy.dialects.postgresql import DOMAIN
 from sqlalchemy.exc import CompileError
@@ -47,6 +47,10 @@ class PostgreSQLMigration(MigrationBackend):
     has_identity = True
     merges_unique = True
     after_failure = "was rolled back; the revisions before it are applied"
+
+    def implementation(self) -> type[DefaultImpl]:
+        """Return what makes and casts to native types."""
+        return _Impl
 
     def prepare(self, connection: Connection, lock_timeout: float) -> None:
         """Lift the application's limits for this session."""
@@ -117,15 +121,11 @@ def _type(dialect: Dialect, column: Column[Any]) -> str | None:
         return None
 
 
-class _Impl(ChangesIdentity, KeepsValues, MakesTypes, CastsValues, WritesText, ComparesIndexes, PostgresqlImpl):
+class _Impl(ChangesIdentity, KeepsValues, MakesTypes, CastsValues, WritesText, ComparesIndexes, DefaultImpl):
     """Alembic's part for PostgreSQL, which writes a text that looks like a parameter as what it is.
 
     PostgreSQL refuses a required column for rows by itself, in words that say nothing of rows.
-
-    Alembic keeps one implementation for each dialect, and takes the class that was defined last.
     """
-
-    __dialect__ = "postgresql"
 
     def alter_column(self, table_name: str, column_name: str, **options: Any) -> None:
         """Change a column, and with it the sequence that it counts by: one of SERIAL would end where INTEGER does."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from alembic.ddl.sqlite import SQLiteImpl
+from alembic.ddl.impl import DefaultImpl
 from sqlalchemy import URL, Column, Connection, Date, DateTime, Dialect, String, Table, Time, inspect, make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.sql.elements import quoted_name
@@ -53,6 +53,10 @@ class SQLiteMigration(MigrationBackend):
         self._orphans_before: Counter[tuple[str, str]] = Counter()
         self._triggers_before: dict[str, _Trigger] = {}
         self._views_before: set[str] = set()
+
+    def implementation(self) -> type[DefaultImpl]:
+        """Return what copies tables with all that belongs to them."""
+        return _Impl
 
     def prepare(self, connection: Connection, lock_timeout: float) -> None:
         """Switch foreign keys off, which works outside of a transaction only."""
@@ -185,15 +189,11 @@ class SQLiteMigration(MigrationBackend):
         return {(None, name) for name in connection.exec_driver_sql(_SHADOWS).scalars()}
 
 
-class _Impl(WritesText, SQLiteImpl):
+class _Impl(WritesText, DefaultImpl):
     """Alembic's part for SQLite: a copy of a table keeps its rows, and what reflection does not read of it.
 
     SQLite refuses a required column for rows by itself, in words that say nothing of rows.
-
-    Alembic keeps one implementation for each dialect, and takes the class that was defined last.
     """
-
-    __dialect__ = "sqlite"
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -222,7 +222,7 @@ class _Impl(WritesText, SQLiteImpl):
         before = existing_transfer["expr"]
         if isinstance(existing.type, String) and issubclass(new_type._type_affinity, _KEPT_AS_TEXT):
             return  # A cast would make a number of it: for SQLite these types are numeric.
-        super().cast_for_batch_migrate(existing, existing_transfer, new_type)
+        super().cast_for_batch_migrate(existing, existing_transfer, new_type)  # type: ignore[no-untyped-call]
         if existing_transfer["expr"] is not before and isinstance(before, Column) and self.connection is not None:
             refuse_other_values(self.connection, before, existing_transfer["expr"])
 
