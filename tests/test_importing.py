@@ -98,6 +98,14 @@ class TestOthers:
         )
 
 
+class TestCost:
+    def test_no_dialect_is_loaded(self) -> None:
+        """The dialect of a database is loaded by the first engine for it: PostgreSQL's costs a tenth of the import."""
+        modules = run("from sqlkeel import *\nimport json, sys\nprint(json.dumps(list(sys.modules)))")
+
+        assert {name.split(".")[2] for name in modules if name.startswith("sqlalchemy.dialects.")} == set()
+
+
 THEIRS = """
 from sqlalchemy import ForeignKeyConstraint
 from sqlalchemy.ext.compiler import compiles
