@@ -332,11 +332,17 @@ class TestRefused:
 
     @pytest.mark.parametrize("key", [[1], {"id": 1}])
     @pytest.mark.parametrize("other", [{"id": 2, "city": "x"}, {"id": 2, "nick": "x"}])
-    async def test_a_key_that_is_none(self, every_driver: Database, key: Any, other: dict[str, Any]) -> None:
-        """A list or a mapping is no key, beside rows with the same fields and with others."""
+    @pytest.mark.parametrize("place", [0, 1])
+    async def test_a_key_that_is_none(
+        self, every_driver: Database, key: Any, other: dict[str, Any], place: int
+    ) -> None:
+        """A list or a mapping is no key, before and behind rows with the same fields and with others."""
+        rows = [other]
+        rows.insert(place, {"id": key, "city": "x"})
+
         async with every_driver.transaction() as session:
             with pytest.raises(InvalidKey):
-                await update_many(session, User, [other, {"id": key, "city": "x"}])
+                await update_many(session, User, rows)
 
     async def test_an_unknown_field(self, every_driver: Database) -> None:
         """A field that the model does not have is refused before anything is sent."""

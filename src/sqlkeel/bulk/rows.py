@@ -272,10 +272,10 @@ def _rounds(rows: Iterable[Mapping[str, Any]], key: Sequence[str]) -> list[list[
     for row in rows:
         one = tuple(map(row.get, key)), frozenset(row)
         try:
-            last.pop(one, None)
+            last.pop(one, None)  # An empty dictionary does not look at what is asked of it.
+            last[one] = row
         except TypeError:
             raise unhashable(key) from None
-        last[one] = row
     met: Counter[Any] = Counter()
     parts: list[list[Mapping[str, Any]]] = []
     for (values, _), row in last.items():
