@@ -72,6 +72,7 @@ CALLS = {
     "merge": lambda session: session.merge(Member(id=7, name="merged")),
     "merge_all": lambda session: session.merge_all([Member(id=7, name="merged")]),
     "flush": add_late,
+    "flush of nothing": lambda session: session.flush(),
     "savepoint": open_savepoint,
     "stream": stream,
     "connection": lambda session: session.connection(),
@@ -154,6 +155,13 @@ async def refusal(call: Awaitable[Any]) -> TransactionAborted:
     return caught.value
 
 
+BULK: dict[str, Callable[[SyncSession], Any]] = {
+    "bulk_save_objects": lambda session: session.bulk_save_objects([Member(id=2, name="ann")]),
+    "bulk_insert_mappings": lambda session: session.bulk_insert_mappings(Member, [{"id": 2, "name": "ann"}]),
+    "bulk_update_mappings": lambda session: session.bulk_update_mappings(Member, [{"id": 2, "name": "ann"}]),
+}
+
+
 async def add_twice(session: AsyncSession) -> None:
     """Write a name that is there, and swallow the error."""
     session.add(Member(id=2, name="ann"))
@@ -227,6 +235,24 @@ class TestSwallowed:
                     await add_twice(session)
                     with pytest.raises(TransactionAborted):
                         await session.execute(select(Member))
+
+    @pytest.mark.parametrize("fail", BULK.values(), ids=BULK)
+    @pytest.mark.parametrize("call", [CALLS["scalar"], CALLS["flush"], CALLS["flush of nothing"], CALLS["insert_many"]])
+    async def test_what_passes_by_the_flush_fails_like_one(self, db: Database, fail: Any, call: Any) -> None:
+        """SQLAlchemy's own bulk methods roll back too: whatever follows says so, and so does the end of the block."""
+        async with db.transaction() as session:
+            session.add(Member(id=2, name="bob"))
+
+        async with db.session() as session:
+            with pytest.raises(TransactionAborted) as caught:
+                async with session.begin():
+                    session.add(Member(id=8, name="lost"))
+                    await session.flush()
+                    with pytest.raises(UniqueViolation):
+                        await session.run_sync(fail)
+                    assert isinstance((await refusal(call(session))).__cause__, UniqueViolation)
+
+        assert isinstance(caught.value.__cause__, UniqueViolation)
 
     async def test_inside_a_savepoint_it_is_the_savepoint(self, db: Database) -> None:
         """What fails and is swallowed in a savepoint ends the savepoint, and the transaction goes on."""

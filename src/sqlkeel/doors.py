@@ -27,7 +27,8 @@ __all__ = [
     "last_door",
     "left_behind",
     "only_whole",
-    "refused_for_reading",
+    "past_flush",
+    "remembered",
     "take_over",
     "watched",
 ]
@@ -137,14 +138,32 @@ def watched(method: _F) -> _F:
 
 
 @renewable
-def refused_for_reading(method: _F) -> _F:
-    """Refuse *method* in a session for reading: it writes by no flush and no statement that a listener sees."""
+def past_flush(method: _F) -> _F:
+    """Refuse *method* in a session for reading, and remember that it failed: it passes by flushes and listeners."""
 
     @functools.wraps(method)
     def writing(self: Any, /, *args: Any, **options: Any) -> Any:
         if self.read_only:
             raise ReadOnlySession("The session was opened for reading, and is asked to write rows.")
         return method(self, *args, **options)
+
+    return cast("_F", remembered(writing))
+
+
+@renewable
+def remembered(method: _F) -> _F:
+    """Remember that *method* failed and has rolled back: who swallows it shall not go on as if nothing had been."""
+
+    @functools.wraps(method)
+    def writing(self: Any, /, *args: Any, **options: Any) -> Any:
+        if self.is_half_done and not self.is_active:
+            raise PendingRollbackError  # also where there is nothing to write; the door says what failed before
+        try:
+            return method(self, *args, **options)
+        except BaseException as error:
+            if not self.is_active:
+                self.leave_half_done(error)
+            raise
 
     return cast("_F", writing)
 

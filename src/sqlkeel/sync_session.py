@@ -22,7 +22,7 @@ from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 from sqlalchemy.util import immutabledict
 from sqlalchemy.util.concurrency import in_greenlet
 
-from .doors import Block, aborted, door, door_by_key, last_door, only_whole, refused_for_reading, take_over, watched
+from .doors import Block, aborted, door, door_by_key, last_door, only_whole, past_flush, remembered, take_over, watched
 from .errors import ReadOnlySession, SessionShared, TransactionAborted
 from .hidden_loads import refuse_hidden_load
 from .late_options import are_in_force, refuse_on_statement
@@ -114,11 +114,12 @@ class SyncSession(orm.Session):
     expunge_all = at_once(orm.Session.expunge_all)
     expire = at_once(orm.Session.expire)
     expire_all = at_once(orm.Session.expire_all)
-    bulk_save_objects = door(refused_for_reading(orm.Session.bulk_save_objects))
-    bulk_insert_mappings = door(refused_for_reading(orm.Session.bulk_insert_mappings))
-    bulk_update_mappings = door(refused_for_reading(orm.Session.bulk_update_mappings))
+    bulk_save_objects = door(past_flush(orm.Session.bulk_save_objects))
+    bulk_insert_mappings = door(past_flush(orm.Session.bulk_insert_mappings))
+    bulk_update_mappings = door(past_flush(orm.Session.bulk_update_mappings))
 
     @door
+    @remembered
     def flush(self, objects: Sequence[Any] | None = None) -> None:
         """Write the changes; what surrounds the flush may turn its error into a clearer one."""
         if self._is_flushing or not self.has_changes:
@@ -130,10 +131,8 @@ class SyncSession(orm.Session):
             try:
                 self._is_flushing = True
                 super().flush(objects)
-            except BaseException as error:
+            except BaseException:
                 self._postponed.clear()
-                if not self.is_active:  # rolled back: who swallows the error shall not go on as if nothing had been
-                    self.leave_half_done(error)
                 raise
             finally:
                 self._is_flushing = False
