@@ -50,6 +50,15 @@ class TestMariaDBServer:
                 pass
         await engine.dispose()
 
+    async def test_no_account_is_without_password(self, mariadb_server: MariaDBServer) -> None:
+        """Not for the name of the machine either, which counts where names are resolved."""
+        engine = create_async_engine(mariadb_server.url())
+        open_to_all = "SELECT User, Host FROM mysql.user WHERE authentication_string = '' AND User <> 'mariadb.sys'"
+
+        async with engine.connect() as connection:
+            assert (await connection.execute(text(open_to_all))).all() == []
+        await engine.dispose()
+
     async def test_a_crashed_server_starts_again(self, mariadb_server: MariaDBServer) -> None:
         """A crash leaves a data directory that the next start recovers."""
         mariadb_server.crash()

@@ -25,6 +25,12 @@ SETTINGS = {
     "skip-log-bin": "1",
 }
 
+_CLOSING = (
+    "DELETE FROM mysql.global_priv WHERE User IN ('root', '')"
+    " AND coalesce(json_value(Priv, '$.authentication_string'), '') = '';"
+)
+"""What closes the accounts that a server is made with; one belongs to the name of the machine, not to localhost."""
+
 
 class MariaDBServer(Server):
     """Run a MariaDB of its own; the superuser is ``root``.
@@ -66,7 +72,7 @@ class MariaDBServer(Server):
         return [str(_server_program(self.bin_directory)), "--no-defaults", *options]
 
     def _accounts(self) -> str:
-        lines = ["DROP USER IF EXISTS ''@localhost;"]
+        lines = [_CLOSING, "FLUSH PRIVILEGES;"]
         for host in ("localhost", "127.0.0.1", "::1"):
             lines.append(f"CREATE OR REPLACE USER root@'{host}' IDENTIFIED BY '{self.password}';")
             lines.append(f"GRANT ALL ON *.* TO root@'{host}' WITH GRANT OPTION;")
