@@ -36,6 +36,7 @@ from sqlkeel.errors import (
     UniqueViolation,
     UnloadedAttribute,
     VersionConflict,
+    shown,
 )
 
 ALL = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, KeelError)]
@@ -183,6 +184,17 @@ class TestNotFound:
     def test_it_names_the_key(self, key: object, text: str) -> None:
         """With a key it is shown; a filter is not."""
         assert NotFound("User", key).message == f"There is no User {text}"
+
+
+class TestShown:
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [("a", "'a'"), (10**5_000, "<int>"), ("x" * 198, f"'{'x' * 198}'"), ("x" * 199, f"'{'x' * 199}…")],
+        ids=["short", "without a text", "as long as it may be", "one longer"],
+    )
+    def test_a_value_in_a_message(self, value: object, text: str) -> None:
+        """It is shown as Python does, cut where it is long, and by its class where Python cannot."""
+        assert shown(value) == text
 
 
 class TestVersionConflict:

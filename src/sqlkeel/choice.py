@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint, Column, Dialect, Integer, String, Table,
 from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from .errors import ConfigurationError, InvalidValue, NotSupported, UnexpectedValue
+from .errors import ConfigurationError, InvalidValue, NotSupported, UnexpectedValue, shown
 
 __all__ = ["Choice", "choice_of", "is_choice", "not_of_values"]
 
@@ -118,7 +118,7 @@ class Choice(TypeDecorator[Any]):
         # By class first: a StrEnum's member equals its text, True equals 1.
         if isinstance(value, self.python_type) and not isinstance(value, bool) and value in self.stored:
             return self.stored[value]
-        raise InvalidValue(f"{value!r} is no {self._name}.", hint=self._hint(value))
+        raise InvalidValue(f"{shown(value)} is no {self._name}.", hint=self._hint(value))
 
     def _hint(self, value: Any) -> str:
         """Name the member that a text or number stands for, as one would write it, or all."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from decimal import InvalidOperation
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
@@ -14,7 +15,7 @@ from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
 from .engines.streams import watch
-from .errors import KeelError, ReadOnlySession, SessionClosed, SessionShared, TransactionAborted
+from .errors import InvalidValue, KeelError, ReadOnlySession, SessionClosed, SessionShared, TransactionAborted
 from .overriding import renewable
 from .row_keys import refusal_of_shape, refusal_of_unhashable
 from .sharing import Turn, Use
@@ -81,6 +82,8 @@ def _guarded(method: _F, *, ending: bool) -> _F:
             if (refusal := _swallowed_before(self, error)) is not None:
                 raise refusal from refusal.__cause__
             raise
+        except InvalidOperation as error:
+            raise InvalidValue("A value is Decimal('sNaN'), which Python cannot compare with any other.") from error
         except TypeError as error:
             if (unhashable := refusal_of_unhashable(error)) is not None:
                 raise unhashable from error

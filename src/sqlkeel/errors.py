@@ -44,7 +44,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.orm import exc as orm_exc
@@ -151,6 +151,19 @@ def _picklable(value: Any) -> Any:
     except Exception:  # noqa: BLE001 - pickling runs foreign code, which may raise anything
         return repr(value)
     return value
+
+
+_SHOWN: Final = 200
+"""How many characters of a value a message repeats."""
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: what a client has sent may be long, or too deep for ``repr()``."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - more digits than Python writes, a list in lists, or a class of somebody else
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _restore(kind: type[KeelError], args: tuple[Any, ...], state: dict[str, Any]) -> KeelError:
@@ -471,7 +484,7 @@ class NotFound(KeelError, LookupError, sa_exc.NoResultFound):
     code = "not-found"
 
     def __init__(self, model: str, key: object = None) -> None:
-        super().__init__(f"There is no {model}" + (f" with key {key!r}." if key is not None else " that matches."))
+        super().__init__(f"There is no {model}" + (f" with key {shown(key)}." if key is not None else " that matches."))
         self.model = model
         self.key = key
 
@@ -516,7 +529,7 @@ class VersionConflict(KeelError, orm_exc.StaleDataError):
     ) -> None:
         now = "is gone" if current is None else f"is at version {current}"
         made_on = "another one" if expected is None else f"version {expected}"
-        super().__init__(f"{model} {key!r} {now}; the change was made on {made_on}.")
+        super().__init__(f"{model} {shown(key)} {now}; the change was made on {made_on}.")
         self.model = model
         self.key = key
         self.expected = expected

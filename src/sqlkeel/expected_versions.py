@@ -9,7 +9,7 @@ from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.exc import ObjectDeletedError
 
-from .errors import InvalidValue, NotSupported, UsageError, VersionConflict
+from .errors import InvalidValue, NotSupported, UsageError, VersionConflict, shown
 
 __all__ = ["Versions", "at_version", "refuse_other_version"]
 
@@ -44,7 +44,7 @@ def refuse_other_version(obj: Any, expected: Versions) -> None:
     if mapper.version_id_col is None:
         raise NotSupported(f"{name} has no version.", hint="Give the model the VersionMixin.")
     if isinstance(expected, _NO_VERSIONS) or not isinstance(expected, (int, Container)):
-        raise InvalidValue(f"{expected!r} is no version.", hint="expected_version=3, or a set of several.")
+        raise InvalidValue(f"{shown(expected)} is no version.", hint="expected_version=3, or a set of several.")
     if state.identity is None:
         raise UsageError(f"The {name} is not written yet, and has no version.", hint="Leave out the version.")
     current = _version(obj, mapper.get_property_by_column(mapper.version_id_col).key)

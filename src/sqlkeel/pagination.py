@@ -41,7 +41,7 @@ from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeEngine
 
 from .cursors import Stored, read_values, write_values
-from .errors import InvalidCursor, InvalidValue, NotSupported, UnknownField
+from .errors import InvalidCursor, InvalidValue, NotSupported, UnknownField, shown
 
 __all__ = ["Keyset", "Page", "check_bound"]
 
@@ -305,7 +305,9 @@ def check_bound(name: str, value: int, *, least: int) -> None:
     """
     if not isinstance(value, int) or not least <= value <= _LARGEST:
         what = "A page has at least one row, not" if name == "size" else f"{name}= is a number of rows, not"
-        raise InvalidValue(f"{what} {value!r}.", hint=f"{name}={max(least, 1) * 50}, a whole number from {least} on.")
+        raise InvalidValue(
+            f"{what} {shown(value)}.", hint=f"{name}={max(least, 1) * 50}, a whole number from {least} on."
+        )
 
 
 def _kind_in_union(mapper: Mapper[Any]) -> list[_Key]:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar
 from uuid import UUID
 
-from .errors import ConfigurationError, InvalidKey
+from .errors import ConfigurationError, InvalidKey, shown
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -54,7 +54,7 @@ class PublicID(Generic[M_co]):
             raise ConfigurationError("A PublicID without a model has no text.", hint="PublicID[User](uuid)")
         if not isinstance(uuid, UUID):
             name = self.model.__name__
-            raise InvalidKey(f"{uuid!r} is no UUID.", hint=f"PublicID[{name}].parse(text)")
+            raise InvalidKey(f"{shown(uuid)} is no UUID.", hint=f"PublicID[{name}].parse(text)")
         self.uuid = uuid
 
     @classmethod
@@ -66,7 +66,7 @@ class PublicID(Generic[M_co]):
         """
         prefix = prefix_of(cls.model)
         if not re.fullmatch(_pattern(prefix), text):
-            raise InvalidKey(f"{text!r} is no public id of {cls.model.__name__}.", hint=f"It is {_form(prefix)}.")
+            raise InvalidKey(f"{shown(text)} is no public id of {cls.model.__name__}.", hint=f"It is {_form(prefix)}.")
         return cls(UUID(int=_number(text[-26:])) if prefix else UUID(text))
 
     def __str__(self) -> str:
@@ -137,7 +137,7 @@ def uuid_of(given: PublicID[Any] | UUID | str, model: type[Any]) -> UUID:
     if isinstance(given, str):
         return public_id_of(model).parse(given).uuid
     if not isinstance(given, PublicID) or not (issubclass(given.model, model) or issubclass(model, given.model)):
-        raise InvalidKey(f"{given!r} is no public id of {model.__name__}.")
+        raise InvalidKey(f"{shown(given)} is no public id of {model.__name__}.")
     return given.uuid
 
 

@@ -33,7 +33,7 @@ from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from .cursors import bits_of, engine_type
-from .errors import InvalidKey
+from .errors import InvalidKey, shown
 
 __all__ = ["RowKeys", "among", "are_exact", "keys_of", "pairs", "refusal_of_shape", "refusal_of_unhashable"]
 
@@ -130,7 +130,7 @@ class RowKeys:
             InvalidKey: As `identity` does.
         """
         if not isinstance(keys, Iterable) or isinstance(keys, str | bytes):
-            raise InvalidKey(f"Keys of {self.name} come as a list, not as {keys!r}.", hint=f"[{keys!r}]")
+            raise InvalidKey(f"Keys of {self.name} come as a list, not as {shown(keys)}.", hint=f"[{shown(keys)}]")
         given = list(keys)
         if self._is_counted and set(map(type, given)) <= {int}:
             part = self._parts[0]
@@ -194,7 +194,7 @@ def refusal_of_shape(mapper: Mapper[Any], key: Any) -> InvalidKey | None:
         return None
     name = mapper.class_.__name__
     shape = names[0] if len(names) == 1 else f"({', '.join(names)})"
-    return InvalidKey(f"{key!r} is no key of {name}.", hint=f"session.get({name}, {shape})")
+    return InvalidKey(f"{shown(key)} is no key of {name}.", hint=f"session.get({name}, {shape})")
 
 
 def _is_identity_key(value: Any) -> bool:
@@ -205,7 +205,7 @@ def _is_identity_key(value: Any) -> bool:
 def _unhashable(mapper: Mapper[Any], place: int, value: Any) -> InvalidKey:
     column: Any = mapper.primary_key[place]
     hint = "A tuple can be a part of a key, if its column takes one."
-    refusal = InvalidKey(f"{value!r} is a {type(value).__name__}, which can be no part of a key.", hint=hint)
+    refusal = InvalidKey(f"{shown(value)} is a {type(value).__name__}, which can be no part of a key.", hint=hint)
     refusal.locate(column.table.name, column.name)
     return refusal
 
@@ -246,7 +246,7 @@ class _Part:
         if self.kind is UUID:
             return value if isinstance(value, UUID) else self._uuid(value)
         if self.kind is str and not isinstance(value, str):
-            raise self._refusal(value, "a text", f"str({value!r})")
+            raise self._refusal(value, "a text", f"str({shown(value)})")
         if not _is_hashable(value):
             raise self._refusal(value, "one value", "get_many([key, ...]) takes several keys")
         return _ABSENT if isinstance(value, str) and not self._may_hold(value) else value
@@ -270,7 +270,7 @@ class _Part:
             raise self._refusal(value, "a UUID", "UUID(text)") from None
 
     def _refusal(self, value: Any, wanted: str, hint: str) -> InvalidKey:
-        return InvalidKey(f"{self.place} is {wanted}; {value!r} is a {type(value).__name__}.", hint=hint)
+        return InvalidKey(f"{self.place} is {wanted}; {shown(value)} is a {type(value).__name__}.", hint=hint)
 
 
 def _as_number(value: Any) -> str:
@@ -281,7 +281,7 @@ def _as_number(value: Any) -> str:
         int(value)
     except (ValueError, TypeError, OverflowError):
         return "get(1), the number itself"
-    return f"int({value!r})"
+    return f"int({shown(value)})"
 
 
 def _kind_of(kind: TypeEngine[Any]) -> type[Any] | None:

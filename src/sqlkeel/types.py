@@ -21,7 +21,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 
-from .errors import InexactNumber, InvalidValue, NaiveDatetime, NotSupported
+from .errors import InexactNumber, InvalidValue, NaiveDatetime, NotSupported, shown
 
 __all__ = ["ExactNumeric", "Money", "UTCDateTime", "meaningless", "scale_of", "utc_now"]
 
@@ -76,7 +76,7 @@ class UTCDateTime(TypeDecorator[datetime]):
             )
             raise InvalidValue(f"A {type(value).__name__} is no moment.", hint=hint)
         if value.utcoffset() is None:
-            raise NaiveDatetime(f"{value!r} has no time zone.")
+            raise NaiveDatetime(f"{shown(value)} has no time zone.")
         moment = value.astimezone(UTC)
         return moment if dialect.name == "postgresql" else moment.replace(tzinfo=None)
 
@@ -160,7 +160,7 @@ class ExactNumeric(TypeDecorator[Decimal]):
         if op is operators.mul and isinstance(value, int):
             return Integer()
         if op in _ROUNDING:
-            raise _rounded(repr(value))
+            raise _rounded(shown(value))
         return self
 
     def refusal_between(self, op: Any, given: Any) -> NotSupported | None:
@@ -182,15 +182,15 @@ class ExactNumeric(TypeDecorator[Decimal]):
 
     def _exact(self, value: object) -> Decimal:
         if isinstance(value, bool) or not isinstance(value, (Decimal, int)):
-            raise InexactNumber(f"{value!r} is a {type(value).__name__}, not an exact number.")
+            raise InexactNumber(f"{shown(value)} is a {type(value).__name__}, not an exact number.")
         number = Decimal(value)
         if not number.is_finite():
-            raise InexactNumber(f"{value!r} is not a number.")
+            raise InexactNumber(f"{shown(value)} is not a number.")
         units = number.scaleb(self.scale, _EXACT)
         if units != units.to_integral_value():
-            raise InexactNumber(f"{value!r} has more than {self.scale} digits behind the point.")
+            raise InexactNumber(f"{shown(value)} has more than {self.scale} digits behind the point.")
         if units.copy_abs() >= 10**self.precision:
-            raise InexactNumber(f"{value!r} has more than {self.precision} digits.")
+            raise InexactNumber(f"{shown(value)} has more than {self.precision} digits.")
         return number
 
 

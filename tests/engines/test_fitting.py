@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -56,7 +56,7 @@ import sqlkeel
 from sqlkeel.bulk import insert_many_returning
 from sqlkeel.database import Database
 from sqlkeel.engines.fitting import fits
-from sqlkeel.errors import DatabaseFault, InvalidValue, KeelError, NotNullViolation, ValueRefused
+from sqlkeel.errors import DatabaseFault, InvalidKey, InvalidValue, KeelError, NotFound, NotNullViolation, ValueRefused
 from sqlkeel.integrations.problems import describe
 from sqlkeel.repository import Repository
 
@@ -563,3 +563,66 @@ class TestFits:
         assert fits(good, kind, dialect, strict=True)
         assert fits(bad, kind, dialect)
         assert not fits(bad, kind, dialect, strict=True)
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """Return documents in documents."""
+    found: dict[str, Any] = {}
+    for _ in range(depth):
+        found = {"a": found}
+    return found
+
+
+DEEP = nested(100_000)
+HUGE = 10**5_000
+"""More digits than Python writes."""
+NO_NUMBER = Decimal("sNaN")
+"""What Python does not compare with anything, nor hash."""
+
+
+class TestUnspeakable:
+    """Values of which Python itself makes nothing, no text for one."""
+
+    @pytest.mark.parametrize(
+        ("column", "value"),
+        [("facts", DEEP), ("code", DEEP), ("number", DEEP), ("number", HUGE), ("owner", HUGE), ("weight", HUGE)],
+        ids=["document", "text", "number", "huge number", "uuid", "decimal"],
+    )
+    async def test_one_that_is_written(self, every_driver: Database, column: str, value: Any) -> None:
+        """It is refused with its column, as any value that does not fit."""
+        with pytest.raises((InvalidValue, ValueRefused)) as caught:
+            async with every_driver.transaction() as session:
+                await Repository(session, Sample).create(**{column: value})
+
+        assert describe(caught.value).status == 422
+        assert caught.value.column == column
+
+    @pytest.mark.parametrize("key", [DEEP, HUGE, NO_NUMBER, [DEEP]], ids=["document", "number", "NaN", "list"])
+    async def test_one_that_is_a_key(self, every_driver: Database, key: Any) -> None:
+        """A key of that kind is none, for each verb."""
+        async with every_driver.transaction() as session:
+            samples = Repository(session, Sample)
+            assert await missing(samples.get_one(key))
+            assert await missing(samples.get_many([key]))
+            assert await missing(session.lock_rows(Sample, [key]))
+            assert await missing(samples.delete_many([1, key]))
+            assert await missing(samples.update_many([{"id": 1, "number": 1}, {"id": key, "number": 1}]))
+
+    @pytest.mark.parametrize("name", ["number", "weight"])
+    async def test_one_that_is_compared(self, every_driver: Database, name: str) -> None:
+        """A flush compares what is new with what was there."""
+        async with every_driver.transaction() as session:
+            sample = await Repository(session, Sample).create(number=1, weight=Decimal(1))
+
+        with pytest.raises(InvalidValue, match="sNaN"):
+            async with every_driver.transaction() as session:
+                sample = await Repository(session, Sample).get_one(sample.id)
+                await Repository(session, Sample).update(sample, {name: NO_NUMBER})
+
+
+async def missing(call: Awaitable[Any]) -> bool:
+    """Tell whether a key is refused, or no row has it."""
+    try:
+        return call is not None and not await call
+    except (InvalidKey, NotFound, ValueRefused) as error:
+        return describe(error).status in (404, 422)

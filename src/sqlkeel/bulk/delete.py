@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Iterable
 from typing import Any, TypeVar
 
-from ..errors import InvalidKey, NotSupported
+from ..errors import InvalidKey, NotSupported, shown
 from ..holding import AnyAsyncSession
 from .binder import Binder
 from .families import has_soft_rows
@@ -70,5 +70,5 @@ def _batch(chunk: list[Any], target: Target, read: int) -> Batch:
     records = [key if isinstance(key, tuple) else (key,) for key in chunk]
     wrong = next((record for record in records if len(record) != width), None)
     if wrong is not None:
-        raise InvalidKey(f"{wrong!r} is no key of {target.name}.", hint=f"Its key is {', '.join(target.key)}.")
+        raise InvalidKey(f"{shown(wrong)} is no key of {target.name}.", hint=f"Its key is {', '.join(target.key)}.")
     return Batch(target.key, in_order(records, width), place_of=place_of)

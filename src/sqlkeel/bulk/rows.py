@@ -24,7 +24,7 @@ from sqlalchemy import ClauseElement
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import InstanceState
 
-from ..errors import InvalidKey, InvalidValue
+from ..errors import InvalidKey, InvalidValue, shown
 from .columns import is_expression
 from .target import Target
 
@@ -310,16 +310,16 @@ def in_order(records: list[Record], width: int) -> list[Record]:
     """Return the records in the order of their first *width* values, by which callers lock them alike."""
     try:
         return sorted(records, key=itemgetter(*range(width)))
-    except TypeError:  # Keys of several types; whether they fit is for the database to say.
-        return sorted(records, key=lambda record: repr(record[:width]))
+    except (TypeError, ArithmeticError):  # Keys of several types, or NaN; the database says whether they fit.
+        return sorted(records, key=lambda record: shown(record[:width]))
 
 
 def sorted_keys(keys: list[Any]) -> list[Any]:
     """Return keys of one column in the same order; they sort several times faster than records do."""
     try:
         return sorted(keys)
-    except TypeError:
-        return sorted(keys, key=repr)
+    except (TypeError, ArithmeticError):
+        return sorted(keys, key=shown)
 
 
 def alike(block: list[Mapping[str, Any]], fields: tuple[str, ...]) -> list[Record] | None:

@@ -104,7 +104,7 @@ def _in_order(rows: Rows, target: Target) -> list[Any] | None:
         return None
     try:
         return sorted(rows, key=itemgetter(*target.key))
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ArithmeticError):
         return None  # Whatever is wrong with them is told where they are written.
 
 

@@ -51,8 +51,8 @@ _OTHER_NAMES: Final = {
 }
 """What one driver calls what another has."""
 
-_UNFIT: Final = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError)
-"""What a type or a driver raises for a value that it cannot convert; UnicodeError and OverflowError are among them."""
+_UNFIT: Final = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError, RecursionError)
+"""What a type or a driver raises for a value that it cannot convert: text that is no UTF-8, lists in lists in lists."""
 
 
 def install(engine: Engine, backend: Backend) -> None:

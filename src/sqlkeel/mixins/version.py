@@ -11,7 +11,7 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from ..conditions import parts
 from ..engines.backend import begin_for_savepoint
-from ..errors import ConfigurationError, InvalidValue, NotSupported, TransientFault, UsageError, VersionConflict
+from ..errors import ConfigurationError, InvalidValue, NotSupported, TransientFault, UsageError, VersionConflict, shown
 from ..mixed_columns import mixed_column, with_columns
 from ..refresh import rows_below, update_with, update_with_all
 from ..routes import as_flushing, is_writing, shard_of, writing_connection
@@ -48,7 +48,7 @@ class VersionMixin:
             return int(value)
         if state.has_identity and value != state.dict.get(key, value):
             raise UsageError(
-                f"The version of {self!r} counts by itself and cannot be set to {value!r}.",
+                f"The version of {self!r} counts by itself and cannot be set to {shown(value)}.",
                 hint="To check what a client saw: Repository.update(obj, values, expected_version=...).",
             )
         return value
@@ -122,7 +122,7 @@ def refuse_version(obj: object, values: Mapping[str, Any]) -> None:
     given = values["version"]
     if given != vars(obj).get("version", given):
         hint = "Take it out of the values, and give it as expected_version=... if it is what the client saw."
-        refusal = InvalidValue(f"The version counts by itself and cannot be set to {given!r}.", hint=hint)
+        refusal = InvalidValue(f"The version counts by itself and cannot be set to {shown(given)}.", hint=hint)
         column: Any = orm.object_mapper(obj).version_id_col
         refusal.locate(column.table.name, column.name)
         raise refusal
