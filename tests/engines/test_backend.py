@@ -166,7 +166,21 @@ class TestParseURL:
         assert caught.value.hint == "Database(url, connect_args={'password': ...})"
 
     @pytest.mark.parametrize(
-        "name", ["sslpassword", "passwd", "PASSWORD", "Passwd", "oauth_client_secret", "scram_client_key", "token"]
+        "name",
+        [
+            "sslpassword",
+            "passwd",
+            "PASSWORD",
+            "Passwd",
+            "oauth_client_secret",
+            "scram_client_key",
+            "token",
+            "pass",
+            "db_pass",
+            "user_password",
+            "sslkey_password",
+            "passwords",
+        ],
     )
     @pytest.mark.parametrize("scheme", ["postgresql+asyncpg", "postgresql+psycopg", "mariadb+asyncmy"])
     def test_another_secret_is_refused_in_the_query(self, scheme: str, name: str) -> None:
@@ -176,6 +190,30 @@ class TestParseURL:
 
         assert "connect_args" in caught.value.hint
         assert "s3cret" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "option", ["passfile=/pgpass", "options=-c%20password_encryption%3Dmd5", "options=-c%20a.bypass%3D1"]
+    )
+    def test_what_is_called_alike_is_no_secret(self, option: str) -> None:
+        """A path, and settings of the server."""
+        assert parse_url(f"postgresql+psycopg://localhost/shop?{option}").query
+
+    @pytest.mark.parametrize(
+        "rest", [";password=s3cret", "&password=s3cret", "#pwd=s3cret", "; user=a; Password = s3cret"]
+    )
+    def test_a_secret_in_the_name_of_the_database(self, rest: str) -> None:
+        """Where other programs have their parameters, or the question mark was forgotten: the name is shown."""
+        with pytest.raises(InvalidURL, match="name of the database") as caught:
+            parse_url(f"postgresql+asyncpg://app@localhost/shop{rest}")
+
+        assert "s3cret" not in str(caught.value)
+
+    def test_what_could_not_be_read_is_in_no_context(self) -> None:
+        """A report that walks the chain of errors would show the password as what is no port."""
+        with pytest.raises(InvalidURL, match="cannot be read") as caught:
+            parse_url("postgresql+asyncpg://app:s3cret")
+
+        assert caught.value.__context__ is None
 
     @pytest.mark.parametrize("name", ["key", "hexkey", "textkey", "passphrase", "token"])
     @pytest.mark.parametrize("file", ["/app.db?", "/file:app.db?uri=true&"])

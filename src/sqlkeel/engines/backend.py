@@ -70,9 +70,17 @@ _QUERY_BEFORE: Final = re.compile(r"\A[^:/]*://[^:/]*:\d*/[^?@]*\?[^@]*=[^@]*@")
 """What a URL begins with whose password stands in the query and has an @: all before that is read as the password."""
 
 _SECRET: Final = re.compile(
-    r"passwd|sslpassword|pgpassword|pwd|passphrase|secret|token|scram_\w+_key|\A(?:hex|text)?key\Z", re.IGNORECASE
+    r"(?<![a-z])pass(?!file|word\Z|word_)|(?<=.)passw(?!ord_)|pwd|passphrase|secret|token|scram_\w+_key"
+    r"|\A(?:hex|text)?key\Z",
+    re.IGNORECASE,
 )
-"""What parameters of a URL's query are called that are nobody's to see, and have no other place in it."""
+"""What parameters of a URL's query are called that are nobody's to see, and have no other place in it.
+
+A ``passfile`` is a path, and ``password_encryption`` a setting of the server.
+"""
+
+_AS_DATABASE: Final = re.compile(r"[;&#]\s*([\w.-]+)\s*=")
+"""A parameter that stands in the name of the database, as with other programs or where the ``?`` is forgotten."""
 
 _SETTING: Final = re.compile(r"([\w.-]+)=")
 """The name of a setting in ``options``."""
@@ -280,11 +288,11 @@ def parse_url(url: str | URL) -> URL:
         InvalidURL: When it is no URL, names a database, driver or port that sqlkeel cannot use, or shows its password.
         DriverMissing: When the driver is not installed.
     """
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        # The URL is not repeated: it may hold a password.
+    if (read := _read(url)) is None:
+        # The URL is not repeated, nor what could not be read in it, which a report of the context would show: it may
+        # hold a password.
         raise InvalidURL("The database URL cannot be read.") from None
+    parsed = read
     backend = _lookup(parsed.get_backend_name())
     _refuse_cut_password(parsed, url)
     refuse_wrong_ports(parsed)
@@ -308,6 +316,13 @@ def parse_url(url: str | URL) -> URL:
     if complete.query:
         _refuse_unreadable_options(complete)
     return complete
+
+
+def _read(url: str | URL) -> URL | None:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        return None
 
 
 def _refuse_unreadable_options(url: URL) -> None:
@@ -341,6 +356,12 @@ def _refuse_cut_password(url: URL, written: str | URL) -> None:
 
 def _with_hidden_password(url: URL) -> URL:
     """Return *url* with its password where SQLAlchemy hides it, whenever the URL is shown."""
+    beside = _AS_DATABASE.findall(url.database or "")
+    if misplaced := [name for name in beside if name.lower() == "password" or _SECRET.search(name)]:
+        raise InvalidURL(
+            f"The name of the database in the URL holds {misplaced[0]}=.",
+            hint="The password stands before the @: postgresql+asyncpg://user:password@host/name.",
+        )
     if shown := [key for key, value in url.query.items() if _is_secret(key, value)]:
         name = "password" if shown[0].lower() in _NO_ARGUMENTS else shown[0]
         as_argument = f"Database(url, connect_args={{{name!r}: ...}})"
