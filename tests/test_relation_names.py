@@ -26,7 +26,7 @@ def family(*, kids: Any, parents: Any, key: Callable[[], Any], more: dict[str, A
     class Base(sqlkeel.Base):
         pass
 
-    fields: dict[str, Any] = {"__annotations__": {"kids": "Mapped[list['Kid']]"}, "kids": kids}
+    fields: dict[str, Any] = {"__annotations__": {"kids": "Mapped[list['Kid']]"}, "kids": kids} if kids else {}
     above = type("Above", (IntKeyMixin, Base), {"__tablename__": "above", "__module__": __name__, **fields})
     own = {"above_id": Mapped[int], "above": Mapped["Above"], **dict.fromkeys(more or {}, Mapped[int])}
     fields = {"__annotations__": own, "above_id": key(), "above": parents, **(more or {})}
@@ -55,6 +55,11 @@ MISTAKES: dict[str, tuple[Callable[[], Declared], str, str]] = {
             kids=children(back_populates="above"), parents=parent(back_populates="kids"), key=lambda: mapped_column()
         ),
         "Above.kids: no foreign key leads from kid to above, nor back.",
+        'above_id: Mapped[int] = mapped_column(ForeignKey("above.id"), index=True) in the model of kid.',
+    ),
+    "no foreign key of a parent": (
+        lambda: family(kids=None, parents=parent(), key=lambda: mapped_column()),
+        "Kid.above: no foreign key leads from kid to above, nor back.",
         'above_id: Mapped[int] = mapped_column(ForeignKey("above.id"), index=True) in the model of kid.',
     ),
     "two foreign keys": (

@@ -70,6 +70,8 @@ def _no_class(relation: RelationshipProperty[Any]) -> InvalidRelation | None:
 
 def _no_key(relation: RelationshipProperty[Any], target: Mapper[Any]) -> InvalidRelation:
     above, below = _tables(relation, target)
+    if relation.uselist is False and not relation.cascade.delete:  # a parent()
+        above, below = below, above
     return InvalidRelation(
         f"{relation}: no foreign key leads from {below} to {above}, nor back.",
         hint=f'{above}_id: Mapped[int] = mapped_column(ForeignKey("{above}.id"), index=True) in the model of {below}.',
