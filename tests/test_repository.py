@@ -288,7 +288,9 @@ class TestPublicID:
 
         assert found.id == user.id
 
-    @pytest.mark.parametrize("public_id", ["", "1", "x" * 36, str(UNKNOWN), UNKNOWN])
+    @pytest.mark.parametrize(
+        "public_id", ["", "1", "x" * 36, str(UNKNOWN), UNKNOWN, pytest.param(10**5_000, id="of 5000 digits")]
+    )
     async def test_what_is_no_id_is_not_found(self, sqlite: Database, public_id: Any) -> None:
         """To the outside, a malformed id and an unknown one are the same."""
         async with sqlite.session() as session:

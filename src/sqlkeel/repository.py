@@ -17,7 +17,7 @@ from sqlalchemy.orm import Mapper
 from . import bulk
 from .bulk import Upserted, UpsertResult
 from .conditions import refuse_joins, refuse_other_tables, refuse_other_than_conditions
-from .errors import InvalidKey, MultipleFound, NotFound, NotSupported
+from .errors import InvalidKey, MultipleFound, NotFound, NotSupported, shown
 from .expected_versions import Versions, at_version, refuse_other_version
 from .fields import assign, changes_row, refuse_fields
 from .holding import AnyAsyncSession, refuse_foreign, refuse_other_than_session, refuse_unheld, session_in
@@ -131,7 +131,8 @@ class Repository(Generic[M]):
         try:
             wanted = uuid_of(public_id, self.model)
         except InvalidKey:
-            raise NotFound(self._name, str(public_id)) from None
+            given = public_id if isinstance(public_id, (str, PublicID)) else shown(public_id)
+            raise NotFound(self._name, str(given)) from None
         found = await self.find_one(column == wanted, load=load, include_deleted=include_deleted)
         if found is None:
             raise NotFound(self._name, str(public_id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -607,6 +608,31 @@ class TestUnspeakable:
             assert await missing(session.lock_rows(Sample, [key]))
             assert await missing(samples.delete_many([1, key]))
             assert await missing(samples.update_many([{"id": 1, "number": 1}, {"id": key, "number": 1}]))
+
+    @pytest.mark.parametrize("given", [DEEP, HUGE], ids=["document", "number"])
+    async def test_one_that_is_many(self, every_driver: Database, given: Any) -> None:
+        """Where the length of a row is asked before it is sent, too."""
+        async with every_driver.transaction() as session:
+            with pytest.raises((InvalidValue, ValueRefused)):
+                await insert_many_returning(session, Sample, [{"number": given}, {"number": 1}])
+
+    @pytest.mark.parametrize(("column", "value"), [("code", ()), ("code", ("a", "b")), ("number", (1, 2))])
+    async def test_a_tuple(self, every_driver: Database, column: str, value: Any) -> None:
+        """The driver of MariaDB writes it as a list of SQL, which is another statement."""
+        with pytest.raises(ValueRefused) as caught:
+            async with every_driver.transaction() as session:
+                await Repository(session, Sample).create(**{column: value})
+
+        assert caught.value.column == column
+
+    async def test_bytes_that_are_no_text(self, every_driver: Database) -> None:
+        """They are compared with a text: nothing is found, or they are refused as a value."""
+        async with every_driver.session() as session:
+            with suppress(ValueRefused):
+                assert (
+                    await session.scalar(select(Sample).where(Sample.code > literal(b"\xff\xfe"), Sample.id < 0))
+                    is None
+                )
 
     @pytest.mark.parametrize("name", ["number", "weight"])
     async def test_one_that_is_compared(self, every_driver: Database, name: str) -> None:

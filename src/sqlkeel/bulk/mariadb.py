@@ -51,7 +51,7 @@ from ..constraints import marker_of
 from ..cursors import engine_type
 from ..engines.backend import backend_for
 from ..engines.traces import RESTORED
-from ..errors import NoTransaction
+from ..errors import NoTransaction, shown
 from .binder import BoundRows
 from .columns import quoted, raw
 from .on_conflict import write_one
@@ -246,7 +246,7 @@ def _is_single(kind: Float[Any]) -> bool:
 
 def _length(value: Any) -> int:
     """Return how long a value is in a statement, about: a letter may take four bytes, an escaped one two."""
-    return len(value) if isinstance(value, str | bytes | bytearray | memoryview) else len(repr(value))
+    return len(value) if isinstance(value, str | bytes | bytearray | memoryview) else len(shown(value))
 
 
 def _declare(connection: Connection) -> None:

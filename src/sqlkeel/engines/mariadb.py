@@ -18,7 +18,7 @@ from ..errors import DatabaseFault, NotSupported
 from .backend import CONNECT_ARGUMENTS, LIMITS, READ_ONLY, START, Backend, ConnectArguments, Diagnosis, Limits, info_of
 from .forms import bytes_of, conversions
 from .moments import refuse_words_for_moments
-from .plain import OperationalFault
+from .plain import OperationalFault, ProgrammingFault
 from .streams import refuse_beside_streams
 from .traces import RESTORED, LeavesTraces
 
@@ -46,6 +46,7 @@ _KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
     1053: errors.ConnectionLost,
     1054: errors.SchemaMissing,
     1062: errors.UniqueViolation,
+    1064: ProgrammingFault,
     1114: errors.OutOfResources,
     1135: errors.OutOfResources,
     1142: errors.PermissionDenied,
@@ -59,10 +60,12 @@ _KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
     1226: errors.OutOfResources,
     1227: errors.PermissionDenied,
     1153: errors.ValueRefused,
+    1241: OperationalFault,
     1264: errors.ValueRefused,
     1265: errors.ValueRefused,
     1290: errors.ReadOnlyViolation,
     1292: errors.ValueRefused,
+    1300: OperationalFault,
     1317: errors.StatementTimeout,
     1364: errors.NotNullViolation,
     1366: errors.ValueRefused,
@@ -443,4 +446,5 @@ def _names(kind: type[DatabaseFault], number: int, text: str) -> Diagnosis:
         # The server's own check of a column, such as that a text is JSON.
         _, _, column = (name or "").partition(".")
         return Diagnosis(kind, constraint=name, columns=(column,) if column else ())
-    return Diagnosis(kind, mistyped=kind is OperationalFault)
+    # A tuple, which asyncmy writes as a list of SQL, is a syntax error, or more columns than one.
+    return Diagnosis(kind, mistyped=kind in (OperationalFault, ProgrammingFault))
