@@ -577,8 +577,10 @@ class ConstraintViolation(DatabaseFault, sa_exc.IntegrityError):
     """A constraint of the database refused the row.
 
     ``table`` and ``constraint`` are names as the database has them, ``columns`` the columns of the constraint; they are
-    empty where the database does not say (SQLite does not name the foreign key).
+    empty where the database does not say (SQLite does not name the foreign key). ``row`` is as for `ValueRefused`.
     """
+
+    row: int | None = None
 
     code = "constraint-violation"
     rule: ClassVar[str] = "a constraint"
@@ -599,6 +601,12 @@ class ConstraintViolation(DatabaseFault, sa_exc.IntegrityError):
         self.table = table
         self.columns = tuple(columns)
         self.constraint = constraint
+
+    def locate(self, row: int | None) -> None:
+        """Say in which row it was, where that is known."""
+        if row is not None:
+            self.args = (self.message.replace("The row", f"Row {row}", 1), *self.args[1:])
+            self.row = row
 
 
 class UniqueViolation(ConstraintViolation):
@@ -632,18 +640,10 @@ class CheckViolation(ConstraintViolation, sa_exc.OperationalError):
 
 
 class NotNullViolation(ConstraintViolation, sa_exc.OperationalError):
-    """A required column was left empty; ``row`` as for `ValueRefused`."""
-
-    row: int | None = None
+    """A required column was left empty."""
 
     code = "not-null-violation"
     rule = "NOT NULL"
-
-    def locate(self, row: int | None) -> None:
-        """Say in which row it was, where that is known."""
-        if row is not None:
-            self.args = (self.message.replace("The row", f"Row {row}", 1), *self.args[1:])
-            self.row = row
 
 
 class ExclusionViolation(ConstraintViolation):

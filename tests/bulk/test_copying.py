@@ -7,7 +7,21 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import ARRAY, DDL, JSON, BigInteger, Float, Integer, Numeric, String, Text, event, select, text
+from sqlalchemy import (
+    ARRAY,
+    DDL,
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Float,
+    Integer,
+    Numeric,
+    String,
+    Text,
+    event,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import (
     BIT,
     CITEXT,
@@ -39,7 +53,7 @@ from sqlkeel.bulk import (
     upsert_many,
 )
 from sqlkeel.database import Database
-from sqlkeel.errors import DatabaseFault, ValueRefused
+from sqlkeel.errors import CheckViolation, ConstraintViolation, DatabaseFault, UniqueViolation, ValueRefused
 from sqlkeel.repository import Repository
 
 
@@ -111,6 +125,7 @@ class Reading(Base):
     """Numbers that clients send with and without a point."""
 
     __tablename__ = "copying_reading"
+    __table_args__ = (CheckConstraint("weight > -1", name="weight"),)
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     weight: Mapped[float] = mapped_column(Float)
@@ -358,3 +373,22 @@ class TestRefusedValues:
 
             assert (caught.value.row, caught.value.column) == (1_234, column)
             assert "row 1234" in str(caught.value)
+
+
+class TestRefusedRows:
+    @pytest.mark.parametrize(("bad", "error"), [({"id": 5}, UniqueViolation), ({"weight": -1.0}, CheckViolation)])
+    async def test_the_row_is_named(
+        self, postgres: Database, psycopg: Database, bad: dict[str, Any], error: type[ConstraintViolation]
+    ) -> None:
+        """The server tells in which line of a COPY a row breaks a constraint."""
+        rows = [{"id": number, "weight": 1.0} for number in range(1_500)]
+        rows[1_233] |= bad
+
+        with pytest.raises(error, match="Row 1234 ") as by_asyncpg:
+            async with postgres.transaction() as session:
+                await insert_many(session, Reading, rows)
+        with pytest.raises(error) as by_psycopg:
+            async with psycopg.transaction() as session:
+                await insert_many(session, Reading, rows)
+
+        assert (by_asyncpg.value.row, by_psycopg.value.row) == (1_234, 1_234)

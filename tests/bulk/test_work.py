@@ -18,7 +18,7 @@ from sqlkeel.bulk.update import update_many
 from sqlkeel.bulk.upsert import upsert_many
 from sqlkeel.bulk.work import Work
 from sqlkeel.database import Database
-from sqlkeel.errors import Deadlock, KeelError, ReadOnlySession, UniqueViolation, UsageError
+from sqlkeel.errors import Deadlock, KeelError, NotNullViolation, ReadOnlySession, UniqueViolation, UsageError
 from sqlkeel.session import Session
 from tests.bulk.models import Base, User, count_of, values_of
 
@@ -282,3 +282,67 @@ class TestSource:
                 await insert_many(session, User, rows())
 
             assert await count_of(session, User) == 0
+
+
+class TestRowOfAnEmptyColumn:
+    """The row among all that were given, by each verb and driver, in a chunk that is no longer in memory."""
+
+    SIZE = 11_000
+    AT = 234
+
+    def rows(self, fields: Sequence[str]) -> list[dict[str, Any]]:
+        """Return rows of which one has no address, and a later one neither."""
+        rows: list[dict[str, Any]] = [{field: f"{field}{n}" for field in fields} for n in range(self.SIZE)]
+        rows[self.AT - 1]["email"] = rows[self.AT + 7]["email"] = None
+        return rows
+
+    async def test_insert_many(self, every_driver: Database) -> None:
+        """insert_many() names it."""
+        async with every_driver.transaction() as session:
+            with pytest.raises(NotNullViolation, match=f"Row {self.AT} ") as caught:
+                await insert_many(session, User, self.rows(["email", "city"]))
+
+        assert (caught.value.columns, caught.value.row) == (("email",), self.AT)
+
+    async def test_insert_many_returning(self, every_driver: Database) -> None:
+        """insert_many_returning() names it."""
+        async with every_driver.transaction() as session:
+            with pytest.raises(NotNullViolation) as caught:
+                await insert_many_returning(session, User, self.rows(["email"]))
+
+        assert caught.value.row == self.AT
+
+    @pytest.mark.parametrize("source", [list, iter])
+    async def test_upsert_many(self, every_driver: Database, source: Any) -> None:
+        """upsert_many() names it, which brings all rows to a temporary table that takes an empty value."""
+        async with every_driver.transaction() as session:
+            with pytest.raises(NotNullViolation, match=f"Row {self.AT} ") as caught:
+                await upsert_many(session, User, source(self.rows(["nick", "email"])), on=[User.nick])
+
+        assert (caught.value.columns, caught.value.row) == (("email",), self.AT)
+
+    async def test_a_row_that_a_later_one_replaces(self, every_driver: Database) -> None:
+        """Of two rows of one key the last counts: it is another one that is named."""
+        rows: list[dict[str, Any]] = [
+            {"nick": "a", "email": None},
+            {"nick": "a", "email": "a"},
+            {"nick": "b", "email": None},
+        ]
+        async with every_driver.transaction() as session:
+            with pytest.raises(NotNullViolation) as caught:
+                await upsert_many(session, User, rows, on=[User.nick])
+
+        assert caught.value.row == 3
+
+    async def test_rows_of_other_fields(self, every_driver: Database) -> None:
+        """Rows with other fields between them count."""
+        rows: list[dict[str, Any]] = [
+            {"nick": "a", "email": "a"},
+            {"nick": "b", "email": "b", "city": "x"},
+            {"nick": "c", "email": None},
+        ]
+        async with every_driver.transaction() as session:
+            with pytest.raises(NotNullViolation) as caught:
+                await upsert_many(session, User, rows, on=[User.nick])
+
+        assert caught.value.row == 3

@@ -128,6 +128,7 @@ class Binder:
         self.assigned = assigned
         self.makers = makers or {}
         self.recent: deque[Batch] = deque(maxlen=CHUNK // BLOCK + 1)
+        self.empty: dict[tuple[str, tuple[str, ...]], dict[str, int]] = {}
         self._shapes: dict[tuple[str, ...], _Shape] = {}
 
     def in_sql(self, fields: tuple[str, ...]) -> bool:
@@ -154,6 +155,22 @@ class Binder:
         """Know these rows as bound last, though they are bound elsewhere."""
         self.recent.append(batch)
 
+    def note_empty(self, batch: Batch, key: Iterable[str]) -> None:
+        """Note the rows with nothing in a required column: the database refuses them when the batch is long gone.
+
+        Of rows with one *key* the last counts. There is no line of Python for each row before one is found.
+        """
+        for place, name in self._shape(batch.fields).required:
+            known = (name, batch.fields)
+            if known not in self.empty and type(None) not in set(map(type, map(itemgetter(place), batch.records))):
+                continue
+            noted = self.empty.setdefault(known, {})
+            own = itemgetter(*map(batch.fields.index, key))
+            for number, record in zip(batch.places, batch.records, strict=True):
+                noted.pop(repr(own(record)), None)
+                if record[place] is None:
+                    noted[repr(own(record))] = number + 1
+
     def locate(self, error: InvalidValue | ValueRefused) -> None:
         """Say in *error* which of the rows that were bound last it speaks of, and which column.
 
@@ -171,7 +188,11 @@ class Binder:
                             return
 
     def locate_empty(self, error: NotNullViolation) -> None:
-        """Say which of these rows has nothing in a required column."""
+        """Say which row has nothing in a required column: of those that were noted, or that were bound last."""
+        noted = [number for (name, _), rows in self.empty.items() if name in error.columns for number in rows.values()]
+        if noted:
+            error.locate(min(noted))
+            return
         for batch in self.recent:
             names = [column.name for column in self.target.columns(batch.fields)]
             for place in (place for place, name in enumerate(names) if name in error.columns):
@@ -245,6 +266,7 @@ class _Shape:
         missing = set(target.table.columns).difference(self.columns) if binder.new else ()
         self.in_default = any(_is_sql_default(column, binder.dialect) for column in missing)
         self.in_function = any(makes_expression(column.type) for column in self.columns)
+        self.required = [(place, one.name) for place, one in enumerate(given) if not one.nullable]
         self.as_given = len(given) == len(self.columns) and not any(self.converts)
 
     def bind(self, batch: Batch) -> list[Record]:

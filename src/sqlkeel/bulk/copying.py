@@ -31,7 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ..cursors import engine_type
 from ..engines.faults import translate
 from ..engines.texts import WORDS
-from ..errors import NotNullViolation, ValueRefused
+from ..errors import ConstraintViolation, ValueRefused
 from ..observe import record
 from .binder import BoundRows
 from .columns import qualified, quoted, schema_of
@@ -98,8 +98,8 @@ async def copy(connection: AsyncConnection, into: _Into, rows: BoundRows, *, err
         _known.get(connection.dialect, {}).pop((qualified(connection, into), *rows.names), None)
         statement = _statement(connection, into, rows.names)
         fault = await connection.run_sync(translate, error, statement=statement, table=errors_of)
-        if isinstance(fault, NotNullViolation):
-            fault.locate(sending.number(error))
+        if isinstance(fault, ConstraintViolation):
+            fault.locate(sending.number(error) if _PLACE.search(_context(error)) else None)
         raise (sending.placed(fault, error, errors_of) if isinstance(fault, ValueRefused) else fault) from error
     except BaseException:
         # Cancelled: what the connection would say next is not known.

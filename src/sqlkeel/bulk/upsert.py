@@ -290,6 +290,7 @@ class _Merging:
 
     def _noted(self, batches: Iterable[Batch], merge: Merge) -> Iterator[Batch]:
         for batch in batches:
+            self.binder.note_empty(batch, merge.key)
             rows = (dict(zip(batch.fields, record, strict=True)) for record in batch.records)
             self.joined.note(rows, assigned=merge.fields, key=merge.key)
             yield batch
