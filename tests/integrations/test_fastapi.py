@@ -21,7 +21,7 @@ from fastapi import (
 )
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.sse import EventSourceResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy import text
 from sqlalchemy.exc import InvalidRequestError
 
@@ -43,6 +43,12 @@ def service(db: Database, endpoint: Callable[..., Any], **options: Any) -> FastA
     install(app, db)
     app.post("/", **options)(endpoint)
     return app
+
+
+class NoteOut(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    weight: int
 
 
 async def write(session: Session) -> None:
@@ -271,6 +277,49 @@ class TestOutcome:
 
         assert response.status_code == 500
         assert await stored(sqlite) == []
+
+    @pytest.mark.parametrize("many", [False, True])
+    async def test_an_answer_that_reads_what_is_not_loaded(
+        self, db: Database, many: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It is a 500 as any of ours, keeps nothing, and the log says what to load."""
+
+        async def endpoint(session: SessionDep) -> Any:
+            note = Note(text="kept")
+            session.add(note)
+            await session.flush()
+            session.expire(note, ["weight"])
+            return [note] if many else note
+
+        app = service(db, endpoint, response_model=list[NoteOut] if many else NoteOut)
+        with caplog.at_level(logging.ERROR, "sqlkeel.integrations"):
+            async with client(app) as http:
+                response = await http.post("/")
+
+        assert (response.status_code, response.headers["Content-Type"]) == (500, "application/problem+json")
+        assert response.json() == {"type": "about:blank", "title": "Internal Server Error", "status": 500}
+        assert "Note.weight is not loaded" in caplog.text
+        assert await stored(db) == []
+
+    async def test_an_answer_of_the_wrong_form_is_raised_as_it_is(
+        self, sqlite: Database, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What is no error of ours is left to whoever handles it, the error of a property too."""
+
+        class Odd:
+            @property
+            def weight(self) -> int:
+                raise ValueError("UnloadedAttribute: of somebody else")
+
+        async def endpoint(session: SessionDep) -> Any:
+            return Odd()
+
+        with caplog.at_level(logging.ERROR, "sqlkeel.integrations"):
+            async with client(service(sqlite, endpoint, response_model=NoteOut)) as http:
+                response = await http.post("/")
+
+        assert (response.status_code, response.text) == (500, "Internal Server Error")
+        assert caplog.records == []
 
     async def test_a_request_of_the_wrong_form_costs_nothing(self, db: Database) -> None:
         """A request that fails validation does not reach the database."""

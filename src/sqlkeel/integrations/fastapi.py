@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, FastAPI, Header, Response, routing
+from fastapi.exceptions import ResponseValidationError
 from fastapi.routing import APIRoute
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 
 from ..database import Database
-from ..errors import NoTransaction
+from ..errors import DetachedAttribute, NoTransaction, UnloadedAttribute
 from ..session import Session
 from . import starlette
 from .asgi import Checked
 from .path_id import PathID
 from .preconditions import READ_RESPONSES, WRITE_RESPONSES, Versions, etag, expected_versions, is_known, require
-from .problems import MEDIA_TYPE, SCHEMA, answers
+from .problems import MEDIA_TYPE, SCHEMA, answers, describe
 from .starlette import NotModified, database_of, read_session_of, session_of
 
 __all__ = [
@@ -49,6 +50,8 @@ _IfNoneMatchHeader = Annotated[str | None, Header(alias="If-None-Match", descrip
 _VALIDATION: Final = "#/components/schemas/HTTPValidationError"
 """How FastAPI's own 422 is described."""
 
+_UNREAD: Final = {kind.__name__: kind for kind in (UnloadedAttribute, DetachedAttribute)}
+
 _IN_THE_BODY: Final = "async with database.read() as session, or database.transaction(), with DatabaseDep instead."
 
 
@@ -63,7 +66,8 @@ def install(
     """Give *app* a unit of work per request, problem documents, and a database that is closed with it.
 
     The unit of work sits inside of every middleware and of the exception handlers, however they are added: a COMMIT
-    that fails is answered by them. A handler of your own for an error of ours, or for one class of them, wins.
+    that fails is answered by them. A handler of your own for an error of ours, or for one class of them, wins. What
+    ``response_model=`` reads of an object and is not loaded is such an error, too; FastAPI raises one of its own.
 
     The OpenAPI document shows the problems of each operation that has a session or the database as a dependency: 503,
     404 where its path has a parameter, 409 and 422 where it writes. What an operation says itself, in ``responses=``,
@@ -81,6 +85,7 @@ def install(
         ConfigurationError: When it is installed already, or the application has started.
     """
     starlette.install(app, database, check=check, statuses=statuses, docs=docs)
+    app.exception_handlers.setdefault(ResponseValidationError, _answering_unread(statuses, docs))
     if isinstance(app, FastAPI):
         usual = app.openapi
 
@@ -93,6 +98,26 @@ def install(
             return document
 
         app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI's documentation shows
+
+
+def _answering_unread(statuses: Mapping[str, int] | None, docs: str) -> starlette.Handler:
+    async def respond(connection: HTTPConnection, error: Exception) -> Response:
+        unread = _unread(error.errors()) if isinstance(error, ResponseValidationError) else None
+        if unread is None or connection.scope["type"] != "http":
+            raise error
+        return starlette.answer(describe(unread, statuses=statuses, docs=docs), error)
+
+    return respond
+
+
+def _unread(errors: Iterable[Any]) -> UnloadedAttribute | None:
+    """Return our error that pydantic met where it read the attributes of an object; it keeps nothing but the text."""
+    for one in errors:
+        if one["type"] == "get_attribute_error":
+            kind = _UNREAD.get(str(one["ctx"]["error"]).partition(":")[0])
+            if kind is not None:
+                return kind(type(one["input"]).__name__, str(one["loc"][-1]))
+    return None
 
 
 def _operations(

@@ -17,9 +17,9 @@ from ..errors import ConfigurationError, KeelError, SessionClosed
 from ..session import Session
 from .asgi import Checked, UnitOfWork, UnitOfWorkMiddleware, check_at_start, unit_of_work
 from .failures import Answer, are_watched
-from .problems import MEDIA_TYPE, describe, report
+from .problems import MEDIA_TYPE, Problem, describe, report
 
-__all__ = ["NotModified", "database_of", "install", "read_session_of", "session_of"]
+__all__ = ["Handler", "NotModified", "answer", "database_of", "install", "read_session_of", "session_of"]
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 Handler = Callable[[Any, Exception], Awaitable[Response]]
@@ -105,6 +105,12 @@ def database_of(connection: HTTPConnection) -> Database:
     return unit_of_work(connection.scope).database
 
 
+def answer(problem: Problem, error: Exception) -> Response:
+    """Return the response that tells a client of a *problem*, and log the *error* where nobody else sees it."""
+    report(error, problem)
+    return JSONResponse(problem.body, problem.status, problem.headers, MEDIA_TYPE)
+
+
 def _unit_in(connection: HTTPConnection) -> UnitOfWork:
     unit = unit_of_work(connection.scope)
     if not unit.over and not are_watched(connection.scope):
@@ -128,17 +134,15 @@ def _lifespan(own: Lifespan, database: Database, *, check: bool | Checked) -> Li
 
 async def _without_body(connection: HTTPConnection, error: Exception) -> Response:
     assert isinstance(error, NotModified)
-    answer = Response(status_code=304)
-    answer.raw_headers = error.response.raw_headers  # one by one: of several cookies a mapping keeps one
-    return answer
+    response = Response(status_code=304)
+    response.raw_headers = error.response.raw_headers  # one by one: of several cookies a mapping keeps one
+    return response
 
 
 def _handler(statuses: Mapping[str, int] | None, docs: str) -> Handler:
     async def respond(connection: HTTPConnection, error: Exception) -> Response:
         if connection.scope["type"] != "http":
             raise error  # A WebSocket cannot be answered with a document.
-        problem = describe(error, statuses=statuses, docs=docs)
-        report(error, problem)
-        return JSONResponse(problem.body, problem.status, problem.headers, MEDIA_TYPE)
+        return answer(describe(error, statuses=statuses, docs=docs), error)
 
     return respond
