@@ -22,7 +22,7 @@ from .engines.blocks import EngineOfBlocks
 from .engines.forks import renew_after_fork
 from .engines.loops import bind_to_loop
 from .engines.operands import check_operands
-from .engines.options import refuse_options
+from .engines.options import numbers_in, refuse_options
 from .engines.pool import Pool
 from .engines.stock import note_translated
 from .errors import InvalidURL, InvalidValue, NestedTransaction, SessionShared, UsageError
@@ -84,8 +84,9 @@ class Database(EnteredByAsyncWith):
         self._backend: Backend = (
             backend_for(self.url) if pooler is None else pooled_backend_for(self.url, pooler, engine_options)
         )
-        refuse_options(engine_options, in_memory=self._backend.in_memory(self.url))
-        self._options = engine_options
+        refuse_options(engine_options, url=self.url, in_memory=self._backend.in_memory(self.url))
+        given = {**numbers_in(self.url), **(engine_options.get("connect_args") or {})}
+        self._options = {**engine_options, "connect_args": given}
         self.engine = self._make_engine(self._backend.engine_options(self.url, self.limits))
         self._reader: AsyncEngine | None = None
         self._reads_in_autocommit = False

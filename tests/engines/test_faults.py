@@ -771,12 +771,12 @@ class TestUnreachable:
     async def test_an_option_that_is_no_text(
         self, postgres: Database, mariadb: Database, open_database: OpenDatabase
     ) -> None:
-        """A URL can give it as a text only, of which the driver speaks in a TypeError or ValueError."""
+        """The driver speaks of it in a TypeError or ValueError."""
         for server, driver, option in ((postgres, "asyncpg", "timeout"), (mariadb, "asyncmy", "ssl")):
-            url = server.url.set(drivername=f"{server.dialect}+{driver}").update_query_dict({option: "7351"})
+            url = server.url.set(drivername=f"{server.dialect}+{driver}").render_as_string(hide_password=False)
 
             with pytest.raises(errors.ConfigurationError, match="cannot take the value of an option") as caught:
-                await open_database(url.render_as_string(hide_password=False)).check()
+                await open_database(url, connect_args={option: "7351"}).check()
 
             assert "7351" not in str(caught.value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from sqlkeel import base
 from sqlkeel.database import Database
-from sqlkeel.errors import NotSupported, UniqueViolation
+from sqlkeel.errors import InvalidURL, NotSupported, UniqueViolation
 from sqlkeel.repository import Repository
 from sqlkeel.session import Session
 from tests.fixtures.databases import OpenDatabase
@@ -35,6 +36,7 @@ MEMORY = "sqlite+aiosqlite://"
 SHARED = "sqlite+aiosqlite:///file:app?mode=memory&cache=shared&uri=true"
 SERVERS = ("postgresql+asyncpg://localhost/app", "postgresql+psycopg://localhost/app", "mariadb://localhost/app")
 
+COMMITS = {"autocommit": True}
 TAKEN: dict[str, dict[str, Any]] = {
     "no pool": {"poolclass": NullPool},
     "SQLAlchemy's pool": {"poolclass": AsyncAdaptedQueuePool, "pool_size": 2, "max_overflow": 0, "pool_timeout": 5},
@@ -184,6 +186,18 @@ class TestRefused:
         with pytest.raises(NotSupported, match="isolation_level cannot be given"):
             Database(f"{FILE}?isolation_level=DEFERRED")
 
+    @pytest.mark.parametrize("url", SERVERS[1:])
+    @pytest.mark.parametrize("value", ["true", "false"])
+    def test_a_driver_that_commits_each_statement(self, url: str, value: str) -> None:
+        """Nothing could be rolled back; in a URL the text "false" is taken for a truth, too."""
+        for database in (partial(Database, f"{url}?autocommit={value}"), partial(Database, url, connect_args=COMMITS)):
+            with pytest.raises(NotSupported, match=r"autocommit cannot be given to (psycopg|asyncmy)") as caught:
+                database()
+
+            assert "db.read()" in caught.value.hint
+
+        assert Database(url, connect_args={"autocommit": False}).dialect
+
     async def test_other_arguments_are_taken(self, sqlite: Database, open_database: OpenDatabase) -> None:
         """How long to wait for the lock, what is cached, no level at all."""
         given = {"timeout": 1, "cached_statements": 5, "check_same_thread": False, "isolation_level": None}
@@ -222,3 +236,60 @@ class TestRefused:
 
             async with database.read() as session:
                 assert await session.scalar(select(Note.id)) == 1
+
+
+class TestNumbersInTheURL:
+    @pytest.mark.parametrize(
+        ("driver", "query"),
+        [
+            ("psycopg", "prepare_threshold=0&connect_timeout=5"),
+            ("asyncpg", "timeout=5&command_timeout=2.5&statement_cache_size=0&max_cacheable_statement_size=10"),
+            ("asyncpg", "max_cached_statement_lifetime=0"),
+        ],
+    )
+    async def test_they_are_numbers(
+        self, postgres: Database, open_database: OpenDatabase, driver: str, query: str
+    ) -> None:
+        """A URL holds texts, of which the driver spoke in a TypeError at the first statement."""
+        url = postgres.url.set(drivername=f"postgresql+{driver}").update_query_string(query)
+        database = open_database(url.render_as_string(hide_password=False))
+
+        async with database.transaction() as session:
+            assert await session.scalar(select(1)) == 1
+
+    async def test_an_argument_wins(self, psycopg: Database, open_database: OpenDatabase) -> None:
+        """What connect_args say holds, as for any other option."""
+        url = psycopg.url.update_query_dict({"prepare_threshold": "0"}).render_as_string(hide_password=False)
+        database = open_database(url, connect_args={"prepare_threshold": None})
+
+        async with database.engine.connect() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+
+            assert driver.prepare_threshold is None
+
+    @pytest.mark.parametrize(
+        ("url", "words"),
+        [
+            (
+                "postgresql+psycopg://db/app?prepare_threshold=s3cret",
+                "prepare_threshold in the database URL is a whole",
+            ),
+            ("postgresql+psycopg://db/app?connect_timeout=s3cret", "connect_timeout in the database URL is a whole"),
+            ("postgresql+asyncpg://db/app?timeout=s3cret", "timeout in the database URL is a number"),
+            (
+                "postgresql+asyncpg://db/app?statement_cache_size=1.5",
+                "statement_cache_size in the database URL is a whole",
+            ),
+            ("postgresql+asyncpg://db/app?timeout=1&timeout=2", "timeout in the database URL is a number"),
+            ("postgresql+psycopg://db/app?row_factory=s3cret", "row_factory is no text"),
+            ("postgresql+asyncpg://db/app?server_settings=s3cret", "server_settings is no text"),
+            ("mariadb+asyncmy://db/app?ssl=s3cret", "ssl is no text"),
+            ("mariadb+asyncmy://db/app?max_allowed_packet=s3cret", "max_allowed_packet in the database URL is a whole"),
+        ],
+    )
+    def test_what_is_none(self, url: str, words: str) -> None:
+        """It is refused when the Database is made, and its value not repeated."""
+        with pytest.raises(InvalidURL, match=words) as caught:
+            Database(url)
+
+        assert "s3cret" not in str(caught.value)

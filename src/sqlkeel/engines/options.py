@@ -1,30 +1,82 @@
-"""Options of an engine that a database cannot have: what it promises would not hold, and nobody would be told."""
+"""Options of an engine and of its driver: numbers in a URL, and what a database cannot have and keep its promises."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from sqlalchemy import AsyncAdaptedQueuePool, StaticPool
+from sqlalchemy import URL, AsyncAdaptedQueuePool, StaticPool
 
-from ..errors import NotSupported
+from ..errors import InvalidURL, NotSupported
 
-__all__ = ["refuse_autocommit", "refuse_options"]
+__all__ = ["numbers_in", "refuse_autocommit", "refuse_options"]
 
 _CONNECTING: Final = (
     "connect_args={...} for what the driver is given; what changes with each connection, as a password that expires, "
     "in a listener: for engine in db.engines: event.listen(engine.sync_engine, 'do_connect', function)."
 )
+_KEPT: Final = "nothing that transaction() writes could be rolled back."
+_READING: Final = "db.read() for reading; db.engine.execution_options(isolation_level='AUTOCOMMIT') for DDL."
 _POOLS: Final = "poolclass=, pool_size= and the other options of a pool."
+_NUMBERS: Final[Mapping[str, Mapping[str, Callable[[str], Any]]]] = {
+    "asyncpg": {
+        "timeout": float,
+        "command_timeout": float,
+        "statement_cache_size": int,
+        "max_cached_statement_lifetime": int,
+        "max_cacheable_statement_size": int,
+    },
+    "psycopg": {"prepare_threshold": int, "connect_timeout": int},
+    "asyncmy": {"max_allowed_packet": int},
+}
+"""What the dialects of SQLAlchemy leave a text, and the drivers take as a number."""
+_OBJECTS: Final[Mapping[str, frozenset[str]]] = {
+    "asyncpg": frozenset(
+        {"loop", "connection_class", "record_class", "server_settings", "prepared_statement_name_func", "reset"}
+    ),
+    "psycopg": frozenset({"row_factory", "cursor_factory", "server_cursor_factory", "context"}),
+    "asyncmy": frozenset({"loop", "conv", "cursor_cls", "ssl", "auth_plugin_map", "echo"}),
+}
 
 
-def refuse_options(options: Mapping[str, Any], *, in_memory: bool) -> None:
+def numbers_in(url: URL) -> dict[str, Any]:
+    """Return the options of *url* that its driver takes as numbers, to be given as ``connect_args``.
+
+    Raises:
+        InvalidURL: For one that is no number, and for what no URL can hold: a function, a class, a mapping.
+    """
+    driver = url.get_driver_name()
+    if objects := sorted(_OBJECTS.get(driver, frozenset()).intersection(url.query)):
+        raise InvalidURL(
+            f"{objects[0]} is no text, which is all that a URL can give {driver}.",
+            hint=f"Database(url, connect_args={{{objects[0]!r}: ...}})",
+        )
+    return {
+        name: _number(name, str(url.query[name]), read)
+        for name, read in _NUMBERS.get(driver, {}).items()
+        if name in url.query
+    }
+
+
+def _number(name: str, text: str, read: Callable[[str], Any]) -> Any:
+    try:
+        return read(text)
+    except ValueError:
+        kind = "a whole number" if read is int else "a number"
+        raise InvalidURL(f"The option {name} in the database URL is {kind}.", hint=f"Write it as ?{name}=5.") from None
+
+
+def refuse_options(options: Mapping[str, Any], *, url: URL, in_memory: bool) -> None:
     """Refuse what a Database cannot be made with.
 
     Raises:
         NotSupported: For connections that are made past us, which would have no limits and, on SQLite, no transactions;
             for AUTOCOMMIT, with which a transaction is none; for a pool whose connection several transactions share.
     """
+    for given in (url.query, options.get("connect_args") or {}):
+        # SQLite's driver has an option of that name that means something else, and a refusal of its own.
+        if given.get("autocommit") and url.get_backend_name() != "sqlite":
+            raise NotSupported(f"autocommit cannot be given to {url.get_driver_name()}: {_KEPT}", hint=_READING)
     for name in ("async_creator", "creator"):
         if options.get(name) is not None:
             raise NotSupported(f"{name} would open connections without the limits of the Database.", hint=_CONNECTING)
@@ -42,10 +94,7 @@ def refuse_autocommit(options: Mapping[str, Any]) -> None:
         NotSupported: Says what does so without the engine of a Database.
     """
     if str(options.get("isolation_level", "")).upper() == "AUTOCOMMIT":
-        raise NotSupported(
-            "With AUTOCOMMIT nothing that transaction() writes could be rolled back.",
-            hint="db.read() for reading; db.engine.execution_options(isolation_level='AUTOCOMMIT') for DDL.",
-        )
+        raise NotSupported(f"With AUTOCOMMIT {_KEPT}", hint=_READING)
 
 
 def _refuse_pool(kind: type[Any], *, in_memory: bool) -> None:
