@@ -12,6 +12,7 @@ from sqlalchemy.orm import exc as orm_exc
 
 from sqlkeel import errors
 from sqlkeel.errors import (
+    AlreadyFlushing,
     CheckViolation,
     CommitUnknown,
     ConnectionLost,
@@ -105,6 +106,7 @@ class TestTree:
             (InvalidKey, sa_exc.InvalidRequestError),
             (NoTransaction, sa_exc.InvalidRequestError),
             (NestedTransaction, sa_exc.InvalidRequestError),
+            (AlreadyFlushing, sa_exc.InvalidRequestError),
             (NotFound, LookupError),
             (NotFound, sa_exc.NoResultFound),
             (MultipleFound, LookupError),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -11,12 +11,14 @@ from sqlalchemy import Select, String, create_engine, delete, event, func, inser
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Mapped, Session, mapped_column, object_session
-from sqlalchemy.util import greenlet_spawn
+from sqlalchemy.util import await_only, greenlet_spawn
 
 from sqlkeel import base
+from sqlkeel.bulk import insert_many
 from sqlkeel.database import Database
-from sqlkeel.errors import ReadOnlySession, UsageError
+from sqlkeel.errors import AlreadyFlushing, ReadOnlySession, UsageError
 from sqlkeel.mixins.version import VersionMixin  # noqa: F401 - its listeners surround each flush
+from sqlkeel.repository import Repository
 from sqlkeel.session import Session as OurSession
 from sqlkeel.sync_session import SyncSession
 
@@ -255,6 +257,25 @@ class TestAutoflush:
             assert found == ["a"]
 
 
+async def creates(session: OurSession) -> None:
+    await Repository(session, User).create(id=2, email="b")
+
+
+async def inserts_many(session: OurSession) -> None:
+    await insert_many(session, User, [{"id": 2, "email": "b"}])
+
+
+async def upserts(session: OurSession) -> None:
+    await Repository(session, User).upsert({"id": 2, "email": "b"}, on=[User.id])
+
+
+async def locks(session: OurSession) -> None:
+    await session.lock_rows(User, [1])
+
+
+VERBS = [creates, inserts_many, upserts, locks]
+
+
 class TestFlushInAFlush:
     @pytest.mark.parametrize("swallowed", [False, True])
     async def test_it_is_refused_as_by_sqlalchemy(self, db: Database, swallowed: bool) -> None:
@@ -272,12 +293,26 @@ class TestFlushInAFlush:
         async with db.session() as session:
             event.listen(session.sync_session, "before_flush", flush_again)
             session.add(User(id=1, email="a"))
-            with nullcontext() if swallowed else pytest.raises(InvalidRequestError):
+            with nullcontext() if swallowed else pytest.raises(AlreadyFlushing, match=r"session\.add\(obj\)"):
                 await session.commit()
 
-        assert said == ["Session is already flushing"]
+        assert [one.partition(":")[0] for one in said] == ["Session is already flushing"]
         async with db.read() as session:
             assert (await session.scalars(select(User.email))).all() == (["a"] if swallowed else [])
+
+    @pytest.mark.parametrize("when", ["before_flush", "after_flush", "after_flush_postexec"])
+    @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.__name__)
+    async def test_verbs_say_so(
+        self, sqlite: Database, verb: Callable[[OurSession], Awaitable[Any]], when: str
+    ) -> None:
+        """What writes, or locks, flushes first, and is refused in a listener with what to do there."""
+        async with sqlite.session() as session:
+            user = User(id=1, email="a")
+            session.add(user)
+            event.listen(session.sync_session, when, lambda *_: await_only(verb(session)), once=True)
+
+            with pytest.raises(AlreadyFlushing):
+                await session.flush()
 
 
 class SelectOfScalar(Select[Any]):

@@ -11,8 +11,8 @@
     ├── InvalidValue (ValueError)   a value that would be stored wrong
     │   └── NaiveDatetime, InexactNumber, UnknownField, InvalidCursor, InvalidKey, InvalidETag
     ├── UsageError                  a call at the wrong time or on the wrong object
-    │   ├── NoTransaction, NestedTransaction, ReadOnlySession, SessionClosed, SessionShared, PoolTimeout,
-    │   │   QueryBudgetExceeded, LeakedTransaction
+    │   ├── NoTransaction, NestedTransaction, ReadOnlySession, AlreadyFlushing, SessionClosed, SessionShared,
+    │   │   PoolTimeout, QueryBudgetExceeded, LeakedTransaction
     │   └── UnloadedAttribute ── DetachedAttribute
     ├── ServerMissing, ServerFailed  a throw-away server of the test kit
     ├── UnexpectedValue             the database holds what the program does not know
@@ -50,6 +50,7 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy.orm import exc as orm_exc
 
 __all__ = [
+    "AlreadyFlushing",
     "AuthenticationFailed",
     "CascadeMismatch",
     "CheckViolation",
@@ -341,6 +342,19 @@ class ReadOnlySession(UsageError):
         "The outermost block decides: async with db.transaction() as session: ..., without read_only=True. "
         "What is changed only to be shown: session.expunge(obj) first."
     )
+
+
+class AlreadyFlushing(UsageError, sa_exc.InvalidRequestError):
+    """A listener of a flush called what flushes first, as most verbs do."""
+
+    code = "already-flushing"
+    hint = (
+        "In a listener: session.add(obj), session.delete(obj), or session.execute() of a statement. "
+        "All else when the flush is over: in the caller of it, or with session.on_commit()."
+    )
+
+    def __init__(self) -> None:
+        super().__init__("Session is already flushing: a listener of the flush called what flushes first.")
 
 
 class NestedTransaction(UsageError, sa_exc.InvalidRequestError):

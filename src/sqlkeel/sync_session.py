@@ -10,20 +10,13 @@ from typing import Any, ClassVar, Final, NamedTuple, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, event, inspect, orm
 from sqlalchemy.ext.asyncio import async_session
-from sqlalchemy.orm import (
-    LoaderCallableStatus,
-    Mapper,
-    ORMExecuteState,
-    PassiveFlag,
-    SessionTransaction,
-    SessionTransactionOrigin,
-)
+from sqlalchemy.orm import Mapper, ORMExecuteState, SessionTransaction, SessionTransactionOrigin
 from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 from sqlalchemy.util import immutabledict
 from sqlalchemy.util.concurrency import in_greenlet
 
 from .doors import Block, aborted, door, door_by_key, last_door, only_whole, past_flush, remembered, take_over, watched
-from .errors import ReadOnlySession, SessionShared, TransactionAborted
+from .errors import AlreadyFlushing, ReadOnlySession, SessionShared, TransactionAborted
 from .hidden_loads import refuse_hidden_load
 from .late_options import are_in_force, refuse_on_statement
 from .overriding import stand_before
@@ -122,8 +115,10 @@ class SyncSession(orm.Session):
     @remembered
     def flush(self, objects: Sequence[Any] | None = None) -> None:
         """Write the changes; what surrounds the flush may turn its error into a clearer one."""
-        if self._is_flushing or not self.has_changes:
-            super().flush(objects)  # refused in a flush, and nothing to do otherwise
+        if self._is_flushing:
+            raise AlreadyFlushing
+        if not self.has_changes:
+            super().flush(objects)
             return
         with ExitStack() as stack:
             for surround in self._around_flush:
@@ -283,10 +278,10 @@ class SyncSession(orm.Session):
         found = super()._identity_lookup(mapper, primary_key_identity, *args, **options)
         if not getattr(found, "__soft_delete__", False) or self._shows_deleted(**options):
             return found
-        return LoaderCallableStatus.PASSIVE_CLASS_MISMATCH if self._is_deleted(found, **options) else found
+        return orm.LoaderCallableStatus.PASSIVE_CLASS_MISMATCH if self._is_deleted(found, **options) else found
 
-    def _is_deleted(self, found: Any, *, passive: PassiveFlag = PassiveFlag.PASSIVE_OFF, **_: Any) -> bool:
-        may_ask = passive & PassiveFlag.SQL_OK and passive & PassiveFlag.RELATED_OBJECT_OK
+    def _is_deleted(self, found: Any, *, passive: orm.PassiveFlag = orm.PassiveFlag.PASSIVE_OFF, **_: Any) -> bool:
+        may_ask = passive & orm.PassiveFlag.SQL_OK and passive & orm.PassiveFlag.RELATED_OBJECT_OK
         if "deleted_at" in vars(found) or not may_ask or (async_session(self) is not None and not in_greenlet()):
             return vars(found).get("deleted_at") is not None
         try:  # it has expired, or was left out by `load_only`
