@@ -26,7 +26,8 @@
         ├── TransientFault          the whole unit of work may be run again
         │   └── SerializationFailure, Deadlock, LockTimeout, DatabaseBusy, ConnectionLost, SchemaChanged
         ├── DatabaseUnavailable ── AuthenticationFailed, DatabaseMissing
-        ├── ValueRefused, UnreadableValue, StatementTimeout, ReadOnlyViolation, SchemaMissing, PermissionDenied,
+        ├── ValueRefused ── StatementTooLarge
+        ├── UnreadableValue, StatementTimeout, ReadOnlyViolation, SchemaMissing, PermissionDenied,
         │   OutOfResources
         ├── TransactionAborted      also sqlalchemy.exc.PendingRollbackError
         └── CommitUnknown
@@ -104,6 +105,7 @@ __all__ = [
     "SessionClosed",
     "SessionShared",
     "StatementTimeout",
+    "StatementTooLarge",
     "TransactionAborted",
     "TransientFault",
     "UnexpectedValue",
@@ -732,6 +734,22 @@ class ValueRefused(
         where = f"{where} of {table}" if column is None and table is not None else where
         self.args = (f"{what} does not fit {where}: too long, out of range, or of the wrong form.", *self.args[1:])
         self.column, self.row = column, row
+
+
+class StatementTooLarge(ValueRefused):
+    """The statement and its values are larger than the server takes: max_allowed_packet of MariaDB.
+
+    A `ValueRefused`, because to try again would not help; but no single value is named, for they count together.
+    """
+
+    code = "statement-too-large"
+    hint = (
+        "Write fewer rows at a time, in shorter lists; a single value that is larger goes elsewhere, or in pieces. "
+        "The limit is max_allowed_packet, in the configuration of the server."
+    )
+
+    def locate(self, table: str | None, column: str | None = None, row: int | None = None) -> None:
+        """Say no more: the database refused all values together."""
 
 
 class UnreadableValue(DatabaseFault, sa_exc.DataError):

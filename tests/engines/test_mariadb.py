@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import asyncmy
 import pytest
-from sqlalchemy import event, text
+from asyncmy.errors import OperationalError
+from sqlalchemy import Text, event, func, literal, select, text
 
 from sqlkeel.database import Database
-from sqlkeel.engines.backend import Limits, parse_url
-from sqlkeel.engines.mariadb import _KINDS, MariaDB
+from sqlkeel.engines.backend import Limits, info_of, parse_url
+from sqlkeel.engines.mariadb import _KINDS, _SERVER, MariaDB
 from sqlkeel.errors import (
     AuthenticationFailed,
     CheckViolation,
@@ -24,9 +26,11 @@ from sqlkeel.errors import (
     NotNullViolation,
     SerializationFailure,
     StatementTimeout,
+    StatementTooLarge,
     UniqueViolation,
     ValueRefused,
 )
+from sqlkeel.session import Session
 from sqlkeel.testing import MariaDBServer
 from tests.engines.peers import SLOW, own_id, soon
 from tests.faults.proxy import Proxy, proxy_to
@@ -114,12 +118,56 @@ class TestCodes:
         one = open_database(mariadb, pool_size=1, max_overflow=0)
         borrow = getattr(one, block)
 
-        with pytest.raises(DatabaseFault):
+        with pytest.raises(StatementTooLarge, match="max_allowed_packet"):
             async with borrow() as session:
                 await session.execute(text("select :words"), {"words": "x" * megabytes * 2**20})
 
         async with borrow() as session:
             assert await session.scalar(text("select 1")) == 1
+
+    @pytest.mark.parametrize("rows", [18, 40])
+    async def test_rows_that_are_too_long_together(self, mariadb: Database, rows: int) -> None:
+        """No row is named, for each may be written by itself, and nothing is tried again."""
+        tries: list[int] = []
+
+        async def write(session: Session) -> None:
+            tries.append(rows)
+            values = [literal("x" * 2**20, Text()) for _ in range(rows)]
+            await session.execute(select(func.length(func.concat(*values))))
+
+        with pytest.raises(StatementTooLarge) as caught:
+            await mariadb.run_transaction(write)
+
+        assert (tries, caught.value.row, caught.value.column) == ([rows], None, None)
+        assert caught.value.connection_invalidated
+
+    @pytest.mark.parametrize(
+        ("error", "given", "too_large"),
+        [
+            (OperationalError(2006, "gone"), ("x" * 101,), True),
+            (OperationalError(2006, "gone"), ("x" * 100,), False),
+            (OperationalError(2013, "lost"), {"a": b"x" * 60, "b": "x" * 41, "c": None}, True),
+            (BrokenPipeError(32, "broken"), ("x" * 101,), True),
+            (OperationalError(2006, "gone"), [("x" * 60,), ("x" * 60,)], False),
+            (OperationalError(1213, "deadlock"), ("x" * 101,), False),
+            (ValueError("no date"), ("x" * 101,), False),
+        ],
+    )
+    async def test_a_connection_that_the_server_closed(
+        self, mariadb: Database, error: Exception, given: Any, too_large: bool
+    ) -> None:
+        """It is told from one that was lost by the length of what was sent: one above the limit is too much."""
+        async with mariadb.engine.connect() as connection:
+            context: Any = SimpleNamespace(
+                original_exception=error, connection=connection.sync_connection, statement="", parameters=given
+            )
+            info = info_of(context.connection)
+            info[_SERVER] = info[_SERVER]._replace(packet=100)
+
+            found = MariaDB().is_too_large(context)
+            await connection.invalidate()
+
+        assert found is too_large
 
     async def test_a_statement_that_is_too_long_holds_too_long_a_value(self, mariadb: Database) -> None:
         """A client that sends such a text is told of it; to try again would not help."""

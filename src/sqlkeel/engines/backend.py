@@ -11,6 +11,7 @@ from math import inf
 from typing import Any, Final, Protocol
 
 from sqlalchemy import URL, Connection, Engine, PoolProxiedConnection, make_url, orm
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, IntegrityError
 
 from ..errors import DatabaseFault, DriverMissing, InvalidURL, InvalidValue, UniqueViolation
@@ -201,6 +202,10 @@ class Backend(Protocol):
     def aborts(self, error: Any, connection: Connection) -> bool:
         """Tell whether *error* has ended the transaction, so that nothing of it can be committed."""
         ...
+
+    def is_too_large(self, context: ExceptionContext) -> bool:
+        """Tell whether the server closed the connection because the statement is larger than it takes."""
+        return False
 
     def leaves_unsent(self, error: Any, connection: Connection) -> bool:
         """Tell whether *error* has left a statement half sent, where no end of a transaction will finish it."""

@@ -23,6 +23,7 @@ from ..errors import (
     KeelError,
     NotNullViolation,
     StatementTimeout,
+    StatementTooLarge,
     TransactionAborted,
     UnreadableValue,
     ValueRefused,
@@ -151,6 +152,8 @@ def _read(context: ExceptionContext, backend: Backend) -> DatabaseFault | None:
         diagnosis: Diagnosis | None = Diagnosis(UnreadableValue)
     else:
         diagnosis = backend.diagnose(original) or _diagnose(context, original, wrapped)
+        if backend.is_too_large(context):
+            diagnosis = Diagnosis(StatementTooLarge)
     fault = _fault(context, original, diagnosis, backend) if diagnosis is not None else None
     if connection is not None and not context.is_disconnect:
         if diagnosis is not None and diagnosis.spoils:
@@ -212,7 +215,9 @@ def _diagnose(context: ExceptionContext, original: Exception, wrapped: exc.State
 
 def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis, backend: Backend) -> DatabaseFault:
     committing = endings.failed_in_commit(original)
-    if context.is_disconnect and context.connection is not None and not committing:
+    # A statement that is too large would end the next connection, too.
+    stays = committing or diagnosis.kind is StatementTooLarge
+    if context.is_disconnect and context.connection is not None and not stays:
         # Whatever the server refused before that: the transaction is gone, and no savepoint is left to go back to.
         diagnosis = Diagnosis(ConnectionLost)
     kind = diagnosis.kind

@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from math import ceil
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import URL, Connection, Engine, event, text
 from sqlalchemy.engine import ExceptionContext
@@ -59,7 +59,7 @@ _KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
     1217: errors.ForeignKeyViolation,
     1226: errors.OutOfResources,
     1227: errors.PermissionDenied,
-    1153: errors.ValueRefused,
+    1153: errors.StatementTooLarge,
     1241: OperationalFault,
     1264: errors.ValueRefused,
     1265: errors.ValueRefused,
@@ -91,6 +91,7 @@ _KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
     4078: OperationalFault,
 }
 _ROLLED_BACK: Final = {1020, 1213, 1467}
+_CLOSED: Final = {2006, 2013}
 _TOO_LONG: Final = 1153
 """Above ``max_allowed_packet``: the server says so, reads no further and closes the connection."""
 _LOCK: Final = (
@@ -116,7 +117,8 @@ _SERVER: Final = "sqlkeel_server"
 
 _WHICH_SERVER: Final = """
 SELECT GROUP_CONCAT(variable_value ORDER BY variable_name SEPARATOR ' '),
-    UNIX_TIMESTAMP() - (SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'UPTIME')
+    UNIX_TIMESTAMP() - (SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'UPTIME'),
+    @@max_allowed_packet
 FROM information_schema.global_variables
 WHERE variable_name IN (
     'DATADIR', 'HOSTNAME', 'PID_FILE', 'PORT', 'SERVER_ID', 'SERVER_UID', 'WSREP_NODE_ADDRESS', 'WSREP_NODE_NAME'
@@ -221,7 +223,7 @@ class MariaDB(Backend):
 
     def aborts(self, error: Any, connection: Connection) -> bool:
         """Know that a deadlock rolls all back, and that what follows would be a transaction of its own."""
-        number = error.args[0] if getattr(error, "args", None) else None
+        number = _number(error)
         raw: Any = connection.connection.dbapi_connection
         return number in _ROLLED_BACK and not raw.get_autocommit()
 
@@ -230,13 +232,22 @@ class MariaDB(Backend):
 
         Of several packets the driver may miss what the server says, and tells that a packet is not the expected one.
         """
-        number = error.args[0] if getattr(error, "args", None) else None
-        return number == _TOO_LONG or (type(error).__name__ == "InternalError" and not isinstance(number, int))
+        return _number(error) == _TOO_LONG or _is_out_of_step(error)
+
+    def is_too_large(self, context: ExceptionContext) -> bool:
+        """Measure the statement where the server has closed the connection, and the driver missed what it said."""
+        error, connection = context.original_exception, context.connection
+        if connection is None or not (
+            _is_out_of_step(error) or isinstance(error, OSError) or _number(error) in _CLOSED
+        ):
+            return False
+        server = info_of(connection).get(_SERVER)
+        return server is not None and _length(context.statement, context.parameters) > server.packet
 
     def diagnose(self, error: Any) -> Diagnosis | None:
         """Read the error number; constraint and column names stand only in the text, in quotes."""
-        number = error.args[0] if getattr(error, "args", None) else None
-        if not isinstance(number, int) or (kind := _KINDS.get(number)) is None:
+        number = _number(error)
+        if number is None or (kind := _KINDS.get(number)) is None:
             return None
         return _names(kind, number, str(error.args[1]) if len(error.args) > 1 else "")
 
@@ -281,6 +292,23 @@ class MariaDB(Backend):
         given = {"name": name, "wait": 0 if nowait else None}
         granted: int | None = connection.scalar(text(_LOCK), given, execution_options=RESTORED)
         return granted == 1
+
+
+def _number(error: Any) -> int | None:
+    number = error.args[0] if getattr(error, "args", None) else None
+    return number if isinstance(number, int) else None
+
+
+def _is_out_of_step(error: Any) -> bool:
+    return type(error).__name__ == "InternalError" and _number(error) is None
+
+
+def _length(statement: str | None, parameters: Any) -> int:
+    """Return how long a statement is at least; the driver's executemany sends short ones, of one row or a few."""
+    rows = parameters if isinstance(parameters, list) else [parameters]
+    values = ((row.values() if isinstance(row, Mapping) else row) or () for row in rows)
+    longest = max((sum(len(one) for one in row if isinstance(one, str | bytes)) for row in values), default=0)
+    return len(statement or "") + longest
 
 
 def _is_waiting(raw: Any) -> bool:
@@ -333,7 +361,7 @@ def _kill_abandoned_statements(engine: Engine) -> None:
             raw.run_async(lambda driver: asyncio.shield(_kill(driver.thread_id(), server, info[CONNECT_ARGUMENTS])))
 
 
-async def _kill(number: int, server: tuple[str, float], how: Mapping[str, Any]) -> None:
+async def _kill(number: int, server: _Server, how: Mapping[str, Any]) -> None:
     """Kill a connection from a new one, unless that has come to another server, where the number is a stranger's."""
     try:
         for _ in range(_TRIES):
@@ -343,7 +371,7 @@ async def _kill(number: int, server: tuple[str, float], how: Mapping[str, Any]) 
         logger.debug("The statement of connection %s could not be ended.", number, exc_info=True)
 
 
-async def _kill_once(number: int, server: tuple[str, float], how: Mapping[str, Any]) -> bool:
+async def _kill_once(number: int, server: _Server, how: Mapping[str, Any]) -> bool:
     import asyncmy  # not installed where nobody uses it
 
     driver = await asyncmy.connect(**how)
@@ -355,16 +383,23 @@ async def _kill_once(number: int, server: tuple[str, float], how: Mapping[str, A
     return found
 
 
-async def _server_of(driver: Any) -> tuple[str, float]:
-    """Return what tells a server from all others, and when it was started: it gives its numbers anew then."""
+class _Server(NamedTuple):
+    """What tells a server from all others, when it was started, for it gives its numbers anew then, and its limit."""
+
+    name: str
+    started: float
+    packet: int
+
+
+async def _server_of(driver: Any) -> _Server:
     async with driver.cursor() as cursor:
         await cursor.execute(_WHICH_SERVER)
-        name, started = await cursor.fetchone()
-    return str(name), float(started)
+        name, started, packet = await cursor.fetchone()
+    return _Server(str(name), float(started), int(packet))
 
 
-def _is_same(one: tuple[str, float], other: tuple[str, float]) -> bool:
-    return one[0] == other[0] and abs(one[1] - other[1]) <= _ROUNDING
+def _is_same(one: _Server, other: _Server) -> bool:
+    return one.name == other.name and abs(one.started - other.started) <= _ROUNDING
 
 
 def _limit(connection: Connection, usual: Limits, wanted: Limits) -> None:
