@@ -52,6 +52,7 @@ from sqlkeel.bulk import (
     upsert,
     upsert_many,
 )
+from sqlkeel.bulk.copying import _place
 from sqlkeel.database import Database
 from sqlkeel.errors import CheckViolation, ConstraintViolation, DatabaseFault, UniqueViolation, ValueRefused
 from sqlkeel.repository import Repository
@@ -392,3 +393,37 @@ class TestRefusedRows:
                 await insert_many(session, Reading, rows)
 
         assert (by_asyncpg.value.row, by_psycopg.value.row) == (1_234, 1_234)
+
+    @pytest.mark.parametrize(
+        ("context", "found"),
+        [
+            ('COPY author_2, line 7, column name: "x: 9"', (7, "name")),
+            ("COPY author_2, line 7", (7, None)),
+            ("COPY author_2, Zeile 7, Spalte name: »x«", (7, "name")),
+            ("COPY author_2, ligne 7, colonne line : « x »", (7, "line")),
+            ('author_2のCOPY、行 7、列 name: "x"', (7, "name")),
+            ('author_2 복사, 7번째 줄, name 열: "x"', (7, "name")),
+            ("COPY author_2, 第 7 行, 列 first name: NULL", (7, "first name")),
+            (
+                'PL/pgSQL function author_2() line 3 at RAISE\nCOPY author_2, line 7: "1\nCOPY author_2, line 8"',
+                (7, None),
+            ),
+            ("SQL statement 9", (None, None)),
+            ("", (None, None)),
+        ],
+    )
+    def test_the_server_speaks_another_language(self, context: str, found: tuple[int | None, str | None]) -> None:
+        """The row and the column stand in the same places; where they are not found, no row is named."""
+        assert _place(context, "author_2", ["name", "first name", "line"]) == found
+
+    async def test_no_row_is_made_up(self, postgres: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where nothing can be read of what the server says, the last row that was sent is not blamed."""
+        monkeypatch.setattr("sqlkeel.bulk.copying._context", lambda error: "?")
+        rows = [{"id": number, "weight": 1.0} for number in range(9)]
+        rows[3]["weight"] = -1.0
+
+        with pytest.raises(CheckViolation) as caught:
+            async with postgres.transaction() as session:
+                await insert_many(session, Reading, rows)
+
+        assert caught.value.row is None

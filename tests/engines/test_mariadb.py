@@ -57,6 +57,12 @@ class TestSession:
         async with mariadb.transaction() as session:
             assert await session.scalar(text(f"select @@session.{name}")) == value
 
+    def test_its_messages_are_in_english(self) -> None:
+        """The names of columns and constraints are read from them, whatever the language of the server."""
+        options = MariaDB().engine_options(parse_url("mariadb://"), Limits())
+
+        assert "lc_messages = 'en_US'" in options["connect_args"]["init_command"]
+
     async def test_it_is_strict(self, mariadb: Database) -> None:
         """What does not fit is refused, not cut."""
         async with mariadb.transaction() as session:

@@ -40,7 +40,6 @@ from .rows import Batch, Record
 __all__ = ["copies", "copy", "kind_of"]
 
 _Into = Table | TableClause
-_PLACE: Final = re.compile(r"^COPY .*?, line (?P<row>\d+)(?:, column (?P<column>[^:\n]+))?", re.MULTILINE)
 _AS_NUMBER: Final[Mapping[bool, Any]] = {False: 0, True: 1}
 _known: WeakKeyDictionary[Dialect, dict[tuple[str, ...], bool]] = WeakKeyDictionary()
 
@@ -88,7 +87,7 @@ async def copy(connection: AsyncConnection, into: _Into, rows: BoundRows, *, err
     """COPY inside the transaction of *connection*, which a savepoint has really begun; return how many rows."""
     record(connection.engine.sync_engine, _statement(connection, into, rows.names))
     driver: Any = (await connection.get_raw_connection()).driver_connection
-    sending = _Sending(rows, _words_of_bools(rows, connection.dialect))
+    sending = _Sending(into.name, rows, _words_of_bools(rows, connection.dialect))
     try:
         return await _send(connection, driver, into, rows.names, chain.from_iterable(sending.blocks()))
     except Exception as error:
@@ -99,7 +98,7 @@ async def copy(connection: AsyncConnection, into: _Into, rows: BoundRows, *, err
         statement = _statement(connection, into, rows.names)
         fault = await connection.run_sync(translate, error, statement=statement, table=errors_of)
         if isinstance(fault, ConstraintViolation):
-            fault.locate(sending.number(error) if _PLACE.search(_context(error)) else None)
+            fault.locate(sending.place(error)[0])
         raise (sending.placed(fault, error, errors_of) if isinstance(fault, ValueRefused) else fault) from error
     except BaseException:
         # Cancelled: what the connection would say next is not known.
@@ -114,8 +113,9 @@ def _statement(connection: AsyncConnection, into: _Into, names: Iterable[str]) -
 class _Sending:
     """The rows of a COPY while they are sent: what making them raised, and how many the driver has taken."""
 
-    def __init__(self, rows: BoundRows, words: Mapping[int, Mapping[bool, Any]]) -> None:
+    def __init__(self, into: str, rows: BoundRows, words: Mapping[int, Mapping[bool, Any]]) -> None:
         self.raised: Exception | None = None
+        self._into = into
         self._places: list[Sequence[int]] = []
         self._rows = replace(rows, batches=self._noted(rows.batches))
         self._words = words
@@ -146,19 +146,44 @@ class _Sending:
                 self._places.append(batch.places)
             yield batch
 
-    def number(self, error: Exception) -> int:
-        """Return the number, among all rows, of the one that was refused: the server tells it, or the driver stops."""
-        found = _PLACE.search(_context(error))
-        row = int(found["row"]) if found else self._taken - length_hint(self._block)
-        return next(islice(chain.from_iterable(self._places), row - 1, None), row - 1) + 1
+    def place(self, error: Exception) -> tuple[int | None, str | None]:
+        """Return the number, among all rows, of the one that was refused, and the column, as far as they are known.
+
+        The server tells both; where the driver refuses a value, it stops there.
+        """
+        line, column = _place(_context(error), self._into, self._rows.names)
+        if line is None and getattr(error, "sqlstate", None) is None:
+            line = self._taken - length_hint(self._block)
+        if line is None:
+            return None, column
+        return next(islice(chain.from_iterable(self._places), line - 1, None), line - 1) + 1, column
 
     def placed(self, fault: ValueRefused, error: Exception, table: Table) -> ValueRefused:
         """Say which row was refused, and which column, if the server does."""
-        found = _PLACE.search(_context(error))
-        column = found["column"] if found else None
+        row, column = self.place(error)
         placed = ValueRefused("", orig=error, statement=fault.statement)
-        placed.locate(table.name, column, self.number(error))
+        placed.locate(table.name, column, row)
         return placed
+
+
+def _place(context: str, table: str, names: Iterable[str]) -> tuple[int | None, str | None]:
+    """Read ``COPY author, line 3, column name: "x"``, in whatever language the server has it.
+
+    The number comes behind the name of the table in each, and the column behind that and before a colon.
+    """
+    told = re.search(rf"^(?:COPY )?{re.escape(table)}(?![A-Za-z0-9_])\D{{1,20}}(\d+)([^:\n]*)", context, re.MULTILINE)
+    if told is None:
+        return None, None
+    found = {name: _last(name, told[2]) for name in names}
+    column = max(found, key=lambda name: (found[name], len(name)), default=None)
+    return int(told[1]), column if column is not None and found[column] >= 0 else None
+
+
+def _last(name: str, text: str) -> int:
+    """Return where a word ends the last time, or -1."""
+    return max(
+        (one.end() for one in re.finditer(rf"(?<![A-Za-z0-9_]){re.escape(name)}(?![A-Za-z0-9_])", text)), default=-1
+    )
 
 
 def _words_of_bools(rows: BoundRows, dialect: Dialect) -> dict[int, Mapping[bool, Any]]:

@@ -420,7 +420,12 @@ def _characterize(connection: Connection, options: Mapping[str, Any]) -> None:
 
 def _init(url: URL, limits: Limits) -> str:
     settings = {name: value for name, value in _settings(limits).items() if value != "DEFAULT"}
-    settings |= {"time_zone": "'+00:00'", "sql_mode": "CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')"}
+    # In English, where the names of columns and constraints are read from.
+    settings |= {
+        "lc_messages": "'en_US'",
+        "time_zone": "'+00:00'",
+        "sql_mode": "CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')",
+    }
     return _with("SET " + ", ".join(f"{name} = {value}" for name, value in settings.items()), url.query.get(_COMMAND))
 
 
