@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session as StockSession
 
 from sqlkeel import Repository, SoftDeleteMixin, VersionMixin
 from sqlkeel.database import Database
-from sqlkeel.errors import TransactionAborted
+from sqlkeel.errors import DatabaseFault, TransactionAborted
 from sqlkeel.session import Session
+from sqlkeel.testing import PostgreSQLServer
 
 
 class Base(DeclarativeBase):
@@ -125,3 +126,52 @@ class TestPrepare:
 
         assert called == ["committed", "rolled back"]
         assert tags == [1]
+
+
+class TestPostgreSQL:
+    """A server with ``max_prepared_transactions``, which is 0 unless it is set."""
+
+    @pytest.fixture(params=["asyncpg", "psycopg"])
+    async def database(
+        self, request: pytest.FixtureRequest, postgres_server: PostgreSQLServer
+    ) -> AsyncIterator[Database]:
+        """Return a database of it, by each driver in turn."""
+        database = Database(postgres_server.url(driver=request.param))
+        async with database.engine.begin() as connection:
+            await connection.run_sync(Base.metadata.drop_all)
+            await connection.run_sync(Base.metadata.create_all)
+        yield database
+        await database.dispose()
+
+    async def test_what_is_prepared_is_committed_or_taken_back(self, database: Database) -> None:
+        """As on MariaDB: hooks wait for the second phase, and nothing is left prepared."""
+        called: list[str] = []
+        async with Session(database.engine, twophase=True) as session:
+            session.on_commit(called.append, "committed")
+            await Repository(session, Page).insert_many([{"id": 1, "title": "a"}])
+            session.add(Tag(id=1))
+            await session.run_sync(by_session)
+            assert called == []
+            await session.commit()
+
+            session.on_rollback(called.append, "rolled back")
+            session.add(Tag(id=2))
+            await session.run_sync(by_session)
+            await session.rollback()
+
+            tags = list(await session.scalars(select(Tag.id)))
+            left = (await session.execute(text("SELECT gid FROM pg_prepared_xacts"))).all()
+
+        assert called == ["committed", "rolled back"]
+        assert (tags, left) == ([1], [])
+
+    async def test_a_temporary_table_cannot_be_prepared(self, database: Database) -> None:
+        """The server refuses it, and so upsert_many(); nothing is written, and nothing left prepared."""
+        async with Session(database.engine, twophase=True) as session:
+            await Repository(session, Tag).upsert_many([{"id": 1}], on=[Tag.id])
+            with pytest.raises(DatabaseFault, match="temporary objects"):
+                await session.commit()
+
+        async with database.read() as reader:
+            assert (await reader.scalars(select(Tag.id))).all() == []
+            assert (await reader.execute(text("SELECT gid FROM pg_prepared_xacts"))).all() == []
