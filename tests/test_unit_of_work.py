@@ -586,6 +586,15 @@ class TestTransactional:
 
         assert (register.__name__, register.__doc__) == ("register", "Register somebody.")
 
+    def test_it_has_parentheses(self, sqlite: Database) -> None:
+        """Without them Python counts arguments of a function of ours."""
+        decorator: Any = sqlite.transactional
+
+        with pytest.raises(UsageError, match=r"hint: @db\.transactional\(\)"):
+
+            @decorator
+            async def work(session: Session) -> None: ...
+
 
 # A trigger that makes COMMIT itself slow: a deferred one, that waits for a lock which the test lets go.
 DEFERRED = """

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
-from typing import Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar, overload
+from typing import Any, Concatenate, Final, Literal, Never, ParamSpec, Self, TypeVar, overload
 
 from sqlalchemy import URL, event, exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
@@ -277,12 +277,17 @@ class Database(EnteredByAsyncWith):
         return await retry(attempt, attempts=attempts, deadline=deadline)
 
     def transactional(
-        self, *, attempts: int = 5, isolation: str | None = None, deadline: float | None = None
+        self, *given: Never, attempts: int = 5, isolation: str | None = None, deadline: float | None = None
     ) -> Callable[[Callable[Concatenate[Session, P], Awaitable[T]]], Callable[P, Coroutine[Any, Any, T]]]:
         """Decorate a function whose first parameter is a session, so that a call of it is a `run_transaction`.
 
         It is called without the session, and gets one that is new for each attempt.
+
+        Raises:
+            UsageError: When it is used without its parentheses.
         """
+        if given:
+            raise UsageError("db.transactional is used without its parentheses.", hint="@db.transactional()")
 
         def decorate(function: Callable[Concatenate[Session, P], Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
             @functools.wraps(function)
