@@ -164,6 +164,21 @@ class TestSettings:
 
         assert [first.parent.name, second.parent.name] == ["one", "two"]
 
+    async def test_the_folders_are_named_that_lack_a_revision(self, sqlite: Database, tmp_path: Path) -> None:
+        """And not the one of ``script_location``, in which nobody looks."""
+        (tmp_path / "alembic.ini").write_text(
+            f"{INI}version_locations = %(here)s/one:%(here)s/two\npath_separator = :\n"
+        )
+        migrations = empty_migrations(sqlite, tmp_path)
+        path = await revision(migrations, "first", "pass")
+        await migrations.up()
+        path.unlink()
+
+        with pytest.raises(errors.MigrationError) as caught:
+            await migrations.status()
+
+        assert f"which is not in {tmp_path / 'one'}, {tmp_path / 'two'}." in str(caught.value)
+
     async def test_pyproject_says_it_too(self, sqlite: Database, tmp_path: Path) -> None:
         """[tool.alembic] of the folder above."""
         settings = '[tool.alembic]\nscript_location = "%(here)s/migrations"\nversion_locations = ["%(here)s/v2"]\n'

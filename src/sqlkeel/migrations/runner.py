@@ -350,8 +350,9 @@ def _refuse_unknown(scripts: ScriptDirectory, heads: Sequence[str]) -> None:
         try:
             scripts.get_revision(head)
         except CommandError:
+            folders = ", ".join(map(str, _folders(scripts)))
             raise MigrationError(
-                f"The database is at revision {head!r}, which is not in {scripts.dir}.",
+                f"The database is at revision {head!r}, which is not in {folders}.",
                 hint="Take the branch that has it, or another database.",
             ) from None
 
