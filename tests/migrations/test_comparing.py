@@ -6,8 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Boolean, Column, Integer, MetaData, Numeric, String, Table, false, text, true
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    Integer,
+    Interval,
+    MetaData,
+    Numeric,
+    String,
+    Table,
+    Text,
+    false,
+    text,
+    true,
+)
 from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.schema import CheckConstraint
 
 from sqlkeel import errors
@@ -16,6 +32,7 @@ from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
 from sqlkeel.naming import metadata_with_names
 from sqlkeel.types import UTCDateTime, utc_now
+from tests.migrations.revisions import round_trip
 
 DEFAULTS = {
     "number": (Integer, "1", "2"),
@@ -114,3 +131,99 @@ class TestUniqueLive:
         async with db.engine.connect() as connection:
             columns = await connection.run_sync(lambda sync: sa_inspect(sync).get_columns("a"))
         assert {column["name"] for column in columns} == {"id", "name", "deleted_at"}
+
+
+def one_column(kind: Any) -> MetaData:
+    """Return a table with a column of the type."""
+    metadata = MetaData()
+    Table("thing", metadata, Column("id", Integer, primary_key=True), Column("value", kind))
+    return metadata
+
+
+MARIADB: list[Any] = [
+    mysql.SET("a", "b"),
+    mysql.SET("", "it's", retrieve_as_bitwise=True),
+    mysql.SET("a", "b", charset="latin1"),
+    mysql.ENUM("a", "b", charset="latin1"),
+    mysql.VARCHAR(20, charset="latin1"),
+    mysql.VARCHAR(20, ascii=True),
+    mysql.VARCHAR(20, binary=True),
+    mysql.LONGTEXT(charset="latin1"),
+    mysql.YEAR(),
+    mysql.BIT(8),
+    mysql.TINYINT(1),
+    mysql.MEDIUMTEXT(),
+    mysql.INTEGER(5, zerofill=True),
+]
+POSTGRESQL: list[Any] = [
+    postgresql.DOMAIN("code", Text, check="VALUE ~ '^a'"),
+    postgresql.DOMAIN("code", Text, not_null=True),
+    postgresql.ARRAY(postgresql.DOMAIN("code", Text, schema="public")),
+    Float(24),
+    Interval(native=False),
+    postgresql.INTERVAL(fields="YEAR TO MONTH"),
+    postgresql.JSONPATH(),
+    postgresql.INT4MULTIRANGE(),
+    postgresql.TSVECTOR(),
+    postgresql.BIT(8, varying=True),
+]
+VARIANTS: list[Any] = [
+    postgresql.ARRAY(Text),
+    postgresql.JSONB(),
+    postgresql.TSVECTOR(),
+    postgresql.INT4RANGE(),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Did not recognize type")
+class TestTypes:
+    @pytest.mark.parametrize("kind", MARIADB, ids=str)
+    async def test_those_of_mariadb(self, mariadb: Database, tmp_path: Path, kind: Any) -> None:
+        """There, back and there again; a second revision finds nothing."""
+        await self.make_twice(mariadb, tmp_path, kind)
+
+    @pytest.mark.parametrize("kind", POSTGRESQL, ids=str)
+    async def test_those_of_postgresql(self, postgres: Database, tmp_path: Path, kind: Any) -> None:
+        """There, back and there again; a second revision finds nothing."""
+        await self.make_twice(postgres, tmp_path, kind)
+
+    @pytest.mark.parametrize("kind", VARIANTS, ids=str)
+    async def test_variants_for_postgresql(self, db: Database, tmp_path: Path, kind: Any) -> None:
+        """The other databases have the type that they are given, and a revision names all that it needs."""
+        await self.make_twice(db, tmp_path, JSON().with_variant(kind, "postgresql"))
+
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [
+            (mysql.SET("a", "b"), mysql.SET("a", "b", "c")),
+            (mysql.SET("a", "b"), mysql.SET("b", "a")),
+            (mysql.ENUM("a", "b"), mysql.ENUM("b", "a")),
+            (mysql.VARCHAR(20, charset="ascii"), mysql.VARCHAR(20, charset="latin1")),
+            (mysql.VARCHAR(20, charset="ascii"), mysql.VARCHAR(20)),
+        ],
+        ids=str,
+    )
+    async def test_changes_on_mariadb(self, mariadb: Database, tmp_path: Path, before: Any, after: Any) -> None:
+        """Members, their order, by which rows are sorted, and character sets."""
+        await round_trip(mariadb, tmp_path, one_column(before), one_column(after))
+
+    async def test_a_type_that_reflection_does_not_know(self, mariadb: Database, tmp_path: Path) -> None:
+        """It is not compared; what else changes of its column is written with the type of the models."""
+        before, after = one_column(mysql.INET6()), one_column(mysql.INET6())
+        after.tables["thing"].c.value.nullable = False
+
+        written = await round_trip(mariadb, tmp_path, before, after)
+
+        assert "existing_type=mysql.INET6()" in written
+
+    async def make_twice(self, database: Database, folder: Path, kind: Any) -> None:
+        """Write a revision, apply it, take it back and apply it again."""
+        migrations = Migrations(database, one_column(kind), folder / "migrations")
+        await migrations.new("first")
+        await migrations.up()
+        await migrations.check()
+        await migrations.down()
+
+        await migrations.up()
+
+        assert await migrations.new("again") is None

@@ -10,7 +10,8 @@ from alembic.operations.ops import AlterColumnOp
 from alembic.runtime.plugins import Plugin
 from alembic.util import DispatchPriority, PriorityDispatchResult
 from sqlalchemy import Column, Computed, Connection, DefaultClause, Dialect, Identity, String, Text
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.dialects.postgresql import DOMAIN
+from sqlalchemy.types import NullType, TypeDecorator
 
 from .backends import MigrationBackend, backend_for
 from .choices import compare_choices
@@ -22,7 +23,7 @@ from .foreign_keys import order_foreign_keys
 from .given_names import drop_unnamed_uniques, name_constraints
 from .key_changes import suspend_keys
 from .key_indexes import index_keys
-from .named_types import compare_types
+from .named_types import compare_types, named_type
 from .ownership import Ownership
 from .rendering import finish_script, render_item
 from .repeated import skip_repeated
@@ -115,29 +116,53 @@ def _compare_type(
     """Compare collations, which Alembic does not; and find what differs in its name only."""
     if _is_told(context, "type"):
         return PriorityDispatchResult.CONTINUE
+    if found.type._type_affinity is NullType:
+        op.existing_type = wanted.type  # Reflection does not know it; a column is stated with it where more changes.
+        return PriorityDispatchResult.STOP
     dialect = context.migration_context.dialect
     backend = backend_for(dialect.name)
     is_other = context.migration_context.impl.compare_type(found, wanted)
-    if is_array(found.type) != is_array(wanted.type):  # Alembic reads INTEGER[] as INTEGER.
+    if dialect.name == "postgresql" and is_array(found.type) != is_array(
+        wanted.type
+    ):  # Alembic reads INTEGER[] as INTEGER.
         op.existing_type, op.modify_type = found.type, wanted.type
         return PriorityDispatchResult.STOP
     if is_other and backend.is_same_type(_connection(context), dialect, found, wanted):
         op.existing_type = found.type
         return PriorityDispatchResult.STOP
-    if not is_other and _compare_collation(backend, _connection(context), op, found, wanted):
+    if not is_other and _compare_collation(context, op, found, wanted):
         return PriorityDispatchResult.STOP
     return PriorityDispatchResult.CONTINUE
 
 
-def _compare_collation(
-    backend: MigrationBackend, connection: Connection, op: AlterColumnOp, found: Column[Any], wanted: Column[Any]
-) -> bool:
+def _compare_nullable(
+    context: AutogenContext,
+    op: AlterColumnOp,
+    schema: Any,
+    table: Any,
+    name: Any,
+    found: Column[Any],
+    wanted: Column[Any],
+) -> PriorityDispatchResult:
+    """Leave alone a column of a DOMAIN that is NOT NULL, which is read as one that is required, whatever it says."""
+    kind = named_type(wanted.type)
+    if not isinstance(kind, DOMAIN) or not kind.not_null or found.nullable:
+        return PriorityDispatchResult.CONTINUE
+    op.existing_nullable = wanted.nullable
+    return PriorityDispatchResult.STOP
+
+
+def _compare_collation(context: AutogenContext, op: AlterColumnOp, found: Column[Any], wanted: Column[Any]) -> bool:
     """Note a changed collation in *op*; leave alone what is no text, and what names none on either side."""
-    asked = _plain(wanted.type, connection.dialect)
+    connection, dialect = _connection(context), context.migration_context.dialect
+    backend = backend_for(dialect.name)
+    asked = _plain(wanted.type, dialect)
     if not isinstance(asked, String):
         return False
     ours, theirs = asked.collation, backend.collation(connection, found)
     if (ours or backend.usual_collation) == (theirs or backend.usual_collation):
+        return False
+    if ours is None and backend.has_character_sets and backend.is_same_type(connection, dialect, found, wanted):
         return False
     op.existing_type = _collated(found.type, theirs or backend.usual_collation)
     op.modify_type = wanted.type
@@ -171,6 +196,7 @@ def _connection(context: AutogenContext) -> Connection:
 
 
 _ours.add_autogenerate_comparator(_compare_default, "column", "server_default", priority=DispatchPriority.FIRST)
+_ours.add_autogenerate_comparator(_compare_nullable, "column", "nullable", priority=DispatchPriority.FIRST)
 _ours.add_autogenerate_comparator(_compare_type, "column", "types", priority=DispatchPriority.FIRST)
 _ours.add_autogenerate_comparator(keep_unnamed_checks, "table", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(skip_conditional, "table", priority=DispatchPriority.LAST)

@@ -1,4 +1,4 @@
-"""Types that PostgreSQL has by name, as a native ENUM: made before the column that has one, dropped behind the last."""
+"""Types that PostgreSQL has by name, ENUM and DOMAIN: made before the column that has one, dropped behind the last."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from alembic.operations import MigrateOperation, ops
 from alembic.util import PriorityDispatchResult
 from sqlalchemy import Column, Table, inspect
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.dialects.postgresql.named_types import CreateEnumType
+from sqlalchemy.dialects.mysql import SET
+from sqlalchemy.dialects.postgresql import DOMAIN, ENUM
+from sqlalchemy.dialects.postgresql.named_types import CreateDomainType, CreateEnumType
 from sqlalchemy.types import ARRAY, TypeDecorator
 
 from ..errors import MigrationError
 
-__all__ = ["DIALECT", "DropType", "MakesTypes", "UseType", "compare_types", "named_type", "types_changed_by"]
+__all__ = ["DropType", "MakesTypes", "UseType", "as_postgresql", "compare_types", "named_type", "types_changed_by"]
 
 DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
+NamedType = ENUM | DOMAIN
 _USERS: Final = """
 SELECT count(*) FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
   JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
@@ -28,7 +31,7 @@ SELECT count(*) FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.o
 
 
 class _TypeOperation(MigrateOperation):
-    def __init__(self, kind: postgresql.ENUM) -> None:
+    def __init__(self, kind: NamedType) -> None:
         self.kind = kind
 
 
@@ -39,7 +42,7 @@ class UseType(_TypeOperation):
         """Return what takes it back."""
         return DropType(self.kind)
 
-    def to_diff_tuple(self) -> tuple[str, postgresql.ENUM]:
+    def to_diff_tuple(self) -> tuple[str, NamedType]:
         """Return what is missing in the database."""
         return "add_type", self.kind
 
@@ -51,7 +54,7 @@ class DropType(_TypeOperation):
         """Return what takes it back."""
         return UseType(self.kind)
 
-    def to_diff_tuple(self) -> tuple[str, postgresql.ENUM]:
+    def to_diff_tuple(self) -> tuple[str, NamedType]:
         """Return what the database has too much."""
         return "remove_type", self.kind
 
@@ -63,8 +66,15 @@ def _render_use(context: AutogenContext, operation: UseType) -> list[str]:
 
 @renderers.dispatch_for(DropType)
 def _render_drop(context: AutogenContext, operation: DropType) -> str:
-    schema = f", schema={operation.kind.schema!r}" if operation.kind.schema else ""
-    return f"sa.Enum(name={str(operation.kind.name)!r}{schema}).drop(op.get_bind())"
+    name, schema = (
+        repr(str(operation.kind.name)),
+        f", schema={operation.kind.schema!r}" if operation.kind.schema else "",
+    )
+    if isinstance(operation.kind, ENUM):
+        return f"sa.Enum(name={name}{schema}).drop(op.get_bind())"
+    # Of SQLAlchemy's own drop() the other databases know nothing.
+    name = DIALECT.identifier_preparer.format_type(operation.kind)  # type: ignore[attr-defined]  # of PostgreSQL's
+    return f"if op.get_context().dialect.name == 'postgresql': op.execute({f'DROP DOMAIN {name}'!r})"
 
 
 def compare_types(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) -> PriorityDispatchResult:
@@ -129,20 +139,23 @@ class MakesTypes:
         made = self.memo.setdefault(f"pg_{kind.__visit_name__}", set())
         members = self._members(kind, made)
         if members is None:
-            self._exec(CreateEnumType(kind))  # not public either: Alembic's, for a statement that may be printed
-        elif members != kind.enums:
+            create = CreateEnumType(kind) if isinstance(kind, ENUM) else CreateDomainType(kind)
+            self._exec(create)  # not public either: Alembic's, for a statement that may be printed
+        elif isinstance(kind, ENUM) and members != kind.enums:
             raise MigrationError(
                 f"There is a type {kind.name} with the members {', '.join(members)}, not {', '.join(kind.enums)}.",
                 hint=f"ALTER TYPE {kind.name} ADD VALUE '…' before it, or another name=.",
             )
         made.add((kind.schema, kind.name))
 
-    def _members(self, kind: postgresql.ENUM, made: Any) -> list[str] | None:
+    def _members(self, kind: NamedType, made: Any) -> list[str] | None:
+        """Return what a type that is there may hold, nothing for a DOMAIN; ``None`` for one that is not there."""
         if self.as_sql:
-            return kind.enums if (kind.schema, kind.name) in made else None
+            return getattr(kind, "enums", []) if (kind.schema, kind.name) in made else None
         inspector: Any = inspect(self.connection)
-        found = inspector.get_enums(schema=kind.schema or self.connection.dialect.default_schema_name)
-        return next((list(one["labels"]) for one in found if one["name"] == kind.name), None)
+        read = inspector.get_enums if isinstance(kind, ENUM) else inspector.get_domains
+        found = read(schema=kind.schema or self.connection.dialect.default_schema_name)
+        return next((list(one.get("labels", ())) for one in found if one["name"] == kind.name), None)
 
 
 def _flat(operations: Iterable[MigrateOperation]) -> Iterator[MigrateOperation]:
@@ -185,21 +198,36 @@ def _use(operation: Any, column: str, kind: Any) -> _Use:
     return _Use(f"{schema}{operation.table_name}", column, kind)
 
 
-def _named(uses: Iterable[_Use]) -> dict[tuple[str | None, str], postgresql.ENUM]:
+def _named(uses: Iterable[_Use]) -> dict[tuple[str | None, str], NamedType]:
     kinds = (named_type(use.kind) for use in uses)
     return {(kind.schema, str(kind.name)): kind for kind in kinds if kind is not None and kind.create_type}
 
 
-def named_type(kind: Any) -> postgresql.ENUM | None:
+def as_postgresql(kind: Any) -> Any:
+    """Return what PostgreSQL has for a type; a SET of MariaDB, which it has nothing for, as it is.
+
+    Raises:
+        TypeError: When another type cannot be adapted.
+    """
+    try:
+        found = kind.dialect_impl(DIALECT)
+    except TypeError:
+        # SQLAlchemy's SET gives its own options to the class of each dialect that it is asked for.
+        found = getattr(kind, "impl_instance", kind)
+        if not isinstance(found, SET):
+            raise
+    return found.impl_instance if isinstance(found, TypeDecorator) else found
+
+
+def named_type(kind: Any) -> NamedType | None:
     """Return the type that PostgreSQL has by a name, also inside of a decorator or an array."""
-    found = kind.dialect_impl(DIALECT)
-    found = found.impl_instance if isinstance(found, TypeDecorator) else found
+    found = as_postgresql(kind)
     if isinstance(found, ARRAY):
         return named_type(found.item_type)
-    return found if isinstance(found, postgresql.ENUM) else None
+    return found if isinstance(found, (ENUM, DOMAIN)) else None
 
 
-def _is_used(context: AutogenContext, kind: postgresql.ENUM, *, but_for: Iterable[_Use]) -> bool:
+def _is_used(context: AutogenContext, kind: NamedType, *, but_for: Iterable[_Use]) -> bool:
     """Tell whether a table that is not the project's has the type."""
     if context.migration_context.dialect.name != "postgresql":
         return True

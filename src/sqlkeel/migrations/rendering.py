@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from alembic.autogenerate.api import AutogenContext
+from alembic.ddl.postgresql import PostgresqlImpl
 from alembic.operations import ops
-from sqlalchemy import DefaultClause, False_, True_
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import DefaultClause, False_, Interval, True_
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import NullType, TypeDecorator
 
 from ..choice import Choice
 from ..types import UTCDateTime, utc_now
@@ -20,6 +21,8 @@ from .sequences import render_column
 from .type_checks import comes_with_type
 
 __all__ = ["finish_script", "render_item"]
+
+_POSTGRESQL: Final = PostgresqlImpl(postgresql.dialect(), None, True, None, None, {})  # type: ignore[no-untyped-call]  # SQLAlchemy's own
 
 
 def render_item(kind: str, item: Any, context: AutogenContext) -> str | Literal[False] | None:
@@ -46,14 +49,27 @@ def _type(item: Any, context: AutogenContext) -> str | Literal[False]:
     kind = type(item)
     if isinstance(item, Choice):
         return render_type(item)
-    if kind is JSONB and context.migration_context.dialect.name != "postgresql":
-        # Only the PostgreSQL part of Alembic knows how to write it, and it is a variant of JSON on the others.
-        context.imports.add("from sqlalchemy.dialects import postgresql")
-        return "postgresql.JSONB()"
+    if kind is NullType:
+        return "sa.types.NullType()"  # a type that reflection does not know
+    if kind is Interval:
+        return _interval(item)
+    if kind.__module__.startswith(postgresql.__name__):
+        # As a variant it stands in revisions of other databases, whose part of Alembic knows nothing of it.
+        written = _POSTGRESQL.render_type(item, context)
+        if written:
+            context.imports.add("from sqlalchemy.dialects import postgresql")
+        return written
     if not isinstance(item, TypeDecorator) or kind.__module__.startswith("sqlalchemy."):
         return False
     context.imports.add(f"from {kind.__module__} import {kind.__qualname__}")
     return f"{kind.__name__}()" if kind is UTCDateTime else repr(item)
+
+
+def _interval(item: Interval) -> str:
+    """Write the options, which SQLAlchemy's own text leaves out."""
+    usual = {"native": True, "second_precision": None, "day_precision": None}
+    options = {name: getattr(item, name) for name, value in usual.items() if getattr(item, name) != value}
+    return f"sa.Interval({', '.join(f'{name}={value!r}' for name, value in options.items())})"
 
 
 def _default(value: Any, context: AutogenContext) -> str | Literal[False]:

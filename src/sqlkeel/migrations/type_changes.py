@@ -10,9 +10,9 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import MigrateOperation, ops
 from alembic.util import PriorityDispatchResult, to_list
 from sqlalchemy import JSON, Boolean, DefaultClause, Dialect, Integer, String, Uuid
-from sqlalchemy.types import ARRAY, TypeDecorator
+from sqlalchemy.types import ARRAY
 
-from .named_types import DIALECT, named_type, types_changed_by
+from .named_types import as_postgresql, named_type, types_changed_by
 
 __all__ = ["CastsValues", "ChangeType", "is_array", "write_casts"]
 
@@ -81,11 +81,11 @@ def write_casts(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) 
 
 def is_array(kind: Any) -> bool:
     """Tell whether PostgreSQL has an array for a type; what is not of PostgreSQL's dialect may be none."""
-    return isinstance(_plain(kind), ARRAY)
+    return isinstance(as_postgresql(kind), ARRAY)
 
 
 def _needs_cast(operation: Any) -> bool:
-    types = [_plain(one) for one in types_changed_by(operation)]
+    types = [as_postgresql(one) for one in types_changed_by(operation)]
     if any(named_type(one) is not None for one in types) or len({is_array(one) for one in types}) > 1:
         return True
     return any(isinstance(one, String) for one in types) and any(isinstance(one, _READ_FROM_TEXT) for one in types)
@@ -129,14 +129,9 @@ def _written(context: AutogenContext, operation: MigrateOperation) -> list[str]:
 def _cast(dialect: Dialect, name: str, kind: Any) -> str:
     """Return the value as the new type; as a text it is not cut to the length, but refused where it is too long."""
     column = dialect.identifier_preparer.quote(name)
-    new = _plain(kind)
+    new = as_postgresql(kind)
     item = new.item_type if isinstance(new, ARRAY) else new
     value = f"{column}::text[]" if isinstance(new, ARRAY) else f"{column}::text"
-    if isinstance(_plain(item), String) and named_type(item) is None:
+    if isinstance(as_postgresql(item), String) and named_type(item) is None:
         return value
     return f"{value}::{dialect.type_compiler_instance.process(kind)}"
-
-
-def _plain(kind: Any) -> Any:
-    found = kind.dialect_impl(DIALECT)
-    return found.impl_instance if isinstance(found, TypeDecorator) else found

@@ -29,6 +29,9 @@ class MigrationBackend(ABC):
     indexes_keys: bool = False
     """Whether a foreign key gets an index where no other begins with its columns."""
 
+    has_character_sets: bool = False
+    """Whether a column may get its collation from a character set, or a flag like BINARY, that its type names."""
+
     usual_collation: str | None = None
     """What a changed column has to name where it is to have the usual collation again."""
 

@@ -6,7 +6,8 @@ import re
 from typing import Any, Final
 
 from alembic.ddl.impl import ComparisonResult, DefaultImpl
-from sqlalchemy import CheckConstraint, Column, Connection, Dialect, Index, Table, text
+from sqlalchemy import CheckConstraint, Column, Connection, Dialect, Enum, Index, Table, text
+from sqlalchemy.dialects.mysql import SET
 from sqlalchemy.schema import DropConstraint
 
 from ...constraints import is_live_marker, live_index
@@ -27,6 +28,7 @@ class MariaDBMigration(MigrationBackend):
     batch = False
     has_identity = False
     indexes_keys = True
+    has_character_sets = True
     after_failure = (
         "stopped half-way: MariaDB commits every DDL statement, so what ran before the failing one stays. "
         "Take that back by hand before you run it again"
@@ -119,6 +121,13 @@ def _comes_with_key(index: Index) -> bool:
     return is_only or _COUNTED.sub("", str(index.name)) == names[0]
 
 
+def _members(kind: Any) -> tuple[str, ...]:
+    """Return what a column of ENUM or SET may hold, by which it is sorted; SQLAlchemy's Enum may be a VARCHAR."""
+    if isinstance(kind, SET):
+        return tuple(kind.values)
+    return tuple(kind.enums) if isinstance(kind, Enum) and kind.native_enum else ()
+
+
 def _names(item: Any) -> list[str]:
     return [column.name for column in item.columns]
 
@@ -135,10 +144,10 @@ class _Impl(KeepsValues, WritesText, DefaultImpl):
         super().add_column(table_name, column, schema=schema, **options)
 
     def compare_type(self, inspector_column: Column[Any], metadata_column: Column[Any]) -> bool:
-        """Compare UNSIGNED, too, which Alembic passes over."""
+        """Compare UNSIGNED, and the order of members, too, which Alembic passes over."""
         types = [one.type.dialect_impl(self.dialect) for one in (inspector_column, metadata_column)]
-        signs = {bool(getattr(one, "unsigned", False)) for one in types}
-        return len(signs) > 1 or super().compare_type(inspector_column, metadata_column)
+        traits = {(bool(getattr(one, "unsigned", False)), _members(one)) for one in types}
+        return len(traits) > 1 or super().compare_type(inspector_column, metadata_column)
 
     def alter_column(self, table_name: str, column_name: str, **options: Any) -> None:
         """Change a column, which is not made required where rows have no value: the server would speak of lengths."""
