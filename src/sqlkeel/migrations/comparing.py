@@ -23,6 +23,7 @@ from .foreign_keys import order_foreign_keys
 from .given_names import drop_unnamed_uniques, name_constraints
 from .key_changes import suspend_keys
 from .key_indexes import index_keys
+from .members import compare_members
 from .named_types import compare_types, named_type
 from .ownership import Ownership
 from .rendering import finish_script, render_item
@@ -213,5 +214,6 @@ _ours.add_autogenerate_comparator(order_foreign_keys, "schema", priority=Dispatc
 _ours.add_autogenerate_comparator(compare_sequences, "schema", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(close_circles, "schema", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(compare_types, "schema", priority=DispatchPriority.LAST)
+_ours.add_autogenerate_comparator(compare_members, "schema", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(write_casts, "schema", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(suspend_keys, "schema", priority=DispatchPriority.LAST)

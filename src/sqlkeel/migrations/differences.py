@@ -28,7 +28,8 @@ def _line(difference: tuple[Any, ...]) -> str:
     verb, _, kind = str(action).partition("_")
     if verb == "modify":
         _, table, column, _, found, wanted = rest
-        return f"{table}.{column}: {kind} is {_value(found)}, not {_value(wanted)}"
+        what = f"{kind} {column}" if table is None else f"{table}.{column}: {kind}"
+        return f"{what} is {_value(found)}, not {_value(wanted)}"
     word = "has no" if verb == "add" else "has the unknown"
     return f"{word} {_name(_KINDS.get(kind, kind.replace('_', ' ')), rest)}"
 

@@ -18,7 +18,18 @@ from sqlalchemy.types import ARRAY, TypeDecorator
 
 from ..errors import MigrationError
 
-__all__ = ["DropType", "MakesTypes", "UseType", "as_postgresql", "compare_types", "named_type", "types_changed_by"]
+__all__ = [
+    "DropType",
+    "MakesTypes",
+    "UseType",
+    "as_postgresql",
+    "compare_types",
+    "kept_types",
+    "members_of",
+    "named_type",
+    "types_changed_by",
+    "types_made_and_dropped",
+]
 
 DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
 NamedType = ENUM | DOMAIN
@@ -83,16 +94,34 @@ def compare_types(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any
     Alembic makes the type with the table, and leaves it when the table goes: made again, it is there already. For a
     column that changes to another type it makes none.
     """
-    operations = list(_flat(upgrade.ops))
-    made = [use for operation in operations for use in _made_by(operation)]
-    dropped = [use for operation in operations for use in _dropped_by(operation)]
-    models = [_Use(table.fullname, column.name, column.type) for table in context.sorted_tables for column in table.c]
-    new = {use[:2] for use in made}
-    kept = _named([use for use in models if use[:2] not in new])
+    made, dropped = _changed_uses(upgrade)
+    kept, models = kept_types(context, upgrade), _named(_uses(context))
     upgrade.ops[:0] = [UseType(kind) for name, kind in _named(made).items() if name not in kept]
-    gone = {name: kind for name, kind in _named(dropped).items() if name not in _named(models)}
+    gone = {name: kind for name, kind in _named(dropped).items() if name not in models}
     upgrade.ops += [DropType(kind) for name, kind in gone.items() if not _is_used(context, kind, but_for=dropped)]
     return PriorityDispatchResult.CONTINUE
+
+
+def kept_types(context: AutogenContext, upgrade: ops.UpgradeOps) -> dict[tuple[str | None, str], NamedType]:
+    """Return the types that a column of the models has before the revision, and behind it."""
+    new = {use[:2] for use in _changed_uses(upgrade)[0]}
+    return _named([use for use in _uses(context) if use[:2] not in new])
+
+
+def types_made_and_dropped(upgrade: ops.UpgradeOps) -> tuple[set[tuple[str | None, str]], set[tuple[str | None, str]]]:
+    """Return the types that a column gets in the revision, and those that one loses."""
+    made, dropped = _changed_uses(upgrade)
+    return {*_named(made)}, {*_named(dropped)}
+
+
+def _changed_uses(upgrade: ops.UpgradeOps) -> tuple[list[_Use], list[_Use]]:
+    operations = list(_flat(upgrade.ops))
+    made = [use for operation in operations for use in _made_by(operation)]
+    return made, [use for operation in operations for use in _dropped_by(operation)]
+
+
+def _uses(context: AutogenContext) -> list[_Use]:
+    return [_Use(table.fullname, column.name, column.type) for table in context.sorted_tables for column in table.c]
 
 
 class _Use(NamedTuple):
@@ -152,10 +181,15 @@ class MakesTypes:
         """Return what a type that is there may hold, nothing for a DOMAIN; ``None`` for one that is not there."""
         if self.as_sql:
             return getattr(kind, "enums", []) if (kind.schema, kind.name) in made else None
-        inspector: Any = inspect(self.connection)
-        read = inspector.get_enums if isinstance(kind, ENUM) else inspector.get_domains
-        found = read(schema=kind.schema or self.connection.dialect.default_schema_name)
-        return next((list(one.get("labels", ())) for one in found if one["name"] == kind.name), None)
+        return members_of(self.connection, kind)
+
+
+def members_of(connection: Any, kind: NamedType) -> list[str] | None:
+    """Return what a type may hold in the database, nothing for a DOMAIN; ``None`` for one that is not there."""
+    inspector: Any = inspect(connection)
+    read = inspector.get_enums if isinstance(kind, ENUM) else inspector.get_domains
+    found = read(schema=kind.schema or connection.dialect.default_schema_name)
+    return next((list(one.get("labels", ())) for one in found if one["name"] == kind.name), None)
 
 
 def _flat(operations: Iterable[MigrateOperation]) -> Iterator[MigrateOperation]:

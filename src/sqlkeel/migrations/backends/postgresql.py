@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import DOMAIN
 from sqlalchemy.exc import CompileError
 
 from ..identities import ChangesIdentity
+from ..members import ChangesMembers
 from ..named_types import MakesTypes
 from ..narrowing import KeepsValues
 from ..required import refuse_made_up_values
@@ -128,7 +129,9 @@ def _type(dialect: Dialect, column: Column[Any]) -> str | None:
         return None
 
 
-class _Impl(ChangesIdentity, KeepsValues, MakesTypes, CastsValues, WritesText, ComparesIndexes, DefaultImpl):
+class _Impl(
+    ChangesIdentity, ChangesMembers, KeepsValues, MakesTypes, CastsValues, WritesText, ComparesIndexes, DefaultImpl
+):
     """Alembic's part for PostgreSQL, which writes a text that looks like a parameter as what it is.
 
     PostgreSQL refuses a required column for rows by itself, in words that say nothing of rows.
