@@ -135,3 +135,41 @@ class TestChanged:
         with pytest.raises(errors.CheckViolation):
             async with db.engine.begin() as connection:
                 await connection.execute(text("INSERT INTO thing (id, value) VALUES (2, 'c')"))
+
+    @pytest.mark.parametrize("members", [("a", "b", "c"), ("a",), ("a", "x"), ("it's", "1:b", "%")], ids=str)
+    @every_metadata
+    async def test_other_members(self, db: Database, tmp_path: Path, make: Any, members: tuple[str, ...]) -> None:
+        """Of the same length: nothing of the column changes but its CHECK."""
+        before, after = lettered(make, "a", "b"), lettered(make, *members)
+
+        await round_trip(db, tmp_path, before, after)
+
+        assert {one for one in ("a", "b", *members) if await accepts(db, one)} == set(members)
+
+    async def test_what_differs_is_told(self, db: Database, tmp_path: Path) -> None:
+        """Alembic compares the name alone."""
+        migrations = Migrations(db, lettered(MetaData, "a", "b"), tmp_path / "migrations")
+        await migrations.new("first")
+        await migrations.up()
+
+        with pytest.raises(ModelsDiffer, match=r"thing\.value: check is a, b, not a, c"):
+            await Migrations(db, lettered(MetaData, "a", "c"), tmp_path / "migrations").check()
+
+
+def lettered(make: Any, *members: str) -> MetaData:
+    """Return a table whose column is one of the members."""
+    metadata: MetaData = make()
+    kind = Enum(*members, create_constraint=True, native_enum=False, name="letter", length=4)
+    Table("thing", metadata, Column("id", Integer, primary_key=True), Column("value", kind))
+    return metadata
+
+
+async def accepts(db: Database, value: str) -> bool:
+    """Tell whether the database lets a value in."""
+    try:
+        async with db.engine.begin() as connection:
+            await connection.execute(text("DELETE FROM thing"))
+            await connection.execute(text("INSERT INTO thing (id, value) VALUES (1, :value)"), {"value": value})
+    except errors.CheckViolation:
+        return False
+    return True

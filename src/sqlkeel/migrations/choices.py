@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
@@ -14,7 +14,9 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     ColumnElement,
+    Enum,
     Integer,
+    String,
     Table,
     literal,
     literal_column,
@@ -23,8 +25,10 @@ from sqlalchemy import (
 )
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.types import TypeDecorator
 
 from ..choice import Choice, choice_of
+from .type_checks import comes_with_type, given_a_type, is_made, name_of
 
 __all__ = ["ChangeChoices", "compare_choices", "render_check", "render_type"]
 
@@ -40,14 +44,17 @@ _NUMBER: Final = re.compile(r"-?\d+")
 class ChangeChoices(MigrateOperation):
     """Put another CHECK in the place of one, or make or drop it where the members on one side are ``None``."""
 
-    def __init__(self, constraint: CheckConstraint, *, found: Members | None, wanted: Members | None) -> None:
+    def __init__(
+        self, constraint: CheckConstraint, name: str, *, found: Members | None, wanted: Members | None
+    ) -> None:
         self.constraint = constraint
+        self.name = name
         self.found = found
         self.wanted = wanted
 
     def reverse(self) -> ChangeChoices:
         """Return what takes it back."""
-        return ChangeChoices(self.constraint, found=self.wanted, wanted=self.found)
+        return ChangeChoices(self.constraint, self.name, found=self.wanted, wanted=self.found)
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
         """Return what differs in the words of Alembic."""
@@ -65,14 +72,17 @@ def compare_choices(
     if found is None or wanted is None:
         return PriorityDispatchResult.CONTINUE
     modify.ops[:] = [_by_members(op) for op in modify.ops]
-    checks = [check for check in _checks(wanted) if context.run_object_filters(check, check.name, *_KIND)]
+    retyped = {column for op in modify.ops for column in given_a_type(op)}
+    made = [check for check in _checks_of_enums(context, wanted) if _column(check).name not in retyped]
+    checks = [one for one in (*_checks(wanted), *made) if context.run_object_filters(one, one.name, *_KIND)]
     reflected = context.inspector.get_check_constraints(wanted.name, schema=schema) if checks else []
     texts = {check["name"]: str(check["sqltext"]) for check in reflected}
     for check in checks:
-        if check.name in texts:
-            members, passing = _members(check), _passing(context, check, texts[check.name])
+        name = name_of(context, check)
+        if name is not None and name in texts:
+            members, passing = _members(check), _passing(context, check, texts[name])
             if set(passing) != set(members):
-                modify.ops.append(ChangeChoices(check, found=passing or texts[check.name], wanted=members))
+                modify.ops.append(ChangeChoices(check, name, found=passing or texts[name], wanted=members))
     return PriorityDispatchResult.CONTINUE
 
 
@@ -97,7 +107,7 @@ def render_check(constraint: Any, context: AutogenContext) -> str | None:
 
 @renderers.dispatch_for(ChangeChoices)
 def _render(context: AutogenContext, change: ChangeChoices) -> list[str]:
-    table, name = change.constraint.table, f"op.f({str(change.constraint.name)!r})"
+    table, name = change.constraint.table, f"op.f({change.name!r})"
     batch = bool(context.opts.get("render_as_batch"))
     prefix, where = ("batch_op.", "") if batch else ("op.", f", {table.name!r}")
     schema = f", schema={table.schema!r}" if table.schema and not batch else ""
@@ -117,7 +127,7 @@ def _by_members(op: Any) -> Any:
         table = column.table if isinstance(column, Column) else None
         for check in _checks(table) if table is not None else ():
             if check.name == op.constraint_name:
-                return ChangeChoices(check, found=None, wanted=_members(check))
+                return ChangeChoices(check, str(check.name), found=None, wanted=_members(check))
     return op
 
 
@@ -125,14 +135,25 @@ def _checks(table: Table) -> Iterator[Any]:
     return (constraint for constraint in table.constraints if choice_of(constraint) is not None)
 
 
+def _checks_of_enums(context: AutogenContext, table: Table) -> Iterator[Any]:
+    """Yield the CHECKs that an ``Enum(create_constraint=True)`` brings in this database."""
+    bound = [one for one in table.constraints if comes_with_type(one) and is_made(context, one)]
+    return (one for one in bound if isinstance(_plain(_column(one).type), Enum))
+
+
 def _column(check: Any) -> Column[Any]:
-    column = choice_of(check)
-    assert column is not None
-    return column
+    found = choice_of(check)
+    return next(iter(check.columns)) if found is None else found
 
 
 def _members(check: Any) -> tuple[Any, ...]:
-    return tuple(cast("Choice", _column(check).type).stored.values())
+    kind = _plain(_column(check).type)
+    return tuple(kind.stored.values() if isinstance(kind, Choice) else kind.enums)
+
+
+def _plain(kind: Any) -> Any:
+    is_decorated = isinstance(kind, TypeDecorator) and not isinstance(kind, Choice)
+    return kind.impl_instance if is_decorated else kind
 
 
 def _condition(constraint: CheckConstraint, members: Members) -> str:
@@ -151,7 +172,8 @@ def _passing(context: AutogenContext, check: Any, text: str) -> tuple[Any, ...]:
     assert connection is not None
     given = [*dict.fromkeys((*_named(text, type(members[0])), *members))]
     kind: Any = column.type.dialect_impl(connection.dialect)
-    rows = union_all(*(select(_exactly(one, kind.impl_instance).label(column.name)) for one in given)).subquery()
+    plain = kind.impl_instance if isinstance(kind, TypeDecorator) else String(kind.length)
+    rows = union_all(*(select(_exactly(one, plain).label(column.name)) for one in given)).subquery()
     try:
         with connection.begin_nested():
             found = set(connection.scalars(select(rows.c[column.name]).where(literal_column(text))))

@@ -13,7 +13,7 @@ from sqlalchemy import CheckConstraint, MetaData, Table, text
 from ..choice import choice_of
 from .written import literal_text
 
-__all__ = ["comes_with_type", "skip_checks_of_types"]
+__all__ = ["comes_with_type", "given_a_type", "is_made", "name_of", "skip_checks_of_types"]
 
 
 def comes_with_type(constraint: Any) -> bool:
@@ -38,10 +38,10 @@ def skip_checks_of_types(
     A type that changes makes its CHECK: one of this name goes before, and comes back on the way back.
     """
     if wanted is not None:
-        added = {name for one in modify.ops for name in _given_a_type(one)}
+        added = {name for one in modify.ops for name in given_a_type(one)}
         bound = [one for one in wanted.constraints if comes_with_type(one)]
-        made = {_name(context, one): _is_made(context, one) for one in bound}
-        come = {_name(context, one) for one in bound if added.intersection(_columns(one))}
+        made = {name_of(context, one): is_made(context, one) for one in bound}
+        come = {name_of(context, one) for one in bound if added.intersection(_columns(one))}
         modify.ops[:] = [one for one in modify.ops if not _is_settled(one, made, come)]
         replaced = {name for name in come if name is not None and made[name]} if found is not None else set()
         modify.ops[:0] = list(_drops(context, wanted, replaced))
@@ -58,8 +58,8 @@ def _drops(context: AutogenContext, table: Table, names: set[str]) -> Iterator[o
             yield ops.DropConstraintOp.from_constraint(former)
 
 
-def _given_a_type(operation: Any) -> list[str]:
-    """Return the column that gets its type, and the CHECK with it."""
+def given_a_type(operation: Any) -> list[str]:
+    """Return the column that gets its type, and a CHECK with it."""
     if isinstance(operation, ops.AddColumnOp):
         return [operation.column.name]
     changes = isinstance(operation, ops.AlterColumnOp) and operation.modify_type is not None
@@ -78,13 +78,14 @@ def _is_settled(operation: Any, made: dict[str | None, bool], come: set[str | No
     return drops and made.get(str(operation.constraint_name), False)
 
 
-def _name(context: AutogenContext, constraint: Any) -> str | None:
+def name_of(context: AutogenContext, constraint: Any) -> str | None:
     """Return the name that CREATE TABLE gives it, which a naming convention may make."""
     name: str | None = context.migration_context.dialect.identifier_preparer.format_constraint(constraint)
     return name
 
 
-def _is_made(context: AutogenContext, constraint: Any) -> bool:
+def is_made(context: AutogenContext, constraint: Any) -> bool:
+    """Tell whether the type needs the constraint in this database."""
     dialect = context.migration_context.dialect
     compiler: Any = dialect.ddl_compiler(dialect, None)  # type: ignore[arg-type]  # without a statement
     return bool(constraint._should_create_for_compiler(compiler))  # private: TestCompared is its canary
