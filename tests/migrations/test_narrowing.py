@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ LOSING = {
     "whole": (Float(53), Integer(), "1.7"),
     "decimal to whole": (Numeric(10, 2), Integer(), "0.50"),
     "day": (DateTime(), Date(), "'2024-01-01 10:00:00'"),
+    "text to a day": (String(40), Date(), "'2024-01-01 10:00:00'"),
+    "text to an amount": (String(40), Numeric(10, 2), "'1.255'"),
 }
 KEEPING = {
     "scale": (Numeric(10, 4), Numeric(10, 2), "1.2300", Decimal("1.23")),
@@ -31,6 +34,9 @@ KEEPING = {
     "whole": (Float(53), Integer(), "2.0", 2),
     "null": (Numeric(10, 4), Numeric(10, 2), "NULL", None),
     "text": (String(9), Text(), "'abc'", "abc"),
+    "text to a day": (String(40), Date(), "'2024-01-02'", date(2024, 1, 2)),
+    "text to a moment": (String(40), DateTime(), "'2024-01-02 10:00:00'", datetime(2024, 1, 2, 10)),
+    "text to an amount": (String(40), Numeric(10, 2), "'1.250'", Decimal("1.25")),
 }
 
 
@@ -111,6 +117,13 @@ class TestTypes:
         )
         path = next(iter((migrations.directory / "versions").glob("*change*")))
         path.write_text(path.read_text().replace("type_=sa.Integer()", "type_=mysql.DATETIME(fsp=0)"))
+
+        with pytest.raises(errors.MigrationError, match="would become another value"):
+            await migrations.up()
+
+    async def test_a_text_with_a_zone(self, postgres: Database, tmp_path: Path) -> None:
+        """PostgreSQL would leave it out."""
+        migrations = await changed(postgres, tmp_path, String(40), DateTime(), value="'2024-01-01 10:00+05'")
 
         with pytest.raises(errors.MigrationError, match="would become another value"):
             await migrations.up()

@@ -13,12 +13,17 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
+    DateTime,
     Enum,
     Integer,
+    Interval,
     MetaData,
+    Numeric,
     String,
     Table,
     Text,
+    Time,
     Uuid,
     inspect,
     text,
@@ -28,6 +33,7 @@ from sqlalchemy.exc import DBAPIError
 
 from sqlkeel.choice import Choice
 from sqlkeel.database import Database
+from sqlkeel.errors import MigrationError
 from sqlkeel.migrations import Migrations
 from sqlkeel.naming import metadata_with_names
 from tests.migrations.project_folder import make_project, run_command
@@ -135,6 +141,9 @@ class TestPostgreSQL:
             pytest.param(String(36), Uuid(), "00000000-0000-0000-0000-00000000000a", id="text to uuid"),
             pytest.param(Text(), JSON(), "{}", id="text to json"),
             pytest.param(JSONB(), Text(), "{}", id="json to text"),
+            pytest.param(String(20), Date(), "2024-01-02", id="text to a day"),
+            pytest.param(Text(), DateTime(), "2024-01-02 10:00:00", id="text to a moment"),
+            pytest.param(String(20), Numeric(10, 2), "1.25", id="text to an amount"),
         ],
     )
     async def test_there_and_back(
@@ -200,6 +209,19 @@ class TestPostgreSQL:
 
         with pytest.raises(DBAPIError, match="A value does not fit"):
             await migrations.up()
+
+    @pytest.mark.parametrize("kind", [Time(), DateTime(timezone=True), Interval()], ids=str)
+    async def test_what_is_not_cast_says_what_to_write(self, postgres: Database, tmp_path: Path, kind: Any) -> None:
+        """A text may have more than the column holds, or no zone."""
+        await migrate(postgres, tmp_path, models(String(20)))
+        migrations = Migrations(postgres, models(kind), tmp_path / "migrations")
+        await migrations.new("change")
+
+        with pytest.raises(MigrationError) as caught:
+            await migrations.up()
+
+        assert caught.value.hint is not None
+        assert "postgresql_using='color::text::" in caught.value.hint
 
     async def test_a_default_that_changes_with_it(self, postgres: Database, tmp_path: Path) -> None:
         """The new one stands after, and the old one after the way back."""

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Float,
     Integer,
     Numeric,
+    String,
     Time,
     cast,
     column,
@@ -29,6 +30,7 @@ __all__ = ["KeepsValues"]
 _ROUNDED: Final[tuple[tuple[tuple[type, ...], tuple[type, ...]], ...]] = (
     ((Integer, Numeric, Float), (Integer, Numeric)),
     ((Date, DateTime, Time), (Date, DateTime, Time)),
+    ((String,), (Integer, Numeric, Date, DateTime, Time)),
 )
 
 
@@ -45,10 +47,18 @@ class KeepsValues:
             MigrationError: When a value would become another one. Text that is too long is refused by the servers.
         """
         new = options.get("type_")
-        if self.connection is not None and new is not None and "postgresql_using" not in options:
+        if self.connection is not None and new is not None and not self.is_told(column_name, options):
             self._refuse_rounding(table_name, column_name, options)
         theirs: Any = super()
         theirs.alter_column(table_name, column_name, **options)
+
+    def is_told(self, column_name: str, options: dict[str, Any]) -> bool:
+        """Tell whether the revision says what becomes of the values."""
+        return False
+
+    def as_both(self, value: Any, old: Any, new: Any) -> tuple[Any, Any]:
+        """Return a value as the new type, and as what it is compared with."""
+        return cast(value, new), value
 
     def _refuse_rounding(self, table_name: str, column_name: str, options: dict[str, Any]) -> None:
         old, new = (_plain(options.get(key), self.dialect) for key in ("existing_type", "type_"))
@@ -56,7 +66,8 @@ class KeepsValues:
             return
         rows = table(table_name, column(column_name, old), schema=options.get("schema"))
         value: Any = rows.c[column_name]
-        changed = select(literal(1)).select_from(rows).where(cast(value, new).is_distinct_from(value))
+        after, before = self.as_both(value, old, new)
+        changed = select(literal(1)).select_from(rows).where(after.is_distinct_from(before))
         if self.connection.scalar(select(exists(changed))):
             raise MigrationError(
                 f"{table_name} has rows whose {column_name} would become another value as {new!r}.",

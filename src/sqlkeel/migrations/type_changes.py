@@ -9,9 +9,11 @@ from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import MigrateOperation, ops
 from alembic.util import PriorityDispatchResult, to_list
-from sqlalchemy import JSON, Boolean, DefaultClause, Dialect, Integer, String, Uuid
+from sqlalchemy import JSON, Boolean, Date, DateTime, DefaultClause, Dialect, Integer, Numeric, String, Uuid
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import ARRAY
 
+from ..errors import MigrationError
 from .named_types import as_postgresql, named_type, types_changed_by
 
 __all__ = ["CastsValues", "ChangeType", "is_array", "write_casts"]
@@ -22,8 +24,9 @@ _STOP: Final = (
 )
 
 
-# Of a text each of them takes all or nothing; a date would lose the time of day, a NUMERIC its last digits.
-_READ_FROM_TEXT: Final = (Boolean, Integer, JSON, Uuid)
+# Of a text the first four take all or nothing, of the others `KeepsValues` sees that nothing is cut off.
+_READ_FROM_TEXT: Final = (Boolean, Integer, JSON, Uuid, Numeric, Date, DateTime)
+_MISMATCH: Final = "42804"
 
 
 class ChangeType(MigrateOperation):
@@ -58,7 +61,25 @@ class CastsValues:
                 if options.get("server_default", False) is False:
                     options["server_default"] = default
             options["postgresql_using"] = _cast(self.dialect, column_name, options["type_"])
-        theirs.alter_column(table_name, column_name, **options)
+        try:
+            theirs.alter_column(table_name, column_name, **options)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) == _MISMATCH and options.get("type_") is not None:
+                raise self._uncast(table_name, column_name, options) from error
+            raise
+
+    def is_told(self, column_name: str, options: dict[str, Any]) -> bool:
+        """Tell whether the revision says what becomes of the values, in other words than `write_casts`."""
+        using = options.get("postgresql_using")
+        return using is not None and using != _cast(self.dialect, column_name, options["type_"])
+
+    def _uncast(self, table_name: str, column_name: str, options: dict[str, Any]) -> MigrationError:
+        using = _cast(self.dialect, column_name, options["type_"])
+        return MigrationError(
+            f"PostgreSQL does not convert the values or the default of {table_name}.{column_name} by itself.",
+            hint=f"alter_column({column_name!r}, …, postgresql_using={using!r}) if that is what becomes of the values; "
+            "server_default=None by another alter_column before it, where there is one.",
+        )
 
 
 def _casts_by_itself(options: dict[str, Any]) -> bool:
@@ -88,7 +109,12 @@ def _needs_cast(operation: Any) -> bool:
     types = [as_postgresql(one) for one in types_changed_by(operation)]
     if any(named_type(one) is not None for one in types) or len({is_array(one) for one in types}) > 1:
         return True
-    return any(isinstance(one, String) for one in types) and any(isinstance(one, _READ_FROM_TEXT) for one in types)
+    return any(isinstance(one, String) for one in types) and any(_is_read_from_text(one) for one in types)
+
+
+def _is_read_from_text(kind: Any) -> bool:
+    # A text without a zone would be a moment of whoever migrates.
+    return isinstance(kind, _READ_FROM_TEXT) and not getattr(kind, "timezone", False)
 
 
 def _changed(context: AutogenContext, change: Any) -> ChangeType:

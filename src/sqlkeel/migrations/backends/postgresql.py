@@ -6,7 +6,20 @@ import re
 from typing import Any, Final
 
 from alembic.ddl.impl import DefaultImpl
-from sqlalchemy import BigInteger, Column, Connection, Dialect, MetaData, Table, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Date,
+    DateTime,
+    Dialect,
+    MetaData,
+    Numeric,
+    String,
+    Table,
+    cast,
+    text,
+)
 from sqlalchemy.dialects.postgresql import DOMAIN
 from sqlalchemy.exc import CompileError
 
@@ -146,6 +159,19 @@ class _Impl(
             name = self.dialect.identifier_preparer.format_table(table)
             for sequence in self.connection.scalars(_NARROW, {"table": name, "column": column_name}).all():
                 self.execute(f"ALTER SEQUENCE {sequence} AS BIGINT")
+
+    def is_told(self, column_name: str, options: dict[str, Any]) -> bool:
+        return CastsValues.is_told(self, column_name, options)
+
+    def as_both(self, value: Any, old: Any, new: Any) -> tuple[Any, Any]:
+        """Compare a text as a moment or a number of any length: it may have a time of day, a zone, more digits."""
+        if not isinstance(old, String):
+            return super().as_both(value, old, new)
+        if isinstance(new, (Date, DateTime)):
+            moment = DateTime(timezone=True)
+            return cast(cast(value, new), moment), cast(value, moment)
+        widest = Numeric() if isinstance(new, Numeric) else new
+        return cast(value, new), cast(value, widest)
 
     def add_constraint(self, const: Any, **options: Any) -> None:
         """Add a constraint; Alembic's description of the table has only the columns that a UNIQUE is on."""
