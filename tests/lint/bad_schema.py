@@ -20,6 +20,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -56,6 +57,7 @@ class Order(Base):
     state: Mapped[str] = mapped_column(Enum("paid", "sent", name="order_state"))
     document: Mapped[str] = mapped_column(JSON())
     note: Mapped[str] = mapped_column(default="")
+    options: Mapped[str] = mapped_column(server_default=text("'{\"gift\":0}'"))
     sent_at: Mapped[datetime] = mapped_column(DateTime)
     portion: Mapped[int]
     a_column_whose_name_says_everything_that_there_is_to_know_about_it: Mapped[int]

@@ -31,6 +31,7 @@ EXPECTED = [
     ("table-prefix", "shops_voucher"),
     ("time-suffix", "customer.birth_at"),
     ("time-suffix", "customer.joined"),
+    ("unescaped-colon", "shop_orders.options"),
     ("unjustified-varchar", "customer.street"),
     ("unused-ignore", "shop_product.price"),
 ]

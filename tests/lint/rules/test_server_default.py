@@ -93,6 +93,7 @@ class TestServerDefault:
             (Column("a", PlainDate(), default=datetime.date(2020, 1, 2)), 'Add server_default="2020-01-02".'),
             (Column("a", JSON, default=[]), "Add server_default=text(\"'[]'\")."),
             (Column("a", JSON, default={"it": "it's"}), r"""Add server_default=text("'{\"it\": \"it''s\"}'")."""),
+            (Column("a", JSON, default=["x :b"]), r"""Add server_default=text("'[\"x \\:b\"]'")."""),
             (Column("a", ARRAY(Integer), default=[]), "Add server_default=text(\"'{}'\")."),
             (Column("a", JSON, default=dict), "Add server_default=text(\"'{}'\")."),
             (Column("a", JSON, default=list), "Add server_default=text(\"'[]'\")."),

@@ -22,6 +22,7 @@ from sqlalchemy.sql import visitors
 from ..finding import Problem, Schema
 from .naive_datetime import is_naive
 from .time_suffix import python_type_of
+from .unescaped_colon import escaped
 
 __all__ = ["BAD", "GOOD", "check"]
 
@@ -102,7 +103,7 @@ def _literal(value: object, column: Column[Any]) -> str:
         return json.dumps(str(value), ensure_ascii=False)
     if isinstance(value, (list, dict)):
         # As a text: the type would have to be imported for it, and the list repeated.
-        return f"text({json.dumps(_document(value, column), ensure_ascii=False)})"
+        return f"text({json.dumps(escaped(_document(value, column)), ensure_ascii=False)})"
     if value == 0:
         return '"0"'
     # Text would go past the type, which keeps an amount in cents on SQLite.
