@@ -89,7 +89,13 @@ def run(program: str) -> Any:
 class TestOthers:
     def test_nothing_of_theirs_is_changed(self) -> None:
         """No function, class, listener, comparison or implementation of theirs: only operations of a name are added."""
-        operations = ("create_circular_key", "create_version_trigger", "drop_circular_key", "drop_version_trigger")
+        operations = (
+            "change_members",
+            "create_circular_key",
+            "create_version_trigger",
+            "drop_circular_key",
+            "drop_version_trigger",
+        )
 
         changed = run(OTHERS.replace("EVERYTHING", EVERYTHING))
 

@@ -11,6 +11,7 @@ from sqlalchemy import Column, ForeignKey, ForeignKeyConstraint, Index, Integer,
 from sqlalchemy import inspect as sa_inspect
 
 from sqlkeel.database import Database
+from sqlkeel.migrations import Migrations
 from tests.migrations.revisions import round_trip
 
 Parts = Callable[[], list[Any]]
@@ -92,6 +93,32 @@ class TestKeys:
         async with mariadb.engine.connect() as connection:
             found = await connection.run_sync(lambda sync: sa_inspect(sync).get_indexes("child"))
         assert found == []
+
+    @pytest.mark.parametrize(
+        ("before", "after", "left"),
+        [
+            ([to(name="child_to_parent")], [], []),
+            ([pair(name="two")], [], []),
+            ([to(name="one"), Index("one", "a")], [Index("one", "a")], ["one"]),
+            ([to(name="one"), pair(name="two")], [pair(name="two")], ["two"]),
+        ],
+    )
+    async def test_a_revision_of_sqlite(
+        self, sqlite: Database, mariadb: Database, tmp_path: Path, before: Any, after: Any, left: list[str]
+    ) -> None:
+        """It says nothing of an index; the one that MariaDB has made goes, and none that the models have."""
+        old, new = models(*before), models(*after)
+        await round_trip(sqlite, tmp_path, old, new)
+        migrations = Migrations(mariadb, new, tmp_path / "migrations")
+
+        await migrations.up()
+
+        await migrations.check()
+        async with mariadb.engine.connect() as connection:
+            found = await connection.run_sync(lambda sync: sa_inspect(sync).get_indexes("child"))
+        assert [one["name"] for one in found] == left
+        await migrations.down()
+        await Migrations(mariadb, old, tmp_path / "migrations").down("base")
 
     async def test_other_databases_make_none(self, postgres: Database, tmp_path: Path) -> None:
         """A revision made there drops no index."""

@@ -6,7 +6,7 @@ import re
 from typing import Any, Final
 
 from alembic.ddl.impl import ComparisonResult, DefaultImpl
-from sqlalchemy import CheckConstraint, Column, Connection, Dialect, Enum, Index, Table, text
+from sqlalchemy import CheckConstraint, Column, Connection, Dialect, Enum, ForeignKeyConstraint, Index, Table, text
 from sqlalchemy.dialects.mysql import SET
 from sqlalchemy.schema import DropConstraint
 
@@ -15,7 +15,7 @@ from ..narrowing import KeepsValues
 from ..required import refuse_made_up_values, refuse_missing_values
 from ..written import WritesText
 from .backend import MigrationBackend, read_default
-from .mariadb_sql import column_as_made, default_in, has_same_index
+from .mariadb_sql import column_as_made, default_in, has_same_index, index_made_for
 
 __all__ = ["MariaDBMigration"]
 _CHECK: Final = re.compile(r"CONSTRAINT_\d+")
@@ -139,6 +139,10 @@ class _Impl(KeepsValues, WritesText, DefaultImpl):
     member of an ENUM or a UUID of zeros, in every SQL mode.
     """
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._gone: set[tuple[str | None, str, str] | None] = set()
+
     def add_column(self, table_name: str, column: Column[Any], *, schema: str | None = None, **options: Any) -> None:
         refuse_made_up_values(self.connection, column, table_name=table_name, schema=schema)
         super().add_column(table_name, column, schema=schema, **options)
@@ -156,11 +160,30 @@ class _Impl(KeepsValues, WritesText, DefaultImpl):
         super().alter_column(table_name, column_name, **options)
 
     def drop_constraint(self, const: Any, **options: Any) -> None:
-        """Drop also the CHECK of a type, which Alembic adds with the type, and leaves when the type goes."""
+        """Drop also the CHECK of a type, and the index of a foreign key that the server has made by itself.
+
+        The first is added with the type by Alembic, which leaves it when the type goes. Of the second a revision that
+        was made on another database knows nothing.
+        """
         if isinstance(const, CheckConstraint) and isinstance(const.name, str):
             self._exec(DropConstraint(const, **options))
+        elif isinstance(const, ForeignKeyConstraint) and self.connection is not None:
+            made = index_made_for(self.connection, self.dialect, const.table, str(const.name))
+            super().drop_constraint(const, **options)
+            if made is not None:
+                super().drop_index(Index(made, _table=const.table))
+                self._gone.add((const.table.schema, const.table.name, made))
         else:
             super().drop_constraint(const, **options)
+
+    def drop_index(self, index: Index, **options: Any) -> None:
+        """Drop an index, but for that of a key which went with it: a revision made on MariaDB says so, too."""
+        table = index.table
+        place = (table.schema, table.name, str(index.name)) if table is not None else None
+        if place in self._gone:
+            self._gone.discard(place)
+        else:
+            super().drop_index(index, **options)
 
     def autogen_column_reflect(self, inspector: Any, table: Table, column_info: Any) -> None:
         """Read a default whole: reflection cuts an expression at its first bracket or quote."""

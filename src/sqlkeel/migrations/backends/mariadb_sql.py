@@ -12,7 +12,7 @@ from sqlalchemy import Column, Connection, Dialect, Index, Table, inspect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateColumn, CreateIndex
 
-__all__ = ["MadeColumn", "column_as_made", "default_in", "has_same_index"]
+__all__ = ["MadeColumn", "column_as_made", "default_in", "has_same_index", "index_made_for"]
 
 _PROBE: Final = "sqlkeel_probe"
 _PIECES: Final = re.compile(r"'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)*`|[()]|\s+|[^\s'`()]+")
@@ -57,6 +57,26 @@ def has_same_index(connection: Connection, dialect: Dialect, index: Index) -> bo
             return False
         made = _index_in(connection, _PROBE, name)
     return made is not None and made == _index_in(connection, table, name)
+
+
+def index_made_for(connection: Connection, dialect: Dialect, table: Table, key: str) -> str | None:
+    """Return the index that the server has made for a foreign key, and that no other key needs.
+
+    It says nowhere which it has made by itself, and lets only these give way to another index on their columns: such a
+    one is made in an empty copy.
+    """
+    reader = inspect(connection)
+    keys = {one["name"]: one["constrained_columns"] for one in reader.get_foreign_keys(table.name, schema=table.schema)}
+    columns = keys.pop(key, None)
+    if columns is None or any(columns[: len(one)] == one for one in keys.values()):
+        return None
+    indexes = reader.get_indexes(table.name, schema=table.schema)
+    names = [one["name"] for one in indexes if one["column_names"] == columns and not one["unique"]]
+    quoted = ", ".join(_quoted(one) for one in columns)
+    with _probe(connection, dialect, table):
+        _send(connection, f"ALTER TABLE {_PROBE} ADD INDEX {_PROBE} ({quoted})")
+        left = {one["name"] for one in inspect(connection).get_indexes(_PROBE)}
+    return next((name for name in names if name is not None and name not in left), None)
 
 
 @contextmanager
