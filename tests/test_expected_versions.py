@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from enum import IntEnum
+from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
@@ -67,12 +68,14 @@ class TestRefusal:
         assert conflict.current_row is not None
         assert conflict.current_row["title"] == "t"
 
-    @pytest.mark.parametrize("expected", ["1", "", 1.0, object(), True, b"\1", bytearray(1), IntEnum])
+    @pytest.mark.parametrize(
+        "expected", ["1", "", 1.0, object(), True, b"\1", bytearray(1), IntEnum, IPv4Network("10.0.0.0/8")]
+    )
     async def test_what_is_no_version_is_refused(self, sqlite: Database, kind: type[Page], expected: Any) -> None:
         """A text, a fraction or anything else is no version and no set of them; True equals the first one."""
         row = await add(sqlite, kind)
 
-        with pytest.raises(InvalidValue, match="is no version"):
+        with pytest.raises(InvalidValue, match=r"is no (version|set of versions)\."):
             refuse_other_version(row, expected)
 
     def test_a_new_row_has_no_version_to_expect(self, kind: type[Page]) -> None:
@@ -111,6 +114,13 @@ class TestExpired:
         await CALLS[call](Repository(session, Page), page, 1)
 
         await session.commit()
+
+    async def test_a_version_with_more_digits_than_python_writes_is_a_conflict(
+        self, session: AsyncSession, page: Page
+    ) -> None:
+        """A client may have sent it."""
+        with pytest.raises(VersionConflict):
+            await CALLS["delete"](Repository(session, Page), page, 10**5000)
 
     @pytest.mark.parametrize("call", CALLS)
     async def test_another_version_is_a_conflict(self, session: AsyncSession, page: Page, call: str) -> None:

@@ -544,7 +544,7 @@ class VersionConflict(KeelError, orm_exc.StaleDataError):
         current_row: Mapping[str, Any] | None = None,
     ) -> None:
         now = "is gone" if current is None else f"is at version {current}"
-        made_on = "another one" if expected is None else f"version {expected}"
+        made_on = "another one" if expected is None else f"version {shown(expected)}"
         super().__init__(f"{model} {shown(key)} {now}; the change was made on {made_on}.")
         self.model = model
         self.key = key

@@ -49,13 +49,20 @@ def refuse_other_version(obj: Any, expected: Versions) -> None:
         raise UsageError(f"The {name} is not written yet, and has no version.", hint="Leave out the version.")
     current = _version(obj, mapper.get_property_by_column(mapper.version_id_col).key)
     accepted: Container[int] = (expected,) if isinstance(expected, int) else expected
-    if current is None or current not in accepted:
+    if current is None or not _holds(accepted, current):
         known = expected if isinstance(expected, int) else None
         key, loaded = state.identity, vars(obj)
         row = None
         if current is not None:
             row = {prop.key: loaded[prop.key] for prop in mapper.column_attrs if prop.key in loaded}
         raise VersionConflict(name, key[0] if len(key) == 1 else key, expected=known, current=current, current_row=row)
+
+
+def _holds(accepted: Container[int], version: int) -> bool:
+    try:
+        return version in accepted
+    except Exception as error:  # one of something else: a network holds addresses
+        raise InvalidValue(f"{shown(accepted)} is no set of versions.", hint="{3, 4}, of whole numbers.") from error
 
 
 def _version(obj: Any, key: str) -> int | None:

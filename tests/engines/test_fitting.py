@@ -552,6 +552,7 @@ class TestFits:
             (ARRAY(Integer), [[1], [2]], [[1], [2, 3]]),
             (ARRAY(Integer), [[[[[[1]]]]]], [[[[[[[1]]]]]]]),
             (INET(), "10.0.0.1", 5),
+            (INET(), "10.0.0.1", timedelta(1)),
             (TSVECTOR(), "a", ["a"]),
             (OID(), 5, 2**64),
         ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
-from datetime import time, timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Final
@@ -79,8 +79,13 @@ _COMPARING: Final = frozenset(
 """The operators with both sides of one family: to a moment a time is added, and in a document a text is looked up."""
 _CONSTANTS: Final[Mapping[type[Any], bool]] = {True_: True, False_: False}
 """What SQLAlchemy writes out instead of binding it."""
-_PLAIN: Final = (bool, int, float, Decimal, Mapping, bytes)
-_TAKEN: Final[Mapping[str, tuple[type[Any], ...]]] = {"HSTORE": (dict,), "MONEY": (int, Decimal), "OID": (int,)}
+_PLAIN: Final = (bool, int, float, complex, Decimal, Mapping, bytes, date, time, timedelta, UUID)
+_TAKEN: Final[Mapping[str, tuple[type[Any], ...]]] = {
+    "HSTORE": (dict,),
+    "INTERVAL": (timedelta,),
+    "MONEY": (int, Decimal),
+    "OID": (int,),
+}
 """PostgreSQL's own types that take something else than a text or an object of their own."""
 _DIMENSIONS: Final = 6
 """How deep PostgreSQL nests an array."""
