@@ -76,10 +76,10 @@ def compare_choices(
     made = [check for check in _checks_of_enums(context, wanted) if _column(check).name not in retyped]
     checks = [one for one in (*_checks(wanted), *made) if context.run_object_filters(one, one.name, *_KIND)]
     reflected = context.inspector.get_check_constraints(wanted.name, schema=schema) if checks else []
-    texts = {check["name"]: str(check["sqltext"]) for check in reflected}
+    texts = {str(check["name"]): str(check["sqltext"]) for check in reflected if check["name"]}
     for check in checks:
-        name = name_of(context, check)
-        if name is not None and name in texts:
+        name = name_of(context, check) or ""
+        if name in texts:
             members, passing = _members(check), _passing(context, check, texts[name])
             if set(passing) != set(members):
                 modify.ops.append(ChangeChoices(check, name, found=passing or texts[name], wanted=members))
