@@ -202,7 +202,7 @@ class _Impl(KeepsValues, WritesText, DefaultImpl):
         return ComparisonResult.Equal() if same else ComparisonResult.Different("parts")
 
     def correct_for_autogen_constraints(
-        self, conn_unique_constraints: Any, conn_indexes: Any, metadata_unique_constraints: Any, metadata_indexes: Any
+        self, conn_uniques: Any, conn_indexes: Any, metadata_unique_constraints: Any, metadata_indexes: Any
     ) -> None:
         for index in list(conn_indexes):
             made = live_index(index)
@@ -211,5 +211,5 @@ class _Impl(KeepsValues, WritesText, DefaultImpl):
                 index.table.append_constraint(made)
                 conn_indexes.add(made)
         super().correct_for_autogen_constraints(
-            conn_unique_constraints, conn_indexes, metadata_unique_constraints, metadata_indexes
+            conn_uniques, conn_indexes, metadata_unique_constraints, metadata_indexes
         )

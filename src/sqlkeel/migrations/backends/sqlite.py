@@ -236,7 +236,7 @@ class _Impl(WritesText, DefaultImpl):
         copy.finish()
 
     def correct_for_autogen_constraints(
-        self, conn_unique_constraints: Any, conn_indexes: Any, metadata_unique_constraints: Any, metadata_indexes: Any
+        self, conn_uniques: Any, conn_indexes: Any, metadata_unique_constraints: Any, metadata_indexes: Any
     ) -> None:
         """Take an index over an expression for what the models have, where there is one of its name."""
         read = {index.name: index for index in conn_indexes}
