@@ -159,8 +159,6 @@ def remembered(method: _F) -> _F:
 
     @functools.wraps(method)
     def writing(self: Any, /, *args: Any, **options: Any) -> Any:
-        if self.is_half_done and not self.is_active:
-            raise PendingRollbackError  # also where there is nothing to write; the door says what failed before
         try:
             return method(self, *args, **options)
         except BaseException as error:
