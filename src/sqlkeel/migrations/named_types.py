@@ -19,6 +19,7 @@ from sqlalchemy.types import ARRAY, TypeDecorator
 from ..errors import MigrationError
 
 __all__ = [
+    "DIALECT",
     "DropType",
     "MakesTypes",
     "UseType",
@@ -77,12 +78,9 @@ def _render_use(context: AutogenContext, operation: UseType) -> list[str]:
 
 @renderers.dispatch_for(DropType)
 def _render_drop(context: AutogenContext, operation: DropType) -> str:
-    name, schema = (
-        repr(str(operation.kind.name)),
-        f", schema={operation.kind.schema!r}" if operation.kind.schema else "",
-    )
     if isinstance(operation.kind, ENUM):
-        return f"sa.Enum(name={name}{schema}).drop(op.get_bind())"
+        schema = f", schema={operation.kind.schema!r}" if operation.kind.schema else ""
+        return f"sa.Enum(name={str(operation.kind.name)!r}{schema}).drop(op.get_bind())"
     # Of SQLAlchemy's own drop() the other databases know nothing.
     name = DIALECT.identifier_preparer.format_type(operation.kind)  # type: ignore[attr-defined]  # of PostgreSQL's
     return f"if op.get_context().dialect.name == 'postgresql': op.execute({f'DROP DOMAIN {name}'!r})"

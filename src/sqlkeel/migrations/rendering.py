@@ -15,6 +15,7 @@ from ..choice import Choice
 from ..types import UTCDateTime, utc_now
 from .choices import render_check, render_type
 from .conditional import render_conditional, write_conditions
+from .named_types import DIALECT
 from .renames import mark_renames
 from .required import mark_required
 from .sequences import render_column
@@ -22,7 +23,7 @@ from .type_checks import comes_with_type
 
 __all__ = ["finish_script", "render_item"]
 
-_POSTGRESQL: Final = PostgresqlImpl(postgresql.dialect(), None, True, None, None, {})  # type: ignore[no-untyped-call]  # SQLAlchemy's own
+_POSTGRESQL: Final = PostgresqlImpl(DIALECT, None, True, None, None, {})
 
 
 def render_item(kind: str, item: Any, context: AutogenContext) -> str | Literal[False] | None:
