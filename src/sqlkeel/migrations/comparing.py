@@ -123,9 +123,8 @@ def _compare_type(
     dialect = context.migration_context.dialect
     backend = backend_for(dialect.name)
     is_other = context.migration_context.impl.compare_type(found, wanted)
-    if dialect.name == "postgresql" and is_array(found.type) != is_array(
-        wanted.type
-    ):  # Alembic reads INTEGER[] as INTEGER.
+    # Alembic reads INTEGER[] as INTEGER.
+    if dialect.name == "postgresql" and is_array(found.type) != is_array(wanted.type):
         op.existing_type, op.modify_type = found.type, wanted.type
         return PriorityDispatchResult.STOP
     if is_other and backend.is_same_type(_connection(context), dialect, found, wanted):

@@ -200,13 +200,8 @@ def _only_adds(found: Sequence[str], wanted: Sequence[str]) -> bool:
 def _additions(name: str, found: Sequence[str], wanted: Sequence[str]) -> Iterator[str]:
     for position, one in enumerate(wanted):
         if one not in found:
-            where = (
-                f" AFTER {_quoted(wanted[position - 1])}"
-                if position
-                else f" BEFORE {_quoted(found[0])}"
-                if found
-                else ""
-            )
+            first = f" BEFORE {_quoted(found[0])}" if found else ""
+            where = f" AFTER {_quoted(wanted[position - 1])}" if position else first
             yield f"ALTER TYPE {name} ADD VALUE {_quoted(one)}{where}"
 
 
