@@ -102,9 +102,9 @@ def understand_live_indexes(dialect: Dialect) -> None:
 
 def _follow(index: Index, table: Any) -> None:
     """Have each engine that makes the index or its table understand it; a copy of the table has the listeners, too."""
-    for item in (index, table):
-        for moment in ("before_create", "before_drop"):
-            event.listen(item, moment, _understand, propagate=True)
+    event.listen(index, "before_create", _understand)
+    event.listen(index, "before_drop", _understand)
+    event.listen(table, "before_create", _understand, propagate=True)
 
 
 def _understand(_: object, connection: Connection, **options: Any) -> None:
