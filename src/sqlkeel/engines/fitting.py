@@ -80,12 +80,7 @@ _COMPARING: Final = frozenset(
 _CONSTANTS: Final[Mapping[type[Any], bool]] = {True_: True, False_: False}
 """What SQLAlchemy writes out instead of binding it."""
 _PLAIN: Final = (bool, int, float, complex, Decimal, Mapping, bytes, date, time, timedelta, UUID)
-_TAKEN: Final[Mapping[str, tuple[type[Any], ...]]] = {
-    "HSTORE": (dict,),
-    "INTERVAL": (timedelta,),
-    "MONEY": (int, Decimal),
-    "OID": (int,),
-}
+_TAKEN: Final[Mapping[str, tuple[type[Any], ...]]] = {"HSTORE": (dict,), "MONEY": (int, Decimal), "OID": (int,)}
 """PostgreSQL's own types that take something else than a text or an object of their own."""
 _DIMENSIONS: Final = 6
 """How deep PostgreSQL nests an array."""
