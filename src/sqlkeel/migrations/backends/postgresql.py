@@ -143,7 +143,7 @@ def _type(dialect: Dialect, column: Column[Any]) -> str | None:
 
 
 class _Impl(
-    ChangesIdentity, ChangesMembers, KeepsValues, MakesTypes, CastsValues, WritesText, ComparesIndexes, DefaultImpl
+    ChangesIdentity, ChangesMembers, CastsValues, KeepsValues, MakesTypes, WritesText, ComparesIndexes, DefaultImpl
 ):
     """Alembic's part for PostgreSQL, which writes a text that looks like a parameter as what it is.
 
@@ -159,9 +159,6 @@ class _Impl(
             name = self.dialect.identifier_preparer.format_table(table)
             for sequence in self.connection.scalars(_NARROW, {"table": name, "column": column_name}).all():
                 self.execute(f"ALTER SEQUENCE {sequence} AS BIGINT")
-
-    def is_told(self, column_name: str, options: dict[str, Any]) -> bool:
-        return CastsValues.is_told(self, column_name, options)
 
     def as_both(self, value: Any, old: Any, new: Any) -> tuple[Any, Any]:
         """Compare a text as a moment or a number of any length: it may have a time of day, a zone, more digits."""
