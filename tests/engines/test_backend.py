@@ -157,7 +157,7 @@ class TestParseURL:
 
         assert parsed.query["options"] == "-c search_path=tokens"
 
-    @pytest.mark.parametrize("name", ["PGPASSWORD", "pwd"])
+    @pytest.mark.parametrize("name", ["PGPASSWORD", "PASSWORD", "pwd", "pass", "db_pass", "user_password"])
     def test_a_password_under_a_name_that_no_driver_has(self, name: str) -> None:
         """It is refused with the name that the drivers have."""
         with pytest.raises(InvalidURL, match=name) as caught:

@@ -89,7 +89,7 @@ _SETTING: Final = re.compile(r"([\w.-]+)=")
 _WITHOUT_SECRETS: Final = "SQLite's driver takes no secret. A listener of 'connect' on the engines may send PRAGMA key."
 """What to say of one for a file, for which there is no argument of the driver either."""
 
-_NO_ARGUMENTS: Final = {"pgpassword", "pwd"}
+_NO_ARGUMENTS: Final = re.compile(r"pg_?password|(?:\w+_)?(?:pass|password|pwd)", re.IGNORECASE)
 """What a password is called elsewhere, and no driver calls it."""
 
 
@@ -368,7 +368,7 @@ def _with_hidden_password(url: URL) -> URL:
             hint="The password stands before the @: postgresql+asyncpg://user:password@host/name.",
         )
     if shown := [key for key, value in url.query.items() if _is_secret(key, value)]:
-        name = "password" if shown[0].lower() in _NO_ARGUMENTS else shown[0]
+        name = "password" if _NO_ARGUMENTS.fullmatch(shown[0]) else shown[0]
         as_argument = f"Database(url, connect_args={{{name!r}: ...}})"
         raise InvalidURL(
             f"The database URL holds {shown[0]} in its query, which is shown with the URL.",
