@@ -268,6 +268,14 @@ programs = st.lists(
 )
 
 
+RUNS = 200
+"""In how many runs of a stock session its answers are looked for.
+
+It walks sets of objects, in the order of their addresses: where two with one key are deleted and made in one flush,
+what is loaded by then, and so what a later step answers, differs from run to run.
+"""
+
+
 def outcome(engine: Engine, kind: type[Session], program: list[Any], *, keep: bool) -> tuple[list[Any], list[Any]]:
     """Run a program on empty tables; return its answers, and what is committed."""
     with engine.begin() as connection:
@@ -291,14 +299,20 @@ def alike(stock: tuple[str, Any], ours: tuple[str, Any]) -> bool:
     return stock == ours
 
 
+def is_one_of(ours: tuple[list[Any], list[Any]], runs: Iterator[tuple[list[Any], list[Any]]]) -> bool:
+    """Tell whether one of the runs ended like ours; the first one does, where the order of a set decides nothing."""
+    log, rows = ours
+    return any(
+        rows == expected and all(alike(*both) for both in zip(stock, log, strict=True)) for stock, expected in runs
+    )
+
+
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
 class TestPrograms:
     @tried(60)
     @given(program=programs, keep=st.booleans())
     def test_each_ends_as_with_a_stock_session(self, engine: Engine, program: list[Any], keep: bool) -> None:
-        """The same answers, the same errors, the same rows."""
-        stock, expected = outcome(engine, Session, program, keep=keep)
-        ours, rows = outcome(engine, SyncSession, program, keep=keep)
+        """The same answers, the same errors, the same rows, as one of the runs of a stock session has them."""
+        ours = outcome(engine, SyncSession, program, keep=keep)
 
-        assert rows == expected
-        assert [(one, other) for one, other in zip(stock, ours, strict=True) if not alike(one, other)] == []
+        assert is_one_of(ours, (outcome(engine, Session, program, keep=keep) for _ in range(RUNS)))
