@@ -7,7 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Boolean, Column, Enum, Integer, MetaData, Table, insert, text
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    Enum,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    insert,
+    text,
+)
 
 from sqlkeel import errors
 from sqlkeel.database import Database
@@ -146,6 +158,49 @@ class TestChanged:
 
         assert {one for one in ("a", "b", *members) if await accepts(db, one)} == set(members)
 
+    @pytest.mark.parametrize("members", [("a", "c"), ("a",), ("longer", "a"), ("it's", "1:b", "%")], ids=str)
+    async def test_without_a_name(self, db: Database, tmp_path: Path, members: tuple[str, ...]) -> None:
+        """The CHECK is found by its column and by what it lets pass; others without a name stay."""
+        await round_trip(db, tmp_path, unnamed("a", "b"), unnamed(*members))
+
+        assert {one for one in ("a", "b", *members) if await accepts(db, one)} == set(members)
+        with pytest.raises(errors.CheckViolation):
+            async with db.engine.begin() as connection:
+                await connection.execute(text("INSERT INTO thing (id, value, number) VALUES (2, 'a', -1)"))
+
+    @pytest.mark.parametrize("members", [("a", "b"), ("a", "c")], ids=str)
+    async def test_given_a_name(self, db: Database, tmp_path: Path, members: tuple[str, ...]) -> None:
+        """The CHECK without a name gives way, and comes back in its place."""
+        await round_trip(db, tmp_path, lettered(MetaData, "a", "b", name=None), lettered(MetaData, *members))
+
+        assert {one for one in "abc" if await accepts(db, one)} == set(members)
+
+    async def test_again(self, db: Database, tmp_path: Path) -> None:
+        """The CHECK that a revision has made for one without a name is found by the next."""
+        for members in (("a", "b"), ("a", "c"), ("b", "c", "d")):
+            migrations = Migrations(db, lettered(MetaData, *members, name=None), tmp_path / "migrations")
+            await migrations.new("members")
+            await migrations.up()
+            await migrations.check()
+
+        assert {one for one in "abcd" if await accepts(db, one)} == {"b", "c", "d"}
+
+    @pytest.mark.parametrize("kind", ["boolean without a name", "enum without a name"])
+    async def test_a_type_that_would_bring_one_without_a_name(self, db: Database, tmp_path: Path, kind: str) -> None:
+        """A CHECK that could not be dropped on the way back is not made."""
+        plain = {"boolean without a name": SmallInteger(), "enum without a name": String(5)}[kind]
+        before = MetaData()
+        Table("thing", before, Column("id", Integer, primary_key=True), Column("value", plain))
+        migrations = Migrations(db, before, tmp_path / "migrations")
+        await migrations.new("first")
+        await migrations.up()
+        later = Migrations(db, models(MetaData, kind), tmp_path / "migrations")
+
+        path = await later.new("its type")
+
+        assert path is not None
+        assert "create_constraint" not in path.read_text()
+
     async def test_what_differs_is_told(self, db: Database, tmp_path: Path) -> None:
         """Alembic compares the name alone."""
         migrations = Migrations(db, lettered(MetaData, "a", "b"), tmp_path / "migrations")
@@ -156,11 +211,26 @@ class TestChanged:
             await Migrations(db, lettered(MetaData, "a", "c"), tmp_path / "migrations").check()
 
 
-def lettered(make: Any, *members: str) -> MetaData:
+def lettered(make: Any, *members: str, name: str | None = "letter") -> MetaData:
     """Return a table whose column is one of the members."""
     metadata: MetaData = make()
-    kind = Enum(*members, create_constraint=True, native_enum=False, name="letter", length=4)
+    kind = Enum(*members, create_constraint=True, native_enum=False, name=name, length=4)
     Table("thing", metadata, Column("id", Integer, primary_key=True), Column("value", kind))
+    return metadata
+
+
+def unnamed(*members: str) -> MetaData:
+    """Return a table without a name for any of its CHECKs."""
+    metadata = MetaData()
+    kind = Enum(*members, create_constraint=True, native_enum=False)
+    other = Enum("x", "y", create_constraint=True, native_enum=False)
+    checks = (
+        CheckConstraint("number >= 0"),
+        CheckConstraint("value <> 'z'"),
+        CheckConstraint("other IN ('x', 'y', 'z')"),
+    )
+    columns = Column("value", kind), Column("other", other), Column("number", Integer)
+    Table("thing", metadata, Column("id", Integer, primary_key=True), *columns, *checks)
     return metadata
 
 

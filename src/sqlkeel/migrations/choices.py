@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from alembic.autogenerate import renderers
@@ -28,6 +29,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeDecorator
 
 from ..choice import Choice, choice_of
+from ..naming import fitting_name
+from .backends import backend_for
+from .backends.backend import UNNAMED
 from .type_checks import comes_with_type, given_a_type, is_made, name_of
 
 __all__ = ["ChangeChoices", "compare_choices", "render_check", "render_type"]
@@ -42,19 +46,32 @@ _NUMBER: Final = re.compile(r"-?\d+")
 
 
 class ChangeChoices(MigrateOperation):
-    """Put another CHECK in the place of one, or make or drop it where the members on one side are ``None``."""
+    """Put another CHECK in the place of one, or make or drop it where the members on one side are ``None``.
+
+    One that is *unnamed* is on SQLite, where the copy of the table leaves it out for the one that is made; it comes
+    back as *former*.
+    """
 
     def __init__(
-        self, constraint: CheckConstraint, name: str, *, found: Members | None, wanted: Members | None
+        self,
+        constraint: CheckConstraint,
+        name: str,
+        *,
+        found: Members | None,
+        wanted: Members | None,
+        former: str | None = None,
+        unnamed: bool = False,
     ) -> None:
         self.constraint = constraint
         self.name = name
+        self.former = former or name
         self.found = found
         self.wanted = wanted
+        self.unnamed = unnamed
 
     def reverse(self) -> ChangeChoices:
         """Return what takes it back."""
-        return ChangeChoices(self.constraint, self.name, found=self.wanted, wanted=self.found)
+        return ChangeChoices(self.constraint, self.former, found=self.wanted, wanted=self.found, former=self.name)
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
         """Return what differs in the words of Alembic."""
@@ -73,17 +90,43 @@ def compare_choices(
         return PriorityDispatchResult.CONTINUE
     modify.ops[:] = [_by_members(op) for op in modify.ops]
     retyped = {column for op in modify.ops for column in given_a_type(op)}
-    made = [check for check in _checks_of_enums(context, wanted) if _column(check).name not in retyped]
+    enums = _checks_of_enums(context, wanted)
+    made = [one for one in enums if name_of(context, one) is None or _column(one).name not in retyped]
     checks = [one for one in (*_checks(wanted), *made) if context.run_object_filters(one, one.name, *_KIND)]
-    reflected = context.inspector.get_check_constraints(wanted.name, schema=schema) if checks else []
-    texts = {str(check["name"]): str(check["sqltext"]) for check in reflected if check["name"]}
+    reflected: Any = context.inspector.get_check_constraints(wanted.name, schema=schema) if checks else []
     for check in checks:
-        name = name_of(context, check) or ""
-        if name in texts:
-            members, passing = _members(check), _passing(context, check, texts[name])
-            if set(passing) != set(members):
-                modify.ops.append(ChangeChoices(check, name, found=passing or texts[name], wanted=members))
+        change = _compare(context, check, reflected)
+        made = [one for one in modify.ops if change is not None and _makes(one, change.name)]
+        if change is not None and (made or set(change.found or ()) != set(change.wanted or ())):
+            modify.ops[:] = [*(one for one in modify.ops if one not in made), change]
     return PriorityDispatchResult.CONTINUE
+
+
+def _compare(context: AutogenContext, check: Any, reflected: Sequence[Any]) -> ChangeChoices | None:
+    """Return what puts a CHECK in the place of the one in the database; ``None`` where there is none."""
+    members, name = _members(check), name_of(context, check)
+    for text in (str(one["sqltext"]) for one in reflected if name is not None and one["name"] == name):
+        return ChangeChoices(check, str(name), found=_passing(context, check, text) or text, wanted=members)
+    likely = (one for one in reflected if _may_be(context, check, one["name"]))
+    lists = [(one["name"], passing) for one in likely if (passing := _passing(context, check, str(one["sqltext"])))]
+    for found, passing in sorted(lists, key=lambda one: set(one[1]) != set(members))[:1]:
+        former = found or fitting_name(f"{UNNAMED}{check.table.name}_{_column(check).name}", "check")
+        unnamed = found is None
+        return ChangeChoices(check, name or former, found=passing, wanted=members, former=former, unnamed=unnamed)
+    return None
+
+
+def _may_be(context: AutogenContext, check: Any, found: str | None) -> bool:
+    """Tell whether a CHECK in the database may be that of an enumeration: both without a name, or it on SQLite."""
+    if found is None or name_of(context, check) is not None:
+        return found is None
+    backend = backend_for(context.migration_context.dialect.name)
+    names = {name_of(context, one) for one in check.table.constraints}
+    return found not in names and backend.names_check(check.table, found)
+
+
+def _makes(operation: Any, name: str) -> bool:
+    return isinstance(operation, ops.CreateCheckConstraintOp) and str(operation.constraint_name) == name
 
 
 def render_type(kind: Choice) -> str:
@@ -107,13 +150,13 @@ def render_check(constraint: Any, context: AutogenContext) -> str | None:
 
 @renderers.dispatch_for(ChangeChoices)
 def _render(context: AutogenContext, change: ChangeChoices) -> list[str]:
-    table, name = change.constraint.table, f"op.f({change.name!r})"
+    table, name, former = change.constraint.table, f"op.f({change.name!r})", f"op.f({change.former!r})"
     batch = bool(context.opts.get("render_as_batch"))
     prefix, where = ("batch_op.", "") if batch else ("op.", f", {table.name!r}")
     schema = f", schema={table.schema!r}" if table.schema and not batch else ""
     lines = []
-    if change.found is not None:
-        lines.append(f"{prefix}drop_constraint({name}{where}, type_='check'{schema})")
+    if change.found is not None and not change.unnamed:
+        lines.append(f"{prefix}drop_constraint({former}{where}, type_='check'{schema})")
     if change.wanted is not None:
         condition = _condition(change.constraint, change.wanted)
         lines.append(f"{prefix}create_check_constraint({name}{where}, {condition}{schema})")
@@ -167,19 +210,29 @@ def _listed(members: Members) -> str:
 
 
 def _passing(context: AutogenContext, check: Any, text: str) -> tuple[Any, ...]:
-    """Return what a CHECK lets pass, of the members and of all that its text may name; the database is asked."""
+    """Return what a CHECK lets pass, of the members and of all that its text may name; the database is asked.
+
+    Nothing where it is no list of values: where it is about other columns, too, or lets something else pass.
+    """
     connection, column, members = context.connection, _column(check), _members(check)
     assert connection is not None
-    given = [*dict.fromkeys((*_named(text, type(members[0])), *members))]
+    named = dict.fromkeys((*_named(text, type(members[0])), *members))
+    other = next(one for one in _others(type(members[0])) if one not in named)
+    given = [*named, other]
     kind: Any = column.type.dialect_impl(connection.dialect)
     plain = kind.impl_instance if isinstance(kind, TypeDecorator) else String(kind.length)
     rows = union_all(*(select(_exactly(one, plain).label(column.name)) for one in given)).subquery()
     try:
         with connection.begin_nested():
             found = set(connection.scalars(select(rows.c[column.name]).where(literal_column(text))))
-    except DBAPIError:  # It is about other columns, too: not the CHECK of an enumeration.
+    except DBAPIError:
         return ()
-    return tuple(one for one in given if one in found)
+    return () if other in found else tuple(one for one in named if one in found)
+
+
+def _others(kind: type) -> Iterator[Any]:
+    """Yield what no enumeration has, one short value after the other."""
+    return itertools.count() if issubclass(kind, int) else map(chr, itertools.count(ord("~")))
 
 
 def _exactly(value: Any, kind: Any) -> ColumnElement[Any]:

@@ -9,6 +9,7 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from alembic.util import PriorityDispatchResult
 from sqlalchemy import CheckConstraint, MetaData, Table, text
+from sqlalchemy.types import TypeDecorator
 
 from ..choice import choice_of
 from .written import literal_text
@@ -35,9 +36,14 @@ def skip_checks_of_types(
 ) -> PriorityDispatchResult:
     """Add no CHECK of a type that needs none in this database, or comes with a column; drop none without a name.
 
-    A type that changes makes its CHECK: one of this name goes before, and comes back on the way back.
+    A type that changes makes its CHECK: one of this name goes before, and comes back on the way back. One without a
+    name could not be dropped on the way back, so it is not made.
     """
     if wanted is not None:
+        unnamed = {name for one in wanted.constraints if _is_unnamed(context, one) for name in _columns(one)}
+        for change in modify.ops:
+            if isinstance(change, ops.AlterColumnOp) and change.column_name in unnamed:
+                change.modify_type = _without_check(change.modify_type)
         added = {name for one in modify.ops for name in given_a_type(one)}
         bound = [one for one in wanted.constraints if comes_with_type(one)]
         made = {name_of(context, one): is_made(context, one) for one in bound}
@@ -46,6 +52,19 @@ def skip_checks_of_types(
         replaced = {name for name in come if name is not None and made[name]} if found is not None else set()
         modify.ops[:0] = list(_drops(context, wanted, replaced))
     return PriorityDispatchResult.CONTINUE
+
+
+def _is_unnamed(context: AutogenContext, constraint: Any) -> bool:
+    return comes_with_type(constraint) and name_of(context, constraint) is None
+
+
+def _without_check(kind: Any) -> Any:
+    if kind is None:
+        return None
+    plain: Any = kind.copy()
+    bound: Any = plain.impl_instance if isinstance(plain, TypeDecorator) else plain
+    bound.create_constraint = False
+    return plain
 
 
 def _drops(context: AutogenContext, table: Table, names: set[str]) -> Iterator[ops.DropConstraintOp]:
@@ -80,8 +99,8 @@ def _is_settled(operation: Any, made: dict[str | None, bool], come: set[str | No
 
 def name_of(context: AutogenContext, constraint: Any) -> str | None:
     """Return the name that CREATE TABLE gives it, which a naming convention may make."""
-    name: str | None = context.migration_context.dialect.identifier_preparer.format_constraint(constraint)
-    return name
+    preparer = context.migration_context.dialect.identifier_preparer
+    return None if constraint.name is None else preparer.format_constraint(constraint)
 
 
 def is_made(context: AutogenContext, constraint: Any) -> bool:

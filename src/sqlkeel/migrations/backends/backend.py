@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from alembic.ddl.impl import DefaultImpl
 from sqlalchemy import URL, Column, Connection, DefaultClause, Dialect, Table
 from sqlalchemy.schema import CreateColumn
 
-__all__ = ["MigrationBackend", "computed_sql", "default_sql", "read_default"]
+__all__ = ["UNNAMED", "MigrationBackend", "computed_sql", "default_sql", "read_default"]
+
+UNNAMED: Final = "unnamed_"
+"""How the name of a CHECK begins that a revision on SQLite makes for one without a name."""
 
 
 class MigrationBackend(ABC):

@@ -17,7 +17,7 @@ from ...engines.backend import backend_for
 from ...errors import MigrationError
 from ..required import refuse_made_up_values
 from ..written import WritesText
-from .backend import MigrationBackend, computed_sql, default_sql, read_default
+from .backend import UNNAMED, MigrationBackend, computed_sql, default_sql, read_default
 from .sqlite_copy import SQLiteCopy, read_collations, refuse_other_values
 from .sqlite_sql import default_form, form
 
@@ -170,6 +170,10 @@ class SQLiteMigration(MigrationBackend):
         """Read the statement that made the table: reflection says nothing of collations."""
         collation = read_collations(connection, found.table.name).get(found.name, self.usual_collation)
         return None if collation == self.usual_collation else collation
+
+    def names_check(self, table: Table, name: str) -> bool:
+        """Recognise the name that a revision has given: a CHECK without one cannot be changed in a batch."""
+        return name.startswith(UNNAMED)
 
     def is_missing(self, url: URL) -> bool:
         """Look for the file."""

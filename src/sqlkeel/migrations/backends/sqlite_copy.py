@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -29,10 +30,12 @@ from sqlalchemy.schema import CreateIndex
 
 from ...errors import MigrationError
 from ..written import literal_text
+from .backend import UNNAMED
 
 __all__ = ["SQLiteCopy", "read_collations", "refuse_other_values"]
 
 _BINARY: Final = "BINARY"
+_LIST: Final = re.compile(r"""\W*(?P<column>\w+)\W+IN\s*\(""", re.IGNORECASE)
 _MASTER: Final = "SELECT name, sql FROM sqlite_master WHERE type = ? AND tbl_name = ? AND sql IS NOT NULL"
 _KIND: Final = "SELECT wr, strict FROM pragma_table_list WHERE schema = 'main' AND name = ?"
 
@@ -94,6 +97,7 @@ class SQLiteCopy:
             if self._batch.reflected and isinstance(original, CheckConstraint) and original in self._table.constraints:
                 check.sqltext = _as_read(original)
         self._drop_checks_of_dropped()
+        self._drop_replaced_lists()
 
     def _drop_checks_of_dropped(self) -> None:
         gone = {one.name for one in self._table.c if one.name not in self._batch.columns}
@@ -212,6 +216,16 @@ class SQLiteCopy:
         found = [one for one in self._table.constraints if isinstance(one, CheckConstraint) and one.name is None]
         return found if self._batch.reflected else []
 
+    def _drop_replaced_lists(self) -> None:
+        """Let a new list of what a column may be replace one without a name, which no batch can drop."""
+        before = {str(one.sqltext) for one in self._table.constraints if isinstance(one, CheckConstraint)}
+        checks = [one for one in self._batch.new_table.constraints if isinstance(one, CheckConstraint)]
+        new = {_listed(one) for one in checks if str(one.sqltext) not in before} - {None}
+        for check in checks:
+            is_named = check.name is not None and not str(check.name).startswith(UNNAMED)
+            if not is_named and str(check.sqltext) in before and _listed(check) in new:
+                self._batch.new_table.constraints.discard(check)
+
     def _statements(self, kind: str) -> dict[str, str]:
         rows = self._connection.exec_driver_sql(_MASTER, (kind, self._table.name)).all()
         return {row.name: row.sql for row in rows}
@@ -226,6 +240,12 @@ class SQLiteCopy:
         self._connection.exec_driver_sql("DELETE FROM sqlite_sequence WHERE name = ?", (self._table.name,))
         row = (self._table.name, self._sequence)
         self._connection.exec_driver_sql("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", row)
+
+
+def _listed(check: CheckConstraint) -> str | None:
+    """Return the column that a CHECK keeps to a list."""
+    found = _LIST.match(str(check.sqltext))
+    return found and found["column"].casefold()
 
 
 def _as_read(check: CheckConstraint) -> TextClause:
