@@ -1,9 +1,12 @@
-"""Words and numbers for a moment: refused by every driver, as a server reads them in its own way."""
+"""Words, numbers and objects for a moment: refused by every driver, as a server reads them in its own way."""
 
 from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
+from fractions import Fraction
+from ipaddress import ip_address
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import (
@@ -71,6 +74,16 @@ REFUSED = [
     ("lasts", 5),
     ("photo", 5),
     ("photo", [1, 2]),
+    ("day", 1j),
+    ("begins", range(2)),
+    ("booked_at", print),
+    ("lasts", object()),
+    ("day", Fraction(1, 2)),
+    ("begins", UUID(int=5)),
+    ("booked_at", UUID(int=5)),
+    ("booked_at", ip_address("0.0.0.9")),
+    ("booked_at", time(1)),
+    ("day", timedelta(days=1)),
 ]
 TAKEN = [
     ("day", date.max, date.max),

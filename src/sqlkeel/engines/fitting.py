@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
-from datetime import date, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Final
@@ -54,6 +54,8 @@ _FAMILIES: Final[tuple[tuple[type[Any], ...], ...]] = (
     (ARRAY,),
 )
 """The types of which a server compares one with another that it is told of; any other only with its like."""
+_WIDER: Final[Mapping[type[Any], Any]] = {datetime: date, time: (time, datetime)}
+"""What a column takes that is no value of its own type: a day for a moment, and of a moment the time."""
 _LIKE: Final[Mapping[type[Any], type[Any]]] = {time: timedelta}
 """What is no family of SQLAlchemy's, as each database has its own type of a duration."""
 _COMPARING: Final = frozenset(
@@ -244,9 +246,10 @@ def fits(
     if isinstance(kind, ARRAY):
         return _fits_array(value, kind, dialect, strict=strict)
     if isinstance(found, _OTHER_CLASSES) or _python_type(found) is timedelta:
-        return convert is not None or (
-            isinstance(bound, found.python_type) and not (strict and _is_aware(bound, found))
-        )
+        if convert is not None and (bound is not value or isinstance(found, Boolean)):
+            return True
+        taken = _WIDER.get(found.python_type, found.python_type)
+        return isinstance(bound, taken) and not (strict and convert is None and _is_aware(bound, found))
     check = _check_of(found)
     if check is None:
         return not strict or not _is_foreign(bound, found)
@@ -290,7 +293,7 @@ def _is_foreign(value: Any, kind: TypeEngine[Any]) -> bool:
 
 def _is_aware(value: Any, kind: TypeEngine[Any]) -> bool:
     """Tell whether it is a moment with a zone for a column that has none, which asyncpg does not send."""
-    return isinstance(kind, DateTime) and not kind.timezone and value.tzinfo is not None
+    return isinstance(kind, DateTime) and not kind.timezone and getattr(value, "tzinfo", None) is not None
 
 
 def _is_no_number(value: Any, kind: TypeEngine[Any]) -> bool:

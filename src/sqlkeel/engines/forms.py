@@ -11,10 +11,10 @@ from numbers import Real
 from typing import Any, Final
 from uuid import UUID
 
-__all__ = ["bytes_of", "conversions"]
+__all__ = ["WITH_FORM", "bytes_of", "conversions"]
 
 _BASES: Final = (float, Decimal, datetime, date, timedelta, time)
-_WITH_FORM: Final = (Real, UUID, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
+WITH_FORM: Final = (Real, UUID, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
 """What the ``str()`` of is the one form that the server has for it; numbers are those of numpy."""
 
 
@@ -44,7 +44,7 @@ def _of_its_base(known: Mapping[Any, Callable[..., str]]) -> Callable[..., str]:
         for base in bases:
             if isinstance(value, base):
                 return known[base](value, *rest)
-        if not isinstance(value, _WITH_FORM):
+        if not isinstance(value, WITH_FORM):
             raise TypeError(f"MariaDB has no form for a {type(value).__name__}.")
         return known[str](value, *rest)
 

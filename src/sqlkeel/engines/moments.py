@@ -16,14 +16,16 @@ from sqlalchemy import TIMESTAMP, Date, DateTime, Dialect, Interval, Time
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.types import TypeEngine
 
+from .forms import WITH_FORM
 from .texts import CONTAINERS
 
 __all__ = ["refuse_words_for_moments"]
 
 _Convert = Callable[[Any], Any] | None
 
-_USUAL: Final = frozenset({date, datetime, time, timedelta, NoneType})
-_OTHERS: Final = (str, int, float, Decimal, *CONTAINERS)
+_DAYS: Final = frozenset({date, datetime, NoneType})
+_USUAL: Final = _DAYS | {time, timedelta}
+_OTHERS: Final = (str, Decimal, *WITH_FORM, *CONTAINERS)
 
 _KINDS: Final[tuple[type[TypeEngine[Any]], ...]] = (
     *(Date, DateTime, Time, TIMESTAMP),
@@ -50,7 +52,8 @@ class _Moment:
     def bind_processor(self, dialect: Dialect) -> _Convert:
         """Check what the usual type then converts."""
         convert: _Convert = super().bind_processor(dialect)  # type: ignore[misc]  # of the type that stands behind
-        return _moment if convert is None else lambda value: convert(_moment(value))
+        check = _day if isinstance(self, (Date, DateTime)) else _moment
+        return check if convert is None else lambda value: convert(check(value))
 
 
 class _Duration(_Moment):
@@ -71,4 +74,10 @@ def _checked(usual: type[Any]) -> type[Any]:
 def _moment(value: Any) -> Any:
     if type(value) not in _USUAL and isinstance(value, _OTHERS):
         raise TypeError(f"A date, a time or a timedelta is expected, and no {type(value).__name__}.")
+    return value
+
+
+def _day(value: Any) -> Any:
+    if type(value) not in _DAYS and isinstance(value, (time, timedelta, *_OTHERS)):
+        raise TypeError(f"A date or a datetime is expected, and no {type(value).__name__}.")
     return value
