@@ -19,7 +19,7 @@ from sqlalchemy.dialects.mysql import DATETIME, SET
 from sqlalchemy.orm import Mapped, mapped_column
 
 from sqlkeel import base
-from sqlkeel.bulk import insert_many
+from sqlkeel.bulk import insert_many, update_many, upsert_many
 from sqlkeel.choice import Choice
 from sqlkeel.database import Database
 from sqlkeel.errors import (
@@ -122,6 +122,7 @@ WITHOUT_FORM: list[Any] = [
     ["x"],
     type("Names", (list,), {})(["x"]),
 ]
+TUPLES = [("number", (1,)), ("name", ("x",)), ("amount", (Decimal(1),)), ("ratio", (1.5,))]
 WITH_FORM: list[tuple[str, Any, Any]] = [
     ("name", Name("x'"), "x'"),
     ("name", Color.RED, "red"),
@@ -173,7 +174,37 @@ class TestForms:
 
             assert await session.scalar(select(getattr(Note, column))) == found
 
-    async def test_a_tuple_is_a_list_of_sql(self, mariadb: Database) -> None:
+    @pytest.mark.parametrize("values", [("a'", Name("b")), ("b",)], ids=len)
+    async def test_a_tuple_is_a_list_of_sql(self, mariadb: Database, values: Any) -> None:
         """In SQL text, with texts in it."""
         async with mariadb.session() as session:
-            assert await session.scalar(text("select 'b' in :values"), {"values": ("a'", Name("b"))}) == 1
+            assert await session.scalar(text("select 'b' in :values"), {"values": values}) == 1
+
+    @pytest.mark.parametrize("pairs", [((1, 2),), ((1, 2), (3, 4))], ids=len)
+    async def test_it_may_hold_tuples(self, mariadb: Database, pairs: Any) -> None:
+        """Each of them is a row to compare with."""
+        async with mariadb.session() as session:
+            assert await session.scalar(text("select (1, 2) in :pairs"), {"pairs": pairs}) == 1
+
+    @pytest.mark.parametrize(("column", "value"), TUPLES)
+    async def test_it_is_no_value(self, mariadb: Database, column: str, value: Any) -> None:
+        """Of one element neither, which the server takes for that element; nothing is written, and nothing found."""
+        async with mariadb.session() as session:
+            await session.execute(insert(Note).values({"id": 1, column: value[0]}))
+            with pytest.raises(ValueRefused) as written:
+                await session.execute(insert(Note).values({"id": 2, column: value}))
+            with pytest.raises(ValueRefused) as found:
+                await session.execute(select(Note).where(getattr(Note, column) == value))
+
+        assert (written.value.column, found.value.column) == (column, column)
+
+    @pytest.mark.parametrize(("column", "value"), TUPLES)
+    @pytest.mark.parametrize("verb", [insert_many, update_many, upsert_many], ids=lambda verb: verb.__name__)
+    async def test_among_many_its_row_is_named_too(self, mariadb: Database, verb: Any, column: str, value: Any) -> None:
+        """By each way of many rows."""
+        options = {"on": [Note.id]} if verb is upsert_many else {}
+        async with mariadb.session() as session:
+            with pytest.raises(ValueRefused) as caught:
+                await verb(session, Note, [{"id": 1, column: None}, {"id": 2, column: value}], **options)
+
+        assert (caught.value.column, caught.value.row) == (column, 2)

@@ -21,14 +21,21 @@ WITH_FORM: Final = (Real, UUID, IPv4Address, IPv6Address, IPv4Network, IPv6Netwo
 def conversions() -> dict[Any, Any]:
     """Return how the driver writes values, but for numbers without a value and for what has no form in SQL.
 
-    It writes NaN as the name of a column, and of a class that it does not know the ``str()``.
+    It writes NaN as the name of a column, of a class that it does not know the ``str()``, and a tuple as a list.
     """
     from asyncmy.converters import conversions as usual
+    from asyncmy.converters import escape_sequence
 
     numbers = {float: isfinite, Decimal: Decimal.is_finite}
     known = {**usual, **{kind: _finite(usual[kind], check) for kind, check in numbers.items()}}
     # Of all classes that have no entry; a text comes here only as a part of a tuple.
-    return {**known, str: _of_its_base(known)}
+    inside = {**known, str: _of_its_base(known)}
+
+    def write_list(values: Any, *rest: Any) -> str:
+        # The server takes (1) for 1, which would be stored; a list of two is the same list, and no value.
+        return escape_sequence(values * 2 if len(values) == 1 else values, "", inside)
+
+    return {**inside, tuple: write_list}
 
 
 def _of_its_base(known: Mapping[Any, Callable[..., str]]) -> Callable[..., str]:
