@@ -54,7 +54,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
 import sqlkeel
-from sqlkeel.bulk import insert_many_returning
+from sqlkeel.bulk import get_or_create, insert_many_returning, upsert
 from sqlkeel.database import Database
 from sqlkeel.engines.fitting import fits
 from sqlkeel.errors import DatabaseFault, InvalidKey, InvalidValue, KeelError, NotFound, NotNullViolation, ValueRefused
@@ -653,3 +653,35 @@ async def missing(call: Awaitable[Any]) -> bool:
         return call is not None and not await call
     except (InvalidKey, NotFound, ValueRefused) as error:
         return describe(error).status in (404, 422)
+
+
+class Parcel(Base):
+    __tablename__ = "fitting_parcel"
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    weight: Mapped[Decimal] = mapped_column(Numeric(5, 2), unique=True)
+    owner: Mapped[uuid.UUID | None]
+
+
+OTHER_KEYS: list[Any] = [Decimal(5), 5, 1.5, True, "x", b"x", 1j, (1,), [1], object(), date(2026, 1, 1)]
+
+
+class TestKeys:
+    """A value of another type for a key."""
+
+    @pytest.mark.parametrize("value", OTHER_KEYS, ids=lambda value: type(value).__name__)
+    async def test_it_is_refused_by_upsert_with_its_column(self, every_driver: Database, value: Any) -> None:
+        """It stands in an expression on MariaDB, and names its column there, too; a client gets a 422."""
+        with pytest.raises(ValueRefused) as caught:
+            async with every_driver.transaction() as session:
+                await upsert(session, Parcel, {"id": value, "weight": Decimal(1)}, on=[Parcel.id])
+
+        assert (caught.value.column, describe(caught.value).status) == ("id", 422)
+
+    @pytest.mark.parametrize("value", ["x", (1,), [1], 1j, object()], ids=lambda value: type(value).__name__)
+    async def test_it_is_refused_by_get_or_create_with_its_column(self, every_driver: Database, value: Any) -> None:
+        """Where the row is looked for by a number, which MariaDB rounds first."""
+        with pytest.raises(ValueRefused) as caught:
+            async with every_driver.transaction() as session:
+                await get_or_create(session, Parcel, {"weight": value}, {"id": uuid.uuid4()})
+
+        assert (caught.value.column, describe(caught.value).status) == ("weight", 422)

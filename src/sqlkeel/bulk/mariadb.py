@@ -28,13 +28,13 @@ from sqlalchemy import (
     Time,
     Uuid,
     and_,
+    bindparam,
     cast,
     column,
     delete,
     exists,
     func,
     insert,
-    literal,
     literal_column,
     null,
     or_,
@@ -92,7 +92,7 @@ class MariaDB:
 
     def rounded(self, value: Any, of: Column[Any], dialect: Dialect) -> ColumnElement[Any]:
         """Round what an assignment would round; a cast to DECIMAL would also cut what is out of range."""
-        given, kind = literal(value, of.type), engine_type(of.type, dialect)
+        given, kind = _bound(of, value), engine_type(of.type, dialect)
         if isinstance(kind, Float):
             return cast(given, Float()) if _is_single(kind) else given
         if isinstance(kind, Numeric):
@@ -277,7 +277,12 @@ def _on_duplicate(values: Mapping[str, Any], merge: Merge) -> Any:
 
 
 def _typed(column: Column[Any], value: Any) -> Any:
-    return value if isinstance(value, ColumnElement) else literal(value, column.type)
+    return value if isinstance(value, ColumnElement) else _bound(column, value)
+
+
+def _bound(column: Column[Any], value: Any) -> ColumnElement[Any]:
+    """Bind a value under the name of its column, by which it is found if the server refuses it."""
+    return bindparam(column.key, value, type_=column.type, unique=True)
 
 
 def _replace(stage: TableClause) -> Any:

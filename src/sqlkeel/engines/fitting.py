@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 from sqlalchemy import (
@@ -149,11 +149,17 @@ def _values_of(name: str, bind: BindParameter[Any], row: Mapping[str, Any]) -> l
 
 def _column_of(compiled: Any, name: str, bind: BindParameter[Any]) -> Column[Any] | None:
     """Return the column that a parameter is assigned to or compared with."""
-    for column, other in _comparisons(compiled):
+    compared = list(_comparisons(compiled))
+    for column, other in compared:
         if isinstance(other, BindParameter) and other.key == bind.key:
             return column
-    table = getattr(compiled.statement, "table", None)
-    return None if table is None else getattr(table, "columns", {}).get(name)
+    columns = getattr(getattr(compiled.statement, "table", None), "columns", {})
+    if name in columns:
+        return cast("Column[Any]", columns[name])
+    # Inside of an expression it has the column's name and a number, where the column's type was given with it.
+    named, _, _ = name.rpartition("_")
+    near = (*columns, *(column for column, _ in compared))
+    return next((column for column in near if column.key == named and column.type is bind.type), None)
 
 
 def _column_of_another_type(compiled: Any, rows: Any, dialect: Dialect) -> Column[Any] | None:
