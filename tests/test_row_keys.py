@@ -272,8 +272,35 @@ REFUSED: list[tuple[Any, Any]] = [
 ]  # fmt: skip
 
 
+class NoKeys:
+    """An asynchronous source."""
+
+    def __aiter__(self) -> NoKeys:
+        return self
+
+    async def __anext__(self) -> int:
+        raise StopAsyncIteration
+
+
 class TestRefused:
-    @pytest.mark.parametrize("keys", [1, "12", b"12", None])
+    @pytest.mark.parametrize(
+        ("keys", "hint"),
+        [
+            (None, "[key, ...]"),
+            ({"id": 1}, "[{'id': 1}] for one key, list(mapping) for those of a mapping"),
+            (aiter(NoKeys()), "[key async for key in keys]"),
+        ],
+        ids=["nothing", "a mapping", "asynchronous"],
+    )
+    async def test_what_is_no_list(self, sqlite: Database, keys: Any, hint: str) -> None:
+        """Is refused with what to write, too; the names in the key of one row are no keys."""
+        async with sqlite.read() as session:
+            with pytest.raises(InvalidKey, match=r"come as a list") as caught:
+                await Repository(session, Small).get_many(keys)
+
+        assert caught.value.hint == hint
+
+    @pytest.mark.parametrize("keys", [1, "12", b"12", bytearray(b"12")])
     async def test_one_key_in_the_place_of_several(self, sqlite: Database, keys: Any) -> None:
         """A key alone is refused with the brackets around it; the letters of a text are no keys."""
         async with sqlite.read() as session:

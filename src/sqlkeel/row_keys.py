@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -35,8 +35,10 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from .cursors import bits_of, engine_type
 from .errors import InvalidKey, shown
 
-__all__ = ["RowKeys", "among", "are_exact", "keys_of", "pairs", "refusal_of_shape", "refusal_of_unhashable"]
+__all__ = ["SINGLE", "RowKeys", "among", "are_exact", "keys_of", "pairs", "refusal_of_shape", "refusal_of_unhashable"]
 
+SINGLE: Final = (str, bytes, bytearray, memoryview, Mapping)
+"""What is one key or one row where a list of them belongs, though Python reads it one by one."""
 _EXACT: Final = {int, UUID}
 """Types of which Python and every database call the same values equal."""
 _ASKED_AT_ONCE: Final = 100
@@ -129,8 +131,8 @@ class RowKeys:
         Raises:
             InvalidKey: As `identity` does.
         """
-        if not isinstance(keys, Iterable) or isinstance(keys, str | bytes):
-            raise InvalidKey(f"Keys of {self.name} come as a list, not as {shown(keys)}.", hint=f"[{shown(keys)}]")
+        if not isinstance(keys, Iterable) or isinstance(keys, SINGLE):
+            raise InvalidKey(f"Keys of {self.name} come as a list, not as {shown(keys)}.", hint=_as_list(keys))
         given = list(keys)
         if self._is_counted and set(map(type, given)) <= {int}:
             part = self._parts[0]
@@ -148,16 +150,19 @@ class RowKeys:
         return _equal(self.columns, identity)
 
     def _split(self, key: Any) -> tuple[Any, ...]:
-        width = len(self.columns)
         if isinstance(key, Mapping):
-            names = [self.mapper.get_property_by_column(column).key for column in self.columns]
+            names = self._names()
             if set(key) != set(names):
                 raise InvalidKey(f"The key of {self.name} is {', '.join(names)}, not {', '.join(map(str, key))}.")
             return tuple(key[name] for name in names)
         given = key if isinstance(key, tuple) else (key,)
-        if len(given) != width:
-            raise InvalidKey(f"The key of {self.name} has {width} columns, not {len(given)}.")
+        if len(given) != len(self.columns):
+            message = f"The key of {self.name} has {len(self.columns)} columns, not {len(given)}."
+            raise InvalidKey(message, hint=f"Its key is {', '.join(self._names())}.")
         return given
+
+    def _names(self) -> list[str]:
+        return [self.mapper.get_property_by_column(column).key for column in self.columns]
 
 
 _made: Final[WeakKeyDictionary[Dialect, dict[Mapper[Any], RowKeys]]] = WeakKeyDictionary()
@@ -271,6 +276,15 @@ class _Part:
 
     def _refusal(self, value: Any, wanted: str, hint: str) -> InvalidKey:
         return InvalidKey(f"{self.place} is {wanted}; {shown(value)} is a {type(value).__name__}.", hint=hint)
+
+
+def _as_list(keys: Any) -> str:
+    """Say how several keys are written, instead of what is no list."""
+    if isinstance(keys, AsyncIterable):
+        return "[key async for key in keys]"
+    if isinstance(keys, Mapping):
+        return f"[{shown(keys)}] for one key, list(mapping) for those of a mapping"
+    return "[key, ...]" if keys is None else f"[{shown(keys)}]"
 
 
 def _as_number(value: Any) -> str:

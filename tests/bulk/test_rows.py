@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from sqlkeel.bulk.delete import delete_many
-from sqlkeel.bulk.insert import insert_many
+from sqlkeel.bulk.insert import insert_many, insert_many_returning
 from sqlkeel.bulk.rows import CHUNK, alike, batches, chunks, runs
 from sqlkeel.bulk.target import Target
+from sqlkeel.bulk.update import update_many
 from sqlkeel.bulk.upsert import get_or_create, upsert, upsert_many
 from sqlkeel.database import Database
 from sqlkeel.errors import InvalidValue, UnknownField
+from sqlkeel.repository import Repository
 from tests.bulk.models import Base, Guest, User
 
 MEBIBYTE = 2**20
@@ -134,6 +137,16 @@ class Form:
     email = "a"
 
 
+NO_LISTS: list[Any] = [{"email": "a"}, {}, "email", None, 5, Form(), len, memoryview(b"a")]
+VERBS: dict[str, Any] = {
+    "insert_many": insert_many,
+    "insert_many_returning": insert_many_returning,
+    "upsert_many": partial(upsert_many, on=[User.email]),
+    "update_many": update_many,
+    "delete_many": delete_many,
+}
+
+
 class TestWhatIsNoRow:
     @pytest.mark.tables(Base.metadata)
     @pytest.mark.parametrize("values", [Form(), User(email="a"), "email", None, ("email", "a")])
@@ -152,11 +165,33 @@ class TestWhatIsNoRow:
         assert "model_dump()" in refused.value.hint
 
     @pytest.mark.tables(Base.metadata)
-    @pytest.mark.parametrize("keys", ["ab", b"ab", bytearray(b"ab")])
+    @pytest.mark.parametrize("keys", ["ab", b"ab", bytearray(b"ab"), memoryview(b"ab"), {"first": "a", "last": "b"}])
     async def test_the_letters_of_a_text_are_no_keys(self, db: Database, keys: Any) -> None:
-        """A single key that was not put into a list would delete the rows that its letters name."""
+        """A single key that was not put into a list would delete the rows that its letters, or names, are keys of."""
         async with db.transaction() as session:
-            with pytest.raises(InvalidValue, match="an iterable of them, not") as refused:
+            with pytest.raises(InvalidValue, match="another iterable of them, not") as refused:
                 await delete_many(session, Guest, keys)
 
         assert "list" in refused.value.hint
+
+    @pytest.mark.tables(Base.metadata)
+    @pytest.mark.parametrize("verb", VERBS)
+    @pytest.mark.parametrize("source", NO_LISTS, ids=lambda source: type(source).__name__)
+    async def test_what_is_no_list_is_refused_with_the_call_to_write(
+        self, db: Database, verb: str, source: Any
+    ) -> None:
+        """One row is the most likely of them: it stands alone where a list of one belongs."""
+        async with db.transaction() as session:
+            with pytest.raises(InvalidValue, match=rf"of User come as .* not as {type(source).__name__}\.") as refused:
+                await VERBS[verb](session, User, source)
+
+        assert f": {verb}(session, User, [" in refused.value.hint
+
+    @pytest.mark.tables(Base.metadata)
+    @pytest.mark.parametrize("verb", ["insert_many", "update_many", "delete_many"])
+    @pytest.mark.parametrize("source", NO_LISTS, ids=lambda source: type(source).__name__)
+    async def test_a_repository_says_the_same(self, db: Database, verb: str, source: Any) -> None:
+        """It hands them on."""
+        async with db.transaction() as session:
+            with pytest.raises(InvalidValue, match="of User come as"):
+                await getattr(Repository(session, User), verb)(source)

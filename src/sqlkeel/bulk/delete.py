@@ -37,7 +37,7 @@ async def delete_many(session: AnyAsyncSession, model: type[M], keys: Iterable[A
         _refuse_soft_delete(work.target)
         binder: Binder | None = None
         read = 0
-        async for chunk in chunks(work.read(keys), _KEYS_AT_ONCE):
+        async for chunk in chunks(work.read(keys, "delete_many", "key"), _KEYS_AT_ONCE):
             batch = _batch(chunk, work.target, read)
             read += len(chunk)
             if binder is None:

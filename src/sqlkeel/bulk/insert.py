@@ -43,7 +43,7 @@ async def insert_many(session: AnyAsyncSession, model: type[M], rows: Rows) -> i
     async with Work(session, model) as work:
         binder: Binder | None = None
         replaced: _Replaced | None = None
-        async for run in runs(work.read(rows), work.target):
+        async for run in runs(work.read(rows, "insert_many"), work.target):
             await work.begin()
             binder = binder or work.binder(new=True)
             replaced = replaced or _Replaced(work)
@@ -110,7 +110,7 @@ async def insert_many_returning(session: AnyAsyncSession, model: type[M], rows: 
         refuse_unreadable(work.target.mapper, in_order=True)
         replaced: _Replaced | None = None
         binder: Binder | None = None
-        async for chunk in chunks(work.read(rows)):
+        async for chunk in chunks(work.read(rows, "insert_many_returning")):
             refuse_other_than_mappings(chunk)
             fields = dict.fromkeys(chain.from_iterable(chunk))
             work.target.check(fields)

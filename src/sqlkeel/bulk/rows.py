@@ -25,6 +25,7 @@ from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import InstanceState
 
 from ..errors import InvalidKey, InvalidValue, shown
+from ..row_keys import SINGLE
 from .columns import is_expression
 from .target import Target
 
@@ -130,18 +131,20 @@ async def runs(rows: Rows, target: Target, *, key: Sequence[str] = ()) -> AsyncI
         yield run
 
 
-def reading(source: Iterable[T] | AsyncIterable[T]) -> Iterator[T] | AsyncIterator[T]:
-    """Begin to read *source*.
+def reading(
+    source: Iterable[T] | AsyncIterable[T], of: str = "Rows and keys", *, hint: str = "Put one into a list."
+) -> Iterator[T] | AsyncIterator[T]:
+    """Begin to read *source*, which is told to be *of* something where it is refused.
 
     Raises:
-        InvalidValue: For something that cannot be read one by one, and for a text.
+        InvalidValue: For something that cannot be read one by one, for a text, and for one row or key.
     """
     if isinstance(source, AsyncIterable):
         return aiter(source)
-    # The letters of a text would be taken for keys.
-    if not isinstance(source, Iterable) or isinstance(source, str | bytes | bytearray):
+    # The letters of a text would be taken for keys, and the names in a row.
+    if not isinstance(source, Iterable) or isinstance(source, SINGLE):
         kind = type(source).__name__
-        raise InvalidValue(f"Rows and keys come from an iterable of them, not {kind}.", hint="Put one into a list.")
+        raise InvalidValue(f"{of} come as a list or another iterable of them, not as {kind}.", hint=hint)
     return iter(source)
 
 

@@ -46,7 +46,8 @@ async def update_many(session: AnyAsyncSession, model: type[M], rows: Rows) -> i
     async with Work(session, model) as work:
         target, changes = work.target, _Changes(work)
         whole = _in_order(rows, target)
-        async for batch in batches(work.read(rows if whole is None else whole), target, key=target.key):
+        source = work.read(rows if whole is None else whole, "update_many")
+        async for batch in batches(source, target, key=target.key):
             await changes.begin()
             first = _key_first(batch if whole is None else _of(rows, whole, batch), target, sort=whole is None)
             written += await changes.write(first)

@@ -248,7 +248,7 @@ async def upsert_many(
             refuse_without_mark(work.target)
             refuse_companions(work.target.mapper)
         merging = _Merging(work, on, update, stages, revive=revive)
-        async for run in runs(work.read(rows), work.target):
+        async for run in runs(work.read(rows, "upsert_many"), work.target):
             await merging.add(run)
         return await merging.finish()
 
@@ -340,7 +340,7 @@ async def _met(work: Work, merged: Iterable[tuple[TableClause, Merge]], held: He
         return held.objects.values()
     key, met = work.target.columns(work.target.key), set[Identity]()
     for stage, merge in merged:
-        async for part in chunks(held.objects, _KEYS_AT_ONCE):
+        async for part in chunks([*held.objects], _KEYS_AT_ONCE):
             rows = _rows_met(select(*key), stage, merge).where(among(key, part))
             met.update(tuple(row) for row in await work.connection.execute(rows.with_for_update()))
     held.note_locked(met)

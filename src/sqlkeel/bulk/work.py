@@ -77,13 +77,17 @@ class Work:
         self._binder: Binder | None = None
         self._source: Iterable[Any] | AsyncIterable[Any] = ()
 
-    def read(self, source: Iterable[T] | AsyncIterable[T]) -> Iterator[T] | AsyncIterator[T]:
-        """Begin to read what the call is given; a generator is closed when the call raises.
+    def read(
+        self, source: Iterable[T] | AsyncIterable[T], verb: str, one: str = "row"
+    ) -> Iterator[T] | AsyncIterator[T]:
+        """Begin to read what the *verb* is given; a generator is closed when the call raises.
 
         Raises:
-            InvalidValue: For something that cannot be read one by one, and for a text.
+            InvalidValue: For something that cannot be read one by one, for a text, and for one row or key.
         """
-        self._source = found = reading(source)
+        name = self.target.name
+        hint = f"Give a list of {one}s: {verb}(session, {name}, [{one}])."
+        self._source = found = reading(source, f"{one.capitalize()}s of {name}", hint=hint)
         return found
 
     def binder(
