@@ -253,11 +253,12 @@ class TestParseURL:
         ],
     )
     def test_a_value_that_is_no_number(self, url: str) -> None:
-        """The options are named, and no value of one."""
+        """The options are named, and no value of one, in the chain of errors neither."""
         with pytest.raises(InvalidURL, match=r"cannot be read; it has .*(timeout|size)") as caught:
             parse_url(url)
 
         assert "s3cret" not in str(caught.value)
+        assert caught.value.__context__ is None
 
     async def test_a_connection_keeps_no_password_in_the_clear(self, server: Database) -> None:
         """MariaDB keeps with a connection how to call its driver once more: names are shown, and no value."""

@@ -288,8 +288,9 @@ class TestNumbersInTheURL:
         ],
     )
     def test_what_is_none(self, url: str, words: str) -> None:
-        """It is refused when the Database is made, and its value not repeated."""
+        """It is refused when the Database is made, and its value not repeated, in the chain of errors neither."""
         with pytest.raises(InvalidURL, match=words) as caught:
             Database(url)
 
         assert "s3cret" not in str(caught.value)
+        assert caught.value.__context__ is None

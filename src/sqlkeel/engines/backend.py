@@ -332,14 +332,20 @@ def _read(url: str | URL) -> URL | None:
 
 def _refuse_unreadable_options(url: URL) -> None:
     """See that SQLAlchemy can read the options in the query; it would fail with a ValueError that names none."""
-    try:
-        with warnings.catch_warnings(action="ignore"):  # it is asked again, and warns then
-            url.get_dialect()().create_connect_args(url)
-    except (ArgumentError, ValueError) as error:
+    if not _has_readable_options(url):
         raise InvalidURL(
             f"The value of an option in the database URL cannot be read; it has {', '.join(sorted(url.query))}.",
             hint="Write a number as one, ?timeout=30, and what is an object as connect_args={...}.",
-        ) from error
+        )
+
+
+def _has_readable_options(url: URL) -> bool:
+    try:
+        with warnings.catch_warnings(action="ignore"):  # it is asked again, and warns then
+            url.get_dialect()().create_connect_args(url)
+    except (ArgumentError, ValueError):
+        return False
+    return True
 
 
 def _refuse_cut_password(url: URL, written: str | URL) -> None:

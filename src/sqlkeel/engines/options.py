@@ -62,8 +62,9 @@ def _number(name: str, text: str, read: Callable[[str], Any]) -> Any:
     try:
         return read(text)
     except ValueError:
-        kind = "a whole number" if read is int else "a number"
-        raise InvalidURL(f"The option {name} in the database URL is {kind}.", hint=f"Write it as ?{name}=5.") from None
+        pass  # Its words are the text, which a report of the chain of errors would show.
+    kind = "a whole number" if read is int else "a number"
+    raise InvalidURL(f"The option {name} in the database URL is {kind}.", hint=f"Write it as ?{name}=5.")
 
 
 def refuse_options(options: Mapping[str, Any], *, url: URL, in_memory: bool) -> None:
