@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -82,6 +83,8 @@ _COMPARING: Final = frozenset(
 _CONSTANTS: Final[Mapping[type[Any], bool]] = {True_: True, False_: False}
 """What SQLAlchemy writes out instead of binding it."""
 _PLAIN: Final = (bool, int, float, complex, Decimal, Mapping, bytes, date, time, timedelta, UUID)
+_OF_PYTHON: Final = sys.stdlib_module_names - {"ipaddress"}
+"""The modules whose objects are no value of a type of PostgreSQL's own: functions, ranges, patterns."""
 _TAKEN: Final[Mapping[str, tuple[type[Any], ...]]] = {"HSTORE": (dict,), "MONEY": (int, Decimal), "OID": (int,)}
 """PostgreSQL's own types that take something else than a text or an object of their own."""
 _DIMENSIONS: Final = 6
@@ -288,13 +291,16 @@ def _has_shape(value: Collection[Any]) -> bool:
 
 
 def _is_foreign(value: Any, kind: TypeEngine[Any]) -> bool:
-    """Tell whether it is a number, a list or a document for an address, a range or bits, which are texts or objects."""
+    """Tell whether it is a number, a list or a function for an address, a range or bits, which are texts or objects."""
     if not kind.__module__.startswith("sqlalchemy.dialects.postgresql"):
         return False  # a type of somebody else may take anything
     if isinstance(value, (list, tuple, set)):
         return not value or any(isinstance(one, (str, list, *_PLAIN, type(None))) for one in value)
-    taken = _TAKEN.get(kind.__visit_name__, ())
-    return isinstance(value, _PLAIN) and (type(value) not in taken or (type(value) is int and abs(value) >= 2**63))
+    if isinstance(value, str):
+        return False
+    if type(value) in _TAKEN.get(kind.__visit_name__, ()):
+        return type(value) is int and abs(value) >= 2**63
+    return isinstance(value, _PLAIN) or type(value).__module__.partition(".")[0] in _OF_PYTHON
 
 
 def _is_aware(value: Any, kind: TypeEngine[Any]) -> bool:
