@@ -6,14 +6,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import ARRAY, Column, Enum, Integer, MetaData, Table, TypeDecorator, inspect, text
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    BigInteger,
+    Column,
+    DefaultClause,
+    Dialect,
+    Enum,
+    Integer,
+    MetaData,
+    Numeric,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    inspect,
+    text,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import DOMAIN
 
 from sqlkeel.database import Database
 from sqlkeel.errors import MigrationError
 from sqlkeel.migrations import Migrations
 from sqlkeel.naming import metadata_with_names
 from tests.migrations.project_folder import make_project, run_command
-from tests.migrations.revisions import tables
+from tests.migrations.revisions import round_trip, tables
+from tests.migrations.test_ownership import execute
 
 COLORED = """
 from sqlalchemy import Column, Enum, Integer, MetaData, Table
@@ -27,6 +47,30 @@ for name in ("car", "wall"):
 class Decorated(TypeDecorator[str]):
     impl = Enum("red", "blue", name="color")
     cache_ok = True
+
+
+class Coded(TypeDecorator[str]):
+    """A domain on PostgreSQL, and a text on the others."""
+
+    impl = DOMAIN("code", Text)
+    cache_ok = True
+
+    def __repr__(self) -> str:
+        return "Coded()"
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """Return what it is there."""
+        return dialect.type_descriptor(self.impl_instance if dialect.name == "postgresql" else String(20))
+
+
+VARIANTS: dict[str, Any] = {
+    "domain": String(20).with_variant(DOMAIN("code", Text, check="VALUE <> ''"), "postgresql"),
+    "array of a domain": JSON().with_variant(postgresql.ARRAY(DOMAIN("code", Text)), "postgresql"),
+    "enumeration": String(20).with_variant(postgresql.ENUM("red", name="color"), "postgresql"),
+    "array of an enumeration": JSON().with_variant(ARRAY(postgresql.ENUM("red", name="color")), "postgresql"),
+    "domain of a decorator": Coded(),
+    "variants of a domain": DOMAIN("code", Text).with_variant(String(20), "sqlite", "mysql", "mariadb"),
+}
 
 
 def color(*members: str, **options: Any) -> Enum:
@@ -95,6 +139,14 @@ class TestEveryDatabase:
 
         assert await types(db) == []
 
+    @pytest.mark.parametrize("kind", VARIANTS)
+    async def test_what_only_postgresql_has(self, db: Database, tmp_path: Path, kind: str) -> None:
+        """A table with it is made and dropped, and copied on SQLite; the others make no such type."""
+        before, after = models(car=VARIANTS[kind]), models(car=VARIANTS[kind], wall=VARIANTS[kind])
+        after.tables["car"].c.color.nullable = False
+
+        await round_trip(db, tmp_path, before, after)
+
     async def test_the_steps_of_years_in_one_run(self, db: Database, tmp_path: Path) -> None:
         """Made, used by a second table, dropped with both, made once more."""
         for metadata in (models(car=color()), models(car=color(), wall=color()), models(x=None), models(car=color())):
@@ -107,6 +159,42 @@ class TestEveryDatabase:
         await migrations.up()
         await migrations.down("base")
         assert (await types(db), await tables(db)) == ([], {"alembic_version"})
+
+
+class TestDomains:
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [
+            (Integer(), BigInteger().with_variant(DOMAIN("positive", BigInteger, check="VALUE > 0"), "postgresql")),
+            (Numeric(10, 2), Numeric(12, 4).with_variant(DOMAIN("amount", Numeric(12, 4)), "postgresql")),
+        ],
+        ids=["whole", "amount"],
+    )
+    async def test_a_column_of_numbers_becomes_one(
+        self, postgres: Database, tmp_path: Path, before: Any, after: Any
+    ) -> None:
+        """The type is made before the rows are looked at for what it would round."""
+        await round_trip(postgres, tmp_path, models(car=before), models(car=after))
+
+    async def test_its_default_and_not_null_are_not_the_columns(self, db: Database, tmp_path: Path) -> None:
+        """What the column says itself is compared, whatever its type says."""
+        kind = String(20).with_variant(DOMAIN("code", Text, default="a:b", not_null=True), "postgresql")
+        before, after = models(car=kind), models(car=kind)
+        after.tables["car"].c.color.nullable = False
+        after.tables["car"].c.color.server_default = DefaultClause("a:b")
+
+        await round_trip(db, tmp_path, before, after)
+
+    async def test_its_default_is_for_the_rows(self, postgres: Database, tmp_path: Path) -> None:
+        """A required column is added, also where the type is a variant."""
+        await migrate(postgres, tmp_path, models(car=None))
+        await execute(postgres, "INSERT INTO car DEFAULT VALUES")
+        metadata = models(car=String(20).with_variant(DOMAIN("code", Text, default="a"), "postgresql"))
+        metadata.tables["car"].c.color.nullable = False
+
+        await migrate(postgres, tmp_path, metadata)
+
+        assert await execute(postgres, "SELECT color FROM car") == ["a"]
 
 
 class TestPostgreSQL:

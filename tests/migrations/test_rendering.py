@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Column, Interval, MetaData, String, Table, Text
+from sqlalchemy.dialects import postgresql
 
 from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
+from sqlkeel.types import UTCDateTime
 from tests.fixtures.databases import OpenDatabase
-from tests.migrations.models import Base
+from tests.migrations.models import Base, Email
 from tests.migrations.revisions import code
 
 
@@ -38,6 +42,17 @@ class TestTypes:
         """A column is not narrowed to the database that the revision was made on."""
         assert "sa.BigInteger().with_variant(sa.Integer(), 'sqlite')" in written
         assert "sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(" in written
+
+    @pytest.mark.parametrize("kind", [UTCDateTime(), Email(9), Interval(), postgresql.DOMAIN("code", Text)], ids=repr)
+    async def test_what_we_write_ourselves_keeps_its_variants(self, db: Database, tmp_path: Path, kind: Any) -> None:
+        """The base of them may be a type of ours, of the project or of PostgreSQL."""
+        metadata = MetaData()
+        Table("a", metadata, Column("x", kind.with_variant(String(20), "sqlite").with_variant(Text(), "mariadb")))
+
+        path = await Migrations(db, metadata, tmp_path / "migrations").new("first")
+
+        assert path is not None
+        assert ".with_variant(sa.Text(), 'mariadb').with_variant(sa.String(length=20), 'sqlite')" in code(path)
 
 
 class TestServerDefaults:

@@ -10,7 +10,6 @@ from alembic.operations.ops import AlterColumnOp
 from alembic.runtime.plugins import Plugin
 from alembic.util import DispatchPriority, PriorityDispatchResult
 from sqlalchemy import Column, Computed, Connection, DefaultClause, Dialect, Identity, String, Text
-from sqlalchemy.dialects.postgresql import DOMAIN
 from sqlalchemy.types import NullType, TypeDecorator
 
 from .backends import MigrationBackend, backend_for
@@ -24,7 +23,7 @@ from .given_names import drop_unnamed_uniques, name_constraints
 from .key_changes import suspend_keys
 from .key_indexes import index_keys
 from .members import compare_members
-from .named_types import compare_types, named_type
+from .named_types import compare_types
 from .ownership import Ownership
 from .rendering import finish_script, render_item
 from .repeated import skip_repeated
@@ -135,23 +134,6 @@ def _compare_type(
     return PriorityDispatchResult.CONTINUE
 
 
-def _compare_nullable(
-    context: AutogenContext,
-    op: AlterColumnOp,
-    schema: Any,
-    table: Any,
-    name: Any,
-    found: Column[Any],
-    wanted: Column[Any],
-) -> PriorityDispatchResult:
-    """Leave alone a column of a DOMAIN that is NOT NULL, which is read as one that is required, whatever it says."""
-    kind = named_type(wanted.type)
-    if not isinstance(kind, DOMAIN) or not kind.not_null or found.nullable:
-        return PriorityDispatchResult.CONTINUE
-    op.existing_nullable = wanted.nullable
-    return PriorityDispatchResult.STOP
-
-
 def _compare_collation(context: AutogenContext, op: AlterColumnOp, found: Column[Any], wanted: Column[Any]) -> bool:
     """Note a changed collation in *op*; leave alone what is no text, and what names none on either side."""
     connection, dialect = _connection(context), context.migration_context.dialect
@@ -196,7 +178,6 @@ def _connection(context: AutogenContext) -> Connection:
 
 
 _ours.add_autogenerate_comparator(_compare_default, "column", "server_default", priority=DispatchPriority.FIRST)
-_ours.add_autogenerate_comparator(_compare_nullable, "column", "nullable", priority=DispatchPriority.FIRST)
 _ours.add_autogenerate_comparator(_compare_type, "column", "types", priority=DispatchPriority.FIRST)
 _ours.add_autogenerate_comparator(keep_unnamed_checks, "table", priority=DispatchPriority.LAST)
 _ours.add_autogenerate_comparator(skip_conditional, "table", priority=DispatchPriority.LAST)

@@ -22,6 +22,7 @@ __all__ = [
     "DIALECT",
     "DropType",
     "MakesTypes",
+    "PassesTypes",
     "UseType",
     "as_postgresql",
     "compare_types",
@@ -162,8 +163,7 @@ class MakesTypes:
         kind = named_type(column.type)
         if kind is None or not kind.create_type:
             return
-        # Not public: where SQLAlchemy notes what a run has made; TestEveryDatabase is the canary.
-        made = self.memo.setdefault(f"pg_{kind.__visit_name__}", set())
+        made = _made(self.memo, kind)
         members = self._members(kind, made)
         if members is None:
             create = CreateEnumType(kind) if isinstance(kind, ENUM) else CreateDomainType(kind)
@@ -180,6 +180,30 @@ class MakesTypes:
         if self.as_sql:
             return getattr(kind, "enums", []) if (kind.schema, kind.name) in made else None
         return members_of(self.connection, kind)
+
+
+class PassesTypes:
+    """Part of Alembic's implementation for the other databases: what a column is on PostgreSQL only is not made.
+
+    SQLAlchemy makes the type of a variant with the table, whatever the database is.
+    """
+
+    memo: dict[str, Any]
+
+    def create_table(self, table: Table, **options: Any) -> None:
+        """Have the types of the columns taken for made."""
+        for column in table.columns:
+            kind = named_type(column.type)
+            if kind is not None:
+                _made(self.memo, kind).add((kind.schema, kind.name))
+        theirs: Any = super()
+        theirs.create_table(table, **options)
+
+
+def _made(memo: dict[str, Any], kind: NamedType) -> set[tuple[str | None, str | None]]:
+    # Not public: where SQLAlchemy notes what a run has made; TestEveryDatabase is the canary.
+    made: set[tuple[str | None, str | None]] = memo.setdefault(f"pg_{kind.__visit_name__}", set())
+    return made
 
 
 def members_of(connection: Any, kind: NamedType) -> list[str] | None:

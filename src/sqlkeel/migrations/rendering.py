@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
+from alembic.autogenerate import render
 from alembic.autogenerate.api import AutogenContext
 from alembic.ddl.postgresql import PostgresqlImpl
 from alembic.operations import ops
@@ -47,6 +48,16 @@ def render_item(kind: str, item: Any, context: AutogenContext) -> str | Literal[
 
 
 def _type(item: Any, context: AutogenContext) -> str | Literal[False]:
+    """Write a type with its variants; Alembic leaves these to whoever writes the type."""
+    written = _without_variants(item, context)
+    # Private: what a type is on other databases, and how Alembic writes a type; TestTypes is the canary of both.
+    for dialect, kind in sorted(item._variant_mapping.items()) if written else ():
+        variant = render._repr_type(kind, context)
+        written = f"{written}.with_variant({variant}, {dialect!r})"
+    return written
+
+
+def _without_variants(item: Any, context: AutogenContext) -> str | Literal[False]:
     kind = type(item)
     if isinstance(item, Choice):
         return render_type(item)

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.mysql import SET
 from sqlalchemy.schema import DropConstraint
 
 from ...constraints import is_live_marker, live_index
+from ..named_types import PassesTypes
 from ..narrowing import KeepsValues
 from ..required import refuse_made_up_values, refuse_missing_values
 from ..written import WritesText
@@ -132,7 +133,7 @@ def _names(item: Any) -> list[str]:
     return [column.name for column in item.columns]
 
 
-class _Impl(KeepsValues, WritesText, DefaultImpl):
+class _Impl(KeepsValues, PassesTypes, WritesText, DefaultImpl):
     """Alembic's part for MariaDB, which reads the index of `unique_live` as what it was made from.
 
     It refuses to add a required column to rows, which MariaDB gives 0, an empty text, the date 0000-00-00, the first

@@ -25,7 +25,7 @@ from sqlalchemy.exc import CompileError
 
 from ..identities import ChangesIdentity
 from ..members import ChangesMembers
-from ..named_types import MakesTypes
+from ..named_types import MakesTypes, as_postgresql
 from ..narrowing import KeepsValues
 from ..required import refuse_made_up_values
 from ..type_changes import CastsValues
@@ -48,6 +48,10 @@ SELECT n.nspname AS schema, c.relname AS name
                 WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 """)
 
+_OWN: Final = text("""
+SELECT attnotnull, atthasdef FROM pg_catalog.pg_attribute
+ WHERE attrelid = to_regclass(:table) AND attname = :column AND NOT attisdropped
+""")
 _NARROW: Final = text("""
 SELECT CAST(CAST(seqrelid AS regclass) AS text) FROM pg_catalog.pg_sequence
  WHERE seqrelid = CAST(pg_get_serial_sequence(:table, :column) AS regclass) AND seqtypid <> CAST('bigint' AS regtype)
@@ -143,12 +147,22 @@ def _type(dialect: Dialect, column: Column[Any]) -> str | None:
 
 
 class _Impl(
-    ChangesIdentity, ChangesMembers, CastsValues, KeepsValues, MakesTypes, WritesText, ComparesIndexes, DefaultImpl
+    ChangesIdentity, ChangesMembers, MakesTypes, CastsValues, KeepsValues, WritesText, ComparesIndexes, DefaultImpl
 ):
     """Alembic's part for PostgreSQL, which writes a text that looks like a parameter as what it is.
 
     PostgreSQL refuses a required column for rows by itself, in words that say nothing of rows.
     """
+
+    def autogen_column_reflect(self, inspector: Any, table: Table, column_info: Any) -> None:
+        """Read what a column of a DOMAIN says itself: reflection gives it the default and the NOT NULL of the type."""
+        assert self.connection is not None
+        if isinstance(column_info["type"], DOMAIN):
+            place = {"table": self.dialect.identifier_preparer.format_table(table), "column": column_info["name"]}
+            own = self.connection.execute(_OWN, place).one()
+            column_info["nullable"] = not own.attnotnull
+            column_info["default"] = column_info["default"] if own.atthasdef else None
+        super().autogen_column_reflect(inspector, table, column_info)
 
     def alter_column(self, table_name: str, column_name: str, **options: Any) -> None:
         """Change a column, and with it the sequence that it counts by: one of SERIAL would end where INTEGER does."""
@@ -178,7 +192,8 @@ class _Impl(
         super().add_constraint(const, **options)
 
     def add_column(self, table_name: str, column: Column[Any], *, schema: str | None = None, **options: Any) -> None:
-        if column.identity is None and not isinstance(column.type, DOMAIN):  # Each may have a value for the rows.
+        # An identity, and a DOMAIN by its default, may have a value for the rows.
+        if column.identity is None and not isinstance(as_postgresql(column.type), DOMAIN):
             refuse_made_up_values(self.connection, column, table_name=table_name, schema=schema)
         self.provide_type(column)
         super().add_column(table_name, column, schema=schema, **options)

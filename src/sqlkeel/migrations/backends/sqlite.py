@@ -15,6 +15,7 @@ from sqlalchemy.sql.elements import quoted_name
 
 from ...engines.backend import backend_for
 from ...errors import MigrationError
+from ..named_types import PassesTypes
 from ..required import refuse_made_up_values
 from ..written import WritesText
 from .backend import UNNAMED, MigrationBackend, computed_sql, default_sql, read_default
@@ -193,7 +194,7 @@ class SQLiteMigration(MigrationBackend):
         return {(None, name) for name in connection.exec_driver_sql(_SHADOWS).scalars()}
 
 
-class _Impl(WritesText, DefaultImpl):
+class _Impl(PassesTypes, WritesText, DefaultImpl):
     """Alembic's part for SQLite: a copy of a table keeps its rows, and what reflection does not read of it.
 
     SQLite refuses a required column for rows by itself, in words that say nothing of rows.
