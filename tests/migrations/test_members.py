@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import ARRAY, Column, Enum, Integer, MetaData, Table, text
+from sqlalchemy import ARRAY, Column, Enum, Integer, MetaData, String, Table, text
 
 from sqlkeel.database import Database
 from sqlkeel.errors import ModelsDiffer, ValueRefused
@@ -31,11 +31,18 @@ def cars(*members: str, default: str | None = None, several: bool = False, schem
     return metadata
 
 
-def also(metadata: MetaData, *members: str, default: str | None = None) -> MetaData:
-    """Add a second table with the type."""
-    column = Column("color", Enum(*members, name="color"), server_default=default)
-    Table("wall", metadata, Column("id", Integer, primary_key=True), column)
+def also(
+    metadata: MetaData, *members: str, default: str | None = None, table: str = "wall", kind: Any = None
+) -> MetaData:
+    """Add another table with the type, or with another one."""
+    column = Column("color", kind or Enum(*members, name="color"), server_default=default)
+    Table(table, metadata, Column("id", Integer, primary_key=True), column)
     return metadata
+
+
+def walls(*members: str, default: str | None = None) -> MetaData:
+    """Return only another table with the type."""
+    return also(MetaData(), *members, default=default)
 
 
 async def migrate(database: Database, folder: Path, metadata: MetaData) -> Migrations:
@@ -62,6 +69,20 @@ CASES = {
     "another schema": (cars("a", "b", schema="other"), cars("a", "c", schema="other")),
     "a new table": (cars("a"), also(cars("a", "b"), "a", "b", default="b")),
     "a dropped table": (also(cars("a", "b"), "a", "b"), cars("a")),
+    "a dropped table with a default": (also(cars("a", "b"), "a", "b", default="b"), cars("a")),
+    "a changed column with a default": (
+        also(cars("a", "b"), "a", "b", default="b"),
+        also(cars("a"), kind=String(9), default="b"),
+    ),
+    "moved, and added": (cars("a"), walls("a", "b", default="b")),
+    "moved, and added in the middle": (cars("a", "b"), walls("a", "x", "b")),
+    "moved, and removed": (cars("a", "b", default="b"), walls("a")),
+    "moved, and replaced": (cars("a", "b", default="b"), walls("a", "c", default="c")),
+    "moved, and in another order": (cars("a", "b"), walls("b", "a")),
+    "moved beside one that stays": (
+        also(also(cars("a"), "a"), "a", table="roof"),
+        also(also(MetaData(), "a", "b", table="roof"), "a", "b", table="floor"),
+    ),
 }
 
 
@@ -115,6 +136,16 @@ class TestPostgreSQL:
         assert "# A row with b stops this: give it another color before, by an UPDATE." in path.read_text()
         async with postgres.engine.connect() as connection:
             assert list(await connection.scalars(text("SELECT color FROM car"))) == ["b"]
+
+    async def test_rows_of_a_column_that_goes_stop_nothing(self, postgres: Database, tmp_path: Path) -> None:
+        """A member is taken from the type behind the column that had it."""
+        await migrate(postgres, tmp_path, cars("a", "b"))
+        async with postgres.engine.begin() as connection:
+            await connection.execute(text("INSERT INTO car (color) VALUES ('b')"))
+
+        migrations = await migrate(postgres, tmp_path, walls("a", "c"))
+
+        await migrations.check()
 
     async def test_a_rename_is_told(self, postgres: Database, tmp_path: Path) -> None:
         """As that of a column is."""

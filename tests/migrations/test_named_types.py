@@ -28,7 +28,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import DOMAIN
 
 from sqlkeel.database import Database
-from sqlkeel.errors import MigrationError
+from sqlkeel.errors import MigrationError, ModelsDiffer
 from sqlkeel.migrations import Migrations
 from sqlkeel.naming import metadata_with_names
 from tests.migrations.project_folder import make_project, run_command
@@ -84,6 +84,15 @@ def models(**columns: Any) -> MetaData:
     for name, kind in columns.items():
         parts = [Column("color", kind)] if kind is not None else []
         Table(name, metadata, Column("id", Integer, primary_key=True), *parts)
+    return metadata
+
+
+def tables_of(schema: str | None = None, **columns: dict[str, Any]) -> MetaData:
+    """Return a table for each name, with columns of the types."""
+    metadata = metadata_with_names()
+    for name, kinds in columns.items():
+        parts = [Column(column, kind) for column, kind in kinds.items()]
+        Table(name, metadata, Column("id", Integer, primary_key=True), *parts, schema=schema)
     return metadata
 
 
@@ -197,6 +206,53 @@ class TestDomains:
         assert await execute(postgres, "SELECT color FROM car") == ["a"]
 
 
+MOVES: dict[str, tuple[MetaData, MetaData]] = {
+    "to another column": (tables_of(car={"x": color()}), tables_of(car={"y": color()})),
+    "to another table": (tables_of(car={"x": color()}, wall={}), tables_of(car={}, wall={"y": color()})),
+    "to a new table": (tables_of(car={"x": color()}), tables_of(wall={"y": color()})),
+    "from a table that goes": (tables_of(car={"x": color()}, wall={}), tables_of(wall={"y": color()})),
+    "to an array": (tables_of(car={"x": color()}), tables_of(car={"y": ARRAY(color())})),
+    "to a table in another schema": (tables_of(car={"x": color()}), tables_of("other", wall={"y": color()})),
+    "in another schema": (
+        tables_of("other", car={"x": color(schema="other")}),
+        tables_of("other", wall={"y": color(schema="other")}),
+    ),
+    "to a column that changes": (tables_of(car={"x": color(), "y": String(9)}), tables_of(car={"y": color()})),
+    "from a column that changes": (
+        tables_of(car={"x": color()}),
+        tables_of(car={"x": String(9), "y": color()}),
+    ),
+    "two that change places": (
+        tables_of(car={"x": color(), "y": Enum("red", name="shade")}),
+        tables_of(car={"x": Enum("red", "blue", name="shade"), "y": color("red")}),
+    ),
+    "a domain": (
+        tables_of(car={"x": DOMAIN("code", Text)}, wall={}),
+        tables_of(car={}, wall={"y": DOMAIN("code", Text)}),
+    ),
+}
+
+
+class TestMoves:
+    @pytest.mark.parametrize("case", MOVES)
+    async def test_the_type_stays(self, postgres: Database, tmp_path: Path, case: str) -> None:
+        """One revision drops the last column of a type and makes another: the type goes with the first revision."""
+        await execute(postgres, "CREATE SCHEMA other")
+
+        await round_trip(postgres, tmp_path, *MOVES[case])
+        await Migrations(postgres, MOVES[case][1], tmp_path / "migrations").down("base")
+
+        assert await execute(postgres, "SELECT typname FROM pg_type WHERE typname IN ('color', 'shade', 'code')") == []
+
+    async def test_to_one_that_revisions_make_by_hand(self, postgres: Database, tmp_path: Path) -> None:
+        """The type is dropped by hand then, too."""
+        before, after = tables_of(car={"x": color()}), tables_of(car={"y": color(create_type=False)})
+
+        await round_trip(postgres, tmp_path, before, after)
+
+        assert await types(postgres) == ["color"]
+
+
 class TestPostgreSQL:
     async def test_a_type_that_another_table_has_stays(self, postgres: Database, tmp_path: Path) -> None:
         """The second table comes and goes."""
@@ -226,6 +282,16 @@ class TestPostgreSQL:
         await migrate(postgres, tmp_path, models(car=color()))
 
         assert await types(postgres) == ["color"]
+
+    async def test_one_with_more_members_is_used(self, postgres: Database, tmp_path: Path) -> None:
+        """No INSERT fails; that there are more is found by `check`."""
+        await execute(postgres, "CREATE TYPE color AS ENUM ('red', 'green', 'blue')")
+        migrations = Migrations(postgres, models(car=color()), tmp_path / "migrations")
+        await migrations.new("first")
+        await migrations.up()
+
+        with pytest.raises(ModelsDiffer, match="type color is red, green, blue, not red, blue"):
+            await migrations.check()
 
     async def test_other_members_are_refused(self, postgres: Database, tmp_path: Path) -> None:
         """An INSERT of the new one would fail."""

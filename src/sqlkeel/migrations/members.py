@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql.named_types import CreateEnumType
 
 from ..errors import NotSupported
 from ..naming import fitting_name
-from .named_types import kept_types, members_of, named_type, types_made_and_dropped
+from .named_types import defaults_of, lasting_types, members_of, named_type, types_made_and_dropped
 from .written import literal_text
 
 __all__ = ["ChangeMembers", "ChangesMembers", "compare_members"]
@@ -133,7 +133,7 @@ def compare_members(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: A
     if context.migration_context.dialect.name != "postgresql":
         return PriorityDispatchResult.CONTINUE
     assert context.connection is not None
-    for (schema, name), kind in kept_types(context, upgrade).items():
+    for (schema, name), kind in lasting_types(context, upgrade).items():
         found = members_of(context.connection, kind) if isinstance(kind, ENUM) else None
         if isinstance(kind, ENUM) and found is not None and found != kind.enums:
             _write(context, upgrade, ChangeMembers(name, found, kind.enums, schema=schema), kind)
@@ -141,16 +141,33 @@ def compare_members(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: A
 
 
 def _write(context: AutogenContext, upgrade: ops.UpgradeOps, change: ChangeMembers, kind: ENUM) -> None:
-    """Put the change before what makes a column of the type, or behind what drops one: there and back they agree."""
+    """Put the change before what makes a column of the type, or behind what drops one: there and back they agree.
+
+    Where the revision does both, the type has the members of both meanwhile.
+    """
+    key = (kind.schema, str(kind.name))
     one_sided = set(change.found).symmetric_difference(change.wanted)
-    models = (one for table in context.sorted_tables for one in table.columns if _is(one.type, kind))
-    is_used = any(_names(one.server_default, one_sided) for one in models)
+    is_used = any(_names(one, one_sided) for one in defaults_of(context, upgrade, key))
     before, behind = _defaults(upgrade, kind, one_sided)
     change.anew = is_used or bool(before)
     made, dropped = types_made_and_dropped(upgrade)
-    key = (kind.schema, str(kind.name))
-    rest = [*upgrade.ops, change] if key in dropped and key not in made else [change, *upgrade.ops]
-    upgrade.ops = [*before, *rest, *behind]
+    first, last = _split(change, is_made=key in made, is_dropped=key in dropped)
+    upgrade.ops = [*before, *first, *upgrade.ops, *last, *behind]
+
+
+def _split(
+    change: ChangeMembers, *, is_made: bool, is_dropped: bool
+) -> tuple[list[ChangeMembers], list[ChangeMembers]]:
+    """Return what comes first in a revision, and what comes last."""
+    found, wanted = change.found, change.wanted
+    if not is_dropped or (is_made and _only_adds(found, wanted)):
+        return [change], []
+    if not is_made or set(wanted) <= set(found):
+        return [], [change]
+    both = [*found, *(one for one in wanted if one not in found)]
+    steps = ((found, both), (both, wanted))
+    first, last = (ChangeMembers(change.name, *step, schema=change.schema, anew=change.anew) for step in steps)
+    return [first], [last]
 
 
 def _defaults(upgrade: ops.UpgradeOps, kind: ENUM, members: set[str]) -> tuple[list[Any], list[Any]]:

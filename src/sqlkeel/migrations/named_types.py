@@ -23,10 +23,12 @@ __all__ = [
     "DropType",
     "MakesTypes",
     "PassesTypes",
+    "TypeName",
     "UseType",
     "as_postgresql",
     "compare_types",
-    "kept_types",
+    "defaults_of",
+    "lasting_types",
     "members_of",
     "named_type",
     "types_changed_by",
@@ -35,6 +37,8 @@ __all__ = [
 
 DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
 NamedType = ENUM | DOMAIN
+TypeName = tuple[str | None, str]
+"""A schema, if not the default one, and a name in it."""
 _USERS: Final = """
 SELECT count(*) FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
   JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
@@ -94,23 +98,31 @@ def compare_types(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any
     column that changes to another type it makes none.
     """
     made, dropped = _changed_uses(upgrade)
-    kept, models = kept_types(context, upgrade), _named(_uses(context))
-    upgrade.ops[:0] = [UseType(kind) for name, kind in _named(made).items() if name not in kept]
+    lasting, models = lasting_types(context, upgrade), {*map(_key, _kinds(_uses(context)))}
+    upgrade.ops[:0] = [UseType(kind) for name, kind in _named(made).items() if name not in lasting]
     gone = {name: kind for name, kind in _named(dropped).items() if name not in models}
     upgrade.ops += [DropType(kind) for name, kind in gone.items() if not _is_used(context, kind, but_for=dropped)]
     return PriorityDispatchResult.CONTINUE
 
 
-def kept_types(context: AutogenContext, upgrade: ops.UpgradeOps) -> dict[tuple[str | None, str], NamedType]:
-    """Return the types that a column of the models has before the revision, and behind it."""
-    new = {use[:2] for use in _changed_uses(upgrade)[0]}
-    return _named([use for use in _uses(context) if use[:2] not in new])
+def lasting_types(context: AutogenContext, upgrade: ops.UpgradeOps) -> dict[TypeName, NamedType]:
+    """Return the types that some column has before the revision, and one of the models behind it."""
+    made, dropped = _changed_uses(upgrade)
+    uses, new = _uses(context), {use[:2] for use in made}
+    before = {*map(_key, _kinds([*(use for use in uses if use[:2] not in new), *dropped]))}
+    return {name: kind for name, kind in _named(uses).items() if name in before}
 
 
-def types_made_and_dropped(upgrade: ops.UpgradeOps) -> tuple[set[tuple[str | None, str]], set[tuple[str | None, str]]]:
+def types_made_and_dropped(upgrade: ops.UpgradeOps) -> tuple[set[TypeName], set[TypeName]]:
     """Return the types that a column gets in the revision, and those that one loses."""
     made, dropped = _changed_uses(upgrade)
     return {*_named(made)}, {*_named(dropped)}
+
+
+def defaults_of(context: AutogenContext, upgrade: ops.UpgradeOps, name: TypeName) -> list[Any]:
+    """Return the defaults of the columns that have a type in the models, and of those that lose it in the revision."""
+    uses = [*_uses(context), *_changed_uses(upgrade)[1]]
+    return [use.default for use in uses if name in _named([use])]
 
 
 def _changed_uses(upgrade: ops.UpgradeOps) -> tuple[list[_Use], list[_Use]]:
@@ -120,7 +132,11 @@ def _changed_uses(upgrade: ops.UpgradeOps) -> tuple[list[_Use], list[_Use]]:
 
 
 def _uses(context: AutogenContext) -> list[_Use]:
-    return [_Use(table.fullname, column.name, column.type) for table in context.sorted_tables for column in table.c]
+    return [
+        _Use(table.fullname, one.name, one.type, one.server_default)
+        for table in context.sorted_tables
+        for one in table.c
+    ]
 
 
 class _Use(NamedTuple):
@@ -129,6 +145,7 @@ class _Use(NamedTuple):
     table: str
     column: str
     kind: Any
+    default: Any = None
 
 
 class MakesTypes:
@@ -158,7 +175,7 @@ class MakesTypes:
         """Make the type of a column, if it has one by name and that is not there; SQL that is printed makes each once.
 
         Raises:
-            MigrationError: When there is one of that name, with other members.
+            MigrationError: When there is one of that name without some of the members.
         """
         kind = named_type(column.type)
         if kind is None or not kind.create_type:
@@ -168,7 +185,7 @@ class MakesTypes:
         if members is None:
             create = CreateEnumType(kind) if isinstance(kind, ENUM) else CreateDomainType(kind)
             self._exec(create)  # not public either: Alembic's, for a statement that may be printed
-        elif isinstance(kind, ENUM) and members != kind.enums:
+        elif isinstance(kind, ENUM) and not {*kind.enums}.issubset(members):
             raise MigrationError(
                 f"There is a type {kind.name} with the members {', '.join(members)}, not {', '.join(kind.enums)}.",
                 hint=f"ALTER TYPE {kind.name} ADD VALUE '…' before it, or another name=.",
@@ -221,24 +238,24 @@ def _flat(operations: Iterable[MigrateOperation]) -> Iterator[MigrateOperation]:
 
 def _made_by(operation: MigrateOperation) -> list[_Use]:
     if isinstance(operation, ops.CreateTableOp):
-        columns = [one for one in operation.columns if isinstance(one, Column)]
-        return [_use(operation, one.name, one.type) for one in columns]
+        return [_use(operation, one) for one in operation.columns if isinstance(one, Column)]
     if isinstance(operation, ops.AddColumnOp):
-        return [_use(operation, operation.column.name, operation.column.type)]
+        return [_use(operation, operation.column)]
     return _changed_by(operation)[:1]
 
 
 def _dropped_by(operation: MigrateOperation) -> list[_Use]:
     if isinstance(operation, ops.DropTableOp):
-        return [_use(operation, one.name, one.type) for one in operation.to_table().columns]
+        return [_use(operation, one) for one in operation.to_table().columns]
     if isinstance(operation, ops.DropColumnOp):
-        return [_use(operation, operation.column_name, operation.to_column().type)]
+        return [_use(operation, operation.to_column())]
     return _changed_by(operation)[1:]
 
 
 def _changed_by(operation: Any) -> list[_Use]:
     """Return the new and the old type of a column that changes from one to another; none where it keeps its own."""
-    both = [_use(operation, operation.column_name, one) for one in types_changed_by(operation)]
+    both = [_use(operation, Column(operation.column_name, one)) for one in types_changed_by(operation)]
+    both[1:] = [use._replace(default=operation.existing_server_default) for use in both[1:]]
     return [] if _named(both[:1]).keys() == _named(both[1:]).keys() else both
 
 
@@ -249,14 +266,21 @@ def types_changed_by(operation: MigrateOperation) -> list[Any]:
     return [operation.modify_type, operation.existing_type]
 
 
-def _use(operation: Any, column: str, kind: Any) -> _Use:
+def _use(operation: Any, column: Column[Any]) -> _Use:
     schema = f"{operation.schema}." if operation.schema else ""
-    return _Use(f"{schema}{operation.table_name}", column, kind)
+    return _Use(f"{schema}{operation.table_name}", column.name, column.type, column.server_default)
 
 
-def _named(uses: Iterable[_Use]) -> dict[tuple[str | None, str], NamedType]:
-    kinds = (named_type(use.kind) for use in uses)
-    return {(kind.schema, str(kind.name)): kind for kind in kinds if kind is not None and kind.create_type}
+def _kinds(uses: Iterable[_Use]) -> list[NamedType]:
+    return [kind for kind in (named_type(use.kind) for use in uses) if kind is not None]
+
+
+def _key(kind: NamedType) -> TypeName:
+    return kind.schema, str(kind.name)
+
+
+def _named(uses: Iterable[_Use]) -> dict[TypeName, NamedType]:
+    return {_key(kind): kind for kind in _kinds(uses) if kind.create_type}
 
 
 def as_postgresql(kind: Any) -> Any:
@@ -291,5 +315,5 @@ def _is_used(context: AutogenContext, kind: NamedType, *, but_for: Iterable[_Use
     preparer = context.migration_context.dialect.identifier_preparer
     name = preparer.format_type(kind)  # type: ignore[attr-defined]  # of PostgreSQL's
     users = context.connection.exec_driver_sql(_USERS % f"'{name}'").scalar_one()
-    ours = [one for one in but_for if (kind.schema, str(kind.name)) in _named([one])]
+    ours = [one for one in but_for if _key(kind) in _named([one])]
     return bool(users > len(ours))
