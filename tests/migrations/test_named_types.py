@@ -69,6 +69,7 @@ VARIANTS: dict[str, Any] = {
     "enumeration": String(20).with_variant(postgresql.ENUM("red", name="color"), "postgresql"),
     "array of an enumeration": JSON().with_variant(ARRAY(postgresql.ENUM("red", name="color")), "postgresql"),
     "domain of a decorator": Coded(),
+    "variants of an enumeration": Enum("red", name="color").with_variant(String(20), "sqlite", "mariadb"),
     "variants of a domain": DOMAIN("code", Text).with_variant(String(20), "sqlite", "mysql", "mariadb"),
 }
 

@@ -272,7 +272,8 @@ def _use(operation: Any, column: Column[Any]) -> _Use:
 
 
 def _kinds(uses: Iterable[_Use]) -> list[NamedType]:
-    return [kind for kind in (named_type(use.kind) for use in uses) if kind is not None]
+    kinds = (named_type(use.kind) for use in uses)
+    return [kind for kind in kinds if kind is not None and kind.name is not None]
 
 
 def _key(kind: NamedType) -> TypeName:
