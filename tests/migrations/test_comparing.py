@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import (
+    CHAR,
     JSON,
     Boolean,
     Column,
+    DateTime,
+    Enum,
     Float,
     Integer,
     Interval,
@@ -18,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    Time,
     false,
     text,
     true,
@@ -200,12 +204,76 @@ class TestTypes:
             (mysql.ENUM("a", "b"), mysql.ENUM("b", "a")),
             (mysql.VARCHAR(20, charset="ascii"), mysql.VARCHAR(20, charset="latin1")),
             (mysql.VARCHAR(20, charset="ascii"), mysql.VARCHAR(20)),
+            (String(20), mysql.VARCHAR(20, charset="latin1")),
+            (String(20, collation="utf8mb4_bin"), String(20, collation="utf8mb4_general_ci")),
+            (Text(), mysql.TEXT(charset="latin1")),
+            (CHAR(3), mysql.CHAR(3, charset="ascii")),
+            (Enum("a", "b"), mysql.ENUM("a", "b", charset="latin1")),
+            (mysql.ENUM("a", "b"), mysql.ENUM("a", "b", collation="utf8mb4_bin")),
+            (mysql.DATETIME(fsp=6), mysql.DATETIME()),
+            (UTCDateTime(), DateTime()),
+            (mysql.TIMESTAMP(fsp=3), mysql.TIMESTAMP()),
+            (mysql.TIME(fsp=3), Time()),
+            (Numeric(12, 2), Numeric()),
+            (Numeric(12, 2), Numeric(12)),
+            (Float(24), Float(53)),
+            (mysql.DOUBLE(7, 3), mysql.DOUBLE()),
+            (mysql.BIT(8), mysql.BIT()),
+            (CHAR(8), CHAR()),
         ],
         ids=str,
     )
     async def test_changes_on_mariadb(self, mariadb: Database, tmp_path: Path, before: Any, after: Any) -> None:
-        """Members, their order, by which rows are sorted, and character sets."""
+        """Members, their order, by which rows are sorted, character sets, and precisions that one side leaves out."""
         await round_trip(mariadb, tmp_path, one_column(before), one_column(after))
+
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [
+            (String(20), String()),
+            (String(), String(20)),
+            (CHAR(8), CHAR()),
+            (postgresql.BIT(8, varying=True), postgresql.BIT(varying=True)),
+            (Numeric(12, 2), Numeric()),
+            (Numeric(), Numeric(12, 2)),
+            (Numeric(12, 2), Numeric(12)),
+            (Float(53), Float(24)),
+            (postgresql.TIMESTAMP(precision=3), DateTime()),
+            (DateTime(timezone=True), postgresql.TIMESTAMP(precision=3, timezone=True)),
+            (postgresql.TIME(precision=3), Time()),
+            (Interval(second_precision=3), Interval()),
+            (postgresql.INTERVAL(fields="DAY TO SECOND", precision=3), postgresql.INTERVAL(fields="DAY TO SECOND")),
+            (postgresql.INTERVAL(), postgresql.INTERVAL(fields="YEAR TO MONTH")),
+            (postgresql.ARRAY(String(20)), postgresql.ARRAY(String())),
+            (postgresql.ARRAY(Numeric(12, 2)), postgresql.ARRAY(Numeric())),
+            (postgresql.ARRAY(Text), postgresql.ARRAY(Text(collation="C"))),
+        ],
+        ids=str,
+    )
+    async def test_changes_on_postgresql(self, postgres: Database, tmp_path: Path, before: Any, after: Any) -> None:
+        """Lengths and precisions that one side leaves out."""
+        await round_trip(postgres, tmp_path, one_column(before), one_column(after))
+
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [(Numeric(12, 2), Numeric()), (String(20), String()), (Float(53), Float())],
+        ids=str,
+    )
+    async def test_sqlite_keeps_none(self, sqlite: Database, tmp_path: Path, before: Any, after: Any) -> None:
+        """It looks at neither, so no table is copied for one that is left out."""
+        assert await differences(sqlite, tmp_path, one_column(before), one_column(after)) == ()
+
+    async def test_how_wide_a_number_is_shown(self, mariadb: Database, tmp_path: Path) -> None:
+        """It says nothing of the values."""
+        before, after = one_column(mysql.INTEGER(5)), one_column(Integer)
+
+        assert await differences(mariadb, tmp_path, before, after) == ()
+
+    async def test_a_type_that_fits_once(self, mariadb: Database, tmp_path: Path) -> None:
+        """What the server does not make beside the column that is there is taken for the same."""
+        same = one_column(mysql.VARCHAR(40000, charset="latin1"))
+
+        assert await differences(mariadb, tmp_path, same, same) == ()
 
     async def test_a_type_that_reflection_does_not_know(self, mariadb: Database, tmp_path: Path) -> None:
         """It is not compared; what else changes of its column is written with the type of the models."""

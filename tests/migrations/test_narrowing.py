@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Date, DateTime, Float, Integer, MetaData, Numeric, String, Table, Text
-from sqlalchemy.dialects import mysql
+from sqlalchemy import Column, Date, DateTime, Float, Integer, Interval, MetaData, Numeric, String, Table, Text
+from sqlalchemy.dialects import mysql, postgresql
 
 from sqlkeel import errors
 from sqlkeel.database import Database
@@ -112,11 +112,16 @@ class TestTypes:
 
     async def test_a_fraction_of_a_second(self, mariadb: Database, tmp_path: Path) -> None:
         """MariaDB cuts what the new column has no room for."""
-        migrations = await changed(
-            mariadb, tmp_path, mysql.DATETIME(fsp=6), Integer(), value="'2024-01-01 10:00:00.777'"
-        )
-        path = next(iter((migrations.directory / "versions").glob("*change*")))
-        path.write_text(path.read_text().replace("type_=sa.Integer()", "type_=mysql.DATETIME(fsp=0)"))
+        old, value = mysql.DATETIME(fsp=6), "'2024-01-01 10:00:00.777'"
+        migrations = await changed(mariadb, tmp_path, old, DateTime(), value=value)
+
+        with pytest.raises(errors.MigrationError, match="would become another value"):
+            await migrations.up()
+
+    @pytest.mark.parametrize("new", [postgresql.INTERVAL(precision=0), postgresql.INTERVAL(fields="DAY")], ids=str)
+    async def test_a_part_of_an_interval(self, postgres: Database, tmp_path: Path, new: Any) -> None:
+        """PostgreSQL rounds seconds, and cuts what is less than the fields."""
+        migrations = await changed(postgres, tmp_path, Interval(), new, value="'1 day 00:00:00.7'")
 
         with pytest.raises(errors.MigrationError, match="would become another value"):
             await migrations.up()

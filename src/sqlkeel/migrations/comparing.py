@@ -9,7 +9,8 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations.ops import AlterColumnOp
 from alembic.runtime.plugins import Plugin
 from alembic.util import DispatchPriority, PriorityDispatchResult
-from sqlalchemy import Column, Computed, Connection, DefaultClause, Dialect, Identity, String, Text
+from sqlalchemy import Column, Computed, Connection, DefaultClause, Dialect, Identity, Integer, String, Text
+from sqlalchemy.exc import CompileError
 from sqlalchemy.types import NullType, TypeDecorator
 
 from .backends import MigrationBackend, backend_for
@@ -113,7 +114,7 @@ def _compare_type(
     found: Column[Any],
     wanted: Column[Any],
 ) -> PriorityDispatchResult:
-    """Compare collations, which Alembic does not; and find what differs in its name only."""
+    """Compare collations and what only one side names, which Alembic does not; find what differs in its name only."""
     if _is_told(context, "type"):
         return PriorityDispatchResult.CONTINUE
     if found.type._type_affinity is NullType:
@@ -131,7 +132,26 @@ def _compare_type(
         return PriorityDispatchResult.STOP
     if not is_other and _compare_collation(context, op, found, wanted):
         return PriorityDispatchResult.STOP
+    if not is_other and _has_other_length(context, found, wanted):
+        op.existing_type, op.modify_type = found.type, wanted.type
+        return PriorityDispatchResult.STOP
     return PriorityDispatchResult.CONTINUE
+
+
+def _has_other_length(context: AutogenContext, found: Column[Any], wanted: Column[Any]) -> bool:
+    """Tell whether the server has another length, precision or character set: one that only one side names.
+
+    Alembic passes over these. How wide a whole number is displayed says nothing of its values.
+    """
+    dialect = context.migration_context.dialect
+    backend = backend_for(dialect.name)
+    if not backend.keeps_lengths or isinstance(found.type, Integer):
+        return False
+    try:
+        ours, theirs = (dialect.type_compiler_instance.process(one.type) for one in (wanted, found))
+    except CompileError:  # of a type that SQLAlchemy does not know
+        return False
+    return ours != theirs and backend.is_same_type(_connection(context), dialect, found, wanted) is False
 
 
 def _compare_collation(context: AutogenContext, op: AlterColumnOp, found: Column[Any], wanted: Column[Any]) -> bool:
@@ -144,7 +164,8 @@ def _compare_collation(context: AutogenContext, op: AlterColumnOp, found: Column
     ours, theirs = asked.collation, backend.collation(connection, found)
     if (ours or backend.usual_collation) == (theirs or backend.usual_collation):
         return False
-    if ours is None and backend.has_character_sets and backend.is_same_type(connection, dialect, found, wanted):
+    same = backend.is_same_type(connection, dialect, found, wanted) if backend.has_character_sets else False
+    if same or (same is None and ours is None):
         return False
     op.existing_type = _collated(found.type, theirs or backend.usual_collation)
     op.modify_type = wanted.type

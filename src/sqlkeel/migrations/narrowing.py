@@ -20,6 +20,7 @@ from sqlalchemy import (
     select,
     table,
 )
+from sqlalchemy.dialects.postgresql import INTERVAL
 from sqlalchemy.types import TypeDecorator
 
 from ..errors import MigrationError
@@ -31,6 +32,7 @@ _ROUNDED: Final[tuple[tuple[tuple[type, ...], tuple[type, ...]], ...]] = (
     ((Integer, Numeric, Float), (Integer, Numeric)),
     ((Date, DateTime, Time), (Date, DateTime, Time)),
     ((String,), (Integer, Numeric, Date, DateTime, Time)),
+    ((INTERVAL,), (INTERVAL,)),
 )
 
 

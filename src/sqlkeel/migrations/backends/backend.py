@@ -35,6 +35,9 @@ class MigrationBackend(ABC):
     has_character_sets: bool = False
     """Whether a column may get its collation from a character set, or a flag like BINARY, that its type names."""
 
+    keeps_lengths: bool = True
+    """Whether a length or a precision means anything."""
+
     usual_collation: str | None = None
     """What a changed column has to name where it is to have the usual collation again."""
 
@@ -78,9 +81,14 @@ class MigrationBackend(ABC):
     ) -> bool:
         """Tell whether a generated column of the models is the one that was read; either may be a plain one."""
 
-    def is_same_type(self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]) -> bool:
-        """Tell whether a type that looks different is what the server makes of the one in the models."""
-        return False
+    def is_same_type(
+        self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
+    ) -> bool | None:
+        """Tell whether a type that looks different is what the server makes of the one in the models.
+
+        ``None`` where it makes nothing of it.
+        """
+        return None
 
     def collation(self, connection: Connection, found: Column[Any]) -> str | None:
         """Return the collation of a column that was read, where it is not the usual one."""

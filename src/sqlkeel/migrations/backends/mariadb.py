@@ -84,11 +84,14 @@ class MariaDBMigration(MigrationBackend):
             return False
         return bool(computed.get("persisted", False)) == bool(found.computed.persisted)
 
-    def is_same_type(self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]) -> bool:
+    def is_same_type(
+        self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
+    ) -> bool | None:
         """Ask what the server makes of ours: a TINYBLOB of a BLOB(5)."""
-        made = column_as_made(connection, dialect, wanted, like=found.table)
+        bare: Column[Any] = Column(wanted.name, wanted.type)
+        made = column_as_made(connection, dialect, bare, like=found.table)
         if made is None:
-            return False
+            return None
         process = dialect.type_compiler_instance.process
         return process(made.reflected["type"]) == process(found.type)
 

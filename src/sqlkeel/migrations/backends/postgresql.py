@@ -105,11 +105,13 @@ class PostgreSQLMigration(MigrationBackend):
         ours, theirs = default_sql(dialect, wanted) or _NULL, read_default(found) or _NULL
         return is_same(connection, ours, theirs, kind=_type(dialect, found))
 
-    def is_same_type(self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]) -> bool:
+    def is_same_type(
+        self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
+    ) -> bool | None:
         """Ask the server what it makes of both: a REAL of a FLOAT(24)."""
         ours, theirs = _type(dialect, wanted), _type(dialect, found)
         if ours is None or theirs is None:
-            return False
+            return None
         return is_same(connection, f"CAST(NULL AS {ours})", f"CAST(NULL AS {theirs})")
 
     def is_same_computed(

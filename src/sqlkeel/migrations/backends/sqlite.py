@@ -46,6 +46,7 @@ class SQLiteMigration(MigrationBackend):
     batch = True
     has_identity = False
     merges_unique = True
+    keeps_lengths = False
     usual_collation = "BINARY"
     after_failure = "failed; the whole run was rolled back"
 
