@@ -14,6 +14,7 @@ from sqlalchemy import (
     DateTime,
     Enum,
     Float,
+    Index,
     Integer,
     Interval,
     MetaData,
@@ -268,6 +269,14 @@ class TestTypes:
         before, after = one_column(mysql.INTEGER(5)), one_column(Integer)
 
         assert await differences(mariadb, tmp_path, before, after) == ()
+
+    async def test_a_table_with_a_character_set_and_a_fulltext_index(self, mariadb: Database, tmp_path: Path) -> None:
+        """What the server makes of a type is asked in a table of the same character set."""
+        same = one_column(mysql.VARCHAR(20, charset="utf8mb4"))
+        same.tables["thing"].dialect_options["mariadb"]["charset"] = "latin1"
+        Index("words", same.tables["thing"].c.value, mariadb_prefix="FULLTEXT")
+
+        assert await differences(mariadb, tmp_path, same, same) == ()
 
     async def test_a_type_that_fits_once(self, mariadb: Database, tmp_path: Path) -> None:
         """What the server does not make beside the column that is there is taken for the same."""

@@ -15,6 +15,7 @@ from sqlalchemy.schema import CreateColumn, CreateIndex
 __all__ = ["MadeColumn", "column_as_made", "default_in", "has_same_index", "index_made_for"]
 
 _PROBE: Final = "sqlkeel_probe"
+_USUAL: Final = re.compile(r"\).* (DEFAULT CHARSET=\w+(?: COLLATE=\w+)?)")
 _PIECES: Final = re.compile(r"'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)*`|[()]|\s+|[^\s'`()]+")
 
 
@@ -84,7 +85,8 @@ def _probe(connection: Connection, dialect: Dialect, like: Table) -> Iterator[No
     name = dialect.identifier_preparer.format_table(like)
     if not _send(connection, f"CREATE TEMPORARY TABLE {_PROBE} LIKE {name}"):
         # InnoDB has no FULLTEXT index in a temporary table.
-        empty = f"CREATE TEMPORARY TABLE {_PROBE} ENGINE=MyISAM SELECT * FROM {name} LIMIT 0"  # noqa: S608 - a name
+        usual = next(found for line in _lines(connection, name) if (found := _USUAL.match(line)))
+        empty = f"CREATE TEMPORARY TABLE {_PROBE} {usual[1]} ENGINE=MyISAM SELECT * FROM {name} LIMIT 0"  # noqa: S608 - a name
         connection.exec_driver_sql(empty)
     try:
         yield
