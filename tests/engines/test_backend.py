@@ -82,6 +82,10 @@ class TestParseURL:
             "app:s3cret@hidden@localhost:5432/shop",
             "app:s3cret@hid/den@localhost/shop",
             "app:s3cret@hid?den@localhost/shop",
+            "app:s3cret@hid/den@localhost",
+            "app:s3cret@/hidden@localhost",
+            "app:s3cret@/hidden@localhost/shop",
+            "app:s3cret@hid/den@?connect_timeout=3",
         ],
     )
     @pytest.mark.parametrize("scheme", ["postgresql+asyncpg", "postgresql+psycopg", "mariadb+asyncmy"])
@@ -98,6 +102,10 @@ class TestParseURL:
         """A URL that was made of parts is read as well."""
         with pytest.raises(InvalidURL, match="in its host"):
             parse_url(URL.create("postgresql", host="hidden@localhost", database="app"))
+
+    def test_the_name_of_a_database_may_have_an_at_sign(self) -> None:
+        """It is percent-encoded there, too."""
+        assert parse_url("postgresql://app:s3cret@localhost/shop%40old").database == "shop@old"
 
     def test_a_user_may_have_an_at_sign(self) -> None:
         """As those of some hosting companies have."""

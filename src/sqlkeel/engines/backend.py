@@ -353,7 +353,7 @@ def _refuse_cut_password(url: URL, written: str | URL) -> None:
     query = written.partition("?")[2] if isinstance(written, str) else ""
     elsewhere = (
         "@" in (url.host or ""),
-        url.host and _CUT.search(url.database or ""),
+        url.get_backend_name() != "sqlite" and _is_cut(url.database or "", written),
         any("@" in piece.partition("=")[0] for piece in query.split("&")),
         isinstance(written, str) and _QUERY_BEFORE.match(written),
     )
@@ -363,6 +363,12 @@ def _refuse_cut_password(url: URL, written: str | URL) -> None:
             "The database URL has an @ after the one that ends the password, or in its host.",
             hint="Percent-encode the password: urllib.parse.quote(password, safe=''), which writes @ as %40.",
         )
+
+
+def _is_cut(name: str, written: str | URL) -> bool:
+    """Tell whether the name of a database begins in the password: an @ of its own is percent-encoded in a URL."""
+    as_written = isinstance(written, str) and "@" in name and name in written
+    return as_written or _CUT.search(name) is not None
 
 
 def _with_hidden_password(url: URL) -> URL:
