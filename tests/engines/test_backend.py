@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -372,6 +373,12 @@ class TestLimits:
             Limits(**{name: seconds})
 
         assert "0 for no limit" in caught.value.hint
+
+    @pytest.mark.parametrize("seconds", ["30", timedelta(seconds=30)])
+    def test_what_is_no_number_is_refused(self, seconds: Any) -> None:
+        """A setting that was read from the environment is a text."""
+        with pytest.raises(InvalidValue, match="no statement limit"):
+            Limits(statement=seconds)
 
     @pytest.mark.parametrize("seconds", [None, 0, 0.001, 10**9])
     def test_what_is_a_time_is_taken(self, seconds: float | None) -> None:

@@ -105,7 +105,7 @@ class Limits:
     """How long things may take, in seconds; ``None`` leaves the server's own setting, 0 is no limit.
 
     Raises:
-        InvalidValue: When one is negative, or not finite.
+        InvalidValue: When one is no number, negative, or not finite.
     """
 
     statement: float | None = None
@@ -114,7 +114,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, seconds in vars(self).items():
-            if seconds is not None and not 0 <= seconds < inf:
+            if seconds is not None and not (isinstance(seconds, int | float) and 0 <= seconds < inf):
                 raise InvalidValue(
                     f"{seconds!r} is no {name} limit in seconds.", hint="0 for no limit, None for the server's own."
                 )
