@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from types import SimpleNamespace
 from typing import Any
@@ -311,6 +311,32 @@ class TestServer:
 
         mariadb_server.start()
         await database.run_transaction(lambda session: session.execute(text("select 1")))
+
+
+class TestPassword:
+    @pytest.fixture(params=["pässwört", "Пароль", "100€"])
+    async def foreign(self, request: pytest.FixtureRequest, mariadb: Database) -> AsyncIterator[Database]:
+        """A user whose password is not in ASCII."""
+        async with mariadb.engine.begin() as connection:
+            await connection.exec_driver_sql(f"CREATE OR REPLACE USER keel_letters IDENTIFIED BY '{request.param}'")
+        yield Database(mariadb.url.set(username="keel_letters", password=request.param, database=""))
+        async with mariadb.engine.begin() as connection:
+            await connection.exec_driver_sql("DROP USER keel_letters")
+
+    async def test_it_may_have_any_letters(self, foreign: Database) -> None:
+        """The server knows it in UTF-8, and the driver would send it in Latin 1."""
+        async with foreign, foreign.read() as session:
+            assert await session.scalar(text("select substring_index(user(), '@', 1)")) == "keel_letters"
+
+    async def test_it_kills_a_cancelled_statement(self, mariadb: Database, foreign: Database) -> None:
+        """The second connection, from which the first is killed, gives it in the same form."""
+        async with foreign:
+            number = await number_of(foreign)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.3), foreign.transaction() as session:
+                    await session.execute(text("select sleep(5)"))
+
+            assert await soon(lambda: is_gone(number, mariadb), seconds=3.0)
 
 
 @pytest.fixture(scope="module")

@@ -176,6 +176,10 @@ class Backend(Protocol):
         """Return the caller's connect arguments, with what we say where one text of the driver says both."""
         return dict(given)
 
+    def arguments(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Return what the driver is called with, where it takes a value in another form than a URL has."""
+        return given
+
     def install(self, engine: Engine, limits: Limits) -> None:
         """Listen to the engine's events; *limits* are in force where a transaction has none of its own."""
         ...

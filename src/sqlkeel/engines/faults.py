@@ -77,7 +77,7 @@ def install(engine: Engine, backend: Backend) -> None:
             for listener in islice(dropwhile(lambda one: one is not connect, dialect.dispatch.do_connect), 1, None):
                 if (made := listener(dialect, record, args, kwargs)) is not None:
                     return made
-            return _connected(dialect, args, kwargs)
+            return _connected(dialect, args, backend.arguments(kwargs))
         except BaseException as error:
             # psycopg's half-made connection lives in the frame of a coroutine, and that in a cycle with the error: the
             # server would keep its side of it until the garbage collector comes by.

@@ -180,6 +180,11 @@ class MariaDB(Backend):
         """Let what the caller sets follow ours in the one statement that the driver sends when it connects."""
         return {**given, _COMMAND: _with(ours[_COMMAND], given.get(_COMMAND))}
 
+    def arguments(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Return the password in UTF-8, as the server knows it; of a text asyncmy sends the bytes of Latin 1."""
+        password = given.get("password")
+        return {**given, "password": password.encode(errors="surrogatepass")} if isinstance(password, str) else given
+
     def install(self, engine: Engine, limits: Limits) -> None:
         """Make transactions read-only where asked, give each its limits, and stop what nobody waits for any more."""
         refuse_words_for_moments(engine.dialect)
@@ -361,7 +366,7 @@ def _kill_abandoned_statements(engine: Engine) -> None:
             raw.run_async(lambda driver: asyncio.shield(_kill(driver.thread_id(), server, info[CONNECT_ARGUMENTS])))
 
 
-async def _kill(number: int, server: _Server, how: Mapping[str, Any]) -> None:
+async def _kill(number: int, server: _Server, how: ConnectArguments) -> None:
     """Kill a connection from a new one, unless that has come to another server, where the number is a stranger's."""
     try:
         for _ in range(_TRIES):
@@ -371,10 +376,10 @@ async def _kill(number: int, server: _Server, how: Mapping[str, Any]) -> None:
         logger.debug("The statement of connection %s could not be ended.", number, exc_info=True)
 
 
-async def _kill_once(number: int, server: _Server, how: Mapping[str, Any]) -> bool:
+async def _kill_once(number: int, server: _Server, how: ConnectArguments) -> bool:
     import asyncmy  # not installed where nobody uses it
 
-    driver = await asyncmy.connect(**how)
+    driver = await asyncmy.connect(**MariaDB().arguments(how))
     async with driver:
         found = _is_same(server, await _server_of(driver))
         if found:
