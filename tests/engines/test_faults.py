@@ -780,6 +780,33 @@ class TestUnreachable:
 
             assert "7351" not in str(caught.value)
 
+    @pytest.mark.parametrize("host", ["db..example", "h" * 64, "\udcff"])
+    async def test_a_host_that_cannot_be_encoded(self, server: Database, host: str) -> None:
+        """Two dots in a row are enough."""
+        url = server.url.set(host=host)
+
+        with pytest.raises(errors.ConfigurationError, match="cannot encode the host") as caught:
+            await Database(url).check()
+
+        assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+
+    @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+    async def test_a_password_that_cannot_be_encoded(self, postgres: Database, driver: str) -> None:
+        """What the driver raises repeats it, with psycopg the whole of the arguments: no context keeps that."""
+        url = postgres.url.set(drivername=f"postgresql+{driver}", password="s3cret\udcff")
+
+        with pytest.raises(errors.ConfigurationError, match="cannot encode") as caught:
+            await Database(url).check()
+
+        assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+
+    async def test_an_argument_that_is_no_text(self, postgres: Database, open_database: OpenDatabase) -> None:
+        """Of a user who is a number the driver raises an AttributeError."""
+        url = postgres.url.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
+
+        with pytest.raises(errors.ConfigurationError, match="cannot take the value of an option"):
+            await open_database(url, connect_args={"user": 2024}).check()
+
     async def test_a_listener_that_fails_is_heard(self, server: Database, open_database: OpenDatabase) -> None:
         """Its ValueError is none of the driver's."""
         database = open_database(server)

@@ -97,13 +97,27 @@ def install(engine: Engine, backend: Backend) -> None:
 def _connected(dialect: Any, args: Any, kwargs: Any) -> Any:
     try:
         return dialect.connect(*args, **kwargs)
-    except (TypeError, ValueError) as error:
-        if type(error) not in (TypeError, ValueError) or _UNKNOWN.search(str(error)):
-            raise  # asyncpg derives errors of its own from them
-        raise ConfigurationError(
-            f"{dialect.driver} cannot take the value of an option that the URL or connect_args give it.",
-            hint="A URL gives it texts; write what is a number or an object as connect_args={'timeout': 30}.",
-        ) from error
+    except Exception as error:
+        if not _is_of_encoding(error):
+            if type(error) not in (TypeError, ValueError, AttributeError) or _UNKNOWN.search(str(error)):
+                raise  # asyncpg derives errors of its own from them
+            raise ConfigurationError(
+                f"{dialect.driver} cannot take the value of an option that the URL or connect_args give it.",
+                hint="A URL gives it texts; write what is a number or an object as connect_args={'timeout': 30}.",
+            ) from error
+        clear_frames(error.__traceback__)
+    # Outside of the handler, so that no context holds that error: it keeps the text, which may be the password.
+    raise ConfigurationError(
+        f"{dialect.driver} cannot encode the host, the user, the password or the name of the database.",
+        hint="A part of a host is not empty and has at most 63 characters; no text has half of a surrogate pair.",
+    )
+
+
+def _is_of_encoding(error: BaseException | None) -> bool:
+    """Tell whether a driver could not encode a text; asyncpg puts an error of its own before that."""
+    while error is not None and (not isinstance(error, UnicodeError) or isinstance(error, UnicodeDecodeError)):
+        error = error.__cause__
+    return error is not None
 
 
 def translate(connection: Connection, error: Exception, *, statement: str, table: Table | None = None) -> DatabaseFault:
