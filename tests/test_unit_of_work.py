@@ -217,6 +217,57 @@ class TestClosed:
             assert (await session.scalars(select(User.id))).all() == []
 
 
+class TestFailedListener:
+    """A listener of the application that fails behind COMMIT, which nothing takes back."""
+
+    @pytest.mark.parametrize("name", ["after_commit", "after_transaction_end"])
+    async def test_the_unit_is_not_run_again(
+        self, every_driver: Database, caplog: pytest.LogCaptureFixture, name: str
+    ) -> None:
+        """The error of another database looks like one of this; it is logged, and the hooks run."""
+        hooks: list[str] = []
+
+        def fail(*_: object) -> None:
+            raise Deadlock("of another database")
+
+        async def register(session: Session) -> None:
+            session.add(User(id=1, email="a"))
+            session.on_commit(hooks.append, "hook")
+            await session.flush()
+            event.listen(session.sync_session, name, fail, once=True)
+
+        await every_driver.run_transaction(register)
+
+        assert await emails(every_driver) == ["a"]
+        assert hooks == ["hook"]
+        assert "A listener failed after COMMIT" in caplog.text
+        assert [engine.pool.checkedout() for engine in every_driver.engines] == [0, 0]
+
+    @pytest.mark.parametrize("method", ["commit", "rollback", "close"])
+    async def test_one_that_ends_the_session_is_no_failure(self, db: Database, method: str) -> None:
+        """What it calls is refused there, or closes what would be closed."""
+        async with db.transaction() as session:
+            session.add(User(id=1, email="a"))
+            event.listen(session.sync_session, "after_commit", lambda inside: getattr(inside, method)())
+
+        assert await emails(db) == ["a"]
+
+    async def test_one_before_commit_fails_the_unit(self, db: Database) -> None:
+        """What was committed by hand before stays, and no more."""
+        with pytest.raises(Failure):
+            async with db.transaction() as session:
+                session.add(User(id=1, email="a"))
+                await session.commit()
+                session.add(User(id=2, email="b"))
+                event.listen(session.sync_session, "before_commit", _fail)
+
+        assert await emails(db) == ["a"]
+
+
+def _fail(*_: object) -> None:
+    raise Failure
+
+
 LATE_CHANGES: dict[str, Any] = {
     "none": lambda session, user: None,
     "new": lambda session, user: session.add(User(id=2, email="late")),

@@ -68,6 +68,9 @@ class SyncSession(orm.Session):
     keeps_values: bool = False
     """Whether a rollback of the whole transaction keeps the objects' values, for `let_go`."""
 
+    is_committed: bool = False
+    """Whether COMMIT has succeeded since this was set to ``False``, whatever a listener did after it."""
+
     _around_flush: ClassVar[list[Callable[[orm.Session], AbstractContextManager[None]]]] = []
 
     @classmethod
@@ -438,6 +441,7 @@ def _note_commit(session: SyncSession) -> None:
     current = session.get_nested_transaction() or session.get_transaction()
     if current is not None:
         session._committed.add(current)
+        session.is_committed = not current.nested
 
 
 @event.listens_for(SyncSession, "after_transaction_end")

@@ -176,7 +176,13 @@ class UnitOfWork:
         with self.session.sync_session.turn.use(ending=True):
             if not self.session.read_only:
                 ticket.append(self._backend.transaction_ticket(session))
-            session.commit()
+            self.session.sync_session.is_committed = False  # it may have been ended by hand before
+            try:
+                session.commit()
+            except Exception:
+                if not self.session.sync_session.is_committed:
+                    raise
+                logger.exception("A listener failed after COMMIT; the transaction is committed.")
 
     async def _settle(self, ticket: str | None, error: CommitUnknown) -> None:
         """Find out what became of a COMMIT without an answer.
