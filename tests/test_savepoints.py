@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, create_engine, func, select, update
+from sqlalchemy import ForeignKey, create_engine, event, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Mapped, mapped_column, sessionmaker
 
 import sqlkeel
 from sqlkeel.database import Database
-from sqlkeel.errors import NoTransaction
+from sqlkeel.errors import NoTransaction, TransactionAborted
 from sqlkeel.keys import IntKeyMixin
 from sqlkeel.mixins.soft_delete import SoftDeleteMixin, restore
 from sqlkeel.mixins.version import VersionMixin
@@ -117,6 +118,56 @@ class TestRollback:
 
         engine.dispose()
         assert found == [1]
+
+
+class TestBeforeFlush:
+    """A savepoint of a listener of ``before_flush``, in front of what the flush is about to write."""
+
+    @pytest.mark.parametrize("fails", [False, True])
+    async def test_a_rollback_that_takes_it_along_is_told(self, db: Database, fails: bool) -> None:
+        """SQLAlchemy takes for made inside what was added before, and would leave it out without a word."""
+
+        def try_something(session: SyncSession, *_: Any) -> None:
+            with suppress(ZeroDivisionError), session.begin_nested():
+                session.execute(select(1))
+                _ = 1 / (not fails)
+
+        with pytest.raises(TransactionAborted) if fails else nullcontext():
+            async with db.transaction() as session:
+                event.listen(session.sync_session, "before_flush", try_something, once=True)
+                session.add(Host(id=1))
+
+        async with db.read() as session:
+            assert (await session.scalars(select(Host.id))).all() == ([] if fails else [1])
+
+    @pytest.mark.parametrize("when", ["before_flush", "after_flush"])
+    async def test_one_of_the_connection_takes_nothing_along(self, db: Database, when: str) -> None:
+        """What the hint says: the session knows nothing of it."""
+
+        def try_something(session: SyncSession, *_: Any) -> None:
+            with suppress(ZeroDivisionError), session.connection().begin_nested():
+                _ = 1 / 0
+
+        async with db.transaction() as session:
+            event.listen(session.sync_session, when, try_something, once=True)
+            session.add(Host(id=1))
+
+        async with db.read() as session:
+            assert (await session.scalars(select(Host.id))).all() == [1]
+
+    async def test_in_after_flush_it_may_be_rolled_back(self, db: Database) -> None:
+        """There the flush has written."""
+
+        def try_something(session: SyncSession, *_: Any) -> None:
+            with suppress(ZeroDivisionError), session.begin_nested():
+                _ = 1 / 0
+
+        async with db.transaction() as session:
+            event.listen(session.sync_session, "after_flush", try_something, once=True)
+            session.add(Host(id=1))
+
+        async with db.read() as session:
+            assert (await session.scalars(select(Host.id))).all() == [1]
 
 
 class TestAutocommit:

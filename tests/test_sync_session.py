@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import pytest
@@ -313,6 +313,26 @@ class TestFlushInAFlush:
 
             with pytest.raises(AlreadyFlushing):
                 await session.flush()
+
+    @pytest.mark.parametrize("swallowed", [False, True])
+    @pytest.mark.parametrize("end", ["commit", "rollback"])
+    @pytest.mark.parametrize("when", ["before_flush", "after_flush", "after_flush_postexec"])
+    async def test_nor_does_it_end_the_transaction(self, db: Database, when: str, end: str, swallowed: bool) -> None:
+        """A listener would keep, or lose, half of a unit of work; where it goes on, the whole is written."""
+
+        def end_it(session: SyncSession, *_: Any) -> None:
+            with suppress(AlreadyFlushing) if swallowed else nullcontext():
+                getattr(session, end)()
+
+        with nullcontext() if swallowed else pytest.raises(AlreadyFlushing, match=rf"{end}\(\)"):
+            async with db.transaction() as session:
+                session.add(User(id=1, email="a"))
+                await session.flush()
+                event.listen(session.sync_session, when, end_it, once=True)
+                session.add(User(id=2, email="b"))
+
+        async with db.read() as session:
+            assert (await session.scalars(select(User.email))).all() == (["a", "b"] if swallowed else [])
 
 
 class SelectOfScalar(Select[Any]):

@@ -15,7 +15,15 @@ from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
 from .engines.streams import watch
-from .errors import InvalidValue, KeelError, ReadOnlySession, SessionClosed, SessionShared, TransactionAborted
+from .errors import (
+    AlreadyFlushing,
+    InvalidValue,
+    KeelError,
+    ReadOnlySession,
+    SessionClosed,
+    SessionShared,
+    TransactionAborted,
+)
 from .overriding import renewable
 from .row_keys import refusal_of_shape, refusal_of_unhashable
 from .sharing import Turn, Use
@@ -45,8 +53,8 @@ def door(method: _F) -> _F:
 
 @renewable
 def last_door(method: _F) -> _F:
-    """Do the same for a method that ends a transaction: it is waited for, and not interrupted."""
-    return _guarded(method, ending=True)
+    """Do the same for a method that ends a transaction: it is waited for, and not interrupted; no flush goes on."""
+    return _guarded(_past_listeners(method), ending=True)
 
 
 def aborted(*, savepoint: bool = False, cause: BaseException | None = None) -> TransactionAborted:
@@ -90,6 +98,18 @@ def _guarded(method: _F, *, ending: bool) -> _F:
             raise
 
     return cast("_F", guarded)
+
+
+def _past_listeners(method: _F) -> _F:
+    """Refuse *method* to a listener of a flush, which would keep or lose half of what that writes."""
+
+    @functools.wraps(method)
+    def ending(self: Any, /, *args: Any, **options: Any) -> Any:
+        if self.is_flushing:
+            raise AlreadyFlushing(f"called {method.__name__}()")
+        return method(self, *args, **options)
+
+    return cast("_F", ending)
 
 
 def _swallowed_before(session: Any, error: InvalidRequestError) -> TransactionAborted | None:

@@ -347,16 +347,17 @@ class ReadOnlySession(UsageError):
 
 
 class AlreadyFlushing(UsageError, sa_exc.InvalidRequestError):
-    """A listener of a flush called what flushes first, as most verbs do."""
+    """A listener of a flush called what flushes first, as most verbs do, or what ends the transaction."""
 
     code = "already-flushing"
     hint = (
-        "In a listener: session.add(obj), session.delete(obj), or session.execute() of a statement. "
+        "In a listener: session.add(obj), session.delete(obj), or session.execute() of a statement, "
+        "in a savepoint with session.connection().begin_nested(). "
         "All else when the flush is over: in the caller of it, or with session.on_commit()."
     )
 
-    def __init__(self) -> None:
-        super().__init__("Session is already flushing: a listener of the flush called what flushes first.")
+    def __init__(self, what: str = "called what flushes first") -> None:
+        super().__init__(f"Session is already flushing: a listener of the flush {what}.")
 
 
 class NestedTransaction(UsageError, sa_exc.InvalidRequestError):

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from weakref import WeakSet
+
 from sqlalchemy import Connection, event, orm
-from sqlalchemy.orm import SessionTransaction
+from sqlalchemy.orm import SessionTransaction, SessionTransactionOrigin
 
 from .engines.backend import begin_for_savepoint
+from .errors import AlreadyFlushing
 from .sync_session import SyncSession
 
 __all__: list[str] = []
+
+_UNWRITTEN = "sqlkeel.savepoints.unwritten"
+"""Where a session's ``info`` keeps the savepoints that were made when the flush had written nothing yet."""
 
 
 @SyncSession.at_savepoint
@@ -42,3 +48,21 @@ def _open_in_shards(session: orm.Session, part: SessionTransaction) -> None:
 
 
 _FLUSHES = "after_transaction_create", _open_in_shards
+
+
+@SyncSession.at_savepoint
+def _note_unwritten(session: SyncSession, savepoint: SessionTransaction) -> None:
+    # A savepoint flushes first, and a rollback takes for its own what was not written before it.
+    is_writing = savepoint.parent is not None and savepoint.parent.origin is SessionTransactionOrigin.SUBTRANSACTION
+    if not session.is_flushing or is_writing:
+        return
+    if _UNWRITTEN not in session.info:
+        session.info[_UNWRITTEN] = WeakSet()
+        event.listen(session, "after_soft_rollback", _remember_lost)
+    session.info[_UNWRITTEN].add(savepoint)
+
+
+def _remember_lost(session: SyncSession, ended: SessionTransaction) -> None:
+    """Have nothing committed after a rollback in ``before_flush``, with which what the flush was to write is gone."""
+    if ended in session.info[_UNWRITTEN]:
+        session.leave_half_done(AlreadyFlushing("rolled back to a savepoint what the flush was to write"))

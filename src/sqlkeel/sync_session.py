@@ -58,7 +58,7 @@ class SyncSession(orm.Session):
         self._due: list[Hook] = []
         self._half_done: dict[SessionTransaction, BaseException] = {}
         self._kept: list[tuple[object, dict[str, Any]]] = []
-        self._is_flushing = False
+        self.is_flushing = False
         self._postponed: list[Callable[[], None]] = []
         self._loaded: dict[Any, frozenset[str]] = {}
         self._refused: set[tuple[int, str]] = set()
@@ -118,7 +118,7 @@ class SyncSession(orm.Session):
     @remembered
     def flush(self, objects: Sequence[Any] | None = None) -> None:
         """Write the changes; what surrounds the flush may turn its error into a clearer one."""
-        if self._is_flushing:
+        if self.is_flushing:
             raise AlreadyFlushing
         if not self.has_changes:
             super().flush(objects)
@@ -127,13 +127,13 @@ class SyncSession(orm.Session):
             for surround in self._around_flush:
                 stack.enter_context(surround(self))
             try:
-                self._is_flushing = True
+                self.is_flushing = True
                 super().flush(objects)
             except BaseException:
                 self._postponed.clear()
                 raise
             finally:
-                self._is_flushing = False
+                self.is_flushing = False
             self._run_postponed()
 
     def _autoflush(self) -> None:
@@ -143,7 +143,7 @@ class SyncSession(orm.Session):
 
     def run_after_flush(self, function: Callable[[], None]) -> None:
         """Call *function* now or, from a listener of the flush that is going on, when that has written its changes."""
-        if self._is_flushing:
+        if self.is_flushing:
             self._postponed.append(function)
         else:
             function()
