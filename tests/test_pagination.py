@@ -532,6 +532,27 @@ class TestCursor:
             Keyset(Event).select(select(Event), size=1, after=cursor)
         Keyset(Event, secret=b"one").select(select(Event), size=1, after=cursor)
 
+    @pytest.mark.parametrize(
+        ("secret", "wrong"), [(b"", "is empty"), ("", "a str"), ("s3cret", "a str"), ([b"old", b"new"], "a list")]
+    )
+    def test_a_secret_that_signs_nothing(self, secret: Any, wrong: str) -> None:
+        """With an empty one, as of a setting that is not there, a client signs for itself; it is not repeated."""
+        with pytest.raises(ConfigurationError, match=wrong) as caught:
+            Keyset(Event, secret=secret)
+
+        assert "s3cret" not in str(caught.value)
+
+    async def test_a_filter_by_what_python_does_not_write(self, every_driver: Database) -> None:
+        """The number goes to the database, which says of which column it is, with a cursor as without."""
+        cursor = await cursor_of(every_driver, Keyset(Event))
+        too_long = select(Event).where(Event.id > 10**5000)
+
+        async with every_driver.read() as session:
+            with pytest.raises(ValueRefused, match=r"\.id"):
+                await fetch(session, Keyset(Event), too_long, size=1)
+            with pytest.raises(InvalidCursor):
+                await fetch(session, Keyset(Event), too_long, size=1, after=cursor)
+
     @pytest.mark.parametrize("db", ["sqlite"], indirect=True)
     async def test_the_longest_leads_on(self, db: Database) -> None:
         """A cursor of a mebibyte, in which the base64 of the texts has its place, is accepted."""

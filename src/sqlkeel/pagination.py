@@ -41,7 +41,7 @@ from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeEngine
 
 from .cursors import Stored, read_values, write_values
-from .errors import InvalidCursor, InvalidValue, NotSupported, UnknownField, shown
+from .errors import ConfigurationError, InvalidCursor, InvalidValue, NotSupported, UnknownField, shown
 
 __all__ = ["Keyset", "Page", "check_bound"]
 
@@ -139,21 +139,27 @@ class Keyset:
     Args:
         model: The mapped class.
         order_by: Columns of it, plain or with ``.desc()``. NULL comes last, on every database.
-        secret: Signs the cursors. Without one a cursor is only bound to its order and filter; a forged one can still
+        secret: Signs the cursors. With ``None`` a cursor is only bound to its order and filter; a forged one can still
             do no more than choose where the page starts.
         dialect: The database's, for conditions that are written for some databases only.
 
     Raises:
         UnknownField: When the order is not by columns of the model.
         NotSupported: When a column's values are not compared as they are sorted: Enum, Float, JSON, ARRAY.
+        ConfigurationError: When the secret is empty, with which everybody could sign, or is not of bytes.
     """
 
     def __init__(
-        self, model: type[Any], order_by: Sequence[Any] = (), *, secret: bytes = b"", dialect: Dialect | None = None
+        self,
+        model: type[Any],
+        order_by: Sequence[Any] = (),
+        *,
+        secret: bytes | None = None,
+        dialect: Dialect | None = None,
     ) -> None:
         mapper: Mapper[Any] = sa_inspect(model)
         self.model = model
-        self.secret = secret
+        self.secret = b"" if secret is None else _checked(secret)
         self.dialect = dialect
         self.keys = [_key(mapper, element) for element in order_by]
         named = {key.attribute for key in self.keys}
@@ -271,6 +277,16 @@ class Keyset:
         names = compiled.bind_names.items()
         values = [(name, _told(bind, compiled.params[name], compiled.dialect)) for bind, name in names]
         return f"{compiled}{sorted(values)!r}"
+
+
+def _checked(secret: bytes) -> bytes:
+    if isinstance(secret, bytes) and secret:
+        return secret
+    wrong = "empty" if secret == b"" else f"a {type(secret).__name__}, not bytes"
+    raise ConfigurationError(
+        f"The cursor_secret of the repository is {wrong}.",
+        hint="32 random bytes that all processes know, secrets.token_bytes(32); None where cursors are not signed.",
+    )
 
 
 def _told(bind: BindParameter[Any], value: Any, dialect: Dialect) -> Any:

@@ -52,7 +52,7 @@ class Repository(Generic[M]):
     """
 
     model: type[M]
-    cursor_secret: ClassVar[bytes] = b""
+    cursor_secret: ClassVar[bytes | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
