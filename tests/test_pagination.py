@@ -38,7 +38,7 @@ from sqlalchemy.types import TypeDecorator
 
 import sqlkeel
 from sqlkeel.database import Database
-from sqlkeel.errors import InvalidCursor, InvalidValue, NotSupported, UnknownField
+from sqlkeel.errors import ConfigurationError, InvalidCursor, InvalidValue, NotSupported, UnknownField, ValueRefused
 from sqlkeel.keys import IntKeyMixin, UUIDKeyMixin
 from sqlkeel.pagination import Keyset, Page
 

@@ -303,7 +303,10 @@ def _text_of(bind: BindParameter[Any], value: Any, dialect: Dialect) -> str:
         # It tells where the object lies; what is sent of it tells more.
         sent = bind.type.dialect_impl(dialect).bind_processor(dialect)
         value = value if sent is None else sent(value)
-    return repr(value)
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):  # more digits than Python writes, lists in lists: the database refuses them
+        return f"<{type(value).__name__}>"
 
 
 _LONGEST: Final = 2**20

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import (
     Column,
+    ColumnElement,
     DateTime,
     Enum,
     Integer,
@@ -206,12 +207,18 @@ class TestValues:
         async with single.read() as reading:
             assert list(await reading.scalars(select(parcel.c.id))) == [2]
 
-    async def test_a_refused_read_holds_no_lock(self, postgres: Database, open_database: OpenDatabase) -> None:
-        """The server has parsed the statement and would wait for its values, while a migration waits for the table."""
+    @pytest.mark.parametrize("condition", [parcel.c.label == "\ud800", parcel.c.id == 10**5000], ids=["text", "number"])
+    async def test_a_refused_read_holds_no_lock(
+        self, postgres: Database, open_database: OpenDatabase, condition: ColumnElement[bool]
+    ) -> None:
+        """The server has parsed the statement and would wait for its values, while a migration waits for the table.
+
+        Of a number with more digits than Python writes, asyncpg raises no error of its own.
+        """
         single = open_database(postgres, pool_size=1, max_overflow=0)
         with pytest.raises(ValueRefused):
             async with single.read() as session:
-                await session.execute(select(parcel.c.id).where(parcel.c.label == "\ud800"))
+                await session.execute(select(parcel.c.id).where(condition))
 
         await execute(postgres, "alter table parcel alter weight type bigint")
         await execute(postgres, "alter table parcel alter weight type int")

@@ -284,7 +284,10 @@ class PostgreSQL(Backend):
         knows enough of.
         """
         raw: Any = connection.connection.dbapi_connection
-        return type(error).__name__ == "InterfaceError" or (_is_unsent(error) and bool(raw.autocommit))
+        # A value of which its message cannot say what it is ends the driver's error with one of Python's.
+        is_of_value = connection.dialect.driver == "asyncpg" and type(error).__module__ == "builtins"
+        is_unsent = _is_unsent(error) or is_of_value
+        return type(error).__name__ == "InterfaceError" or (is_unsent and bool(raw.autocommit))
 
     def diagnose(self, error: Any) -> Diagnosis | None:
         """Read the SQLSTATE; table, column and constraint are fields of the server's message."""
