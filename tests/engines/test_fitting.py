@@ -162,7 +162,9 @@ class TestOneRow:
 
         assert shown(error) == (422, (field,))
 
-    @pytest.mark.parametrize("value", [Decimal("NaN"), Decimal("-Infinity"), float("nan"), float("-inf")], ids=str)
+    @pytest.mark.parametrize(
+        "value", [Decimal("NaN"), Decimal("sNaN"), Decimal("-Infinity"), float("nan"), float("-inf")], ids=str
+    )
     async def test_no_number(self, mariadb: Database, value: Any) -> None:
         """MariaDB has no NaN: its driver would write the word into the statement, as the name of a column."""
         error = await refusal(mariadb, weight=value)

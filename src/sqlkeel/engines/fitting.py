@@ -313,7 +313,9 @@ def _is_no_number(value: Any, kind: TypeEngine[Any]) -> bool:
 
 
 def _is_not_finite(value: Any) -> bool:
-    return isinstance(value, (float, Decimal)) and not math.isfinite(value)
+    if isinstance(value, Decimal):
+        return not value.is_finite()  # math.isfinite() fails for one that signals
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _fits_text(value: Any, kind: Any) -> bool:
