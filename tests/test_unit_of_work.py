@@ -220,18 +220,19 @@ class TestClosed:
 class TestFailedListener:
     """A listener of the application that fails behind COMMIT, which nothing takes back."""
 
-    @pytest.mark.parametrize("name", ["after_commit", "after_transaction_end"])
+    @pytest.mark.parametrize("name", ["after_commit", "after_transaction_end", "persistent_to_detached"])
     async def test_the_unit_is_not_run_again(
         self, every_driver: Database, caplog: pytest.LogCaptureFixture, name: str
     ) -> None:
         """The error of another database looks like one of this; it is logged, and the hooks run."""
         hooks: list[str] = []
+        held = User(id=1, email="a")
 
         def fail(*_: object) -> None:
             raise Deadlock("of another database")
 
         async def register(session: Session) -> None:
-            session.add(User(id=1, email="a"))
+            session.add(held)
             session.on_commit(hooks.append, "hook")
             await session.flush()
             event.listen(session.sync_session, name, fail, once=True)

@@ -144,7 +144,10 @@ class UnitOfWork:
             if was_closed and _is_of_closed_session(error):
                 raise _closed_inside() from error
             raise
-        await self._close()
+        try:
+            await self._close()
+        except Exception:
+            logger.exception("A listener failed after COMMIT; the transaction is committed.")
 
     async def _abandon(self, error: BaseException) -> None:
         """End the session without a COMMIT; what ends badly here is less than *error*, and does not take its place."""
