@@ -110,6 +110,28 @@ class TestURL:
         with pytest.raises(errors.ConfigurationError, match=r"alembic\.ini cannot be read"):
             url_of_file(read_configuration(tmp_path))
 
+    @pytest.mark.parametrize(
+        ("file", "text"),
+        [
+            ("alembic.ini", "[alembic]\nsqlalchemy.url = postgresql://ann:s3cret%40@db/shop\n"),
+            ("alembic.ini", "[alembic]\nsqlalchemy.url = postgresql://ann:s3cret%(nobody)s@db/shop\n"),
+            ("alembic.ini", "[alembic]\npostgresql://ann.s3cret@db/shop\nsqlalchemy.url\n"),
+            ("alembic.ini", "sqlalchemy.url = postgresql://ann:s3cret@db/shop\n"),
+            ("pyproject.toml", "[tool.alembic]\n'sqlalchemy.url' = 'postgresql://ann:s3cret%zz@db/shop'\n"),
+            ("pyproject.toml", "[tool.alembic]\n'sqlalchemy.url' = 'postgresql://ann:s3cret%(nobody)s@db/shop'\n"),
+        ],
+    )
+    def test_what_stands_there_is_not_repeated(self, tmp_path: Path, file: str, text: str) -> None:
+        """A password that is percent-encoded has a % that Alembic reads; what it says of that shows the URL."""
+        (tmp_path / file).write_text(text)
+
+        with pytest.raises(errors.ConfigurationError, match=rf"{file} cannot be read") as caught:
+            url_of_caller(read_configuration(tmp_path))
+
+        assert "s3cret" not in str(caught.value)
+        assert "%%" in caught.value.hint
+        assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+
 
 class TestLocation:
     def test_nothing_is_said(self, tmp_path: Path) -> None:

@@ -209,6 +209,15 @@ class TestModels:
         with pytest.raises(ModuleNotFoundError, match="not_installed_here"):
             project(folder, models="shop_broken:Base").models()
 
+    @pytest.mark.parametrize("setting", ["postgresql://ann:s3cret@db/shop", {"url": "postgresql://ann:s3cret@db/shop"}])
+    def test_a_url_is_not_repeated(self, folder: Path, setting: object) -> None:
+        """Where the name of a Database belongs; the hint says where the URL does."""
+        with pytest.raises(errors.ConfigurationError, match="is a URL") as caught:
+            project(folder, models="shop_models:Base", database=setting).open_database()
+
+        assert "s3cret" not in str(caught.value)
+        assert "DATABASE_URL" in caught.value.hint
+
     @pytest.mark.parametrize("setting", [5, ["shop_models:Base"], ":Base"])
     def test_what_names_no_module_is_refused(self, folder: Path, setting: object) -> None:
         """With an example."""

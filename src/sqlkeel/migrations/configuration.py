@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from argparse import Namespace
-from configparser import Error
+from configparser import Error, InterpolationError
 from pathlib import Path
 from typing import Final
 
@@ -140,8 +140,24 @@ def _option(config: Config) -> str | None:
 def _read(config: Config, name: str) -> str | None:
     try:
         return config.get_alembic_option(name)
-    except (Error, CommandError) as error:
-        raise ConfigurationError(f"{config.config_file_name} cannot be read: {error}") from error
+    except (Error, CommandError, ValueError, TypeError, KeyError) as error:
+        # Alembic formats what stands in pyproject.toml by Python's %, and ConfigParser reads alembic.ini.
+        is_of_toml = not isinstance(error, (Error, CommandError))
+        file = config.toml_file_name if is_of_toml else config.config_file_name
+        reason = f"{name} has a % of its own" if is_of_toml or isinstance(error, InterpolationError) else _where(error)
+    # Outside of the handler, so that no context holds that error: it repeats the value, which may be a password.
+    raise ConfigurationError(
+        f"{file} cannot be read: {reason}.",
+        hint="Write %% for each % that is not one of Alembic's, such as %(here)s; %40 in a password is %%40.",
+    )
+
+
+def _where(error: Exception) -> str:
+    """Say where a file is wrong; what stands there is not repeated."""
+    if isinstance(error, CommandError):
+        return str(error)  # which names the setting alone
+    lines = [number for number, _ in getattr(error, "errors", ())] or [getattr(error, "lineno", None)]
+    return f"{type(error).__name__} in line {lines[0]}" if lines[0] is not None else type(error).__name__
 
 
 def _is_of(config: Config, directory: Path) -> bool:

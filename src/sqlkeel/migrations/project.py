@@ -158,6 +158,12 @@ class Project:
 
     def _load(self, setting: str, path: Any) -> Any:
         self._be_importable()
+        if "://" in str(path):
+            # It is not repeated: it may hold a password.
+            raise ConfigurationError(
+                f"{setting} in [tool.sqlkeel] is a URL, and not a text like 'package.module:name'.",
+                hint=f"Put the URL into {_VARIABLE}, in the environment, or write --database-url URL.",
+            )
         if not isinstance(path, str) or not path.partition(":")[0]:
             raise ConfigurationError(f"{setting} = {path!r} is not a text like 'package.module:name'.", hint=_EXAMPLE)
         module_name, _, name = path.partition(":")
