@@ -301,6 +301,43 @@ class TestOutcome:
         assert "Note.weight is not loaded" in caplog.text
         assert await stored(db) == []
 
+    async def test_an_endpoint_that_reads_what_is_not_loaded_by_its_model(
+        self, db: Database, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """``model_validate()`` raises an error of pydantic's, in which ours is a text: the answer is the same."""
+
+        async def endpoint(session: SessionDep) -> Any:
+            note = Note(text="kept")
+            session.add(note)
+            await session.flush()
+            session.expire(note, ["weight"])
+            return NoteOut.model_validate(note)
+
+        with caplog.at_level(logging.ERROR, "sqlkeel.integrations"):
+            async with client(service(db, endpoint)) as http:
+                response = await http.post("/")
+
+        assert (response.status_code, response.headers["Content-Type"]) == (500, "application/problem+json")
+        assert "Note.weight is not loaded" in caplog.text
+        assert await stored(db) == []
+
+    async def test_another_error_of_pydantic_is_raised_as_it_is(
+        self, sqlite: Database, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It is the endpoint's own, as before."""
+
+        async def endpoint(session: SessionDep) -> Any:
+            await write(session)
+            return NoteOut.model_validate({"weight": "heavy"})
+
+        with caplog.at_level(logging.ERROR, "sqlkeel.integrations"):
+            async with client(service(sqlite, endpoint)) as http:
+                response = await http.post("/")
+
+        assert (response.status_code, response.text) == (500, "Internal Server Error")
+        assert caplog.records == []
+        assert await stored(sqlite) == []
+
     async def test_an_answer_of_the_wrong_form_is_raised_as_it_is(
         self, sqlite: Database, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, FastAPI, Header, Response, routing
 from fastapi.exceptions import ResponseValidationError
 from fastapi.routing import APIRoute
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 
@@ -67,7 +68,8 @@ def install(
 
     The unit of work sits inside of every middleware and of the exception handlers, however they are added: a COMMIT
     that fails is answered by them. A handler of your own for an error of ours, or for one class of them, wins. What
-    ``response_model=`` reads of an object and is not loaded is such an error, too; FastAPI raises one of its own.
+    ``response_model=`` or ``model_validate()`` reads of an object and is not loaded is such an error, too; FastAPI and
+    pydantic raise one of their own.
 
     The OpenAPI document shows the problems of each operation that has a session or the database as a dependency: 503,
     404 where its path has a parameter, 409 and 422 where it writes. What an operation says itself, in ``responses=``,
@@ -85,7 +87,8 @@ def install(
         ConfigurationError: When it is installed already, or the application has started.
     """
     starlette.install(app, database, check=check, statuses=statuses, docs=docs)
-    app.exception_handlers.setdefault(ResponseValidationError, _answering_unread(statuses, docs))
+    for kind in (ResponseValidationError, ValidationError):
+        app.exception_handlers.setdefault(kind, _answering_unread(statuses, docs))
     if isinstance(app, FastAPI):
         usual = app.openapi
 
@@ -102,7 +105,7 @@ def install(
 
 def _answering_unread(statuses: Mapping[str, int] | None, docs: str) -> starlette.Handler:
     async def respond(connection: HTTPConnection, error: Exception) -> Response:
-        unread = _unread(error.errors()) if isinstance(error, ResponseValidationError) else None
+        unread = _unread(error.errors()) if isinstance(error, (ResponseValidationError, ValidationError)) else None
         if unread is None or connection.scope["type"] != "http":
             raise error
         return starlette.answer(describe(unread, statuses=statuses, docs=docs), error)
