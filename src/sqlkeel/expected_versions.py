@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.exc import ObjectDeletedError
 
 from .errors import InvalidValue, NotSupported, UsageError, VersionConflict, shown
+from .key_columns import plain_key
 
 __all__ = ["Versions", "at_version", "refuse_other_version"]
 
@@ -55,7 +56,7 @@ def refuse_other_version(obj: Any, expected: Versions) -> None:
         row = None
         if current is not None:
             row = {prop.key: loaded[prop.key] for prop in mapper.column_attrs if prop.key in loaded}
-        raise VersionConflict(name, key[0] if len(key) == 1 else key, expected=known, current=current, current_row=row)
+        raise VersionConflict(name, plain_key(key), expected=known, current=current, current_row=row)
 
 
 def _holds(accepted: Container[int], version: int) -> bool:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_ses
 from sqlalchemy.orm import InstanceState, Mapper, scoped_session
 
 from .errors import NotFound, UsageError
+from .key_columns import plain_key
 
 __all__ = [
     "AnyAsyncSession",
@@ -176,5 +177,4 @@ def _name(state: InstanceState[Any]) -> str:
 
 
 def _key(state: InstanceState[Any]) -> Any:
-    identity = state.key[1] if state.key is not None else ()
-    return identity[0] if len(identity) == 1 else identity
+    return plain_key(state.key[1] if state.key is not None else ())

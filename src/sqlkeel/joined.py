@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sqlalchemy import BinaryExpression, Table, event, select, tuple_
+from sqlalchemy import BinaryExpression, Table, event, select
 from sqlalchemy.orm import Mapper, ORMExecuteState
 from sqlalchemy.sql import operators
 
 from .conditions import parts
 from .errors import NotSupported
+from .key_columns import row_value
 from .refresh import kinds, rows_below
 from .sync_session import SyncSession
 
@@ -144,7 +145,7 @@ def _with_keys(mapper: Mapper[Any], statement: Any, joined: Iterable[Any]) -> An
     assert isinstance(table, Table), "a class that is written has a table"
     key: Any = tuple(table.primary_key.columns)
     rows = select(*key).where(*statement._where_criteria, *joined).correlate(None).subquery()
-    whole: Any = tuple_(*key) if len(key) > 1 else key[0]
+    whole = row_value(key)
     statement = statement._generate()
     statement._where_criteria = (whole.in_(select(rows)),)
     return statement

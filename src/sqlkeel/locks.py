@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, orm, select
@@ -14,15 +14,13 @@ from .engines.backend import Backend, backend_for
 from .errors import InvalidValue, LockTimeout, NoTransaction, NotSupported, ReadOnlySession, UsageError
 from .holding import AnySyncSession, session_in
 from .kept import Kept
+from .key_columns import VALUES_AT_ONCE, portions
 from .routes import refuse_detour, writing_connection
 from .row_keys import among, keys_of
 
 __all__ = ["advisory_lock", "apart", "holds_lock", "lock_rows", "note_locked"]
 
 M = TypeVar("M")
-
-_VALUES_AT_ONCE: Final = 500
-"""Fewer than the thousand from which MariaDB looks the keys up in a table of its own, and locks in that one's order."""
 
 _held: WeakKeyDictionary[SessionTransaction, set[Any]] = WeakKeyDictionary()
 
@@ -49,12 +47,11 @@ def lock_rows(
     _writer(session, mapper)
     # What is changed and not yet written would be overwritten by the values read now.
     session.flush()
-    at_once = _VALUES_AT_ONCE // len(mapper.primary_key)
-    if len(wanted) > at_once:
+    width = len(mapper.primary_key)
+    if len(wanted) * width > VALUES_AT_ONCE:
         wanted.sort()
     found: list[M] = []
-    for start in range(0, len(wanted), at_once):
-        part = wanted[start : start + at_once]
+    for part in portions(wanted, width):
         rows = _lock(session, mapper, part, nowait=nowait, skip_locked=skip_locked)
         _complete(session, mapper, rows, nowait=nowait)
         found += rows

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, orm, select, tuple_, update
+from sqlalchemy import ColumnElement, orm, select, update
 from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, RelationshipProperty, selectinload, undefer
 from sqlalchemy.util import immutabledict
 
 from . import locks
+from .key_columns import portions, row_value
 from .rewinding import note_read
 from .row_keys import among
 
 __all__ = ["kinds", "load_again", "reload_expired", "rows_below", "update_with", "update_with_all"]
 
 
-_KEYS_AT_ONCE = 500
-
-
 def reload_expired(
     session: orm.Session, mapper: Mapper[Any] | None = None, *, loaded: Mapping[Any, Collection[str]] = immutabledict()
 ) -> None:
-    """Load again the columns that a rollback or an UPDATE has expired, one statement for each class and 500 rows.
+    """Load again the columns that a rollback or an UPDATE has expired, one statement for each class and 500 values.
 
     An attribute read cannot wait for the database, so an expired attribute is an error in asynchronous code. What was
     *loaded* beside the columns, by identity, is loaded again as well: collections, deferred columns.
@@ -38,7 +36,7 @@ def reload_expired(
             if names := _loaded_before(state, loaded):
                 more[state.mapper, names].append(state.obj())
     for (found, locked), identities in expired.items():
-        for part in _portions(identities):
+        for part in portions(identities, len(found.primary_key)):
             statement = select(found.class_).where(among(found.primary_key, part))
             if locked:
                 # MariaDB would answer a plain read from a snapshot that may be older than the lock.
@@ -59,7 +57,8 @@ def load_again(session: orm.Session, mapper: Mapper[Any], objects: Iterable[Any]
     options = [_option(getattr(mapper.class_, name)) for name in names]
     identities = [orm.attributes.instance_state(obj).identity for obj in objects]
     with session.no_autoflush:
-        for part in _portions([identity for identity in identities if identity is not None]):
+        known = [identity for identity in identities if identity is not None]
+        for part in portions(known, len(mapper.primary_key)):
             statement = select(mapper.class_).where(among(mapper.primary_key, part))
             session.execute(statement.options(*options)).unique().all()
 
@@ -67,11 +66,6 @@ def load_again(session: orm.Session, mapper: Mapper[Any], objects: Iterable[Any]
 def _option(attribute: Any) -> Any:
     is_relation = isinstance(attribute.property, RelationshipProperty)
     return selectinload(attribute) if is_relation else undefer(attribute)
-
-
-def _portions(identities: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:
-    for start in range(0, len(identities), _KEYS_AT_ONCE):
-        yield identities[start : start + _KEYS_AT_ONCE]
 
 
 def update_with(state: ORMExecuteState, column: Any, value: Any) -> Any:
@@ -168,7 +162,7 @@ def _update_rows_with(state: ORMExecuteState, mapper: Mapper[Any], values: Mappi
     options = {"include_deleted": True, "sqlkeel_part": True}
     for column in others:
         statement = update(holders[column].class_).values({column: values[column]})
-        for part in _portions(identities):
+        for part in portions(identities, len(fields)):
             chosen = statement.where(among(_own_key(holders[column]), part))
             state.session.execute(chosen, execution_options=options)
     reload_expired(state.session, mapper)
@@ -217,7 +211,7 @@ def _update_of_other(mapper: Mapper[Any], holder: Mapper[Any], statement: Any, v
     rows = select(*key).select_from(mapper.local_table if alone else mapper.persist_selectable)
     keys = rows.where(*conditions).subquery()
     theirs = _own_key(holder)
-    target: Any = tuple_(*theirs) if len(theirs) > 1 else theirs[0]
+    target = row_value(theirs)
     return update(holder.class_).where(target.in_(select(keys))).values(values)
 
 

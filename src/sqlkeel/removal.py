@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Delete, event, orm, select
 from sqlalchemy import inspect as sa_inspect
 
 from .errors import NotFound
+from .key_columns import plain_key
 from .routes import writing_connection
 
 __all__ = ["flush_removal"]
@@ -80,4 +81,4 @@ def _written(state: Any, column: Any) -> Any:
 
 def _not_found(obj: object) -> NotFound:
     identity = sa_inspect(obj, raiseerr=True).identity
-    return NotFound(type(obj).__name__, identity[0] if len(identity) == 1 else tuple(identity))
+    return NotFound(type(obj).__name__, plain_key(identity))

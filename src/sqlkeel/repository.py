@@ -21,6 +21,7 @@ from .errors import InvalidKey, MultipleFound, NotFound, NotSupported, shown
 from .expected_versions import Versions, at_version, refuse_other_version
 from .fields import assign, changes_row, refuse_fields
 from .holding import AnyAsyncSession, refuse_foreign, refuse_other_than_session, refuse_unheld, session_in
+from .key_columns import portions
 from .loading import Load, listed, loader_options, refuse_options, reloading
 from .mixins.soft_delete import SoftDeleteMixin, restore
 from .mixins.version import refuse_stale, refuse_version, touch
@@ -168,9 +169,7 @@ class Repository(Generic[M]):
         identities = self._keys.identities(keys)
         distinct, columns, options = list(dict.fromkeys(identities)), self._keys.columns, listed(load)
         found: dict[tuple[Any, ...], M] = {}
-        at_once = _VALUES_AT_ONCE // len(columns)
-        for start in range(0, len(distinct), at_once):
-            part = distinct[start : start + at_once]
+        for part in portions(distinct, len(columns), values=_VALUES_AT_ONCE):
             statement = self._select([among(columns, part)], options, include_deleted)
             for row in (await self._execute(statement, options)).scalars().unique():
                 if found.setdefault(sa_inspect(row, raiseerr=True).identity, row) is not row:

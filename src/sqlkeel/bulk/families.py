@@ -11,7 +11,8 @@ from sqlalchemy.orm import Mapper
 from sqlalchemy.sql import visitors
 
 from ..errors import NotSupported
-from ..mixins.marks import Companion, Mark, key_in, next_version, rows_of, soft_parts, whole
+from ..key_columns import key_in, row_value
+from ..mixins.marks import Companion, Mark, next_version, rows_of, soft_parts
 from ..mixins.timestamp import TimestampMixin
 from ..refresh import rows_below
 from ..types import utc_now
@@ -42,7 +43,7 @@ def _is_dead(mark: Mark, own: Any) -> ColumnElement[bool]:
     other = mark.table.alias()
     dead = select(*(other.c[column.key] for column in mark.key)).where(other.c[mark.at.key].is_not(None))
     # No EXISTS: SQLAlchemy correlates nothing with the table of an INSERT, in whose ON CONFLICT this stands, too.
-    found: ColumnElement[bool] = whole(key_in(mark.mapper, own)).in_(dead)
+    found: ColumnElement[bool] = row_value(key_in(mark.mapper, own)).in_(dead)
     return found
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstanceState, Mapper, selectinload, undefer
 
+from ..key_columns import portions
 from ..links import Joined, keys_of, relink
 from ..locks import apart, holds_lock, note_locked
 from ..rewinding import expunge, note_read
@@ -20,7 +21,6 @@ from ..row_keys import among, are_exact, pairs
 
 __all__ = ["Held", "Identity", "newly_loaded"]
 
-_AT_ONCE = 500
 
 Identity = tuple[Any, ...]
 
@@ -86,8 +86,8 @@ class Held:
             state: InstanceState[Any] = sa_inspect(obj)
             groups[state.mapper, holds_lock(self.session.sync_session, state)].append(state)
         for (mapper, locked), states in groups.items():
-            for start in range(0, len(states), _AT_ONCE):
-                await self._renew(mapper, states[start : start + _AT_ONCE], columns, locked=locked)
+            for some in portions(states, len(mapper.primary_key)):
+                await self._renew(mapper, some, columns, locked=locked)
         # The other side: collections that have lost or got a row.
         await self.session.run_sync(relink, before, joined)
 
@@ -98,8 +98,7 @@ class Held:
             if state.expired_attributes:
                 groups[state.mapper].append(state)
         for mapper, states in groups.items():
-            for start in range(0, len(states), _AT_ONCE):
-                some = states[start : start + _AT_ONCE]
+            for some in portions(states, len(mapper.primary_key)):
                 await self._load(_rows_of(mapper, some), include_deleted=True)
                 await self._renew_by_itself(mapper, [state for state in some if state.expired_attributes])
 
@@ -166,8 +165,8 @@ class Held:
         mapper: Mapper[Any] = sa_inspect(self.model)
         there: set[Identity] = set()
         with self.session.sync_session.no_autoflush:
-            for start in range(0, len(objects), _AT_ONCE):
-                states = [sa_inspect(obj) for obj in objects[start : start + _AT_ONCE]]
+            for some in portions(objects, len(mapper.primary_key)):
+                states = [sa_inspect(obj) for obj in some]
                 statement = _rows_of(mapper, states).with_only_columns(*mapper.primary_key)
                 found = await self.session.execute(statement, execution_options={"include_deleted": True})
                 there.update(tuple(row) for row in found)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, TableClause, and_, case, func, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, Table, TableClause, and_, case, func, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ..engines.backend import unique_violation
 from ..errors import NotSupported
+from ..key_columns import row_value
 from ..mixins.deletion import below_deleted, refuse_below_deleted
 from ..mixins.edges import edges_above
 from ..mixins.marks import Mark
@@ -131,7 +132,7 @@ def _deleted_last(target: Target, stage: TableClause, merge: Merge) -> ColumnEle
     # A derived table: MariaDB refuses a subquery on the table that is being updated (error 1093).
     chosen = select(*(rows.c[column.key] for column in key)).where(rows.c.sqlkeel_place == 1).subquery()
     columns = target.columns(target.key)
-    whole: Any = columns[0] if len(columns) == 1 else tuple_(*columns)
+    whole = row_value(columns)
     return and_(whole.in_(select(chosen)), *target.kinds)
 
 

@@ -22,12 +22,12 @@ from sqlalchemy import (
     literal_column,
     select,
     text,
-    tuple_,
 )
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from ..engines.traces import RESTORED
+from ..key_columns import row_value
 from .binder import BoundRows
 from .columns import quoted, raw, schema_of
 from .on_conflict import lock_first, merging_insert, upserting_insert, write_one
@@ -148,7 +148,7 @@ class SQLite:
 
     async def delete(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> int:
         """Delete by a temporary table of the keys: a list of them in the statement has a limit."""
-        key = raw(rows.columns[0]) if len(rows.columns) == 1 else tuple_(*map(raw, rows.columns))
+        key = row_value([raw(one) for one in rows.columns])
         async with self.source(connection, target, rows) as source:
             among = key.in_(select(*source.c))
             result = await connection.execute(delete(target.table).where(among, *target.guards))

@@ -11,6 +11,7 @@ from sqlalchemy import Column, ColumnElement, FromClause, Update, select, type_c
 
 from ..errors import InvalidKey, NotFound, NotSupported, VersionConflict
 from ..holding import AnyAsyncSession
+from ..key_columns import plain_key
 from .binder import Binder
 from .columns import raw
 from .families import companions
@@ -241,7 +242,7 @@ class _Matches:
         matched = {key for key, _ in self.rows}
         missing = next((key for key in self.expected if key not in matched), None)
         if missing is not None:
-            raise NotFound(self.target.name, _shown(missing))
+            raise NotFound(self.target.name, plain_key(missing))
         keys = {tuple(row[field] for field in self.target.key) for _, row in self.rows}
         if self.has_twins or len(keys) != len(matched):
             name = self.target.name
@@ -253,8 +254,6 @@ class _Matches:
             row = current.get(key)
             found = None if row is None else row[str(self.version)]
             if found != expected:
-                yield VersionConflict(self.target.name, _shown(key), expected=expected, current=found, current_row=row)
-
-
-def _shown(key: Record) -> Any:
-    return key[0] if len(key) == 1 else key
+                yield VersionConflict(
+                    self.target.name, plain_key(key), expected=expected, current=found, current_row=row
+                )

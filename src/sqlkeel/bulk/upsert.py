@@ -14,6 +14,7 @@ from sqlalchemy.orm import QueryableAttribute
 
 from ..errors import InvalidValue, NotSupported, UniqueViolation
 from ..holding import AnyAsyncSession
+from ..key_columns import portions
 from ..links import Joined
 from ..rewinding import note_made, note_read
 from ..row_keys import among
@@ -22,7 +23,7 @@ from .columns import raw
 from .families import refuse_companions, refuse_unreadable
 from .held import Held, Identity, newly_loaded
 from .revive import refuse_without_mark, revive_many, revive_one, unmarked
-from .rows import Batch, Rows, Run, chunks, refuse_expressions, refuse_other_than_mappings, runs
+from .rows import Batch, Rows, Run, refuse_expressions, refuse_other_than_mappings, runs
 from .target import Target
 from .turns import Stage, in_turns, placed
 from .work import Work
@@ -33,7 +34,6 @@ __all__ = ["UpsertResult", "Upserted", "get_or_create", "upsert", "upsert_many"]
 M = TypeVar("M")
 _Attributes = Sequence[QueryableAttribute[Any]]
 _ATTEMPTS = 3
-_KEYS_AT_ONCE = 500
 
 
 class Upserted(tuple[M, bool], Generic[M]):
@@ -340,7 +340,7 @@ async def _met(work: Work, merged: Iterable[tuple[TableClause, Merge]], held: He
         return held.objects.values()
     key, met = work.target.columns(work.target.key), set[Identity]()
     for stage, merge in merged:
-        async for part in chunks([*held.objects], _KEYS_AT_ONCE):
+        for part in portions([*held.objects], len(key)):
             rows = _rows_met(select(*key), stage, merge).where(among(key, part))
             met.update(tuple(row) for row in await work.connection.execute(rows.with_for_update()))
     held.note_locked(met)

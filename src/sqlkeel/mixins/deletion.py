@@ -28,18 +28,17 @@ from ..errors import (
     UsageError,
 )
 from ..holding import AnySyncSession, refuse_foreign, session_in
+from ..key_columns import VALUES_AT_ONCE, key_in, plain_key, row_value
 from ..keys import uuid7
 from ..rewinding import expunge, note_read
 from ..routes import shard_of, writing_connection
 from ..session import SyncSession, reload_expired
 from ..types import utc_now
 from .edges import Edge, edges_above, edges_below, tree_below
-from .marks import Mark, is_soft, key_in, next_version, whole
+from .marks import Mark, is_soft, next_version
 from .version import find_conflict
 
 __all__ = ["Deletion", "below_deleted", "refuse_below_deleted", "restore"]
-
-_KEYS_AT_ONCE = 500
 
 
 class Deletion:
@@ -169,9 +168,9 @@ class Deletion:
             loaded[sa_inspect(obj).identity].append(obj)
         rows = mark.table if {column.table for column in written} == {mark.table} else mapper.persist_selectable
         statement = select(*mark.key, *written).select_from(rows).where(mark.deletion == self.id)
-        if len(loaded) <= _KEYS_AT_ONCE:
-            keys = [key[0] if len(key) == 1 else key for key in loaded]
-            statement = statement.where(whole(mark.key).in_(keys))
+        if len(loaded) <= VALUES_AT_ONCE:
+            keys = [plain_key(key) for key in loaded]
+            statement = statement.where(row_value(mark.key).in_(keys))
         for row in self._execute(mapper, statement):
             for obj in loaded.get(tuple(row[: len(mark.key)]), ()):
                 for column, value in zip(written, row[len(mark.key) :], strict=True):
@@ -197,7 +196,7 @@ def _move_companions(connection: Connection, mark: Mark, deletion: uuid.UUID) ->
     """Count and date the change in the other tables of the rows that have *deletion*."""
     for one in mark.companions():
         keys = select(*mark.key).where(mark.deletion == deletion)
-        connection.execute(update(one.table).where(whole(one.key).in_(keys)).values(one.values))
+        connection.execute(update(one.table).where(row_value(one.key).in_(keys)).values(one.values))
 
 
 def restore(session: AnySyncSession, obj: Any) -> None:
@@ -376,7 +375,7 @@ def _match_as_read(state: Any) -> list[ColumnElement[bool]]:
         return keys
     as_read: Any = version == state.dict.get(mapper.get_property_by_column(version).key)
     if version.table is not mark.table:
-        as_read = whole(mark.key).in_(select(*key_in(mapper, version.table)).where(as_read))
+        as_read = row_value(mark.key).in_(select(*key_in(mapper, version.table)).where(as_read))
     return [*keys, as_read]
 
 

@@ -12,7 +12,8 @@ from sqlalchemy.sql import operators
 from sqlalchemy.util import immutabledict
 
 from ..errors import NotSupported
-from .marks import Mark, is_soft, kinds, rows_of, soft_parts, whole
+from ..key_columns import row_value
+from .marks import Mark, is_soft, kinds, rows_of, soft_parts
 
 __all__ = ["Edge", "edges_above", "edges_below", "tree_below"]
 
@@ -41,8 +42,8 @@ class Edge(NamedTuple):
     def rows(self, marked: ColumnElement[bool]) -> list[ColumnElement[bool]]:
         """Match what hangs on the *marked* rows, in a statement that selects from all tables of the target."""
         if not self.is_plain:
-            return [whole(Mark(self.target).key).in_(select(self._related(marked)))]
-        return [whole(self.below).in_(select(self._keys(marked))), *kinds(self.target)]
+            return [row_value(Mark(self.target).key).in_(select(self._related(marked)))]
+        return [row_value(self.below).in_(select(self._keys(marked))), *kinds(self.target)]
 
     def _keys(self, marked: ColumnElement[bool]) -> Subquery:
         # A derived table: MariaDB refuses a subquery on the table that is being updated (error 1093).
@@ -58,7 +59,8 @@ class Edge(NamedTuple):
             )
         above = aliased(self.owner.class_)
         key, mark = Mark(self.owner).key, Mark(self.target)
-        owner = whole([getattr(above, self.owner.get_property_by_column(one).key) for one in self.owner.primary_key])
+        keys = [getattr(above, self.owner.get_property_by_column(one).key) for one in self.owner.primary_key]
+        owner = row_value(keys)
         marked_keys = select(*key).select_from(self.owner.persist_selectable).where(marked).subquery()
         related = getattr(above, self.relation.key).of_type(self.target.class_)
         found = select(*mark.key).select_from(above).join(related).where(owner.in_(select(marked_keys))).subquery()
@@ -74,7 +76,7 @@ class Edge(NamedTuple):
         if not self.is_plain or tables == {mark.table}:
             return and_(*rows)
         keys = select(*mark.key).select_from(self.target.persist_selectable).where(*rows).subquery()
-        return whole(mark.key).in_(select(keys))  # type: ignore[no-any-return]  # a condition
+        return row_value(mark.key).in_(select(keys))  # type: ignore[no-any-return]  # a condition
 
     def match_all(self, marked: ColumnElement[bool]) -> ColumnElement[bool]:
         """Match what hangs on the *marked* rows; in a tree of one table, living rows of many levels at once."""
@@ -90,7 +92,7 @@ class Edge(NamedTuple):
         step = select(*(row.c[above.key] for above in self.above), reached.c.sqlkeel_level + 1).where(*up)
         reached = reached.union(step)
         keys = select(*(reached.c[above.key] for above in self.above)).subquery()
-        return whole(self.below).in_(select(keys))  # type: ignore[no-any-return]  # a condition
+        return row_value(self.below).in_(select(keys))  # type: ignore[no-any-return]  # a condition
 
 
 def edges_below(mapper: Mapper[Any], *, restricting: bool = False) -> Iterator[Edge]:

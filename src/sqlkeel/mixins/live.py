@@ -8,7 +8,8 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, and_, exists, inspect, true
 from sqlalchemy.orm import Mapper
 
-from .marks import Mark, is_soft, key_in, rows_of, soft_parts
+from ..key_columns import key_in
+from .marks import Mark, is_soft, rows_of, soft_parts
 
 __all__ = ["OF_BASES", "closed_alias", "hard_bases", "is_live", "is_live_written"]
 

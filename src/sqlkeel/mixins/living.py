@@ -13,8 +13,9 @@ from sqlalchemy import Boolean, ColumnElement, Join, SelectBase, exists
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.visitors import InternalTraversal, replacement_traverse
 
+from ..key_columns import tables_with_keys
 from .live import OF_BASES, closed_alias, is_live
-from .marks import Mark, is_soft, soft_parts, tables_with_keys
+from .marks import Mark, is_soft, soft_parts
 
 __all__ = ["ENTITY", "HIDING", "Living", "living", "living_in_tables", "stands_apart", "without_class"]
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakSet
 
-from sqlalchemy import Integer, Table, tuple_
+from sqlalchemy import Integer, Table
 from sqlalchemy.orm import Mapper, registry
-from sqlalchemy.sql import visitors
 
+from ..key_columns import key_in
 from ..refresh import kinds, rows_below
 
 __all__ = [
@@ -18,13 +18,10 @@ __all__ = [
     "Mark",
     "has_mark",
     "is_soft",
-    "key_in",
     "kinds",
     "next_version",
     "rows_of",
     "soft_parts",
-    "tables_with_keys",
-    "whole",
 ]
 
 MARKED: Final[WeakKeyDictionary[registry, WeakSet[Mapper[Any]]]] = WeakKeyDictionary()
@@ -81,34 +78,6 @@ def next_version(mapper: Mapper[Any], table: Any) -> dict[Any, Any]:
     return {version: version + 1 if isinstance(version.type, Integer) else following(None)}
 
 
-def key_in(mapper: Mapper[Any], table: Any) -> tuple[Any, ...]:
-    """Return the columns of *table*, one of the mapper's, that hold its primary key; ``None`` for one it has not."""
-    return tuple(_counterpart(mapper, column, table) for column in mapper.primary_key)
-
-
-def tables_with_keys(mapper: Mapper[Any]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    """Yield the tables of the mapper that hold its primary key, each with the columns of that.
-
-    Those that the union of a concrete base reads are among its tables, and hold the keys of the classes below.
-    """
-    for table in mapper.tables:
-        key = key_in(mapper, table)
-        if all(column is not None for column in key):
-            yield table, key
-
-
-def _counterpart(mapper: Mapper[Any], column: Any, table: Any) -> Any:
-    if column.table is table:
-        return column
-    same: set[Any] = {column, *mapper.get_property_by_column(column).columns}
-    for joined in reversed(list(mapper.iterate_to_root())):
-        # An attribute of its own name may hold the key of each table; the join knows them all.
-        for part in visitors.iterate(joined.inherit_condition) if joined.inherit_condition is not None else ():
-            pair = {getattr(part, "left", None), getattr(part, "right", None)} - {None}
-            same |= pair if pair & same else set()
-    return next((one for one in same if one.table is table), None)
-
-
 def is_soft(mapper: Mapper[Any]) -> bool:
     """Tell whether objects of the mapper are marked instead of removed."""
     return bool(getattr(mapper.class_, "__soft_delete__", False))
@@ -133,8 +102,3 @@ def soft_parts(mapper: Mapper[Any], *, covered: bool = False) -> Iterator[Mapper
     for below in mapper.self_and_descendants:
         if below.inherits is mapper:
             yield from soft_parts(below, covered=covered and not below.concrete)
-
-
-def whole(columns: Sequence[Any]) -> Any:
-    """Return several columns as one value to compare."""
-    return columns[0] if len(columns) == 1 else tuple_(*columns)

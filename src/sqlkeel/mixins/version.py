@@ -12,11 +12,11 @@ from sqlalchemy.orm.exc import StaleDataError
 from ..conditions import parts
 from ..engines.backend import begin_for_savepoint
 from ..errors import ConfigurationError, InvalidValue, NotSupported, TransientFault, UsageError, VersionConflict, shown
+from ..key_columns import key_in, plain_key
 from ..mixed_columns import mixed_column, with_columns
 from ..refresh import rows_below, update_with, update_with_all
 from ..routes import as_flushing, is_writing, shard_of, writing_connection
 from ..session import SyncSession
-from .marks import key_in
 
 __all__ = ["VersionMixin", "find_conflict", "refuse_stale", "refuse_version", "touch"]
 
@@ -287,7 +287,7 @@ def find_conflict(
     current = None if values is None else values[mapper.get_property_by_column(version).key]
     if current == expected:
         return None
-    key = identity[0] if len(identity) == 1 else tuple(identity)
+    key = plain_key(identity)
     return VersionConflict(mapper.class_.__name__, key, expected=expected, current=current, current_row=values)
 
 

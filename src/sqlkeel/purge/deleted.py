@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, not_, or_, orm, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapper
 
 from ..errors import NotSupported
+from ..key_columns import portions
 from ..rewinding import expunge
 from ..routes import writing_connection
 from ..row_keys import among
@@ -20,9 +21,6 @@ from .references import References
 __all__ = ["DeletedRows", "Key"]
 
 Key = tuple[Any, ...]
-
-_VALUES_AT_ONCE: Final = 500
-"""Fewer than the thousand from which MariaDB makes a table of the list, and then reads every row of the other one."""
 
 
 class DeletedRows:
@@ -82,7 +80,7 @@ class DeletedRows:
         """
         connection = self.connection(session)
         found = gone = 0
-        for part in _portions(keys, _VALUES_AT_ONCE // len(self.key)):
+        for part in portions(keys, len(self.key)):
             locked = self._lock(connection, before, part)
             removed = self._remove(connection, locked) if locked else []
             found, gone = found + len(locked), gone + len(removed)
@@ -139,11 +137,6 @@ class DeletedRows:
     def _forget(self, session: orm.Session, keys: Iterable[Key]) -> None:
         held = (session.identity_map.get(self.mapper.identity_key_from_primary_key(key)) for key in keys)
         expunge(session, [obj for obj in held if obj is not None])
-
-
-def _portions(keys: Sequence[Key], size: int) -> Iterator[Sequence[Key]]:
-    for start in range(0, len(keys), size):
-        yield keys[start : start + size]
 
 
 def _same(columns: Sequence[Any], others: Sequence[Any]) -> ColumnElement[bool]:
