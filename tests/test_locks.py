@@ -874,14 +874,14 @@ class TestNames:
             assert await name_is_free(open_database(elsewhere), "report")
 
     async def test_crossed_names_are_a_deadlock(self, server: Database, other: Database) -> None:
-        """One of the two is given up, and the other one goes on."""
+        """One of the two is given up, and the other one goes on; MariaDB may give up both that look at one time."""
         async with server.session() as one, other.session() as two:
             await one.advisory_lock("one")
             await two.advisory_lock("two")
 
             given_up = await asyncio.gather(is_given_up(one, "two"), is_given_up(two, "one"))
 
-        assert sorted(given_up) == [False, True]
+        assert any(given_up)
 
     async def test_a_transaction_without_a_name_pays_nothing(self, mariadb: Database) -> None:
         """The name is released only where there was one."""
