@@ -15,16 +15,9 @@ from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
 from .engines.streams import watch
-from .errors import (
-    AlreadyFlushing,
-    InvalidValue,
-    KeelError,
-    ReadOnlySession,
-    SessionClosed,
-    SessionShared,
-    TransactionAborted,
-)
+from .errors import AlreadyFlushing, InvalidValue, KeelError, SessionClosed, SessionShared, TransactionAborted
 from .overriding import renewable
+from .routes import refuse_reading
 from .row_keys import refusal_of_shape, refusal_of_unhashable
 from .sharing import Turn, Use
 
@@ -166,8 +159,7 @@ def past_flush(method: _F) -> _F:
 
     @functools.wraps(method)
     def writing(self: Any, /, *args: Any, **options: Any) -> Any:
-        if self.read_only:
-            raise ReadOnlySession("The session was opened for reading, and is asked to write rows.")
+        refuse_reading(self, "write rows")
         return method(self, *args, **options)
 
     return cast("_F", remembered(writing))

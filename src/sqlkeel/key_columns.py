@@ -21,8 +21,10 @@ def row_value(columns: Sequence[Any]) -> Any:
     return columns[0] if len(columns) == 1 else tuple_(*columns)
 
 
-def plain_key(identity: Sequence[Any]) -> Any:
-    """Return a key as callers write it: one value, or a tuple of several."""
+def plain_key(identity: Sequence[Any] | None) -> Any:
+    """Return a key as callers write it: one value, or a tuple of several; ``None`` of what is not written yet."""
+    if identity is None:
+        return None
     return identity[0] if len(identity) == 1 else tuple(identity)
 
 

@@ -11,11 +11,11 @@ from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import InstanceState, Mapper, SessionTransaction, selectinload, undefer
 
 from .engines.backend import Backend, backend_for
-from .errors import InvalidValue, LockTimeout, NoTransaction, NotSupported, ReadOnlySession, UsageError
+from .errors import InvalidValue, LockTimeout, NoTransaction, NotSupported, UsageError
 from .holding import AnySyncSession, session_in
 from .kept import Kept
 from .key_columns import VALUES_AT_ONCE, portions
-from .routes import refuse_detour, writing_connection
+from .routes import refuse_detour, refuse_reading, writing_connection
 from .row_keys import among, keys_of
 
 __all__ = ["advisory_lock", "apart", "holds_lock", "lock_rows", "note_locked"]
@@ -87,8 +87,7 @@ def holds_lock(session: orm.Session, state: InstanceState[Any]) -> bool:
 
 def _writer(session: orm.Session, mapper: Mapper[Any] | None = None) -> tuple[Connection, Backend]:
     """Return the connection of a transaction that may write and keeps what it locks."""
-    if getattr(session, "read_only", False):
-        raise ReadOnlySession("The session was opened for reading; a lock is taken in order to write.")
+    refuse_reading(session, "take a lock")
     if not session.autobegin and not session.in_transaction():
         raise NoTransaction("A lock ends with its transaction, and none has begun.")
     connection = _only_connection(session) if mapper is None else writing_connection(session, mapper)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Dialect, Row, Select, TableClause, insert, inspect, orm, select, update
 from sqlalchemy.orm import InstanceState, Mapper, SessionTransactionOrigin
 
-from .errors import NotSupported
+from .errors import NotSupported, ReadOnlySession
 
 __all__ = [
+    "READ_ONLY",
     "as_flushing",
     "dialect_of",
     "in_order",
+    "is_for_reading",
     "is_writing",
     "refuse_detour",
+    "refuse_reading",
     "shard_of",
     "windowed",
     "writing_bind",
@@ -24,6 +27,27 @@ __all__ = [
 ]
 
 M = TypeVar("M")
+READ_ONLY: Final = "sqlkeel_read_only"
+"""In ``Session.info``, which a session of SQLAlchemy's own has, too."""
+
+
+def is_for_reading(session: Any) -> bool:
+    """Tell whether the session was opened for reading."""
+    return bool(session.info.get(READ_ONLY))
+
+
+def refuse_reading(session: Any, to: str) -> None:
+    """Refuse a call that would write, in a session for reading.
+
+    Args:
+        session: A session of any kind.
+        to: What it is asked for: "write rows".
+
+    Raises:
+        ReadOnlySession: When the session was opened for reading.
+    """
+    if is_for_reading(session):
+        raise ReadOnlySession(f"The session was opened for reading; it cannot {to}.")
 
 
 def dialect_of(session: orm.Session, mapper: Mapper[Any]) -> Dialect:

@@ -18,6 +18,7 @@ from .errors import CommitUnknown, SessionShared, TransientFault
 from .links import keys_held, relink
 from .refresh import reload_expired, update_with
 from .rewinding import drop_gone
+from .routes import READ_ONLY
 from .sync_session import Hook, SyncSession
 from .tasks import apart, current_task, finish, is_closing, take_back_cancellation
 
@@ -72,7 +73,7 @@ class Session(EnteredByAsyncWith, AsyncSession):
         options = {"expire_on_commit": False, "close_resets_only": False, **options}
         super().__init__(bind, **options)
         if read_only:
-            self.info["sqlkeel_read_only"] = True
+            self.info[READ_ONLY] = True
 
     @property
     def read_only(self) -> bool:

@@ -16,10 +16,11 @@ from sqlalchemy.util import immutabledict
 from sqlalchemy.util.concurrency import in_greenlet
 
 from .doors import Block, aborted, door, door_by_key, last_door, only_whole, past_flush, remembered, take_over, watched
-from .errors import AlreadyFlushing, ReadOnlySession, SessionShared, TransactionAborted
+from .errors import AlreadyFlushing, SessionShared, TransactionAborted
 from .hidden_loads import refuse_hidden_load
 from .late_options import are_in_force, refuse_on_statement
 from .overriding import stand_before
+from .routes import is_for_reading, refuse_reading
 from .sharing import Turn, at_once
 from .tasks import current_task
 
@@ -302,7 +303,7 @@ class SyncSession(orm.Session):
     @property
     def read_only(self) -> bool:
         """Whether this session refuses to write."""
-        return bool(self.info.get("sqlkeel_read_only"))
+        return is_for_reading(self)
 
     @property
     def has_changes(self) -> bool:
@@ -381,7 +382,7 @@ class SyncSession(orm.Session):
         if new:
             names = sorted({name for _, name in new})
             listing = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-            raise ReadOnlySession(f"The session was opened for reading, and holds {listing}.")
+            refuse_reading(self, f"write {listing}")
 
     def count_as_committed(self) -> None:
         """Treat the transaction as committed when it ends: the server says so, though its answer to COMMIT was lost."""
@@ -494,5 +495,5 @@ def _refuse(state: ORMExecuteState) -> None:
         if state.session.in_nested_transaction() and state.is_relationship_load:
             for function in SyncSession._at_load_inside:
                 function(state)
-    elif (state.is_insert or state.is_update or state.is_delete) and state.session.info.get("sqlkeel_read_only"):
-        raise ReadOnlySession("The session was opened for reading; the statement writes.")
+    elif state.is_insert or state.is_update or state.is_delete:
+        refuse_reading(state.session, "run a statement that writes")

@@ -18,7 +18,6 @@ from ..errors import (
     InvalidValue,
     KeelError,
     NotNullViolation,
-    ReadOnlySession,
     SessionClosed,
     TransientFault,
     UsageError,
@@ -26,7 +25,7 @@ from ..errors import (
 )
 from ..holding import AnyAsyncSession, session_in
 from ..new_rows import forget_empty
-from ..routes import refuse_detour, writing_bind
+from ..routes import refuse_detour, refuse_reading, writing_bind
 from ..sync_session import SyncSession
 from .binder import Binder
 from .columns import raw
@@ -63,8 +62,7 @@ class Work:
 
     def __init__(self, session: AnyAsyncSession, model: type[Any]) -> None:
         session = session_in(session)
-        if session.info.get("sqlkeel_read_only"):
-            raise ReadOnlySession(f"The session was opened for reading; {model.__name__} cannot be written.")
+        refuse_reading(session, f"write {model.__name__}")
         self.session = session
         self.target = Target(model)
         refuse_detour(session.sync_session, self.target.mapper, "A bulk call")

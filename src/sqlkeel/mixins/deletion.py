@@ -22,7 +22,6 @@ from ..errors import (
     ForeignKeyViolation,
     NotFound,
     NoTransaction,
-    ReadOnlySession,
     RestoreConflict,
     TransientFault,
     UsageError,
@@ -31,8 +30,8 @@ from ..holding import AnySyncSession, refuse_foreign, session_in
 from ..key_columns import VALUES_AT_ONCE, key_in, plain_key, row_value
 from ..keys import uuid7
 from ..rewinding import expunge, note_read
-from ..routes import shard_of, writing_connection
-from ..session import SyncSession, reload_expired
+from ..routes import refuse_reading, shard_of, writing_connection
+from ..session import reload_expired
 from ..types import utc_now
 from .edges import Edge, edges_above, edges_below, tree_below
 from .marks import Mark, is_soft, next_version
@@ -60,7 +59,7 @@ class Deletion:
         """
         if sa_inspect(self.obj).identity is None:
             raise UsageError(f"{self.obj!r} was never saved; expunge it instead of deleting it.")
-        _refuse_reading(self.session)
+        refuse_reading(self.session, "delete rows")  # before a savepoint, which a connection for reading cannot open
 
     def run(self) -> None:
         """Mark the row and what belongs to it.
@@ -90,7 +89,7 @@ class Deletion:
         try:
             getattr(self.obj, state.mapper.get_property_by_column(version).key)
         except orm.exc.ObjectDeletedError:
-            raise NotFound(state.mapper.class_.__name__, _plain_key(state.identity)) from None
+            raise NotFound(state.mapper.class_.__name__, plain_key(state.identity)) from None
 
     def _mark(self, mapper: Mapper[Any], conditions: Iterable[ColumnElement[bool]]) -> bool:
         mark = Mark(mapper)
@@ -216,8 +215,8 @@ def restore(session: AnySyncSession, obj: Any) -> None:
     mapper: Mapper[Any] = state.mapper
     deletion = obj.deletion_id
     if deletion is None or state.identity is None:
-        raise NotFound(f"deleted {mapper.class_.__name__}", _plain_key(state.identity))
-    _refuse_reading(session)
+        raise NotFound(f"deleted {mapper.class_.__name__}", plain_key(state.identity))
+    refuse_reading(session, "restore rows")
     if session.autoflush:
         session.flush()
     connection = writing_connection(session, mapper, state)
@@ -234,7 +233,7 @@ def restore(session: AnySyncSession, obj: Any) -> None:
             raise
         raise conflict from error
     if mapper not in restored:
-        raise NotFound(f"deleted {mapper.class_.__name__}", _plain_key(state.identity))
+        raise NotFound(f"deleted {mapper.class_.__name__}", plain_key(state.identity))
     _take_back(session, obj, tree, deletion)
 
 
@@ -294,12 +293,6 @@ def _savepoint(session: orm.Session, state: InstanceState[Any]) -> Iterator[None
             # As in Session.savepoint: the savepoint may be gone, and an error about that would hide the fault.
             raise fault  # noqa: B904 - it is the cause, not the consequence
         raise
-
-
-def _refuse_reading(session: orm.Session) -> None:
-    # Before a savepoint is opened, which a connection without a transaction cannot.
-    if isinstance(session, SyncSession) and session.read_only:
-        raise ReadOnlySession("The session was opened for reading, and is asked to delete or restore.")
 
 
 def refuse_below_deleted(connection: Connection, mapper: Mapper[Any], value_of: Callable[[Any], Any]) -> None:
@@ -387,11 +380,7 @@ def _missing(session: orm.Session, state: Any) -> Exception:
         row: Any = None if conflict is None else conflict.current_row
         if conflict is not None and row is not None and row["deleted_at"] is None:
             return conflict
-    return NotFound(mapper.class_.__name__, _plain_key(identity))
-
-
-def _plain_key(identity: Any) -> Any:
-    return identity[0] if identity is not None and len(identity) == 1 else identity
+    return NotFound(mapper.class_.__name__, plain_key(identity))
 
 
 def _loaded(session: orm.Session, mapper: Mapper[Any]) -> list[Any]:

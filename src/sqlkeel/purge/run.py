@@ -12,7 +12,8 @@ from sqlalchemy import func, orm, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..engines.backend import backend_for
-from ..errors import InvalidValue, NoTransaction, ReadOnlySession
+from ..errors import InvalidValue, NoTransaction
+from ..routes import refuse_reading
 from ..session import Session
 from ..types import utc_now
 from .deleted import DeletedRows, Key
@@ -170,8 +171,7 @@ async def _run_sync(session: Session, function: Callable[..., Any], *args: Any) 
 
 
 def _begin(session: orm.Session, rows: DeletedRows) -> None:
-    if session.info.get("sqlkeel_read_only"):
-        raise ReadOnlySession("The session was opened for reading, and is asked to purge.")
+    refuse_reading(session, "purge rows")
     if session.autoflush:
         session.flush()
     connection = rows.connection(session)
