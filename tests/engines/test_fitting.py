@@ -578,7 +578,7 @@ class TestFits:
             (INET(), "10.0.0.1", 5),
             (INET(), "10.0.0.1", timedelta(1)),
             (INET(), ip_address("10.0.0.1"), range(2)),
-            (TSQUERY(), "a", object()),
+            (TSQUERY(), "a", re.compile("a")),
             (TSVECTOR(), "a", ["a"]),
             (OID(), 5, 2**64),
         ],
