@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, delete, insert, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 
 from sqlkeel.bulk import delete_many, insert_many, insert_many_returning, update_many, upsert_many
-from sqlkeel.keys import uuid7
+from sqlkeel.models import uuid7
 
 from .measure import Case
 from .models import Reading, Signal, readings

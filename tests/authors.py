@@ -6,9 +6,8 @@ from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 import sqlkeel
-from sqlkeel.database import Database
-from sqlkeel.keys import IntKeyMixin
-from sqlkeel.relations import children, parent
+from sqlkeel.models import IntKeyMixin, children, parent
+from sqlkeel.sessions import Database
 
 
 class Base(sqlkeel.Base):

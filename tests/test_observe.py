@@ -6,14 +6,14 @@ import pytest
 from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from sqlkeel import base
-from sqlkeel.database import Database
+import sqlkeel
 from sqlkeel.errors import QueryBudgetExceeded
 from sqlkeel.observe import queries, record
+from sqlkeel.sessions import Database
 from tests.fixtures.databases import OpenDatabase
 
 
-class Base(base.Base):
+class Base(sqlkeel.Base):
     """The tables of these tests."""
 
 

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Column, Enum, ForeignKey, Integer, MetaData, String, Table, UniqueConstraint
 from sqlalchemy.dialects.postgresql import INET
 
-from sqlkeel.database import Database
 from sqlkeel.lint import load_rules
+from sqlkeel.sessions import Database
 from suites.packages.catalogue import CATALOGUE, DATABASES, VERDICTS, Judgement, Package, load
 from suites.packages.schema import differences, read_schema
 from suites.packages.trial import lint, try_on

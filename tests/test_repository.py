@@ -24,8 +24,6 @@ from sqlalchemy.orm import (
 )
 
 import sqlkeel
-from sqlkeel.constraints import unique_live
-from sqlkeel.database import Database
 from sqlkeel.errors import (
     ForeignKeyViolation,
     InvalidCursor,
@@ -42,15 +40,15 @@ from sqlkeel.errors import (
     UsageError,
     VersionConflict,
 )
-from sqlkeel.keys import DualIDMixin, IntKeyMixin, UUIDKeyMixin
-from sqlkeel.mixins.soft_delete import SoftDeleteMixin
-from sqlkeel.mixins.timestamp import TimestampMixin
-from sqlkeel.mixins.version import VersionMixin
+from sqlkeel.models import DualIDMixin, IntKeyMixin, UUIDKeyMixin, association, children, parent, unique_live
 from sqlkeel.observe import queries
-from sqlkeel.relations import association, children, parent
 from sqlkeel.repository import Repository
-from sqlkeel.session import Session, SyncSession
+from sqlkeel.sessions import Database, Session
+from sqlkeel.sessions._session import SyncSession
+from sqlkeel.soft_delete import SoftDeleteMixin
+from sqlkeel.timestamps import TimestampMixin
 from sqlkeel.types import utc_now
+from sqlkeel.versions import VersionMixin
 
 
 class Base(sqlkeel.Base):

@@ -123,10 +123,11 @@ def shelf(name: str) -> tuple[int, str]:
 def places_of_test(module: Path) -> list[Path]:
     """Return where the test of a module may be: at its mirror, or in one file for its whole room.
 
-    ``bulk/postgresql.py`` is tested by ``tests/bulk/test_postgresql.py`` or by ``tests/test_bulk.py``.
+    ``bulk/_rows.py`` is tested by ``tests/bulk/test_rows.py`` or by ``tests/test_bulk.py``.
     """
-    rooms = [module.with_suffix(""), *module.parents][: len(module.parts)]
-    return [TESTS / room.with_name(f"test_{room.name.lstrip('_')}.py") for room in rooms]
+    promised = Path(*(part.lstrip("_") for part in module.parts))
+    rooms = [promised.with_suffix(""), *promised.parents][: len(module.parts)]
+    return [TESTS / room.with_name(f"test_{room.name}.py") for room in rooms]
 
 
 def contracts() -> list[dict[str, Any]]:
@@ -204,14 +205,14 @@ class TestContracts:
 
     def test_the_layers_hold_every_module(self) -> None:
         """Each module and package has its layer."""
-        layers, _ = contracts()
+        layers, *_ = contracts()
         named = [name.strip() for layer in layers["layers"] for name in layer.split("|")]
 
         assert sorted(named) == ROOMS
 
     def test_the_door_is_kept_by_every_other_module(self) -> None:
         """Each module keeps frameworks and tools out, but those that are made for one."""
-        _, door = contracts()
+        *_, door = contracts()
         kept = [name.removeprefix("sqlkeel.") for name in door["source_modules"]]
 
         assert sorted([*kept, *MADE_FOR_A_TOOL]) == ROOMS

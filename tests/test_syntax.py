@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sqlkeel.syntax import parse_expression, parse_module
+from sqlkeel._syntax import parse_expression, parse_module
 
 
 class Parses:

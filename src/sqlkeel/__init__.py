@@ -1,26 +1,27 @@
 """The data layer of a Python backend: SQLAlchemy 2.1 (async) with the safe patterns built in."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ._lazy import door
 
 if TYPE_CHECKING:
     from . import errors
-    from .base import Base
-    from .constraints import live_parent, unique_live
-    from .database import Database
-    from .engines.stock import translate_errors
-    from .keys import DualIDMixin, IntKeyMixin, UUIDKeyMixin
-    from .mixins.soft_delete import SoftDeleteMixin, include_deleted
-    from .mixins.timestamp import TimestampMixin
-    from .mixins.version import VersionMixin
+    from ._version import __version__ as __version__
+    from .engines._stock import translate_errors
+    from .models._base import Base
+    from .models._constraints import live_parent, unique_live
+    from .models._keys import DualIDMixin, IntKeyMixin, UUIDKeyMixin
+    from .models._relations import association, children, parent
     from .observe import queries
-    from .pagination import Page
-    from .relations import association, children, parent
+    from .reading._pagination import Page
     from .repository import Repository
-    from .session import Session, SyncSession
-    from .types import Money, UTCDateTime
-
-    __version__: str
+    from .sessions._database import Database
+    from .sessions._session import Session
+    from .sessions._sync_session import SyncSession
+    from .soft_delete._soft_delete import SoftDeleteMixin, include_deleted
+    from .timestamps import TimestampMixin
+    from .types._exact import Money, UTCDateTime
+    from .versions._version import VersionMixin
 
 __all__ = [
     "Base",
@@ -48,43 +49,27 @@ __all__ = [
     "unique_live",
 ]
 
-# Each name is loaded when it is first asked for: `sqlkeel --help` shall not wait for SQLAlchemy.
-_HOMES = {
-    "Base": "base",
-    "Database": "database",
-    "DualIDMixin": "keys",
-    "IntKeyMixin": "keys",
-    "Money": "types",
-    "Page": "pagination",
-    "Repository": "repository",
-    "Session": "session",
-    "SoftDeleteMixin": "mixins.soft_delete",
-    "SyncSession": "session",
-    "TimestampMixin": "mixins.timestamp",
-    "UTCDateTime": "types",
-    "UUIDKeyMixin": "keys",
-    "VersionMixin": "mixins.version",
-    "association": "relations",
-    "children": "relations",
-    "include_deleted": "mixins.soft_delete",
-    "live_parent": "constraints",
-    "parent": "relations",
-    "queries": "observe",
-    "translate_errors": "engines.stock",
-    "unique_live": "constraints",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return import_module("importlib.metadata").version(__name__)
-    if name == "errors":
-        return import_module(".errors", __name__)
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+if not TYPE_CHECKING:
+    # `sqlkeel --help` shall not wait for SQLAlchemy, nor for the metadata of packages.
+    __getattr__, __dir__ = door(
+        __name__,
+        {
+            "": ["errors"],
+            "_version": ["__version__"],
+            "engines._stock": ["translate_errors"],
+            "models._base": ["Base"],
+            "models._constraints": ["live_parent", "unique_live"],
+            "models._keys": ["DualIDMixin", "IntKeyMixin", "UUIDKeyMixin"],
+            "models._relations": ["association", "children", "parent"],
+            "observe": ["queries"],
+            "reading._pagination": ["Page"],
+            "repository": ["Repository"],
+            "sessions._database": ["Database"],
+            "sessions._session": ["Session"],
+            "sessions._sync_session": ["SyncSession"],
+            "soft_delete._soft_delete": ["SoftDeleteMixin", "include_deleted"],
+            "timestamps": ["TimestampMixin"],
+            "types._exact": ["Money", "UTCDateTime"],
+            "versions._version": ["VersionMixin"],
+        },
+    )

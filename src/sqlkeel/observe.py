@@ -9,8 +9,8 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from .blocks import block
 from .errors import QueryBudgetExceeded
+from .sessions._blocks import block
 
 __all__ = ["QueryLog", "queries", "record"]
 

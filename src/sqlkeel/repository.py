@@ -16,23 +16,23 @@ from sqlalchemy.orm import Mapper
 
 from . import bulk
 from .bulk import Upserted, UpsertResult
-from .conditions import refuse_joins, refuse_other_tables, refuse_other_than_conditions
 from .errors import InvalidKey, MultipleFound, NotFound, NotSupported, shown
-from .expected_versions import Versions, at_version, refuse_other_version
-from .fields import assign, changes_row, refuse_fields
-from .holding import AnyAsyncSession, refuse_foreign, refuse_other_than_session, refuse_unheld, session_in
-from .key_columns import portions
-from .loading import Load, listed, loader_options, refuse_options, reloading
-from .mixins.soft_delete import SoftDeleteMixin, restore
-from .mixins.version import refuse_stale, refuse_version, touch
-from .new_rows import NewRow
-from .pagination import Keyset, Page, check_bound
-from .public_ids import PublicID, uuid_of
-from .purge import Purged, purge_in
-from .removal import flush_removal
-from .routes import dialect_of, in_order, windowed
-from .row_keys import RowKeys, among, keys_of
-from .session import Session, SyncSession
+from .models._conditions import refuse_joins, refuse_other_tables, refuse_other_than_conditions
+from .models._fields import assign, changes_row, refuse_fields
+from .models._key_columns import portions
+from .models._public_ids import PublicID, uuid_of
+from .models._row_keys import RowKeys, among, keys_of
+from .reading._loading import Load, listed, loader_options, refuse_options, reloading
+from .reading._pagination import Keyset, Page, check_bound
+from .sessions._holding import AnyAsyncSession, refuse_foreign, refuse_other_than_session, refuse_unheld, session_in
+from .sessions._new_rows import NewRow
+from .sessions._removal import flush_removal
+from .sessions._routes import dialect_of, in_order, windowed
+from .sessions._session import Session, SyncSession
+from .soft_delete import Purged, purge_in
+from .soft_delete._soft_delete import SoftDeleteMixin, restore
+from .versions._expected_versions import Versions, at_version, refuse_other_version
+from .versions._version import refuse_stale, refuse_version, touch
 
 __all__ = ["Repository", "Versions"]
 
@@ -389,7 +389,7 @@ class Repository(Generic[M]):
         """Remove for good the rows that were deleted longer ago than *older_than*, and such rows of what is below.
 
         A row to which something still points stays, and is counted. All of it is one transaction, the caller's, with
-        *batch* rows at a time; `sqlkeel.purge.purge` commits after each batch, for more than some thousands.
+        *batch* rows at a time; `sqlkeel.soft_delete.purge` commits after each batch, for more than some thousands.
 
         Raises:
             InvalidValue: When *older_than* is not positive, or *batch* less than one.

@@ -13,9 +13,7 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
 from sqlalchemy.orm import Session as Synchronous
 
-from sqlkeel.database import Database
-from sqlkeel.session import Session
-from sqlkeel.sync_session import SyncSession
+from sqlkeel.sessions import Database, Session, SyncSession
 
 SEEN: ContextVar[tuple[str, ...]] = ContextVar("SEEN", default=())
 EVENTS = ["before_commit", "after_commit", "after_rollback", "after_soft_rollback", "after_transaction_end"]

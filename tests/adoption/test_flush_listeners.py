@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, object_session, relationship, sessionmaker
 
 from sqlkeel import SoftDeleteMixin, SyncSession, TimestampMixin, VersionMixin, children, parent
-from sqlkeel.database import Database
 from sqlkeel.errors import CascadeMismatch, ReadOnlySession, VersionConflict
-from sqlkeel.mixins.version import touch
+from sqlkeel.sessions import Database
+from sqlkeel.versions import touch
 
 
 class Base(DeclarativeBase):

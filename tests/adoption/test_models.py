@@ -25,9 +25,9 @@ from sqlalchemy.ext.declarative import DeferredReflection
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, declarative_base, mapped_column, registry
 
 from sqlkeel import DualIDMixin, IntKeyMixin, Repository, SoftDeleteMixin, TimestampMixin, UTCDateTime, VersionMixin
-from sqlkeel.database import Database
 from sqlkeel.errors import ConfigurationError, VersionConflict
-from sqlkeel.mixed_columns import with_columns
+from sqlkeel.models._mixed_columns import with_columns
+from sqlkeel.sessions import Database
 
 LONG_AGO = text("'2020-01-01 00:00:00'")
 

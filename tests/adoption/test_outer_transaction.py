@@ -13,9 +13,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.orm.exc import StaleDataError
 
 from sqlkeel import Repository, SoftDeleteMixin, SyncSession, VersionMixin
-from sqlkeel.database import Database
 from sqlkeel.errors import UniqueViolation, VersionConflict
-from sqlkeel.locks import lock_rows
+from sqlkeel.sessions import Database
+from sqlkeel.sessions._locks import lock_rows
 
 Mode = Literal["conditional_savepoint", "rollback_only", "control_fully", "create_savepoint"]
 MODES = get_args(Mode)

@@ -14,23 +14,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.horizontal_shard import ShardedSession, set_shard_id
 from sqlalchemy.orm import Mapped, mapped_column
 
-from sqlkeel import SyncSession, base, include_deleted
+import sqlkeel
+from sqlkeel import SyncSession, include_deleted
 from sqlkeel.bulk import insert_many_returning
-from sqlkeel.constraints import unique_live
-from sqlkeel.database import Database
 from sqlkeel.errors import ForeignKeyViolation, NotFound, NotSupported, VersionConflict
-from sqlkeel.keys import IntKeyMixin
-from sqlkeel.locks import advisory_lock, lock_rows
-from sqlkeel.mixins.soft_delete import SoftDeleteMixin
-from sqlkeel.mixins.timestamp import TimestampMixin
-from sqlkeel.mixins.version import VersionMixin
-from sqlkeel.relations import children, parent
+from sqlkeel.models import IntKeyMixin, children, parent, unique_live
 from sqlkeel.repository import Repository
-from sqlkeel.session import Session
+from sqlkeel.sessions import Database, Session
+from sqlkeel.sessions._locks import advisory_lock, lock_rows
+from sqlkeel.soft_delete import SoftDeleteMixin
+from sqlkeel.timestamps import TimestampMixin
+from sqlkeel.versions import VersionMixin
 from tests.fixtures.databases import OpenDatabase
 
 
-class Base(base.Base):
+class Base(sqlkeel.Base):
     """The tables of these tests."""
 
 

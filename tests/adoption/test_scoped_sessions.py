@@ -12,10 +12,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, scoped_sessio
 
 from sqlkeel import Repository, SoftDeleteMixin, SyncSession, VersionMixin, include_deleted
 from sqlkeel.bulk import insert_many, insert_many_returning
-from sqlkeel.database import Database
-from sqlkeel.locks import advisory_lock, lock_rows
-from sqlkeel.mixins.soft_delete import restore
-from sqlkeel.session import Session
+from sqlkeel.sessions import Database, Session
+from sqlkeel.sessions._locks import advisory_lock, lock_rows
+from sqlkeel.soft_delete import restore
 
 
 class Base(DeclarativeBase):

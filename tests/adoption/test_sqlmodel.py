@@ -8,15 +8,13 @@ from sqlalchemy import insert
 from sqlalchemy.orm import selectinload
 from sqlmodel.ext.asyncio import session as sessions
 
-from sqlkeel.database import Database
 from sqlkeel.errors import NotSupported, ReadOnlySession, UniqueViolation, UnloadedAttribute
-from sqlkeel.keys import DualIDMixin, IntKeyMixin, UUIDKeyMixin
-from sqlkeel.mixins.soft_delete import SoftDeleteMixin
-from sqlkeel.mixins.timestamp import TimestampMixin
-from sqlkeel.mixins.trigger_version import TriggerVersionMixin
-from sqlkeel.mixins.version import VersionMixin
+from sqlkeel.models import DualIDMixin, IntKeyMixin, UUIDKeyMixin
 from sqlkeel.repository import Repository
-from sqlkeel.sync_session import SyncSession
+from sqlkeel.sessions import Database, SyncSession
+from sqlkeel.soft_delete import SoftDeleteMixin
+from sqlkeel.timestamps import TimestampMixin
+from sqlkeel.versions import TriggerVersionMixin, VersionMixin
 
 
 class Team(sqlmodel.SQLModel, table=True):  # type: ignore[name-defined,misc]

@@ -13,9 +13,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.orm import Session as StockSession
 
 from sqlkeel import Repository, SoftDeleteMixin, VersionMixin
-from sqlkeel.database import Database
 from sqlkeel.errors import DatabaseFault, TransactionAborted
-from sqlkeel.session import Session
+from sqlkeel.sessions import Database, Session
 from sqlkeel.testing import PostgreSQLServer
 
 

@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.bulk.binder: converted only where there is something to convert."""
+"""Tests of sqlkeel.bulk._binder: converted only where there is something to convert."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import uuid
 
 from sqlalchemy.dialects import postgresql, sqlite
 
-from sqlkeel.bulk.binder import Binder
-from sqlkeel.bulk.rows import Batch
-from sqlkeel.bulk.target import Target
+from sqlkeel.bulk._binder import Binder
+from sqlkeel.bulk._rows import Batch
+from sqlkeel.bulk._target import Target
 from tests.bulk.models import Cabin, Color, Guest, Parcel
 
 

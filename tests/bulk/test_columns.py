@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.bulk.columns: tables and types as the database of this very connection knows them."""
+"""Tests of sqlkeel.bulk._columns: tables and types as the database of this very connection knows them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ from sqlkeel.bulk import (
     upsert,
     upsert_many,
 )
-from sqlkeel.bulk.columns import is_expression
-from sqlkeel.cursors import engine_type
-from sqlkeel.database import Database
-from sqlkeel.session import Session
+from sqlkeel.bulk._columns import is_expression
+from sqlkeel.sessions import Database, Session
+from sqlkeel.types._stored import engine_type
 from tests.fixtures.databases import OpenDatabase
 
 

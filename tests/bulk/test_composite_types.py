@@ -12,9 +12,9 @@ from sqlalchemy.types import UserDefinedType
 import sqlkeel
 from sqlkeel import IntKeyMixin
 from sqlkeel.bulk import insert_many, insert_many_returning, update_many, upsert, upsert_many
-from sqlkeel.database import Database
 from sqlkeel.errors import NotSupported, ValueRefused
 from sqlkeel.repository import Repository
+from sqlkeel.sessions import Database
 from tests.bulk.models import values_of
 
 

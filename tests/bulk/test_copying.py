@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.bulk.copying: what COPY does not take arrives all the same, as INSERT would have written it."""
+"""Tests of sqlkeel.bulk._copying: what COPY does not take arrives all the same, as INSERT would have written it."""
 
 from __future__ import annotations
 
@@ -43,19 +43,11 @@ from sqlalchemy.types import TypeDecorator, UserDefinedType
 
 import sqlkeel
 from sqlkeel import queries
-from sqlkeel.bulk import (
-    UpsertResult,
-    delete_many,
-    insert_many,
-    insert_many_returning,
-    update_many,
-    upsert,
-    upsert_many,
-)
-from sqlkeel.bulk.copying import _place
-from sqlkeel.database import Database
+from sqlkeel.bulk import UpsertResult, delete_many, insert_many, insert_many_returning, update_many, upsert, upsert_many
+from sqlkeel.bulk._copying import _place
 from sqlkeel.errors import CheckViolation, ConstraintViolation, DatabaseFault, UniqueViolation, ValueRefused
 from sqlkeel.repository import Repository
+from sqlkeel.sessions import Database
 
 
 class Base(sqlkeel.Base):

@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.bulk.defaults: what Python makes for a row is what SQLAlchemy would make for it."""
+"""Tests of sqlkeel.bulk._defaults: what Python makes for a row is what SQLAlchemy would make for it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 import sqlkeel
 from sqlkeel import IntKeyMixin, SoftDeleteMixin, VersionMixin, unique_live
 from sqlkeel.bulk import get_or_create, insert_many, insert_many_returning, update_many, upsert, upsert_many
-from sqlkeel.bulk.defaults import Constant, Context, Made
-from sqlkeel.database import Database
+from sqlkeel.bulk._defaults import Constant, Context, Made
 from sqlkeel.errors import DatabaseFault, InvalidValue, NotSupported
 from sqlkeel.repository import Repository
-from sqlkeel.session import Session
+from sqlkeel.sessions import Database, Session
 from tests.bulk.models import values_of
 
 NUMBERS = count(1)

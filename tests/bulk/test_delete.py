@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.bulk.delete: any number of keys of any kind."""
+"""Tests of sqlkeel.bulk._delete: any number of keys of any kind."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from sqlkeel import queries
-from sqlkeel.bulk.delete import delete_many
-from sqlkeel.bulk.insert import insert_many, insert_many_returning
-from sqlkeel.database import Database
+from sqlkeel.bulk import delete_many, insert_many, insert_many_returning
 from sqlkeel.errors import ForeignKeyViolation, InvalidKey, NotSupported, ReadOnlySession
+from sqlkeel.sessions import Database
 from tests.bulk.models import Animal, Base, Cabin, Dog, Member, Parcel, Seat, User, count_of, values_of
 
 pytestmark = pytest.mark.tables(Base.metadata)

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 import sqlkeel
 from sqlkeel import IntKeyMixin, SoftDeleteMixin, unique_live
 from sqlkeel.bulk import get_or_create, insert_many_returning, upsert
-from sqlkeel.database import Database
+from sqlkeel.sessions import Database
 
 
 class Base(sqlkeel.Base):

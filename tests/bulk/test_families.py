@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.bulk.families: a bulk write of a base class counts, dates and guards the rows of those below it."""
+"""Tests of sqlkeel.bulk._families: a bulk write of a base class counts, dates and guards the rows of those below it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 import sqlkeel
 from sqlkeel import IntKeyMixin, Repository, SoftDeleteMixin, TimestampMixin, VersionMixin, queries
-from sqlkeel.bulk.delete import delete_many
-from sqlkeel.bulk.insert import insert_many, insert_many_returning
-from sqlkeel.bulk.update import update_many
-from sqlkeel.bulk.upsert import get_or_create, upsert, upsert_many
-from sqlkeel.database import Database
+from sqlkeel.bulk import (
+    delete_many,
+    get_or_create,
+    insert_many,
+    insert_many_returning,
+    update_many,
+    upsert,
+    upsert_many,
+)
 from sqlkeel.errors import NotFound, NotSupported, UniqueViolation, UnknownField, VersionConflict
-from sqlkeel.session import Session
+from sqlkeel.sessions import Database, Session
 from tests.bulk.models import MOMENT
 
 _marks = itertools.count(1)

@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.bulk.held: what a session holds of the written rows is as a new session would read it."""
+"""Tests of sqlkeel.bulk._held: what a session holds of the written rows is as a new session would read it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ from sqlalchemy.orm import (
 import sqlkeel
 from sqlkeel import IntKeyMixin, parent
 from sqlkeel.bulk import delete_many, insert_many, insert_many_returning, update_many, upsert, upsert_many
-from sqlkeel.database import Database
 from sqlkeel.repository import Repository
-from sqlkeel.session import Session
+from sqlkeel.sessions import Database, Session
 
 
 class Base(sqlkeel.Base):

@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.bulk.insert: rows arrive as the ORM would have written them, all or none."""
+"""Tests of sqlkeel.bulk._insert: rows arrive as the ORM would have written them, all or none."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from sqlkeel import queries
-from sqlkeel.bulk.insert import insert_many, insert_many_returning
-from sqlkeel.database import Database
+from sqlkeel.bulk import insert_many, insert_many_returning
 from sqlkeel.errors import (
     DatabaseFault,
     ForeignKeyViolation,
@@ -31,6 +30,7 @@ from sqlkeel.errors import (
     UniqueViolation,
     UnknownField,
 )
+from sqlkeel.sessions import Database
 from tests.bulk.models import (
     MOMENT,
     Animal,

@@ -13,8 +13,7 @@ from sqlalchemy.types import TypeDecorator, UserDefinedType
 
 import sqlkeel
 from sqlkeel.bulk import get_or_create, insert_many, insert_many_returning, upsert, upsert_many
-from sqlkeel.database import Database
-from sqlkeel.session import Session
+from sqlkeel.sessions import Database, Session
 
 
 class Base(sqlkeel.Base):

@@ -10,11 +10,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 import sqlkeel
 from sqlkeel import IntKeyMixin, SoftDeleteMixin, UUIDKeyMixin
-from sqlkeel.bulk import get_or_create, insert_many, insert_many_returning, upsert, upsert_many
-from sqlkeel.bulk.upsert import UpsertResult
-from sqlkeel.database import Database
+from sqlkeel.bulk import UpsertResult, get_or_create, insert_many, insert_many_returning, upsert, upsert_many
 from sqlkeel.errors import NotSupported, UniqueViolation
 from sqlkeel.repository import Repository
+from sqlkeel.sessions import Database
 from tests.bulk.models import values_of
 
 

@@ -15,8 +15,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 import sqlkeel
 from sqlkeel import IntKeyMixin, queries
 from sqlkeel.bulk import delete_many, insert_many, update_many, upsert_many
-from sqlkeel.database import Database
-from sqlkeel.session import Session
+from sqlkeel.sessions import Database, Session
 from tests.bulk.models import count_of, values_of
 
 

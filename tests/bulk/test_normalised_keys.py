@@ -15,9 +15,8 @@ from sqlalchemy.types import TypeDecorator, UserDefinedType
 import sqlkeel
 from sqlkeel import IntKeyMixin, SoftDeleteMixin, unique_live
 from sqlkeel.bulk import delete_many, get_or_create, insert_many_returning, update_many, upsert, upsert_many
-from sqlkeel.database import Database
 from sqlkeel.repository import Repository
-from sqlkeel.session import Session
+from sqlkeel.sessions import Database, Session
 from tests.bulk.models import values_of
 
 

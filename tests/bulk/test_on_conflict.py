@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.bulk.on_conflict: the statements as PostgreSQL and SQLite read them."""
+"""Tests of sqlkeel.bulk._on_conflict: the statements as PostgreSQL and SQLite read them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import column, select, table
 from sqlalchemy.dialects import postgresql
 
-from sqlkeel.bulk.on_conflict import merging_insert, upserting_insert
-from sqlkeel.bulk.postgresql import PostgreSQL
-from sqlkeel.bulk.target import Target
-from sqlkeel.bulk.writer import Merge
+from sqlkeel.bulk._databases.postgresql import PostgreSQL
+from sqlkeel.bulk._on_conflict import merging_insert, upserting_insert
+from sqlkeel.bulk._target import Target
+from sqlkeel.bulk._writer import Merge
 from tests.bulk.models import Guest, Member
 
 

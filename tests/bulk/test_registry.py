@@ -1,14 +1,14 @@
-"""Tests of sqlkeel.bulk.registry: each database has its file."""
+"""Tests of sqlkeel.bulk._registry: each database has its file."""
 
 from __future__ import annotations
 
 import pytest
 from sqlalchemy.dialects import mssql, mysql, postgresql, sqlite
 
-from sqlkeel.bulk.mariadb import MariaDB
-from sqlkeel.bulk.postgresql import PostgreSQL
-from sqlkeel.bulk.registry import writer_for
-from sqlkeel.bulk.sqlite import SQLite
+from sqlkeel.bulk._databases.mariadb import MariaDB
+from sqlkeel.bulk._databases.postgresql import PostgreSQL
+from sqlkeel.bulk._databases.sqlite import SQLite
+from sqlkeel.bulk._registry import writer_for
 from sqlkeel.errors import NotSupported
 
 

@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.bulk.revive: a deleted row comes back instead of a second one, whoever else asks for it."""
+"""Tests of sqlkeel.bulk._revive: a deleted row comes back instead of a second one, whoever else asks for it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ from sqlkeel import (
     queries,
     unique_live,
 )
-from sqlkeel.bulk.insert import insert_many, insert_many_returning
-from sqlkeel.bulk.upsert import Upserted, UpsertResult, upsert, upsert_many
-from sqlkeel.database import Database
+from sqlkeel.bulk import Upserted, UpsertResult, insert_many, insert_many_returning, upsert, upsert_many
 from sqlkeel.errors import NoTransaction, NotSupported, SerializationFailure, UniqueViolation, UsageError
-from sqlkeel.session import Session, SyncSession
+from sqlkeel.sessions import Database, Session
+from sqlkeel.sessions._session import SyncSession
 
 
 class Base(sqlkeel.Base):

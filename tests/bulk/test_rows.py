@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.bulk.rows: read once, in bounded memory, and converted only where there is something to convert."""
+"""Tests of sqlkeel.bulk._rows: read once, in bounded memory, and converted only where there is something to convert."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from typing import Any
 
 import pytest
 
-from sqlkeel.bulk.delete import delete_many
-from sqlkeel.bulk.insert import insert_many, insert_many_returning
-from sqlkeel.bulk.rows import CHUNK, alike, batches, chunks, runs
-from sqlkeel.bulk.target import Target
-from sqlkeel.bulk.update import update_many
-from sqlkeel.bulk.upsert import get_or_create, upsert, upsert_many
-from sqlkeel.database import Database
+from sqlkeel.bulk import (
+    delete_many,
+    get_or_create,
+    insert_many,
+    insert_many_returning,
+    update_many,
+    upsert,
+    upsert_many,
+)
+from sqlkeel.bulk._rows import CHUNK, alike, batches, chunks, runs
+from sqlkeel.bulk._target import Target
 from sqlkeel.errors import InvalidValue, UnknownField
 from sqlkeel.repository import Repository
+from sqlkeel.sessions import Database
 from tests.bulk.models import Base, Guest, User
 
 MEBIBYTE = 2**20

@@ -24,8 +24,8 @@ from sqlkeel.bulk import (
     upsert,
     upsert_many,
 )
-from sqlkeel.database import Database
 from sqlkeel.errors import InvalidKey, NotFound, NoTransaction, NotSupported
+from sqlkeel.sessions import Database
 from tests.bulk.models import values_of
 
 

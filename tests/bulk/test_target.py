@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.bulk.target: what a model tells the bulk statements."""
+"""Tests of sqlkeel.bulk._target: what a model tells the bulk statements."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import Mapped, mapped_column
 
 import sqlkeel
-from sqlkeel.bulk.sqlite import SQLite
-from sqlkeel.bulk.target import Target
+from sqlkeel.bulk._databases.sqlite import SQLite
+from sqlkeel.bulk._target import Target
 from sqlkeel.errors import InvalidValue, NotSupported, UnknownField
 from tests.bulk.models import Animal, Dog, Guest, Member, Seat, User
 

@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.bulk.turns: many rows of one key, with other fields each, end as one upsert after the other."""
+"""Tests of sqlkeel.bulk._turns: many rows of one key, with other fields each, end as one upsert after the other."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from sqlalchemy.orm import Mapped, QueryableAttribute, mapped_column
 
 import sqlkeel
 from sqlkeel import IntKeyMixin, SoftDeleteMixin, VersionMixin, unique_live
-from sqlkeel.bulk import insert_many, upsert_many
-from sqlkeel.bulk.upsert import UpsertResult, upsert
-from sqlkeel.database import Database
+from sqlkeel.bulk import UpsertResult, insert_many, upsert, upsert_many
 from sqlkeel.errors import NotSupported
-from sqlkeel.session import Session
+from sqlkeel.sessions import Database, Session
 from tests.bulk.models import values_of
 
 

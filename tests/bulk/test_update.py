@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.bulk.update: each row gets its own values, every row or none."""
+"""Tests of sqlkeel.bulk._update: each row gets its own values, every row or none."""
 
 from __future__ import annotations
 
@@ -10,30 +10,10 @@ from sqlalchemy import func, select, update
 from sqlalchemy.exc import DBAPIError
 
 from sqlkeel import queries
-from sqlkeel.bulk.insert import insert_many, insert_many_returning
-from sqlkeel.bulk.update import update_many
-from sqlkeel.database import Database
-from sqlkeel.errors import (
-    InvalidKey,
-    NotFound,
-    ReadOnlySession,
-    UniqueViolation,
-    UnknownField,
-    VersionConflict,
-)
-from sqlkeel.session import Session
-from tests.bulk.models import (
-    ArrayBase,
-    Base,
-    Chart,
-    Color,
-    Dog,
-    Member,
-    Parcel,
-    Seat,
-    User,
-    values_of,
-)
+from sqlkeel.bulk import insert_many, insert_many_returning, update_many
+from sqlkeel.errors import InvalidKey, NotFound, ReadOnlySession, UniqueViolation, UnknownField, VersionConflict
+from sqlkeel.sessions import Database, Session
+from tests.bulk.models import ArrayBase, Base, Chart, Color, Dog, Member, Parcel, Seat, User, values_of
 
 pytestmark = pytest.mark.tables(Base.metadata)
 

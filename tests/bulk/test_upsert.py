@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.bulk.upsert: the database decides whether a row is new, and nothing else is overwritten."""
+"""Tests of sqlkeel.bulk._upsert: the database decides whether a row is new, and nothing else is overwritten."""
 
 from __future__ import annotations
 
@@ -16,18 +16,9 @@ from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import QueryableAttribute
 
 from sqlkeel import queries
-from sqlkeel.bulk.insert import insert_many, insert_many_returning
-from sqlkeel.bulk.upsert import UpsertResult, get_or_create, upsert, upsert_many
-from sqlkeel.database import Database
-from sqlkeel.errors import (
-    InvalidValue,
-    NotSupported,
-    ReadOnlySession,
-    TransientFault,
-    UniqueViolation,
-    UnknownField,
-)
-from sqlkeel.session import Session
+from sqlkeel.bulk import UpsertResult, get_or_create, insert_many, insert_many_returning, upsert, upsert_many
+from sqlkeel.errors import InvalidValue, NotSupported, ReadOnlySession, TransientFault, UniqueViolation, UnknownField
+from sqlkeel.sessions import Database, Session
 from tests.bulk.models import (
     MOMENT,
     Animal,

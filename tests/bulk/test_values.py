@@ -19,10 +19,9 @@ from sqlkeel.bulk import (
     upsert,
     upsert_many,
 )
-from sqlkeel.database import Database
 from sqlkeel.errors import InvalidValue, ValueRefused
 from sqlkeel.repository import Repository
-from sqlkeel.session import Session
+from sqlkeel.sessions import Database, Session
 from tests.bulk.models import Base, Guest, values_of
 
 pytestmark = pytest.mark.tables(Base.metadata)

@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.bulk.work: a call begins with its first row, and leaves nothing half done."""
+"""Tests of sqlkeel.bulk._work: a call begins with its first row, and leaves nothing half done."""
 
 from __future__ import annotations
 
@@ -11,15 +11,11 @@ from sqlalchemy import func, select, update
 from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
 
 from sqlkeel import queries
-from sqlkeel.bulk.delete import delete_many
-from sqlkeel.bulk.insert import insert_many, insert_many_returning
-from sqlkeel.bulk.rows import CHUNK
-from sqlkeel.bulk.update import update_many
-from sqlkeel.bulk.upsert import upsert_many
-from sqlkeel.bulk.work import Work
-from sqlkeel.database import Database
+from sqlkeel.bulk import delete_many, insert_many, insert_many_returning, update_many, upsert_many
+from sqlkeel.bulk._rows import CHUNK
+from sqlkeel.bulk._work import Work
 from sqlkeel.errors import Deadlock, KeelError, NotNullViolation, ReadOnlySession, UniqueViolation, UsageError
-from sqlkeel.session import Session
+from sqlkeel.sessions import Database, Session
 from tests.bulk.models import Base, User, count_of, values_of
 
 pytestmark = pytest.mark.tables(Base.metadata)

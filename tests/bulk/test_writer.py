@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.bulk.writer: what the files of the databases have in common."""
+"""Tests of sqlkeel.bulk._writer: what the files of the databases have in common."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 from sqlkeel.bulk import delete_many, insert_many, update_many, upsert, upsert_many
-from sqlkeel.bulk.binder import Binder, BoundRows
-from sqlkeel.bulk.rows import Batch
-from sqlkeel.bulk.target import Target
-from sqlkeel.bulk.writer import Bound, named_stage
-from sqlkeel.database import Database
+from sqlkeel.bulk._binder import Binder, BoundRows
+from sqlkeel.bulk._rows import Batch
+from sqlkeel.bulk._target import Target
+from sqlkeel.bulk._writer import Bound, named_stage
 from sqlkeel.errors import NotSupported
-from sqlkeel.session import Session
+from sqlkeel.sessions import Database, Session
 from tests.bulk.models import Base, Guest, Seat, values_of
 
 pytestmark = pytest.mark.tables(Base.metadata)

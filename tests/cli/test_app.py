@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import sqlkeel
 from sqlkeel.cli import app
-from sqlkeel.database import Database
+from sqlkeel.sessions import Database
 from tests.migrations.project_folder import make_project, run_command
 
 UNREACHABLE = {

@@ -16,9 +16,9 @@ from sqlalchemy import MetaData, text
 from typer.testing import CliRunner
 
 from sqlkeel.cli import app
-from sqlkeel.database import Database
 from sqlkeel.lint import check_database, load_rules
 from sqlkeel.migrations import Migrations
+from sqlkeel.sessions import Database
 from tests.migrations.project_folder import MODELS, SETTINGS, make_project, run_command
 from tests.migrations.revisions import tables
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sqlkeel.database import Database
+from sqlkeel.sessions import Database
 from tests.migrations.project_folder import MODELS, make_project, run_command
 from tests.migrations.revisions import tables
 

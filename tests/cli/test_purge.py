@@ -14,11 +14,11 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from sqlkeel.cli import app
-from sqlkeel.database import Database
+from sqlkeel.sessions import Database
 from tests.migrations.project_folder import make_project, run_command
-from tests.purge.models import Base, Invoice, Post, User, dead, fill, keys
+from tests.soft_delete.purge_models import Base, Invoice, Post, User, dead, fill, keys
 
-PROJECT = "from tests.purge.models import Base, Badge, Post, User\n"
+PROJECT = "from tests.soft_delete.purge_models import Base, Badge, Post, User\n"
 
 pytestmark = pytest.mark.tables(Base.metadata)
 

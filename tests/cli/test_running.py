@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from sqlkeel.cli.running import run_with
-from sqlkeel.database import Database
 from sqlkeel.errors import DatabaseFault
+from sqlkeel.sessions import Database
 
 
 async def ask(database: Database) -> int:

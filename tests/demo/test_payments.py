@@ -13,7 +13,7 @@ from sqlkeel.demo.payments import transfer, transfer_batch
 from sqlkeel.demo.repositories import PaymentAccountRepository, PaymentTransferRepository
 from sqlkeel.demo.schemas import RefusedLine, TransferIn
 from sqlkeel.errors import CheckViolation, NotFound, UniqueViolation
-from sqlkeel.keys import uuid7
+from sqlkeel.models import uuid7
 
 pytestmark = pytest.mark.tables(Base.metadata)
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from sqlkeel.demo.schemas import AccountIn, TransferIn
-from sqlkeel.keys import uuid7
+from sqlkeel.models import uuid7
 
 
 class TestAmount:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from sqlkeel.database import Database
+from sqlkeel.sessions import Database
 
 __all__ = ["SLOW", "cancelled_at_each_step", "committing", "kill", "own_id", "soon", "statements_running", "under_way"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import make_url
 
-from sqlkeel.engines.addresses import address_of
-from sqlkeel.engines.backend import parse_url
+from sqlkeel.engines._addresses import address_of
+from sqlkeel.engines._backend import parse_url
 from sqlkeel.errors import InvalidURL
 
 

@@ -11,10 +11,10 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy import URL
 
-from sqlkeel.database import Database
-from sqlkeel.engines import backend
-from sqlkeel.engines.backend import START, Limits, backend_for, parse_url
+from sqlkeel.engines import _backend as backend
+from sqlkeel.engines._backend import START, Limits, backend_for, parse_url
 from sqlkeel.errors import DriverMissing, InvalidURL, InvalidValue
+from sqlkeel.sessions import Database
 
 
 @pytest.fixture(params=["postgres", "psycopg", "mariadb"])

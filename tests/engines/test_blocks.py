@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction
 
-from sqlkeel.database import Database
-from sqlkeel.engines.blocks import EngineOfBlocks, note_failed_rollback
+from sqlkeel.engines._blocks import EngineOfBlocks, note_failed_rollback
 from sqlkeel.errors import NotSupported
+from sqlkeel.sessions import Database
 
 
 class TestEngineOfBlocks:

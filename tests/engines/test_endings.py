@@ -13,9 +13,8 @@ from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from sqlkeel.database import Database
-from sqlkeel.engines.endings import _ENDS, _SAVEPOINT_ENDS
-from sqlkeel.engines.plain import InterfaceFault
+from sqlkeel.engines._endings import _ENDS, _SAVEPOINT_ENDS
+from sqlkeel.engines._plain import InterfaceFault
 from sqlkeel.errors import (
     CommitUnknown,
     ConnectionLost,
@@ -24,7 +23,7 @@ from sqlkeel.errors import (
     StatementTimeout,
     TransactionAborted,
 )
-from sqlkeel.session import Session
+from sqlkeel.sessions import Database, Session
 from tests.engines.peers import SLOW, kill, own_id, soon, statements_running
 from tests.faults.proxy import Proxy, proxy_to
 from tests.fixtures.databases import OpenDatabase

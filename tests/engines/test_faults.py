@@ -33,7 +33,6 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from sqlkeel import errors
-from sqlkeel.database import Database
 from sqlkeel.errors import (
     CheckViolation,
     CommitUnknown,
@@ -55,7 +54,7 @@ from sqlkeel.errors import (
     UniqueViolation,
     ValueRefused,
 )
-from sqlkeel.session import Session
+from sqlkeel.sessions import Database, Session
 from tests.engines.peers import SLOW, cancelled_at_each_step, kill, own_id, soon
 from tests.faults.proxy import proxy_to
 from tests.fixtures.databases import OpenDatabase

@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.engines.fitting: the column of a refused value is found where nobody names it."""
+"""Tests of sqlkeel.engines._fitting: the column of a refused value is found where nobody names it."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ from sqlalchemy.types import TypeEngine
 
 import sqlkeel
 from sqlkeel.bulk import get_or_create, insert_many, insert_many_returning, upsert
-from sqlkeel.database import Database
-from sqlkeel.engines.fitting import fits
+from sqlkeel.engines._fitting import fits
 from sqlkeel.errors import DatabaseFault, InvalidKey, InvalidValue, KeelError, NotFound, NotNullViolation, ValueRefused
-from sqlkeel.integrations.problems import describe
+from sqlkeel.integrations._problems import describe
 from sqlkeel.repository import Repository
+from sqlkeel.sessions import Database
 
 
 class Base(sqlkeel.Base):

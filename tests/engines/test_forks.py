@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from sqlkeel.database import Database
+from sqlkeel.sessions import Database
 
 PROGRAM = """
 import asyncio, json, os, sys

@@ -18,13 +18,11 @@ from sqlalchemy import JSON, LargeBinary, Numeric, String, insert, select, text
 from sqlalchemy.dialects.mysql import DATETIME, SET
 from sqlalchemy.orm import Mapped, mapped_column
 
-from sqlkeel import base
+import sqlkeel
 from sqlkeel.bulk import insert_many, update_many, upsert_many
-from sqlkeel.choice import Choice
-from sqlkeel.database import Database
-from sqlkeel.errors import (
-    ValueRefused,
-)
+from sqlkeel.errors import ValueRefused
+from sqlkeel.sessions import Database
+from sqlkeel.types import Choice
 
 
 class Size(Enum):
@@ -51,7 +49,7 @@ class Step(int, Enum):
     FIRST = 1
 
 
-class Base(base.Base):
+class Base(sqlkeel.Base):
     """The tables of these tests."""
 
 

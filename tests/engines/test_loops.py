@@ -11,8 +11,8 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import text
 
-from sqlkeel.database import Database
 from sqlkeel.errors import DatabaseUnavailable, UsageError
+from sqlkeel.sessions import Database
 from tests.fixtures.databases import OpenDatabase
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")

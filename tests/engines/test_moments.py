@@ -28,13 +28,13 @@ from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.schema import CreateColumn
 
-from sqlkeel import base
+import sqlkeel
 from sqlkeel.bulk import insert_many, update_many, upsert_many
-from sqlkeel.database import Database
 from sqlkeel.errors import ValueRefused
+from sqlkeel.sessions import Database
 
 
-class Base(base.Base):
+class Base(sqlkeel.Base):
     """The tables of these tests."""
 
 

@@ -9,15 +9,14 @@ import pytest
 from sqlalchemy import JSON, AssertionPool, AsyncAdaptedQueuePool, NullPool, StaticPool, event, func, insert, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from sqlkeel import base
-from sqlkeel.database import Database
+import sqlkeel
 from sqlkeel.errors import InvalidURL, NotSupported, UniqueViolation
 from sqlkeel.repository import Repository
-from sqlkeel.session import Session
+from sqlkeel.sessions import Database, Session
 from tests.fixtures.databases import OpenDatabase
 
 
-class Base(base.Base):
+class Base(sqlkeel.Base):
     """The tables of these tests."""
 
 

@@ -27,9 +27,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from sqlkeel.database import Database
-from sqlkeel.engines.plain import PLAIN, RaisedFault
+from sqlkeel.engines._plain import PLAIN, RaisedFault
 from sqlkeel.errors import DatabaseFault, OutOfResources, PermissionDenied, SchemaChanged, ValueRefused
+from sqlkeel.sessions import Database
 from tests.fixtures.databases import OpenDatabase
 
 metadata = MetaData()

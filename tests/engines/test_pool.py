@@ -11,10 +11,10 @@ import asyncpg
 import pytest
 from sqlalchemy import NullPool, event, exc, select, text
 
-from sqlkeel.database import Database
-from sqlkeel.engines.pool import Pool
-from sqlkeel.engines.postgresql import _SET_UPS
+from sqlkeel.engines._databases.postgresql import _SET_UPS
+from sqlkeel.engines._pool import Pool
 from sqlkeel.errors import ConnectionLost, PoolTimeout, UsageError
+from sqlkeel.sessions import Database
 from tests.fixtures.databases import OpenDatabase
 
 

@@ -23,10 +23,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DataError
 
-from sqlkeel.database import Database
-from sqlkeel.engines.reading import is_of_reading
+from sqlkeel.engines._reading import is_of_reading
 from sqlkeel.errors import UnreadableValue, ValueRefused
-from sqlkeel.integrations.problems import describe
+from sqlkeel.integrations._problems import describe
+from sqlkeel.sessions import Database
 
 metadata = MetaData()
 person = Table(

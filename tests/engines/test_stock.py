@@ -31,7 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, sessionmaker
 
 from sqlkeel import SyncSession, errors, translate_errors
-from sqlkeel.database import Database
+from sqlkeel.sessions import Database
 from tests.engines.peers import KILL, OWN_ID
 from tests.faults.proxy import Proxy, proxy_to
 

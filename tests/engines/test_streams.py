@@ -15,11 +15,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncResult
 from sqlalchemy.orm import Mapped, mapped_column, selectinload
 
-from sqlkeel import IntKeyMixin, Repository, base
-from sqlkeel.database import Database
+import sqlkeel
+from sqlkeel import IntKeyMixin, Repository
 from sqlkeel.errors import ConnectionLost, DatabaseFault, NotSupported, SessionShared
-from sqlkeel.relations import children, parent
-from sqlkeel.session import Session
+from sqlkeel.models import children, parent
+from sqlkeel.sessions import Database, Session
 from tests.fixtures.databases import OpenDatabase
 
 ROWS = 1_500
@@ -28,7 +28,7 @@ IN_TRANSACTION = (
 )
 
 
-class Base(base.Base):
+class Base(sqlkeel.Base):
     """The models of this file."""
 
 

@@ -18,12 +18,13 @@ from sqlalchemy.dialects.postgresql import Range as SQLAlchemyRange
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-from sqlkeel import Session, base
+import sqlkeel
+from sqlkeel import Session
 from sqlkeel.bulk import insert_many, update_many, upsert_many
-from sqlkeel.choice import Choice
-from sqlkeel.database import Database
-from sqlkeel.engines.texts import has_notation, refuse_notation
+from sqlkeel.engines._texts import has_notation, refuse_notation
 from sqlkeel.errors import ValueRefused
+from sqlkeel.sessions import Database
+from sqlkeel.types import Choice
 
 
 class Words(TypeDecorator[list[str]]):
@@ -64,7 +65,7 @@ class Name(str):
     """A text of another class."""
 
 
-class Base(base.Base):
+class Base(sqlkeel.Base):
     """The tables of these tests."""
 
 

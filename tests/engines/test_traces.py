@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, literal, select, text
 
-from sqlkeel.database import Database
+from sqlkeel.sessions import Database
 from tests.fixtures.databases import OpenDatabase
 
 LEAVE = {

@@ -21,7 +21,7 @@ from sqlkeel.errors import (
     StatementTimeout,
     TransientFault,
 )
-from sqlkeel.keys import uuid7
+from sqlkeel.models import uuid7
 from tests.faults.bank import ACCOUNTS, TOTAL, WAYS, Account, Book, Order, transfer
 
 __all__ = ["Teller"]

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import delete, insert, update
 
 from sqlkeel import Database
-from sqlkeel.keys import uuid7
+from sqlkeel.models import uuid7
 from tests.faults.bank import Account, Base, Book, Order, Transfer, audit, open_accounts, transfer
 
 pytestmark = pytest.mark.tables(Base.metadata)

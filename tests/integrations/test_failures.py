@@ -26,8 +26,8 @@ from starlette.routing import BaseRoute, Host, Mount, Route, Router
 
 from sqlkeel import Database, Session
 from sqlkeel.errors import ConfigurationError, NoTransaction
+from sqlkeel.integrations._failures import WatchedScope, are_watched
 from sqlkeel.integrations.asgi import UnitOfWork, UnitOfWorkMiddleware
-from sqlkeel.integrations.failures import WatchedScope, are_watched
 from sqlkeel.integrations.fastapi import ETagDep, SessionDep, install
 from sqlkeel.integrations.litestar import session_of as session_of_litestar
 from sqlkeel.integrations.starlette import database_of, session_of

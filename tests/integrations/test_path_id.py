@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 import sqlkeel
 from sqlkeel import Database, DualIDMixin, Repository
 from sqlkeel.integrations.fastapi import PathID, SessionDep, install
-from sqlkeel.public_ids import PublicID
+from sqlkeel.models import PublicID
 from tests.integrations.wire import client
 
 

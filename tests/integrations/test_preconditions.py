@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sqlkeel.errors import InvalidETag, PreconditionRequired
-from sqlkeel.integrations.preconditions import ANY, etag, expected_versions, is_known, require
+from sqlkeel.integrations._preconditions import ANY, etag, expected_versions, is_known, require
 
 MALFORMED = ["", " ", ",", ",,", "3", '"3', '3"', 'W"3"', 'w/"3"', "W/3", '"3" "4"', '"3", *', '*, "3"', "**", '"a b"']
 MALFORMED += ['"\x7f"', '"3";', "'3'", '"3"x', '"""', 'W/ "3"']

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import exc
 
 from sqlkeel import errors
-from sqlkeel.integrations.problems import SCHEMA, answers, describe
+from sqlkeel.integrations._problems import SCHEMA, answers, describe
 
 SECRET = "s3cret"
 

@@ -18,9 +18,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 import sqlkeel
-from sqlkeel.keys import uuid7
 from sqlkeel.lint import Finding, check
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names, uuid7
 from sqlkeel.types import utc_now
 
 __all__ = ["example", "found", "found_in", "models", "table"]

@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.lint.allowing: exceptions are read, have reasons, and are known to be used or not."""
+"""Tests of sqlkeel.lint._allowing: exceptions are read, have reasons, and are known to be used or not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy import Column, Integer, MetaData, Table
 
 from sqlkeel.errors import ConfigurationError
 from sqlkeel.lint import Finding, Schema, allow
-from sqlkeel.lint.allowing import Allowance, allowances_in, parse_ignore, sift
+from sqlkeel.lint._allowing import Allowance, allowances_in, parse_ignore, sift
 
 EVERYWHERE = Allowance("snake-case", ("*",), "a reason", "snake-case")
 

@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.lint.baseline: what was there is let through, what is new is not."""
+"""Tests of sqlkeel.lint._baseline: what was there is let through, what is new is not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from sqlkeel.errors import ConfigurationError
 from sqlkeel.lint import Baseline, Finding, Source
-from sqlkeel.lint.baseline import fingerprint
+from sqlkeel.lint._baseline import fingerprint
 
 
 def finding(where: str, message: str = "A message.", line: int = 1) -> Finding:

@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 import sqlkeel
-from sqlkeel.database import Database
 from sqlkeel.errors import ConfigurationError
 from sqlkeel.lint import allow, check, check_database
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
 
 
 class Base(sqlkeel.Base):

@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.lint.convention: the name that a constraint would get is the name that it gets."""
+"""Tests of sqlkeel.lint._convention: the name that a constraint would get is the name that it gets."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from sqlalchemy import (
     text,
 )
 
-from sqlkeel.lint.convention import convention_name
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.lint._convention import convention_name
+from sqlkeel.models import metadata_with_names
 
 LONG = "a_rather_long_name_of_a_column_as_one_finds_it"
 

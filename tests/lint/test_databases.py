@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.lint.databases: what a rename would lose or break on a database is refused there."""
+"""Tests of sqlkeel.lint._databases: what a rename would lose or break on a database is refused there."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from sqlkeel.database import Database
 from sqlkeel.errors import ConfigurationError
 from sqlkeel.lint import check_database, plan_renames
-from sqlkeel.lint.databases.backend import backend_for, execute
+from sqlkeel.lint._databases.backend import backend_for, execute
+from sqlkeel.sessions import Database
 
 ODD = "CREATE TABLE post (id INTEGER, a TEXT{more}, CONSTRAINT odd UNIQUE (a)){end}"
 

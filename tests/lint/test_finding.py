@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.lint.finding: findings sort and compare, a source is shown as one would type it."""
+"""Tests of sqlkeel.lint._finding: findings sort and compare, a source is shown as one would type it."""
 
 from __future__ import annotations
 

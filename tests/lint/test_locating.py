@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.lint.locating: the line where a class or column is written."""
+"""Tests of sqlkeel.lint._locating: the line where a class or column is written."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sqlalchemy import MetaData, String, Table
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
 import sqlkeel
-from sqlkeel.lint.finding import Source
-from sqlkeel.lint.locating import source_of, source_of_class
+from sqlkeel.lint._finding import Source
+from sqlkeel.lint._locating import source_of, source_of_class
 from tests.lint.examples import models
 
 TREE = True

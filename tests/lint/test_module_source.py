@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.lint.module_source: a module as a tree of statements."""
+"""Tests of sqlkeel.lint._module_source: a module as a tree of statements."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 import sys
 from pathlib import Path
 
-from sqlkeel.lint.module_source import tree_of
+from sqlkeel.lint._module_source import tree_of
 
 
 class TestTreeOf:

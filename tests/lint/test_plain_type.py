@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import String
 from sqlalchemy.types import TypeDecorator
 
-from sqlkeel.lint.plain_type import plain_type
+from sqlkeel.lint._plain_type import plain_type
 
 
 class Name(TypeDecorator[str]):

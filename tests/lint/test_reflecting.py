@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.lint.reflecting: a database is read as the models that made it."""
+"""Tests of sqlkeel.lint._reflecting: a database is read as the models that made it."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 import sqlkeel
 from sqlkeel import Money, unique_live
-from sqlkeel.database import Database
 from sqlkeel.demo.app import create_app
 from sqlkeel.demo.database import migrations
 from sqlkeel.demo.models import Base as Demo
 from sqlkeel.errors import ConfigurationError
 from sqlkeel.lint import check, check_database
-from sqlkeel.lint.reflecting import reflect
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.lint._reflecting import reflect
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
 
 EVERY_TYPE = metadata_with_names()
 Table(

@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.lint.renaming: what renames repair is repaired, taken back, and nothing else is touched."""
+"""Tests of sqlkeel.lint._renaming: what renames repair is repaired, taken back, and nothing else is touched."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from sqlalchemy import (
     text,
 )
 
-from sqlkeel.database import Database
 from sqlkeel.lint import RenamePlan, check_database, plan_renames
-from sqlkeel.lint.revision import fill_revision
+from sqlkeel.lint._revision import fill_revision
 from sqlkeel.migrations import Migrations
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
 from tests.lint.legacy import Base, Category, Post, User
 
 TABLES = {"user": 1, "category": 1, "blog_post": 1}

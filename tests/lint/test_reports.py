@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.lint.reports: each format says the same, and says it as its readers expect."""
+"""Tests of sqlkeel.lint._reports: each format says the same, and says it as its readers expect."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sqlkeel.lint import Finding, Rename, Source, load_rules, report
-from sqlkeel.lint.reports import FORMATS
+from sqlkeel.lint._reports import FORMATS
 
 TABLE = Finding("users", "singular-table", '"users" is a plural.', 'Call it "user".', Rename("table", "users", "user"))
 COLUMN = Finding(

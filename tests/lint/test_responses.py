@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.lint.responses: what an application answers with is found, in each framework and kind of class."""
+"""Tests of sqlkeel.lint._responses: what an application answers with is found, in each framework and kind of class."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from sqlkeel.lint.responses import answers_of, fields_of, is_app
+from sqlkeel.lint._responses import answers_of, fields_of, is_app
 
 Item = TypeVar("Item")
 

@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.lint.revision: code is put into an empty revision, and into no other."""
+"""Tests of sqlkeel.lint._revision: code is put into an empty revision, and into no other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sqlkeel.errors import ConfigurationError
-from sqlkeel.lint.revision import fill_revision
+from sqlkeel.lint._revision import fill_revision
 
 EMPTY = '''\
 """A message."""

@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.lint.rulebook: rules are found, explained, and written down."""
+"""Tests of sqlkeel.lint._rulebook: rules are found, explained, and written down."""
 
 from __future__ import annotations
 

@@ -18,9 +18,9 @@ from sqlalchemy import (
     text,
 )
 
-from sqlkeel.database import Database
 from sqlkeel.lint import Rule, check, check_database, load_rules
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
 from tests.lint.examples import example, models, table
 
 EVERY_RULE = pytest.mark.parametrize("rule", load_rules(), ids=lambda rule: rule.code)

@@ -1,10 +1,10 @@
-"""Tests of sqlkeel.lint.singular: one of several."""
+"""Tests of sqlkeel.lint._singular: one of several."""
 
 from __future__ import annotations
 
 import pytest
 
-from sqlkeel.lint.singular import singular
+from sqlkeel.lint._singular import singular
 
 PAIRS = """
 users user  categories category  addresses address  statuses status  analyses analysis  aliases alias  boxes box

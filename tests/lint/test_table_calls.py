@@ -1,4 +1,4 @@
-"""Tests of sqlkeel.lint.table_calls: the line of a table that has no class."""
+"""Tests of sqlkeel.lint._table_calls: the line of a table that has no class."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import Column, Integer, MetaData, String, Table
 
 from sqlkeel.lint import check
-from sqlkeel.lint.table_calls import source_of_table
+from sqlkeel.lint._table_calls import source_of_table
 
 LINES = Path(__file__).read_text().splitlines()
 CALLED = "computed"

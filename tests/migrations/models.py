@@ -12,13 +12,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 import sqlkeel
-from sqlkeel.constraints import unique_live
-from sqlkeel.keys import DualIDMixin, IntKeyMixin, UUIDKeyMixin
-from sqlkeel.mixins.soft_delete import SoftDeleteMixin
-from sqlkeel.mixins.timestamp import TimestampMixin
-from sqlkeel.mixins.version import VersionMixin
-from sqlkeel.relations import association, children, parent
+from sqlkeel.models import DualIDMixin, IntKeyMixin, UUIDKeyMixin, association, children, parent, unique_live
+from sqlkeel.soft_delete import SoftDeleteMixin
+from sqlkeel.timestamps import TimestampMixin
 from sqlkeel.types import Money
+from sqlkeel.versions import VersionMixin
 
 
 class Base(sqlkeel.Base):

@@ -17,7 +17,7 @@ MODELS = """
 from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 import sqlkeel
-from sqlkeel.keys import IntKeyMixin
+from sqlkeel.models._keys import IntKeyMixin
 class Base(sqlkeel.Base): ...
 class User(IntKeyMixin, Base):
     __tablename__ = "user"

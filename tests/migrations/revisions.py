@@ -8,8 +8,8 @@ from pathlib import Path
 from sqlalchemy import MetaData
 from sqlalchemy import inspect as sa_inspect
 
-from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
+from sqlkeel.sessions import Database
 
 __all__ = ["code", "empty_migrations", "revision", "round_trip", "tables"]
 

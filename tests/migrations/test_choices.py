@@ -9,11 +9,11 @@ from typing import Any, Literal
 import pytest
 from sqlalchemy import CheckConstraint, Column, Integer, MetaData, String, Table, insert, text
 
-from sqlkeel.choice import Choice
-from sqlkeel.database import Database
 from sqlkeel.errors import CheckViolation, ModelsDiffer
 from sqlkeel.migrations import Migrations
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
+from sqlkeel.types import Choice
 from tests.fixtures.databases import OpenDatabase
 from tests.migrations.revisions import code
 

@@ -32,10 +32,9 @@ from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.schema import CheckConstraint
 
 from sqlkeel import errors
-from sqlkeel.constraints import unique_live
-from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names, unique_live
+from sqlkeel.sessions import Database
 from sqlkeel.types import UTCDateTime, utc_now
 from tests.migrations.revisions import round_trip
 

@@ -29,10 +29,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, postgresql
 
 from sqlkeel import errors
-from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
-from sqlkeel.migrations.backends.sqlite_sql import default_form, form
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.migrations._databases.sqlite_sql import default_form, form
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
 from tests.migrations.revisions import revision, round_trip
 
 KEYS = {

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, Computed, Index, Integer, MetaData, UniqueConstraint, text
 
-from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
+from sqlkeel.sessions import Database
 from tests.migrations.revisions import round_trip
 from tests.migrations.test_comparing_sql import differences, migrated, one_table
 

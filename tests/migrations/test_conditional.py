@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import CheckConstraint, Column, Index, Integer, MetaData, Table, UniqueConstraint, inspect
 
-from sqlkeel.database import Database
 from sqlkeel.errors import ModelsDiffer, NotSupported
 from sqlkeel.migrations import Migrations
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
 
 PARTS = {
     "index": lambda: Index("part", "a", postgresql_using="hash"),

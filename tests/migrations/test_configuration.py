@@ -10,14 +10,8 @@ from alembic.config import Config
 from sqlalchemy import URL, make_url
 
 from sqlkeel import errors
-from sqlkeel.database import Database
-from sqlkeel.migrations.configuration import (
-    location_in,
-    read_configuration,
-    same_database,
-    url_of_caller,
-    url_of_file,
-)
+from sqlkeel.migrations._configuration import location_in, read_configuration, same_database, url_of_caller, url_of_file
+from sqlkeel.sessions import Database
 from tests.migrations.revisions import empty_migrations, revision
 
 INI = "[alembic]\nscript_location = %(here)s/migrations\n"

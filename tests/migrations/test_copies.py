@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import CheckConstraint, Column, Index, Integer, MetaData, String, Table, func, text
 
 from sqlkeel import errors
-from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
 from tests.migrations.revisions import empty_migrations, revision
 from tests.migrations.test_ownership import execute
 

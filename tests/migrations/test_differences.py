@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Column, ForeignKeyConstraint, Index, Integer, MetaData, Table, UniqueConstraint
 
-from sqlkeel.migrations.differences import describe
+from sqlkeel.migrations._differences import describe
 
 TABLE = Table("a", MetaData(), Column("id", Integer), Column("n", Integer))
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table, text
 
-from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
 from tests.migrations.revisions import empty_migrations, revision, tables
 
 CHAIN = "abcdefgh"

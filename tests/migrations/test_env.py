@@ -15,8 +15,8 @@ from sqlalchemy import Engine, MetaData, NullPool, Table, create_engine, event, 
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from sqlkeel import errors
-from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
+from sqlkeel.sessions import Database
 from tests.fixtures.databases import OpenDatabase
 from tests.migrations.project_folder import make_project, run_command
 from tests.migrations.revisions import empty_migrations, revision, tables

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sqlkeel.errors import MigrationError
-from sqlkeel.migrations.files import MAX_SLUG, make_directory, new_file, require_environment, slug
+from sqlkeel.migrations._files import MAX_SLUG, make_directory, new_file, require_environment, slug
 
 DAY = date(2024, 8, 24)
 

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Column, ForeignKey, Integer, MetaData, String, Table, insert, text
 
-from sqlkeel.constraints import live_parent
-from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import live_parent, metadata_with_names
+from sqlkeel.sessions import Database
 from sqlkeel.types import UTCDateTime
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, Enum, ForeignKey, Integer, MetaData, String, Table, UniqueConstraint, func
 
-from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
-from sqlkeel.migrations.formatting import formatted
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.migrations._formatting import formatted
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
 from sqlkeel.types import Money, UTCDateTime
 from tests.migrations.revisions import empty_migrations
 
@@ -25,8 +25,8 @@ Follows:
 
 import sqlalchemy as sa
 from alembic import op
-from sqlkeel.types import UTCDateTime
-from sqlkeel.types import Money
+from sqlkeel.types._exact import UTCDateTime
+from sqlkeel.types._exact import Money
 
 
 revision = 'a1'

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Column, ForeignKey, ForeignKeyConstraint, Integer, MetaData, Table, UniqueConstraint, text
 
-from sqlkeel.database import Database
 from sqlkeel.errors import MigrationError
 from sqlkeel.migrations import Migrations
+from sqlkeel.sessions import Database
 from tests.migrations.revisions import round_trip
 
 Parts = Callable[[], list[Any]]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import BigInteger, Column, Identity, Integer, MetaData, String, Table, text
 
-from sqlkeel.database import Database
 from sqlkeel.errors import MigrationError
 from sqlkeel.migrations import Migrations
+from sqlkeel.sessions import Database
 from tests.migrations.revisions import round_trip
 
 CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import BigInteger, Column, ForeignKey, Integer, MetaData, Table
 
 from sqlkeel import errors
-from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
 from tests.migrations.revisions import round_trip
 from tests.migrations.test_ownership import execute
 

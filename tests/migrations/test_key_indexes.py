@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import Column, ForeignKey, ForeignKeyConstraint, Index, Integer, MetaData, Table, UniqueConstraint
 from sqlalchemy import inspect as sa_inspect
 
-from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
+from sqlkeel.sessions import Database
 from tests.migrations.revisions import round_trip
 
 Parts = Callable[[], list[Any]]

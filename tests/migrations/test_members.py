@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import ARRAY, Column, Enum, Integer, MetaData, String, Table, text
 
-from sqlkeel.database import Database
 from sqlkeel.errors import ModelsDiffer, ValueRefused
 from sqlkeel.migrations import Migrations
+from sqlkeel.sessions import Database
 from tests.migrations.project_folder import make_project, run_command
 from tests.migrations.revisions import round_trip
 

@@ -27,10 +27,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import DOMAIN
 
-from sqlkeel.database import Database
 from sqlkeel.errors import MigrationError, ModelsDiffer
 from sqlkeel.migrations import Migrations
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
 from tests.migrations.project_folder import make_project, run_command
 from tests.migrations.revisions import round_trip, tables
 from tests.migrations.test_ownership import execute

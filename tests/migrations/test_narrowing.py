@@ -12,9 +12,9 @@ from sqlalchemy import Column, Date, DateTime, Float, Integer, Interval, MetaDat
 from sqlalchemy.dialects import mysql, postgresql
 
 from sqlkeel import errors
-from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
 from sqlkeel.types import Money
 from tests.migrations.revisions import revision
 from tests.migrations.test_ownership import execute

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import Column, Date, ForeignKey, Integer, MetaData, Table
 
 from sqlkeel import errors
-from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
 from tests.migrations.revisions import code, empty_migrations, revision, tables
 
 MAKE_A = 'op.create_table("a", sa.Column("id", sa.Integer, primary_key=True))'

@@ -10,13 +10,13 @@ import pytest
 from sqlalchemy import MetaData
 
 from sqlkeel import errors
-from sqlkeel.migrations.project import Project, metadata_of
+from sqlkeel.migrations._project import Project, metadata_of
 from tests.migrations.models import Base, Member
 
 SETTINGS = '[tool.sqlkeel]\nmodels = "{module}:Base"\ndatabase = "{module}:db"\n'
 MODELS = """
 import sqlkeel
-from sqlkeel.database import Database
+from sqlkeel.sessions._database import Database
 class Base(sqlkeel.Base): ...
 db = Database("sqlite+aiosqlite:///app.db")
 other = 1

@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Column, Integer, MetaData, String, Table, text
 
-from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
 
 LOSES = "# This loses the values of"
 

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import Column, Interval, MetaData, String, Table, Text
 from sqlalchemy.dialects import postgresql
 
-from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
+from sqlkeel.sessions import Database
 from sqlkeel.types import UTCDateTime
 from tests.fixtures.databases import OpenDatabase
 from tests.migrations.models import Base, Email

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, ForeignKeyConstraint, Integer, MetaData, Table, UniqueConstraint, text
 
-from sqlkeel.database import Database
 from sqlkeel.errors import ModelsDiffer
 from sqlkeel.migrations import Migrations
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
 from tests.migrations.revisions import round_trip
 
 PARTS = {

@@ -27,10 +27,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import sqlkeel
 from sqlkeel import errors
-from sqlkeel.database import Database
-from sqlkeel.keys import DualIDMixin
 from sqlkeel.migrations import Migrations
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import DualIDMixin, metadata_with_names
+from sqlkeel.sessions import Database
 from sqlkeel.types import Money, UTCDateTime, utc_now
 from tests.migrations.revisions import empty_migrations, revision
 from tests.migrations.test_ownership import execute

@@ -10,8 +10,8 @@ from sqlalchemy import Column, Integer, MetaData, Table, func, select, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from sqlkeel import errors
-from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
+from sqlkeel.sessions import Database
 from tests.fixtures.databases import OpenDatabase
 from tests.migrations.models import Base, Member, Team
 from tests.migrations.revisions import empty_migrations, revision, tables

@@ -9,10 +9,10 @@ import pytest
 from alembic.autogenerate import render
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Sequence, String, Table, insert, inspect, select
 
-from sqlkeel.database import Database
 from sqlkeel.errors import ModelsDiffer
 from sqlkeel.migrations import Migrations
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
 from tests.migrations.project_folder import make_project, run_command
 from tests.migrations.revisions import code, tables
 

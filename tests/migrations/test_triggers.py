@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, text
 
-from sqlkeel.database import Database
 from sqlkeel.errors import ModelsDiffer
 from sqlkeel.migrations import Migrations
-from sqlkeel.naming import metadata_with_names
-from sqlkeel.triggers import VersionTrigger
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
+from sqlkeel.versions._triggers import VersionTrigger
 from tests.migrations.revisions import code
 
 CALLS = re.compile(r"op\.(?:create|drop)_version_trigger\(.*\)")

@@ -11,9 +11,9 @@ from alembic.runtime.plugins import Plugin
 from alembic.util import DispatchPriority, PriorityDispatchResult
 from sqlalchemy import Column, Integer, Table, text
 
-from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
 from tests.migrations.revisions import tables
 
 ENV: Final = """

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import text
 
 from sqlkeel import errors
-from sqlkeel.database import Database
-from sqlkeel.migrations.turn import turn
+from sqlkeel.migrations._turn import turn
+from sqlkeel.sessions import Database
 from tests.fixtures.databases import OpenDatabase
 
 

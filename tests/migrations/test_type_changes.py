@@ -31,11 +31,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 
-from sqlkeel.choice import Choice
-from sqlkeel.database import Database
 from sqlkeel.errors import MigrationError
 from sqlkeel.migrations import Migrations
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
+from sqlkeel.types import Choice
 from tests.migrations.project_folder import make_project, run_command
 from tests.migrations.revisions import round_trip
 

@@ -22,10 +22,10 @@ from sqlalchemy import (
 )
 
 from sqlkeel import errors
-from sqlkeel.database import Database
 from sqlkeel.errors import ModelsDiffer
 from sqlkeel.migrations import Migrations
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
 from tests.migrations.revisions import round_trip
 
 

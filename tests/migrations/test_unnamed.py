@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import CheckConstraint, Column, Integer, MetaData, Table, text
 
 from sqlkeel import errors
-from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
+from sqlkeel.sessions import Database
 
 
 def parcels(*checks: CheckConstraint) -> MetaData:

@@ -9,17 +9,17 @@ import pytest
 from sqlalchemy import CheckConstraint, Column, Computed, Enum, Index, Integer, MetaData, String, Table, text
 
 from sqlkeel import errors
-from sqlkeel.choice import Choice
-from sqlkeel.database import Database
 from sqlkeel.migrations import Migrations
-from sqlkeel.migrations.written import plain
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.migrations._written import plain
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
+from sqlkeel.types import Choice
 from tests.migrations.project_folder import make_project, run_command
 
 SIGNS = "50%, %s, %(x)s, 5%%"
 MODELS = """
 from sqlalchemy import CheckConstraint, Column, Integer, MetaData, String, Table, text
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models._naming import metadata_with_names
 class Base:
     metadata = metadata_with_names()
 Table("a", Base.metadata, Column("n", Integer, primary_key=True),

@@ -11,8 +11,8 @@ from sqlalchemy import Integer, String, delete, insert, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 import sqlkeel
-from sqlkeel.database import Database
 from sqlkeel.repository import Repository
+from sqlkeel.sessions import Database
 from tests.properties.examples import tried
 
 

@@ -15,9 +15,9 @@ from sqlalchemy.orm import aliased, joinedload, selectinload
 
 from sqlkeel import Database, Session, include_deleted
 from sqlkeel.errors import UsageError
-from sqlkeel.mixins.soft_delete import restore
-from tests.mixins.hierarchies import FAMILIES, Base, Family
+from sqlkeel.soft_delete import restore
 from tests.properties.examples import tried
+from tests.soft_delete.hierarchies import FAMILIES, Base, Family
 
 pytestmark = [
     pytest.mark.tables(Base.metadata),

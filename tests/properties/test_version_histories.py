@@ -15,11 +15,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 import sqlkeel
 from sqlkeel import Database, Repository
 from sqlkeel.errors import NotFound, TransientFault, UniqueViolation, VersionConflict
-from sqlkeel.keys import IntKeyMixin
-from sqlkeel.mixins.soft_delete import SoftDeleteMixin
-from sqlkeel.mixins.timestamp import TimestampMixin
-from sqlkeel.mixins.trigger_version import TriggerVersionMixin
-from sqlkeel.mixins.version import VersionMixin
+from sqlkeel.models import IntKeyMixin
+from sqlkeel.soft_delete import SoftDeleteMixin
+from sqlkeel.timestamps import TimestampMixin
+from sqlkeel.versions import TriggerVersionMixin, VersionMixin
 from tests.properties.examples import tried
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from sqlkeel.errors import ServerFailed, ServerMissing
 from sqlkeel.testing import PgBouncerServer
-from sqlkeel.testing import pgbouncer as module
+from sqlkeel.testing import _pgbouncer as module
 from tests.fixtures.servers import Run, skip_unless_required
 
 ORPHAN = """

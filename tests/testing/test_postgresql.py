@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from sqlkeel.errors import ServerMissing
 from sqlkeel.testing import PostgreSQLServer
-from sqlkeel.testing import postgresql as module
+from sqlkeel.testing import _postgresql as module
 
 
 async def show(server: PostgreSQLServer, setting: str, driver: str = "asyncpg") -> str:

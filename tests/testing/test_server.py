@@ -17,7 +17,7 @@ import pytest
 
 from sqlkeel.errors import ServerFailed, ServerMissing
 from sqlkeel.testing import PostgreSQLServer
-from sqlkeel.testing.server import unprivileged_account
+from sqlkeel.testing._server import unprivileged_account
 from tests.fixtures.servers import skip_unless_required
 
 ORPHAN = """

@@ -14,9 +14,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 import sqlkeel
 from sqlkeel import Database, DualIDMixin, Session, queries
+from sqlkeel.engines._tasks import finish
 from sqlkeel.errors import ForeignKeyViolation, UniqueViolation, VersionConflict
-from sqlkeel.retry import retry_on_conflict
-from sqlkeel.tasks import finish
+from sqlkeel.sessions import retry_on_conflict
 
 
 class Base(sqlkeel.Base):

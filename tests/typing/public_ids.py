@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped
 import sqlkeel
 from sqlkeel import DualIDMixin, Repository, Session
 from sqlkeel.integrations.fastapi import PathID
-from sqlkeel.public_ids import PublicID
+from sqlkeel.models import PublicID
 
 
 class Base(sqlkeel.Base):

@@ -1,9 +1,14 @@
 """Many rows at once, and one row that may exist already: insert, update, upsert, delete at the speed of the driver."""
 
-from .delete import delete_many
-from .insert import insert_many, insert_many_returning
-from .update import update_many
-from .upsert import Upserted, UpsertResult, get_or_create, upsert, upsert_many
+from typing import TYPE_CHECKING
+
+from .._lazy import door
+
+if TYPE_CHECKING:
+    from ._delete import delete_many
+    from ._insert import insert_many, insert_many_returning
+    from ._update import update_many
+    from ._upsert import Upserted, UpsertResult, get_or_create, upsert, upsert_many
 
 __all__ = [
     "UpsertResult",
@@ -16,3 +21,14 @@ __all__ = [
     "upsert",
     "upsert_many",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = door(
+        __name__,
+        {
+            "_delete": ["delete_many"],
+            "_insert": ["insert_many", "insert_many_returning"],
+            "_update": ["update_many"],
+            "_upsert": ["UpsertResult", "Upserted", "get_or_create", "upsert", "upsert_many"],
+        },
+    )

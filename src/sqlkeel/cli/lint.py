@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import typer
 
 if TYPE_CHECKING:
-    from ..database import Database
     from ..errors import ConfigurationError
     from ..lint import Finding, RenamePlan
     from ..migrations import Project
+    from ..sessions._database import Database
 
 __all__ = ["lint"]
 
@@ -125,7 +125,7 @@ def _of_models(project: Project, target: str | None) -> list[Finding]:
     from sqlalchemy.exc import SQLAlchemyError
 
     from ..lint import check
-    from ..lint.responses import is_app
+    from ..lint._responses import is_app
 
     settings = _settings(project)
     named = _load(project, target) if target is not None else None
@@ -140,8 +140,8 @@ def _of_models(project: Project, target: str | None) -> list[Finding]:
 
 
 def _of_database(project: Project, url: str) -> list[Finding]:
-    from ..database import Database
     from ..lint import check_database
+    from ..sessions._database import Database
     from .running import run_with
 
     settings = _settings(project)
@@ -176,7 +176,7 @@ def _write_migration(url: str | None) -> None:
 async def _plan_and_write(project: Project, database: Database) -> tuple[RenamePlan, Path | None]:
     from ..errors import DatabaseBehind
     from ..lint import plan_renames
-    from ..lint.revision import fill_revision
+    from ..lint._revision import fill_revision
     from ..migrations import Migrations
 
     settings = _settings(project)
@@ -237,7 +237,7 @@ def _project(*, required: bool) -> Project:
 
 
 def _settings(project: Project) -> Mapping[str, Any]:
-    from ..migrations.project import refuse_unknown
+    from ..migrations._project import refuse_unknown
 
     settings: Mapping[str, Any] = project.settings.get("lint", {})
     refuse_unknown(settings, _SETTINGS, where="[tool.sqlkeel.lint]")

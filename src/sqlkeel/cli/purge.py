@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 if TYPE_CHECKING:
-    from ..database import Database
-    from ..purge import Purged
+    from ..sessions._database import Database
+    from ..soft_delete import Purged
 
 __all__ = ["purge"]
 
@@ -79,7 +79,7 @@ def _project(models: str) -> Any:
 
 
 async def _run(database: Database, models: Any, *, age: timedelta, batch: int, dry_run: bool) -> None:
-    from ..purge import count_old
+    from ..soft_delete import count_old
     from .console import print_line, print_table
 
     async with database:
@@ -98,7 +98,7 @@ async def _purge(database: Database, models: Any, age: timedelta, batch: int) ->
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from ..purge import purge
+    from ..soft_delete import purge
 
     found: dict[str, Purged] = {}
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from ..database import Database
+    from ..sessions._database import Database
 
 __all__ = ["run_with"]
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sqlkeel.keys import uuid7
+from sqlkeel.models import uuid7
 
 __all__ = [
     "AccountIn",

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AsyncExitStack
 from typing import Any, Final, Protocol
 
-from ..database import Database
+from ..engines._tasks import current_task
 from ..errors import ConfigurationError, NoTransaction
-from ..session import Session
-from ..tasks import current_task
-from .failures import WatchedScope, answered
+from ..sessions._database import Database
+from ..sessions._session import Session
+from ._failures import WatchedScope, answered
 
 __all__ = ["Checked", "UnitOfWork", "UnitOfWorkMiddleware", "check_at_start", "unit_of_work"]
 

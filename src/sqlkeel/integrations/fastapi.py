@@ -14,14 +14,14 @@ from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 
-from ..database import Database
 from ..errors import DetachedAttribute, NoTransaction, UnloadedAttribute
-from ..session import Session
+from ..sessions._database import Database
+from ..sessions._session import Session
 from . import starlette
+from ._path_id import PathID
+from ._preconditions import READ_RESPONSES, WRITE_RESPONSES, Versions, etag, expected_versions, is_known, require
+from ._problems import MEDIA_TYPE, SCHEMA, answers, describe
 from .asgi import Checked
-from .path_id import PathID
-from .preconditions import READ_RESPONSES, WRITE_RESPONSES, Versions, etag, expected_versions, is_known, require
-from .problems import MEDIA_TYPE, SCHEMA, answers, describe
 from .starlette import NotModified, database_of, read_session_of, session_of
 
 __all__ = [

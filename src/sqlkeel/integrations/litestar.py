@@ -18,12 +18,12 @@ from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import ExceptionHandler, Scope
 from sqlalchemy import exc
 
-from ..database import Database
 from ..errors import ConfigurationError, KeelError
-from ..session import Session
+from ..sessions._database import Database
+from ..sessions._session import Session
+from ._preconditions import READ_RESPONSES, WRITE_RESPONSES, Versions, etag, expected_versions, is_known, require
+from ._problems import MEDIA_TYPE, READING, answers, describe, report
 from .asgi import Application, Checked, Message, Send, UnitOfWork, UnitOfWorkMiddleware, check_at_start, unit_of_work
-from .preconditions import READ_RESPONSES, WRITE_RESPONSES, Versions, etag, expected_versions, is_known, require
-from .problems import MEDIA_TYPE, READING, answers, describe, report
 
 __all__ = [
     "CONDITIONAL_READ",

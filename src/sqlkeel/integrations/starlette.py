@@ -12,12 +12,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
 
-from ..database import Database
 from ..errors import ConfigurationError, KeelError, SessionClosed
-from ..session import Session
+from ..sessions._database import Database
+from ..sessions._session import Session
+from ._failures import Answer, are_watched
+from ._problems import MEDIA_TYPE, Problem, describe, report
 from .asgi import Checked, UnitOfWork, UnitOfWorkMiddleware, check_at_start, unit_of_work
-from .failures import Answer, are_watched
-from .problems import MEDIA_TYPE, Problem, describe, report
 
 __all__ = ["Handler", "NotModified", "answer", "database_of", "install", "read_session_of", "session_of"]
 

@@ -4,13 +4,13 @@
 is its page in ``docs/rules.md``, its examples are its tests, and no list has to be edited to add one.
 """
 
-from .allowing import allow
-from .baseline import Baseline
-from .checking import check, check_database
-from .finding import Finding, Problem, Rename, Schema, Source
-from .renaming import RenamePlan, plan_renames
-from .reports import report
-from .rulebook import Rule, explain, load_rules, render_rules
+from ._allowing import allow
+from ._baseline import Baseline
+from ._checking import check, check_database
+from ._finding import Finding, Problem, Rename, Schema, Source
+from ._renaming import RenamePlan, plan_renames
+from ._reports import report
+from ._rulebook import Rule, explain, load_rules, render_rules
 
 __all__ = [
     "Baseline",

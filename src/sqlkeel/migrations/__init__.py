@@ -1,6 +1,6 @@
 """Migrations: Alembic's files and history, run one at a time, with the traps of each database taken care of."""
 
-from .project import Project
-from .runner import Migrations, Revision
+from ._project import Project
+from ._runner import Migrations, Revision
 
 __all__ = ["Migrations", "Project", "Revision"]

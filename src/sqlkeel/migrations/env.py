@@ -18,15 +18,15 @@ from sqlalchemy import Connection, Engine, MetaData
 from sqlalchemy.exc import SAWarning
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ..constraints import register_live_option, understand_live_indexes
 from ..errors import ConfigurationError, DatabaseUnavailable, MigrationError, NotSupported
-from .backends import backend_for
-from .backends.backend import MigrationBackend
-from .comparing import comparison
-from .ownership import Ownership
-from .project import Project
-from .turn import turn
-from .written import PLAIN, plain
+from ..models._constraints import register_live_option, understand_live_indexes
+from ._comparing import comparison
+from ._databases import backend_for
+from ._databases.backend import MigrationBackend
+from ._ownership import Ownership
+from ._project import Project
+from ._turn import turn
+from ._written import PLAIN, plain
 
 __all__ = ["TARGET", "Target", "run"]
 

@@ -1,8 +1,8 @@
 """Throw-away database servers for tests: the real server, no container, nothing left behind."""
 
-from .mariadb import MariaDBServer
-from .pgbouncer import PgBouncerServer
-from .postgresql import PostgreSQLServer
-from .server import Server
+from ._mariadb import MariaDBServer
+from ._pgbouncer import PgBouncerServer
+from ._postgresql import PostgreSQLServer
+from ._server import Server
 
 __all__ = ["MariaDBServer", "PgBouncerServer", "PostgreSQLServer", "Server"]

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Column, DateTime, ForeignKey, Index, Integer, String, Table, UniqueConstraint, text
 
 from sqlkeel.lint import Finding
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
 from tests.lint.examples import found_in, table
 
 _LINKED = """

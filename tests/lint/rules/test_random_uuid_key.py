@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Column, Integer, Sequence, String, Uuid, func, text
 from sqlalchemy.sql.functions import FunctionElement
 
-from sqlkeel.keys import uuid7
+from sqlkeel.models import uuid7
 from sqlkeel.types import utc_now
 from tests.lint.examples import found
 
@@ -79,7 +79,7 @@ class TestRandomUuidKey:
 
     @pytest.mark.parametrize(
         ("kind", "fix"),
-        [(Uuid(), "default=sqlkeel.keys.uuid7"), (String(36), "default=lambda: str(sqlkeel.keys.uuid7())")],
+        [(Uuid(), "default=sqlkeel.models.uuid7"), (String(36), "default=lambda: str(sqlkeel.models.uuid7())")],
         ids=["uuid", "text"],
     )
     def test_the_fix_has_the_type_of_the_column(self, kind: Any, fix: str) -> None:

@@ -7,10 +7,10 @@ import sqlalchemy
 from sqlalchemy import Column, Integer, text
 from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
 
-from sqlkeel.database import Database
 from sqlkeel.lint import check_database
 from sqlkeel.lint.rules.reserved_word import UNQUOTED
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
 from tests.lint.examples import found, found_in, table
 
 PORTION = metadata_with_names()

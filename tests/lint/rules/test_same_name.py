@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Column, ForeignKey, ForeignKeyConstraint, Integer, MetaData, String, Table
 
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
 from tests.lint.examples import found_in, table
 
 

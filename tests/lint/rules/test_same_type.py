@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import BigInteger, Column, ForeignKey, Integer
 
-from sqlkeel.database import Database
 from sqlkeel.lint import check, check_database
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
+from sqlkeel.sessions import Database
 from tests.lint.examples import found, found_in, table
 
 NUMBERS = metadata_with_names()

@@ -34,10 +34,9 @@ from sqlalchemy import (
 )
 
 from sqlkeel import Money, UTCDateTime
-from sqlkeel.database import Database
-from sqlkeel.keys import uuid7
-from sqlkeel.times import PlainDate
-from sqlkeel.types import utc_now
+from sqlkeel.models import uuid7
+from sqlkeel.sessions import Database
+from sqlkeel.types import PlainDate, utc_now
 from tests.lint.examples import found, found_in
 
 QUOTED = 'Add server_default="it\'s".'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import MetaData
 
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
 from tests.lint.examples import found, found_in, table
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Column, Computed, DateTime, ForeignKey, Index, Integer, S
 
 from sqlkeel import unique_live
 from sqlkeel.lint import Finding
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
 from tests.lint.examples import found, found_in, table
 
 

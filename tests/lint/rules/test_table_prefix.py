@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sqlkeel.lint import check
-from sqlkeel.naming import metadata_with_names
+from sqlkeel.models import metadata_with_names
 from tests.lint.examples import found, table
 
 

@@ -17,10 +17,7 @@ from sqlalchemy.orm import (
 
 import sqlkeel
 from tests.properties.differential.columns import key_names
-from tests.properties.differential.drafts import (
-    Draft,
-    names,
-)
+from tests.properties.differential.drafts import Draft, names
 from tests.properties.differential.plans import Plan
 from tests.properties.differential.schemas import PARTITIONED
 

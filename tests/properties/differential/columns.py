@@ -22,14 +22,7 @@ from sqlkeel import (
     unique_live,
 )
 from sqlkeel.types import utc_now
-from tests.properties.differential.drafts import (
-    FRESH,
-    NUMBER,
-    SHORT,
-    Draft,
-    next_text,
-    uninitialised,
-)
+from tests.properties.differential.drafts import FRESH, NUMBER, SHORT, Draft, next_text, uninitialised
 from tests.properties.differential.kinds import UUIDS, Kind
 from tests.properties.differential.plans import Plan
 

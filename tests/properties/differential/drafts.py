@@ -14,9 +14,7 @@ from sqlalchemy.orm import (
     mapped_column,
 )
 
-from sqlkeel import (
-    UTCDateTime,
-)
+from sqlkeel import UTCDateTime
 from tests.properties.differential.kinds import MOMENTS, Kind
 from tests.properties.differential.plans import Plan
 

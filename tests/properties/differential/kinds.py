@@ -38,8 +38,7 @@ from sqlalchemy.ext.mutable import MutableDict, MutableList
 from sqlalchemy.types import TypeEngine
 
 from sqlkeel import Money, UTCDateTime
-from sqlkeel.choice import Choice
-from sqlkeel.times import Duration, PlainDate, PlainTime
+from sqlkeel.types import Choice, Duration, PlainDate, PlainTime
 from tests.properties.differential.decorators import (
     Cents,
     Document,

@@ -14,12 +14,7 @@ from sqlalchemy.orm import (
 
 from tests.properties.differential.classes import Bases, classes
 from tests.properties.differential.columns import add_key, add_mixins, add_unique
-from tests.properties.differential.drafts import (
-    NUMBER,
-    Counter,
-    Draft,
-    Point,
-)
+from tests.properties.differential.drafts import NUMBER, Counter, Draft, Point
 from tests.properties.differential.features import ADD, OF_THE_FAMILY
 from tests.properties.differential.kinds import Kind
 from tests.properties.differential.plans import Plan, plans

@@ -12,14 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload, undefer
 
 from tests.properties.differential.cases import Case, Step
-from tests.properties.differential.state import (
-    Raw,
-    fresh_objects,
-    identity_of,
-    raw_rows,
-    same,
-    snapshot,
-)
+from tests.properties.differential.state import Raw, fresh_objects, identity_of, raw_rows, same, snapshot
 
 __all__ = ["Done", "Seen", "finish", "flush_changes", "hold", "loaded_of", "note", "note_expired", "note_loaded"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import DeclarativeBase
 
-from sqlkeel.purge import purge
+from sqlkeel.soft_delete import purge
 
 from ..models import Project, Release, ReleaseClassifier, ReleaseFile, ReleasePerson, ReleaseRequirement
 from .step import Tour, expect, step

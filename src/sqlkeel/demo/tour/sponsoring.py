@@ -8,7 +8,7 @@ from itertools import cycle, islice
 
 from sqlalchemy import func, select
 
-from sqlkeel.keys import uuid7
+from sqlkeel.models import uuid7
 
 from ..models import PaymentAccount, PaymentTransfer, Project
 from .step import Tour, expect, step

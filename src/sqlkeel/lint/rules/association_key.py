@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import ForeignKey, PrimaryKeyConstraint, Table, UniqueConstraint
 
-from ..finding import Problem, Schema
+from .._finding import Problem, Schema
 
 __all__ = ["BAD", "GOOD", "check", "pair_without_key"]
 

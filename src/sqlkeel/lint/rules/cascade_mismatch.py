@@ -16,9 +16,9 @@ from typing import Any, Final
 from sqlalchemy import ForeignKeyConstraint, Table
 from sqlalchemy.orm import RelationshipDirection, RelationshipProperty
 
-from ...constraints import is_live_key
-from ..finding import Problem, Schema
-from ..locating import source_of_class
+from ...models._constraints import is_live_key
+from .._finding import Problem, Schema
+from .._locating import source_of_class
 
 __all__ = ["BAD", "GOOD", "check"]
 

@@ -6,7 +6,7 @@ it up first, and an error that names it says nothing. ``user_email_key`` says th
 A project with a convention of its own, ``MetaData(naming_convention=…)``, keeps it: what has a name there is right.
 Without any, that is one finding, and not one for each constraint.
 
-Instead: inherit from ``sqlkeel.Base``, or make the ``MetaData`` with ``sqlkeel.naming.metadata_with_names()``, and
+Instead: inherit from ``sqlkeel.Base``, or make the ``MetaData`` with ``sqlkeel.models.metadata_with_names()``, and
 name nothing by hand but a CHECK.
 """
 
@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, PrimaryKeyConstraint, Table, UniqueConstraint
 
-from ..convention import convention_name, has_our_convention
-from ..finding import Problem, Rename, Schema
+from .._convention import convention_name, has_our_convention
+from .._finding import Problem, Rename, Schema
 
 __all__ = ["BAD", "GOOD", "check", "follows"]
 

@@ -15,8 +15,8 @@ from typing import Final
 
 from sqlalchemy import Column, Index, PrimaryKeyConstraint, Table, UniqueConstraint
 
-from ...constraints import is_live_key
-from ..finding import Problem, Schema
+from ...models._constraints import is_live_key
+from .._finding import Problem, Schema
 from .association_key import pair_without_key
 
 __all__ = ["BAD", "GOOD", "check"]

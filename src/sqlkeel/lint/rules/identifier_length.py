@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from sqlalchemy import Constraint, Index, Table
 from sqlalchemy.sql.elements import conv
 
-from ...naming import MAX_BYTES
-from ..finding import Problem, Schema
+from ...models._naming import MAX_BYTES
+from .._finding import Problem, Schema
 
 __all__ = ["BAD", "GOOD", "check"]
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from sqlalchemy import Float, Table
 
-from ..finding import Problem, Schema
+from .._finding import Problem, Schema
 
 __all__ = ["BAD", "GOOD", "check"]
 

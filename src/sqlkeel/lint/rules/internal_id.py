@@ -20,10 +20,10 @@ from typing import Any, get_args
 from sqlalchemy import Column
 from sqlalchemy.orm import Mapper
 
-from ...keys import DualIDMixin
-from ..finding import Problem, Schema
-from ..locating import source_of_class
-from ..responses import Answer, answers_of, fields_of
+from ...models._keys import DualIDMixin
+from .._finding import Problem, Schema
+from .._locating import source_of_class
+from .._responses import Answer, answers_of, fields_of
 
 __all__ = ["BAD", "GOOD", "check_app"]
 

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import CompileError
 from sqlalchemy.types import TypeDecorator
 
-from ..finding import Problem, Schema
+from .._finding import Problem, Schema
 
 __all__ = ["BAD", "GOOD", "UNSEEN_ON", "check"]
 

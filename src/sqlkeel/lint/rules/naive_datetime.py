@@ -18,8 +18,8 @@ from typing import Any, Final
 
 from sqlalchemy import Column, DateTime, Table
 
-from ..finding import Problem, Schema
-from ..plain_type import plain_type
+from .._finding import Problem, Schema
+from .._plain_type import plain_type
 from .time_suffix import python_type_of
 
 __all__ = ["BAD", "GOOD", "UNSEEN_ON", "check", "is_naive"]

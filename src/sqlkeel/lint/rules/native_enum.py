@@ -19,7 +19,7 @@ from typing import Any, Final
 from sqlalchemy import Column, Enum, Table
 from sqlalchemy.types import TypeDecorator
 
-from ..finding import Problem, Schema
+from .._finding import Problem, Schema
 
 __all__ = ["BAD", "GOOD", "UNSEEN_ON", "check"]
 

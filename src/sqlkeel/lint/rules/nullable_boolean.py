@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Boolean, Column, Table
 from sqlalchemy.types import TypeDecorator
 
-from ..finding import Problem, Schema
+from .._finding import Problem, Schema
 
 __all__ = ["BAD", "GOOD", "UNSEEN_ON", "check"]
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 from sqlalchemy import Table
 
-from ..finding import Problem, Schema
-from ..locating import source_of_class
+from .._finding import Problem, Schema
+from .._locating import source_of_class
 from .soft_delete_unique import is_soft_deletable
 
 __all__ = ["BAD", "GOOD", "check"]

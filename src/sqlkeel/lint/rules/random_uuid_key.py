@@ -4,7 +4,7 @@ Random keys fall anywhere in the index. Once it is larger than memory, each inse
 PostgreSQL in full to the log after each checkpoint; on MariaDB and in SQLite's WITHOUT ROWID the rows themselves lie in
 that order. Keys that grow touch the last page only.
 
-Instead: ``sqlkeel.UUIDKeyMixin``, or ``default=sqlkeel.keys.uuid7``; on PostgreSQL 18 ``server_uuid7()``. Let it pass
+Instead: ``sqlkeel.UUIDKeyMixin``, or ``default=sqlkeel.models.uuid7``; on PostgreSQL 18 ``server_uuid7()``. Let it pass
 where rows are spread over machines by their key, and for a table that stays small.
 """
 
@@ -18,7 +18,7 @@ from sqlalchemy import ClauseElement, Column, Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import CompileError
 
-from ..finding import Problem, Schema
+from .._finding import Problem, Schema
 from .time_suffix import python_type_of
 
 __all__ = ["BAD", "GOOD", "check"]
@@ -56,7 +56,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
 def _ordered(column: Column[Any]) -> str:
     """Write the default; a text takes no UUID."""
     is_text = python_type_of(column) is str
-    return "default=lambda: str(sqlkeel.keys.uuid7())" if is_text else "default=sqlkeel.keys.uuid7"
+    return "default=lambda: str(sqlkeel.models.uuid7())" if is_text else "default=sqlkeel.models.uuid7"
 
 
 def _python_maker(column: Column[Any]) -> str | None:

@@ -14,7 +14,7 @@ from typing import Final
 
 from sqlalchemy import Table
 
-from ..finding import Problem, Schema
+from .._finding import Problem, Schema
 
 __all__ = ["BAD", "GOOD", "UNQUOTED", "check"]
 

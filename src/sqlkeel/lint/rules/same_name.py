@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from sqlalchemy import Column, Table
 
-from ..finding import Problem, Rename, Schema
+from .._finding import Problem, Rename, Schema
 from .same_type import targets_of
 from .singular_table import singular_of
 

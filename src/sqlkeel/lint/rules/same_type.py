@@ -15,7 +15,7 @@ from sqlalchemy import Column, Integer, Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import CompileError, NoReferenceError
 
-from ..finding import Problem, Schema
+from .._finding import Problem, Schema
 
 __all__ = ["BAD", "GOOD", "check", "targets_of"]
 

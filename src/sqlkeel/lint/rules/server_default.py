@@ -19,7 +19,7 @@ from typing import Any, Final
 from sqlalchemy import ARRAY, Column, SelectBase, Table, literal
 from sqlalchemy.sql import visitors
 
-from ..finding import Problem, Schema
+from .._finding import Problem, Schema
 from .naive_datetime import is_naive
 from .time_suffix import python_type_of
 from .unescaped_colon import escaped

@@ -16,9 +16,9 @@ from typing import Final
 
 from sqlalchemy import Table
 
-from ..convention import has_our_convention
-from ..finding import Problem, Rename, Schema
-from ..singular import singular
+from .._convention import has_our_convention
+from .._finding import Problem, Rename, Schema
+from .._singular import singular
 
 __all__ = ["BAD", "GOOD", "check", "singular_name", "singular_of"]
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from sqlalchemy import Table
 
-from ..finding import Problem, Rename, Schema
+from .._finding import Problem, Rename, Schema
 
 __all__ = ["BAD", "GOOD", "check"]
 

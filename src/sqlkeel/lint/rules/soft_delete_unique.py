@@ -18,7 +18,7 @@ from typing import Any, Final
 from sqlalchemy import Column, Index, Table, UniqueConstraint, Uuid
 from sqlalchemy.sql.selectable import FromClause
 
-from ..finding import Problem, Schema
+from .._finding import Problem, Schema
 
 __all__ = ["BAD", "GOOD", "check", "is_soft_deletable"]
 

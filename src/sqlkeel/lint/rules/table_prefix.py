@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Table
 
-from ..finding import Problem, Rename, Schema
+from .._finding import Problem, Rename, Schema
 from .singular_table import singular_name, singular_of
 
 __all__ = ["BAD", "GOOD", "check"]

@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import Column, Integer, Numeric, Table
 from sqlalchemy.types import TypeDecorator
 
-from ..finding import Problem, Rename, Schema
+from .._finding import Problem, Rename, Schema
 
 __all__ = ["BAD", "GOOD", "check", "python_type_of"]
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from sqlalchemy import BindParameter, CheckConstraint, Computed, DefaultClause, Table
 from sqlalchemy.sql import visitors
 
-from ..finding import Problem, Schema
+from .._finding import Problem, Schema
 
 __all__ = ["BAD", "GOOD", "UNSEEN_ON", "check", "escaped"]
 

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from sqlalchemy import Column, PrimaryKeyConstraint, String, Table, UniqueConstraint
 
-from ..finding import Problem, Schema
-from ..plain_type import plain_type
+from .._finding import Problem, Schema
+from .._plain_type import plain_type
 
 __all__ = ["BAD", "GOOD", "check"]
 

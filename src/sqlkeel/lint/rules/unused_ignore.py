@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ..allowing import Allowance
-from ..finding import Problem
+from .._allowing import Allowance
+from .._finding import Problem
 
 __all__ = ["BAD", "GOOD", "check_idle"]
 

@@ -1,0 +1,33 @@
+"""Packages whose names are loaded when they are first asked for: no program waits for what it does not use."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from typing import Any
+
+__all__ = ["door"]
+
+
+def door(package: str, homes: Mapping[str, Iterable[str]]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return ``__getattr__`` and ``__dir__`` of a package (PEP 562).
+
+    Args:
+        package: Its name.
+        homes: The names that it offers, by the module below it that has them; those of `""` are modules themselves.
+    """
+    home_of = {name: home for home, names in homes.items() for name in names}
+
+    def load(name: str) -> Any:
+        if name not in home_of:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        home = home_of[name]
+        value = getattr(import_module(f".{home}", package), name) if home else import_module(f".{name}", package)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    def names() -> list[str]:
+        return [*home_of]
+
+    return load, names

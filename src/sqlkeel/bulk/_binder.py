@@ -1,0 +1,358 @@
+"""Rows as the driver wants them: values converted by their types, and what the model adds to each row."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from operator import itemgetter
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, ClauseElement, Column, Dialect
+from sqlalchemy.exc import DontWrapMixin
+
+from ..engines._fitting import fits
+from ..engines._texts import WORDS, has_notation, refuse_notation
+from ..errors import DatabaseFault, InvalidValue, NotNullViolation, NotSupported, ValueRefused
+from ._columns import makes_expression, names_beside
+from ._defaults import Constant, Made
+from ._rows import BLOCK, CHUNK, Batch, Record, Run, refuse_expressions
+from ._target import Target
+
+__all__ = ["PLACE", "Binder", "BoundRows"]
+
+PLACE: Final[Column[Any]] = Column("sqlkeel_place", BigInteger())
+"""The column of a temporary table that tells the place of a row among all that were given."""
+
+_Makers = Mapping[Callable[..., Any], Callable[[], Any]]
+_Quick = Mapping[Column[Any], Callable[[], Any]]
+_Convert = Callable[[Any], Any] | None
+_Assigned = Callable[[tuple[str, ...]], tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class BoundRows:
+    """Rows of the same *columns*, in lists that are made while they are sent.
+
+    *names* are those of the columns but for what an update alone writes, which has a name of its own. Where they are
+    *placed*, the last column is `PLACE`.
+    """
+
+    columns: tuple[Column[Any], ...]
+    names: tuple[str, ...]
+    batches: Iterable[Batch]
+    shape: _Shape
+    placed: bool = False
+
+    @property
+    def blocks(self) -> Iterator[list[Record]]:
+        """The records with each value as the driver takes it."""
+        return (self._with_places(batch, self.shape.bind(batch)) for batch in self.batches)
+
+    @property
+    def in_sql(self) -> bool:
+        """Whether a type puts its values into a function of SQL, which only a statement can hold."""
+        return self.shape.in_function
+
+    def forget(self) -> None:
+        """Forget the rows that were bound last: the driver has taken them, so that they hold no expression."""
+        self.shape.recent.clear()
+
+    def all(self) -> list[Record]:
+        """Return all records."""
+        first, *others = [*self.blocks] or [[]]
+        return [*chain(first, *others)] if others else first
+
+    def chunks(self) -> Iterator[list[Record]]:
+        """Yield the records in lists of `CHUNK`."""
+        return _in_chunks(self.blocks)
+
+    def parameters(self, keys: Iterable[str]) -> Iterator[list[dict[str, Any]]]:
+        """Yield the records, not converted, as a statement with such *keys* takes them."""
+        keys = tuple(keys)
+        complete = self.shape.complete
+        for chunk in _in_chunks(self._with_places(batch, complete(batch)) for batch in self.batches):
+            yield [dict(zip(keys, record, strict=True)) for record in chunk]
+
+    def with_places(self) -> BoundRows:
+        """Return no rows, of the same columns and `PLACE`.
+
+        Raises:
+            NotSupported: When a column of the table has that name.
+        """
+        if PLACE.name in map(str.lower, self.names):
+            raise NotSupported(
+                f"Rows of one key with different fields need the name {PLACE.name}, which a column of the table has.",
+                hint="Give all rows the same fields.",
+            )
+        return BoundRows((*self.columns, PLACE), (*self.names, PLACE.name), (), self.shape, placed=True)
+
+    def without_places(self) -> BoundRows:
+        """Return no rows, of the same columns but for `PLACE`."""
+        return BoundRows(self.columns[:-1], self.names[:-1], (), self.shape)
+
+    def _with_places(self, batch: Batch, records: list[Record]) -> list[Record]:
+        if not self.placed:
+            return records
+        return [(*record, place) for record, place in zip(records, batch.places, strict=True)]
+
+
+def _in_chunks(blocks: Iterable[list[Record]]) -> Iterator[list[Record]]:
+    records = chain.from_iterable(blocks)
+    while chunk := list(islice(records, CHUNK)):
+        yield chunk
+
+
+class Binder:
+    """Turns batches into what the driver takes: type conversions, and what is made in Python for each row.
+
+    What is to be done is found out once for each set of fields; nothing runs per row where nothing has to. *new* rows
+    get the defaults of what they leave out. *assigned* tells which of its fields an update writes: the ``onupdate``
+    functions of the other columns are called for each row, under the names that `touched` tells. *makers* name for a
+    default another function whose values the driver takes as well, and that is faster.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        dialect: Dialect,
+        *,
+        new: bool = False,
+        assigned: _Assigned | None = None,
+        makers: _Makers | None = None,
+    ) -> None:
+        self.target = target
+        self.dialect = dialect
+        self.new = new
+        self.assigned = assigned
+        self.makers = makers or {}
+        self.recent: deque[Batch] = deque(maxlen=CHUNK // BLOCK + 1)
+        self.empty: dict[tuple[str, tuple[str, ...]], dict[str, int]] = {}
+        self._shapes: dict[tuple[str, ...], _Shape] = {}
+
+    def in_sql(self, fields: tuple[str, ...]) -> bool:
+        """Tell whether a value of these rows is an expression of SQL, which only a statement can hold."""
+        shape = self._shape(fields)
+        return shape.in_function or shape.in_default
+
+    def has_sql_default(self, fields: tuple[str, ...]) -> bool:
+        """Tell whether a default of what these rows leave out is an expression of SQL."""
+        return self._shape(fields).in_default
+
+    def refuse_expressions(self) -> None:
+        """Refuse an expression of SQL among the rows that were bound last, and failed.
+
+        Not looked for before there is an error: that would cost every row of every call.
+
+        Raises:
+            InvalidValue: Names the field.
+        """
+        for batch in self.recent:
+            refuse_expressions(self.target, batch.fields, batch.records)
+
+    def note(self, batch: Batch) -> None:
+        """Know these rows as bound last, though they are bound elsewhere."""
+        self.recent.append(batch)
+
+    def note_empty(self, batch: Batch, key: Iterable[str]) -> None:
+        """Note the rows with nothing in a required column: the database refuses them when the batch is long gone.
+
+        Of rows with one *key* the last counts. There is no line of Python for each row before one is found.
+        """
+        for place, name in self._shape(batch.fields).required:
+            known = (name, batch.fields)
+            if known not in self.empty and type(None) not in set(map(type, map(itemgetter(place), batch.records))):
+                continue
+            noted = self.empty.setdefault(known, {})
+            own = itemgetter(*map(batch.fields.index, key))
+            for number, record in zip(batch.places, batch.records, strict=True):
+                noted.pop(repr(own(record)), None)
+                if record[place] is None:
+                    noted[repr(own(record))] = number + 1
+
+    def locate(self, error: InvalidValue | ValueRefused) -> None:
+        """Say in *error* which of the rows that were bound last it speaks of, and which column.
+
+        Not known before there is an error, as above. The database may have named the column.
+        """
+        refusal = error if isinstance(error, InvalidValue) and error.column is None else None
+        for strict in (False, True):
+            for batch in self.recent:
+                for place, column in enumerate(self.target.columns(batch.fields)):
+                    if error.column not in (None, column.name):
+                        continue
+                    for number, record in enumerate(batch.records):
+                        if not fits(record[place], column.type, self.dialect, strict=strict, refusal=refusal):
+                            error.locate(column.table.name, column.name, batch.number_of(number))
+                            return
+
+    def locate_empty(self, error: NotNullViolation) -> None:
+        """Say which row has nothing in a required column: of those that were noted, or that were bound last."""
+        noted = [number for (name, _), rows in self.empty.items() if name in error.columns for number in rows.values()]
+        if noted:
+            error.locate(min(noted))
+            return
+        for batch in self.recent:
+            names = [column.name for column in self.target.columns(batch.fields)]
+            for place in (place for place, name in enumerate(names) if name in error.columns):
+                empty = next((number for number, one in enumerate(batch.records) if one[place] is None), None)
+                if empty is not None:
+                    error.locate(batch.number_of(empty))
+                    return
+
+    def refusal(self, error: DatabaseFault) -> ValueRefused | None:
+        """Return what to raise for an *error* that says nothing of a value, where one of the rows bound last has it."""
+        refused = ValueRefused("", orig=error.orig, statement=error.statement)
+        refused.connection_invalidated = error.connection_invalidated
+        self.locate(refused)
+        return None if refused.column is None else refused
+
+    def touched(self, fields: tuple[str, ...]) -> dict[Column[Any], str]:
+        """Return the columns that an update writes by itself, row by row, with the name of each among the rows."""
+        shape = self._shape(fields)
+        width = len(shape.touched.columns)
+        return dict(zip(shape.touched.columns, shape.names[len(shape.names) - width :], strict=True))
+
+    def completed(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return *row* with the values that the ORM does not pass for many rows, and passes for one.
+
+        These are the defaults that look at the other values of their row, and ``None`` where a type replaces it.
+        """
+        shape = self._shape(tuple(row))
+        if not shape.completes:
+            return dict(row)
+        values = dict(zip(shape.columns, shape.completed([tuple(row.values())])[0], strict=True))
+        return {field: values[column] for field, column in self.target.fields.items() if column in values}
+
+    def bind(self, rows: Run | Batch, *, placed: bool = False) -> BoundRows:
+        """Convert the values of *rows*, and add what is made for them, when they are read; *placed*, their places, too.
+
+        Raises:
+            InvalidValue: When a value is refused by its type.
+        """
+        shape = self._shape(rows.fields)
+        bound = BoundRows(shape.columns, shape.names, (), shape)
+        bound = bound.with_places() if placed else bound
+        return replace(bound, batches=rows.batches if isinstance(rows, Run) else (rows,))
+
+    def _shape(self, fields: tuple[str, ...]) -> _Shape:
+        if fields not in self._shapes:
+            self._shapes[fields] = _Shape(self, fields)
+        return self._shapes[fields]
+
+
+class _Shape:
+    """How rows of one set of fields are bound."""
+
+    def __init__(self, binder: Binder, fields: tuple[str, ...]) -> None:
+        target = binder.target
+        self.recent = binder.recent
+        given = target.columns(fields)
+        assigned = binder.assigned(fields) if binder.assigned is not None else ()
+        self.made = Made(given, _defaults(target, fields, binder.dialect) if binder.new else {}, new=True)
+        self.completes = self.made.in_turn or (binder.new and bool(target.blanks(fields, binder.dialect)))
+        self.touched = Made(target.columns(assigned), target.touched_by_row(assigned) if assigned else {})
+        self.columns = (*given, *self.made.columns, *self.touched.columns)
+        own = [column.name for column in (*given, *self.made.columns)]
+        self.names = (*own, *islice(names_beside(target.table), len(self.touched.columns)))
+        self.converts = [_converter(column, binder.dialect) for column in self.columns]
+        bound = dict(zip(self.columns, self.converts, strict=True))
+        self.texts = [place for place, one in enumerate(self.converts[: len(given)]) if one is refuse_notation]
+        for place in self.texts:
+            self.converts[place] = None  # what is checked column by column
+        self.quick = {column: make for column, make in self.made.quick(binder.makers).items() if bound[column] is None}
+        self.places = [fields.index(field) for field in assigned]
+        missing = set(target.table.columns).difference(self.columns) if binder.new else ()
+        self.in_default = any(_is_sql_default(column, binder.dialect) for column in missing)
+        self.in_function = any(makes_expression(column.type) for column in self.columns)
+        self.required = [(place, one.name) for place, one in enumerate(given) if not one.nullable]
+        self.as_given = len(given) == len(self.columns) and not any(self.converts)
+
+    def bind(self, batch: Batch) -> list[Record]:
+        self.recent.append(batch)
+        records = self._with_texts(batch.records)
+        if self.as_given:
+            return records
+        values = self._values(records, self.quick)
+        converted = [
+            one if convert is None else map(convert, one) for convert, one in zip(self.converts, values, strict=True)
+        ]
+        try:
+            return list(zip(*converted, strict=True))
+        except Exception as error:
+            if isinstance(error, DontWrapMixin):
+                raise
+            # What SQLAlchemy's own statements raise, too, where a type fails, such as with an AttributeError.
+            raise self._refused(error) from error
+
+    def _with_texts(self, records: list[Record]) -> list[Record]:
+        """Check the values of all texts, and write a bool as the cast of a statement does, which COPY has not."""
+        for place in self.texts:
+            kinds = set(map(type, map(itemgetter(place), records)))
+            if has_notation(kinds):
+                raise self._refused(TypeError("A text is expected."))
+            if bool in kinds:
+                records = [
+                    (*one[:place], WORDS[one[place]], *one[place + 1 :]) if type(one[place]) is bool else one
+                    for one in records
+                ]
+        return records
+
+    def _refused(self, error: Exception) -> ValueRefused:
+        message = f"A type of {self.columns[0].table.name} does not take a value that it is given."
+        return ValueRefused(message, orig=error)
+
+    def complete(self, batch: Batch) -> list[Record]:
+        self.recent.append(batch)
+        return self.completed(batch.records)
+
+    def completed(self, records: list[Record]) -> list[Record]:
+        return list(zip(*self._values(records, {}), strict=True)) if self.columns else records
+
+    def _values(self, records: list[Record], quick: _Quick) -> list[Iterable[Any]]:
+        made = self.made.values(records, quick)
+        if not self.touched.columns:
+            return [*zip(*records, strict=True), *made]
+        changes = [tuple([record[place] for place in self.places]) for record in records]
+        return [*zip(*records, strict=True), *made, *self.touched.values(changes, {})]
+
+
+def _converter(column: Column[Any], dialect: Dialect) -> _Convert:
+    return column.type.dialect_impl(dialect).bind_processor(dialect)
+
+
+def _defaults(target: Target, fields: tuple[str, ...], dialect: Dialect) -> dict[Column[Any], Any]:
+    """Return what is made for each column that *fields* leave out, in the order of the table."""
+    given = set(target.columns(fields))
+    constants = {target.fields[field]: value for field, value in target.constants(fields, dialect).items()}
+    found: dict[Column[Any], Any] = {}
+    for column in target.table.columns:
+        if column in constants:
+            found[column] = Constant(constants[column])
+        elif column not in given and _is_made_in_python(column):
+            found[column] = column.default
+    return found
+
+
+def _is_made_in_python(column: Column[Any]) -> bool:
+    default = column.default
+    return default is not None and not (default.is_sequence or default.is_clause_element)
+
+
+def _is_sql_default(column: Column[Any], dialect: Dialect) -> bool:
+    default = column.default
+    if default is None or (default.is_sequence and not dialect.supports_sequences):
+        return False  # The key is counted by the table, where there are no sequences.
+    return (default.is_sequence or default.is_clause_element) and not _is_of_server(column, default)
+
+
+def _is_of_server(column: Column[Any], default: Any) -> bool:
+    """Tell whether the server's own default makes the same, so that the column may be left out."""
+    own = getattr(column.server_default, "arg", None)
+    if not isinstance(own, ClauseElement):
+        return False
+    if default.is_sequence:
+        counted = getattr(own, "sequence", None)
+        return counted is not None and (counted.name, counted.schema) == (default.name, default.schema)
+    return bool(default.arg.compare(own))

@@ -1,0 +1,343 @@
+"""Rows on their way to the database: read in chunks, and checked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, groupby, islice
+from operator import attrgetter, itemgetter, methodcaller
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import ClauseElement
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.orm import InstanceState
+
+from ..errors import InvalidKey, InvalidValue, shown
+from ..models._row_keys import SINGLE
+from ._columns import is_expression
+from ._target import Target
+
+__all__ = [
+    "BLOCK",
+    "CHUNK",
+    "Batch",
+    "Record",
+    "Rows",
+    "Run",
+    "alike",
+    "batches",
+    "chunks",
+    "close",
+    "in_order",
+    "index_of",
+    "reading",
+    "refuse_expressions",
+    "refuse_expressions_among",
+    "refuse_other_than_mappings",
+    "runs",
+    "sorted_keys",
+    "unhashable",
+]
+
+BLOCK = 500
+"""Rows that are checked and converted at a time: few enough to stay in the processor's cache."""
+
+CHUNK = 10_000
+"""Rows that are held in memory, and sent in one statement, at a time."""
+
+Rows = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
+Record = tuple[Any, ...]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows with the same fields, as they were given; *mixed* tells that rows with other fields came between them.
+
+    *places* are those of the rows among all that were given; where the records are in another order than the rows,
+    *place_of* finds that of a record.
+    """
+
+    fields: tuple[str, ...]
+    records: list[Record]
+    places: Sequence[int] = ()
+    mixed: bool = False
+    place_of: Callable[[Record], int | None] | None = None
+
+    def number_of(self, index: int) -> int | None:
+        """Return the number of the row that a record was made of, counted from 1 among all that were given."""
+        if self.place_of is not None:
+            place = self.place_of(self.records[index])
+        else:
+            place = self.places[index] if self.places else None
+        return None if place is None else place + 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """Batches with the same fields; read while they are sent, and to their end before the next run."""
+
+    fields: tuple[str, ...]
+    batches: Iterable[Batch]
+    mixed: bool = False
+
+
+async def chunks(source: Iterable[T] | AsyncIterable[T], size: int = CHUNK) -> AsyncIterator[list[T]]:
+    """Read *source* in lists of *size*."""
+    found = reading(source)
+    if not isinstance(found, AsyncIterator):
+        while chunk := list(islice(found, size)):
+            yield chunk
+        return
+    chunk = []
+    async for item in found:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+async def runs(rows: Rows, target: Target, *, key: Sequence[str] = ()) -> AsyncIterator[Run]:
+    """Read *rows* in runs of equal fields; each batch is checked before any of it is passed on.
+
+    Of rows with the same *key* and other fields, the last comes last.
+
+    Raises:
+        UnknownField: For a field that the model does not have.
+        InvalidValue: For something that is not a mapping.
+    """
+    if isinstance(rows, AsyncIterable):
+        read = 0
+        async for chunk in chunks(rows):
+            for run in _runs(chunk, target, key, read):
+                yield run
+            read += len(chunk)
+        return
+    for run in _runs(cast("Iterator[Mapping[str, Any]]", reading(rows)), target, key):
+        yield run
+
+
+def reading(
+    source: Iterable[T] | AsyncIterable[T], of: str = "Rows and keys", *, hint: str = "Put one into a list."
+) -> Iterator[T] | AsyncIterator[T]:
+    """Begin to read *source*, which is told to be *of* something where it is refused.
+
+    Raises:
+        InvalidValue: For something that cannot be read one by one, for a text, and for one row or key.
+    """
+    if isinstance(source, AsyncIterable):
+        return aiter(source)
+    # The letters of a text would be taken for keys, and the names in a row.
+    if not isinstance(source, Iterable) or isinstance(source, SINGLE):
+        kind = type(source).__name__
+        raise InvalidValue(f"{of} come as a list or another iterable of them, not as {kind}.", hint=hint)
+    return iter(source)
+
+
+async def close(source: Iterable[Any] | AsyncIterable[Any]) -> None:
+    """Let a generator that is not read to its end run what it has in ``finally``, and in the end of a ``with``."""
+    if isinstance(source, AsyncGenerator):
+        await source.aclose()
+    elif isinstance(source, Generator):
+        source.close()
+
+
+async def batches(rows: Rows, target: Target, *, key: Sequence[str] = ()) -> AsyncIterator[Batch]:
+    """Read *rows* in batches of equal fields and up to `CHUNK` rows, as `runs` does; raises what that does."""
+    async for run in runs(rows, target, key=key):
+        read: list[Batch] = []
+        records = chain.from_iterable(batch.records for batch in _noted(run.batches, read))
+        while chunk := list(islice(records, CHUNK)):
+            yield Batch(run.fields, chunk, place_of=partial(_place_in, read))
+            del read[:-1]
+
+
+def _noted(batches: Iterable[Batch], read: list[Batch]) -> Iterator[Batch]:
+    for batch in batches:
+        read.append(batch)
+        yield batch
+
+
+def _place_in(read: Iterable[Batch], record: Record) -> int | None:
+    for batch in read:
+        if (index := index_of(record, batch.records)) is not None:
+            return batch.places[index]
+    return None
+
+
+def index_of(one: object, among: Iterable[object]) -> int | None:
+    """Return where *one*, and not what equals it, stands among others: asked after an error, to tell which it is."""
+    return next((index for index, other in enumerate(among) if other is one), None)
+
+
+def _runs(rows: Iterable[Mapping[str, Any]], target: Target, key: Sequence[str], start: int = 0) -> Iterator[Run]:
+    for (fields, mixed), group in groupby(_checked(rows, target, key, start), attrgetter("fields", "mixed")):
+        yield Run(fields, group, mixed)
+
+
+def _checked(rows: Iterable[Mapping[str, Any]], target: Target, key: Sequence[str], start: int) -> Iterator[Batch]:
+    known: set[tuple[str, ...]] = set()
+    for together in _batches(rows, key, start):
+        for batch in together:
+            if batch.fields not in known:
+                target.check(batch.fields)
+                refuse_expressions(target, batch.fields, batch.records[:1])
+                known.add(batch.fields)
+        yield from together
+
+
+def refuse_expressions(target: Target, fields: Sequence[str], records: Iterable[Record]) -> None:
+    """Refuse an expression of SQL among the values, which would need a statement for its row alone, or an object.
+
+    Raises:
+        InvalidValue: Names the field.
+    """
+    for record in records:
+        for field, value in zip(fields, record, strict=True):
+            if is_expression(value):
+                raise InvalidValue(
+                    f"{target.name}.{field} is given an expression of SQL ({value}), where a value is needed.",
+                    hint="An update() statement computes in the database: update(Model).values(n=Model.n + 1).",
+                )
+            if isinstance(sa_inspect(value, raiseerr=False), InstanceState):
+                raise InvalidValue(
+                    f"{target.name}.{field} is given an object of {type(value).__name__}, where a value is needed.",
+                    hint="Give its key.",
+                )
+
+
+def refuse_expressions_among(target: Target, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse the same in any of *rows*, whose types are looked at first: that costs no line of Python per row."""
+    rows = [*rows]
+    if any(map(_is_no_value, set(map(type, chain.from_iterable(map(methodcaller("values"), rows)))))):
+        for row in rows:
+            refuse_expressions(target, tuple(row), [tuple(row.values())])
+
+
+def _is_no_value(kind: type[Any]) -> bool:
+    expression = issubclass(kind, ClauseElement) or hasattr(kind, "__clause_element__")
+    return expression or sa_inspect(kind, raiseerr=False) is not None
+
+
+def _batches(rows: Iterable[Mapping[str, Any]], key: Sequence[str], read: int) -> Iterator[list[Batch]]:
+    fields: tuple[str, ...] | None = None
+    iterator = iter(rows)
+    for block in iter(lambda: list(islice(iterator, BLOCK)), []):
+        refuse_other_than_mappings(block[:1])
+        if fields is None or block[0].keys() != set(fields):
+            fields = tuple(block[0])
+        records = alike(block, fields)
+        if records is not None:
+            yield [Batch(fields, records, range(read, read + len(block)))]
+        else:
+            block += islice(iterator, CHUNK - BLOCK)
+            refuse_other_than_mappings(block)
+            yield [batch for part in (_rounds(block, key) if key else [block]) for batch in _grouped(part, read)]
+        read += len(block)
+
+
+def refuse_other_than_mappings(rows: Sequence[Any]) -> None:
+    """Refuse what is not a mapping.
+
+    Raises:
+        InvalidValue: Names its type.
+    """
+    if all(issubclass(kind, Mapping) for kind in set(map(type, rows))):
+        return  # Found out without a line of Python per row. An object may still say of itself that it is one.
+    other = next((type(row).__name__ for row in rows if not isinstance(row, Mapping)), None)
+    if other is not None:
+        raise InvalidValue(
+            f"A row is a mapping of attribute names to values, not {other}.",
+            hint="Such as row._mapping, dataclasses.asdict(obj), model.model_dump(). session.add_all() takes objects.",
+        )
+
+
+def _rounds(rows: Iterable[Mapping[str, Any]], key: Sequence[str]) -> list[list[Mapping[str, Any]]]:
+    """Part rows so that no key is twice in a part, but for the last of those with the same fields, which alone counts.
+
+    The first part has all keys: what locks its rows in order has locked those of the others.
+    """
+    last: dict[Any, Mapping[str, Any]] = {}
+    for row in rows:
+        one = tuple(map(row.get, key)), frozenset(row)
+        try:
+            last.pop(one, None)  # An empty dictionary does not look at what is asked of it.
+            last[one] = row
+        except TypeError:
+            raise unhashable(key) from None
+    met: Counter[Any] = Counter()
+    parts: list[list[Mapping[str, Any]]] = []
+    for (values, _), row in last.items():
+        if met[values] == len(parts):
+            parts.append([])
+        parts[met[values]].append(row)
+        met[values] += 1
+    return parts
+
+
+def unhashable(key: Sequence[str]) -> InvalidKey:
+    """Return the refusal of a key with a list or a mapping in it, by which Python cannot tell rows apart."""
+    return InvalidKey(
+        f"A value of {', '.join(key)} is a list or a mapping, which no object can have for its key.",
+        hint="Give the key of one row; an array is a tuple.",
+    )
+
+
+def _grouped(rows: list[Mapping[str, Any]], start: int) -> list[Batch]:
+    places: dict[frozenset[str], list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(frozenset(row), []).append(place)
+    return [_batch([rows[place] for place in found], [start + place for place in found]) for found in places.values()]
+
+
+def _batch(rows: list[Mapping[str, Any]], places: list[int]) -> Batch:
+    fields = tuple(rows[0])
+    return Batch(fields, _pick(rows, fields), places, mixed=True)
+
+
+def in_order(records: list[Record], width: int) -> list[Record]:
+    """Return the records in the order of their first *width* values, by which callers lock them alike."""
+    try:
+        return sorted(records, key=itemgetter(*range(width)))
+    except (TypeError, ArithmeticError):  # Keys of several types, or NaN; the database says whether they fit.
+        return sorted(records, key=lambda record: shown(record[:width]))
+
+
+def sorted_keys(keys: list[Any]) -> list[Any]:
+    """Return keys of one column in the same order; they sort several times faster than records do."""
+    try:
+        return sorted(keys)
+    except (TypeError, ArithmeticError):
+        return sorted(keys, key=shown)
+
+
+def alike(block: list[Mapping[str, Any]], fields: tuple[str, ...]) -> list[Record] | None:
+    """Return the records of rows that all have exactly *fields*, else ``None``."""
+    # As many fields, and none of the first row's missing: the same fields, found out without a line of Python per row.
+    # What is not a mapping has no length, or takes no text for a key.
+    try:
+        return _pick(block, fields) if set(map(len, block)) == {len(fields)} else None
+    except (KeyError, TypeError):
+        return None
+
+
+def _pick(rows: Sequence[Mapping[str, Any]], fields: tuple[str, ...]) -> list[Record]:
+    if not fields:
+        return [()] * len(rows)
+    if len(fields) == 1:
+        return list(zip(map(itemgetter(*fields), rows)))
+    return list(map(itemgetter(*fields), rows))

@@ -1,0 +1,218 @@
+"""What each database does in its own way when many rows are written, and what their files have in common."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Final, Protocol
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Dialect,
+    FromClause,
+    Index,
+    Select,
+    Table,
+    TableClause,
+    cast,
+    column,
+    literal_column,
+    table,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.types import UserDefinedType
+
+from ..engines._faults import WRITTEN
+from ..errors import NotSupported
+from ._binder import PLACE, BoundRows
+from ._columns import qualified, quoted, schema_of
+from ._target import Target, Unique
+
+__all__ = ["Bound", "Merge", "Writer", "copied", "named_stage", "write_by_driver", "write_by_statement"]
+
+_STAGES: Final = "sqlkeel_stages"
+
+
+class Bound(UserDefinedType[Any]):
+    """The type of a parameter that is bound already: nothing is converted again."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **kw: Any) -> str:
+        """Refuse to be a column."""
+        raise NotSupported("Bound is the type of a parameter, never of a column.")
+
+
+@dataclass(frozen=True)
+class Merge:
+    """How staged rows go into their table: found by *unique*; *assigned* are copied, *touched* computed.
+
+    *by_row* names the columns of the stage that hold what an update writes and an insert does not.
+    """
+
+    target: Target
+    unique: Unique
+    assigned: tuple[Column[Any], ...]
+    touched: dict[Column[Any], Any]
+    by_row: dict[Column[Any], str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> list[str]:
+        """The attributes by which rows are found."""
+        return [*map(self.target.field, self.unique.columns)]
+
+    @property
+    def fields(self) -> list[str]:
+        """The attributes that are copied to rows that are there."""
+        return [*map(self.target.field, self.assigned)]
+
+    def inserted(self, stage: TableClause) -> list[ColumnElement[Any]]:
+        """Return the columns of a stage that go into a new row."""
+        others = {*self.by_row.values(), PLACE.name}
+        return [one for one in stage.c if one.name not in others]
+
+
+class Writer(Protocol):
+    """One database: the fastest exact way of each kind of write."""
+
+    shows_locked: bool
+    """Whether a plain read shows a row that the transaction has locked as it is; else as its snapshot has it."""
+
+    async def refuse_autocommit(self, connection: AsyncConnection) -> None:
+        """Raise `NoTransaction` where each statement would commit by itself."""
+        ...
+
+    def predicate(self, index: Index) -> ColumnElement[bool] | None:
+        """Return the condition of a partial unique index."""
+        ...
+
+    def rounded(self, value: Any, of: Column[Any], dialect: Dialect) -> ColumnElement[Any]:
+        """Return *value* with the precision in which the column *of* the model stores it."""
+        ...
+
+    def makers(self, dialect: Dialect) -> Mapping[Callable[..., Any], Callable[[], Any]]:
+        """Return faster functions for defaults, where the driver takes their values as well."""
+        ...
+
+    async def insert(self, connection: AsyncConnection, table: Table, rows: BoundRows) -> int:
+        """Insert rows; return how many."""
+        ...
+
+    async def insert_returning(self, session: AsyncSession, target: Target, rows: BoundRows) -> list[Any] | None:
+        """Insert rows and return their objects in order; ``None``, and nothing done, where the ORM does it as well."""
+        ...
+
+    def parts(self, rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+        """Yield *rows* in lists that a statement of the ORM may hold."""
+        ...
+
+    def source(
+        self, connection: AsyncConnection, target: Target, rows: BoundRows
+    ) -> AbstractAsyncContextManager[FromClause]:
+        """Give the rows to a statement, as something to select from."""
+        ...
+
+    def stage(
+        self, connection: AsyncConnection, target: Target, rows: BoundRows, unique: Unique
+    ) -> AbstractAsyncContextManager[TableClause]:
+        """Make a temporary table for such *rows*; those that are placed are all kept, whatever their keys."""
+        ...
+
+    async def fill(self, connection: AsyncConnection, stage: TableClause, rows: BoundRows, *, errors_of: Table) -> int:
+        """Bring rows to a stage, and return how many; errors are told in the names of *errors_of*."""
+        ...
+
+    async def lock(self, connection: AsyncConnection, merge: Merge, keys: Sequence[Select[Any]]) -> None:
+        """Lock the rows of these *keys*, of one stage or several, as callers that write the same rows lock them."""
+        ...
+
+    async def merge(self, connection: AsyncConnection, stage: TableClause, merge: Merge) -> tuple[int, int]:
+        """Merge the stage into its table; return how many rows were inserted, and how many updated."""
+        ...
+
+    async def keep_last(self, connection: AsyncConnection, stage: TableClause, unique: Unique) -> None:
+        """Remove the rows of a stage that a later one with the same key replaces, where filling it did not."""
+        ...
+
+    async def lock_first(self, connection: AsyncConnection, rows: Select[Any], key: Sequence[Column[Any]]) -> Any:
+        """Return the first of *rows*, which select their *key*, as it is now, and let nobody else write it."""
+        ...
+
+    async def upsert(self, session: AsyncSession, values: Mapping[str, Any], merge: Merge) -> tuple[Any, bool] | None:
+        """Insert one row or update the one that is there; ``None`` where that is left as it is and not returned.
+
+        Without an object where a trigger kept the row that was to be updated.
+        """
+        ...
+
+    async def delete(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> int:
+        """Delete the rows of these keys; return how many there were."""
+        ...
+
+
+@contextmanager
+def named_stage(connection: AsyncConnection, of: Table, rows: BoundRows) -> Iterator[TableClause]:
+    """Describe a temporary table for such *rows* of a table, under a name that the connection does not use now.
+
+    The name tells what it holds: drivers remember the types of a statement by its text. It is no `Table`: SQLAlchemy
+    compiles a statement of the same names and columns once, and leaves its schema alone.
+    """
+    text = repr((schema_of(connection, of), of.name, [one.name for one in rows.columns], rows.names))
+    first = f"sqlkeel_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    taken: set[str] = connection.info.setdefault(_STAGES, set())
+    name = next(name for name in (f"{first}_{n}" if n else first for n in count()) if name not in taken)
+    taken.add(name)
+    try:
+        yield table(name, *map(column, rows.names))
+    finally:
+        taken.discard(name)
+
+
+def copied(connection: AsyncConnection, of: Table, rows: BoundRows) -> str:
+    """Return the statement that selects such *rows* of a table: a stage gets the types of its columns from it."""
+    dialect = connection.dialect
+    number = str(cast(literal_column("0"), BigInteger).compile(dialect=dialect))
+    own = [quoted(dialect, [one.name]) if one.table is not None else number for one in rows.columns]
+    names = [quoted(dialect, [name]) for name in rows.names]
+    columns = ", ".join(one if one == name else f"{one} AS {name}" for one, name in zip(own, names, strict=True))
+    return f"SELECT {columns} FROM {qualified(connection, of)}"  # noqa: S608 - names of the model, quoted
+
+
+async def write_by_driver(
+    connection: AsyncConnection, verb: str, into: Table | TableClause, rows: BoundRows, *, errors_of: Table
+) -> int:
+    """Send rows through the driver's ``executemany``, in their order; return how many."""
+    dialect = connection.dialect
+    mark = {"qmark": "?", "format": "%s"}[dialect.paramstyle]
+    marks = ", ".join(mark for _ in rows.columns)
+    name = qualified(connection, into)
+    statement = f"{verb} INTO {name} ({quoted(dialect, rows.names)}) VALUES ({marks})"
+    written = 0
+    for records in rows.chunks():
+        await connection.exec_driver_sql(statement, records, execution_options={WRITTEN: errors_of})
+        written += len(records)
+    return written
+
+
+async def write_by_statement(
+    connection: AsyncConnection, insert: Any, into: Table | TableClause, rows: BoundRows, *, errors_of: Table
+) -> int:
+    """Send rows through a statement of SQLAlchemy's, the dialect's *insert*, which converts the values itself.
+
+    For what a driver does not take by itself: values in a function of SQL, types that it can only send as text.
+    """
+    if into is errors_of:
+        statement, keys = insert(into), [one.key for one in rows.columns]
+    else:
+        typed = [column(name, one.type) for name, one in zip(rows.names, rows.columns, strict=True)]
+        statement, keys = insert(table(into.name, *typed)), [*rows.names]
+    written = 0
+    for parameters in rows.parameters(keys):
+        await connection.execute(statement, parameters, execution_options={WRITTEN: errors_of})
+        written += len(parameters)
+    return written

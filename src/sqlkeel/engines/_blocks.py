@@ -1,0 +1,89 @@
+"""Blocks over connections of an engine: what ends one badly is not replaced by what its rollback meets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import Engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction
+
+from ._options import refuse_autocommit
+
+__all__ = ["EngineOfBlocks", "note_failed_rollback"]
+
+
+def note_failed_rollback(error: BaseException, failure: Exception) -> None:
+    """Say on *error*, which ends a block, that its rollback failed too; to raise that would hide what went wrong.
+
+    The server has rolled back all the same: a connection on which ROLLBACK fails is closed.
+    """
+    error.add_note(f"The rollback failed too, and its connection was closed: {failure}")
+
+
+@asynccontextmanager
+async def _kept(error: BaseException | None) -> AsyncIterator[None]:
+    """Let *error*, if there is one, end the block, whatever happens here: a cancellation above all."""
+    try:
+        yield
+    except Exception as failure:
+        if error is None or failure is error:
+            raise
+        note_failed_rollback(error, failure)
+
+
+class _Transaction(AsyncTransaction):
+    __slots__ = ()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        async with _kept(error):
+            await super().__aexit__(kind, error, trace)
+
+
+class _Connection(AsyncConnection):
+    __slots__ = ()
+
+    def begin(self) -> AsyncTransaction:
+        assert self._proxied
+        return _Transaction(self)
+
+    def begin_nested(self) -> AsyncTransaction:
+        assert self._proxied
+        return _Transaction(self, nested=True)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        async with _kept(error):
+            await super().__aexit__(kind, error, trace)
+
+
+class EngineOfBlocks(AsyncEngine):
+    """An `AsyncEngine` whose ``begin()`` and ``connect()`` raise what their block raised.
+
+    All else is SQLAlchemy's, and copies with other execution options are the same.
+    """
+
+    __slots__ = ()
+    _connection_cls = _Connection  # private, and made for subclasses
+
+    @classmethod
+    def _regenerate_proxy_for_target(cls, target: Engine, **additional_kw: Any) -> Self:
+        return cls(target)
+
+    def execution_options(self, **options: Any) -> Self:
+        """Return a copy with *options* for all that is executed through it."""
+        return type(self)(self.sync_engine.execution_options(**options))
+
+    def update_execution_options(self, **options: Any) -> None:
+        """Change the options of this engine, and with it of all that use it.
+
+        Raises:
+            NotSupported: For AUTOCOMMIT, which is for a copy: see `execution_options`.
+        """
+        refuse_autocommit(options)
+        super().update_execution_options(**options)

@@ -1,0 +1,505 @@
+"""MariaDB through asyncmy."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Mapping
+from math import ceil
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import URL, Connection, Engine, event, text
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.pool import PoolResetState
+
+from ... import errors
+from ...errors import DatabaseFault, NotSupported
+from .._backend import (
+    CONNECT_ARGUMENTS,
+    LIMITS,
+    READ_ONLY,
+    START,
+    Backend,
+    ConnectArguments,
+    Diagnosis,
+    Limits,
+    info_of,
+)
+from .._forms import bytes_of, conversions
+from .._moments import refuse_words_for_moments
+from .._plain import OperationalFault, ProgrammingFault
+from .._streams import refuse_beside_streams
+from .._traces import RESTORED, LeavesTraces
+
+__all__ = ["MariaDB"]
+
+logger = logging.getLogger("sqlkeel.pool")
+
+_FOREVER: Final = 31_536_000
+"""The longest that MariaDB waits for a lock, in seconds: a year."""
+
+# https://mariadb.com/kb/en/mariadb-error-code-reference/
+_KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
+    167: errors.ValueRefused,
+    1020: errors.SerializationFailure,
+    1021: errors.OutOfResources,
+    1037: errors.OutOfResources,
+    1038: errors.OutOfResources,
+    1040: errors.DatabaseUnavailable,
+    1041: errors.OutOfResources,
+    1044: errors.AuthenticationFailed,
+    1045: errors.AuthenticationFailed,
+    1047: errors.DatabaseUnavailable,
+    1048: errors.NotNullViolation,
+    1049: errors.DatabaseMissing,
+    1053: errors.ConnectionLost,
+    1054: errors.SchemaMissing,
+    1062: errors.UniqueViolation,
+    1064: ProgrammingFault,
+    1114: errors.OutOfResources,
+    1135: errors.OutOfResources,
+    1142: errors.PermissionDenied,
+    1143: errors.PermissionDenied,
+    1146: errors.SchemaMissing,
+    1203: errors.DatabaseUnavailable,
+    1205: errors.LockTimeout,
+    1213: errors.Deadlock,
+    1216: errors.ForeignKeyViolation,
+    1217: errors.ForeignKeyViolation,
+    1226: errors.OutOfResources,
+    1227: errors.PermissionDenied,
+    1153: errors.StatementTooLarge,
+    1241: OperationalFault,
+    1264: errors.ValueRefused,
+    1265: errors.ValueRefused,
+    1290: errors.ReadOnlyViolation,
+    1292: errors.ValueRefused,
+    1300: OperationalFault,
+    1317: errors.StatementTimeout,
+    1364: errors.NotNullViolation,
+    1366: errors.ValueRefused,
+    1370: errors.PermissionDenied,
+    1406: errors.ValueRefused,
+    # "Table definition has changed, please retry transaction".
+    1412: errors.SchemaChanged,
+    1451: errors.ForeignKeyViolation,
+    1452: errors.ForeignKeyViolation,
+    # "Failed to read auto-increment value": what a deadlock over the counter of a table is called.
+    1467: errors.Deadlock,
+    1586: errors.UniqueViolation,
+    1690: errors.ValueRefused,
+    1698: errors.AuthenticationFailed,
+    1792: errors.ReadOnlyViolation,
+    1927: errors.ConnectionLost,
+    1969: errors.StatementTimeout,
+    2002: errors.DatabaseUnavailable,
+    2003: errors.DatabaseUnavailable,
+    2006: errors.ConnectionLost,
+    2013: errors.ConnectionLost,
+    4025: errors.CheckViolation,
+    4078: OperationalFault,
+}
+_ROLLED_BACK: Final = {1020, 1213, 1467}
+_CLOSED: Final = {2006, 2013}
+_TOO_LONG: Final = 1153
+"""Above ``max_allowed_packet``: the server says so, reads no further and closes the connection."""
+_LOCK: Final = (
+    "SELECT GET_LOCK(CONCAT('sqlkeel:', MD5(CONCAT(DATABASE(), CHAR(0), :name))), COALESCE(:wait, @@lock_wait_timeout))"
+)
+"""A hash: names are those of the whole server, not empty, and have at most 192 bytes."""
+
+_COMMAND: Final = "init_command"
+_CONVERSIONS: Final = "conv"
+# Some statements begin with SET and set no variable.
+_SETTINGS: Final = re.compile(
+    r"\s*SET\s+(?!(?:(?:GLOBAL|SESSION|LOCAL)\s+)?(?:TRANSACTION|STATEMENT|PASSWORD|DEFAULT|ROLE)\b)([^;]+?)[\s;]*",
+    re.IGNORECASE,
+)
+
+_RELEASE: Final = "DO RELEASE_ALL_LOCKS()"
+
+_LOCKS: Final = "sqlkeel_locks"
+"""Where a connection's ``info`` notes that it may hold such a lock."""
+
+_SERVER: Final = "sqlkeel_server"
+"""Where a connection's ``info`` keeps which server it has come to: behind a balancer the next one may be another."""
+
+_WHICH_SERVER: Final = """
+SELECT GROUP_CONCAT(variable_value ORDER BY variable_name SEPARATOR ' '),
+    UNIX_TIMESTAMP() - (SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'UPTIME'),
+    @@max_allowed_packet
+FROM information_schema.global_variables
+WHERE variable_name IN (
+    'DATADIR', 'HOSTNAME', 'PID_FILE', 'PORT', 'SERVER_ID', 'SERVER_UID', 'WSREP_NODE_ADDRESS', 'WSREP_NODE_NAME'
+)
+"""
+"""Not one of these is there in every version and different on every server, in containers and in a cluster."""
+
+_ROUNDING: Final = 1.5
+"""Seconds by which the computed start of one server may differ."""
+
+_TRIES: Final = 3
+"""How often a new connection is made to kill another one, where a balancer gives each to the next server."""
+
+_ISOLATION: Final = "sqlkeel_isolation"
+"""The execution option with the isolation level of one transaction."""
+
+_TRACE: Final = re.compile(
+    START
+    + r"(?:SET\b(?!\s+(?:TRANSACTION|STATEMENT)\b)|USE\b|LOCK\s+TABLES?\b|PREPARE\b|HANDLER\b"
+    + r"|FLUSH\s+(?:LOCAL\s+|NO_WRITE_TO_BINLOG\s+)?TABLES?\b|CREATE\s+(?:OR\s+REPLACE\s+)?TEMPORARY\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+_COMMIT: Final = re.compile(
+    START
+    + r"(?:COMMIT|BEGIN|START\s+TRANSACTION|ALTER|ANALYZE|CREATE(?!\s+(?:OR\s+REPLACE\s+)?TEMPORARY\b)"
+    + r"|DROP(?!\s+TEMPORARY\b)|RENAME|TRUNCATE|CHECK|OPTIMIZE|REPAIR|LOCK|FLUSH|GRANT|REVOKE|CALL"
+    + r"|SET\s+(?:@@|SESSION\s+)?AUTOCOMMIT)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+"""The statements that commit what came before them; a procedure may."""
+
+_TRACE_INSIDE: Final = re.compile(r"\bGET_LOCK\s*\(|@(?!sqlkeel)\w+\s*:=|\bINTO\s+@", re.IGNORECASE)
+_REFUSED: Final = re.compile(r" for column (?:(?:`[^`]*`\.)*`|')([^`']+)[`'] at row \d+\Z")
+_QUOTED: Final = re.compile(r"[`']([^`']+)[`']")
+
+
+class MariaDB(Backend):
+    """MariaDB 10.11 and newer; MySQL is not supported."""
+
+    name = "mariadb"
+    drivers = {"asyncmy": "mariadb"}
+    bound_to_loop = frozenset({"asyncmy"})
+    savepoint_recovers = False
+
+    def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:
+        """Set the session when it connects: UTC, strict mode, the limits."""
+        return {"connect_args": {_COMMAND: _init(url, limits), _CONVERSIONS: conversions()}}
+
+    def reader_options(self, url: URL, limits: Limits) -> dict[str, Any] | None:
+        """Return options of connections that the server lets only read, each statement on its own."""
+        return {
+            "connect_args": {_COMMAND: _init(url, limits), _CONVERSIONS: conversions(), "autocommit": True},
+            "execution_options": {READ_ONLY: "always"},
+            "isolation_level": "AUTOCOMMIT",
+            "skip_autocommit_rollback": True,
+        }
+
+    def beside(self, ours: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Let what the caller sets follow ours in the one statement that the driver sends when it connects."""
+        return {**given, _COMMAND: _with(ours[_COMMAND], given.get(_COMMAND))}
+
+    def arguments(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Return the password in UTF-8, as the server knows it; of a text asyncmy sends the bytes of Latin 1."""
+        password = given.get("password")
+        return {**given, "password": password.encode(errors="surrogatepass")} if isinstance(password, str) else given
+
+    def install(self, engine: Engine, limits: Limits) -> None:
+        """Make transactions read-only where asked, give each its limits, and stop what nobody waits for any more."""
+        refuse_words_for_moments(engine.dialect)
+        driver: Any = engine.dialect.loaded_dbapi  # the engine's own
+        driver.Binary = bytes_of
+        _kill_abandoned_statements(engine)
+        refuse_beside_streams(engine)
+        if engine.get_execution_options().get(READ_ONLY) == "always":
+
+            @event.listens_for(engine, "connect")
+            def read_only_session(connection: Any, record: Any) -> None:
+                cursor = connection.cursor()
+                cursor.execute("SET SESSION TRANSACTION READ ONLY")
+                cursor.close()
+
+        else:
+            event.listen(engine, "reset", _release_locks_of_returned)
+
+            @event.listens_for(engine, "begin")
+            def begin(connection: Connection) -> None:
+                # Those of an earlier transaction, where the connection was not returned in between.
+                if connection.info.get(_LOCKS):
+                    connection.exec_driver_sql(_RELEASE)
+                    del connection.info[_LOCKS]  # not before: it may fail, and they are held then
+                options = connection.get_execution_options()
+                _limit(connection, limits, limits.changed_by(options.get(LIMITS)))
+                _characterize(connection, options)
+
+    def traces(self, url: URL) -> LeavesTraces | None:
+        """Tell statements that set, prepare, lock or make something temporary for the whole session."""
+        return _leaves_traces
+
+    def begin_options(self, *, read_only: bool = False, isolation: str | None = None) -> dict[str, Any]:
+        """Mark a transaction that only reads, or has a level of its own.
+
+        SQLAlchemy's ``isolation_level`` would set it for the session and take it back behind COMMIT: a connection that
+        breaks in between would make an error of what is committed.
+        """
+        options: dict[str, Any] = {READ_ONLY: True} if read_only else {}
+        return options if isolation is None else {**options, _ISOLATION: isolation}
+
+    def aborts(self, error: Any, connection: Connection) -> bool:
+        """Know that a deadlock rolls all back, and that what follows would be a transaction of its own."""
+        number = _number(error)
+        raw: Any = connection.connection.dbapi_connection
+        return number in _ROLLED_BACK and not raw.get_autocommit()
+
+    def leaves_unsent(self, error: Any, connection: Connection) -> bool:
+        """Know that the server closes the connection after a statement that is too long.
+
+        Of several packets the driver may miss what the server says, and tells that a packet is not the expected one.
+        """
+        return _number(error) == _TOO_LONG or _is_out_of_step(error)
+
+    def is_too_large(self, context: ExceptionContext) -> bool:
+        """Measure the statement where the server has closed the connection, and the driver missed what it said."""
+        error, connection = context.original_exception, context.connection
+        if connection is None or not (
+            _is_out_of_step(error) or isinstance(error, OSError) or _number(error) in _CLOSED
+        ):
+            return False
+        server = info_of(connection).get(_SERVER)
+        return server is not None and _length(context.statement, context.parameters) > server.packet
+
+    def diagnose(self, error: Any) -> Diagnosis | None:
+        """Read the error number; constraint and column names stand only in the text, in quotes."""
+        number = _number(error)
+        if number is None or (kind := _KINDS.get(number)) is None:
+            return None
+        return _names(kind, number, str(error.args[1]) if len(error.args) > 1 else "")
+
+    def in_transaction(self, raw: Any) -> bool:
+        """Read what the server said with its last answer that was no error."""
+        driver: Any = raw.driver_connection
+        return bool(driver.get_transaction_status())
+
+    def watched_end(self, usual: Callable[..., Any]) -> Callable[..., Any]:
+        """Refuse to send what the driver would write in between, while another task waits for a statement.
+
+        The other drivers refuse it or wait; this one takes the answer to the statement for that to COMMIT.
+        """
+
+        def watched(connection: Any, *args: Any, **options: Any) -> Any:
+            pooled = connection.connection if isinstance(connection, Connection) else connection
+            raw: Any = pooled.dbapi_connection
+            if _is_waiting(raw):
+                raise raw.dbapi.InterfaceError("cannot end the transaction: another task waits for a statement")
+            return usual(connection, *args, **options)
+
+        return watched
+
+    def commits_by_itself(self, connection: Connection) -> bool:
+        """Ask the driver, which knows the flag of the server's last answer; the dialect does not ask it."""
+        driver: Any = connection.connection.driver_connection
+        return bool(driver.get_autocommit())
+
+    def commits(self, statement: str) -> bool:
+        """Know that DDL commits, and what else does."""
+        return _COMMIT.match(statement) is not None
+
+    def keeps_locks(self, connection: Connection) -> bool:
+        """Know that there is a transaction unless the driver commits each statement."""
+        raw: Any = connection.connection.dbapi_connection
+        return not raw.get_autocommit()
+
+    def lock(self, connection: Connection, name: str, *, nowait: bool) -> bool:
+        """Take a lock of the session, and have it released behind the transaction."""
+        # Noted first: it may be granted to a task that is cancelled before it hears of it.
+        connection.info[_LOCKS] = True
+        given = {"name": name, "wait": 0 if nowait else None}
+        granted: int | None = connection.scalar(text(_LOCK), given, execution_options=RESTORED)
+        return granted == 1
+
+
+def _number(error: Any) -> int | None:
+    number = error.args[0] if getattr(error, "args", None) else None
+    return number if isinstance(number, int) else None
+
+
+def _is_out_of_step(error: Any) -> bool:
+    return type(error).__name__ == "InternalError" and _number(error) is None
+
+
+def _length(statement: str | None, parameters: Any) -> int:
+    """Return how long a statement is at least; the driver's executemany sends short ones, of one row or a few."""
+    rows = parameters if isinstance(parameters, list) else [parameters]
+    values = ((row.values() if isinstance(row, Mapping) else row) or () for row in rows)
+    longest = max((sum(len(one) for one in row if isinstance(one, str | bytes)) for row in values), default=0)
+    return len(statement or "") + longest
+
+
+def _is_waiting(raw: Any) -> bool:
+    """Tell whether a task waits for the answer to a statement: SQLAlchemy's adapter keeps that to itself."""
+    return bool(raw._execute_mutex.locked())
+
+
+def _leaves_traces(statement: str, parameters: Any) -> bool:
+    if _TRACE.match(statement) is not None:
+        return True
+    # Asked first: an INSERT of many rows is a long text to search.
+    may = "@" in statement or "get_lock" in statement.lower()
+    return may and _TRACE_INSIDE.search(statement) is not None
+
+
+def _release_locks_of_returned(raw: Any, record: Any, state: PoolResetState) -> None:
+    # A connection that is only to be closed, or was detached, takes its locks along, and must not be spoken to.
+    if record is not None and not state.terminate_only:
+        _release_locks(raw, record.info)
+
+
+def _release_locks(raw: Any, info: dict[Any, Any]) -> None:
+    if info.pop(_LOCKS, False):
+        cursor = raw.cursor()
+        cursor.execute(_RELEASE)
+        cursor.close()
+
+
+def _kill_abandoned_statements(engine: Engine) -> None:
+    """End the server's side of a cancelled statement: MariaDB runs on, with its locks, after its client is gone."""
+
+    # Before the listener that connects, after which nobody is asked.
+    @event.listens_for(engine, "do_connect", insert=True)
+    def note_arguments(dialect: Any, record: Any, args: Any, kwargs: Any) -> None:
+        record.info[CONNECT_ARGUMENTS] = record.record_info[CONNECT_ARGUMENTS] = ConnectArguments(kwargs)
+
+    @event.listens_for(engine, "connect")
+    def note_server(raw: Any, record: Any) -> None:
+        record.info[_SERVER] = raw.run_async(_server_of)
+
+    @event.listens_for(engine, "handle_error")
+    def stop(context: ExceptionContext) -> None:
+        connection = context.connection
+        if connection is None or not isinstance(context.original_exception, asyncio.CancelledError):
+            return
+        info = info_of(connection)
+        # None is there while the first connection of the engine is set up.
+        if (server := info.get(_SERVER)) is not None:
+            raw: Any = connection.connection.dbapi_connection
+            raw.run_async(lambda driver: asyncio.shield(_kill(driver.thread_id(), server, info[CONNECT_ARGUMENTS])))
+
+
+async def _kill(number: int, server: _Server, how: ConnectArguments) -> None:
+    """Kill a connection from a new one, unless that has come to another server, where the number is a stranger's."""
+    try:
+        for _ in range(_TRIES):
+            if await _kill_once(number, server, how):
+                return
+    except Exception:
+        logger.debug("The statement of connection %s could not be ended.", number, exc_info=True)
+
+
+async def _kill_once(number: int, server: _Server, how: ConnectArguments) -> bool:
+    import asyncmy  # not installed where nobody uses it
+
+    driver = await asyncmy.connect(**MariaDB().arguments(how))
+    async with driver:
+        found = _is_same(server, await _server_of(driver))
+        if found:
+            async with driver.cursor() as cursor:
+                await cursor.execute(f"KILL {number}")
+    return found
+
+
+class _Server(NamedTuple):
+    """What tells a server from all others, when it was started, for it gives its numbers anew then, and its limit."""
+
+    name: str
+    started: float
+    packet: int
+
+
+async def _server_of(driver: Any) -> _Server:
+    async with driver.cursor() as cursor:
+        await cursor.execute(_WHICH_SERVER)
+        name, started, packet = await cursor.fetchone()
+    return _Server(str(name), float(started), int(packet))
+
+
+def _is_same(one: _Server, other: _Server) -> bool:
+    return one.name == other.name and abs(one.started - other.started) <= _ROUNDING
+
+
+def _limit(connection: Connection, usual: Limits, wanted: Limits) -> None:
+    # MariaDB limits sessions, not transactions: the next transaction, whoever it is, sets what it wants.
+    if wanted != connection.info.get(LIMITS, usual):
+        settings = ", ".join(f"{name} = {value}" for name, value in _settings(wanted).items())
+        connection.exec_driver_sql(f"SET {settings}", execution_options=RESTORED)
+        connection.info[LIMITS] = wanted
+
+
+def _characterize(connection: Connection, options: Mapping[str, Any]) -> None:
+    """Say of what kind the transaction is, which is about to begin."""
+    kind = [f"ISOLATION LEVEL {options[_ISOLATION]}"] if _ISOLATION in options else []
+    kind += ["READ ONLY"] if options.get(READ_ONLY) else []
+    if kind:
+        connection.exec_driver_sql(f"SET TRANSACTION {', '.join(kind)}")
+
+
+def _init(url: URL, limits: Limits) -> str:
+    settings = {name: value for name, value in _settings(limits).items() if value != "DEFAULT"}
+    # In English, where the names of columns and constraints are read from.
+    settings |= {
+        "lc_messages": "'en_US'",
+        "time_zone": "'+00:00'",
+        "sql_mode": "CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')",
+    }
+    return _with("SET " + ", ".join(f"{name} = {value}" for name, value in settings.items()), url.query.get(_COMMAND))
+
+
+def _with(ours: str, given: Any) -> str:
+    """Return one SET with what we set and what the caller does.
+
+    Raises:
+        NotSupported: When the caller's statement is none that can be put behind ours.
+    """
+    if not given:
+        return ours
+    found = _SETTINGS.fullmatch(given) if isinstance(given, str) else None
+    if found is None:
+        raise NotSupported(
+            "init_command is one statement, which sets the time zone, the SQL mode and the limits. This is another.",
+            hint="A SET of variables goes along, 'SET wait_timeout = 60'. For all else listen to the engine's connect.",
+        )
+    return f"{ours}, {found[1]}"
+
+
+def _settings(limits: Limits) -> dict[str, str]:
+    statement = "DEFAULT" if limits.statement is None else f"{limits.statement:f}"
+    lock, idle = _whole(limits.lock), _whole(limits.idle)
+    # InnoDB calls "at once" zero, where it is no limit everywhere else.
+    lock = str(_FOREVER) if lock == "0" else lock
+    return {
+        "max_statement_time": statement,
+        "innodb_lock_wait_timeout": lock,
+        "lock_wait_timeout": lock,
+        "idle_transaction_timeout": idle,
+    }
+
+
+def _whole(seconds: float | None) -> str:
+    return "DEFAULT" if seconds is None else str(ceil(seconds))
+
+
+def _names(kind: type[DatabaseFault], number: int, text: str) -> Diagnosis:
+    quoted = _QUOTED.findall(text)
+    if kind is errors.NotNullViolation:
+        return Diagnosis(kind, columns=tuple(quoted[:1]))
+    if kind is errors.UniqueViolation:
+        # The value stands before it and may hold quotes.
+        last = re.search(r"for key '([^']+)'$", text)
+        name = last[1].rpartition(".")[2] if last else None
+        return Diagnosis(kind, primary_key=True) if name == "PRIMARY" else Diagnosis(kind, constraint=name)
+    if number in {1451, 1452}:
+        found = re.search(r"\(`[^`]+`\.`([^`]+)`, CONSTRAINT `([^`]+)` FOREIGN KEY \(([^)]+)\)", text)
+        if found:
+            columns = tuple(_QUOTED.findall(found[3]))
+            return Diagnosis(kind, table=found[1], constraint=found[2], columns=columns)
+    if kind is errors.ValueRefused:
+        # At the end: the value stands before it and may hold anything.
+        refused = _REFUSED.search(text)
+        return Diagnosis(kind, columns=(refused[1],) if refused else ())
+    if kind is errors.CheckViolation:
+        name = quoted[0] if quoted else None
+        # The server's own check of a column, such as that a text is JSON.
+        _, _, column = (name or "").partition(".")
+        return Diagnosis(kind, constraint=name, columns=(column,) if column else ())
+    # A tuple, which asyncmy writes as a list of SQL, is a syntax error, or more columns than one.
+    return Diagnosis(kind, mistyped=kind in (OperationalFault, ProgrammingFault))

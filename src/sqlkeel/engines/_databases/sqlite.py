@@ -1,0 +1,410 @@
+"""SQLite through aiosqlite: real transactions, foreign keys, one writer at a time without surprises."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+from collections.abc import Mapping
+from contextlib import suppress
+from math import ceil
+from typing import Any, Final
+from weakref import WeakSet
+
+import aiosqlite
+from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy.engine import ExceptionContext
+
+from ...errors import (
+    CheckViolation,
+    DatabaseBusy,
+    DatabaseFault,
+    DatabaseUnavailable,
+    ForeignKeyViolation,
+    InvalidURL,
+    NotNullViolation,
+    NotSupported,
+    OutOfResources,
+    PermissionDenied,
+    ReadOnlyViolation,
+    SchemaChanged,
+    SchemaMissing,
+    StatementTimeout,
+    UniqueViolation,
+    ValueRefused,
+)
+from .._backend import LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, driver_of, info_of, unadapted
+from .._plain import ProgrammingFault
+from .._traces import RESTORED, LeavesTraces
+
+__all__ = ["SQLite"]
+
+_BEGUN: Final = "sqlkeel_begun"
+_WAS_OPEN: Final = "sqlkeel_was_open"
+"""Where a connection of a stock engine keeps whether its last statement was sent in a transaction."""
+_TIMER: Final = "sqlkeel_timer"
+_INTERRUPT_AGAIN: Final = 0.01
+_DRIVER_WAIT: Final = 5_000
+_FOREVER: Final = 2**31 - 1
+"""How long to wait for the lock, in milliseconds: as `sqlite3` does by itself, and the longest there is."""
+_QUERY_ONLY: Final = "sqlkeel_query_only"
+_IN_MEMORY: Final = {None, "", ":memory:"}
+
+_OURS: Final = "sqlkeel makes the connection itself", "A listener of 'connect' on db.engine.sync_engine may change it."
+_BEGINS: Final = (
+    "the Database begins each transaction, with BEGIN IMMEDIATE",
+    "Leave it out; db.read() for reading, db.transaction(read_only=True) for one snapshot.",
+)
+_NOT_GIVEN: Final = {"isolation_level": _BEGINS, "autocommit": _BEGINS, "factory": _OURS, "async_creator_fn": _OURS}
+"""The arguments of the driver that are ours, and what is to be said of each."""
+_READ_FROM_URLS: Final = {*_NOT_GIVEN, "cached_statements", "check_same_thread", "detect_types", "timeout", "uri"}
+"""The arguments of the driver that SQLAlchemy takes from a URL."""
+
+_TRACE: Final = re.compile(
+    START
+    + r"(?:ATTACH\b|DETACH\b|CREATE\s+TEMP(?:ORARY)?\b"
+    + r"|PRAGMA\s+(?:\w+\.)?(?!table_|index_|foreign_key_|database_|collation_|function_|module_|pragma_)\w+\s*[=(])",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A PRAGMA with a value sets something; those of these names are asked with one."""
+
+# Extended result codes: https://www.sqlite.org/rescode.html
+_KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
+    2067: UniqueViolation,
+    1555: UniqueViolation,
+    2579: UniqueViolation,
+    787: ForeignKeyViolation,
+    275: CheckViolation,
+    1299: NotNullViolation,
+}
+_PRIMARY_KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
+    3: PermissionDenied,
+    5: DatabaseBusy,
+    6: DatabaseBusy,
+    8: ReadOnlyViolation,
+    7: OutOfResources,
+    9: StatementTimeout,
+    10: OutOfResources,
+    13: OutOfResources,
+    14: DatabaseUnavailable,
+    17: SchemaChanged,
+    18: ValueRefused,
+    20: ValueRefused,
+    23: PermissionDenied,
+}
+
+
+class SQLite(Backend):
+    """The embedded database.
+
+    The driver's own transaction control is switched off: it begins late and never before a SELECT, so that reads are
+    no snapshot, a rolled back savepoint survives, and two read-then-write transactions end in BUSY. Instead BEGIN
+    IMMEDIATE is sent when a transaction begins: one writer at a time, waiting for its turn before it has read anything.
+    """
+
+    name = "sqlite"
+    unavailable = "Is there such a folder, may this program write there, and is it a file of SQLite?"
+    drivers = {"aiosqlite": ""}
+    savepoint_recovers = False
+
+    def in_memory(self, url: URL) -> bool:
+        """Tell a name for the memory from that of a file."""
+        return (
+            url.database in _IN_MEMORY or "mode=memory" in str(url.query.get("mode", "")) or "mode=memory" in str(url)
+        )
+
+    def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:
+        """Switch the driver's transactions off; a database in memory has exactly one connection."""
+        _refuse_arguments(url.query)
+        _refuse_ignored(url)
+        wait = _milliseconds(limits.lock) / 1000
+        arguments = {"isolation_level": None, "timeout": wait, "async_creator_fn": _open, "factory": _Connection}
+        # The dialect takes a connection without the driver's transactions for one that commits each statement.
+        options: dict[str, Any] = {"connect_args": arguments, "skip_autocommit_rollback": False}
+        if self.in_memory(url):
+            options |= {"pool_size": 1, "max_overflow": 0}
+        return options
+
+    def reader_options(self, url: URL, limits: Limits) -> dict[str, Any] | None:
+        """Return options of connections that never begin; a database in memory has no second connection."""
+        if self.in_memory(url):
+            return None
+        return {**self.engine_options(url, limits), "execution_options": {READ_ONLY: "always"}}
+
+    def beside(self, ours: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Refuse what would begin transactions as the driver does, or make connections past us."""
+        _refuse_arguments(given)
+        return dict(given)
+
+    def install(self, engine: Engine, limits: Limits) -> None:
+        """Set the pragmas of each connection, begin each transaction, and stop statements that take too long."""
+        always = engine.get_execution_options().get(READ_ONLY) == "always"
+
+        @event.listens_for(engine, "connect")
+        def set_pragmas(connection: Any, record: Any) -> None:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA foreign_keys=ON")
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=NORMAL")
+            if always:
+                cursor.execute("PRAGMA query_only=ON")
+            cursor.close()
+
+        _stop_late_statements(engine, limits)
+        if not always:
+
+            @event.listens_for(engine, "begin")
+            def begin(connection: Connection) -> None:
+                own = connection.get_execution_options().get(LIMITS)
+                _begin(connection, limits, limits.changed_by(own))
+
+    def traces(self, url: URL) -> LeavesTraces | None:
+        """Tell statements that attach, set or make something temporary; a database in memory is its connection."""
+        return None if self.in_memory(url) else lambda statement, parameters: _TRACE.match(statement) is not None
+
+    def begin_options(self, *, read_only: bool = False, isolation: str | None = None) -> dict[str, Any]:
+        """Mark a transaction that only reads; each is serializable, whatever weaker level was asked for."""
+        return {READ_ONLY: True} if read_only else {}
+
+    def aborts(self, error: Any, connection: Connection) -> bool:
+        """Ask the connection: an interrupted write, a full disk and others end the transaction, and no code says so."""
+        info = info_of(connection)
+        was_open = info.get(_BEGUN, False) or info.get(_WAS_OPEN, False)
+        return was_open and not driver_of(connection).in_transaction
+
+    def watch(self, engine: Engine) -> None:
+        """Note before each statement whether it is in a transaction, which the driver begins with the first write."""
+
+        def note(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
+            connection = context.root_connection
+            info_of(connection)[_WAS_OPEN] = driver_of(connection).in_transaction
+
+        event.listen(engine, "do_execute", note)
+        event.listen(engine, "do_executemany", note)
+        event.listen(engine, "do_execute_no_params", lambda cursor, statement, context: note(cursor, "", (), context))
+
+    def in_transaction(self, raw: Any) -> bool:
+        """Ask the library."""
+        return bool(unadapted(raw).in_transaction)
+
+    def recovers(self, raw: Any) -> bool:
+        """Roll back: a COMMIT that fails (a deferred foreign key, BUSY) keeps the transaction, and the write lock.
+
+        To close the connection would do the same, but a database in memory would be gone.
+        """
+        try:
+            raw.rollback()
+        except sqlite3.Error:
+            return False
+        return not self.in_transaction(raw)
+
+    def met(self, error: Exception) -> Exception:
+        """Find the value that the driver could not send, over which it raises what the library said before.
+
+        Python 3.11 asks for the library's last error there, and the statement before may have left one. What was met
+        is the context, in no frame of Python's yet; an error that is being handled has been in one.
+        """
+        met = error.__context__
+        said_again = hasattr(error, "sqlite_errorcode") and not hasattr(met, "sqlite_errorcode")
+        return met if said_again and isinstance(met, Exception) and met.__traceback__ is None else error
+
+    def diagnose(self, error: Any) -> Diagnosis | None:
+        """Read the extended result code; which columns it is about stands only in the text."""
+        code = int(getattr(error, "sqlite_errorcode", None) or 0)
+        text = str(error)
+        if code == 1811 and text == "FOREIGN KEY constraint failed":
+            # RESTRICT works as a trigger, and fails as one.
+            return Diagnosis(ForeignKeyViolation)
+        if code in _KINDS:
+            return _constraint(_KINDS[code], text.partition(": ")[2])
+        if code & 0xFF in _PRIMARY_KINDS:
+            return Diagnosis(_PRIMARY_KINDS[code & 0xFF])
+        # The general error has no code of its own for a missing table or column, and for a pattern of 50,000 bytes.
+        if code == 1 and text.startswith(("no such table", "no such column")):
+            return Diagnosis(SchemaMissing)
+        if code == 1 and text.startswith("LIKE or GLOB pattern too complex"):
+            return Diagnosis(ValueRefused)
+        # The driver's own error for a class that it cannot send has no code.
+        is_unsent = not code and isinstance(error, sqlite3.ProgrammingError)
+        return Diagnosis(ProgrammingFault, mistyped=True) if is_unsent else None
+
+    def begin_for_savepoint(self, connection: Connection) -> bool:
+        """Begin on a stock engine, where the driver leaves that to the first write.
+
+        A savepoint would be the outermost transaction then, and releasing it a COMMIT that no rollback takes back.
+        """
+        raw = driver_of(connection)
+        left_out = not raw.in_transaction and raw.isolation_level is not None
+        if left_out:
+            connection.exec_driver_sql("BEGIN")
+        return left_out
+
+    def commits_by_itself(self, connection: Connection) -> bool:
+        """Deny it: a savepoint outside of a transaction is one itself, and takes everything back."""
+        return False
+
+    def keeps_locks(self, connection: Connection) -> bool:
+        """Know that BEGIN IMMEDIATE holds the one lock there is: that of the whole database, against every writer."""
+        return bool(connection.info.get(_BEGUN)) and not connection.info.get(_QUERY_ONLY)
+
+    def lock(self, connection: Connection, name: str, *, nowait: bool) -> bool:
+        """Do nothing: every other writer waits for this transaction already."""
+        return True
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that lets its lock go when it is closed.
+
+    SQLite keeps a closed connection, and its lock, as long as a cursor lives; the cursor of a statement that nobody
+    waits for any more lives for long. A cursor in the middle of its rows also keeps an interrupt alive, which would
+    hit the ROLLBACK too.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
+        self._closed = False
+
+    def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
+        cursor = super().cursor(factory)
+        self._cursors.add(cursor)
+        return cursor
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            for cursor in list(self._cursors):
+                cursor.close()
+            self.rollback()
+        finally:
+            super().close()
+
+
+class _Driver(aiosqlite.Connection):
+    """A connection that is stopped once: SQLAlchemy does it twice when it is cancelled, and would wait for ever."""
+
+    _stopped: asyncio.Future[Any] | None = None
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        if self._stopped is None:
+            self._stopped = super().stop()
+        return self._stopped
+
+
+def _refuse_arguments(given: Mapping[str, Any]) -> None:
+    """Refuse arguments of the driver that would be overruled in silence, or overrule us.
+
+    Raises:
+        NotSupported: Says what does the same.
+    """
+    for name, instead in _NOT_GIVEN.items():
+        if given.get(name) is not None:
+            raise NotSupported(f"{name} cannot be given to SQLite's driver: {instead[0]}.", hint=instead[1])
+
+
+def _refuse_ignored(url: URL) -> None:
+    """Refuse what SQLAlchemy would drop without a word; in a URI, SQLite itself reads what the driver does not.
+
+    Raises:
+        InvalidURL: Names it.
+    """
+    if url.query.get("uri") is not None:
+        return
+    for name in url.query:
+        if name not in _READ_FROM_URLS:
+            raise InvalidURL(
+                f"aiosqlite has no option {name!r}, which the URL gives it.",
+                hint="Leave it out; an option of SQLite's own is read behind a URI: sqlite:///file:app.db?uri=true&...",
+            )
+
+
+def _open(database: str, **options: Any) -> aiosqlite.Connection:
+    connection = _Driver(lambda: sqlite3.connect(database, **options), iter_chunk_size=64)
+    connection._thread.daemon = True  # as SQLAlchemy has it: a program may end without closing
+    return connection
+
+
+def _begin(connection: Connection, usual: Limits, wanted: Limits) -> None:
+    options, info = connection.get_execution_options(), connection.info
+    info[_BEGUN] = options.get("isolation_level") != "AUTOCOMMIT"
+    if not info[_BEGUN]:
+        return
+    _leave_driver_transactions(connection)
+    read_only = bool(options.get(READ_ONLY))
+    # Outside the transaction, both: BEGIN IMMEDIATE fails under query_only, and is what waits for the lock.
+    if read_only != info.get(_QUERY_ONLY, False):
+        connection.exec_driver_sql(f"PRAGMA query_only={'ON' if read_only else 'OFF'}", execution_options=RESTORED)
+        info[_QUERY_ONLY] = read_only
+    if wanted.lock != info.get(LIMITS, usual.lock):
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={_milliseconds(wanted.lock)}", execution_options=RESTORED)
+        info[LIMITS] = wanted.lock
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def _leave_driver_transactions(connection: Connection) -> None:
+    """Switch the driver's own transactions off again: SQLAlchemy switches them on after AUTOCOMMIT."""
+    raw: Any = connection.connection.dbapi_connection
+    if raw.isolation_level is not None:
+        raw.isolation_level = None
+
+
+def _stop_late_statements(engine: Engine, limits: Limits) -> None:
+    """Interrupt a statement that runs too long, and one that nobody waits for any more.
+
+    SQLite has no limit of its own. A cancelled task would otherwise wait for the end of its statement.
+    """
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def start(connection: Connection, *rest: Any) -> None:
+        seconds = limits.changed_by(connection.get_execution_options().get(LIMITS)).statement
+        if seconds:
+            interrupt = _driver(connection).interrupt
+            connection.info[_TIMER] = asyncio.get_running_loop().call_later(seconds, interrupt)
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def stop(connection: Connection, *rest: Any) -> None:
+        _stop(connection.info)
+
+    @event.listens_for(engine, "handle_error")
+    def give_up(context: ExceptionContext) -> None:
+        if context.connection is None or context.connection.invalidated:
+            return
+        _stop(info_of(context.connection))
+        if isinstance(context.original_exception, asyncio.CancelledError):
+            # SQLAlchemy closes the connection next, which waits for the statement.
+            _interrupt_until_closed(_driver(context.connection))
+
+
+def _stop(info: dict[Any, Any]) -> None:
+    if timer := info.pop(_TIMER, None):
+        timer.cancel()
+
+
+def _interrupt_until_closed(driver: sqlite3.Connection) -> None:
+    # Once is not enough: a statement that the thread has not begun yet knows nothing of an interrupt before it.
+    with suppress(sqlite3.ProgrammingError):
+        driver.interrupt()
+        asyncio.get_running_loop().call_later(_INTERRUPT_AGAIN, _interrupt_until_closed, driver)
+
+
+def _driver(connection: Connection) -> Any:
+    """Return the `sqlite3.Connection`: its ``interrupt`` may be called from any thread, aiosqlite's own waits."""
+    return driver_of(connection)._conn
+
+
+def _milliseconds(seconds: float | None) -> int:
+    if seconds is None:
+        return _DRIVER_WAIT
+    return min(ceil(seconds * 1000), _FOREVER) or _FOREVER
+
+
+def _constraint(kind: type[DatabaseFault], rest: str) -> Diagnosis:
+    if kind is CheckViolation:
+        return Diagnosis(kind, constraint=rest or None)
+    if named := re.fullmatch(r"index '(.+)'", rest):
+        return Diagnosis(kind, constraint=named[1])
+    pairs = [part.rpartition(".")[::2] for part in rest.split(", ") if "." in part]
+    table = pairs[0][0] if pairs else None
+    return Diagnosis(kind, table=table, columns=tuple(column for _, column in pairs))

@@ -1,0 +1,109 @@
+"""What every database file has to say, and how to find the one for a dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from sqlalchemy import URL, Connection, MetaData, Table
+from sqlalchemy.sql.compiler import IdentifierPreparer
+
+from .._convention import Named
+
+__all__ = ["Backend", "ConstraintRename", "Step", "StoredCode", "as_text", "backend_for", "execute"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A piece of a revision, and the piece that takes it back."""
+
+    up: str
+    down: str
+
+
+class ConstraintRename(NamedTuple):
+    """A constraint or index and the name that it shall have."""
+
+    item: Named
+    new: str
+
+
+class StoredCode(NamedTuple):
+    """A program in the database that a rename does not reach: what to call it, and its text."""
+
+    name: str
+    text: str
+
+
+class Backend(Protocol):
+    """One database: what its reflection hides, and how things are renamed there."""
+
+    name: str
+
+    names_keys: bool
+    """Whether a primary key has a name."""
+
+    def adapt(self, metadata: MetaData, connection: Connection) -> None:
+        """Give reflected tables what the models would have, where the database does not keep it."""
+        ...
+
+    def require(self, url: URL) -> None:
+        """See that there is a database to read.
+
+        Raises:
+            ConfigurationError: When connecting would make one.
+        """
+        ...
+
+    def parts(self, connection: Connection, schema: str | None) -> set[str]:
+        """Return the tables that are part of another one, and change with it."""
+        ...
+
+    def taken(self, connection: Connection, schema: str | None) -> set[str]:
+        """Return the names that no table can have, because a table, a view or an index has them."""
+        ...
+
+    def stored_code(self, connection: Connection) -> Iterator[StoredCode]:
+        """Yield the programs that name tables and columns in a text that no rename changes."""
+        ...
+
+    def why_not(self, connection: Connection, table: Table) -> str | None:
+        """Return why constraints of this table cannot be renamed; ``None`` where they can."""
+        ...
+
+    def rename_constraints(
+        self, table: Table, renames: Iterable[ConstraintRename], preparer: IdentifierPreparer
+    ) -> Iterator[Step]:
+        """Yield what renames constraints and indexes of one table."""
+        ...
+
+    def rename_table(self, table: Table, new: str, preparer: IdentifierPreparer) -> Iterator[Step]:
+        """Yield what renames a table."""
+        ...
+
+
+def execute(statement: str) -> str:
+    """Return the line of a revision that sends a statement."""
+    return f"op.execute({as_text(statement)!r})"
+
+
+def as_text(sql: str) -> str:
+    """Return SQL as ``text()`` takes it, for which a colon begins a parameter."""
+    return sql.replace(":", "\\:")
+
+
+def backend_for(dialect: str) -> Backend:
+    """Return the backend for SQLAlchemy's name of a dialect."""
+    # Imported here: each file imports this one for its vocabulary.
+    from .mariadb import MariaDBBackend
+    from .postgresql import PostgreSQLBackend
+    from .sqlite import SQLiteBackend
+
+    kinds: dict[str, type[Backend]] = {
+        "mariadb": MariaDBBackend,
+        "mysql": MariaDBBackend,
+        "postgresql": PostgreSQLBackend,
+        "sqlite": SQLiteBackend,
+    }
+    return kinds[dialect]()

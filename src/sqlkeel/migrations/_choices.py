@@ -1,0 +1,252 @@
+"""The CHECKs of enumerations in migrations: written with the members of that day, and found when these change."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from alembic.autogenerate import renderers
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import MigrateOperation, ops
+from alembic.util import PriorityDispatchResult
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ColumnElement,
+    Enum,
+    Integer,
+    String,
+    Table,
+    literal,
+    literal_column,
+    select,
+    union_all,
+)
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.types import TypeDecorator
+
+from ..models._naming import fitting_name
+from ..types._choice import Choice, choice_of
+from ._databases import backend_for
+from ._databases.backend import UNNAMED
+from ._type_checks import comes_with_type, given_a_type, is_made, name_of
+
+__all__ = ["ChangeChoices", "compare_choices", "render_check", "render_type"]
+
+Members = tuple[Any, ...] | str
+"""What a CHECK lets pass; its text where it is about something else."""
+
+_KIND: Final = ("check_constraint", False, None)
+# MariaDB writes a quote as \\', the others take a backslash as it is.
+_TEXTS: Final = (re.compile(r"'((?:[^']|'')*)'"), re.compile(r"'((?:[^'\\]|''|\\.)*)'"))
+_NUMBER: Final = re.compile(r"-?\d+")
+
+
+class ChangeChoices(MigrateOperation):
+    """Put another CHECK in the place of one, or make or drop it where the members on one side are ``None``.
+
+    One that is *unnamed* is on SQLite, where the copy of the table leaves it out for the one that is made; it comes
+    back as *former*.
+    """
+
+    def __init__(
+        self,
+        constraint: CheckConstraint,
+        name: str,
+        *,
+        found: Members | None,
+        wanted: Members | None,
+        former: str | None = None,
+        unnamed: bool = False,
+    ) -> None:
+        self.constraint = constraint
+        self.name = name
+        self.former = former or name
+        self.found = found
+        self.wanted = wanted
+        self.unnamed = unnamed
+
+    def reverse(self) -> ChangeChoices:
+        """Return what takes it back."""
+        return ChangeChoices(self.constraint, self.former, found=self.wanted, wanted=self.found, former=self.name)
+
+    def to_diff_tuple(self) -> tuple[Any, ...]:
+        """Return what differs in the words of Alembic."""
+        if self.found is None:
+            return "add_constraint", self.constraint
+        table = self.constraint.table
+        column = _column(self.constraint).name
+        return "modify_check", table.schema, table.name, column, {}, _listed(self.found), _listed(self.wanted or ())
+
+
+def compare_choices(
+    context: AutogenContext, modify: ops.ModifyTableOps, schema: Any, name: Any, found: Any, wanted: Table | None
+) -> PriorityDispatchResult:
+    """Compare the members that a CHECK lets pass with those of the model; Alembic compares its name only."""
+    if found is None or wanted is None:
+        return PriorityDispatchResult.CONTINUE
+    modify.ops[:] = [_by_members(op) for op in modify.ops]
+    retyped = {column for op in modify.ops for column in given_a_type(op)}
+    enums = _checks_of_enums(context, wanted)
+    made = [one for one in enums if name_of(context, one) is None or _column(one).name not in retyped]
+    checks = [one for one in (*_checks(wanted), *made) if context.run_object_filters(one, one.name, *_KIND)]
+    reflected: Any = context.inspector.get_check_constraints(wanted.name, schema=schema) if checks else []
+    for check in checks:
+        change = _compare(context, check, reflected)
+        made = [one for one in modify.ops if change is not None and _makes(one, change.name)]
+        if change is not None and (made or set(change.found or ()) != set(change.wanted or ())):
+            modify.ops[:] = [*(one for one in modify.ops if one not in made), change]
+    return PriorityDispatchResult.CONTINUE
+
+
+def _compare(context: AutogenContext, check: Any, reflected: Sequence[Any]) -> ChangeChoices | None:
+    """Return what puts a CHECK in the place of the one in the database; ``None`` where there is none."""
+    members, name = _members(check), name_of(context, check)
+    for text in (str(one["sqltext"]) for one in reflected if name is not None and one["name"] == name):
+        return ChangeChoices(check, str(name), found=_passing(context, check, text) or text, wanted=members)
+    likely = (one for one in reflected if _may_be(context, check, one["name"]))
+    lists = [(one["name"], passing) for one in likely if (passing := _passing(context, check, str(one["sqltext"])))]
+    for found, passing in sorted(lists, key=lambda one: set(one[1]) != set(members))[:1]:
+        former = found or fitting_name(f"{UNNAMED}{check.table.name}_{_column(check).name}", "check")
+        unnamed = found is None
+        return ChangeChoices(check, name or former, found=passing, wanted=members, former=former, unnamed=unnamed)
+    return None
+
+
+def _may_be(context: AutogenContext, check: Any, found: str | None) -> bool:
+    """Tell whether a CHECK in the database may be that of an enumeration: both without a name, or it on SQLite."""
+    if found is None or name_of(context, check) is not None:
+        return found is None
+    backend = backend_for(context.migration_context.dialect.name)
+    names = {name_of(context, one) for one in check.table.constraints}
+    return found not in names and backend.names_check(check.table, found)
+
+
+def _makes(operation: Any, name: str) -> bool:
+    return isinstance(operation, ops.CreateCheckConstraintOp) and str(operation.constraint_name) == name
+
+
+def render_type(kind: Choice) -> str:
+    """Write the column without the class, which will have other members when the revision runs again."""
+    if isinstance(kind.impl, Integer):
+        return "sa.Integer()"
+    exact = f"sa.String(length={kind.length}, collation={kind.collation!r})"
+    return f"sa.String(length={kind.length}).with_variant({exact}, 'mariadb')"
+
+
+def render_check(constraint: Any, context: AutogenContext) -> str | None:
+    """Write the CHECK of a new table; ``None`` for any other CHECK."""
+    column = choice_of(constraint)
+    if column is None:
+        return None
+    # Alembic describes a new table by a copy outside of the models, where nothing is named.
+    model = context.table_key_to_table[constraint.table.key]
+    name = next(check.name for check in _checks(model) if _column(check).name == column.name)
+    return f"sa.CheckConstraint({_condition(constraint, _members(constraint))}, name=op.f({str(name)!r}))"
+
+
+@renderers.dispatch_for(ChangeChoices)
+def _render(context: AutogenContext, change: ChangeChoices) -> list[str]:
+    table, name, former = change.constraint.table, f"op.f({change.name!r})", f"op.f({change.former!r})"
+    batch = bool(context.opts.get("render_as_batch"))
+    prefix, where = ("batch_op.", "") if batch else ("op.", f", {table.name!r}")
+    schema = f", schema={table.schema!r}" if table.schema and not batch else ""
+    lines = []
+    if change.found is not None and not change.unnamed:
+        lines.append(f"{prefix}drop_constraint({former}{where}, type_='check'{schema})")
+    if change.wanted is not None:
+        condition = _condition(change.constraint, change.wanted)
+        lines.append(f"{prefix}create_check_constraint({name}{where}, {condition}{schema})")
+    return lines
+
+
+def _by_members(op: Any) -> Any:
+    """Replace a CHECK that is to be made: as text it would fit one database, and no member with a ``:``."""
+    if isinstance(op, ops.CreateCheckConstraintOp):
+        column = getattr(op.condition, "left", None)
+        table = column.table if isinstance(column, Column) else None
+        for check in _checks(table) if table is not None else ():
+            if check.name == op.constraint_name:
+                return ChangeChoices(check, str(check.name), found=None, wanted=_members(check))
+    return op
+
+
+def _checks(table: Table) -> Iterator[Any]:
+    return (constraint for constraint in table.constraints if choice_of(constraint) is not None)
+
+
+def _checks_of_enums(context: AutogenContext, table: Table) -> Iterator[Any]:
+    """Yield the CHECKs that an ``Enum(create_constraint=True)`` brings in this database."""
+    bound = [one for one in table.constraints if comes_with_type(one) and is_made(context, one)]
+    return (one for one in bound if isinstance(_plain(_column(one).type), Enum))
+
+
+def _column(check: Any) -> Column[Any]:
+    found = choice_of(check)
+    return next(iter(check.columns)) if found is None else found
+
+
+def _members(check: Any) -> tuple[Any, ...]:
+    kind = _plain(_column(check).type)
+    return tuple(kind.stored.values() if isinstance(kind, Choice) else kind.enums)
+
+
+def _plain(kind: Any) -> Any:
+    is_decorated = isinstance(kind, TypeDecorator) and not isinstance(kind, Choice)
+    return kind.impl_instance if is_decorated else kind
+
+
+def _condition(constraint: CheckConstraint, members: Members) -> str:
+    if isinstance(members, str):
+        return repr(members.replace(":", "\\:"))  # no parameters in it
+    return f"sa.column({_column(constraint).name!r}).in_({list(members)!r})"
+
+
+def _listed(members: Members) -> str:
+    return members if isinstance(members, str) else ", ".join(map(str, members))
+
+
+def _passing(context: AutogenContext, check: Any, text: str) -> tuple[Any, ...]:
+    """Return what a CHECK lets pass, of the members and of all that its text may name; the database is asked.
+
+    Nothing where it is no list of values: where it is about other columns, too, or lets something else pass.
+    """
+    connection, column, members = context.connection, _column(check), _members(check)
+    assert connection is not None
+    named = dict.fromkeys((*_named(text, type(members[0])), *members))
+    other = next(one for one in _others(type(members[0])) if one not in named)
+    given = [*named, other]
+    kind: Any = column.type.dialect_impl(connection.dialect)
+    plain = kind.impl_instance if isinstance(kind, TypeDecorator) else String(kind.length)
+    rows = union_all(*(select(_exactly(one, plain).label(column.name)) for one in given)).subquery()
+    try:
+        with connection.begin_nested():
+            found = set(connection.scalars(select(rows.c[column.name]).where(literal_column(text))))
+    except DBAPIError:
+        return ()
+    return () if other in found else tuple(one for one in named if one in found)
+
+
+def _others(kind: type) -> Iterator[Any]:
+    """Yield what no enumeration has, one short value after the other."""
+    return itertools.count() if issubclass(kind, int) else map(chr, itertools.count(ord("~")))
+
+
+def _exactly(value: Any, kind: Any) -> ColumnElement[Any]:
+    # A cast keeps the length and not the collation, by which MariaDB would take one member for another.
+    collation = getattr(kind, "collation", None)
+    plain = sql_cast(literal(value), kind)
+    return plain.collate(collation) if collation else plain
+
+
+def _named(check: str, kind: type) -> Iterator[Any]:
+    """Yield what might be a member in the text of a CHECK; too much does no harm."""
+    if issubclass(kind, int):
+        yield from map(int, _NUMBER.findall(check))
+        return
+    for pattern in _TEXTS:
+        for text in pattern.findall(check):
+            yield from (text.replace("''", "'"), re.sub(r"\\(.)", r"\1", text))

@@ -1,0 +1,219 @@
+"""Migrations on MariaDB: every DDL statement commits, so a failed revision stays where it failed."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from alembic.ddl.impl import ComparisonResult, DefaultImpl
+from sqlalchemy import CheckConstraint, Column, Connection, Dialect, Enum, ForeignKeyConstraint, Index, Table, text
+from sqlalchemy.dialects.mysql import SET
+from sqlalchemy.schema import DropConstraint
+
+from ...models._constraints import is_live_marker, live_index
+from .._named_types import PassesTypes
+from .._narrowing import KeepsValues
+from .._required import refuse_made_up_values, refuse_missing_values
+from .._written import WritesText
+from .backend import MigrationBackend, read_default
+from .mariadb_sql import column_as_made, default_in, has_same_index, index_made_for
+
+__all__ = ["MariaDBMigration"]
+_CHECK: Final = re.compile(r"CONSTRAINT_\d+")
+_COUNTED: Final = re.compile(r"_\d+$")
+
+
+class MariaDBMigration(MigrationBackend):
+    """DDL is not transactional; a metadata lock is waited for a day unless it is limited."""
+
+    batch = False
+    has_identity = False
+    indexes_keys = True
+    has_character_sets = True
+    after_failure = (
+        "stopped half-way: MariaDB commits every DDL statement, so what ran before the failing one stays. "
+        "Take that back by hand before you run it again"
+    )
+
+    def implementation(self) -> type[DefaultImpl]:
+        """Return what reads the index of `unique_live` as what it was made from."""
+        return _Impl
+
+    def prepare(self, connection: Connection, lock_timeout: float) -> None:
+        """Lift the application's limits for this session, and have values refused that do not fit.
+
+        Without the strict mode, which an engine that is not ours may lack, a changed column cuts them or makes them 0.
+        """
+        seconds = max(round(lock_timeout), 1)
+        connection.exec_driver_sql(
+            "SET max_statement_time = 0, idle_transaction_timeout = 0, "
+            "sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), "
+            f"lock_wait_timeout = {seconds}, innodb_lock_wait_timeout = {seconds}"
+        )
+        connection.commit()
+
+    def try_lock(self, connection: Connection) -> bool:
+        """Take the user lock of this database; the names are the server's, hence the hash of the database's."""
+        got = connection.execute(text("SELECT GET_LOCK(CONCAT('sqlkeel:', MD5(DATABASE())), 0)")).scalar_one()
+        connection.commit()
+        return bool(got)
+
+    def verify(self, connection: Connection) -> None:
+        """Find nothing: what stands is committed already, but for rows."""
+
+    def restore(self, connection: Connection) -> None:
+        """Close the connection: with it go the lock and all that a revision has set in the session."""
+        connection.invalidate()
+
+    def is_same_default(
+        self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
+    ) -> bool:
+        """Compare what was read with what the server makes of ours: 0.00 of ``'0'``, 1 of ``true``."""
+        made = column_as_made(connection, dialect, wanted, like=found.table)
+        return made is not None and made.default == read_default(found)
+
+    def is_same_computed(
+        self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
+    ) -> bool:
+        """Compare what was read with what the server makes of ours."""
+        if found.computed is None or wanted.computed is None:
+            return False
+        made = column_as_made(connection, dialect, wanted, like=found.table)
+        computed = made and made.reflected.get("computed")
+        if not computed or computed["sqltext"] != str(found.computed.sqltext):
+            return False
+        return bool(computed.get("persisted", False)) == bool(found.computed.persisted)
+
+    def is_same_type(
+        self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
+    ) -> bool | None:
+        """Ask what the server makes of ours: a TINYBLOB of a BLOB(5)."""
+        bare: Column[Any] = Column(wanted.name, wanted.type)
+        made = column_as_made(connection, dialect, bare, like=found.table)
+        if made is None:
+            return None
+        process = dialect.type_compiler_instance.process
+        return process(made.reflected["type"]) == process(found.type)
+
+    def names_check(self, table: Table, name: str) -> bool:
+        """Recognise ``CONSTRAINT_1``, and the name of the column for one that stands with it."""
+        return name in table.columns or _CHECK.fullmatch(name) is not None
+
+    def is_generated(self, kind: str, reflected: Any) -> bool:
+        """Recognise the column beside the index of `unique_live`, and the index that comes with a foreign key."""
+        if kind == "index":
+            return _comes_with_key(reflected)
+        return kind == "column" and is_live_marker(reflected)
+
+    def parts(self, connection: Connection) -> set[tuple[str | None, str]]:
+        """Return nothing: a partition is not a table."""
+        return set()
+
+
+def _comes_with_key(index: Index) -> bool:
+    """Tell whether the server has named it, after its first column or ``user_id_2``, or cannot do without it.
+
+    A key that takes the place of another one goes on with the index that has the other's name.
+    """
+    names, table = _names(index), index.table
+    if index.unique or not names or table is None:
+        return False
+    if not any(_names(key) == names for key in table.foreign_key_constraints):
+        return False
+    others = [one for one in table.indexes if one.name != index.name]
+    is_only = not any(_names(one)[: len(names)] == names for one in (*others, table.primary_key))
+    return is_only or _COUNTED.sub("", str(index.name)) == names[0]
+
+
+def _members(kind: Any) -> tuple[str, ...]:
+    """Return what a column of ENUM or SET may hold, by which it is sorted; SQLAlchemy's Enum may be a VARCHAR."""
+    if isinstance(kind, SET):
+        return tuple(kind.values)
+    return tuple(kind.enums) if isinstance(kind, Enum) and kind.native_enum else ()
+
+
+def _names(item: Any) -> list[str]:
+    return [column.name for column in item.columns]
+
+
+class _Impl(KeepsValues, PassesTypes, WritesText, DefaultImpl):
+    """Alembic's part for MariaDB, which reads the index of `unique_live` as what it was made from.
+
+    It refuses to add a required column to rows, which MariaDB gives 0, an empty text, the date 0000-00-00, the first
+    member of an ENUM or a UUID of zeros, in every SQL mode.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._gone: set[tuple[str | None, str, str] | None] = set()
+
+    def add_column(self, table_name: str, column: Column[Any], *, schema: str | None = None, **options: Any) -> None:
+        refuse_made_up_values(self.connection, column, table_name=table_name, schema=schema)
+        super().add_column(table_name, column, schema=schema, **options)
+
+    def compare_type(self, inspector_column: Column[Any], metadata_column: Column[Any]) -> bool:
+        """Compare UNSIGNED, and the order of members, too, which Alembic passes over."""
+        types = [one.type.dialect_impl(self.dialect) for one in (inspector_column, metadata_column)]
+        traits = {(bool(getattr(one, "unsigned", False)), _members(one)) for one in types}
+        return len(traits) > 1 or super().compare_type(inspector_column, metadata_column)
+
+    def alter_column(self, table_name: str, column_name: str, **options: Any) -> None:
+        """Change a column, which is not made required where rows have no value: the server would speak of lengths."""
+        if options.get("nullable") is False and self.connection is not None:
+            refuse_missing_values(self.connection, column_name, table_name=table_name, schema=options.get("schema"))
+        super().alter_column(table_name, column_name, **options)
+
+    def drop_constraint(self, const: Any, **options: Any) -> None:
+        """Drop also the CHECK of a type, and the index of a foreign key that the server has made by itself.
+
+        The first is added with the type by Alembic, which leaves it when the type goes. Of the second a revision that
+        was made on another database knows nothing.
+        """
+        if isinstance(const, CheckConstraint) and isinstance(const.name, str):
+            self._exec(DropConstraint(const, **options))
+        elif isinstance(const, ForeignKeyConstraint) and self.connection is not None:
+            made = index_made_for(self.connection, self.dialect, const.table, str(const.name))
+            super().drop_constraint(const, **options)
+            if made is not None:
+                super().drop_index(Index(made, _table=const.table))
+                self._gone.add((const.table.schema, const.table.name, made))
+        else:
+            super().drop_constraint(const, **options)
+
+    def drop_index(self, index: Index, **options: Any) -> None:
+        """Drop an index, but for that of a key which went with it: a revision made on MariaDB says so, too."""
+        table = index.table
+        place = (table.schema, table.name, str(index.name)) if table is not None else None
+        if place in self._gone:
+            self._gone.discard(place)
+        else:
+            super().drop_index(index, **options)
+
+    def autogen_column_reflect(self, inspector: Any, table: Table, column_info: Any) -> None:
+        """Read a default whole: reflection cuts an expression at its first bracket or quote."""
+        assert self.connection is not None
+        if not column_info.get("computed"):
+            name = self.dialect.identifier_preparer.format_table(table)
+            column_info["default"] = default_in(self.connection, name, column_info["name"])
+        super().autogen_column_reflect(inspector, table, column_info)
+
+    def compare_indexes(self, metadata_index: Index, reflected_index: Index) -> ComparisonResult:
+        """Have the server make ours, and compare with what it says of the other: the order is not reflected."""
+        assert self.connection is not None
+        if metadata_index.dialect_kwargs.get("mariadb_live") is not None:
+            return super().compare_indexes(metadata_index, reflected_index)
+        same = has_same_index(self.connection, self.dialect, metadata_index)
+        return ComparisonResult.Equal() if same else ComparisonResult.Different("parts")
+
+    def correct_for_autogen_constraints(
+        self, conn_uniques: Any, conn_indexes: Any, metadata_unique_constraints: Any, metadata_indexes: Any
+    ) -> None:
+        for index in list(conn_indexes):
+            made = live_index(index)
+            if made is not None:
+                conn_indexes.remove(index)
+                index.table.append_constraint(made)
+                conn_indexes.add(made)
+        super().correct_for_autogen_constraints(
+            conn_uniques, conn_indexes, metadata_unique_constraints, metadata_indexes
+        )

@@ -1,0 +1,140 @@
+"""How types and defaults are written into a revision, with the import that they need."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from alembic.autogenerate import render
+from alembic.autogenerate.api import AutogenContext
+from alembic.ddl.postgresql import PostgresqlImpl
+from alembic.operations import ops
+from sqlalchemy import Column, DefaultClause, False_, Interval, True_
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import NullType, TypeDecorator
+
+from ..types._choice import Choice
+from ..types._exact import UTCDateTime, utc_now
+from ._choices import render_check, render_type
+from ._conditional import render_conditional, write_conditions
+from ._named_types import DIALECT
+from ._renames import mark_renames
+from ._required import mark_required
+from ._sequences import render_column
+from ._type_checks import comes_with_type
+
+__all__ = ["finish_script", "render_item"]
+
+_POSTGRESQL: Final = PostgresqlImpl(DIALECT, None, True, None, None, {})
+
+
+def render_item(kind: str, item: Any, context: AutogenContext) -> str | Literal[False] | None:
+    """Write types that are not SQLAlchemy's, and defaults, as code that runs on every database.
+
+    Alembic would write ``app.types.Email()`` without importing it, and a default as the SQL of the database at hand.
+    """
+    if kind == "type":
+        return _type(item, context)
+    if kind == "server_default" and isinstance(item, DefaultClause):
+        return _default(item.arg, context)
+    if kind == "column":
+        return render_column(item, context) or False
+    if kind == "check" and comes_with_type(item):
+        return None
+    if kind == "check":
+        return render_conditional(item, context) or render_check(item, context) or False
+    if kind in {"unique", "foreign_key"}:
+        return render_conditional(item, context) or False
+    return False
+
+
+def _type(item: Any, context: AutogenContext) -> str | Literal[False]:
+    """Write a type with its variants; Alembic leaves these to whoever writes the type."""
+    written = _without_variants(item, context)
+    # Private: what a type is on other databases, and how Alembic writes a type; TestTypes is the canary of both.
+    for dialect, kind in sorted(item._variant_mapping.items()) if written else ():
+        variant = render._repr_type(kind, context)
+        written = f"{written}.with_variant({variant}, {dialect!r})"
+    return written
+
+
+def _without_variants(item: Any, context: AutogenContext) -> str | Literal[False]:
+    kind = type(item)
+    if isinstance(item, Choice):
+        return render_type(item)
+    if kind is NullType:
+        return "sa.types.NullType()"  # a type that reflection does not know
+    if kind is Interval:
+        return _interval(item)
+    if kind.__module__.startswith(postgresql.__name__):
+        # As a variant it stands in revisions of other databases, whose part of Alembic knows nothing of it.
+        written = _POSTGRESQL.render_type(item, context)
+        if written:
+            context.imports.add("from sqlalchemy.dialects import postgresql")
+        return written
+    if not isinstance(item, TypeDecorator) or kind.__module__.startswith("sqlalchemy."):
+        return False
+    context.imports.add(f"from {_door(kind.__module__)} import {kind.__qualname__}")
+    return f"{kind.__name__}()" if kind is UTCDateTime else repr(item)
+
+
+def _interval(item: Interval) -> str:
+    """Write the options, which SQLAlchemy's own text leaves out."""
+    usual = {"native": True, "second_precision": None, "day_precision": None}
+    options = {name: getattr(item, name) for name, value in usual.items() if getattr(item, name) != value}
+    return f"sa.Interval({', '.join(f'{name}={value!r}' for name, value in options.items())})"
+
+
+def _default(value: Any, context: AutogenContext) -> str | Literal[False]:
+    if isinstance(value, utc_now):
+        context.imports.add(f"from {_door(utc_now.__module__)} import {utc_now.__name__}")
+        return f"{utc_now.__name__}()"
+    if isinstance(value, str):
+        return repr(value)  # Alembic takes off a quote at either end, also one that belongs to the value.
+    if isinstance(value, (True_, False_)):
+        return f"sa.{str(value).lower()}()"
+    return False
+
+
+def _door(module: str) -> str:
+    """Return where users import what a module of ours has: a revision stays, and what is private may move."""
+    return module.partition("._")[0] if module.startswith("sqlkeel.") else module
+
+
+def finish_script(context: Any, revision: Any, directives: list[ops.MigrationScript]) -> None:
+    """Change the operations of a revision before they are written."""
+    _skip_needless_drops(directives)
+    mark_required(directives)
+    mark_renames(directives)
+    write_conditions(context.opts["target_metadata"], directives)
+    _keep_types_whole(directives)
+
+
+def _keep_types_whole(directives: list[ops.MigrationScript]) -> None:
+    """Have a new table written with the types it was given: Alembic's copy of an Enum lacks variants and charset."""
+    containers = [one for script in directives for one in (script.upgrade_ops, script.downgrade_ops)]
+    for container in containers:
+        for change in container.ops if container is not None else ():
+            if isinstance(change, ops.CreateTableOp):
+                change.columns = [_copied(one) if isinstance(one, Column) else one for one in change.columns]
+
+
+def _copied(column: Column[Any]) -> Column[Any]:
+    copied: Column[Any] = (
+        column._copy()
+    )  # private: Alembic copies no column without a table; TestEveryDatabase is its canary
+    copied.type = column.type
+    return copied
+
+
+def _skip_needless_drops(directives: list[ops.MigrationScript]) -> None:
+    """Leave out DROP INDEX before DROP TABLE, which MariaDB refuses where a foreign key needs the index."""
+    for script in directives:
+        for container in (script.upgrade_ops, script.downgrade_ops):
+            if container is not None:
+                dropped = {op.table_name for op in container.ops if isinstance(op, ops.DropTableOp)}
+                container.ops = [op for op in container.ops if not _only_drops_indexes(op, dropped)]
+
+
+def _only_drops_indexes(op: ops.MigrateOperation, dropped: set[str]) -> bool:
+    inner = op.ops if isinstance(op, ops.ModifyTableOps) else [op]
+    return all(isinstance(one, ops.DropIndexOp) and one.table_name in dropped for one in inner)

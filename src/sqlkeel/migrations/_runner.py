@@ -1,0 +1,431 @@
+"""Migrations as an object: make them, run them, take them back, ask where the database stands."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+import traceback
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from alembic.autogenerate import RevisionContext
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import Script, ScriptDirectory, write_hooks
+from alembic.util import CommandError
+from alembic.util.pyfiles import coerce_resource_to_filename
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ..errors import DatabaseBehind, LockTimeout, MigrationError, ModelsDiffer, NotNullViolation
+from ._configuration import configuration_for, scripts_in, stem_of
+from ._databases import backend_for
+from ._differences import describe
+from ._files import make_directory, new_file, require_environment
+from ._formatting import formatted
+from ._project import metadata_of
+from ._required import FILL
+from ._turn import LOCK_TIMEOUT, WAIT, turn
+from .env import TARGET, Target
+
+__all__ = ["Migrations", "Revision"]
+
+Work = Callable[[Any, Any], Iterable[Any]]
+
+
+class _HasEngine(Protocol):
+    @property
+    def engine(self) -> AsyncEngine: ...
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One migration file, and whether the database has it."""
+
+    id: str
+    message: str
+    path: Path
+    applied: bool
+
+    @property
+    def day(self) -> str:
+        """The day in the file's name, ``2024-08-24``; empty where it has none."""
+        day, _, rest = self.path.name.partition("_")
+        return day if rest and day.count("-") == 2 else ""
+
+
+class Migrations:
+    """The migrations in a directory, for one database.
+
+    Every method is awaited in the caller's own event loop, so a service can migrate when it starts and a test can
+    migrate its own database. ``alembic upgrade head`` runs the same files by the same rules.
+
+    Args:
+        database: A `Database`, or an `AsyncEngine`.
+        models: The declarative base or `MetaData` that the database is compared with.
+        directory: Where ``env.py`` and ``versions/`` are; `new` makes it.
+        lock_timeout: Seconds that a statement waits for its lock. Whoever comes later waits behind it.
+        wait: Seconds to wait for another migrator of this database.
+    """
+
+    def __init__(
+        self,
+        database: _HasEngine | AsyncEngine,
+        models: Any,
+        directory: str | Path,
+        *,
+        lock_timeout: float = LOCK_TIMEOUT,
+        wait: float = WAIT,
+    ) -> None:
+        self.engine = database if isinstance(database, AsyncEngine) else database.engine
+        self.models = models
+        self.directory = Path(directory)
+        self.lock_timeout = lock_timeout
+        self.wait = wait
+
+    async def up(self, target: str = "head") -> list[Revision]:
+        """Apply what is missing up to *target*, and return it in order.
+
+        Two callers take turns; the second finds nothing to do. A revision that fails raises what failed in it, with a
+        note that names the revision and what it left behind: nothing on PostgreSQL and SQLite, half of it on MariaDB,
+        which commits every DDL statement.
+
+        Args:
+            target: ``"head"``, a revision id, ``"+1"``, or ``"heads"`` where the history has several ends.
+
+        Raises:
+            MigrationError: When the files or the target make no sense.
+            LockTimeout: When a table was in use for longer than ``lock_timeout``; run it again.
+        """
+        scripts = self._scripts(one_end=target == "head")
+        return await self._move(scripts, lambda now: scripts._upgrade_revs(target, now), applied=True)
+
+    async def down(self, target: str = "-1") -> list[Revision]:
+        """Take back revisions down to *target*, which stays, and return what was taken back.
+
+        Args:
+            target: ``"-1"``, a revision id, or ``"base"`` for all.
+
+        Raises:
+            MigrationError: When the files or the target make no sense, as a number of steps where branches meet.
+        """
+        scripts = self._scripts(one_end=False)
+
+        def steps(now: Any) -> Iterable[Any]:
+            _refuse_forks(scripts, now, target)
+            return scripts._downgrade_revs(target, now) if now else []
+
+        return await self._move(scripts, steps, applied=False)
+
+    async def status(self) -> list[Revision]:
+        """Return all revisions in order, the oldest first, and whether each is applied.
+
+        Raises:
+            MigrationError: When the database is at a revision that is not in the directory.
+        """
+        scripts = self._scripts(one_end=False)
+        if self._is_missing():
+            return [_revision(script, applied=False) for script in _oldest_first(scripts)]
+        async with self._reading() as connection:
+            return await self._status(scripts, connection)
+
+    async def check(self) -> None:
+        """See that the database is at the newest revision, and that it is what the models say.
+
+        For CI and for the readiness probe of a service.
+
+        Raises:
+            MigrationError: When the database is a file that is not there; it is not made.
+            DatabaseBehind: When revisions are not applied.
+            ModelsDiffer: When the models and the database differ, with each difference.
+        """
+        scripts = self._scripts()
+        self.require_database()
+        async with self._reading() as connection:
+            await self._refuse_behind(scripts, connection)
+            revision = await self._compare(scripts, connection, "check")
+        operations = revision.generated_revisions[-1].upgrade_ops
+        if operations is not None and not operations.is_empty():
+            raise ModelsDiffer(describe(operations.as_diffs()))
+
+    async def new(self, message: str, *, autogenerate: bool = True) -> Path | None:
+        """Write a revision with what the models have and the database has not; return its path.
+
+        Read it before you run it: a renamed column looks like one dropped and one added.
+
+        Args:
+            message: A sentence about the change; it names the file.
+            autogenerate: ``False`` for an empty file to be written by hand; the database is not asked then.
+
+        Returns:
+            The new file, or ``None`` where nothing differs: an empty revision is not written.
+
+        Raises:
+            DatabaseBehind: When revisions are not applied; they would be written again.
+        """
+        with make_directory(self.directory):
+            return await self._new(_one_line(message), autogenerate=autogenerate)
+
+    async def _new(self, text: str, *, autogenerate: bool) -> Path | None:
+        scripts = self._scripts()
+        if not autogenerate:
+            return _write(scripts, RevisionContext(self._config(), scripts, _arguments(text)))
+        async with self._reading() as connection:
+            await self._refuse_behind(scripts, connection)
+            revision = await self._compare(scripts, connection, text)
+        operations = revision.generated_revisions[-1].upgrade_ops
+        return None if operations is None or operations.is_empty() else _write(scripts, revision)
+
+    async def _move(
+        self, scripts: ScriptDirectory, steps: Callable[[Any], Iterable[Any]], *, applied: bool
+    ) -> list[Revision]:
+        begun: list[Script] = []
+
+        def work(now: Any, context: Any) -> Iterator[Any]:
+            _refuse_unknown(scripts, now)
+            for step in steps(now):
+                begun.append(step.revision)
+                yield step
+
+        try:
+            async with _alembic(), turn(self.engine, lock_timeout=self.lock_timeout, wait=self.wait) as connection:
+                await self._run(scripts, connection, work)
+        except Exception as error:
+            self._explain(error, begun)
+            raise
+        return [_revision(script, applied=applied) for script in begun]
+
+    def _explain(self, error: Exception, begun: Sequence[Script]) -> None:
+        if begun:
+            error.add_note(f"{Path(begun[-1].path).name} {backend_for(self.engine.dialect.name).after_failure}.")
+        if isinstance(error, LockTimeout):
+            error.hint = f"A table was in use for more than {self.lock_timeout:g} s; run it again when it is not."
+        if isinstance(error, NotNullViolation):
+            error.hint = f"For rows that have no value: {FILL}."
+
+    def require_database(self) -> None:
+        """See that the database is there: connecting to a file of SQLite that is not would make it.
+
+        Raises:
+            MigrationError: When it is not there.
+        """
+        if self._is_missing():
+            raise MigrationError(
+                f"There is no database file {Path(str(self.engine.url.database)).absolute()}.",
+                hint="sqlkeel migrate up makes it. A path that is not absolute begins in the folder of the command.",
+            )
+
+    def _is_missing(self) -> bool:
+        return backend_for(self.engine.dialect.name).is_missing(self.engine.url)
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[AsyncConnection]:
+        """Open a connection that waits for no writer, and keeps nothing of what a comparison tries."""
+        options = backend_for(self.engine.dialect.name).reading_options()
+        async with _alembic(), self.engine.connect() as connection:
+            yield await connection.execution_options(**options)
+
+    async def _status(self, scripts: ScriptDirectory, connection: AsyncConnection) -> list[Revision]:
+        heads: tuple[str, ...] = ()
+
+        def work(now: Any, context: Any) -> list[Any]:
+            nonlocal heads
+            heads = now
+            return []
+
+        await self._run(scripts, connection, work, dont_mutate=True)
+        _refuse_unknown(scripts, heads)
+        have = {script.revision for script in scripts.iterate_revisions(heads, "base")} if heads else set()
+        return [_revision(script, applied=script.revision in have) for script in _oldest_first(scripts)]
+
+    async def _refuse_behind(self, scripts: ScriptDirectory, connection: AsyncConnection) -> None:
+        pending = [revision.path.name for revision in await self._status(scripts, connection) if not revision.applied]
+        if pending:
+            raise DatabaseBehind(pending)
+
+    async def _compare(self, scripts: ScriptDirectory, connection: AsyncConnection, message: str) -> RevisionContext:
+        revision = RevisionContext(self._config(), scripts, _arguments(message))
+
+        def work(now: Any, context: Any) -> list[Any]:
+            revision.run_autogenerate(now, context)
+            return []
+
+        options = {"template_args": revision.template_args, "revision_context": revision, "dont_mutate": True}
+        await self._run(scripts, connection, work, **options)
+        return revision
+
+    async def _run(self, scripts: ScriptDirectory, connection: AsyncConnection, work: Work, **options: Any) -> None:
+        """Execute env.py, which calls *work* with the revisions that the database is at."""
+
+        def execute(sync: Connection) -> None:
+            config = self._config()
+            config.attributes[TARGET] = Target(sync, metadata_of(self.models))
+            with _readable(), EnvironmentContext(config, scripts, fn=work, **options):
+                scripts.run_env()
+
+        await connection.run_sync(execute)
+
+    def _config(self) -> Config:
+        return configuration_for(self.directory, self.engine.url)
+
+    def _scripts(self, *, one_end: bool = True) -> ScriptDirectory:
+        """Read the directory.
+
+        Raises:
+            MigrationError: When it is not there, cannot be read, or has two ends and may have one.
+        """
+        require_environment(self.directory)
+        with _readable():
+            scripts = scripts_in(self._config())
+        heads = _heads(scripts)
+        if one_end and len(heads) > 1:
+            names = [Path(scripts.get_revision(head).path).name for head in sorted(heads)]
+            raise MigrationError(
+                f"There are {len(heads)} newest revisions: {', '.join(names)}.",
+                hint=f"Let one follow the other: down_revision = {min(heads)!r} in {names[1]}.",
+            )
+        return scripts
+
+
+_in_use = threading.Lock()
+_PAUSE: Final = 0.01
+
+
+@asynccontextmanager
+async def _alembic() -> AsyncIterator[None]:
+    """Have Alembic for oneself: ``alembic.op`` and ``alembic.context`` are globals of the process.
+
+    Always taken before a lock of the database, never while holding one.
+    """
+    # Polled: a lock of asyncio belongs to one event loop, and one of threading would stop the whole loop.
+    while not _in_use.acquire(blocking=False):  # noqa: ASYNC110 - there is no event that all loops could await
+        await asyncio.sleep(_PAUSE)
+    try:
+        yield
+    finally:
+        _in_use.release()
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except CommandError as error:
+        raise MigrationError(f"{error}.".replace("..", ".")) from error
+
+
+def _heads(scripts: ScriptDirectory) -> list[str]:
+    with warnings.catch_warnings():
+        # Alembic warns of a gap, and fails on it with a bare KeyError.
+        warnings.filterwarnings("error", message="Revision .* is not present", category=UserWarning)
+        try:
+            with _readable():
+                return scripts.get_heads()
+        except UserWarning as error:
+            raise MigrationError(f"The revisions do not form one line: {error}.") from error
+        except Exception as error:
+            place = _place_in(error, scripts)
+            if place is None:
+                raise
+            raise MigrationError(f"{place} cannot be read: {type(error).__name__}: {error}.") from error
+
+
+def _place_in(error: Exception, scripts: ScriptDirectory) -> str | None:
+    """Return the revision that fails as a module, and the line; ``None`` where it is not one of them."""
+    frames = [(Path(one.filename), one.lineno) for one in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        frames.append((Path(error.filename), error.lineno))
+    folders = {folder.resolve() for folder in _folders(scripts)}
+    found = [f"{path.name}:{line}" for path, line in frames if path.resolve().parent in folders]
+    return found[-1] if found else None
+
+
+def _refuse_unknown(scripts: ScriptDirectory, heads: Sequence[str]) -> None:
+    for head in heads:
+        try:
+            scripts.get_revision(head)
+        except CommandError:
+            folders = ", ".join(map(str, _folders(scripts)))
+            raise MigrationError(
+                f"The database is at revision {head!r}, which is not in {folders}.",
+                hint="Take the branch that has it, or another database.",
+            ) from None
+
+
+def _refuse_forks(scripts: ScriptDirectory, heads: Sequence[str], target: str) -> None:
+    """See that there is one line to go back on, where *target* is a number of steps."""
+    steps = -int(target) if re.fullmatch(r"-\d+", target) else 0
+    ends = list(heads)
+    if steps and len(ends) > 1:
+        raise _fork(scripts, ends, target, stays=next(_before(scripts, ends[0]), "base"))
+    for _ in range(steps):
+        ends = [one for end in ends for one in _before(scripts, end)]
+        if len(ends) > 1:
+            raise _fork(scripts, ends, target, stays=ends[0])
+
+
+def _before(scripts: ScriptDirectory, revision: str) -> Iterator[str]:
+    """Yield the revisions that one follows: several where it joins two branches."""
+    follows = scripts.get_revision(revision).down_revision
+    yield from (follows,) if isinstance(follows, str) else follows or ()
+
+
+def _fork(scripts: ScriptDirectory, ends: Sequence[str], target: str, *, stays: str) -> MigrationError:
+    names = ", ".join(sorted(Path(scripts.get_revision(one).path).name for one in ends))
+    return MigrationError(
+        f"{target} goes back on one line, and there are {len(ends)}, with {names}.",
+        hint=f"Name the revision that stays: sqlkeel migrate down {stays}",
+    )
+
+
+def _oldest_first(scripts: ScriptDirectory) -> list[Script]:
+    return list(reversed(list(scripts.walk_revisions())))
+
+
+def _revision(script: Script, *, applied: bool) -> Revision:
+    return Revision(script.revision, script.doc, Path(script.path), applied)
+
+
+def _arguments(message: str) -> dict[str, Any]:
+    names = ("sql", "splice", "branch_label", "version_path", "rev_id", "depends_on")
+    return {**dict.fromkeys(names), "message": message, "autogenerate": True, "head": "head"}
+
+
+def _one_line(message: str) -> str:
+    """Return *message* fit for the first line of a docstring."""
+    text = " ".join(message.split()).replace("\\", "/").replace('"', "'")
+    if not text:
+        raise MigrationError("A revision needs a message.", hint='sqlkeel migrate new "add users table"')
+    return text
+
+
+def _write(scripts: ScriptDirectory, revision: RevisionContext) -> Path:
+    script, message = revision.generated_revisions[-1], revision.command_args["message"]
+    versions = _folder_of(scripts)
+    script.version_path = str(versions)
+    stem = stem_of(revision.config, scripts, versions, revision=str(script.rev_id), message=message)
+    with _readable(), new_file(versions, message, stem=stem) as path:
+        scripts.file_template = str(path.relative_to(versions).with_suffix("")).replace("%", "%%")
+        hooks, scripts.hooks = scripts.hooks, []
+        for _ in revision.generate_scripts():
+            pass
+        path.write_text(formatted(path.read_text(encoding="utf-8")), encoding="utf-8")
+        write_hooks._run_hooks(path, hooks)  # private: the project's own have the last word; TestFiles is the canary
+    return path
+
+
+def _folders(scripts: ScriptDirectory) -> list[Path]:
+    found = [Path(coerce_resource_to_filename(one)).absolute() for one in scripts.version_locations]
+    return found or [Path(scripts.versions)]
+
+
+def _folder_of(scripts: ScriptDirectory) -> Path:
+    """Return where a new revision goes: beside the one that it follows."""
+    folders = _folders(scripts)
+    beside = [Path(scripts.get_revision(head).path).parent for head in scripts.get_heads()]
+    return next((one for one in beside if one in folders), folders[0])

@@ -1,0 +1,60 @@
+"""One migrator at a time: a connection that is prepared for migrations, and has the database to itself."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ..engines._tasks import finish
+from ..errors import MigrationError
+from ._databases import MigrationBackend, backend_for
+
+__all__ = ["LOCK_TIMEOUT", "WAIT", "turn"]
+
+LOCK_TIMEOUT: Final = 3.0
+"""Seconds a DDL statement waits for its lock. All that comes later waits behind it, so this is short."""
+
+WAIT: Final = 900.0
+"""Seconds to wait for another migrator to finish."""
+
+_PAUSE: Final = 0.1
+
+
+@asynccontextmanager
+async def turn(
+    engine: AsyncEngine, *, lock_timeout: float = LOCK_TIMEOUT, wait: float = WAIT
+) -> AsyncIterator[AsyncConnection]:
+    """Open the connection on which migrations run, when no other migrator is at work.
+
+    The lock belongs to this connection: it goes when the connection goes, whatever kills the process.
+
+    Raises:
+        MigrationError: When another migrator has not finished after *wait* seconds, or the result cannot be kept.
+    """
+    backend = backend_for(engine.dialect.name)
+    async with engine.connect() as connection:
+        try:
+            await connection.run_sync(backend.prepare, lock_timeout)
+            await _wait_for_turn(connection, backend, wait)
+            yield connection
+            await connection.run_sync(backend.verify)
+            await connection.commit()
+        finally:
+            await finish(connection.run_sync(backend.restore))
+
+
+async def _wait_for_turn(connection: AsyncConnection, backend: MigrationBackend, wait: float) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + wait
+    while not await connection.run_sync(backend.try_lock):
+        if loop.time() > deadline:
+            raise MigrationError(
+                f"Another migration has been running on this database for {wait:g} s.",
+                hint="Wait for it, or look what it waits for; its lock ends with its connection.",
+            )
+        await asyncio.sleep(_PAUSE * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the questions, guards nothing

@@ -1,0 +1,163 @@
+"""Columns of PostgreSQL that change to a native ENUM, or away from one, or that text is read as: with a cast."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Final
+
+from alembic.autogenerate import renderers
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import MigrateOperation, ops
+from alembic.util import PriorityDispatchResult, to_list
+from sqlalchemy import JSON, Boolean, Date, DateTime, DefaultClause, Dialect, Integer, Numeric, String, Uuid
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.types import ARRAY
+
+from ..errors import MigrationError
+from ._named_types import as_postgresql, named_type, types_changed_by
+
+__all__ = ["CastsValues", "ChangeType", "is_array", "write_casts"]
+
+_STOP: Final = (
+    "{column} changes between one value and an array: write in postgresql_using= below what becomes of the values, "
+    "and delete this line"
+)
+
+
+# Of a text the first four take all or nothing, of the others `KeepsValues` sees that nothing is cut off.
+_READ_FROM_TEXT: Final = (Boolean, Integer, JSON, Uuid, Numeric, Date, DateTime)
+_MISMATCH: Final = "42804"
+
+
+class ChangeType(MigrateOperation):
+    """Change the type of a column whose values and default PostgreSQL does not convert by itself."""
+
+    def __init__(self, change: ops.AlterColumnOp, *, found: Any, wanted: Any) -> None:
+        self.change = change
+        self.found = found
+        self.wanted = wanted
+
+    def reverse(self) -> ChangeType:
+        """Return what takes it back."""
+        return ChangeType(self.change.reverse(), found=self.wanted, wanted=self.found)
+
+    def to_diff_tuple(self) -> Any:
+        """Return what differs in the words of Alembic."""
+        return self.change.to_diff_tuple()
+
+
+class CastsValues:
+    """Part of Alembic's implementation for PostgreSQL: casts what a revision changes that was written elsewhere."""
+
+    dialect: Dialect
+
+    def alter_column(self, table_name: str, column_name: str, **options: Any) -> None:
+        """Change a column; to or from a type that PostgreSQL has by name with a cast, and without its default."""
+        theirs: Any = super()
+        if _casts_by_itself(options):
+            default = options.get("existing_server_default", False)
+            if default is not None and default is not False:
+                theirs.alter_column(table_name, column_name, schema=options.get("schema"), server_default=None)
+                if options.get("server_default", False) is False:
+                    options["server_default"] = default
+            options["postgresql_using"] = _cast(self.dialect, column_name, options["type_"])
+        try:
+            theirs.alter_column(table_name, column_name, **options)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) == _MISMATCH and options.get("type_") is not None:
+                raise self._uncast(table_name, column_name, options) from error
+            raise
+
+    def is_told(self, column_name: str, options: dict[str, Any]) -> bool:
+        """Tell whether the revision says what becomes of the values, in other words than `write_casts`."""
+        using = options.get("postgresql_using")
+        return using is not None and using != _cast(self.dialect, column_name, options["type_"])
+
+    def _uncast(self, table_name: str, column_name: str, options: dict[str, Any]) -> MigrationError:
+        using = _cast(self.dialect, column_name, options["type_"])
+        return MigrationError(
+            f"PostgreSQL does not convert the values or the default of {table_name}.{column_name} by itself.",
+            hint=f"alter_column({column_name!r}, …, postgresql_using={using!r}) if that is what becomes of the values; "
+            "server_default=None by another alter_column before it, where there is one.",
+        )
+
+
+def _casts_by_itself(options: dict[str, Any]) -> bool:
+    new = options.get("type_")
+    types = [new, options.get("existing_type")] if new is not None and "postgresql_using" not in options else []
+    return any(named_type(one) is not None for one in types if one is not None)
+
+
+def write_casts(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) -> PriorityDispatchResult:
+    """Have each change written with a cast that PostgreSQL does not make by itself, as to a type that it has by name.
+
+    The default is taken off before, for it has the old type, and put back behind.
+    """
+    if context.migration_context.dialect.name == "postgresql":
+        for modify in upgrade.ops:
+            if isinstance(modify, ops.ModifyTableOps):
+                modify.ops = [_changed(context, one) if _needs_cast(one) else one for one in modify.ops]
+    return PriorityDispatchResult.CONTINUE
+
+
+def is_array(kind: Any) -> bool:
+    """Tell whether PostgreSQL has an array for a type; what is not of PostgreSQL's dialect may be none."""
+    return isinstance(as_postgresql(kind), ARRAY)
+
+
+def _needs_cast(operation: Any) -> bool:
+    types = [as_postgresql(one) for one in types_changed_by(operation)]
+    if any(named_type(one) is not None for one in types) or len({is_array(one) for one in types}) > 1:
+        return True
+    return any(isinstance(one, String) for one in types) and any(_is_read_from_text(one) for one in types)
+
+
+def _is_read_from_text(kind: Any) -> bool:
+    # A text without a zone would be a moment of whoever migrates.
+    return isinstance(kind, _READ_FROM_TEXT) and not getattr(kind, "timezone", False)
+
+
+def _changed(context: AutogenContext, change: Any) -> ChangeType:
+    key = f"{change.schema}.{change.table_name}" if change.schema else change.table_name
+    default: Any = context.table_key_to_table[key].columns[change.column_name].server_default
+    # Not the one that was read: it has the old type in it.
+    kept = default if change.existing_server_default else None
+    wanted = kept if change.modify_server_default is False else change.modify_server_default
+    return ChangeType(change, found=change.existing_server_default, wanted=wanted)
+
+
+@renderers.dispatch_for(ChangeType)
+def _render(context: AutogenContext, operation: ChangeType) -> list[str]:
+    change, lines = copy.copy(operation.change), []
+    change.existing_server_default = change.modify_server_default = False
+    old, new = change.existing_type, change.modify_type
+    if is_array(old) != is_array(new):
+        lines.append(f"raise NotImplementedError({_STOP.format(column=f'{change.table_name}.{change.column_name}')!r})")
+    if isinstance(operation.found, DefaultClause):
+        lines += _default(context, change, old, None)
+    using = _cast(context.migration_context.dialect, change.column_name, new)
+    lines += [f"{line[:-1]}, postgresql_using={using!r})" for line in _written(context, change)]
+    if isinstance(operation.wanted, DefaultClause):
+        lines += _default(context, change, new, operation.wanted)
+    return lines
+
+
+def _default(context: AutogenContext, change: ops.AlterColumnOp, kind: Any, default: Any) -> list[str]:
+    names = (change.table_name, change.column_name)
+    step = ops.AlterColumnOp(*names, schema=change.schema, existing_type=kind, modify_server_default=default)
+    return _written(context, step)
+
+
+def _written(context: AutogenContext, operation: MigrateOperation) -> list[str]:
+    return list(to_list(renderers.dispatch(operation)(context, operation)))
+
+
+def _cast(dialect: Dialect, name: str, kind: Any) -> str:
+    """Return the value as the new type; as a text it is not cut to the length, but refused where it is too long."""
+    column = dialect.identifier_preparer.quote(name)
+    new = as_postgresql(kind)
+    item = new.item_type if isinstance(new, ARRAY) else new
+    value = f"{column}::text[]" if isinstance(new, ARRAY) else f"{column}::text"
+    if isinstance(as_postgresql(item), String) and named_type(item) is None:
+        return value
+    return f"{value}::{dialect.type_compiler_instance.process(kind)}"

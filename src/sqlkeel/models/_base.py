@@ -1,0 +1,139 @@
+"""The declarative base: names for constraints, exact types, a repr that loads nothing."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import uuid
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any, ClassVar, Literal, get_args, get_origin
+
+from sqlalchemy import JSON, MetaData, Text, Uuid, event, inspect
+from sqlalchemy.ext.asyncio import AsyncAttrs
+from sqlalchemy.orm import DeclarativeBase, Mapper, TypeResolve, registry
+from sqlalchemy.types import TypeEngine
+
+from .._syntax import parse_expression
+from ..types._choice import Choice, is_choice, not_of_values
+from ..types._exact import Money, UTCDateTime
+from ..types._times import Duration, PlainDate, PlainTime
+from ._detached import explain_detached
+from ._naming import metadata_with_names
+
+__all__ = ["Base"]
+
+
+class Base(AsyncAttrs, DeclarativeBase):
+    """The class that a project's own base inherits from: ``class Base(sqlkeel.Base): ...``.
+
+    Each direct subclass has a metadata and a registry of its own, so that two applications, or two tests, do not share
+    tables. Annotations become columns that lose nothing: ``datetime`` an aware moment, ``date`` a day, ``Decimal`` an
+    exact amount, an enumeration or ``Literal`` a checked text, ``dict[...]`` and ``list[...]`` JSON (``jsonb`` on
+    PostgreSQL), ``str`` text without a limit (give ``String(320)`` where there is one, and always for a key or an index
+    on MariaDB). docs/patterns/types.md has the whole table. A ``type_annotation_map`` of your own comes first.
+    """
+
+    metadata: ClassVar[MetaData] = metadata_with_names()
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        date: PlainDate(),
+        datetime: UTCDateTime(),
+        Decimal: Money(),
+        str: Text(),
+        time: PlainTime(),
+        timedelta: Duration(),
+        uuid.UUID: Uuid(),
+    }
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make a direct subclass without a table the base of a project."""
+        if Base in cls.__bases__ and not {"__tablename__", "__table__"} & cls.__dict__.keys():
+            _make_base(cls)
+        super().__init_subclass__(**kwargs)
+
+    def __repr__(self) -> str:
+        """Name the class and the key; never touch the database."""
+        identity = inspect(self).identity
+        key = "new" if identity is None else ", ".join(map(str, identity))
+        return f"<{type(self).__name__} {key}>"
+
+
+@event.listens_for(Base, "after_mapper_constructed", propagate=True)
+def _read_back(mapper: Mapper[Any], cls: type) -> None:
+    # What the server fills in on an UPDATE too: SQLAlchemy would expire it, and asynchronous code could not read it.
+    if mapper.eager_defaults == "auto":
+        mapper.eager_defaults = True
+
+
+@event.listens_for(Base, "mapper_configured", propagate=True)
+def _explain_detached(mapper: Mapper[Any], cls: type) -> None:
+    explain_detached(mapper)
+
+
+def _make_base(cls: type[Base]) -> None:
+    own = cls.__dict__
+    cls.__abstract__ = True
+    cls.metadata = own.get("metadata") or metadata_with_names()
+    cls.type_annotation_map = {**Base.type_annotation_map, **own.get("type_annotation_map", {})}
+    cls.registry = registry(metadata=cls.metadata, type_annotation_map=cls.type_annotation_map)
+    # SQLAlchemy keeps the registry of a declarative base under this name too, and has no public way to set it.
+    cls._sa_registry = cls.registry
+    event.listen(cls.registry, "resolve_type_annotation", _resolve)
+    # The relations write ON DELETE into the foreign keys when the mappers are configured: before any table is made.
+    event.listen(cls.metadata, "before_create", lambda *_, **__: cls.registry.configure())
+
+
+def _resolve(annotation: TypeResolve) -> TypeEngine[Any] | None:
+    """Return the type of annotations that are too many to be listed in a map: each enumeration, each JSON shape."""
+    kind: Any = annotation.resolved_type
+    if _names(annotation, kind):
+        return None
+    if is_choice(kind):
+        return Choice(_as_written(annotation, kind))
+    return _document() if (get_origin(kind) or kind) in {dict, list} else None
+
+
+def _as_written(annotation: TypeResolve, kind: Any) -> Any:
+    """Return the ``Literal`` that the class has in its source, where annotations are kept as texts.
+
+    SQLAlchemy puts quotes around what it takes for the name of a class, and makes texts of the numbers in it.
+    """
+    if get_origin(kind) is not Literal or not all(isinstance(value, str) for value in get_args(kind)):
+        return kind
+    for owner in annotation.cls.__mro__:
+        text = vars(owner).get("__annotations__", {}).get(annotation.key)
+        if text is not None:
+            written = _literal_in(text, vars(sys.modules[owner.__module__])) if isinstance(text, str) else None
+            return kind if written is None else written
+    return kind
+
+
+def _literal_in(text: str, names: Mapping[str, Any]) -> Any:
+    outer, inner = "", parse_expression(text)
+    while isinstance(inner, ast.Subscript):
+        outer, inner = ast.unparse(inner.value), inner.slice
+    if names.get(outer) is not Literal and not outer.endswith("Literal"):
+        return None
+    values = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+    try:
+        return Literal[tuple(ast.literal_eval(value) for value in values)]
+    except ValueError:  # the members of an enumeration
+        raise not_of_values(text) from None
+
+
+def _names(annotation: TypeResolve, kind: Any) -> bool:
+    """Tell whether the project's own map has an entry for this annotation, as SQLAlchemy looks for it."""
+    known = annotation.registry.type_annotation_map
+    above = [one for one in kind.__mro__ if issubclass(one, Enum)] if isinstance(kind, type) else [Literal]
+    written = annotation.raw_type, annotation.raw_pep_593_type, annotation.raw_pep_695_type, kind
+    return any(one in known for one in (*written, *(above if is_choice(kind) else ())))
+
+
+def _document() -> TypeEngine[Any]:
+    # Imported here: the dialect costs a tenth of the time of `import sqlkeel`.
+    from sqlalchemy.dialects.postgresql import JSONB
+
+    # None is NULL, as everywhere else; a JSON null would not be found by IS NULL.
+    return JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")

@@ -1,0 +1,95 @@
+"""The conditions of a question to one table: another table among them would bring rows several times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import BooleanClauseList, ColumnElement, FromClause
+from sqlalchemy.orm import Mapper, RelationshipProperty
+from sqlalchemy.orm.interfaces import ORMOption
+from sqlalchemy.sql import operators
+
+from ..errors import UsageError
+
+__all__ = ["parts", "refuse_joins", "refuse_other_tables", "refuse_other_than_conditions"]
+
+
+def parts(conditions: Iterable[Any]) -> list[Any]:
+    """Return the conditions that all have to hold, each by itself."""
+    found: list[Any] = []
+    for condition in conditions:
+        both = isinstance(condition, BooleanClauseList) and condition.operator is operators.and_
+        found += parts(condition.clauses) if both else [condition]
+    return found
+
+
+def refuse_other_tables(mapper: Mapper[Any], where: ColumnElement[Any] | None) -> None:
+    """Refuse conditions that join another table to that of *mapper*; one inside ``exists()`` or ``any()`` joins none.
+
+    Each row would come once for each row of the other table: a page then is short and its cursor missing, a count is a
+    multiple.
+
+    Raises:
+        UsageError: Names the table, and what to write instead.
+    """
+    if where is None:
+        return
+    others = [source for source in _sources(where) if not _is_of(mapper, source)]
+    if others:
+        name, table = mapper.class_.__name__, others[0].description
+        raise UsageError(
+            f"A condition on {name} names another table, {table}: each {name} would come once for each of its rows.",
+            hint=f"{_relation_to(mapper, others[0])}, or exists().where(...), or a select() of your own.",
+        )
+
+
+def refuse_other_than_conditions(model: type[Any], where: Iterable[Any]) -> None:
+    """Refuse a truth value of Python, which ``User.name is None`` and ``User.name in names`` are, and a text.
+
+    SQLAlchemy takes False for a condition that no row has: the list would be empty, and nobody told.
+
+    Raises:
+        UsageError: Says how such a condition is written.
+    """
+    for one in where:
+        if isinstance(one, bool | str | Mapping):
+            name, given = model.__name__, one if isinstance(one, bool) else type(one).__name__
+            raise UsageError(
+                f"A condition on {name} is a comparison of SQL, not {given}.",
+                hint=f"{name}.field == value; .is_(None) for is None, .in_(values) for in; & and | for and, or.",
+            )
+
+
+def refuse_joins(options: Iterable[ORMOption]) -> None:
+    """Refuse ``contains_eager()``, which reads another table that is for the caller's own statement to join.
+
+    Raises:
+        UsageError: For such an option, or one that leads to it.
+    """
+    for option in options:
+        # Private: an option has no other way to say what it does. A canary test holds it.
+        if any("eager_from_alias" in step.local_opts for step in getattr(option, "context", ())):
+            raise UsageError(
+                "contains_eager() takes the rows of a join, and a repository joins nothing.",
+                hint="load=[Model.relationship] loads them; for a join write a select() of your own.",
+            )
+
+
+def _sources(where: ColumnElement[Any]) -> Iterable[FromClause]:
+    # Private, because the public get_final_froms() compiles the whole statement. A canary test holds it.
+    return where._from_objects
+
+
+def _is_of(mapper: Mapper[Any], source: FromClause) -> bool:
+    if source is mapper.selectable or any(source is table for table in mapper.tables):
+        return True
+    return any(source is table for below in mapper.with_polymorphic_mappers for table in below.tables)
+
+
+def _relation_to(mapper: Mapper[Any], source: FromClause) -> str:
+    for relation in mapper.relationships:
+        target: RelationshipProperty[Any] = relation
+        if any(source is table for table in target.mapper.tables):
+            return f"{mapper.class_.__name__}.{target.key}.{'any' if target.uselist else 'has'}(...)"
+    return f"{mapper.class_.__name__}.relationship.any(...)"

@@ -1,0 +1,329 @@
+"""What holds among the rows that are not deleted: unique values, and parents that are there."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Computed,
+    Connection,
+    Dialect,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    SmallInteger,
+    Table,
+    UniqueConstraint,
+    column,
+    event,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.schema import CreateIndex, DropIndex, SchemaItem
+from sqlalchemy.sql.compiler import DDLCompiler, IdentifierPreparer
+
+from ..errors import ConfigurationError, NotSupported
+
+__all__ = [
+    "is_live_key",
+    "is_live_marker",
+    "live_index",
+    "live_parent",
+    "marker_name",
+    "marker_of",
+    "register_live_option",
+    "understand_live_indexes",
+    "unique_live",
+]
+
+_LONGEST: Final = 64
+_DELETED: Final = "deleted_at"
+_LIVE: Final = "is_live"
+_LIVE_KEYS: Final = "sqlkeel.live_keys"
+"""What the ``info`` of a column ``is_live`` of `live_parent` holds."""
+
+_WITHOUT_PARTIAL_INDEXES: Final = ("mariadb", "mysql")
+
+_MARKER: Final = re.compile(r"\(?case when `?(\w+)`? is null then 1 end\)?", re.IGNORECASE)
+
+
+@cache
+def register_live_option() -> None:
+    """Let an `Index` take ``mariadb_live=``; `unique_live` does so by itself, a migration needs it before it runs.
+
+    MariaDB has no partial index. There the index covers one column more, generated and invisible, that is 1 in live
+    rows and NULL in deleted ones, and NULL equals nothing. The option keeps its name in Alembic's files.
+    """
+    # Not at import: it loads the dialect, which costs a third of the time of `import sqlkeel`.
+    Index.argument_for("mariadb", "live", None)
+
+
+def unique_live(*columns: str | ColumnElement[Any], deleted: str = "deleted_at") -> Index:
+    """Make *columns* unique among the rows that are not deleted; for ``__table_args__``.
+
+    A deleted user then does not keep an email address taken, and any number of deleted rows may share it. A plain
+    ``unique=True`` refuses that, and ``UniqueConstraint("email", "deleted_at")`` lets two live rows in: NULL equals
+    nothing. SQLite and PostgreSQL get a partial index. MariaDB gets a generated invisible column beside the index, made
+    and dropped with it; an expression instead of a column cannot be indexed there.
+
+    Args:
+        columns: Names of columns; on SQLite and PostgreSQL expressions too.
+        deleted: The column that is NULL in live rows.
+
+    Raises:
+        ConfigurationError: Without a column; when the table is declared, and has no column *deleted*.
+        NotSupported: When the table is created, for an expression on MariaDB.
+    """
+    if not columns:
+        raise ConfigurationError("unique_live() names no column.", hint='unique_live("email")')
+    register_live_option()
+    live = column(deleted).is_(None)
+    index = Index(None, *columns, unique=True, postgresql_where=live, sqlite_where=live, mariadb_live=deleted)
+    event.listen(index, "after_parent_attach", lambda _, table: _refuse_without_mark(columns, table, deleted))
+    event.listen(index, "after_parent_attach", _follow)
+    return index
+
+
+def understand_live_indexes(dialect: Dialect) -> None:
+    """Let one engine write the indexes of `unique_live` for MariaDB, which has no partial ones.
+
+    A `Database` does it, and so does any engine that creates or drops the table. SQL that is only printed, by a dialect
+    that was made for it, needs the call.
+    """
+    usual = dialect.ddl_compiler
+    if dialect.name in _WITHOUT_PARTIAL_INDEXES and not issubclass(usual, _LiveIndexes):
+        dialect.ddl_compiler = type(usual.__name__, (_LiveIndexes, usual), {})
+
+
+def _follow(index: Index, table: Any) -> None:
+    """Have each engine that makes the index or its table understand it; a copy of the table has the listeners, too."""
+    event.listen(index, "before_create", _understand)
+    event.listen(index, "before_drop", _understand)
+    event.listen(table, "before_create", _understand, propagate=True)
+
+
+def _understand(_: object, connection: Connection, **options: Any) -> None:
+    understand_live_indexes(connection.dialect)
+
+
+def _refuse_without_mark(columns: Sequence[Any], table: Any, deleted: str) -> None:
+    if isinstance(table, Table) and deleted not in {one.name for one in table.columns}:
+        named = ", ".join(repr(one) if isinstance(one, str) else str(one) for one in columns)
+        raise ConfigurationError(
+            f"unique_live({named}) on {table.name}: the table has no {deleted}, which is NULL in live rows.",
+            hint=f'Give the model the SoftDeleteMixin, or name its column: unique_live({named}, deleted="removed_on").',
+        )
+
+
+def marker_name(index_name: str) -> str:
+    """Return the name of the generated column that belongs to an index on MariaDB."""
+    name = f"{index_name}_live"
+    if len(name) <= _LONGEST:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{index_name[: _LONGEST - 14]}_{digest}_live"
+
+
+def marker_of(index: Index, preparer: IdentifierPreparer) -> str:
+    """Return the name of the generated column that belongs to an index of `unique_live`, not quoted."""
+    # What quotes a name for a driver also doubles each percent sign in it.
+    percent, name = (
+        preparer.unformat_identifiers(quoted)[-1]
+        for quoted in (preparer.quote_identifier("%"), preparer.format_index(index))
+    )
+    return marker_name(name.replace(percent, "%"))
+
+
+def is_live_marker(reflected: Column[Any]) -> bool:
+    """Tell whether a reflected column is the generated one of `unique_live`, which no model has."""
+    return _deleted_column(reflected) is not None
+
+
+def live_index(reflected: Index) -> Index | None:
+    """Return what `unique_live` would have made for an index reflected from MariaDB; ``None`` for any other index.
+
+    The result belongs to no table: compare and render it in place of the reflected one, so that a migration creates
+    and drops the generated column together with the index.
+    """
+    *columns, marker = reflected.columns or (None,)
+    deleted = _deleted_column(marker) if marker is not None and reflected.unique else None
+    if deleted is None:
+        return None
+    made = unique_live(*(one.name for one in columns), deleted=deleted)
+    made.name = reflected.name
+    return made
+
+
+def _deleted_column(reflected: Column[Any]) -> str | None:
+    if reflected.computed is None or not reflected.name.endswith("_live"):
+        return None
+    found = _MARKER.fullmatch(str(reflected.computed.sqltext).strip())
+    return found[1] if found else None
+
+
+class _LiveIndexes(DDLCompiler):
+    """The part of a compiler of DDL that makes and drops an index together with its generated column."""
+
+    def visit_create_index(self, create: CreateIndex, *args: Any, **options: Any) -> str:
+        index = create.element
+        deleted = index.dialect_kwargs.get("mariadb_live")
+        if deleted is None:
+            return str(super().visit_create_index(create, *args, **options))  # type: ignore[no-untyped-call]
+        table, name, marker, quote = _names(index, self)
+        exists = "IF NOT EXISTS " if create.if_not_exists else ""
+        # Dropped first: DROP INDEX without our option, as reflection writes it, leaves the column behind.
+        return (
+            f"ALTER TABLE {table} DROP COLUMN IF EXISTS {marker}, "
+            f"ADD COLUMN {marker} TINYINT AS (CASE WHEN {quote(deleted)} IS NULL THEN 1 END) VIRTUAL INVISIBLE, "
+            f"ADD UNIQUE INDEX {exists}{name} ({', '.join(map(quote, _plain_columns(index)))}, {marker})"
+        )
+
+    def visit_drop_index(self, drop: DropIndex, **options: Any) -> str:
+        if drop.element.dialect_kwargs.get("mariadb_live") is None:
+            return str(super().visit_drop_index(drop, **options))  # type: ignore[no-untyped-call]
+        table, name, marker, _ = _names(drop.element, self)
+        exists = "IF EXISTS " if drop.if_exists else ""
+        return f"ALTER TABLE {table} DROP INDEX {exists}{name}, DROP COLUMN IF EXISTS {marker}"
+
+
+def _names(index: Index, compiler: DDLCompiler) -> tuple[str, str, str, Any]:
+    """Return the quoted table, index and marker, and the function that quotes."""
+    preparer = compiler.preparer
+    assert index.table is not None
+    marker = preparer.quote(marker_of(index, preparer))
+    return preparer.format_table(index.table), preparer.format_index(index), marker, preparer.quote
+
+
+def _plain_columns(index: Index) -> list[str]:
+    for part in index.expressions:
+        if not isinstance(part, Column):
+            raise NotSupported(
+                f"{index.name} is over an expression, {part}, which MariaDB cannot index.",
+                hint="Store the expression in a Computed column, and name that in unique_live().",
+            )
+    return [part.name for part in index.expressions if isinstance(part, Column)]
+
+
+def live_parent(*columns: str) -> SchemaItem:
+    """Let no live row point by *columns* to a deleted one; for ``__table_args__`` of the child.
+
+    The foreign key over *columns* accepts a deleted parent: its row is there. This adds a second one that does not.
+    Both tables get a generated column ``is_live``, 1 in live rows and NULL in deleted ones; the parent is unique by its
+    key and that, and the child refers to both. So the database refuses what soft delete cannot see: a child inserted
+    by another transaction while its parent is being deleted, a child brought back alone, a parent marked by SQL while
+    it has live children. It looks at COMMIT, so that parent and children are marked in any order. Relationships and
+    joins go on using the plain foreign key, and models do not have the column.
+
+    It costs an index on the parent and two stored columns; adding them to a table that exists rewrites it. A
+    transaction that inserts a child waits for one that is deleting its parent.
+
+    Args:
+        columns: Names of the child's columns, of one foreign key.
+
+    Raises:
+        ConfigurationError: When the tables are declared: without such a foreign key, when one of the tables has no
+            ``deleted_at``, or has an ``is_live`` of its own.
+        NotSupported: When the table is created, on MariaDB, which checks at once and not at COMMIT.
+    """
+    if not columns:
+        raise ConfigurationError("live_parent() names no column.", hint='live_parent("author_id")')
+    return _LiveParent(columns)
+
+
+def is_live_key(key: ForeignKeyConstraint) -> bool:
+    """Tell whether a foreign key is the second one of `live_parent`."""
+    return any(_LIVE_KEYS in one.info for one in key.columns)
+
+
+class _LiveParent(SchemaItem):
+    """Waits for its table to be complete: the foreign key may stand behind it."""
+
+    __visit_name__ = "live_parent"
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.columns = columns
+
+    def _set_parent(self, parent: Any, **kw: Any) -> None:
+        # The listener stands at this one table, and waits for what is declared behind this: the foreign key, the mark.
+        event.listen(parent, "after_parent_attach", lambda table, _: _add_live_key(table, self.columns))
+
+
+class _LiveKey(ForeignKeyConstraint):
+    """The second foreign key, which MariaDB cannot check at COMMIT."""
+
+
+class _Unjoined(ForeignKey):
+    """An element of a key that no join goes by: with two ways from table to table, SQLAlchemy would ask which."""
+
+    def _set_remote_table(self, table: Table) -> None:
+        """Make the parent ready, too, where its table comes later; private: test_the_tables is its canary."""
+        super()._set_remote_table(table)
+        if not self.target_fullname.endswith(f".{_LIVE}"):
+            event.listen(table, "after_parent_attach", lambda above, _: _accept_live_key(above, self.constraint))
+
+    def get_referent(self, table: Any) -> None:
+        return None
+
+
+def _add_live_key(table: Table, columns: Sequence[str]) -> None:
+    """Give the child its second foreign key, and the parent what it refers to, if the parent is there already."""
+    plain = [key for key in table.foreign_key_constraints if set(key.column_keys) == set(columns)]
+    if not plain:
+        named = ", ".join(columns)
+        raise ConfigurationError(
+            f"live_parent({named}) on {table.name}: there is no foreign key over ({named}).",
+            hint=f"{columns[0]}: Mapped[int] = mapped_column(ForeignKey(...), index=True)",
+        )
+    _add_mark(table)
+    targets = [element.target_fullname for element in plain[0].elements]
+    above = targets[0].rpartition(".")[0]
+    live = _LiveKey(
+        [*plain[0].column_keys, _LIVE], [*targets, f"{above}.{_LIVE}"], deferrable=True, initially="DEFERRED"
+    )
+    live.elements = [_Unjoined(element.target_fullname, _constraint=live) for element in live.elements]
+    schema = table.metadata.schema
+    above = f"{schema}.{above}" if schema and "." not in above else above
+    if above in table.metadata.tables:
+        _accept_live_key(table.metadata.tables[above], live)
+    table.append_constraint(live)
+
+
+def _accept_live_key(table: Table, live: ForeignKeyConstraint | None) -> None:
+    """Make the parent unique by what live children refer to."""
+    assert live is not None
+    _add_mark(table)
+    columns = [element.target_fullname.rpartition(".")[2] for element in live.elements]
+    uniques = (one for one in table.constraints if isinstance(one, UniqueConstraint))
+    if not any([column.key for column in one.columns] == columns for one in uniques):
+        table.append_constraint(UniqueConstraint(*columns))
+
+
+def _add_mark(table: Table) -> None:
+    if _DELETED not in table.c:
+        raise ConfigurationError(
+            f"live_parent() needs soft-deletable tables, and {table.name} has no {_DELETED}.",
+            hint="Give the model the SoftDeleteMixin; with joined inheritance, point to the table that has it.",
+        )
+    if _LIVE not in table.c:
+        # ELSE NULL stands there because PostgreSQL writes it so: what is reflected is compared with this.
+        live = Computed(f"CASE WHEN {_DELETED} IS NULL THEN 1 ELSE NULL END", persisted=True)
+        table.append_column(Column(_LIVE, SmallInteger(), live, info={_LIVE_KEYS: True}, _omit_from_statements=True))
+    elif _LIVE_KEYS not in table.c[_LIVE].info:
+        raise ConfigurationError(
+            f"live_parent() needs the name {_LIVE} for a column, and {table.name} has one of its own.",
+            hint="Give yours another name.",
+        )
+
+
+@compiles(_LiveKey, "mariadb")
+@compiles(_LiveKey, "mysql")
+def _refuse_deferred(key: _LiveKey, compiler: Any, **options: Any) -> str:
+    raise NotSupported(
+        f"The foreign key ({', '.join(key.column_keys)}) is to be checked at COMMIT, and MariaDB checks at once.",
+        hint="A soft delete marks the parent before its children: leave live_parent() out on MariaDB.",
+    )

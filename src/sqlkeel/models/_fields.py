@@ -1,0 +1,111 @@
+"""The fields of a model that may be given values by name, and how one is set so that the flush writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import Column
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.orm import ColumnProperty, RelationshipProperty
+from sqlalchemy.orm.attributes import flag_modified
+
+from ..errors import InvalidValue, UnknownField
+
+__all__ = ["assign", "changes_row", "refusal_of_field", "refuse_fields"]
+
+
+def refuse_fields(model: type[Any], fields: Iterable[str]) -> None:
+    """Refuse fields that cannot be given a value, and of a mapping those that cannot be given theirs.
+
+    Raises:
+        UnknownField: For the first of them.
+        InvalidValue: When a relationship is given something else than objects; a client may have sent it.
+    """
+    for field in fields:
+        if (reason := refusal_of_field(model, field)) is not None:
+            raise UnknownField(f"{model.__name__} {reason}.", hint=_meant(model, field))
+    if isinstance(fields, Mapping):
+        _refuse_strangers(model, fields)
+
+
+def _refuse_strangers(model: type[Any], values: Mapping[str, Any]) -> None:
+    """Refuse what is given to a relationship and is not an object, before SQLAlchemy looks for its state."""
+    relations = sa_inspect(model).relationships
+    for field in values.keys() & relations.keys():
+        relation, value = relations[field], values[field]
+        if _is_strange(value) if relation.uselist else value is not None and not _are_objects([value]):
+            raise _stranger(model, relation, value)
+
+
+def _is_strange(value: Any) -> bool:
+    """Tell whether it cannot be a collection of objects, whatever the class of the collection."""
+    given = value.values() if isinstance(value, Mapping) else value
+    if isinstance(given, str | bytes | int | float | None) or _are_objects([value]):
+        return True
+    return isinstance(given, Collection) and not _are_objects(given)
+
+
+def _are_objects(given: Iterable[Any]) -> bool:
+    return all(hasattr(one, "_sa_instance_state") for one in given)
+
+
+def _stranger(model: type[Any], relation: RelationshipProperty[Any], value: Any) -> InvalidValue:
+    target = relation.mapper.class_.__name__
+    keys = ", ".join(f"{column.key}=…" for column in relation.local_columns if column.foreign_keys)
+    taken = f"a list of {target}" if relation.uselist else f"a {target}"
+    hint = f"{keys}, or {relation.key}={target.lower()}, the object" if keys else f"{relation.key}=[{target}(...)]"
+    refused = InvalidValue(
+        f"{model.__name__}.{relation.key} takes {taken}, and not a {type(value).__name__}.", hint=hint
+    )
+    refused.column = relation.key
+    return refused
+
+
+def _meant(model: type[Any], field: str) -> str:
+    """Say which field was most likely meant, or which there are."""
+    from difflib import get_close_matches  # for an error alone: a program need not load it
+
+    mapper = sa_inspect(model)
+    if field in mapper.all_orm_descriptors:
+        return ""
+    known = [one.key for one in mapper.attrs if _is_written(one)]
+    close = get_close_matches(str(field), known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"It has {', '.join(known)}."
+
+
+def refusal_of_field(model: type[Any], field: str) -> str | None:
+    """Say why *field* cannot be given a value: there is none, or a flush would not write it."""
+    mapper = sa_inspect(model)
+    if field in mapper.attrs:
+        return None if _is_written(mapper.attrs[field]) else f"computes {field!r}, which cannot be written"
+    if field in mapper.all_orm_descriptors:
+        # A hybrid without a setter; an association proxy has no ``fset`` and sets by itself.
+        is_set = getattr(mapper.all_orm_descriptors[field], "fset", field) is not None
+        return None if is_set else f"computes {field!r}, which has no setter"
+    if getattr(getattr(model, field, None), "fset", None) is None:
+        return f"has no field {field!r}"
+    return None
+
+
+def assign(obj: Any, field: str, value: Any) -> None:
+    """Set *field*, and count a mutable value as changed that the object has already.
+
+    SQLAlchemy compares the value with itself, and finds a list or mapping that was changed in place unchanged.
+    """
+    is_held = vars(obj).get(field) is value
+    setattr(obj, field, value)
+    if is_held and type(value).__hash__ is None and field in sa_inspect(type(obj)).column_attrs:
+        flag_modified(obj, field)
+
+
+def changes_row(obj: Any) -> bool:
+    """Tell whether the next flush writes a column of *obj*, by what the object itself has been given."""
+    state = sa_inspect(obj)
+    return any(state.attrs[attribute.key].history.has_changes() for attribute in state.mapper.column_attrs)
+
+
+def _is_written(attribute: Any) -> bool:
+    if isinstance(attribute, RelationshipProperty):
+        return not attribute.viewonly
+    return not isinstance(attribute, ColumnProperty) or isinstance(attribute.columns[0], Column)

@@ -1,0 +1,108 @@
+"""Columns of mixins, which every kind of model can have: dataclasses too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from inspect import get_annotations
+from typing import Any, Final, NoReturn, TypeVar, cast
+
+from sqlalchemy import Column, DateTime, Table, event
+from sqlalchemy.orm import Mapped, MappedColumn, Mapper, declared_attr, mapped_column
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from ..errors import ConfigurationError, NotSupported
+
+__all__ = ["mixed_column", "with_columns"]
+
+_C = TypeVar("_C", bound=type[Any])
+
+_BECOMES_DATACLASS: Final = "_sa_apply_dc_transforms"
+"""Where SQLAlchemy keeps how it is to make a dataclass of a class; a decorator has said so, or a base."""
+
+
+class _NoFields:
+    """The dataclass fields of a mixin, which is no dataclass itself: nobody who asks for them finds any.
+
+    SQLAlchemy takes the columns of a mixin for fields of a dataclass only where the mixin's own dictionary has
+    ``__dataclass_fields__``. Fields that can be read would make a dataclass of every model, for pydantic and FastAPI
+    too, which would then write all of its columns into a response.
+    """
+
+    def __get__(self, instance: object, owner: type[Any] | None = None) -> NoReturn:
+        raise AttributeError("__dataclass_fields__")
+
+
+def mixed_column(*args: Any, **options: Any) -> Mapped[Any]:
+    """Declare a column of a mixin; of a model that is a dataclass, it is a field that ``__init__`` does not take.
+
+    The arguments are those of ``mapped_column``; a default that is called is ``insert_default``.
+    """
+
+    def column(model: type[Any]) -> Column[Any] | MappedColumn[Any]:
+        table = vars(model).get("__table__")
+        if table is not None and column.__name__ in table.c:
+            return cast("Column[Any]", table.c[column.__name__])
+        # A model that is no dataclass must not have the option.
+        field: dict[str, Any] = {"init": False} if getattr(model, _BECOMES_DATACLASS, None) else {}
+        return mapped_column(*args, **options, **field)
+
+    declared: Any = declared_attr(column)
+    declared.fget.__dict__["kind"] = next((one for one in args if isinstance(one, TypeEngine)), None)
+    return declared  # type: ignore[no-any-return]  # to type checkers it is what a model makes of it
+
+
+def with_columns(mixin: _C) -> _C:
+    """Make *mixin* one whose columns are made by `mixed_column`; a model of SQLModel cannot have it, and is told so."""
+    kind: type[Any] = mixin
+
+    def begin(model: type[Any], /, **options: Any) -> None:
+        # As the class is made: pydantic would fail next, with advice that leads nowhere.
+        if any(one.__module__ == "pydantic.main" for one in model.__mro__):
+            raise NotSupported(
+                f"{model.__name__} cannot have the {mixin.__name__}: its columns are no fields of pydantic.",
+                hint="Declare the columns as fields; or make it a class of sqlkeel.Base.",
+            )
+        super(kind, model).__init_subclass__(**options)
+
+    if "__init_subclass__" not in vars(mixin):  # else it is asked by that one
+        mixin.__init_subclass__ = classmethod(begin)  # type: ignore[assignment]
+    kinds: dict[str, TypeEngine[Any] | None] = {}
+    for name, annotation in get_annotations(mixin).items():
+        declared: Any = vars(mixin).get(name)
+        if isinstance(declared, declared_attr):
+            declared.fget.__name__ = name
+            declared.fget.__annotations__["return"] = annotation
+            kinds[name] = vars(declared.fget)["kind"]
+    mixin.__dataclass_fields__ = _NoFields()
+
+    def check(mapper: Mapper[Any], model: type[Any]) -> None:
+        if isinstance(mapper.local_table, Table):
+            _refuse_other_columns(mapper, mixin, kinds)
+
+    event.listen(mixin, "after_mapper_constructed", check, propagate=True)
+    return mixin
+
+
+def _refuse_other_columns(mapper: Mapper[Any], mixin: type[Any], kinds: Mapping[str, TypeEngine[Any] | None]) -> None:
+    """Refuse a table that the model did not make, imperative or reflected, and that the mixin cannot work with."""
+    declares = hasattr(mapper.class_, "__tablename__")  # it says what it wants then, and that wins
+    for name, kind in kinds.items():
+        found = mapper.columns.get(name)
+        if found is None or not (declares or _holds(found.type, kind)):
+            what = "has no" if found is None else f"has a column of {found.type!r} as"
+            raise ConfigurationError(
+                f"{mapper.class_.__name__} has the {mixin.__name__}, and its table {what} {name}.",
+                hint=f"Table(..., Column({name!r}, {kind!r})): beside autoload_with= it replaces what is reflected.",
+            )
+
+
+def _holds(found: TypeEngine[Any], kind: TypeEngine[Any] | None) -> bool:
+    """Tell whether a column can hold the values of the mixin: what SQLite reflects of a UUID is a text."""
+    if kind is None or isinstance(found, TypeDecorator):
+        return True
+    if isinstance(kind, TypeDecorator):  # UTCDateTime is the only one of them
+        return isinstance(found, DateTime) and found.timezone
+    try:
+        return issubclass(found.python_type, kind.python_type)
+    except NotImplementedError:
+        return True

@@ -1,0 +1,172 @@
+"""Public ids as text: ``usr_01h455vb4pex5vsknk084sn02q`` outside, the UUID in the database."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar
+from uuid import UUID
+
+from ..errors import ConfigurationError, InvalidKey, shown
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
+
+__all__ = ["PublicID", "prefix_of", "public_id_of", "uuid_of"]
+
+M_co = TypeVar("M_co", covariant=True)
+
+_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_DIGITS: Final = {character: number for number, character in enumerate(_ALPHABET)}
+_PREFIX: Final = re.compile(r"[a-z]([a-z_]{0,61}[a-z])?")
+_SUFFIX: Final = "[0-7][0-9a-hjkmnp-tv-z]{25}"
+_UUID: Final = "[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+_CLASSES: Final[dict[type[Any], type[Any]]] = {}
+
+
+class PublicID(Generic[M_co]):
+    """The public id of a row of one model, ``PublicID[User]``, as it is written outside.
+
+    Where the model has a ``__public_prefix__`` the text is a TypeID (https://github.com/jetify-com/typeid, version
+    0.3): the prefix, ``_``, and the UUID in 26 characters of Crockford's base 32, always in small letters. Texts sort
+    as their UUIDs do, there is one for each, and it says what it is an id of. Without a prefix it is that of the UUID.
+
+    In a pydantic model it is read from the text or, ``from_attributes``, from a UUID, and written as the text. In a
+    path `sqlkeel.integrations.fastapi.PathID` answers 404 to what is none. In a query use ``.uuid``.
+
+    Raises:
+        ConfigurationError: When it is made without a model: ``PublicID(...)``.
+        InvalidKey: When it is made of something else than a UUID; a text is given to `parse`.
+    """
+
+    __slots__ = ("uuid",)
+
+    model: ClassVar[type[Any]]
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, model: Any) -> Any:
+            # A class of its own for each model: it knows the prefix, and FastAPI takes it for a parameter.
+            return public_id_of(model) if isinstance(model, type) else cls
+
+    def __init__(self, uuid: UUID) -> None:
+        if not hasattr(self, "model"):
+            raise ConfigurationError("A PublicID without a model has no text.", hint="PublicID[User](uuid)")
+        if not isinstance(uuid, UUID):
+            name = self.model.__name__
+            raise InvalidKey(f"{shown(uuid)} is no UUID.", hint=f"PublicID[{name}].parse(text)")
+        self.uuid = uuid
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the id that *text* is.
+
+        Raises:
+            InvalidKey: When it is none: another prefix, another alphabet, too long, too large.
+        """
+        prefix = prefix_of(cls.model)
+        if not re.fullmatch(_pattern(prefix), text):
+            raise InvalidKey(f"{shown(text)} is no public id of {cls.model.__name__}.", hint=f"It is {_form(prefix)}.")
+        return cls(UUID(int=_number(text[-26:])) if prefix else UUID(text))
+
+    def __str__(self) -> str:
+        prefix = prefix_of(self.model)
+        return f"{prefix}_{_digits(self.uuid.int)}" if prefix else str(self.uuid)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return self.uuid == other.uuid if isinstance(other, type(self)) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.uuid)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self.model, self.uuid)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Tell pydantic how to read and write it."""
+        # Imported here: pydantic calls this, nobody else needs it.
+        from pydantic_core import PydanticCustomError, core_schema
+
+        form = _form(prefix_of(cls.model))
+
+        def read(given: Any) -> PublicID[Any]:
+            try:
+                return cls(uuid_of(given, cls.model))
+            except InvalidKey:
+                raise PydanticCustomError("public_id", "Input should be {form}", {"form": form}) from None
+
+        text = core_schema.to_string_ser_schema(when_used="json")
+        return core_schema.no_info_plain_validator_function(read, serialization=text)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Describe the text in OpenAPI."""
+        prefix = prefix_of(cls.model)
+        if not prefix:
+            return {"type": "string", "format": "uuid"}
+        return {"type": "string", "pattern": f"^{_pattern(prefix)}$"}
+
+
+def prefix_of(model: type[Any]) -> str:
+    """Return the prefix of the public ids of *model*, or an empty text.
+
+    Raises:
+        ConfigurationError: When it is none of TypeID: 63 characters of ``a`` to ``z`` and ``_``, a letter at each end.
+    """
+    prefix = getattr(model, "__public_prefix__", "")
+    if not isinstance(prefix, str) or (prefix and not _PREFIX.fullmatch(prefix)):
+        raise ConfigurationError(
+            f"{model.__name__}.__public_prefix__ is {prefix!r}.",
+            hint='Small letters, at most 63, with "_" only between them: __public_prefix__ = "usr".',
+        )
+    return prefix
+
+
+def uuid_of(given: PublicID[Any] | UUID | str, model: type[Any]) -> UUID:
+    """Return the UUID of a row of *model* from any form of its public id.
+
+    Raises:
+        InvalidKey: When *given* is no id of *model*.
+    """
+    if isinstance(given, UUID):
+        return given
+    if isinstance(given, str):
+        return public_id_of(model).parse(given).uuid
+    if not isinstance(given, PublicID) or not (issubclass(given.model, model) or issubclass(model, given.model)):
+        raise InvalidKey(f"{shown(given)} is no public id of {model.__name__}.")
+    return given.uuid
+
+
+def public_id_of(model: type[M_co]) -> type[PublicID[M_co]]:
+    """Return ``PublicID[model]`` for a model that is known at run time only."""
+    if model not in _CLASSES:
+        prefix_of(model)
+        _CLASSES[model] = type(f"PublicID[{model.__name__}]", (PublicID,), {"__slots__": (), "model": model})
+    return _CLASSES[model]
+
+
+def _again(model: type[Any], uuid: UUID) -> PublicID[Any]:
+    return public_id_of(model)(uuid)
+
+
+def _pattern(prefix: str) -> str:
+    return f"{prefix}_{_SUFFIX}" if prefix else _UUID
+
+
+def _form(prefix: str) -> str:
+    return f"{prefix}_ and 26 characters" if prefix else "a UUID"
+
+
+def _digits(number: int) -> str:
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -5, -5))
+
+
+def _number(digits: str) -> int:
+    number = 0
+    for digit in digits:
+        number = number << 5 | _DIGITS[digit]
+    return number

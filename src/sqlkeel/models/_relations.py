@@ -1,0 +1,392 @@
+"""Relationships whose ORM cascade and ON DELETE are set together, so that they cannot disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+from weakref import WeakSet, ref
+
+from sqlalchemy import ForeignKeyConstraint, Index, PrimaryKeyConstraint, Table, UniqueConstraint, event
+from sqlalchemy.orm import Mapper, RelationshipDirection, RelationshipProperty, relationship
+from sqlalchemy.orm import registry as Registry  # noqa: N812 - a class
+
+from ..errors import CascadeMismatch
+from ._relation_names import explained
+
+if TYPE_CHECKING:
+    # The public ``Relationship`` is no ``WriteOnlyMapped``; what ``relationship()`` returns is.
+    from sqlalchemy.orm.relationships import _RelationshipDeclared
+
+__all__ = ["OnDelete", "association", "children", "parent", "states_on_delete"]
+
+OnDelete = Literal["cascade", "restrict", "set null"]
+
+_KEY: Final = "sqlkeel.relation"
+_RULES: Final[dict[OnDelete, dict[str, Any]]] = {
+    "cascade": {"cascade": "all", "passive_deletes": True},
+    "restrict": {"passive_deletes": "all"},
+    "set null": {"passive_deletes": True},
+}
+# NO ACTION refuses as RESTRICT does, at the end of the statement or, where deferred, of the transaction.
+_ACCEPTED: Final[dict[OnDelete, tuple[str, ...]]] = {
+    "cascade": ("CASCADE",),
+    "restrict": ("RESTRICT", "NO ACTION"),
+    "set null": ("SET NULL",),
+}
+
+
+@dataclass(frozen=True)
+class _Relation:
+    kind: Literal["association", "children", "parent"]
+    on_delete: OnDelete | None
+
+
+def children(
+    *,
+    back_populates: str | None = None,
+    on_delete: OnDelete | None = None,
+    delete_orphan: bool = False,
+    order_by: Any = False,
+    **options: Any,
+) -> _RelationshipDeclared[Any]:
+    """Declare the rows that point to this one, and what becomes of them when it is deleted.
+
+    The database does it, in one statement however many there are; the ORM touches only what it has loaded. The foreign
+    key of the other table gets its ON DELETE when the mappers are configured, or is checked where it has one.
+
+    Args:
+        back_populates: The `parent` attribute on the other side.
+        on_delete: ``"cascade"``, the default, deletes them too, ``"set null"`` lets them stay without a parent,
+            ``"restrict"`` refuses to delete a row that has any. Where the children are soft-deletable and this row is
+            not, they would be gone for good with it: that is only done where ``"cascade"`` is written.
+        delete_orphan: Delete a child that is taken out of the collection; without it the child loses its parent,
+            which a NOT NULL foreign key refuses.
+        order_by: As in `sqlalchemy.orm.relationship`.
+        options: All else that `sqlalchemy.orm.relationship` takes, such as ``lazy`` or ``foreign_keys``.
+
+    Raises:
+        CascadeMismatch: At the call, for options that contradict each other; when the mappers are configured, for a
+            foreign key or a reverse side that disagrees. The message holds the text to write.
+    """
+    _refuse_options("children", options, {"cascade", "passive_deletes", "secondary", "viewonly"})
+    rule_name: OnDelete = "cascade" if on_delete is None else on_delete
+    _refuse_unknown(rule_name)
+    if delete_orphan and rule_name != "cascade":
+        raise CascadeMismatch(
+            f'children(on_delete="{on_delete}", delete_orphan=True) keeps children and deletes them.',
+            hint='Drop delete_orphan=True, or use on_delete="cascade".',
+        )
+    if on_delete == "restrict" and back_populates is None:
+        # SQLAlchemy leaves the foreign key alone under passive_deletes="all"; only the other side writes it.
+        raise CascadeMismatch(
+            'children(on_delete="restrict") would not save that a child was taken out of the collection.',
+            hint='Name the other side: children(on_delete="restrict", back_populates="...").',
+        )
+    rule = dict(_RULES[rule_name])
+    if delete_orphan:
+        rule["cascade"] = "all, delete-orphan"
+    marked = _marked(options, "children", on_delete)
+    return _watched(relationship(back_populates=back_populates, order_by=order_by, **marked, **rule))
+
+
+def parent(
+    *, back_populates: str | None = None, on_delete: OnDelete | None = None, **options: Any
+) -> _RelationshipDeclared[Any]:
+    """Declare the row that this one points to.
+
+    Its `children` side says what happens when that row is deleted. Where there is none, say it here or in the
+    ``ForeignKey``: a foreign key without ON DELETE is a decision that nobody made. Give ``remote_side`` in a tree whose
+    rows point to their own table.
+
+    Raises:
+        CascadeMismatch: At the call, for options that contradict each other; when the mappers are configured, for a
+            foreign key or a reverse side that disagrees, or when nothing says what happens.
+    """
+    _refuse_options("parent", options, {"cascade", "passive_deletes", "secondary", "viewonly"})
+    if on_delete is not None:
+        _refuse_unknown(on_delete)
+    return _watched(relationship(back_populates=back_populates, **_marked(options, "parent", on_delete)))
+
+
+def association(secondary: Any, *, back_populates: str | None = None, **options: Any) -> _RelationshipDeclared[Any]:
+    """Declare a many-to-many through a table that holds nothing but the two foreign keys.
+
+    Deleting either side deletes the rows between, in the database. For a link with data of its own map a class and use
+    `children` on both sides.
+
+    Args:
+        secondary: The table, its name, or a mapped class; its primary key (or a unique constraint) is the two foreign
+            keys, so that a pair stands there once.
+        back_populates: The `association` attribute on the other side.
+        options: All else that `sqlalchemy.orm.relationship` takes.
+
+    Raises:
+        CascadeMismatch: At the call, for options that contradict each other; when the mappers are configured, for
+            foreign keys that disagree or a table that lets a pair in twice.
+    """
+    _refuse_options("association", options, {"cascade", "passive_deletes", "viewonly"})
+    table = getattr(secondary, "__table__", secondary)
+    marked = _marked(options, "association", "cascade")
+    return _watched(relationship(secondary=table, back_populates=back_populates, passive_deletes=True, **marked))
+
+
+def states_on_delete(relation: RelationshipProperty[Any]) -> bool:
+    """Tell whether a relation was declared here, so that what a delete takes along was said and compared."""
+    return _KEY in relation.info
+
+
+def _marked(options: dict[str, Any], kind: Any, on_delete: OnDelete | None) -> dict[str, Any]:
+    return {**options, "info": {**(options.get("info") or {}), _KEY: _Relation(kind, on_delete)}}
+
+
+def _refuse_options(call: str, options: dict[str, Any], refused: set[str]) -> None:
+    wrong = sorted(refused & options.keys())
+    if wrong:
+        raise CascadeMismatch(
+            f"{call}() sets {', '.join(wrong)} itself.",
+            hint="Say what you want with on_delete= and delete_orphan=, or use sqlalchemy.orm.relationship().",
+        )
+
+
+def _refuse_unknown(on_delete: object) -> None:
+    if on_delete not in _RULES:
+        raise CascadeMismatch(
+            f"on_delete={on_delete!r} is not a rule.", hint=f"Write one of {', '.join(map(repr, _RULES))}."
+        )
+
+
+def _watched(relation: _RelationshipDeclared[Any]) -> _RelationshipDeclared[Any]:
+    """Let the relation be configured with its mapper; nobody else's mappers and tables are listened to."""
+    attach, set_up = relation.set_parent, relation.do_init
+
+    def do_init() -> None:
+        with explained(relation):
+            set_up()
+
+    def set_parent(parent: Mapper[Any], init: bool) -> None:
+        attach(parent, init)
+        event.listen(parent, "mapper_configured", lambda *_: _configure(relation))
+        _configure_before_create(parent)
+
+    relation.set_parent = set_parent  # type: ignore[method-assign]
+    relation.do_init = do_init  # type: ignore[method-assign]
+    return relation
+
+
+def _configure_before_create(mapper: Mapper[Any]) -> None:
+    """Have ON DELETE written before tables are made, on any base class."""
+    registries = mapper.registry.metadata.info.setdefault(_KEY, WeakSet())
+    if mapper.registry not in registries:
+        registries.add(mapper.registry)
+        registry = ref(mapper.registry)
+        event.listen(mapper.registry.metadata, "before_create", lambda *_, **__: _configure_all(registry()))
+
+
+def _configure_all(registry: Registry | None) -> None:
+    if registry is not None:
+        registry.configure(cascade=True)
+
+
+def _configure(prop: RelationshipProperty[Any]) -> None:
+    try:
+        relation = prop.info[_KEY]
+        _CONFIGURE[relation.kind](prop, relation.on_delete)
+    except CascadeMismatch as error:
+        # SQLAlchemy asks a mapper again at every later use, but only while it counts as not configured; and with this
+        # private name it does not replace the error by one of its own.
+        prop.parent.configured = False
+        error._configure_failed = error  # type: ignore[attr-defined]
+        raise
+
+
+def _configure_children(relation: RelationshipProperty[Any], stated: OnDelete | None) -> None:
+    on_delete: OnDelete = stated or "cascade"
+    if relation.direction is not RelationshipDirection.ONETOMANY:
+        _refuse(relation, "points to one row, not to children.", "Use parent() on the side of the foreign key.")
+    for key in _foreign_keys(relation, relation.synchronize_pairs):
+        _set_on_delete(relation, key, on_delete)
+    target = relation.mapper
+    if relation.cascade.delete_orphan and any(map(_is_soft, target.self_and_descendants)):
+        _refuse(
+            relation,
+            f"would remove the rows of {target.class_.__name__} for good: orphans never reach the soft delete.",
+            "Drop delete_orphan=True, and delete the child itself.",
+        )
+    if stated is None:
+        _refuse_loss(relation, relation.parent, target)
+    if on_delete == "cascade":
+        _cascade_to_subclasses(relation)
+    reverse = _reverse(relation)
+    if reverse is not None and reverse.cascade.delete:
+        _refuse(relation, f"goes back by {reverse}, which deletes the parent with a child.", f"{reverse} = parent(...)")
+
+
+def _configure_parent(relation: RelationshipProperty[Any], on_delete: OnDelete | None) -> None:
+    if relation.direction is not RelationshipDirection.MANYTOONE:
+        hint = "In a tree of one table add remote_side=[Model.id]; else use children()."
+        _refuse(relation, "points to many rows, not to a parent.", hint)
+    reverse = _reverse(relation)
+    theirs = reverse.info.get(_KEY) if reverse is not None else None
+    if theirs is not None:
+        said = theirs.on_delete or "cascade"
+        if on_delete not in {None, said}:
+            hint = f'{reverse} = children(on_delete="{on_delete}", ...), or no on_delete= here.'
+            _refuse(relation, f'says "{on_delete}" and {reverse} says "{said}".', hint)
+        return
+    for key in _foreign_keys(relation, relation.synchronize_pairs):
+        if on_delete is not None:
+            _set_on_delete(relation, key, on_delete)
+        elif key.ondelete is None or _KEY in key.info:
+            hint = f'{relation} = parent(on_delete="restrict"), or ForeignKey(..., ondelete="RESTRICT").'
+            _refuse(relation, f"says nothing about ON DELETE, and neither does {_describe(key)}.", hint)
+        if on_delete is None and (key.ondelete or "").upper() == "CASCADE":
+            _refuse_loss(relation, relation.mapper, relation.parent)
+        if reverse is not None:
+            _check_reverse(relation, reverse, key)
+
+
+def _refuse_loss(relation: RelationshipProperty[Any], above: Mapper[Any], below: Mapper[Any]) -> None:
+    """Refuse a row that is really deleted above rows that are to be kept: the database would take them along."""
+    soft = next((one for one in below.self_and_descendants if _is_soft(one)), None)
+    if soft is not None and not _is_soft(above):
+        parent_name, child = above.class_.__name__, soft.class_.__name__
+        problem = (
+            f"would remove the rows of {child} for good: {parent_name} has no SoftDeleteMixin to mark them with it."
+        )
+        hint = (
+            f'Give {parent_name} the SoftDeleteMixin; or keep it while it has such rows, on_delete="restrict"; or say '
+            'that they go for good, on_delete="cascade".'
+        )
+        _refuse(relation, problem, hint)
+
+
+def _is_soft(mapper: Mapper[Any]) -> bool:
+    return bool(getattr(mapper.class_, "__soft_delete__", False))
+
+
+def _configure_association(relation: RelationshipProperty[Any], on_delete: OnDelete) -> None:
+    if relation.direction is not RelationshipDirection.MANYTOMANY:
+        _refuse(relation, "is no many-to-many.", "Give the table between: association(user_role).")
+    between = [one for one in relation.parent.registry.mappers if one.local_table is relation.secondary]
+    for mapper in filter(_is_soft, between):
+        name = mapper.class_.__name__
+        problem = f"would remove the rows of {name} for good, and show those that are marked as deleted."
+        _refuse(relation, problem, f"Use children() on both sides, to {name}.")
+    keys = [
+        *_foreign_keys(relation, relation.synchronize_pairs),
+        *_foreign_keys(relation, relation.secondary_synchronize_pairs or ()),
+    ]
+    for key in keys:
+        _set_on_delete(relation, key, on_delete)
+    columns = [column.name for key in keys for column in key.columns]
+    table = keys[0].table
+    if not any(unique <= set(columns) for unique in _unique_sets(table)):
+        listing = ", ".join(map(repr, columns))
+        _refuse(
+            relation, f"goes through {table.name}, where a pair can stand twice.", f"PrimaryKeyConstraint({listing})"
+        )
+
+
+_CONFIGURE: Final[dict[str, Any]] = {
+    "association": _configure_association,
+    "children": _configure_children,
+    "parent": _configure_parent,
+}
+
+
+def _set_on_delete(relation: RelationshipProperty[Any], key: ForeignKeyConstraint, on_delete: OnDelete) -> None:
+    accepted = _ACCEPTED[on_delete]
+    if key.ondelete is not None and key.ondelete.upper() not in accepted:
+        source = f" (set by {key.info[_KEY]})" if _KEY in key.info else ""
+        problem = f'says "{on_delete}", but {_describe(key)} is ON DELETE {key.ondelete}{source}.'
+        _refuse(relation, problem, f'ForeignKey(..., ondelete="{accepted[0]}"), or on_delete= as the key has it.')
+    required = [column.name for column in key.columns if not column.nullable]
+    if on_delete == "set null" and required:
+        hint = f'{required[0]}: Mapped[int | None], or on_delete="cascade" or "restrict".'
+        _refuse(relation, f'says "set null", but {key.table.name}.{required[0]} is NOT NULL.', hint)
+    if key.ondelete is None:
+        key.info[_KEY] = str(relation)
+        _write_on_delete(key, accepted[0])
+
+
+def _write_on_delete(key: ForeignKeyConstraint, text: str) -> None:
+    # The constraint is what is created and compared; copies of the table are made from its elements.
+    key.ondelete = text
+    for element in key.elements:
+        element.ondelete = text
+
+
+def _cascade_to_subclasses(relation: RelationshipProperty[Any]) -> None:
+    """Let the cascade delete whole objects where a model is spread over several tables (joined inheritance)."""
+    base = relation.mapper
+    while base.inherits is not None and not base.concrete:
+        base = base.inherits
+    if base.local_table not in {referring.table for _, referring in relation.synchronize_pairs}:
+        problem = f"would delete a part of {relation.mapper.class_.__name__} and leave its row in {base.local_table}."
+        _refuse(relation, problem, f'Put the foreign key on {base.local_table}, or use on_delete="restrict".')
+    for mapper in base.self_and_descendants:
+        for key in _keys_of(mapper.local_table):
+            inherits = mapper.inherits is not None and key.referred_table is mapper.inherits.local_table
+            if inherits and key.referred_table is not key.table and key.ondelete is None:
+                _write_on_delete(key, "CASCADE")
+
+
+def _check_reverse(
+    relation: RelationshipProperty[Any], reverse: RelationshipProperty[Any], key: ForeignKeyConstraint
+) -> None:
+    """Compare a plain ``relationship()`` on the other side with the foreign key."""
+    stated = (key.ondelete or "").upper()
+    rule: OnDelete | None = next((rule for rule, accepted in _ACCEPTED.items() if stated in accepted), None)
+    if rule is None or reverse.viewonly:
+        return
+    wanted = _RULES[rule]
+    if reverse.cascade.delete != ("cascade" in wanted) or reverse.passive_deletes != wanted["passive_deletes"]:
+        hint = f'{reverse} = children(on_delete="{rule}", back_populates="{relation.key}").'
+        _refuse(relation, f"has ON DELETE {key.ondelete}, and {reverse} does something else.", hint)
+
+
+def _reverse(relation: RelationshipProperty[Any]) -> RelationshipProperty[Any] | None:
+    name: Any = relation.back_populates
+    if not name:
+        return None
+    found = relation.mapper.get_property(getattr(name, "key", name))
+    return found if isinstance(found, RelationshipProperty) else None
+
+
+def _foreign_keys(relation: RelationshipProperty[Any], pairs: Iterable[Any]) -> list[ForeignKeyConstraint]:
+    joined = set(pairs)
+    tables = {referring.table for _, referring in joined}
+    found = [key for table in tables for key in _keys_of(table) if _pairs_of(key) <= joined]
+    if not found:
+        _refuse(
+            relation,
+            "follows no foreign key of the database, which therefore cannot act on a delete.",
+            "Give the column a ForeignKey, or use sqlalchemy.orm.relationship().",
+        )
+    return found
+
+
+def _keys_of(table: Any) -> Iterable[ForeignKeyConstraint]:
+    return table.foreign_key_constraints if isinstance(table, Table) else ()
+
+
+def _pairs_of(key: ForeignKeyConstraint) -> set[tuple[Any, Any]]:
+    return {(element.column, element.parent) for element in key.elements}
+
+
+def _unique_sets(table: Table) -> Iterator[set[str]]:
+    for constraint in table.constraints:
+        if isinstance(constraint, (PrimaryKeyConstraint, UniqueConstraint)) and len(constraint.columns):
+            yield {column.name for column in constraint.columns}
+    for index in table.indexes:
+        if isinstance(index, Index) and index.unique and not index.dialect_kwargs:
+            yield {column.name for column in index.columns}
+
+
+def _describe(key: ForeignKeyConstraint) -> str:
+    return f"the foreign key {key.table.name}({', '.join(key.column_keys)})"
+
+
+def _refuse(relation: RelationshipProperty[Any], problem: str, hint: str) -> NoReturn:
+    raise CascadeMismatch(f"{relation} {problem}", hint=hint)

@@ -1,0 +1,411 @@
+"""Pages by position in the order: the last costs what the first does, and no row is skipped or seen twice."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Generic, TypeVar
+
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    BindParameter,
+    Column,
+    ColumnElement,
+    Dialect,
+    Double,
+    Enum,
+    Float,
+    FromClause,
+    Integer,
+    Label,
+    Result,
+    Select,
+    Table,
+    UnaryExpression,
+    and_,
+    false,
+    literal,
+    or_,
+    type_coerce,
+)
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.orm import Mapper
+from sqlalchemy.orm.exc import UnmappedColumnError
+from sqlalchemy.sql import operators
+from sqlalchemy.types import TypeEngine
+
+from ..errors import ConfigurationError, InvalidCursor, InvalidValue, NotSupported, UnknownField, shown
+from ..types._stored import Stored, read_values, write_values
+
+__all__ = ["Keyset", "Page", "check_bound"]
+
+T = TypeVar("T")
+
+_KEYS: Final = "sqlkeel.page_keys"
+"""Where a metadata's ``info`` keeps the parts of the orders that pages were asked for in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some rows of a longer list, and the cursors that lead on.
+
+    Pass ``next`` as ``after=`` and ``previous`` as ``before=``; ``None`` means that there is nothing there.
+    """
+
+    items: list[T]
+    next: str | None = None
+    previous: str | None = None
+
+    @property
+    def has_next(self) -> bool:
+        """Whether rows follow."""
+        return self.next is not None
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True)
+class _Key:
+    """One part of the order: a column of the model, its direction, and whether it can be NULL (which comes last)."""
+
+    attribute: str
+    column: ColumnElement[Any]
+    """The column as the database keeps it: its type's own comparisons, bindings and readings are left out."""
+    descending: bool
+    nullable: bool
+    place: int | None = None
+    """Where the value stands in the identity of an object, for a whole number of the key: that is the row's own."""
+
+    @cached_property
+    def forwards(self) -> list[ColumnElement[Any]]:
+        return self._order(backwards=False)
+
+    @cached_property
+    def backwards(self) -> list[ColumnElement[Any]]:
+        return self._order(backwards=True)
+
+    def _order(self, *, backwards: bool) -> list[ColumnElement[Any]]:
+        down = self.descending != backwards
+        by_value = self.column.desc() if down else self.column.asc()
+        if not self.nullable:
+            return [by_value]
+        empty = self.column.is_(None)
+        return [empty.desc() if backwards else empty.asc(), by_value]
+
+    def beyond(self, value: Any, *, backwards: bool) -> ColumnElement[bool]:
+        if value is None:
+            filled: ColumnElement[bool] = self.column.is_not(None)
+            return filled if backwards else false()
+        down = self.descending != backwards
+        at = self._bound(value)
+        further: ColumnElement[bool] = self.column < at if down else self.column > at
+        return or_(further, self.column.is_(None)) if self.nullable and not backwards else further
+
+    def same(self, value: Any) -> ColumnElement[bool]:
+        same: ColumnElement[bool] = self.column.is_(None) if value is None else self.column == self._bound(value)
+        return same
+
+    def reach(self, value: Any, *, backwards: bool) -> ColumnElement[bool] | None:
+        """Bound the first column alone: what an index can start from, where it cannot from an OR."""
+        if self.nullable or value is None:
+            return None
+        down = self.descending != backwards
+        at = self._bound(value)
+        bound: ColumnElement[bool] = self.column <= at if down else self.column >= at
+        return bound
+
+    def _bound(self, value: Any) -> ColumnElement[Any]:
+        # A parameter even for True and False, which SQLAlchemy would write out and refuse to compare by order.
+        return literal(value, self.column.type)
+
+
+def _entity_of(row: Any) -> int:
+    return id(row[0])
+
+
+class Keyset:
+    """An order of a model's rows that is total: what was asked for, and then the key.
+
+    Args:
+        model: The mapped class.
+        order_by: Columns of it, plain or with ``.desc()``. NULL comes last, on every database.
+        secret: Signs the cursors. With ``None`` a cursor is only bound to its order and filter; a forged one can still
+            do no more than choose where the page starts.
+        dialect: The database's, for conditions that are written for some databases only.
+
+    Raises:
+        UnknownField: When the order is not by columns of the model.
+        NotSupported: When a column's values are not compared as they are sorted: Enum, Float, JSON, ARRAY.
+        ConfigurationError: When the secret is empty, with which everybody could sign, or is not of bytes.
+    """
+
+    def __init__(
+        self,
+        model: type[Any],
+        order_by: Sequence[Any] = (),
+        *,
+        secret: bytes | None = None,
+        dialect: Dialect | None = None,
+    ) -> None:
+        mapper: Mapper[Any] = sa_inspect(model)
+        self.model = model
+        self.secret = b"" if secret is None else _checked(secret)
+        self.dialect = dialect
+        self.keys = [_key(mapper, element) for element in order_by]
+        named = {key.attribute for key in self.keys}
+        for column in mapper.primary_key:
+            attribute = mapper.get_property_by_column(column).key
+            if attribute not in named:
+                self.keys.append(_key_of(mapper, attribute, descending=False))
+        self.keys += _kind_in_union(mapper)
+        self._read_beside = [key.column for key in self.keys if key.place is None]
+
+    def order(self, *, backwards: bool = False) -> list[ColumnElement[Any]]:
+        """Return the ORDER BY."""
+        return [term for key in self.keys for term in (key.backwards if backwards else key.forwards)]
+
+    def select(
+        self, statement: Select[Any], *, size: int, after: str | None = None, before: str | None = None
+    ) -> Select[Any]:
+        """Return *statement* for one page and one row more, which tells whether another page follows.
+
+        Behind the entity stand the columns of the order as the row has them, of which `page` makes the cursors: an
+        object that the session held before may be older than the row, or be changed already.
+
+        Raises:
+            InvalidCursor: When the cursor is damaged or was made for another order or filter; when it holds what its
+                column cannot, as the statement is sent.
+            InvalidValue: When *size* is not positive, or both cursors are given.
+        """
+        check_bound("size", size, least=1)
+        if after is not None and before is not None:
+            raise InvalidValue("A page lies after one cursor or before one, not both.", hint="after= or before=")
+        backwards, cursor = before is not None, after if before is None else before
+        if cursor is not None:
+            values = self._read(cursor, self._fingerprint(statement))
+            statement = statement.where(*self._beyond(values, backwards=backwards))
+        beside = [column.label(f"sqlkeel_{place}") for place, column in enumerate(self._read_beside)]
+        return statement.add_columns(*beside).order_by(*self.order(backwards=backwards)).limit(size + 1)
+
+    def rows(self, result: Result[Any]) -> Sequence[Any]:
+        """Return what `page` makes a page of; without columns beside the entity, the entities alone."""
+        if not self._read_beside:
+            return result.scalars().unique().all()
+        # A row is one where its entity is: to compare the columns, too, takes longer than to load them.
+        return result.unique(_entity_of).all()
+
+    def page(
+        self,
+        statement: Select[Any],
+        rows: Sequence[Any],
+        *,
+        size: int,
+        after: str | None = None,
+        before: str | None = None,
+    ) -> Page[Any]:
+        """Make the page of the `rows` that `select` brought; *statement* is the one that was given to it."""
+        more, shown = len(rows) > size, list(rows[:size])
+        if before is not None:
+            shown.reverse()
+        if not shown:
+            return Page([])
+        has_next, has_previous = (True, more) if before is not None else (more, after is not None)
+        context = self._fingerprint(statement) if has_next or has_previous else ""
+        return Page(
+            [row[0] for row in shown] if self._read_beside else shown,
+            next=self._write(shown[-1], context) if has_next else None,
+            previous=self._write(shown[0], context) if has_previous else None,
+        )
+
+    def _beyond(self, values: Sequence[Any], *, backwards: bool) -> list[ColumnElement[bool]]:
+        condition: ColumnElement[bool] = false()
+        for key, value in reversed(list(zip(self.keys, values, strict=True))):
+            condition = or_(key.beyond(value, backwards=backwards), and_(key.same(value), condition))
+        reach = self.keys[0].reach(values[0], backwards=backwards)
+        return [condition] if reach is None else [reach, condition]
+
+    def _write(self, row: Any, context: str) -> str:
+        entity, *beside = row if self._read_beside else (row,)
+        identity = sa_inspect(entity).identity
+        values = [beside.pop(0) if key.place is None else identity[key.place] for key in self.keys]
+        body = write_values(values)
+        cursor = base64.urlsafe_b64encode(self._sign(body, context) + body).decode().rstrip("=")
+        if len(cursor) > _LONGEST:
+            order = ", ".join(key.attribute for key in self.keys)
+            raise NotSupported(
+                f"A page of {self.model.__name__} by {order} ends at a row whose values are too long for a cursor.",
+                hint="Order by a column with shorter values.",
+            )
+        return cursor
+
+    def _read(self, cursor: str, context: str) -> list[Any]:
+        if isinstance(cursor, str) and len(cursor) > _LONGEST:
+            raise InvalidCursor("The cursor is longer than any that a page has.")
+        try:
+            raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        except (binascii.Error, ValueError, TypeError) as error:
+            raise InvalidCursor("The cursor is damaged.") from error
+        signature, body = raw[:12], raw[12:]
+        if not hmac.compare_digest(signature, self._sign(body, context)):
+            raise InvalidCursor("The cursor does not belong to this list, its order or its filter.")
+        values = read_values(body, len(self.keys))
+        if any(value is None and not key.nullable for key, value in zip(self.keys, values, strict=True)):
+            raise InvalidCursor("The cursor is damaged.")
+        return values
+
+    def _sign(self, body: bytes, context: str) -> bytes:
+        order = ",".join(f"{key.attribute}{'-' if key.descending else '+'}" for key in self.keys)
+        message = "\0".join((self.model.__name__, order, context)).encode() + b"\0" + body
+        return hmac.new(self.secret, message, hashlib.sha256).digest()[:12]
+
+    def _fingerprint(self, statement: Select[Any]) -> str:
+        """Tell one filter from another: the text of the conditions with their values."""
+        clause = statement.whereclause
+        if clause is None:
+            return ""
+        compiled: Any = clause.compile(dialect=self.dialect)
+        names = compiled.bind_names.items()
+        values = [(name, _told(bind, compiled.params[name], compiled.dialect)) for bind, name in names]
+        return f"{compiled}{sorted(values)!r}"
+
+
+def _checked(secret: bytes) -> bytes:
+    if isinstance(secret, bytes) and secret:
+        return secret
+    wrong = "empty" if secret == b"" else f"a {type(secret).__name__}, not bytes"
+    raise ConfigurationError(
+        f"The cursor_secret of the repository is {wrong}.",
+        hint="32 random bytes that all processes know, secrets.token_bytes(32); None where cursors are not signed.",
+    )
+
+
+def _told(bind: BindParameter[Any], value: Any, dialect: Dialect) -> Any:
+    """Return the text of a value that another process has for it, too."""
+    if bind.expanding and isinstance(value, (list, tuple)):
+        # Of a set, whose texts have another order in each process.
+        return sorted(_text_of(bind, one, dialect) for one in value)
+    return _text_of(bind, value, dialect)
+
+
+def _text_of(bind: BindParameter[Any], value: Any, dialect: Dialect) -> str:
+    kind: Any = type(value)
+    if kind.__repr__ is object.__repr__:
+        # It tells where the object lies; what is sent of it tells more.
+        sent = bind.type.dialect_impl(dialect).bind_processor(dialect)
+        value = value if sent is None else sent(value)
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):  # more digits than Python writes, lists in lists: the database refuses them
+        return f"<{type(value).__name__}>"
+
+
+_LONGEST: Final = 2**20
+"""How long a cursor may be. A statement holds its values three times, and MariaDB breaks a connection over 16 MB."""
+
+_LARGEST: Final = 2**63 - 2
+"""One row more than a page has is asked for, and LIMIT has 64 bits."""
+
+
+def check_bound(name: str, value: int, *, least: int) -> None:
+    """Refuse a number of rows that a database would refuse, or take for no bound at all.
+
+    Raises:
+        InvalidValue: When it is no whole number from *least* on that fits 64 bits.
+    """
+    if not isinstance(value, int) or not least <= value <= _LARGEST:
+        what = "A page has at least one row, not" if name == "size" else f"{name}= is a number of rows, not"
+        raise InvalidValue(
+            f"{what} {shown(value)}.", hint=f"{name}={max(least, 1) * 50}, a whole number from {least} on."
+        )
+
+
+def _kind_in_union(mapper: Mapper[Any]) -> list[_Key]:
+    """Return the name of the class as a part of the order in a union of tables, of which each may have the same key."""
+    kind: Any = mapper.polymorphic_on
+    if not isinstance(getattr(kind, "table", None), FromClause) or isinstance(kind.table, Table):
+        return []
+    return [_Key(str(kind.key), kind, descending=False, nullable=False)]
+
+
+def _key(mapper: Mapper[Any], element: Any) -> _Key:
+    given, descending = element, False
+    if isinstance(element, UnaryExpression) and element.modifier in {operators.desc_op, operators.asc_op}:
+        descending = element.modifier is operators.desc_op
+        element = element.element
+    attribute = _attribute_of(mapper, element)
+    if attribute is None:
+        name = mapper.class_.__name__
+        shown = given.__name__ if isinstance(given, type) else repr(given) if isinstance(given, str) else given
+        raise UnknownField(f"A page of {name} cannot be ordered by {shown}.", hint=_order_meant(mapper, given))
+    column = getattr(mapper.class_, attribute)
+    if (hint := _disorder(getattr(column.type, "impl_instance", column.type))) is not None:
+        raise NotSupported(f"A page of {mapper.class_.__name__} cannot be ordered by {attribute}.", hint=hint)
+    return _key_of(mapper, attribute, descending=descending)
+
+
+def _order_meant(mapper: Mapper[Any], given: Any) -> str:
+    """Say how the order is written that was most likely meant: of a text the attribute of that name."""
+    name = mapper.class_.__name__
+    if isinstance(given, str) and (field := given.lstrip("+-")) in mapper.column_attrs:
+        return f"order_by=[{name}.{field}{'.desc()' if given.startswith('-') else ''}]"
+    if callable(given) and not isinstance(given, type):
+        return f"The method is to be called: order_by=[{name}.created_at.desc()]."
+    return f"Order by columns of {name}: order_by=[{name}.created_at.desc()]."
+
+
+def _attribute_of(mapper: Mapper[Any], element: Any) -> str | None:
+    """Return the model's name for a column, by the column itself: a label or another model may have the same name."""
+    clause = element.__clause_element__() if hasattr(element, "__clause_element__") else element
+    while isinstance(clause, Label):
+        clause = clause.element
+    owner = getattr(clause, "_annotations", {}).get("parententity")
+    foreign = owner is not None and not (owner.is_mapper and mapper.isa(owner))
+    if foreign or not isinstance(clause, Column):
+        return None
+    try:
+        return str(mapper.get_property_by_column(clause).key)
+    except UnmappedColumnError:
+        return None
+
+
+def _key_of(mapper: Mapper[Any], attribute: str, *, descending: bool) -> _Key:
+    """Return the part of an order, made once: the type of its column is a class of its own, and slow to make."""
+    known: dict[Any, _Key] = mapper.registry.metadata.info.setdefault(_KEYS, {})
+    key = known.get((mapper, attribute, descending))
+    if key is None:
+        key = known[mapper, attribute, descending] = _made_key(mapper, attribute, descending=descending)
+    return key
+
+
+def _made_key(mapper: Mapper[Any], attribute: str, *, descending: bool) -> _Key:
+    column = getattr(mapper.class_, attribute)
+    names = [mapper.get_property_by_column(part).key for part in mapper.primary_key]
+    of_identity = attribute in names and isinstance(column.type, Integer)
+    return _Key(
+        attribute,
+        type_coerce(column, Stored(column.type)),
+        descending,
+        nullable=attribute not in names and bool(column.nullable),
+        place=names.index(attribute) if of_identity else None,
+    )
+
+
+def _disorder(kind: TypeEngine[Any]) -> str | None:
+    """Say what to do instead where values of this type are not compared as they are sorted."""
+    if isinstance(kind, Enum):
+        return "Databases sort an Enum by position and compare it by name; order by a number or text."
+    if isinstance(kind, Float) and not isinstance(kind, Double):
+        return "MariaDB keeps a Float in single precision, which equals no value sent to it; map it as Double."
+    # What Python cannot hash is a document, a list, a mapping or an object, whatever the type is called.
+    has_parts = isinstance(kind, (ARRAY, JSON)) or not kind.hashable
+    return "Documents, arrays and mappings have no order; order by a number, a time or text." if has_parts else None

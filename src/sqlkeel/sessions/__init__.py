@@ -1,0 +1,32 @@
+"""Sessions: the database, the blocks in which work is done, and the session in them."""
+
+from typing import TYPE_CHECKING
+
+from .._lazy import door
+
+if TYPE_CHECKING:
+    from ._database import Database
+    from ._holding import AnyAsyncSession
+    from ._retry import retry_on_conflict
+    from ._session import Session
+    from ._sync_session import SyncSession
+
+__all__ = [
+    "AnyAsyncSession",
+    "Database",
+    "Session",
+    "SyncSession",
+    "retry_on_conflict",
+]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = door(
+        __name__,
+        {
+            "_database": ["Database"],
+            "_holding": ["AnyAsyncSession"],
+            "_retry": ["retry_on_conflict"],
+            "_session": ["Session"],
+            "_sync_session": ["SyncSession"],
+        },
+    )

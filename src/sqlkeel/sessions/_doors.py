@@ -1,0 +1,256 @@
+"""The doors of a session: what each method is wrapped in, before what it does itself."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from decimal import InvalidOperation
+from types import TracebackType
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import inspect
+from sqlalchemy.exc import InvalidRequestError, PendingRollbackError
+from sqlalchemy.orm import SessionTransaction
+from sqlalchemy.util import await_only
+from sqlalchemy.util.concurrency import in_greenlet
+
+from ..engines._streams import watch
+from ..errors import AlreadyFlushing, InvalidValue, KeelError, SessionClosed, SessionShared, TransactionAborted
+from ..models._row_keys import refusal_of_shape, refusal_of_unhashable
+from ._overriding import renewable
+from ._routes import refuse_reading
+from ._sharing import Turn, Use
+
+__all__ = [
+    "Block",
+    "aborted",
+    "door",
+    "door_by_key",
+    "last_door",
+    "left_behind",
+    "only_whole",
+    "past_flush",
+    "remembered",
+    "take_over",
+    "watched",
+]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+@renewable
+def door(method: _F) -> _F:
+    """Let one task at a time through *method*, and say there what failed before and was swallowed."""
+    return _guarded(method, ending=False)
+
+
+@renewable
+def last_door(method: _F) -> _F:
+    """Do the same for a method that ends a transaction: it is waited for, and not interrupted; no flush goes on."""
+    return _guarded(_past_listeners(method), ending=True)
+
+
+def aborted(*, savepoint: bool = False, cause: BaseException | None = None) -> TransactionAborted:
+    """Return the error for a call after a failure that somebody swallowed, in the transaction or its *savepoint*."""
+    part, rest = ("savepoint", "nothing of it") if savepoint else ("transaction", "nothing")
+    if isinstance(cause, GeneratorExit):
+        return left_behind(f"A block in the {part} was in an async generator that was closed before its end")
+    return TransactionAborted(f"A part of the {part} failed, and its error was swallowed; {rest} is written.")
+
+
+def left_behind(what: str) -> TransactionAborted:
+    """Return the error for a block whose async generator was left: *what* says so, and nobody else does."""
+    return TransactionAborted(
+        f"{what}; nothing is written.",
+        hint="End it where you leave it: async with contextlib.aclosing(generator): ...; "
+        'and in FastAPI, before the transaction is: Depends(..., scope="function").',
+    )
+
+
+def _guarded(method: _F, *, ending: bool) -> _F:
+    @functools.wraps(method)
+    def guarded(self: Any, /, *args: Any, **options: Any) -> Any:
+        # All in one function: each statement passes two or three.
+        turn: Turn = self.turn
+        try:
+            if turn.is_going_on and (not ending or turn.is_ending) and turn.is_mine():
+                return method(self, *args, **options)
+            with Use(turn, ending):
+                return method(self, *args, **options)
+        except InvalidRequestError as error:
+            if turn.is_closed and not isinstance(error, KeelError):
+                raise SessionClosed from error
+            if (refusal := _swallowed_before(self, error)) is not None:
+                raise refusal from refusal.__cause__
+            raise
+        except InvalidOperation as error:
+            raise InvalidValue("A value is Decimal('sNaN'), which Python cannot compare with any other.") from error
+        except TypeError as error:
+            if (unhashable := refusal_of_unhashable(error)) is not None:
+                raise unhashable from error
+            raise
+
+    return cast("_F", guarded)
+
+
+def _past_listeners(method: _F) -> _F:
+    """Refuse *method* to a listener of a flush, which would keep or lose half of what that writes."""
+
+    @functools.wraps(method)
+    def ending(self: Any, /, *args: Any, **options: Any) -> Any:
+        if self.is_flushing:
+            raise AlreadyFlushing(f"called {method.__name__}()")
+        return method(self, *args, **options)
+
+    return cast("_F", ending)
+
+
+def _swallowed_before(session: Any, error: InvalidRequestError) -> TransactionAborted | None:
+    """Return the error to raise instead of *error*, where that only tells that something failed before."""
+    if isinstance(error, TransactionAborted | SessionShared):
+        return None
+    nested = session.get_nested_transaction()
+    current = nested or session.get_transaction()
+    if current is None or current.is_active:
+        return None
+    failure = session.failure_in(current)
+    if failure is not None and failure in (error, error.__cause__):  # what failed just now
+        return None
+    if failure is None and not isinstance(error, PendingRollbackError):
+        return None  # nothing failed: a listener of the transaction's own end asks for a statement
+    # SQLAlchemy's advice is to roll back: with that, what the unit of work did before is lost, and nobody told.
+    refusal = aborted(savepoint=nested is not None, cause=failure)
+    refusal.__cause__ = failure or error
+    return refusal
+
+
+def door_by_key(method: _F) -> _F:
+    """Do what `door` does, and refuse a key of more or fewer values than the model's in words of ours."""
+
+    @functools.wraps(method)
+    def reading(self: Any, entity: Any, ident: Any, **options: Any) -> Any:
+        try:
+            return method(self, entity, ident, **options)
+        except InvalidRequestError as error:
+            refusal = None if isinstance(error, KeelError) else refusal_of_shape(inspect(entity).mapper, ident)
+            if refusal is None:
+                raise
+            raise refusal from error
+
+    return cast("_F", door(reading))
+
+
+@renewable
+def watched(method: _F) -> _F:
+    """Have each stream that *method* opens watched until it is closed."""
+
+    @functools.wraps(method)
+    def opening(self: Any, /, *args: Any, **options: Any) -> Any:
+        result = method(self, *args, **options)
+        watch(result, self.turn.use)
+        return result
+
+    return cast("_F", opening)
+
+
+@renewable
+def past_flush(method: _F) -> _F:
+    """Refuse *method* in a session for reading, and remember that it failed: it passes by flushes and listeners."""
+
+    @functools.wraps(method)
+    def writing(self: Any, /, *args: Any, **options: Any) -> Any:
+        refuse_reading(self, "write rows")
+        return method(self, *args, **options)
+
+    return cast("_F", remembered(writing))
+
+
+@renewable
+def remembered(method: _F) -> _F:
+    """Remember that *method* failed and has rolled back: who swallows it shall not go on as if nothing had been."""
+
+    @functools.wraps(method)
+    def writing(self: Any, /, *args: Any, **options: Any) -> Any:
+        try:
+            return method(self, *args, **options)
+        except BaseException as error:
+            if not self.is_active:
+                self.leave_half_done(error)
+            raise
+
+    return cast("_F", writing)
+
+
+@renewable
+def only_whole(method: _F) -> _F:
+    """Refuse *method* after a part of the work was left half done: a COMMIT, or what promises one."""
+
+    @functools.wraps(method)
+    def ending(self: Any, /, *args: Any, **options: Any) -> Any:
+        self.refuse_half_done()
+        return method(self, *args, **options)
+
+    return cast("_F", ending)
+
+
+class Block(SessionTransaction):
+    """A transaction or savepoint that is ended by hand, or as a block: while nobody else uses the session."""
+
+    session: Any  # The `SyncSession` that made it, which imports this module.
+
+    def commit(self, _to_root: bool = False) -> None:
+        """Commit, unless a part of it failed and nobody was told."""
+        with self.session.turn.use(ending=True):
+            if (refusal := self._aborted()) is not None:
+                raise refusal
+            super().commit(_to_root)
+
+    def prepare(self) -> None:
+        """Do the first phase of a COMMIT, unless a part of the transaction failed and nobody was told."""
+        with self.session.turn.use(ending=True):
+            if (refusal := self._aborted()) is not None:
+                raise refusal
+            super().prepare()
+
+    def rollback(self, _capture_exception: bool = False, _to_root: bool = False) -> None:
+        """Roll back."""
+        with self.session.turn.use(ending=True):
+            super().rollback(_capture_exception, _to_root)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        turn = self.session.turn
+        # What another task was in the middle of cannot be kept; and SQLAlchemy ends a block without a word where a
+        # flush in it has failed and nobody was told.
+        sharing = take_over(turn)
+        user = turn.claimant
+        try:
+            conflict = sharing or self._aborted()
+            if conflict is not None and error is None:
+                super().__exit__(type(conflict), conflict, None)
+                raise conflict
+            super().__exit__(kind, error, trace)
+        finally:
+            turn.give_back(user)
+
+    def _aborted(self) -> TransactionAborted | SessionShared | None:
+        sharing: SessionShared | None = self.session.sharing_in(self)
+        if sharing is not None:
+            return sharing
+        failure = self.session.failure_in(self)
+        if failure is None or (self.nested and self.is_active):  # one that is active hands it on to the next
+            return None
+        error = aborted(savepoint=self.nested, cause=failure)
+        error.__cause__ = failure
+        return error
+
+
+def take_over(turn: Turn) -> SessionShared | None:
+    """Take the turn from another task, and return what there is to say about it."""
+    conflict = turn.claim()
+    if conflict is not None:
+        if not in_greenlet():
+            raise conflict
+        await_only(turn.take_over())
+    return conflict

@@ -1,0 +1,91 @@
+"""Options that a connection is asked for too late, or a statement in vain: its objects are those of the session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import FromClause, orm
+from sqlalchemy.orm import ORMExecuteState
+
+from ..errors import UsageError
+
+__all__ = ["ISOLATION", "are_in_force", "refuse_on_statement"]
+
+ISOLATION: Final = 'async with db.transaction(isolation="serializable") as session: ...'
+"""How to ask for an isolation level."""
+
+_FIRST: Final = (
+    "Ask for it before the first statement, where transaction() has no options; or give it to Database(url, ...)."
+)
+_LEVEL: Final = "isolation_level"
+_SCHEMAS: Final = "schema_translate_map"
+_NOT_SET: Final = object()
+
+
+def are_in_force(
+    session: orm.Session, execution_options: Mapping[str, Any], bind_arguments: Mapping[str, Any] | None = None
+) -> bool:
+    """Tell whether the connection of a session is open and has such options, so that it need not be given them.
+
+    Raises:
+        UsageError: When it is open without them: SQLAlchemy would ignore them, with a warning.
+    """
+    current = session.get_transaction()
+    if current is None or not current.connections:
+        return False
+    engine = session.get_bind(**(bind_arguments or {})).engine
+    open_ones = [one.get_execution_options() for one in current.connections if one.engine is engine]
+    for in_force in open_ones:
+        late = [name for name, value in execution_options.items() if not _is_in_force(in_force, name, value)]
+        if _LEVEL in late:
+            raise UsageError("The isolation level is fixed by the first statement.", hint=ISOLATION)
+        if late:
+            raise UsageError(f"The transaction began without {', '.join(late)}.", hint=_FIRST)
+    return bool(open_ones)
+
+
+def _is_in_force(options: Mapping[str, Any], name: str, value: Any) -> bool:
+    set_to = options.get(name, _NOT_SET)
+    if name == _LEVEL and isinstance(set_to, str) and isinstance(value, str):
+        return _normal(set_to) == _normal(value)
+    return bool(set_to == value)
+
+
+def _normal(level: str) -> str:
+    """Return an isolation level in the one of SQLAlchemy's spellings that the databases use."""
+    return level.replace("_", " ").upper()
+
+
+def refuse_on_statement(state: ORMExecuteState) -> None:
+    """Refuse what a statement cannot have for itself.
+
+    Raises:
+        UsageError: For an isolation level; and for a schema other than the connection's where the statement loads or
+            changes objects: a session knows a row by its class and key, and writes it to the schema of its connection.
+    """
+    # The session's own are among them; those are given to its connections.
+    level = state.local_execution_options.get(_LEVEL)
+    if level is not None and level != state.session.execution_options.get(_LEVEL):
+        raise UsageError("An isolation level on a statement has no effect: it is the transaction's.", hint=ISOLATION)
+    given = state.execution_options.get(_SCHEMAS)
+    if given is None or not _meets_objects(state):
+        return
+    connection = state.session.connection(bind_arguments=dict(state.bind_arguments))
+    if connection.get_execution_options().get(_SCHEMAS) != given:
+        raise UsageError(
+            f"A {_SCHEMAS} on a statement does not hold for its objects, which are taken for rows of another schema.",
+            hint=f"await session.connection(execution_options={{{_SCHEMAS!r}: ...}}) before the first statement.",
+        )
+
+
+def _meets_objects(state: ORMExecuteState) -> bool:
+    """Tell whether a statement makes objects, or changes those that the session holds."""
+    if state.is_update or state.is_delete:
+        return state.is_orm_statement and state.execution_options.get("synchronize_session") is not False
+    statement: Any = state.statement
+    if state.is_insert:
+        # A private name: SQLAlchemy's description of what an INSERT returns fails on a class.
+        return any(isinstance(one, FromClause) for one in statement._returning)
+    described = getattr(statement, "column_descriptions", ())
+    return any(one["entity"] is not None and one["expr"] is one["entity"] for one in described)

@@ -1,0 +1,151 @@
+"""Locks that end with the transaction: of rows, in the order of their keys, and of a name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Connection, orm, select
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.orm import InstanceState, Mapper, SessionTransaction, selectinload, undefer
+
+from ..engines._backend import Backend, backend_for
+from ..errors import InvalidValue, LockTimeout, NoTransaction, NotSupported, UsageError
+from ..models._key_columns import VALUES_AT_ONCE, portions
+from ..models._row_keys import among, keys_of
+from ._holding import AnySyncSession, session_in
+from ._kept import Kept
+from ._routes import refuse_detour, refuse_reading, writing_connection
+
+__all__ = ["advisory_lock", "apart", "holds_lock", "lock_rows", "note_locked"]
+
+M = TypeVar("M")
+
+_held: WeakKeyDictionary[SessionTransaction, set[Any]] = WeakKeyDictionary()
+
+
+def lock_rows(
+    session: AnySyncSession, model: type[M], keys: Iterable[Any], *, nowait: bool = False, skip_locked: bool = False
+) -> list[M]:
+    """Do what ``Session.lock_rows`` says; for a session that is not ours, ``await session.run_sync(lock_rows, …)``.
+
+    Raises:
+        InvalidKey: When a key has another shape, or a value of another type, than the model's.
+        InvalidValue: When both *nowait* and *skip_locked* are asked for.
+        LockTimeout: When a row is not free in time, or at once with *nowait*.
+        NotSupported: When the session reads elsewhere than it writes.
+        NoTransaction: When nothing would keep the locks.
+        ReadOnlySession: When the session was opened for reading.
+    """
+    session = session_in(session)
+    if nowait and skip_locked:
+        raise InvalidValue("A locked row is either waited for, skipped, or an error.", hint="nowait or skip_locked")
+    mapper: Mapper[M] = sa_inspect(model)
+    refuse_detour(session, mapper, "lock_rows()")
+    wanted = _distinct(session, mapper, keys)
+    _writer(session, mapper)
+    # What is changed and not yet written would be overwritten by the values read now.
+    session.flush()
+    width = len(mapper.primary_key)
+    if len(wanted) * width > VALUES_AT_ONCE:
+        wanted.sort()
+    found: list[M] = []
+    for part in portions(wanted, width):
+        rows = _lock(session, mapper, part, nowait=nowait, skip_locked=skip_locked)
+        _complete(session, mapper, rows, nowait=nowait)
+        found += rows
+    note_locked(session, found)
+    return found
+
+
+def advisory_lock(session: AnySyncSession, name: str, *, nowait: bool = False) -> None:
+    """Do what ``Session.advisory_lock`` says; for a session that is not ours, ``await session.run_sync(…)``.
+
+    Raises:
+        LockTimeout: When the name is not free in time, or at once with *nowait*.
+        NotSupported: When the session has several databases.
+        NoTransaction: When nothing would keep the lock.
+        ReadOnlySession: When the session was opened for reading.
+        UsageError: When the name is no text: databases call the same number, or nothing, by different names.
+    """
+    if not isinstance(name, str):
+        raise UsageError(
+            f"advisory_lock() takes a name, which is a text, and not {name!r}.",
+            hint='await session.advisory_lock(f"invoice:{invoice.id}")',
+        )
+    connection, backend = _writer(session_in(session))
+    if not backend.lock(connection, name, nowait=nowait):
+        raise LockTimeout(f"Another transaction holds the lock {name!r}.")
+
+
+def holds_lock(session: orm.Session, state: InstanceState[Any]) -> bool:
+    """Tell whether this transaction has locked the row, and a plain read may not show it as it is."""
+    transaction = session.get_transaction()
+    return transaction is not None and state.key in _held.get(transaction, ())
+
+
+def _writer(session: orm.Session, mapper: Mapper[Any] | None = None) -> tuple[Connection, Backend]:
+    """Return the connection of a transaction that may write and keeps what it locks."""
+    refuse_reading(session, "take a lock")
+    if not session.autobegin and not session.in_transaction():
+        raise NoTransaction("A lock ends with its transaction, and none has begun.")
+    connection = _only_connection(session) if mapper is None else writing_connection(session, mapper)
+    backend = backend_for(connection.engine.url)
+    if not backend.keeps_locks(connection):
+        raise NoTransaction("A lock ends with its transaction, and this connection is in none that keeps others away.")
+    return connection, backend
+
+
+def _only_connection(session: orm.Session) -> Connection:
+    """Return the connection of a session that has one database."""
+    if session.binds or session.connection_callable is not None:
+        raise NotSupported(
+            "A name is locked in one database, and the session has several.",
+            hint="Use a session of one of them: async with db.transaction() as session.",
+        )
+    return session.connection()
+
+
+def _distinct(session: orm.Session, mapper: Mapper[Any], keys: Iterable[Any]) -> list[Any]:
+    row_keys = keys_of(mapper, session.get_bind(mapper=mapper).dialect)
+    return [*dict.fromkeys(row_keys.identities(keys))]
+
+
+def _lock(session: orm.Session, mapper: Mapper[Any], keys: Sequence[Any], **how: bool) -> list[Any]:
+    columns, deferred = mapper.primary_key, Kept(session, mapper).deferred
+    statement = (
+        select(mapper.class_)
+        .where(among(columns, keys))
+        .order_by(*columns)
+        .options(*apart(mapper), *(undefer(getattr(mapper.class_, name)) for name in _own(mapper, deferred)))
+        # Its own tables only: PostgreSQL refuses to lock what an outer join may or may not find.
+        .with_for_update(of=[*mapper.tables], **how)
+        .execution_options(populate_existing=True)
+    )
+    return list(session.scalars(statement).unique())
+
+
+def _own(mapper: Mapper[Any], names: Iterable[str]) -> list[str]:
+    return [name for name in names if name in mapper.column_attrs]
+
+
+def apart(mapper: Mapper[Any]) -> list[Any]:
+    """Load by a statement of its own what the model joins: MariaDB would lock it too, and the rows in another order."""
+    joined = [relation.key for relation in mapper.relationships if relation.lazy in {"joined", False}]
+    return [selectinload(getattr(mapper.class_, key)) for key in joined]
+
+
+def _complete(session: orm.Session, mapper: Mapper[Any], rows: Sequence[Any], *, nowait: bool) -> None:
+    """Lock and load the rows of subclasses in tables of their own, which a query for the base class does not join."""
+    states = [sa_inspect(row) for row in rows]
+    for below in dict.fromkeys(state.mapper for state in states):
+        if below.tables != mapper.tables:
+            _lock(session, below, [state.identity for state in states if state.mapper is below], nowait=nowait)
+
+
+def note_locked(session: orm.Session, rows: Sequence[Any]) -> None:
+    """Let these objects be read again by reads that lock, in this transaction."""
+    transaction = session.get_transaction()
+    if transaction is not None and rows:
+        _held.setdefault(transaction, set()).update(sa_inspect(row).key for row in rows)

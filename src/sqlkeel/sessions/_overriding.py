@@ -1,0 +1,67 @@
+"""Methods of ours in front of those that a project's own session class overrides: neither passes the other by."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
+
+from sqlalchemy.orm import Session
+
+from ..errors import ConfigurationError
+
+__all__ = ["renewable", "stand_before"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_AROUND: Final = "_sqlkeel_around"
+"""Where a method keeps what wraps another one as it is wrapped itself."""
+
+
+def renewable(wrap: Callable[[_F], _F]) -> Callable[[_F], _F]:
+    """Let what *wrap* has made of a method be made of another one, by `stand_before`."""
+
+    @functools.wraps(wrap)
+    def wrapping(method: _F) -> _F:
+        wrapped = wrap(method)
+        inner = getattr(method, _AROUND, None)
+        setattr(wrapped, _AROUND, lambda other: wrapping(other if inner is None else inner(other)))
+        return wrapped
+
+    return wrapping
+
+
+def stand_before(kind: type, ours: type) -> None:
+    """Have the methods of *ours* call those that a class behind it in *kind* overrides, instead of SQLAlchemy's own.
+
+    For ``class Session(SyncSession, Audited)``: ours hold SQLAlchemy's method, because to ask ``super()`` for it in
+    each call takes as long as they do.
+
+    Raises:
+        ConfigurationError: Where a class before *ours* overrides the same method, and would not come to that one.
+    """
+    place = kind.__mro__.index(ours)
+    if kind.__mro__[place + 1] is Session:
+        return
+    for name, method in vars(ours).items():
+        stock, theirs = getattr(Session, name, None), getattr(super(ours, kind), name, None)
+        if theirs is stock or not hasattr(method, _AROUND) or inspect.unwrap(method) is not stock:
+            continue
+        if getattr(kind, name) is method:
+            setattr(kind, name, getattr(method, _AROUND)(theirs))
+        elif not _is_among(kind.__mro__[:place], name, theirs):
+            raise _passed_by(kind, ours, name)
+
+
+def _is_among(classes: Iterable[type], name: str, method: Any) -> bool:
+    return any(name in vars(one) and inspect.unwrap(vars(one)[name]) is inspect.unwrap(method) for one in classes)
+
+
+def _passed_by(kind: type, ours: type, method: str) -> ConfigurationError:
+    behind = kind.__mro__[kind.__mro__.index(ours) + 1 :]
+    owner = next(one.__name__ for one in behind if method in vars(one))
+    names = ", ".join(one.__name__ for one in (*(one for one in kind.__bases__ if one is not ours), ours))
+    return ConfigurationError(
+        f"{owner}.{method}() would not be called in {kind.__name__}.", hint=f"class {kind.__name__}({names}): ..."
+    )

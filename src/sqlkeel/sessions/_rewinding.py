@@ -1,0 +1,205 @@
+"""Objects that were changed inside a savepoint by more than a flush: given back as they were when it is rolled back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+from weakref import WeakSet, ref
+
+from sqlalchemy import event, orm
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.orm import InstanceState, ORMExecuteState, SessionTransaction
+from sqlalchemy.orm.collections import collection_adapter
+from sqlalchemy.orm.loading import _new_runid
+
+from ._sync_session import SyncSession
+
+__all__ = ["drop_gone", "expunge", "note_made", "note_read"]
+
+_NOTES: Final = "sqlkeel.rewinding"
+"""Where a session's ``info`` keeps what is to be done with which objects, by savepoint or transaction."""
+
+_READ: Final = "sqlkeel.rewinding.read"
+"""Where it keeps what was read inside the savepoint that was rolled back last."""
+
+_Way: TypeAlias = Callable[[orm.Session, Any], None]
+_State: TypeAlias = InstanceState[Any]
+_Note: TypeAlias = tuple["ref[Any]", _Way]
+
+
+@dataclass
+class _Notes:
+    """What is to be done when a savepoint or transaction is rolled back."""
+
+    since: int = field(default_factory=_new_runid)
+    """The number of the last query before it, as SQLAlchemy counts them: what a later one made was read inside."""
+
+    read: WeakSet[_State] = field(default_factory=WeakSet)
+    """The objects from before that show what a statement inside has written, each once, however often it was."""
+
+    relations: set[Any] = field(default_factory=set)
+    """The relations that statements of their own have loaded inside, of whichever objects."""
+
+    ways: list[_Note] = field(default_factory=list)
+    """What else is to be done, the last of it first."""
+
+
+def note_read(session: orm.Session, objects: Iterable[object]) -> None:
+    """Note objects that show rows as a statement has written them; SQLAlchemy looks after those that it has flushed.
+
+    Without it they keep the values when the savepoint is rolled back, and who assigns one of these writes nothing.
+    """
+    if (savepoint := session.get_nested_transaction()) is not None:
+        _notes_of(session, savepoint).read.update(map(orm.attributes.instance_state, objects))
+
+
+def note_made(session: orm.Session, objects: Iterable[object]) -> None:
+    """Note objects whose rows a statement inserted; without it the session holds them when the rows are gone."""
+    _note(session, objects, _make_new)
+
+
+def expunge(session: orm.Session, objects: Iterable[object]) -> None:
+    """Take objects out of the session whose rows are gone, and back into it when the rows are there again."""
+    gone: list[object] = []
+
+    def note(_: orm.Session, obj: object) -> None:
+        gone.append(obj)  # what hangs on it leaves the session with it
+
+    event.listen(session, "persistent_to_detached", note)
+    try:
+        for obj in objects:
+            if obj in session:
+                session.expunge(obj)
+    finally:
+        event.remove(session, "persistent_to_detached", note)
+    _note(session, gone, _take_in)
+
+
+def _note(session: orm.Session, objects: Iterable[object], way: _Way) -> None:
+    _keep(session, [(ref(obj), way) for obj in objects])
+
+
+def _keep(session: orm.Session, notes: list[_Note]) -> None:
+    """Keep notes until the innermost savepoint ends, or the transaction."""
+    transaction = session.get_nested_transaction()
+    if transaction is None:
+        # A rollback of the whole transaction expires all that the session holds, and brings nothing back.
+        transaction, notes = session.get_transaction(), [(found, way) for found, way in notes if way is _take_in]
+    if transaction is not None and notes:
+        _notes_of(session, transaction).ways.extend(notes)
+
+
+def _notes_of(session: orm.Session, transaction: SessionTransaction) -> _Notes:
+    if _NOTES not in session.info:
+        session.info[_NOTES] = {}
+        event.listen(session, "after_rollback", _rewind)
+        event.listen(session, "after_transaction_end", _pass_on)
+    open_ones: dict[SessionTransaction, _Notes] = session.info[_NOTES]
+    if transaction not in open_ones:
+        open_ones[transaction] = _Notes()
+    return open_ones[transaction]
+
+
+@SyncSession.at_savepoint
+def _begin(session: SyncSession, savepoint: SessionTransaction) -> None:
+    _notes_of(session, savepoint)
+
+
+@SyncSession.at_load_inside
+def _note_load(state: ORMExecuteState) -> None:
+    savepoint = state.session.get_nested_transaction()
+    if savepoint is not None:
+        path: Any = state.loader_strategy_path
+        _notes_of(state.session, savepoint).relations.add(path.prop)
+
+
+def _rewind(session: orm.Session) -> None:
+    # Fires before SQLAlchemy restores what it has flushed: what was inserted inside is in the session still.
+    transaction = session.get_nested_transaction() or session.get_transaction()
+    kept: _Notes | None = session.info[_NOTES].pop(transaction, None)
+    if kept is None:
+        return
+    new = [obj for found, way in kept.ways if way is _make_new and (obj := found()) is not None]
+    # The last change first: what was inserted and then deleted leaves the session in the end.
+    for found, way in reversed(kept.ways):
+        if (obj := found()) is not None:
+            way(session, obj)
+    if transaction is not None and transaction.nested:
+        _forget_read(session, kept, transaction, {*map(orm.attributes.instance_state, new), *transaction._new})
+
+
+def _forget_read(session: orm.Session, kept: _Notes, savepoint: SessionTransaction, new: set[_State]) -> None:
+    """Expire what was read inside: whoever wrote the rows, another object or a statement, that is undone."""
+    states = [*session.identity_map.all_states(), *savepoint._deleted]
+    made = [state for state in states if (state.runid or 0) > kept.since]
+    leading = [*_leading_to(states, {*made, *new}), *_with_any(states, kept.relations)]
+    for state in (*made, *(state for state in states if state in kept.read), *leading):
+        if (obj := state.obj()) is not None:
+            _forget(session, obj)
+    session.info[_READ] = [ref(state) for state in made]
+
+
+def _leading_to(states: Iterable[_State], others: set[_State]) -> list[_State]:
+    """Return those with a relation that leads to one of *others*, and so was read inside, too."""
+    return [state for state in states if not others.isdisjoint(_related(state))] if others else []
+
+
+def _with_any(states: Iterable[_State], relations: set[Any]) -> list[_State]:
+    """Return those that have one of these relations loaded: rows may be missing there that have come back."""
+    return [
+        state for state in states if any(one.key in state.dict and state.mapper.isa(one.parent) for one in relations)
+    ]
+
+
+def _related(state: _State) -> Iterator[_State]:
+    for relation in state.mapper.relationships:
+        value = state.dict.get(relation.key)
+        if value is not None:
+            members: Iterable[Any] = collection_adapter(value) if relation.uselist else [value]
+            yield from map(orm.attributes.instance_state, members)
+
+
+def drop_gone(session: orm.Session) -> None:
+    """Take out of the session what was read inside a savepoint that was rolled back, and has no row any more."""
+    for found in session.info.pop(_READ, ()):
+        state = found()
+        obj = None if state is None or not state.expired else state.obj()
+        if obj is not None and obj in session:
+            session.expunge(obj)
+
+
+def _pass_on(session: orm.Session, ended: SessionTransaction) -> None:
+    if (left := session.info[_NOTES].pop(ended, None)) is not None and ended.nested:
+        _keep(session, left.ways)
+        if (around := session.get_nested_transaction()) is not None:
+            _notes_of(session, around).read.update(left.read)
+            _notes_of(session, around).relations.update(left.relations)
+
+
+def _forget(session: orm.Session, obj: Any) -> None:
+    if obj in session:
+        session.expire(obj)
+    elif orm.object_session(obj) is session:
+        # Deleted since: SQLAlchemy takes it back, and expires what is modified.
+        orm.attributes.flag_dirty(obj)
+
+
+def _make_new(session: orm.Session, obj: Any) -> None:
+    # Also one that was deleted since, which SQLAlchemy would take back into the session.
+    if orm.object_session(obj) is session:
+        orm.make_transient(obj)  # as SQLAlchemy leaves what was added inside
+
+
+def _take_in(session: orm.Session, obj: Any) -> None:
+    state = sa_inspect(obj)
+    if not state.detached:
+        return
+    if (other := session.identity_map.get(state.key)) is not None:
+        session.expunge(other)  # it came after this one had left: read where the row is deleted, or made anew
+    if isinstance(session, SyncSession):
+        session.keep_values(state)
+    for relation in state.mapper.relationships:
+        vars(obj).pop(relation.key, None)  # the session would take in whatever it leads to
+    session.add(obj)
+    session.expire(obj)

@@ -1,0 +1,160 @@
+"""The database of a session that has several: where a flush writes the rows of a class, and what writes past it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, Dialect, Row, Select, TableClause, insert, inspect, orm, select, update
+from sqlalchemy.orm import InstanceState, Mapper, SessionTransactionOrigin
+
+from ..errors import NotSupported, ReadOnlySession
+
+__all__ = [
+    "READ_ONLY",
+    "as_flushing",
+    "dialect_of",
+    "in_order",
+    "is_for_reading",
+    "is_writing",
+    "refuse_detour",
+    "refuse_reading",
+    "shard_of",
+    "windowed",
+    "writing_bind",
+    "writing_connection",
+]
+
+M = TypeVar("M")
+READ_ONLY: Final = "sqlkeel_read_only"
+"""In ``Session.info``, which a session of SQLAlchemy's own has, too."""
+
+
+def is_for_reading(session: Any) -> bool:
+    """Tell whether the session was opened for reading."""
+    return bool(session.info.get(READ_ONLY))
+
+
+def refuse_reading(session: Any, to: str) -> None:
+    """Refuse a call that would write, in a session for reading.
+
+    Args:
+        session: A session of any kind.
+        to: What it is asked for: "write rows".
+
+    Raises:
+        ReadOnlySession: When the session was opened for reading.
+    """
+    if is_for_reading(session):
+        raise ReadOnlySession(f"The session was opened for reading; it cannot {to}.")
+
+
+def dialect_of(session: orm.Session, mapper: Mapper[Any]) -> Dialect:
+    """Return the dialect of the database that has rows of *mapper*; of shards, which are alike, that of the first."""
+    if session.connection_callable is not None:
+        # Private: the public way is to ask the caller's function for the shard of no object at all.
+        shards = vars(session)["_ShardedSession__shards"]
+        return next(iter(shards.values())).dialect  # type: ignore[no-any-return]
+    return session.get_bind(mapper=mapper).dialect
+
+
+def writing_bind(session: orm.Session, mapper: Mapper[Any], state: InstanceState[Any] | None = None) -> Any:
+    """Return the engine, or the connection, to which a flush sends rows of *mapper*; of the one row that *state* is."""
+    base = mapper.base_mapper
+    if type(session).get_bind is orm.Session.get_bind:
+        return session.get_bind(mapper=base)
+    with as_flushing(session):
+        return session.get_bind(mapper=base, clause=_write(base), **shard_of(session, state))
+
+
+def writing_connection(
+    session: orm.Session, mapper: Mapper[Any], state: InstanceState[Any] | None = None
+) -> Connection:
+    """Return the session's connection to where a flush writes.
+
+    What we write past the flush, and read in order to write it, is sent through this connection: the session's
+    ``execute`` would ask ``get_bind()`` about each statement, and not always be told the same.
+    """
+    return session.connection(bind_arguments={"bind": writing_bind(session, mapper, state)})
+
+
+def refuse_detour(session: orm.Session, mapper: Mapper[Any], call: str) -> None:
+    """Refuse a call that reads what it writes, where a session reads elsewhere.
+
+    Raises:
+        NotSupported: For a session with a `get_bind` that sends reads, or an INSERT, somewhere else than a flush; for
+            one whose rows are spread over shards, of which nobody tells the right one.
+    """
+    if type(session).get_bind is orm.Session.get_bind:
+        return
+    name = mapper.class_.__name__
+    if session.connection_callable is not None:
+        raise NotSupported(
+            f"{call} cannot tell to which shard each {name} belongs.",
+            hint="Use a session of the shard's own engine: AsyncSession(engine, sync_session_class=SyncSession).",
+        )
+    target = writing_bind(session, mapper)
+    if any(session.get_bind(mapper=mapper, clause=one(mapper.class_)) is not target for one in (select, insert)):
+        raise NotSupported(
+            f"{call} reads and writes, and get_bind() sends one of the two for {name} elsewhere.",
+            hint="Use a session of the database that is written: async with db.transaction() as session.",
+        )
+
+
+def windowed(session: orm.Session, statement: Select[Any], *, skip: int, limit: int | None) -> Select[Any]:
+    """Return *statement* with *skip* and *limit*; of shards, which would each skip by itself, with what is skipped."""
+    if session.connection_callable is not None:
+        return statement if limit is None else statement.limit(skip + limit)
+    if skip:
+        statement = statement.offset(skip)
+    # MariaDB and SQLite know OFFSET only with a LIMIT; SQLAlchemy writes the largest one where there is none.
+    return statement.limit(limit) if limit is not None or skip else statement
+
+
+def in_order(session: orm.Session, rows: Sequence[M], *, skip: int = 0) -> list[M]:
+    """Return rows whose order counts, or objects with values beside them, from *skip* where each shard brought all.
+
+    Raises:
+        NotSupported: When they come from several shards, one after the other: each has its own order, LIMIT and end.
+    """
+    if session.connection_callable is None:
+        return list(rows)
+    states = [inspect(row[0] if isinstance(row, Row) else row, raiseerr=True) for row in rows]
+    if len({state.identity_token for state in states}) > 1:
+        name = states[0].mapper.class_.__name__
+        raise NotSupported(
+            f"The rows of {name} come from several shards, and each has only its own in order.",
+            hint="Name one shard in execute_chooser, or get_all() without order_by, skip and limit, and sort them.",
+        )
+    return list(rows[skip:])
+
+
+def shard_of(session: orm.Session, state: InstanceState[Any] | None) -> dict[str, Any]:
+    """Return what `get_bind` of a ``ShardedSession`` is to be told of a row that is there already."""
+    if session.connection_callable is None or state is None or state.identity_token is None:
+        return {}
+    return {"shard_id": state.identity_token}
+
+
+@contextmanager
+def as_flushing(session: orm.Session) -> Iterator[None]:
+    """Let a `get_bind` that routes answer where a flush writes; SQLAlchemy's recipe has it look at a private name."""
+    before, session._flushing = session._flushing, True
+    try:
+        yield
+    finally:
+        session._flushing = before
+
+
+def is_writing(session: orm.Session) -> bool:
+    """Tell whether a flush is past its ``before_flush``: SQLAlchemy may take what is changed for written."""
+    # Private: the public ways name the outermost transaction and the savepoint, and a flush has a part of its own.
+    part = session._transaction
+    return session._flushing and part is not None and part.origin is SessionTransactionOrigin.SUBTRANSACTION
+
+
+def _write(mapper: Mapper[Any]) -> Any:
+    """Return a statement that writes the table of a mapper; the tables themselves where it reads from several."""
+    table: Any = mapper.local_table
+    return update(table) if isinstance(table, TableClause) else table

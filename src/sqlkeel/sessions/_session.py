@@ -1,0 +1,272 @@
+"""The session: SQLAlchemy's, with savepoints that restore, hooks after commit, and safe defaults."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, Self, TypeVar
+
+from sqlalchemy import orm
+from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
+
+from ..engines._blocks import note_failed_rollback
+from ..engines._tasks import apart, current_task, finish, is_closing, take_back_cancellation
+from ..errors import CommitUnknown, SessionShared, TransientFault
+from . import _by_key, _joined, _locks, _savepoints, _wrapped  # noqa: F401 - the listeners are those of every session
+from ._blocks import EnteredByAsyncWith, block
+from ._links import keys_held, relink
+from ._refresh import reload_expired, update_with
+from ._rewinding import drop_gone
+from ._routes import READ_ONLY
+from ._sync_session import Hook, SyncSession
+
+__all__ = [
+    "Session",
+    "SyncSession",
+    "keys_held",
+    "note_failed_rollback",
+    "relink",
+    "reload_expired",
+    "update_with",
+]
+
+logger = logging.getLogger("sqlkeel.session")
+_M = TypeVar("_M")
+
+
+class _Transaction(EnteredByAsyncWith, AsyncSessionTransaction):
+    """What ``session.begin()`` gives: it runs the hooks when it has committed, as `Session.commit` does."""
+
+    _how = "async with session.begin()"
+    session: Session  # pyright: ignore[reportIncompatibleVariableOverride]  # ours: `Session.begin` made it
+
+    async def commit(self) -> None:
+        await finish(self.session._then_hooks(super().commit()))
+
+    async def rollback(self) -> None:
+        await finish(self.session._then_hooks(super().rollback()))
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            await finish(self.session._then_hooks(super().__aexit__(kind, error, trace)))
+        except Exception as failure:
+            if error is None or failure is error:
+                raise
+            note_failed_rollback(error, failure)
+
+
+class Session(EnteredByAsyncWith, AsyncSession):
+    """An `AsyncSession` whose defaults suit a request.
+
+    Objects stay readable after commit (``expire_on_commit=False``), a closed session stays closed
+    (``close_resets_only=False``), savepoints restore the objects too, and `on_commit` runs what must happen only when
+    the data is there. Everything else is SQLAlchemy's. Usually `Database` makes it.
+    """
+
+    _how = "async with db.session() as session"
+    sync_session_class: type[orm.Session] = SyncSession
+    sync_session: SyncSession  # pyright: ignore[reportIncompatibleVariableOverride]  # ours, by the line above
+
+    def __init__(self, bind: Any = None, *, read_only: bool = False, **options: Any) -> None:
+        options = {"expire_on_commit": False, "close_resets_only": False, **options}
+        super().__init__(bind, **options)
+        if read_only:
+            self.info[READ_ONLY] = True
+
+    @property
+    def read_only(self) -> bool:
+        """Whether this session refuses to write."""
+        return self.sync_session.read_only
+
+    def on_commit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Call ``function(*args, **kwargs)`` after the outermost commit; sync or async, in order, once.
+
+        For what cannot be rolled back: a mail, a message, a cache. A hook made inside a savepoint is dropped when that
+        rolls back. The data is committed by then, so a hook that fails is logged on ``sqlkeel.session`` and does not
+        stop the others; what must not be lost belongs into a table instead.
+        """
+        self.sync_session.add_hook(Hook(function, args, kwargs, after_commit=True))
+
+    def on_rollback(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Call ``function(*args, **kwargs)`` after the transaction, or the savepoint around the call, was rolled back.
+
+        For what was done outside of the database already: a file that was written, a lock that was taken elsewhere.
+        Sync or async, in order, once; a hook that fails is logged and does not stop the others.
+        """
+        self.sync_session.add_hook(Hook(function, args, kwargs, after_commit=False))
+
+    async def run_due_hooks(self) -> None:
+        """Run the hooks of what has ended; `commit`, `rollback` and the blocks do so by themselves."""
+        hooks = self.sync_session.take_due_hooks()
+        try:
+            while hooks:
+                await self._run(hooks.pop(0))
+        except BaseException:
+            # The program is to end (KeyboardInterrupt, SystemExit). What became of the transaction is known all the
+            # same, so the rest is logged by name: nobody else will know that it did not run.
+            if hooks:
+                logger.exception("The program ends before these hooks have run: %r", [hook.function for hook in hooks])
+            raise
+
+    async def hooks_apart(self) -> None:
+        """Run the hooks of what has ended in a task of their own, where there are any: as the end of a transaction."""
+        if self.sync_session.has_due_hooks:
+            await apart(self.run_due_hooks())
+
+    async def _run(self, hook: Hook) -> None:
+        try:
+            result = hook.function(*hook.args, **hook.kwargs)
+            if inspect.isawaitable(result):
+                await result
+        except (Exception, asyncio.CancelledError) as error:
+            # The caller's cancellation does not reach a task of `apart`: this one is of what the hook waited for, or
+            # of the hook by itself.
+            if isinstance(error, asyncio.CancelledError) and not take_back_cancellation():
+                raise
+            when = "commit" if hook.after_commit else "rollback"
+            logger.exception("An on_%s hook failed after the %s: %r", when, when, hook.function)
+
+    async def commit(self) -> None:
+        """Commit, then run the hooks; a cancellation cannot separate the two, and takes effect after them.
+
+        Raises:
+            DatabaseFault: When COMMIT fails; nothing is written then.
+            CommitUnknown: When the connection broke during COMMIT.
+        """
+        await finish(self._then_hooks(super().commit()))
+
+    async def rollback(self) -> None:
+        """Roll back, then run the `on_rollback` hooks."""
+        await finish(self._then_hooks(super().rollback()))
+
+    async def __aenter__(self) -> Self:
+        self.sync_session.turn.home = asyncio.get_running_loop()
+        return await super().__aenter__()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            if error is None:
+                self.sync_session.refuse_unwritten()
+        except BaseException as refusal:
+            await self._close_after(refusal)
+            raise
+        await self._close_after(error)
+
+    async def _close_after(self, error: BaseException | None) -> None:
+        try:
+            await self.close()
+        except Exception as failure:
+            if error is None:
+                raise
+            if not isinstance(failure, SessionShared):
+                note_failed_rollback(error, failure)
+
+    async def close(self) -> None:
+        """Give the connection back and end the session; what is not committed is rolled back.
+
+        Raises:
+            SessionShared: When another task was still using the session; its statement is interrupted.
+        """
+        if self.sync_session.in_transaction() or not self.sync_session.turn.is_free:
+            await finish(self._then_hooks(super().close()))
+        else:
+            # There is no connection, and so nothing to wait for.
+            self.sync_session.close()
+
+    async def _then_hooks(self, end: Awaitable[None]) -> None:
+        try:
+            await end
+        except CommitUnknown:
+            self.sync_session.drop_hooks()
+            raise
+        await self.hooks_apart()
+
+    def begin(self) -> AsyncSessionTransaction:
+        """Begin the transaction as a block: ``async with session.begin(): ...``."""
+        return _Transaction(self)
+
+    async def run_sync(self, fn: Callable[..., _M], *args: Any, **kwargs: Any) -> _M:
+        """Call ``fn(sync_session, *args, **kwargs)``, which may wait for the database; it is one use of the session."""
+        with self.sync_session.turn.use():
+            return await super().run_sync(fn, *args, **kwargs)
+
+    @block("async with session.savepoint()")
+    async def savepoint(self) -> AsyncIterator[AsyncSessionTransaction]:
+        """Open a savepoint: what fails inside is rolled back to here, and the transaction goes on.
+
+        Objects changed inside have their former values afterwards, so that a handler can read them. Put it around a
+        statement that may fail: without it, PostgreSQL refuses everything until the end of the transaction.
+
+        Raises:
+            BaseException: Whatever the block raised, after the rollback.
+        """
+        nested = self.begin_nested()
+        fault: TransientFault | None = None
+        try:
+            async with nested:
+                try:
+                    yield nested
+                except TransientFault as error:
+                    fault = error
+                    raise
+        except GeneratorExit as error:
+            if is_closing(current_task()):
+                # Whoever dropped the generator has gone on meanwhile, and what was done in that time is gone, too.
+                self.sync_session.leave_half_done(error)
+            raise
+        except Exception:
+            if fault is not None:
+                # The transaction may be gone and the savepoint with it; an error about that would hide the fault.
+                raise fault  # noqa: B904 - it is the cause, not the consequence
+            if self.is_active and not self.sync_session.has_lost_connection:
+                await self.run_sync(reload_expired, loaded=self.sync_session.take_loaded())
+                drop_gone(self.sync_session)
+            raise
+        finally:
+            if self.sync_session.has_due_hooks:
+                await finish(self.hooks_apart())
+
+    async def lock_rows(
+        self, model: type[_M], keys: Iterable[Any], *, nowait: bool = False, skip_locked: bool = False
+    ) -> list[_M]:
+        """Return the rows with these keys as they are now, and let nobody else write them until the transaction ends.
+
+        For what is read in order to be written: a balance, a stock, a seat. Rows are locked, and returned, in the order
+        of their keys, so that callers wait for each other instead of deadlocking; lock all you need in one call. What
+        is loaded already gets the new values, and its relationships are to be loaded again. Keys without a row, and
+        deleted rows, are left out. A composite key is a tuple. SQLite locks the database when the transaction begins:
+        there it waits, raises `DatabaseBusy` when it waits too long, and has nothing left to skip.
+
+        Args:
+            model: Any mapped class; rows of subclasses are locked and loaded as a whole.
+            keys: Values of the primary key, in any order.
+            nowait: Raise at once where a row is locked, instead of after ``lock_timeout``.
+            skip_locked: Leave out the rows that are locked.
+
+        Raises:
+            LockTimeout: When a row was not free in time; PostgreSQL can go on only from a savepoint around the call.
+            Deadlock: When the rows are locked in another order elsewhere.
+            ReadOnlySession: In a session for reading.
+            NoTransaction: Where each statement commits by itself.
+            InvalidKey: For a key of another shape than the model's.
+        """
+        return await self.run_sync(_locks.lock_rows, model, keys, nowait=nowait, skip_locked=skip_locked)
+
+    async def advisory_lock(self, name: str, *, nowait: bool = False) -> None:
+        """Let nobody else lock *name* in this database until the transaction ends, however it ends.
+
+        For what no row stands for: one import at a time, one settlement a day. Take it before you read: a transaction
+        that has its snapshot already (MariaDB's usual way, ``repeatable read``) goes on seeing what was there before.
+        Taking it twice is taking it once; in a savepoint that is rolled back, PostgreSQL releases it and MariaDB does
+        not. On SQLite every other writer waits from the beginning of the transaction, whatever the name.
+
+        Raises:
+            LockTimeout: When it was not free within ``lock_timeout``, or at once with *nowait*.
+            Deadlock: When two transactions hold what the other one waits for.
+            ReadOnlySession: In a session for reading.
+            NoTransaction: Where each statement commits by itself.
+            UsageError: When *name* is no text.
+        """
+        await self.run_sync(_locks.advisory_lock, name, nowait=nowait)

@@ -1,0 +1,499 @@
+"""The synchronous session inside of every session, on which all listeners of sqlkeel are registered."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from itertools import islice
+from typing import Any, ClassVar, Final, NamedTuple, TypeAlias, TypeVar
+
+from sqlalchemy import Connection, event, inspect, orm
+from sqlalchemy.ext.asyncio import async_session
+from sqlalchemy.orm import Mapper, ORMExecuteState, SessionTransaction, SessionTransactionOrigin
+from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
+from sqlalchemy.util import immutabledict
+from sqlalchemy.util.concurrency import in_greenlet
+
+from ..engines._tasks import current_task
+from ..errors import AlreadyFlushing, SessionShared, TransactionAborted
+from ._doors import Block, aborted, door, door_by_key, last_door, only_whole, past_flush, remembered, take_over, watched
+from ._hidden_loads import refuse_hidden_load
+from ._late_options import are_in_force, refuse_on_statement
+from ._overriding import stand_before
+from ._routes import is_for_reading, refuse_reading
+from ._sharing import Turn, at_once
+
+__all__ = ["Hook", "SyncSession"]
+
+_AtSavepoint: TypeAlias = "Callable[[SyncSession, SessionTransaction], None]"
+_M = TypeVar("_M")
+_BY_ITSELF: Final = SessionTransactionOrigin.AUTOBEGIN, SessionTransactionOrigin.SUBTRANSACTION
+
+
+class Hook(NamedTuple):
+    """What is called when a transaction has ended in the way it waits for."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    after_commit: bool
+
+
+class SyncSession(orm.Session):
+    """The session that all listeners of sqlkeel are registered on.
+
+    Use it to bring soft delete, versions and read-only checks to a session that is not ours:
+    ``async_sessionmaker(engine, sync_session_class=SyncSession)``, or a plain ``sessionmaker(class_=SyncSession)`` in a
+    synchronous worker.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        stand_before(cls, SyncSession)
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._waiting: dict[SessionTransaction, list[Hook]] = defaultdict(list)
+        self._committed: set[SessionTransaction] = set()
+        self._due: list[Hook] = []
+        self._half_done: dict[SessionTransaction, BaseException] = {}
+        self._kept: list[tuple[object, dict[str, Any]]] = []
+        self.is_flushing = False
+        self._postponed: list[Callable[[], None]] = []
+        self._loaded: dict[Any, frozenset[str]] = {}
+        self._refused: set[tuple[int, str]] = set()
+        self.turn = Turn()
+        self._stays_closed = options.get("close_resets_only", True) is False
+
+    keeps_values: bool = False
+    """Whether a rollback of the whole transaction keeps the objects' values, for `let_go`."""
+
+    is_committed: bool = False
+    """Whether COMMIT has succeeded since this was set to ``False``, whatever a listener did after it."""
+
+    _around_flush: ClassVar[list[Callable[[orm.Session], AbstractContextManager[None]]]] = []
+
+    @classmethod
+    def around_flush(cls, function: Callable[[orm.Session], Iterator[None]]) -> Callable[[orm.Session], Iterator[None]]:
+        """Let *function*, a generator with one ``yield``, surround every flush; for a mixin that reads its error."""
+        cls._around_flush.append(contextmanager(function))
+        return function
+
+    _at_savepoint: ClassVar[list[_AtSavepoint]] = []
+    _at_load_inside: ClassVar[list[Callable[[ORMExecuteState], None]]] = []
+
+    @classmethod
+    def at_savepoint(cls, function: _AtSavepoint) -> _AtSavepoint:
+        """Call *function* when a savepoint is made; a listener of SQLAlchemy's is called for each transaction."""
+        cls._at_savepoint.append(function)
+        return function
+
+    @classmethod
+    def at_load_inside(cls, function: Callable[[ORMExecuteState], None]) -> Callable[[ORMExecuteState], None]:
+        """Call *function* when a relation is loaded in a savepoint; a listener is called for each statement."""
+        cls._at_load_inside.append(function)
+        return function
+
+    execute = door(watched(orm.Session.execute))
+    scalar = door(orm.Session.scalar)  # type: ignore[assignment,arg-type]  # its overloads overlap
+    scalars = door(orm.Session.scalars)
+
+    get_one = door(orm.Session.get_one)
+    refresh = door(orm.Session.refresh)
+    begin = door(orm.Session.begin)
+    prepare = last_door(only_whole(orm.Session.prepare))
+    commit = last_door(only_whole(orm.Session.commit))
+    rollback = last_door(orm.Session.rollback)
+    add = at_once(orm.Session.add)
+    add_all = at_once(orm.Session.add_all)
+    expunge = at_once(orm.Session.expunge)
+    expunge_all = at_once(orm.Session.expunge_all)
+    expire = at_once(orm.Session.expire)
+    expire_all = at_once(orm.Session.expire_all)
+    bulk_save_objects = door(past_flush(orm.Session.bulk_save_objects))
+    bulk_insert_mappings = door(past_flush(orm.Session.bulk_insert_mappings))
+    bulk_update_mappings = door(past_flush(orm.Session.bulk_update_mappings))
+
+    @door
+    @remembered
+    def flush(self, objects: Sequence[Any] | None = None) -> None:
+        """Write the changes; what surrounds the flush may turn its error into a clearer one."""
+        if self.is_flushing:
+            raise AlreadyFlushing
+        if not self.has_changes:
+            super().flush(objects)
+            return
+        with ExitStack() as stack:
+            for surround in self._around_flush:
+                stack.enter_context(surround(self))
+            try:
+                self.is_flushing = True
+                super().flush(objects)
+            except BaseException:
+                self._postponed.clear()
+                raise
+            finally:
+                self.is_flushing = False
+            self._run_postponed()
+
+    def _autoflush(self) -> None:
+        """Flush before a query, which has passed a door already; most of them find nothing to write."""
+        if self.has_changes:
+            super()._autoflush()
+
+    def run_after_flush(self, function: Callable[[], None]) -> None:
+        """Call *function* now or, from a listener of the flush that is going on, when that has written its changes."""
+        if self.is_flushing:
+            self._postponed.append(function)
+        else:
+            function()
+
+    def _run_postponed(self) -> None:
+        due, self._postponed = self._postponed, []
+        try:
+            for function in due:
+                function()
+        except BaseException as error:
+            self.leave_half_done(error)  # the flush has written what the listener saw, and not what it asked for
+            raise
+
+    @door
+    def connection(self, *args: Any, **options: Any) -> Connection:
+        """Return the transaction's connection.
+
+        Raises:
+            UsageError: For options after the first statement, an isolation level or a schema_translate_map, which
+                SQLAlchemy would ignore with a warning.
+        """
+        asked = dict(zip(("bind_arguments", "execution_options"), args, strict=False)) | options
+        if asked.get("execution_options") and are_in_force(self, **asked):
+            asked["execution_options"] = None
+        return super().connection(**asked)
+
+    def close(self) -> None:
+        """Give the connection back, and interrupt another task that still uses it.
+
+        Raises:
+            SessionShared: When there was one; the session is closed.
+        """
+        self._end(super().close, closed=self._stays_closed)
+
+    def reset(self) -> None:
+        """Close the session so that it can be used again; as `close`."""
+        self._end(super().reset)
+
+    def invalidate(self) -> None:
+        """Close the session and its connections; as `close`."""
+        self._end(super().invalidate, closed=self._stays_closed)
+
+    def _end(self, end: Callable[[], None], *, closed: bool = False) -> None:
+        conflict = take_over(self.turn)
+        user = self.turn.claimant
+        root = self.get_transaction()
+        try:
+            end()
+        except BaseException:
+            # What could not be rolled back, or given back, is nobody's any more.
+            for connection in root.connections if root is not None else ():
+                if not connection.closed:
+                    connection.invalidate()
+                    connection.close()
+            raise
+        finally:
+            self.turn.give_back(user, closed=closed)
+        if conflict is not None:
+            raise conflict
+
+    def _flush_warning(self, method: Any) -> None:
+        """Refuse to let another task change what is being flushed; SQLAlchemy would warn, and may lose the change."""
+        self.turn.refuse_others()
+        super()._flush_warning(method)
+
+    @at_once
+    def delete(self, instance: object) -> None:
+        """Delete *instance*, in the way it wants to be deleted where its class has one of its own."""
+        own_way = getattr(instance, "__delete_from__", None)
+        if own_way is None or isinstance(instance, type):  # a class has the method too, and is refused as any other
+            super().delete(instance)
+        else:
+            own_way(self)
+
+    def delete_all(self, instances: Iterable[object]) -> None:
+        """Delete each of *instances* as `delete` does; SQLAlchemy's own would not ask its class."""
+        for instance in instances:
+            self.delete(instance)
+
+    @door
+    def merge(self, instance: _M, **options: Any) -> _M:
+        """Copy the state of *instance* into the session; a class may turn the error into a clearer one."""
+        try:
+            return super().merge(instance, **options)
+        except StaleDataError as error:
+            conflict = self._conflict_of(instance)
+            if conflict is None:
+                raise
+            raise conflict from error
+
+    @door
+    def merge_all(self, instances: Iterable[_M], **options: Any) -> Sequence[_M]:
+        """Copy the state of each of *instances* into the session as `merge` does, flushing before the first only."""
+        waiting = iter(instances)
+        first = [self.merge(instance, **options) for instance in islice(waiting, 1)]
+        with self.no_autoflush:
+            return first + [self.merge(instance, **options) for instance in waiting]
+
+    @door_by_key
+    def get(self, entity: type[_M] | Mapper[_M], ident: Any, **options: Any) -> _M | None:
+        """Return the row with this key or ``None``; of a class that is versioned, at the version that is held."""
+        try:
+            return super().get(entity, ident, **options)
+        except StaleDataError as error:
+            conflict = self._conflict_of(self._held(inspect(entity), ident))
+            if conflict is None:
+                raise
+            raise conflict from error
+
+    def exec(self, statement: Any, **options: Any) -> Any:
+        """Execute *statement*; SQLModel's asynchronous session asks this of the session inside, and needs nothing else.
+
+        Of a ``select()`` of SQLModel that has one column or entity, the values and not rows are returned, as it does.
+        """
+        result = self.execute(statement, **options)
+        # By name: a select of SQLModel is made by importing SQLModel, and we do not.
+        return result.scalars() if "SelectOfScalar" in {one.__name__ for one in type(statement).__mro__} else result
+
+    def _conflict_of(self, instance: object) -> Exception | None:
+        explain = getattr(instance, "__version_conflict__", None)
+        return explain(self) if explain is not None else None
+
+    def _held(self, mapper: Mapper[Any], ident: Any) -> object:
+        if isinstance(ident, Mapping):
+            ident = [ident[mapper.get_property_by_column(column).key] for column in mapper.primary_key]
+        key = mapper.identity_key_from_primary_key(tuple(ident) if isinstance(ident, (list, tuple)) else (ident,))
+        return self.identity_map.get(key)
+
+    def _identity_lookup(self, mapper: Any, primary_key_identity: Any, *args: Any, **options: Any) -> Any:
+        """Return a loaded object for its key; one that is deleted does not count, for ``get()`` and lazy loads alike.
+
+        SQLAlchemy's own extensions override it too (``horizontal_shard``): these two answer without a statement that
+        a listener could see.
+        """
+        found = super()._identity_lookup(mapper, primary_key_identity, *args, **options)
+        if not getattr(found, "__soft_delete__", False) or self._shows_deleted(**options):
+            return found
+        return orm.LoaderCallableStatus.PASSIVE_CLASS_MISMATCH if self._is_deleted(found, **options) else found
+
+    def _is_deleted(self, found: Any, *, passive: orm.PassiveFlag = orm.PassiveFlag.PASSIVE_OFF, **_: Any) -> bool:
+        may_ask = passive & orm.PassiveFlag.SQL_OK and passive & orm.PassiveFlag.RELATED_OBJECT_OK
+        if "deleted_at" in vars(found) or not may_ask or (async_session(self) is not None and not in_greenlet()):
+            return vars(found).get("deleted_at") is not None
+        try:  # it has expired, or was left out by `load_only`
+            return found.deleted_at is not None
+        except ObjectDeletedError:
+            return True
+
+    def _shows_deleted(
+        self, *, lazy_loaded_from: Any = None, execution_options: Mapping[str, Any] = immutabledict(), **_: Any
+    ) -> bool:
+        shown = execution_options.get("include_deleted", self.execution_options.get("include_deleted", False))
+        marked = lazy_loaded_from.load_options if lazy_loaded_from is not None else ()
+        return bool(shown) or any(getattr(option, "shows_deleted", False) for option in marked)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether this session refuses to write."""
+        return is_for_reading(self)
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether a flush may have something to write."""
+        # What `new` and `deleted` are views of: each query that flushes first asks this.
+        return bool(self._new or self._deleted or self.identity_map.check_modified())
+
+    @property
+    def has_deletions(self) -> bool:
+        """Whether objects are marked to be deleted; `deleted` would list them."""
+        return bool(self._deleted)
+
+    @property
+    def has_lost_connection(self) -> bool:
+        """Whether a connection of the transaction is gone, and what was done with it."""
+        root = self.get_transaction()
+        return root is not None and any(connection.invalidated for connection in root.connections)
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether something waits for the end of a transaction, or is due because of one."""
+        return bool(self._waiting or self._due)
+
+    @property
+    def has_due_hooks(self) -> bool:
+        """Whether a transaction or savepoint has ended for which something waited."""
+        return bool(self._due)
+
+    def add_hook(self, hook: Hook) -> None:
+        """Keep *hook* until the innermost open transaction ends."""
+        current = self.get_nested_transaction() or self.get_transaction() or self.begin()
+        self._waiting[current].append(hook)
+
+    def leave_half_done(self, error: BaseException) -> None:
+        """Remember what ended a part of the work; only a rollback, of a savepoint around it at least, mends that."""
+        if not self.turn.is_closed:
+            current = self.get_nested_transaction() or self.get_transaction() or self.begin()
+            self._half_done.setdefault(current, error)
+
+    def failure_in(self, transaction: SessionTransaction | None) -> BaseException | None:
+        """Return what ended a part of *transaction*, itself a savepoint or not, and was swallowed."""
+        return None if transaction is None else self._half_done.get(transaction)
+
+    def sharing_in(self, transaction: SessionTransaction | None) -> SessionShared | None:
+        """Return what a task was told that was refused in *transaction*; it may have written something before."""
+        if self.turn.sharing is None or transaction is None or transaction.nested or self.read_only:
+            return None
+        return SessionShared(self.turn.sharing.first, self.turn.sharing.second)
+
+    def refuse_half_done(self) -> None:
+        """Raise what there is to say where a part of the work was left half done, or a task was refused in it."""
+        if self.turn.sharing is not None and (sharing := self.sharing_in(self.get_transaction())) is not None:
+            raise sharing
+        if self._half_done and (cause := self.failure_in(self.get_transaction())) is not None:
+            raise aborted(cause=cause) from cause
+        if self.has_lost_connection:
+            raise TransactionAborted(
+                "The connection broke, or a statement was cancelled, and the error was swallowed; nothing is written."
+            )
+
+    @property
+    def is_half_done(self) -> bool:
+        """Whether something was left half done, though perhaps not in the transaction that goes on."""
+        return bool(self._half_done) or self.turn.sharing is not None
+
+    def refuse_unwritten(self, *, again: bool = False) -> None:
+        """Raise `ReadOnlySession` where a session for reading holds what would have to be written.
+
+        What has been refused before, to somebody who went on all the same, is refused *again* only where that is asked.
+        """
+        if not self.read_only or not self.has_changes:
+            return
+        found = set(_unwritten(self))
+        new = found if again else found - self._refused
+        self._refused = found
+        if new:
+            names = sorted({name for _, name in new})
+            listing = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+            refuse_reading(self, f"write {listing}")
+
+    def count_as_committed(self) -> None:
+        """Treat the transaction as committed when it ends: the server says so, though its answer to COMMIT was lost."""
+        if (root := self.get_transaction()) is not None:
+            self._committed.add(root)
+
+    def keep_values(self, state: orm.InstanceState[Any]) -> None:
+        """Keep what an object has that comes back into the session by a rollback, as of those that are in it."""
+        if self.in_nested_transaction():
+            self._loaded[state.key] = frozenset(state.dict)
+        elif self.keeps_values:
+            self._kept.append((state.obj(), dict(state.dict)))
+
+    def take_loaded(self) -> dict[Any, frozenset[str]]:
+        """Return, once, what the objects had loaded before the last savepoint was rolled back, by identity."""
+        loaded, self._loaded = self._loaded, {}
+        return loaded
+
+    def take_due_hooks(self) -> list[Hook]:
+        """Return the hooks whose transaction has ended in the way they wait for, once."""
+        due, self._due = self._due, []
+        return due
+
+    def drop_hooks(self) -> None:
+        """Forget the hooks of a transaction whose end nobody knows: neither kind may be called."""
+        self._waiting.clear()
+        self._due.clear()
+
+    def let_go(self) -> None:
+        """Detach every object, with the values that it had before a rollback expired them."""
+        orm.Session.expunge_all(self)  # another task may be in the middle of a statement, which `close` interrupts
+        kept, self._kept = self._kept, []
+        for instance, values in kept:
+            for key in values.keys() - vars(instance).keys():
+                orm.attributes.set_committed_value(instance, key, values[key])
+
+
+@event.listens_for(SyncSession, "after_transaction_create")
+def _guard_block(session: SyncSession, transaction: SessionTransaction) -> None:
+    # SQLAlchemy leaves nobody else a say in what ends a transaction or savepoint that somebody holds in the hand.
+    if transaction.origin not in _BY_ITSELF:
+        transaction.__class__ = Block
+    if transaction.nested:
+        for function in session._at_savepoint:
+            function(session, transaction)
+
+
+@event.listens_for(SyncSession, "after_begin")
+def _note_loop(session: SyncSession, *_: Any) -> None:
+    task = session.turn.task or current_task()
+    session.turn.loop = None if task is None else task.get_loop()
+
+
+@event.listens_for(SyncSession, "after_commit")
+def _note_commit(session: SyncSession) -> None:
+    # Fires for a released savepoint too; the transaction itself is still the current one.
+    current = session.get_nested_transaction() or session.get_transaction()
+    if current is not None:
+        session._committed.add(current)
+        session.is_committed = not current.nested
+
+
+@event.listens_for(SyncSession, "after_transaction_end")
+def _pass_hooks_on(session: SyncSession, ended: SessionTransaction) -> None:
+    hooks = session._waiting.pop(ended, ())
+    committed = ended in session._committed
+    session._committed.discard(ended)
+    failure = session._half_done.pop(ended, None)
+    if ended.parent is None:
+        session.turn.loop = session.turn.sharing = None
+    if committed and ended.nested and ended.parent is not None:
+        session._waiting[ended.parent].extend(hooks)
+        if failure is not None:
+            session._half_done.setdefault(ended.parent, failure)
+    elif hooks:
+        session._due.extend(hook for hook in hooks if hook.after_commit is committed)
+
+
+@event.listens_for(SyncSession, "after_rollback")
+def _keep_values(session: SyncSession) -> None:
+    # Fires after the ROLLBACK that a failed flush sends, and before the objects expire.
+    if session.get_nested_transaction() is not None:
+        if async_session(session) is not None:
+            states = session.identity_map.all_states()
+            session._loaded = {state.key: frozenset(state.dict) for state in states}
+    elif session.keeps_values:
+        states = session.identity_map.all_states()
+        session._kept = [(state.obj(), dict(state.dict)) for state in states if state.obj() is not None]
+
+
+@event.listens_for(SyncSession, "before_flush")
+def _refuse_flush(session: SyncSession, *_: Any) -> None:
+    session.refuse_unwritten(again=True)
+
+
+def _unwritten(session: SyncSession) -> Iterator[tuple[int, str]]:
+    """Name what a flush would write, without its values, and which object each is about."""
+    for word, objects in (("new", session.new), ("deleted", session.deleted)):
+        yield from ((id(one), f"a {word} {type(one).__name__}") for one in objects)
+    for one in filter(session.is_modified, session.dirty):
+        changed = [attribute.key for attribute in inspect(one).attrs if attribute.history.has_changes()]
+        yield id(one), f"a changed {type(one).__name__} ({', '.join(changed)})"
+
+
+@event.listens_for(SyncSession, "do_orm_execute")
+def _refuse(state: ORMExecuteState) -> None:
+    refuse_on_statement(state)
+    if state.is_select:
+        refuse_hidden_load(state)
+        if state.session.in_nested_transaction() and state.is_relationship_load:
+            for function in SyncSession._at_load_inside:
+                function(state)
+    elif state.is_insert or state.is_update or state.is_delete:
+        refuse_reading(state.session, "run a statement that writes")

@@ -1,0 +1,381 @@
+"""A deletion that marks: a row and all below it, set by set, and brought back exactly."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, or_, orm, select, update
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import InstanceState, Mapper
+from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm.collections import collection_adapter
+from sqlalchemy.orm.interfaces import ONETOMANY
+
+from ..engines._backend import backend_for, begin_for_savepoint, unique_violation
+from ..errors import ForeignKeyViolation, NotFound, NoTransaction, RestoreConflict, TransientFault, UsageError
+from ..models._key_columns import VALUES_AT_ONCE, key_in, plain_key, row_value
+from ..models._keys import uuid7
+from ..sessions._holding import AnySyncSession, refuse_foreign, session_in
+from ..sessions._rewinding import expunge, note_read
+from ..sessions._routes import refuse_reading, shard_of, writing_connection
+from ..sessions._session import reload_expired
+from ..types._exact import utc_now
+from ..versions._version import find_conflict
+from ._edges import Edge, edges_above, edges_below, tree_below
+from ._marks import Mark, is_soft, next_version
+
+__all__ = ["Deletion", "below_deleted", "refuse_below_deleted", "restore"]
+
+
+class Deletion:
+    """Marks a row and all below it, set by set: the number of statements does not grow with the rows."""
+
+    def __init__(self, session: orm.Session, obj: Any) -> None:
+        self.session = session
+        self.obj = obj
+        self.id = uuid7()
+        self.moment: datetime
+        self.marked: dict[Mapper[Any], None] = {}
+
+    def check(self) -> None:
+        """Refuse what cannot be deleted, before anything is sent.
+
+        Raises:
+            UsageError: When the object was never saved.
+            ReadOnlySession: In a session for reading.
+        """
+        if sa_inspect(self.obj).identity is None:
+            raise UsageError(f"{self.obj!r} was never saved; expunge it instead of deleting it.")
+        refuse_reading(self.session, "delete rows")  # before a savepoint, which a connection for reading cannot open
+
+    def run(self) -> None:
+        """Mark the row and what belongs to it.
+
+        Raises:
+            NotFound: When the row is deleted or gone already.
+            VersionConflict: When somebody else changed it since it was read.
+            ForeignKeyViolation: When a relation that restricts still has live rows; nothing is marked then.
+        """
+        state = sa_inspect(self.obj)
+        mapper: Mapper[Any] = state.mapper
+        self.session.flush()
+        self._read_expired_version(state)
+        restricts = any(any(edges_below(one, restricting=True)) for one in tree_below(mapper))
+        with _savepoint(self.session, state) if restricts else nullcontext():
+            self.moment = self._execute(mapper, select(utc_now())).scalar_one()
+            if not self._mark(mapper, _match_as_read(state)):
+                raise _missing(self.session, state)
+            self._descend(mapper)
+        self._forget()
+
+    def _read_expired_version(self, state: Any) -> None:
+        """Read a version that has expired as reading the attribute would: nobody has seen another one."""
+        version = state.mapper.version_id_col
+        if version is None or self.obj not in self.session:
+            return
+        try:
+            getattr(self.obj, state.mapper.get_property_by_column(version).key)
+        except orm.exc.ObjectDeletedError:
+            raise NotFound(state.mapper.class_.__name__, plain_key(state.identity)) from None
+
+    def _mark(self, mapper: Mapper[Any], conditions: Iterable[ColumnElement[bool]]) -> bool:
+        mark = Mark(mapper)
+        values = {mark.at: self.moment, mark.deletion: self.id, **next_version(mapper, mark.table)}
+        statement = update(mark.table).where(*conditions, mark.at.is_(None)).values(values)
+        if not self._execute(mapper, statement).rowcount:
+            return False
+        _move_companions(self._connection(mapper), mark, self.id)
+        self.marked[mapper] = None
+        return True
+
+    def _connection(self, mapper: Mapper[Any]) -> Connection:
+        return writing_connection(self.session, mapper, sa_inspect(self.obj))
+
+    def _execute(self, mapper: Mapper[Any], statement: Any) -> Any:
+        return self._connection(mapper).execute(statement)
+
+    def _descend(self, top: Mapper[Any]) -> None:
+        level = [top]
+        while level:
+            below: dict[Mapper[Any], None] = {}
+            for mapper in level:
+                just_marked = Mark(mapper).deletion == self.id
+                self._refuse_restricted(mapper, just_marked)
+                for edge in edges_below(mapper):
+                    if self._mark(edge.target, [edge.match_all(just_marked)]):
+                        below[edge.target] = None
+            level = list(below)
+
+    def _refuse_restricted(self, mapper: Mapper[Any], just_marked: ColumnElement[bool]) -> None:
+        for edge in edges_below(mapper, restricting=True):
+            rows = select(*edge.below).select_from(edge.target.persist_selectable)
+            mark = Mark(edge.target)
+            live = rows.where(*edge.rows(just_marked), mark.at.is_(None)).limit(1)
+            # A locking read: a snapshot would not show a row that came since, and still show one that is gone.
+            live = live.with_for_update(read=True, of=mark.table)
+            if self._execute(edge.target, live).first() is not None:
+                columns = tuple(column.name for column in edge.below)
+                raise ForeignKeyViolation(table=edge.below[0].table.name, columns=columns)
+
+    def _forget(self) -> None:
+        """Take the marked rows out of the session and out of the loaded collections they are in."""
+        # It may belong to no session, or to another; and its key may read otherwise than it was given.
+        gone = {id(self.obj): self.obj}
+        set_committed_value(self.obj, "deleted_at", self.moment)
+        set_committed_value(self.obj, "deletion_id", self.id)
+        for written, objects in self._loaded_by_columns().items():
+            gone |= {id(obj): obj for obj in self._note_marks(written, objects)}
+        expunge(self.session, gone.values())
+        _drop_from_collections(self.session, gone)
+
+    def _loaded_by_columns(self) -> dict[tuple[Any, ...], list[Any]]:
+        """Return the loaded objects whose rows may be marked, by the columns that are to be read again."""
+        tables = {Mark(mapper).table for mapper in self.marked}
+        written: dict[Mapper[Any], tuple[Any, ...]] = {}
+        found: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
+        held = (state.obj() for state in list(self.session.identity_map.all_states()) if self._is_near(state))
+        for obj in {id(obj): obj for obj in (*held, self.obj) if obj is not None}.values():
+            mapper = sa_inspect(obj).mapper
+            if mapper not in written:
+                written[mapper] = _written(mapper, tables)
+            if written[mapper]:
+                found[written[mapper]].append(obj)
+        return found
+
+    def _is_near(self, state: InstanceState[Any]) -> bool:
+        """Tell whether an object is of the same database: two shards may have rows of one key."""
+        return shard_of(self.session, state) == shard_of(self.session, sa_inspect(self.obj))
+
+    def _note_marks(self, written: tuple[Any, ...], objects: list[Any]) -> Iterator[Any]:
+        mapper = sa_inspect(objects[0]).mapper
+        mark = Mark(mapper)
+        loaded: dict[Any, list[Any]] = defaultdict(list)
+        for obj in objects:
+            loaded[sa_inspect(obj).identity].append(obj)
+        rows = mark.table if {column.table for column in written} == {mark.table} else mapper.persist_selectable
+        statement = select(*mark.key, *written).select_from(rows).where(mark.deletion == self.id)
+        if len(loaded) <= VALUES_AT_ONCE:
+            keys = [plain_key(key) for key in loaded]
+            statement = statement.where(row_value(mark.key).in_(keys))
+        for row in self._execute(mapper, statement):
+            for obj in loaded.get(tuple(row[: len(mark.key)]), ()):
+                for column, value in zip(written, row[len(mark.key) :], strict=True):
+                    set_committed_value(obj, sa_inspect(obj).mapper.get_property_by_column(column).key, value)
+                yield obj
+
+
+def _written(mapper: Mapper[Any], tables: Collection[Any]) -> tuple[Any, ...]:
+    """Return the mapped columns that a mark changes, of a mapper whose rows are marked in one of *tables*."""
+    if not is_soft(mapper) or (mark := Mark(mapper)).table not in tables:
+        return ()
+    version, moved = (
+        mapper.version_id_col,
+        [column for column in mapper.columns if getattr(column, "onupdate", None) is not None],
+    )
+    among = {mark.table, *(one.table for one in mark.companions())}
+    versions = [version] if version is not None else []
+    written = dict.fromkeys([mark.at, mark.deletion, *versions, *moved])
+    return tuple(column for column in written if column.table in among)
+
+
+def _move_companions(connection: Connection, mark: Mark, deletion: uuid.UUID) -> None:
+    """Count and date the change in the other tables of the rows that have *deletion*."""
+    for one in mark.companions():
+        keys = select(*mark.key).where(mark.deletion == deletion)
+        connection.execute(update(one.table).where(row_value(one.key).in_(keys)).values(one.values))
+
+
+def restore(session: AnySyncSession, obj: Any) -> None:
+    """Bring back *obj* and exactly the rows that were deleted with it.
+
+    What was deleted before, on its own, stays deleted. Nothing is restored when one row cannot be.
+
+    Raises:
+        NotFound: When the row is not deleted, or gone.
+        RestoreConflict: When a live row has taken a unique value meanwhile.
+        UsageError: When the row above it is deleted, which is to be restored first or instead; when *obj* was never
+            written, is held by another session, or another object of the row by this one.
+    """
+    session = session_in(session)
+    refuse_foreign(session, obj, model=type(obj), call="restore()")
+    state = sa_inspect(obj)
+    mapper: Mapper[Any] = state.mapper
+    deletion = obj.deletion_id
+    if deletion is None or state.identity is None:
+        raise NotFound(f"deleted {mapper.class_.__name__}", plain_key(state.identity))
+    refuse_reading(session, "restore rows")
+    if session.autoflush:
+        session.flush()
+    connection = writing_connection(session, mapper, state)
+    refuse_below_deleted(connection, mapper, lambda column: getattr(obj, mapper.get_property_by_column(column).key))
+    tree = tree_below(mapper)
+    try:
+        with _savepoint(session, state):
+            connections = {below: writing_connection(session, below, state) for below in tree}
+            restored = [below for below in tree if _unmark(connections[below], below, deletion)]
+            _refuse_moved_below_deleted(session, state)
+    except IntegrityError as error:
+        conflict = _conflict(connection, mapper, error)
+        if conflict is None:
+            raise
+        raise conflict from error
+    if mapper not in restored:
+        raise NotFound(f"deleted {mapper.class_.__name__}", plain_key(state.identity))
+    _take_back(session, obj, tree, deletion)
+
+
+def _conflict(connection: Connection, mapper: Mapper[Any], error: IntegrityError) -> RestoreConflict | None:
+    """Return the conflict that a violation is, if it is one of a unique constraint."""
+    found = unique_violation(error, connection.engine.url)
+    if found is None:
+        return None
+    return RestoreConflict(
+        table=found.table or Mark(mapper).table.name,
+        columns=found.columns,
+        constraint=found.constraint,
+        orig=error.orig,
+        statement=error.statement,
+    )
+
+
+def _unmark(connection: Connection, mapper: Mapper[Any], deletion: uuid.UUID) -> bool:
+    mark = Mark(mapper)
+    _move_companions(connection, mark, deletion)
+    values = {mark.at: None, mark.deletion: None, **next_version(mapper, mark.table)}
+    statement = update(mark.table).where(mark.deletion == deletion).values(values)
+    return bool(connection.execute(statement).rowcount)
+
+
+def _take_back(session: orm.Session, obj: Any, tree: Iterable[Mapper[Any]], deletion: uuid.UUID) -> None:
+    """Read again what was restored, as far as it is loaded; *obj* brings its loaded children with it."""
+    if obj not in session:
+        session.add(obj)
+    for mapper in tree:
+        for other in _loaded(session, mapper):
+            state = sa_inspect(other)
+            if state.dict.get("deletion_id") == deletion:
+                note_read(session, [other])
+                # A union of tables brings the name of the class as a column that no attribute has.
+                session.expire(other, [prop.key for prop in state.mapper.column_attrs if prop.key in state.manager])
+        reload_expired(session, mapper)
+
+
+@contextmanager
+def _savepoint(session: orm.Session, state: InstanceState[Any]) -> Iterator[None]:
+    connection = writing_connection(session, state.mapper, state)
+    if backend_for(connection.engine.url).commits_by_itself(connection):
+        name = state.mapper.class_.__name__
+        raise NoTransaction(f"The connection commits each statement by itself; a {name} is several.")
+    begin_for_savepoint(connection)  # a SyncSession does so itself, a stock one does not
+    fault: TransientFault | None = None
+    try:
+        with session.begin_nested():
+            try:
+                yield
+            except TransientFault as error:
+                fault = error
+                raise
+    except Exception:
+        if fault is not None:
+            # As in Session.savepoint: the savepoint may be gone, and an error about that would hide the fault.
+            raise fault  # noqa: B904 - it is the cause, not the consequence
+        raise
+
+
+def refuse_below_deleted(connection: Connection, mapper: Mapper[Any], value_of: Callable[[Any], Any]) -> None:
+    """Refuse to bring back a row, of which *value_of* tells the value in a column, where the row above it is deleted.
+
+    Raises:
+        UsageError: Names what is to be restored first or instead.
+    """
+    for above, edge in edges_above(mapper):
+        match = [column == value_of(below) for column, below in zip(edge.above, edge.below, strict=True)]
+        mark = Mark(above)
+        if mark.table is Mark(mapper).table:
+            # A row may be above itself.
+            match.append(or_(*(column != value_of(column) for column in mapper.primary_key)))
+        rows = select(mark.at).select_from(edge.owner.persist_selectable).where(*match)
+        # Locked whether it is marked or not: a snapshot would show it as it was, and it may be marked a moment later.
+        found = connection.execute(rows.with_for_update(read=True, of=mark.table))
+        if any(at is not None for at in found.scalars()):
+            raise below_deleted(mapper, edge)
+
+
+def _refuse_moved_below_deleted(session: orm.Session, state: Any) -> None:
+    """Refuse a row, written and locked by now, that somebody else has moved below a deleted one since it was read."""
+    mapper: Mapper[Any] = state.mapper
+    keys = {
+        column: mapper.get_property_by_column(column).key for _, edge in edges_above(mapper) for column in edge.below
+    }
+    read = {key: column for column, key in keys.items() if key not in state.committed_state}
+    if not read:
+        return
+    match = [column == value for column, value in zip(mapper.primary_key, state.identity, strict=True)]
+    statement = select(*read.values()).select_from(mapper.persist_selectable).where(*match)
+    connection = writing_connection(session, mapper, state)
+    row = connection.execute(statement.with_for_update(read=True)).first()
+    if row is not None and any(state.dict.get(key) != value for key, value in zip(read, row, strict=True)):
+        now = {**state.dict, **dict(zip(read, row, strict=True))}
+        refuse_below_deleted(connection, mapper, lambda column: now[mapper.get_property_by_column(column).key])
+
+
+def below_deleted(mapper: Mapper[Any], edge: Edge) -> UsageError:
+    """Return the error for a row that would live below a deleted one."""
+    name = edge.owner.class_.__name__
+    return UsageError(
+        f"The {mapper.class_.__name__} belongs to a {name} that is deleted.",
+        hint=f"Restore the {name}; it brings back what was deleted together with it.",
+    )
+
+
+def _drop_from_collections(session: orm.Session, gone: Mapping[int, Any]) -> None:
+    for state in list(session.identity_map.all_states()):
+        obj = state.obj()
+        for relation in state.mapper.relationships if obj is not None else ():
+            value = state.dict.get(relation.key)
+            if value is None or relation.lazy in {"dynamic", "write_only"}:
+                continue
+            if relation.uselist:
+                members = list(collection_adapter(value))
+                live = [member for member in members if id(member) not in gone]
+                if len(live) < len(members):
+                    note_read(session, [obj])
+                    set_committed_value(obj, relation.key, live)
+            elif id(value) in gone and relation.direction is ONETOMANY:
+                note_read(session, [obj])
+                set_committed_value(obj, relation.key, None)
+
+
+def _match_as_read(state: Any) -> list[ColumnElement[bool]]:
+    """Match the row of an object, if it still has the version that was read."""
+    mapper: Mapper[Any] = state.mapper
+    mark, version = Mark(mapper), mapper.version_id_col
+    keys = [column == value for column, value in zip(mark.key, state.identity, strict=True)]
+    if version is None:
+        return keys
+    as_read: Any = version == state.dict.get(mapper.get_property_by_column(version).key)
+    if version.table is not mark.table:
+        as_read = row_value(mark.key).in_(select(*key_in(mapper, version.table)).where(as_read))
+    return [*keys, as_read]
+
+
+def _missing(session: orm.Session, state: Any) -> Exception:
+    mapper, identity = state.mapper, state.identity
+    if mapper.version_id_col is not None:
+        expected = state.dict.get(mapper.get_property_by_column(mapper.version_id_col).key)
+        conflict = find_conflict(writing_connection(session, mapper, state), mapper, identity, expected)
+        row: Any = None if conflict is None else conflict.current_row
+        if conflict is not None and row is not None and row["deleted_at"] is None:
+            return conflict
+    return NotFound(mapper.class_.__name__, plain_key(identity))
+
+
+def _loaded(session: orm.Session, mapper: Mapper[Any]) -> list[Any]:
+    states = list(session.identity_map.all_states())
+    return [obj for state in states if state.mapper.isa(mapper) and (obj := state.obj()) is not None]

@@ -1,0 +1,133 @@
+"""The foreign keys along which a deletion goes, from the rows above to those below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Subquery, and_, literal, select
+from sqlalchemy.orm import Mapper, RelationshipProperty, aliased
+from sqlalchemy.orm.interfaces import ONETOMANY
+from sqlalchemy.sql import operators
+from sqlalchemy.util import immutabledict
+
+from ..errors import NotSupported
+from ..models._key_columns import row_value
+from ._marks import Mark, is_soft, kinds, rows_of, soft_parts
+
+__all__ = ["Edge", "edges_above", "edges_below", "tree_below"]
+
+_LEVELS_AT_ONCE = 500
+
+
+class Edge(NamedTuple):
+    """A foreign key along which a deletion goes, from the rows of *owner* to those of *target*."""
+
+    relation: RelationshipProperty[Any]
+    owner: Mapper[Any]
+    target: Mapper[Any]
+    above: tuple[Any, ...]
+    below: tuple[Any, ...]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the foreign key alone says which rows belong together."""
+        joined: Any = self.relation.primaryjoin
+        parts = joined.clauses if getattr(joined, "operator", None) is operators.and_ else [joined]
+        pairs = [{local, remote} for local, remote in self.relation.local_remote_pairs or ()]
+        return all(
+            getattr(part, "operator", None) is operators.eq and {part.left, part.right} in pairs for part in parts
+        )
+
+    def rows(self, marked: ColumnElement[bool]) -> list[ColumnElement[bool]]:
+        """Match what hangs on the *marked* rows, in a statement that selects from all tables of the target."""
+        if not self.is_plain:
+            return [row_value(Mark(self.target).key).in_(select(self._related(marked)))]
+        return [row_value(self.below).in_(select(self._keys(marked))), *kinds(self.target)]
+
+    def _keys(self, marked: ColumnElement[bool]) -> Subquery:
+        # A derived table: MariaDB refuses a subquery on the table that is being updated (error 1093).
+        keys = select(*self.above).select_from(self.owner.persist_selectable).where(marked, *kinds(self.owner))
+        return keys.subquery()
+
+    def _related(self, marked: ColumnElement[bool]) -> Subquery:
+        """Select what a relationship with a condition of its own leads to, as SQLAlchemy joins it."""
+        if not self.target.isa(self.relation.mapper) or self.target.concrete:
+            raise NotSupported(
+                f"{self.relation} has a condition of its own, which {self.target.class_.__name__} cannot be asked for.",
+                hint="Mark these rows with an update() statement before you delete the one above.",
+            )
+        above = aliased(self.owner.class_)
+        key, mark = Mark(self.owner).key, Mark(self.target)
+        keys = [getattr(above, self.owner.get_property_by_column(one).key) for one in self.owner.primary_key]
+        owner = row_value(keys)
+        marked_keys = select(*key).select_from(self.owner.persist_selectable).where(marked).subquery()
+        related = getattr(above, self.relation.key).of_type(self.target.class_)
+        found = select(*mark.key).select_from(above).join(related).where(owner.in_(select(marked_keys))).subquery()
+        # A private name: with what it holds, SQLAlchemy would take the UPDATE around it for one of the class above.
+        found._propagate_attrs = immutabledict()
+        return found
+
+    def match(self, marked: ColumnElement[bool]) -> ColumnElement[bool]:
+        """Match what hangs on the *marked* rows, in a statement on the table that holds the mark."""
+        mark, rows = Mark(self.target), self.rows(marked)
+        kind: Any = self.target.polymorphic_on
+        tables = {column.table for column in (*self.below, *([kind] if rows[1:] else []))}
+        if not self.is_plain or tables == {mark.table}:
+            return and_(*rows)
+        keys = select(*mark.key).select_from(self.target.persist_selectable).where(*rows).subquery()
+        return row_value(mark.key).in_(select(keys))  # type: ignore[no-any-return]  # a condition
+
+    def match_all(self, marked: ColumnElement[bool]) -> ColumnElement[bool]:
+        """Match what hangs on the *marked* rows; in a tree of one table, living rows of many levels at once."""
+        mark, some = Mark(self.target), kinds(self.owner) + kinds(self.target)
+        if self.owner.persist_selectable is not mark.table or some or not self.is_plain:
+            return self.match(marked)
+        level = literal(0).label("sqlkeel_level")
+        reached = select(*self.above, level).where(marked).cte("reached", recursive=True, nesting=True)
+        row = mark.table.alias()
+        up = [row.c[below.key] == reached.c[above.key] for above, below in zip(self.above, self.below, strict=True)]
+        # MariaDB raises an error after 1,000 steps; and a tree may have grown into a circle.
+        up += [row.c[mark.at.key].is_(None), reached.c.sqlkeel_level < _LEVELS_AT_ONCE]
+        step = select(*(row.c[above.key] for above in self.above), reached.c.sqlkeel_level + 1).where(*up)
+        reached = reached.union(step)
+        keys = select(*(reached.c[above.key] for above in self.above)).subquery()
+        return row_value(self.below).in_(select(keys))  # type: ignore[no-any-return]  # a condition
+
+
+def edges_below(mapper: Mapper[Any], *, restricting: bool = False) -> Iterator[Edge]:
+    """Yield the foreign keys along which a deletion goes on, or those by which living rows below refuse it."""
+    # The rows of a table may be of any subclass, whose own relations lead further.
+    relations = dict.fromkeys(relation for one in rows_of(mapper) for relation in one.relationships)
+    for relation in relations:
+        takes_along = relation.passive_deletes == "all" if restricting else relation.cascade.delete
+        if relation.direction is ONETOMANY and takes_along and not relation.viewonly:
+            owner = relation.parent if relation.parent.isa(mapper) else mapper
+            for target in soft_parts(relation.mapper):
+                yield _edge(relation, owner, target)
+
+
+def _edge(relation: RelationshipProperty[Any], owner: Mapper[Any], target: Mapper[Any]) -> Edge:
+    above, below = zip(*relation.local_remote_pairs or (), strict=True)
+    if target not in rows_of(relation.mapper):
+        # A table of its own (concrete inheritance) has these columns once more.
+        below = tuple(target.columns[relation.mapper.get_property_by_column(column).key] for column in below)
+    return Edge(relation, owner, target, above, below)
+
+
+def edges_above(mapper: Mapper[Any]) -> Iterator[tuple[Mapper[Any], Edge]]:
+    """Yield the foreign keys along which a deletion reaches or regards rows of *mapper*, with the model above."""
+    for above in filter(is_soft, mapper.registry.mappers):
+        if above.inherits is not None and is_soft(above.inherits) and not above.concrete:
+            continue  # the one above it has the relations of all its rows
+        for edge in (*edges_below(above), *edges_below(above, restricting=True)):
+            if mapper in rows_of(edge.target) and edge.is_plain:
+                yield above, edge
+
+
+def tree_below(mapper: Mapper[Any]) -> list[Mapper[Any]]:
+    """Return the mapper and all that a deletion of its rows may reach."""
+    found = [mapper]
+    for above in found:
+        found.extend(edge.target for edge in edges_below(above) if edge.target not in found)
+    return found

@@ -1,0 +1,169 @@
+"""The conditions on living rows in the joins of a SELECT, each in the ON that keeps the rows of the other side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import FromClause, Join, and_, inspect
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.orm import PropComparator, join
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.selectable import FromGrouping
+
+from ._living import ENTITY, Living, living
+from ._marks import has_mark
+
+__all__ = ["add_conditions", "live_in_joins"]
+
+
+def live_in_joins(select: Any) -> None:
+    """Put the conditions on the classes of a SELECT's joins where SQLAlchemy puts them wrongly, or not at all.
+
+    It puts them into the ON of a join of two, and else into WHERE, where the row that an outer join is to keep is lost,
+    or nowhere: a class in a join that was given to ``select_from()``, either side of a full join.
+    """
+    _replace(select, "_from_obj", [_changed(select, one) for one in select._from_obj])
+    steps: list[Any] = []
+    for step in select._setup_joins:
+        steps.append(_step(select, step, steps))
+    _replace(select, "_setup_joins", steps)
+
+
+def _replace(select: Any, name: str, parts: list[Any]) -> None:
+    if any(one is not before for one, before in zip(parts, getattr(select, name), strict=True)):
+        setattr(select, name, tuple(parts))
+
+
+def _changed(select: Any, table: Any) -> Any:
+    changed, conditions = _with_conditions(table)
+    if _is_made_by_hand(table):  # else SQLAlchemy does it
+        add_conditions(select, conditions)
+    return changed
+
+
+def add_conditions(select: Any, conditions: Iterable[Living]) -> None:
+    """Add conditions to a WHERE that does not have them."""
+    select._where_criteria += tuple(_missing(conditions, select._where_criteria))
+
+
+def _missing(conditions: Iterable[Living], written: Iterable[Any]) -> Iterator[Living]:
+    known = {part.about for one in written for part in _clauses(one) if isinstance(part, Living)}
+    for one in conditions:
+        if one.about not in known:
+            known.add(one.about)
+            yield one
+
+
+def _clauses(condition: Any) -> Iterable[Any]:
+    return condition.clauses if getattr(condition, "operator", None) is operators.and_ else [condition]
+
+
+def _with_conditions(table: Any) -> tuple[Any, list[Living]]:
+    """Return what is joined with conditions in each ON, and those that are left to be asked of its rows."""
+    if isinstance(table, FromGrouping):
+        inner, rest = _with_conditions(table.element)
+        return (table if inner is table.element else inner.self_group()), rest
+    if not _is_made_by_hand(table):
+        return table, _of(table._annotations.get(ENTITY))
+    (left, of_left), (right, of_right) = _with_conditions(table.left), _with_conditions(table.right)
+    # A dead row of a full join finds no other, and is left out afterwards: the row that it would have found stays.
+    asked, rest = ([*of_left, *of_right],) * 2 if table.full else (of_right, of_left)
+    missing = list(_missing(asked, [table.onclause]))
+    if not missing and left is table.left and right is table.right:
+        return table, rest
+    changed = table._clone()
+    changed.left, changed.right = left, right
+    changed.onclause = and_(*_clauses(table.onclause), *missing)
+    changed._reset_memoizations()
+    return changed, rest
+
+
+def _of(entity: Any) -> list[Living]:
+    return [living(entity)] if entity is not None and has_mark(entity.mapper) else []
+
+
+def _is_made_by_hand(table: Any) -> bool:
+    """Tell whether it is a join, and not the tables of an inherited class."""
+    inner = table.element if isinstance(table, FromGrouping) else table
+    entity = inner._annotations.get(ENTITY)  # of a join that SQLAlchemy's ORM has made, that on the left
+    return isinstance(inner, Join) and (entity is None or inner != entity.selectable)
+
+
+def _step(select: Any, step: Any, before: list[Any]) -> Any:
+    """Return a ``join()`` of the SELECT with the conditions that SQLAlchemy does not put into its ON."""
+    right, onclause, left, flags = step
+    is_table = isinstance(right, FromClause)
+    changed, asked = _joined(right) if is_table and _is_made_by_hand(right) else (right, [])
+    if flags["full"]:
+        own = asked or _of(_target(right, onclause))
+        add_conditions(select, own)
+        asked = [*asked, *_left_over(select, step, before)]
+    if not asked:
+        return step if changed is right else (changed, onclause, left, flags)
+    if onclause is None and is_table:
+        onclause = _found(right, _on_the_left(select, step, before))
+    if isinstance(right, PropComparator):
+        return _with_more(right, asked), onclause, left, flags
+    if isinstance(onclause, PropComparator):
+        return right, _with_more(onclause, asked), left, flags
+    if onclause is None:
+        return changed, onclause, left, flags
+    return changed, and_(*_clauses(onclause), *_missing(asked, [onclause])), left, flags
+
+
+def _joined(table: Any) -> tuple[Any, list[Living]]:
+    """Return a join that is joined with others, as a plain one: SQLAlchemy takes the left side only of its ORM's."""
+    changed, rest = _with_conditions(table)
+    inner: Any = changed.element if isinstance(changed, FromGrouping) else changed
+    if ENTITY in inner._annotations:
+        changed = Join(inner.left, inner.right, inner.onclause, inner.isouter, inner.full)
+    return changed, rest
+
+
+def _with_more(relation: Any, conditions: list[Living]) -> Any:
+    missing = list(_missing(conditions, relation._extra_criteria))
+    return relation.and_(*missing) if missing else relation
+
+
+def _target(right: Any, onclause: Any) -> Any:
+    if isinstance(right, FromClause):
+        return right._annotations.get(ENTITY)
+    relation = right if isinstance(right, PropComparator) else onclause
+    return getattr(relation, "_of_type", None) or relation.property.entity
+
+
+def _left_over(select: Any, step: Any, before: list[Any]) -> Iterator[Living]:
+    """Yield the conditions that the rows on the left of a full join are still to be asked for."""
+    for table in _on_the_left(select, step, ()):
+        yield from _with_conditions(table)[1]
+    for right, onclause, _, flags in before:
+        if flags["full"]:
+            yield from _of(_target(right, onclause))
+
+
+def _on_the_left(select: Any, step: Any, before: Iterable[Any]) -> list[Any]:
+    right, onclause, left, _ = step
+    joined = [one for one, *_ in reversed(list(before)) if isinstance(one, FromClause)]
+    if left is not None:
+        return [*joined, left]
+    if select._from_obj:
+        return [*joined, *select._from_obj]
+    relation: Any = right if isinstance(right, PropComparator) else onclause
+    if isinstance(relation, PropComparator):
+        return [*joined, _tables_of(inspect(relation).parent)]
+    known = dict.fromkeys(part._annotations.get(ENTITY) for part in select._raw_columns)
+    return [*joined, *(_tables_of(one) for one in known if one not in (None, _target(right, onclause)))]
+
+
+def _tables_of(entity: Any) -> Any:
+    return entity.selectable._annotate({ENTITY: entity})
+
+
+def _found(right: Any, candidates: list[Any]) -> Any:
+    """Return the ON that SQLAlchemy finds by the foreign keys, or none."""
+    for left in candidates:
+        with suppress(ArgumentError):
+            return join(left, right).onclause
+    return None

@@ -1,0 +1,105 @@
+"""The condition on living rows in a place where SQLAlchemy puts none: it counts only where deleted rows are hidden.
+
+A statement may be run with and without them, and its SELECTs belong to the user: what is written into one has to mean
+nothing where nobody asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator
+from typing import Any, Final
+
+from sqlalchemy import Boolean, ColumnElement, Join, SelectBase, exists
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.visitors import InternalTraversal, replacement_traverse
+
+from ..models._key_columns import tables_with_keys
+from ._live import OF_BASES, closed_alias, is_live
+from ._marks import Mark, is_soft, soft_parts
+
+__all__ = ["ENTITY", "HIDING", "Living", "living", "living_in_tables", "stands_apart", "without_class"]
+
+ENTITY: Final = "parententity"
+"""The name of the note by which SQLAlchemy knows of which class, or alias, a part of a statement is."""
+
+HIDING: Final = "sqlkeel.hides_deleted"
+"""The name of the note that a statement is compiled to hide deleted rows, in what its SELECTs share."""
+
+
+def without_class(condition: ColumnElement[bool], *, of: Container[Any] | None = None) -> ColumnElement[bool]:
+    """Take from a condition of which classes it is, of some or of all, and leave the SELECTs in it as they are."""
+
+    def forget(element: Any, **options: Any) -> Any:
+        if isinstance(element, SelectBase):
+            return element
+        entity = element._annotations.get(ENTITY)
+        if entity is None or (of is not None and entity not in of):
+            return None
+        return element._deannotate([ENTITY, "parentmapper"], clone=True)
+
+    return replacement_traverse(condition, {}, forget)
+
+
+class Living(ColumnElement[bool]):
+    """A condition that is left out of a statement that shows deleted rows, and of one of a session that is not ours.
+
+    It is true of a row that an outer join has made up. No table comes into a statement by it.
+    """
+
+    type = Boolean()
+    inherit_cache = True
+    _traverse_internals = [("condition", InternalTraversal.dp_clauseelement)]
+
+    def __init__(self, condition: ColumnElement[bool], *about: Any) -> None:
+        self.about = about  # what it is on: two aliases of one class compare as the same
+        # SQLAlchemy would add its own condition on the class that a column is named by, also to what an alias hides.
+        self.condition = without_class(condition)
+
+    def get_children(self, **options: Any) -> tuple[()]:
+        """Yield no parts: SQLAlchemy tells by the columns of an ON what is joined with what."""
+        return ()
+
+    def self_group(self, against: Any = None) -> Living:
+        """Return it as it is: it has its own parentheses."""
+        return self
+
+
+@compiles(Living)
+def _write(element: Living, compiler: Any, **options: Any) -> str:
+    hiding = compiler._global_attributes.get(HIDING)  # a private name: what all SELECTs of a statement share
+    return f"({compiler.process(element.condition, **options)})" if hiding else "1 = 1"
+
+
+def living(entity: Any) -> Living:
+    """Match the living rows of a class that is in the FROM."""
+    return Living((is_live if is_soft(entity.mapper) else OF_BASES[0])(entity.entity), entity)
+
+
+def stands_apart(entity: Any) -> bool:
+    """Tell whether the mark may be in another table than that of the columns that are named."""
+    whole = entity.selectable
+    return isinstance(whole, Join) or (entity.is_mapper and whole is not entity.persist_selectable)
+
+
+def living_in_tables(entity: Any, tables: Iterable[Any]) -> Iterator[Living]:
+    """Yield the conditions on the *tables* of a class, which are in the FROM and its others are not."""
+    named = set(tables)
+    for mark in map(Mark, [entity.mapper] if is_soft(entity.mapper) else soft_parts(entity.mapper)):
+        for table, columns in tables_with_keys(entity.mapper):
+            key = [_in_named(entity, column, named) for column in columns]
+            if any(one is None for one in key):
+                continue
+            at = _in_named(entity, mark.at, named) if table is mark.table else None
+            yield Living(at.is_(None) if at is not None else ~_has_dead(mark, key), entity, mark.mapper, table)
+
+
+def _in_named(entity: Any, column: Any, tables: set[Any]) -> Any:
+    own = column if entity.is_mapper else entity.selectable.corresponding_column(column)
+    return own if own is not None and own.table in tables else None
+
+
+def _has_dead(mark: Mark, key: list[Any]) -> Any:
+    other = closed_alias(mark.table)
+    same = [other.c[one.key] == column for one, column in zip(mark.key, key, strict=True)]
+    found = exists().select_from(other).where(*same, other.c[mark.at.key].is_not(None))
+    return found.correlate_except(other)

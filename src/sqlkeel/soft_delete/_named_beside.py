@@ -1,0 +1,163 @@
+"""Other classes that an ``update()`` or ``delete()`` names, as UPDATE .. FROM does: their deleted rows do not count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import ColumnClause, Delete, Join, SelectBase, Table, Update
+from sqlalchemy.orm import Mapper
+from sqlalchemy.sql.visitors import replacement_traverse
+
+from ..errors import NotSupported
+from ._live import OF_BASES, is_live, is_live_written
+from ._living import ENTITY
+from ._marks import Mark, has_mark, is_soft, rows_of, soft_parts
+from ._unmarked import MarkingOption, parts_of
+
+__all__ = ["ReadingOption", "conditions_beside", "refuse_inner_writes"]
+
+
+class ReadingOption(MarkingOption):
+    """`MarkingOption` that refuses an UPDATE or DELETE inside of a SELECT whose conditions have no place there."""
+
+    __slots__ = ()
+    _traverse_internals = MarkingOption._traverse_internals
+
+    def process_compile_state(self, compile_state: Any) -> None:
+        """Do what every such option does, and look at the statement that it stands on."""
+        super().process_compile_state(compile_state)
+        statement = getattr(compile_state, "select_statement", None)
+        if statement is not None:
+            refuse_inner_writes(statement)
+
+
+def conditions_beside(statement: Any, *, own_too: bool = False) -> Iterator[Any]:
+    """Yield the conditions that leave out deleted rows of what a statement names beside the class that it writes.
+
+    With *own_too* also those on the rows that it writes, which the options of a statement leave out otherwise.
+    """
+    own = _written(statement)
+    if own_too and own is not None and has_mark(own.mapper):
+        yield from _alive(own, set())
+    for entity, tables in _named(statement).items():
+        if not _is_same_row(statement.table if own is None else own, entity):
+            yield from _alive(entity, tables)
+
+
+def _written(statement: Any) -> Any:
+    """Return the class that a statement writes.
+
+    Raises:
+        NotSupported: For an alias or a join of it: SQLAlchemy gives them no condition, or one on other rows.
+    """
+    own = statement.table._annotations.get(ENTITY)
+    if isinstance(statement.table, Join) and (own is None or statement.table != own.selectable):
+        named = (part._annotations.get(ENTITY) for part in parts_of(statement.table))
+        if any(has_mark(entity.mapper) for entity in named if entity is not None):
+            raise _join()
+    if own is not None and own.is_aliased_class and has_mark(own.mapper):
+        raise _alias(own.mapper)
+    return own
+
+
+def _named(statement: Any) -> dict[Any, set[Any]]:
+    """Return the classes and aliases that have a mark, each with the tables of the columns that are named by it."""
+    values = [part for pair in (getattr(statement, "_values", None) or {}).items() for part in pair]
+    elements = [part for part in (*statement._where_criteria, *values) if hasattr(part, "get_children")]
+    found: dict[Any, set[Any]] = {}
+    for part in parts_of(*elements, without=lambda part: isinstance(part, SelectBase)):
+        entity = part._annotations.get(ENTITY)
+        if entity is not None and has_mark(entity.mapper):
+            tables = found.setdefault(entity, set())
+            tables.update([part.table] if isinstance(part, ColumnClause) else ())
+    return found
+
+
+def _is_same_row(own: Any, entity: Any) -> bool:
+    """Tell whether a class stands for the row that is written, or for another part of it (`joined`)."""
+    if isinstance(own, Table):  # a statement on the table finds all rows of it
+        return entity.is_mapper and own in entity.mapper.tables
+    if not own.is_mapper or not entity.is_mapper:
+        return entity is own
+    return entity in _line(own) or own in _line(entity)
+
+
+def _line(mapper: Mapper[Any]) -> Iterator[Mapper[Any]]:
+    """Yield the mapper and those above it whose tables hold its rows, too."""
+    for one in mapper.iterate_to_root():
+        yield one
+        if one.concrete:
+            return
+
+
+def _alive(entity: Any, tables: set[Any]) -> Iterator[Any]:
+    mapper = entity.mapper
+    if entity.is_mapper:
+        if not all(table is mapper.local_table for table in tables):
+            # SQLAlchemy combines each row of one table with all of the others.
+            yield from (one.inherit_condition for one in _line(mapper) if one.inherit_condition is not None)
+        yield _without_class((is_live_written if is_soft(mapper) else OF_BASES[True])(entity.entity))
+    elif isinstance(entity.selectable, Join):
+        raise _too_many_tables(mapper)
+    else:
+        yield (is_live if is_soft(mapper) else OF_BASES[False])(entity.entity)
+
+
+def _without_class(condition: Any) -> Any:
+    """Name the columns by their tables alone: a SELECT in a condition that named a class would get conditions, too."""
+
+    def bare(element: Any, **_: Any) -> Any:
+        return element._deannotate() if ENTITY in element._annotations else None
+
+    return replacement_traverse(condition, {}, bare)
+
+
+def _join() -> NotSupported:
+    return NotSupported(
+        "update() of a join would find deleted rows.",
+        hint="Write the class, and name the other in a condition: update(A).where(A.b_id == B.id).",
+    )
+
+
+def _alias(mapper: Mapper[Any]) -> NotSupported:
+    name = mapper.class_.__name__
+    return NotSupported(
+        f"update() and delete() of an alias of {name} would write deleted rows, too.",
+        hint=f"Write {name} itself, and give the alias to the other rows: other = aliased({name}).",
+    )
+
+
+def _too_many_tables(mapper: Mapper[Any]) -> NotSupported:
+    name, key = mapper.class_.__name__, mapper.get_property_by_column(mapper.primary_key[0]).key
+    return NotSupported(
+        f"update() and delete() cannot join the tables of an alias of {name}: deleted rows of it would be found.",
+        hint=f"Name {name} itself, or ask in a subquery: .where(... .in_(select(alias.{key}).where(...))).",
+    )
+
+
+def refuse_inner_writes(statement: Any) -> None:
+    """Refuse an UPDATE or DELETE in a CTE that would reach deleted rows: it takes only conditions on its own table.
+
+    Raises:
+        NotSupported: Names the class.
+    """
+    for part in parts_of(statement):
+        if isinstance(part, Update | Delete) and part is not statement:
+            own: Any = part.table._annotations.get(ENTITY)
+            if any(True for _ in conditions_beside(part)) or (own is not None and _is_marked_elsewhere(own.mapper)):
+                raise _inner_write(part)
+
+
+def _is_marked_elsewhere(mapper: Mapper[Any]) -> bool:
+    if is_soft(mapper):
+        return Mark(mapper).table is not mapper.local_table
+    return any(part in rows_of(mapper) and Mark(part).table is not mapper.local_table for part in soft_parts(mapper))
+
+
+def _inner_write(statement: Any) -> NotSupported:
+    word = "update" if isinstance(statement, Update) else "delete"
+    return NotSupported(
+        f"{word}() of {statement.table.description} inside of another statement would find deleted rows.",
+        hint="Execute it by itself, or give include_deleted=True and write the conditions.",
+    )

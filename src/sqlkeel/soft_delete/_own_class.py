@@ -1,0 +1,117 @@
+"""EXISTS over a relation between rows of one table, as ``Post.replies.any()``: the inner rows are those looked at."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from weakref import WeakSet
+
+from sqlalchemy import BooleanClauseList, ColumnClause, Exists, Select, SelectBase, and_, event, exists, inspect
+from sqlalchemy.orm import Mapper, PropComparator, RelationshipProperty, aliased
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import Grouping
+from sqlalchemy.sql.visitors import replacement_traverse
+
+from ._unmarked import parts_of
+
+__all__ = ["name_inner_rows"]
+
+_CLOSED: Final = ["no_replacement_traverse"]
+"""The name of SQLAlchemy's mark of what an EXISTS keeps to itself."""
+
+
+class _ByAlias(RelationshipProperty.Comparator[Any]):
+    """Names the inner table of an EXISTS as an alias of the class.
+
+    SQLAlchemy makes the alias, but says of it that it is the class itself. A condition on the class, as that on living
+    rows, then lands on the outer table, and the inner rows are all seen. The name that is overridden is private: behind
+    it are any(), has(), ``==``, ``!=``, a negated contains() and association proxies.
+    """
+
+    __slots__ = ()
+
+    def _criterion_exists(self, criterion: Any = None, **values: Any) -> Exists:
+        found = super()._criterion_exists(criterion, **values)
+        inner: Any = found.element.element  # the SELECT in parentheses
+        target, *between = inner._from_obj
+        if self.entity.is_aliased_class or target == self.entity.selectable:
+            return found
+        alias = aliased(self.entity, target)
+        condition = _name_in_subqueries(inner.whereclause, inspect(alias))
+        return exists(1).where(condition).select_from(alias, *between).correlate_except(target, *between)
+
+    def of_type(self, class_: Any) -> PropComparator[Any]:
+        return _kept(super().of_type(class_))
+
+    def and_(self, *criteria: Any) -> PropComparator[Any]:
+        return _kept(super().and_(*criteria))
+
+
+def _name_in_subqueries(condition: Any, alias: Any) -> Any:
+    """Name the rows that a subquery in the condition asks for: SQLAlchemy writes the alias for the class there, too."""
+    if not any(isinstance(part, SelectBase) for part in parts_of(condition)):
+        return condition
+    table = alias.selectable._deannotate()
+    named = {"parententity": alias, "parentmapper": alias.mapper, "entity_namespace": alias}
+
+    def name(part: Any) -> Any:
+        known = _is(part, table) or (isinstance(part, ColumnClause) and part.table is table)
+        return part._annotate(named) if known else None
+
+    for part in parts_of(condition):
+        if isinstance(part, Select):  # made for this EXISTS if it reads the table, and seen by nobody yet
+            part._from_obj = tuple(one._annotate(named) if _is(one, table) else one for one in part._from_obj)
+            part._raw_columns = [one._annotate(named) if _is(one, table) else one for one in part._raw_columns]
+    joined = isinstance(condition, BooleanClauseList) and condition.operator is operators.and_
+    return and_(*(_replaced(clause, name) for clause in (condition.clauses if joined else [condition])))
+
+
+def _is(part: Any, table: Any) -> bool:
+    return isinstance(part, type(table)) and part == table
+
+
+def _replaced(clause: Any, name: Any) -> Any:
+    """Replace parts of a clause that SQLAlchemy has closed to replacements, or that holds one that is."""
+    if isinstance(clause, Grouping):
+        return Grouping(_replaced(clause.element, name))
+    opened = clause._deannotate(_CLOSED, clone=True)
+    return replacement_traverse(opened, {}, name)._annotate(clause._annotations)
+
+
+def _kept(made: Any) -> PropComparator[Any]:
+    """Return what SQLAlchemy has made as one of ours: it makes its own class there, whatever it was asked on."""
+    return _ByAlias(made.prop, made._parententity, made._adapt_to_entity, made._of_type, made._extra_criteria)
+
+
+_WATCHED: Final[WeakSet[type]] = WeakSet()
+
+
+def name_inner_rows(mapper: Mapper[Any], mixin: type) -> None:
+    """Have the relations of a class with the mixin, and of all others of its hierarchy, name the inner rows.
+
+    A relation may be made later than its class, and lead from a class without the mark to one below it that has it.
+    """
+    base = mapper.base_mapper
+    watched = mixin if issubclass(base.class_, mixin) else base.class_
+    if watched not in _WATCHED:
+        _WATCHED.add(watched)
+        event.listen(watched, "attribute_instrument", _replace_one, propagate=True)
+        event.listen(watched, "instrument_class", _replace_when_made, propagate=True)
+        for one in base.self_and_descendants:
+            _replace_all(one, one.class_)
+
+
+def _replace_when_made(mapper: Mapper[Any], cls: type) -> None:
+    event.listen(mapper, "after_mapper_constructed", _replace_all)
+
+
+def _replace_all(mapper: Mapper[Any], cls: type) -> None:
+    for key, attribute in mapper.class_manager.items():
+        _replace_one(cls, key, attribute)
+
+
+def _replace_one(cls: type, key: str, attribute: Any) -> None:
+    made = attribute.comparator
+    if isinstance(made, RelationshipProperty.Comparator) and not isinstance(made, _ByAlias):
+        kind = type(made)
+        ours = _ByAlias if kind is RelationshipProperty.Comparator else type(kind.__name__, (_ByAlias, kind), {})
+        attribute.comparator = ours(made.prop, made._parententity)

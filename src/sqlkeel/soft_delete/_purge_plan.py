@@ -1,0 +1,85 @@
+"""In which order the tables of a purge are taken: those that point to others first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import MetaData
+from sqlalchemy.orm import Mapper, registry
+
+from ..errors import ConfigurationError, NotSupported
+from ._purge_deleted import DeletedRows
+from ._purge_references import References
+from ._soft_delete import SoftDeleteMixin
+
+__all__ = ["Group", "plan"]
+
+
+class Group:
+    """Tables that are taken together, because each is reached from each other; most often it is one."""
+
+    def __init__(self, members: list[DeletedRows], *, circular: bool) -> None:
+        self.members = members
+        self.circular = circular
+
+
+def plan(models: Any) -> list[Group]:
+    """Return the deleted rows of *models* and of what is below them, the lowest first.
+
+    Args:
+        models: A mapped class, or a declarative base for all classes of its registry.
+
+    Raises:
+        NotSupported: When no such rows are marked as deleted.
+        ConfigurationError: When *models* is neither.
+    """
+    known = getattr(models, "registry", None)
+    if not isinstance(known, registry):
+        what = "a MetaData knows tables, and no models" if isinstance(models, MetaData) else "it has no models"
+        raise ConfigurationError(f"{models!r} cannot be purged: {what}.", hint="Name a model, or the declarative base.")
+    references = References(known)
+    tops = _tops(models, references)
+    if not tops:
+        name = getattr(models, "__name__", models)
+        raise NotSupported(f"{name} keeps no deleted rows.", hint="Give the model the SoftDeleteMixin.")
+    below = {mapper: _reached(mapper, references) for mapper in _with_all_below(tops, references)}
+    return _grouped(below, references)
+
+
+def _tops(models: Any, references: References) -> list[Mapper[Any]]:
+    mapper: Mapper[Any] | None = models.__dict__.get("__mapper__")
+    if mapper is None:
+        return list(dict.fromkeys(references.soft.values()))
+    return [mapper] if issubclass(mapper.class_, SoftDeleteMixin) else []
+
+
+def _below(mapper: Mapper[Any], references: References) -> Iterable[Mapper[Any]]:
+    return dict.fromkeys(below for table in references.tables(mapper) for below in references.below(table))
+
+
+def _with_all_below(tops: Iterable[Mapper[Any]], references: References) -> list[Mapper[Any]]:
+    found = list(tops)
+    for mapper in found:
+        found.extend(below for below in _below(mapper, references) if below not in found)
+    return found
+
+
+def _reached(mapper: Mapper[Any], references: References) -> frozenset[Mapper[Any]]:
+    return frozenset(_with_all_below(_below(mapper, references), references))
+
+
+def _grouped(below: dict[Mapper[Any], frozenset[Mapper[Any]]], references: References) -> list[Group]:
+    """Sort by how much is below: what is reached from another one reaches less, unless they are in one circle."""
+
+    def place(mapper: Mapper[Any]) -> tuple[int, bool, list[str]]:
+        circular = mapper in below[mapper]
+        return len(below[mapper]), not circular, sorted(one.class_.__qualname__ for one in below[mapper])
+
+    groups = []
+    for (_, straight, _names), members in groupby(
+        sorted(below, key=lambda m: (place(m), m.class_.__qualname__)), place
+    ):
+        groups.append(Group([DeletedRows(mapper, references) for mapper in members], circular=not straight))
+    return groups

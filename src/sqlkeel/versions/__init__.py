@@ -1,0 +1,27 @@
+"""Versions of rows: a lost update is an error."""
+
+from typing import TYPE_CHECKING
+
+from .._lazy import door
+
+if TYPE_CHECKING:
+    from ._expected_versions import Versions
+    from ._trigger_version import TriggerVersionMixin
+    from ._version import VersionMixin, touch
+
+__all__ = [
+    "TriggerVersionMixin",
+    "VersionMixin",
+    "Versions",
+    "touch",
+]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = door(
+        __name__,
+        {
+            "_expected_versions": ["Versions"],
+            "_trigger_version": ["TriggerVersionMixin"],
+            "_version": ["VersionMixin", "touch"],
+        },
+    )

@@ -1,0 +1,161 @@
+"""Triggers that count the versions of a table, whoever writes it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, Dialect, ExecutableDDLElement, Table, event, text
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import DDLCompiler, IdentifierPreparer
+
+from ..errors import NotSupported
+
+__all__ = ["VersionTrigger"]
+
+_MARK: Final = "sqlkeel_version_trigger"
+_SUFFIX: Final = "_version_trigger"
+_LONGEST: Final = 63
+
+# SQLite cannot change the row that is being written: its trigger writes behind the statement, where that has not
+# counted by itself. What the ORM writes has, so that nothing is written twice, and RETURNING shows what will be there.
+_CREATE: Final = {
+    "mariadb": (
+        "CREATE OR REPLACE TRIGGER {schema}{name} BEFORE UPDATE ON {schema}{table} "
+        "FOR EACH ROW SET NEW.{column} = OLD.{column} + 1",
+    ),
+    "postgresql": (
+        "CREATE OR REPLACE FUNCTION {schema}{name}() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN NEW.{column} := OLD.{column} + 1; RETURN NEW; END$$",
+        "CREATE OR REPLACE TRIGGER {name} BEFORE UPDATE ON {schema}{table} "
+        "FOR EACH ROW EXECUTE FUNCTION {schema}{name}()",
+    ),
+    "sqlite": (
+        "DROP TRIGGER IF EXISTS {schema}{name}",
+        "CREATE TRIGGER {schema}{name} AFTER UPDATE ON {table} FOR EACH ROW WHEN NEW.{column} IS NOT OLD.{column} + 1 "
+        "BEGIN UPDATE {table} SET {column} = OLD.{column} + 1 WHERE rowid = NEW.rowid; END",
+    ),
+}
+_DROP: Final = {
+    "mariadb": ("DROP TRIGGER IF EXISTS {schema}{name}",),
+    "postgresql": ("DROP TRIGGER IF EXISTS {name} ON {schema}{table}", "DROP FUNCTION IF EXISTS {schema}{name}()"),
+    "sqlite": ("DROP TRIGGER IF EXISTS {schema}{name}",),
+}
+_DROP_REST: Final[Mapping[str, tuple[str, ...]]] = {
+    "mariadb": (),
+    "postgresql": ("DROP FUNCTION IF EXISTS {schema}{name}()",),
+    "sqlite": (),
+}
+_FIND: Final = {
+    "mariadb": (
+        "SELECT 1 FROM information_schema.triggers WHERE trigger_name = :name AND event_object_table = :table "
+        "AND trigger_schema = coalesce(:schema, database())",
+    ),
+    "postgresql": (
+        "SELECT 1 FROM pg_trigger JOIN pg_class t ON t.oid = tgrelid JOIN pg_namespace s ON s.oid = relnamespace "
+        "WHERE tgname = :name AND tgenabled <> 'D' AND relname = :table "
+        "AND nspname = coalesce(CAST(:schema AS text), current_schema())",
+    ),
+    "sqlite": ("SELECT 1 FROM {schema}sqlite_master WHERE type = 'trigger' AND name = :name AND tbl_name = :table",),
+}
+
+
+@dataclass(frozen=True)
+class VersionTrigger:
+    """The trigger of one table: each UPDATE of a row sets its version to the old one and one more.
+
+    Whatever the statement says: a program that knows nothing of versions counts, one that sets the version counts all
+    the same, and what the ORM writes is what the trigger would have written. An UPDATE that changes nothing counts too.
+    """
+
+    table: Table
+    column: str = "version"
+
+    @property
+    def name(self) -> str:
+        """The name of the trigger, and on PostgreSQL of its function."""
+        name = f"{self.table.name}{_SUFFIX}"
+        if len(name.encode()) <= _LONGEST:
+            return name
+        tail = f"_{hashlib.sha256(name.encode()).hexdigest()[:8]}{_SUFFIX}"
+        return self.table.name.encode()[: _LONGEST - len(tail)].decode(errors="ignore") + tail
+
+    @classmethod
+    def of(cls, table: Table) -> VersionTrigger | None:
+        """Return the trigger that a table is to have, if any."""
+        column = table.info.get(_MARK)
+        return None if column is None else cls(table, column)
+
+    def attach(self) -> None:
+        """Have the trigger made and dropped with the table, by ``create_all`` and ``drop_all``."""
+        self.table.info[_MARK] = self.column
+        # Propagated: a copy of the table, in other metadata, has the trigger too.
+        event.listen(self.table, "after_create", _create, propagate=True)
+        event.listen(self.table, "after_drop", _drop_rest, propagate=True)
+
+    def exists(self, connection: Connection) -> bool:
+        """Tell whether the database has it; one whose triggers are not known has none."""
+        if connection.dialect.name not in _FIND:
+            return False
+        (template,) = _FIND[connection.dialect.name]
+        schema = connection.schema_for_object(self.table)
+        statement = template.format(schema=_prefix(connection.dialect.identifier_preparer, schema))
+        given = {"name": self.name, "table": self.table.name, "schema": schema}
+        return connection.execute(text(statement), given).first() is not None
+
+    def creation(self, dialect: Dialect) -> list[ExecutableDDLElement]:
+        """Return the statements that make it, anew where it is there.
+
+        Raises:
+            NotSupported: For a database that is not known.
+        """
+        return self._statements(dialect, _CREATE)
+
+    def removal(self, dialect: Dialect) -> list[ExecutableDDLElement]:
+        """Return the statements that remove it from its table, which stays."""
+        return self._statements(dialect, _DROP)
+
+    def _statements(self, dialect: Dialect, templates: Mapping[str, tuple[str, ...]]) -> list[ExecutableDDLElement]:
+        if dialect.name not in templates:
+            raise NotSupported(f"Versions are counted by a trigger of {', '.join(templates)}, not of {dialect.name}.")
+        return [_Statement(self, template) for template in templates[dialect.name]]
+
+
+class _Statement(ExecutableDDLElement):
+    """One statement about a trigger: no text, so that a connection may name another schema for the table."""
+
+    def __init__(self, trigger: VersionTrigger, template: str) -> None:
+        self.trigger = trigger
+        self.template = template
+
+
+@compiles(_Statement)
+def _written(statement: _Statement, compiler: DDLCompiler, **kw: Any) -> str:
+    preparer, trigger = compiler.preparer, statement.trigger
+    return statement.template.format(
+        name=preparer.quote(trigger.name),
+        table=preparer.quote(trigger.table.name),
+        column=preparer.quote(trigger.column),
+        schema=_prefix(preparer, preparer.schema_for_object(trigger.table)),
+    )
+
+
+def _prefix(preparer: IdentifierPreparer, schema: str | None) -> str:
+    return f"{preparer.quote_schema(schema)}." if schema else ""
+
+
+def _create(table: Table, connection: Connection, **kw: Any) -> None:
+    _run(table, connection, _CREATE)
+
+
+def _drop_rest(table: Table, connection: Connection, **kw: Any) -> None:
+    # The trigger went with its table; PostgreSQL's function is an object of its own.
+    _run(table, connection, _DROP_REST)
+
+
+def _run(table: Table, connection: Connection, templates: Mapping[str, tuple[str, ...]]) -> None:
+    trigger = VersionTrigger.of(table)
+    for statement in trigger._statements(connection.dialect, templates) if trigger is not None else ():
+        connection.execute(statement)
