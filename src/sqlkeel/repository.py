@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Seq
 from contextlib import nullcontext
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, ClassVar, Final, Generic, TypeVar, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, cast, get_args, get_origin
 from uuid import UUID
 
 from sqlalchemy import ColumnExpressionArgument, Result, Select, func, select
@@ -14,13 +14,13 @@ from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.exc import MultipleResultsFound, SQLAlchemyError
 from sqlalchemy.orm import Mapper
 
-from . import bulk
-from .bulk import Upserted, UpsertResult
+from . import bulk, soft_delete  # loaded when a verb of theirs is first called
 from .errors import InvalidKey, MultipleFound, NotFound, NotSupported, shown
 from .models._conditions import refuse_joins, refuse_other_tables, refuse_other_than_conditions
 from .models._fields import assign, changes_row, refuse_fields
 from .models._key_columns import portions
 from .models._public_ids import PublicID, uuid_of
+from .models._relations import is_soft
 from .models._row_keys import RowKeys, among, keys_of
 from .reading._loading import Load, listed, loader_options, refuse_options, reloading
 from .reading._pagination import Keyset, Page, check_bound
@@ -29,12 +29,14 @@ from .sessions._new_rows import NewRow
 from .sessions._removal import flush_removal
 from .sessions._routes import dialect_of, in_order, windowed
 from .sessions._session import Session, SyncSession
-from .soft_delete import Purged, purge_in
-from .soft_delete._soft_delete import SoftDeleteMixin, restore
 from .versions._expected_versions import Versions, at_version, refuse_other_version
 from .versions._version import refuse_stale, refuse_version, touch
 
-__all__ = ["Repository", "Versions"]
+if TYPE_CHECKING:
+    from .bulk import Upserted, UpsertResult
+    from .soft_delete import Purged
+
+__all__ = ["Repository"]
 
 M = TypeVar("M")
 _VALUES_AT_ONCE: Final = 5_000
@@ -73,7 +75,7 @@ class Repository(Generic[M]):
                 hint="class UserRepository(Repository[User]), or Repository(session, User)",
             )
         self._mapper: Mapper[M] = sa_inspect(self.model)
-        if issubclass(self.model, SoftDeleteMixin) and not isinstance(session_in(session).sync_session, SyncSession):
+        if is_soft(self._mapper) and not isinstance(session_in(session).sync_session, SyncSession):
             raise NotSupported(
                 f"This session would show deleted rows of {self._name}, and remove rows for good.",
                 hint="Use a session of Database, or async_sessionmaker(engine, sync_session_class=SyncSession).",
@@ -379,10 +381,10 @@ class Repository(Generic[M]):
             NotSupported: When the model has no `SoftDeleteMixin`.
             UsageError: When it was never written, is held by another session, or another object of the row by this one.
         """
-        if not issubclass(self.model, SoftDeleteMixin):
+        if not is_soft(self._mapper):
             raise NotSupported(f"{self._name} keeps no deleted rows.", hint="Give the model the SoftDeleteMixin.")
         refuse_foreign(self.session.sync_session, obj, model=self.model, call="restore()")
-        await self.session.run_sync(restore, obj)
+        await self.session.run_sync(soft_delete.restore, obj)
         return obj
 
     async def purge(self, *, older_than: timedelta, batch: int = 1_000) -> list[Purged]:
@@ -395,7 +397,7 @@ class Repository(Generic[M]):
             InvalidValue: When *older_than* is not positive, or *batch* less than one.
             NotSupported: When the model has no `SoftDeleteMixin`.
         """
-        return await purge_in(self.session, self.model, older_than=older_than, batch=batch)
+        return await soft_delete.purge_in(self.session, self.model, older_than=older_than, batch=batch)
 
     async def get_or_create(self, key: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> tuple[M, bool]:
         """Return the row with the unique values *key*, made with *defaults* if there is none, and whether it was made.

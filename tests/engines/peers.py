@@ -117,3 +117,16 @@ async def cancelled_at_each_step(work: Callable[[], Awaitable[Any]], *, times: i
         if not cut.reached:
             return ends
         ends.append("cancelled" if task.cancelled() else repr(task.exception()))
+
+
+async def number_of(database: Database) -> int:
+    """Return the number that the server gave our connection."""
+    async with database.engine.connect() as connection:
+        return await own_id(connection, database)
+
+
+async def is_gone(number: int, database: Database) -> bool:
+    """Tell whether the server has ended that connection: by itself it looks only every five seconds."""
+    counted = text("select count(*) from information_schema.processlist where id = :number")
+    async with database.engine.connect() as connection:
+        return not await connection.scalar(counted, {"number": number})

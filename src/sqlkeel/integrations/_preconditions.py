@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from ..errors import InvalidETag, PreconditionRequired
-from ..repository import Versions
+from ..versions import Versions
 
 __all__ = ["ANY", "READ_RESPONSES", "WRITE_RESPONSES", "Versions", "etag", "expected_versions", "is_known", "require"]
 

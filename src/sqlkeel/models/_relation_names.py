@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any
 
 from sqlalchemy import Table
@@ -98,5 +97,7 @@ def _between(referring: Any, referred: Any) -> list[str]:
 
 
 def _meant(name: str, known: Iterable[str], written: str) -> str | None:
+    from difflib import get_close_matches  # for an error alone: a program need not load it
+
     close = get_close_matches(name, list(known), n=1)
     return f"Did you mean {written.format(close[0], close[0])}?" if close else None

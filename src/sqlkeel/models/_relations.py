@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     # The public ``Relationship`` is no ``WriteOnlyMapped``; what ``relationship()`` returns is.
     from sqlalchemy.orm.relationships import _RelationshipDeclared
 
-__all__ = ["OnDelete", "association", "children", "parent", "states_on_delete"]
+__all__ = ["OnDelete", "association", "children", "is_soft", "parent", "states_on_delete"]
 
 OnDelete = Literal["cascade", "restrict", "set null"]
 
@@ -207,7 +207,7 @@ def _configure_children(relation: RelationshipProperty[Any], stated: OnDelete | 
     for key in _foreign_keys(relation, relation.synchronize_pairs):
         _set_on_delete(relation, key, on_delete)
     target = relation.mapper
-    if relation.cascade.delete_orphan and any(map(_is_soft, target.self_and_descendants)):
+    if relation.cascade.delete_orphan and any(map(is_soft, target.self_and_descendants)):
         _refuse(
             relation,
             f"would remove the rows of {target.class_.__name__} for good: orphans never reach the soft delete.",
@@ -248,8 +248,8 @@ def _configure_parent(relation: RelationshipProperty[Any], on_delete: OnDelete |
 
 def _refuse_loss(relation: RelationshipProperty[Any], above: Mapper[Any], below: Mapper[Any]) -> None:
     """Refuse a row that is really deleted above rows that are to be kept: the database would take them along."""
-    soft = next((one for one in below.self_and_descendants if _is_soft(one)), None)
-    if soft is not None and not _is_soft(above):
+    soft = next((one for one in below.self_and_descendants if is_soft(one)), None)
+    if soft is not None and not is_soft(above):
         parent_name, child = above.class_.__name__, soft.class_.__name__
         problem = (
             f"would remove the rows of {child} for good: {parent_name} has no SoftDeleteMixin to mark them with it."
@@ -261,7 +261,8 @@ def _refuse_loss(relation: RelationshipProperty[Any], above: Mapper[Any], below:
         _refuse(relation, problem, hint)
 
 
-def _is_soft(mapper: Mapper[Any]) -> bool:
+def is_soft(mapper: Mapper[Any]) -> bool:
+    """Tell whether objects of the mapper are marked instead of removed."""
     return bool(getattr(mapper.class_, "__soft_delete__", False))
 
 
@@ -269,7 +270,7 @@ def _configure_association(relation: RelationshipProperty[Any], on_delete: OnDel
     if relation.direction is not RelationshipDirection.MANYTOMANY:
         _refuse(relation, "is no many-to-many.", "Give the table between: association(user_role).")
     between = [one for one in relation.parent.registry.mappers if one.local_table is relation.secondary]
-    for mapper in filter(_is_soft, between):
+    for mapper in filter(is_soft, between):
         name = mapper.class_.__name__
         problem = f"would remove the rows of {name} for good, and show those that are marked as deleted."
         _refuse(relation, problem, f"Use children() on both sides, to {name}.")

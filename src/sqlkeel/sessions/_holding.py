@@ -11,6 +11,7 @@ from sqlalchemy.orm import InstanceState, Mapper, scoped_session
 
 from ..errors import NotFound, UsageError
 from ..models._key_columns import plain_key
+from ..models._relations import is_soft
 
 __all__ = [
     "AnyAsyncSession",
@@ -167,8 +168,7 @@ def _after_deletion(state: InstanceState[Any]) -> str:
 
 
 def _is_marked(state: InstanceState[Any]) -> bool:
-    soft = getattr(state.class_, "__soft_delete__", False)
-    return bool(soft) and state.dict.get("deleted_at") is not None
+    return is_soft(state.mapper) and state.dict.get("deleted_at") is not None
 
 
 def _name(state: InstanceState[Any]) -> str:

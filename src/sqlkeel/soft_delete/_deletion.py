@@ -21,6 +21,7 @@ from ..engines._backend import backend_for, begin_for_savepoint, unique_violatio
 from ..errors import ForeignKeyViolation, NotFound, NoTransaction, RestoreConflict, TransientFault, UsageError
 from ..models._key_columns import VALUES_AT_ONCE, key_in, plain_key, row_value
 from ..models._keys import uuid7
+from ..models._relations import is_soft
 from ..sessions._holding import AnySyncSession, refuse_foreign, session_in
 from ..sessions._rewinding import expunge, note_read
 from ..sessions._routes import refuse_reading, shard_of, writing_connection
@@ -28,7 +29,7 @@ from ..sessions._session import reload_expired
 from ..types._exact import utc_now
 from ..versions._version import find_conflict
 from ._edges import Edge, edges_above, edges_below, tree_below
-from ._marks import Mark, is_soft, next_version
+from ._marks import Mark, next_version
 
 __all__ = ["Deletion", "below_deleted", "refuse_below_deleted", "restore"]
 

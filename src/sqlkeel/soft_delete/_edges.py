@@ -13,7 +13,8 @@ from sqlalchemy.util import immutabledict
 
 from ..errors import NotSupported
 from ..models._key_columns import row_value
-from ._marks import Mark, is_soft, kinds, rows_of, soft_parts
+from ..models._relations import is_soft
+from ._marks import Mark, kinds, rows_of, soft_parts
 
 __all__ = ["Edge", "edges_above", "edges_below", "tree_below"]
 

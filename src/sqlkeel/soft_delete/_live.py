@@ -9,7 +9,8 @@ from sqlalchemy import ColumnElement, and_, exists, inspect, true
 from sqlalchemy.orm import Mapper
 
 from ..models._key_columns import key_in
-from ._marks import Mark, is_soft, rows_of, soft_parts
+from ..models._relations import is_soft
+from ._marks import Mark, rows_of, soft_parts
 
 __all__ = ["OF_BASES", "closed_alias", "hard_bases", "is_live", "is_live_written"]
 

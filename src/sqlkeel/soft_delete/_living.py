@@ -14,8 +14,9 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.visitors import InternalTraversal, replacement_traverse
 
 from ..models._key_columns import tables_with_keys
+from ..models._relations import is_soft
 from ._live import OF_BASES, closed_alias, is_live
-from ._marks import Mark, is_soft, soft_parts
+from ._marks import Mark, soft_parts
 
 __all__ = ["ENTITY", "HIDING", "Living", "living", "living_in_tables", "stands_apart", "without_class"]
 

@@ -10,9 +10,9 @@ from sqlalchemy.orm import Mapper, RelationshipProperty
 from sqlalchemy.orm.interfaces import ONETOMANY
 
 from ..errors import CascadeMismatch
-from ..models._relations import states_on_delete
+from ..models._relations import is_soft, states_on_delete
 from ..sessions._sync_session import SyncSession
-from ._marks import is_soft, rows_of
+from ._marks import rows_of
 
 __all__ = ["refuse_orphan"]
 

@@ -10,6 +10,7 @@ from sqlalchemy import Integer, Table
 from sqlalchemy.orm import Mapper, registry
 
 from ..models._key_columns import key_in
+from ..models._relations import is_soft
 from ..sessions._refresh import kinds, rows_below
 
 __all__ = [
@@ -17,7 +18,6 @@ __all__ = [
     "Companion",
     "Mark",
     "has_mark",
-    "is_soft",
     "kinds",
     "next_version",
     "rows_of",
@@ -76,11 +76,6 @@ def next_version(mapper: Mapper[Any], table: Any) -> dict[Any, Any]:
     if version is None or version.table is not table or not callable(following):
         return {}
     return {version: version + 1 if isinstance(version.type, Integer) else following(None)}
-
-
-def is_soft(mapper: Mapper[Any]) -> bool:
-    """Tell whether objects of the mapper are marked instead of removed."""
-    return bool(getattr(mapper.class_, "__soft_delete__", False))
 
 
 def has_mark(mapper: Mapper[Any]) -> bool:

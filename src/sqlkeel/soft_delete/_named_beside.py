@@ -10,9 +10,10 @@ from sqlalchemy.orm import Mapper
 from sqlalchemy.sql.visitors import replacement_traverse
 
 from ..errors import NotSupported
+from ..models._relations import is_soft
 from ._live import OF_BASES, is_live, is_live_written
 from ._living import ENTITY
-from ._marks import Mark, has_mark, is_soft, rows_of, soft_parts
+from ._marks import Mark, has_mark, rows_of, soft_parts
 from ._unmarked import MarkingOption, parts_of
 
 __all__ = ["ReadingOption", "conditions_beside", "refuse_inner_writes"]

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
-import asyncmy
 import pytest
 from asyncmy.errors import OperationalError
 from sqlalchemy import Text, event, func, literal, select, text
 
 from sqlkeel.engines._backend import Limits, info_of, parse_url
-from sqlkeel.engines._databases.mariadb import _KINDS, _SERVER, MariaDB
+from sqlkeel.engines._databases.mariadb import _KINDS, MariaDB
+from sqlkeel.engines._databases.mariadb_abandoned import SERVER
 from sqlkeel.errors import (
     AuthenticationFailed,
     CheckViolation,
@@ -31,10 +30,8 @@ from sqlkeel.errors import (
 )
 from sqlkeel.sessions import Database, Session
 from sqlkeel.testing import MariaDBServer
-from tests.engines.peers import SLOW, own_id, soon
-from tests.faults.proxy import Proxy, proxy_to
+from tests.engines.peers import SLOW, is_gone, number_of, own_id, soon
 from tests.fixtures.databases import OpenDatabase
-from tests.fixtures.servers import launched
 
 
 class Answer(Exception):
@@ -167,7 +164,7 @@ class TestCodes:
                 original_exception=error, connection=connection.sync_connection, statement="", parameters=given
             )
             info = info_of(context.connection)
-            info[_SERVER] = info[_SERVER]._replace(packet=100)
+            info[SERVER] = info[SERVER]._replace(packet=100)
 
             found = MariaDB().is_too_large(context)
             await connection.invalidate()
@@ -336,89 +333,6 @@ class TestPassword:
                     await session.execute(text("select sleep(5)"))
 
             assert await soon(lambda: is_gone(number, mariadb), seconds=3.0)
-
-
-@pytest.fixture(scope="module")
-def other_server(mariadb_server: MariaDBServer) -> Iterator[MariaDBServer]:
-    """A second server, as of a cluster, with the password of the first one."""
-
-    def make() -> MariaDBServer:
-        made = MariaDBServer()
-        made.password = mariadb_server.password
-        return made
-
-    with launched("mariadb", make) as server:
-        yield server
-
-
-class TestBalancer:
-    """A cancelled statement is killed from a second connection, which a balancer may give to another server."""
-
-    async def test_nobody_elses_connection_is_killed(
-        self, mariadb_server: MariaDBServer, other_server: MariaDBServer, open_database: OpenDatabase
-    ) -> None:
-        """There the number of ours is a stranger's."""
-        async with proxy_to("127.0.0.1", mariadb_server.port) as balancer, AsyncExitStack() as stack:
-            database = await connected_through(balancer, mariadb_server, open_database)
-            stranger = await with_number(await number_of(database), other_server, stack)
-            balancer.target = "127.0.0.1", other_server.port
-            with pytest.raises(TimeoutError):
-                await cancelled_statement(database)
-
-            async with stranger.cursor() as cursor:
-                answer = await cursor.execute("select 1")
-
-        assert answer == 1
-
-    async def test_the_right_one_is_looked_for(
-        self, mariadb_server: MariaDBServer, other_server: MariaDBServer, open_database: OpenDatabase
-    ) -> None:
-        """Where the next server is another one, the one after it may be ours: the statement ends."""
-        async with proxy_to("127.0.0.1", mariadb_server.port) as balancer:
-            database = await connected_through(balancer, mariadb_server, open_database)
-            number = await number_of(database)
-            direct = open_database(mariadb_server.url())
-            balancer.targets = [("127.0.0.1", other_server.port), ("127.0.0.1", mariadb_server.port)]
-            with pytest.raises(TimeoutError):
-                await cancelled_statement(database)
-
-            assert await soon(lambda: is_gone(number, direct), seconds=3.0)
-
-
-async def connected_through(balancer: Proxy, server: MariaDBServer, open_database: OpenDatabase) -> Database:
-    """Open a database by way of the balancer, whose numbers the other server has not given yet."""
-    for _ in range(5):
-        await number_of(open_database(server.url()))
-    return open_database(server.url().replace(f":{server.port}/", f":{balancer.port}/"), pool_size=1)
-
-
-async def number_of(database: Database) -> int:
-    """Return the number that the server gave our connection."""
-    async with database.engine.connect() as connection:
-        return await own_id(connection, database)
-
-
-async def with_number(number: int, server: MariaDBServer, stack: AsyncExitStack) -> Any:
-    """Connect to a server until it gives that number."""
-    while True:
-        connection = await asyncmy.connect(host="127.0.0.1", port=server.port, user="root", password=server.password)
-        await stack.enter_async_context(connection)
-        if connection.thread_id() >= number:
-            assert connection.thread_id() == number
-            return connection
-
-
-async def cancelled_statement(database: Database) -> None:
-    """Give a statement up that would run for long."""
-    async with asyncio.timeout(0.3), database.transaction() as session:
-        await session.execute(text(SLOW["mariadb"]))
-
-
-async def is_gone(number: int, database: Database) -> bool:
-    """Tell whether the server has ended that connection: by itself it looks only every five seconds."""
-    counted = text("select count(*) from information_schema.processlist where id = :number")
-    async with database.engine.connect() as connection:
-        return not await connection.scalar(counted, {"number": number})
 
 
 class TestPrivateNames:

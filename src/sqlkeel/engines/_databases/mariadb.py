@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 from collections.abc import Callable, Mapping
 from math import ceil
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, event, text
 from sqlalchemy.engine import ExceptionContext
@@ -16,12 +15,10 @@ from sqlalchemy.pool import PoolResetState
 from ... import errors
 from ...errors import DatabaseFault, NotSupported
 from .._backend import (
-    CONNECT_ARGUMENTS,
     LIMITS,
     READ_ONLY,
     START,
     Backend,
-    ConnectArguments,
     Diagnosis,
     Limits,
     info_of,
@@ -31,6 +28,7 @@ from .._moments import refuse_words_for_moments
 from .._plain import OperationalFault, ProgrammingFault
 from .._streams import refuse_beside_streams
 from .._traces import RESTORED, LeavesTraces
+from .mariadb_abandoned import SERVER, kill_abandoned_statements
 
 __all__ = ["MariaDB"]
 
@@ -122,26 +120,6 @@ _RELEASE: Final = "DO RELEASE_ALL_LOCKS()"
 _LOCKS: Final = "sqlkeel_locks"
 """Where a connection's ``info`` notes that it may hold such a lock."""
 
-_SERVER: Final = "sqlkeel_server"
-"""Where a connection's ``info`` keeps which server it has come to: behind a balancer the next one may be another."""
-
-_WHICH_SERVER: Final = """
-SELECT GROUP_CONCAT(variable_value ORDER BY variable_name SEPARATOR ' '),
-    UNIX_TIMESTAMP() - (SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'UPTIME'),
-    @@max_allowed_packet
-FROM information_schema.global_variables
-WHERE variable_name IN (
-    'DATADIR', 'HOSTNAME', 'PID_FILE', 'PORT', 'SERVER_ID', 'SERVER_UID', 'WSREP_NODE_ADDRESS', 'WSREP_NODE_NAME'
-)
-"""
-"""Not one of these is there in every version and different on every server, in containers and in a cluster."""
-
-_ROUNDING: Final = 1.5
-"""Seconds by which the computed start of one server may differ."""
-
-_TRIES: Final = 3
-"""How often a new connection is made to kill another one, where a balancer gives each to the next server."""
-
 _ISOLATION: Final = "sqlkeel_isolation"
 """The execution option with the isolation level of one transaction."""
 
@@ -200,7 +178,7 @@ class MariaDB(Backend):
         refuse_words_for_moments(engine.dialect)
         driver: Any = engine.dialect.loaded_dbapi  # the engine's own
         driver.Binary = bytes_of
-        _kill_abandoned_statements(engine)
+        kill_abandoned_statements(engine, _connect)
         refuse_beside_streams(engine)
         if engine.get_execution_options().get(READ_ONLY) == "always":
 
@@ -256,7 +234,7 @@ class MariaDB(Backend):
             _is_out_of_step(error) or isinstance(error, OSError) or _number(error) in _CLOSED
         ):
             return False
-        server = info_of(connection).get(_SERVER)
+        server = info_of(connection).get(SERVER)
         return server is not None and _length(context.statement, context.parameters) > server.packet
 
     def diagnose(self, error: Any) -> Diagnosis | None:
@@ -352,69 +330,10 @@ def _release_locks(raw: Any, info: dict[Any, Any]) -> None:
         cursor.close()
 
 
-def _kill_abandoned_statements(engine: Engine) -> None:
-    """End the server's side of a cancelled statement: MariaDB runs on, with its locks, after its client is gone."""
-
-    # Before the listener that connects, after which nobody is asked.
-    @event.listens_for(engine, "do_connect", insert=True)
-    def note_arguments(dialect: Any, record: Any, args: Any, kwargs: Any) -> None:
-        record.info[CONNECT_ARGUMENTS] = record.record_info[CONNECT_ARGUMENTS] = ConnectArguments(kwargs)
-
-    @event.listens_for(engine, "connect")
-    def note_server(raw: Any, record: Any) -> None:
-        record.info[_SERVER] = raw.run_async(_server_of)
-
-    @event.listens_for(engine, "handle_error")
-    def stop(context: ExceptionContext) -> None:
-        connection = context.connection
-        if connection is None or not isinstance(context.original_exception, asyncio.CancelledError):
-            return
-        info = info_of(connection)
-        # None is there while the first connection of the engine is set up.
-        if (server := info.get(_SERVER)) is not None:
-            raw: Any = connection.connection.dbapi_connection
-            raw.run_async(lambda driver: asyncio.shield(_kill(driver.thread_id(), server, info[CONNECT_ARGUMENTS])))
-
-
-async def _kill(number: int, server: _Server, how: ConnectArguments) -> None:
-    """Kill a connection from a new one, unless that has come to another server, where the number is a stranger's."""
-    try:
-        for _ in range(_TRIES):
-            if await _kill_once(number, server, how):
-                return
-    except Exception:
-        logger.debug("The statement of connection %s could not be ended.", number, exc_info=True)
-
-
-async def _kill_once(number: int, server: _Server, how: ConnectArguments) -> bool:
+async def _connect(how: Mapping[str, Any]) -> Any:
     import asyncmy  # not installed where nobody uses it
 
-    driver = await asyncmy.connect(**MariaDB().arguments(how))
-    async with driver:
-        found = _is_same(server, await _server_of(driver))
-        if found:
-            async with driver.cursor() as cursor:
-                await cursor.execute(f"KILL {number}")
-    return found
-
-
-class _Server(NamedTuple):
-    """What tells a server from all others, when it was started, for it gives its numbers anew then, and its limit."""
-
-    name: str
-    started: float
-    packet: int
-
-
-async def _server_of(driver: Any) -> _Server:
-    async with driver.cursor() as cursor:
-        await cursor.execute(_WHICH_SERVER)
-        name, started, packet = await cursor.fetchone()
-    return _Server(str(name), float(started), int(packet))
-
-
-def _is_same(one: _Server, other: _Server) -> bool:
-    return one.name == other.name and abs(one.started - other.started) <= _ROUNDING
+    return await asyncmy.connect(**MariaDB().arguments(dict(how)))
 
 
 def _limit(connection: Connection, usual: Limits, wanted: Limits) -> None:

@@ -1,0 +1,107 @@
+"""Statements on MariaDB that nobody waits for any more: killed from a second connection to the same server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Engine, event
+from sqlalchemy.engine import ExceptionContext
+
+from .._backend import CONNECT_ARGUMENTS, ConnectArguments, info_of
+
+__all__ = ["SERVER", "Server", "kill_abandoned_statements"]
+
+logger = logging.getLogger("sqlkeel.pool")
+Connect = Callable[[Mapping[str, Any]], Any]
+
+SERVER: Final = "sqlkeel_server"
+"""Where a connection's ``info`` keeps which server it has come to: behind a balancer the next one may be another."""
+
+_WHICH_SERVER: Final = """
+SELECT GROUP_CONCAT(variable_value ORDER BY variable_name SEPARATOR ' '),
+    UNIX_TIMESTAMP() - (SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'UPTIME'),
+    @@max_allowed_packet
+FROM information_schema.global_variables
+WHERE variable_name IN (
+    'DATADIR', 'HOSTNAME', 'PID_FILE', 'PORT', 'SERVER_ID', 'SERVER_UID', 'WSREP_NODE_ADDRESS', 'WSREP_NODE_NAME'
+)
+"""
+"""Not one of these is there in every version and different on every server, in containers and in a cluster."""
+
+_ROUNDING: Final = 1.5
+"""Seconds by which the computed start of one server may differ."""
+
+_TRIES: Final = 3
+"""How often a new connection is made to kill another one, where a balancer gives each to the next server."""
+
+
+def kill_abandoned_statements(engine: Engine, connect: Connect) -> None:
+    """End the server's side of a cancelled statement: MariaDB runs on, with its locks, after its client is gone.
+
+    Args:
+        engine: The engine.
+        connect: Opens a connection of the driver's, from which the other one is killed.
+    """
+
+    # Before the listener that connects, after which nobody is asked.
+    @event.listens_for(engine, "do_connect", insert=True)
+    def note_arguments(dialect: Any, record: Any, args: Any, kwargs: Any) -> None:
+        record.info[CONNECT_ARGUMENTS] = record.record_info[CONNECT_ARGUMENTS] = ConnectArguments(kwargs)
+
+    @event.listens_for(engine, "connect")
+    def note_server(raw: Any, record: Any) -> None:
+        record.info[SERVER] = raw.run_async(_server_of)
+
+    @event.listens_for(engine, "handle_error")
+    def stop(context: ExceptionContext) -> None:
+        connection = context.connection
+        if connection is None or not isinstance(context.original_exception, asyncio.CancelledError):
+            return
+        info = info_of(connection)
+        # None is there while the first connection of the engine is set up.
+        if (server := info.get(SERVER)) is not None:
+            raw: Any = connection.connection.dbapi_connection
+            how = info[CONNECT_ARGUMENTS]
+            raw.run_async(lambda driver: asyncio.shield(_kill(driver.thread_id(), server, lambda: connect(how))))
+
+
+async def _kill(number: int, server: Server, connect: Callable[[], Any]) -> None:
+    """Kill a connection from a new one, unless that has come to another server, where the number is a stranger's."""
+    try:
+        for _ in range(_TRIES):
+            if await _kill_once(number, server, connect):
+                return
+    except Exception:
+        logger.debug("The statement of connection %s could not be ended.", number, exc_info=True)
+
+
+async def _kill_once(number: int, server: Server, connect: Callable[[], Any]) -> bool:
+    driver = await connect()
+    async with driver:
+        found = _is_same(server, await _server_of(driver))
+        if found:
+            async with driver.cursor() as cursor:
+                await cursor.execute(f"KILL {number}")
+    return found
+
+
+class Server(NamedTuple):
+    """What tells a server from all others, when it was started, for it gives its numbers anew then, and its limit."""
+
+    name: str
+    started: float
+    packet: int
+
+
+async def _server_of(driver: Any) -> Server:
+    async with driver.cursor() as cursor:
+        await cursor.execute(_WHICH_SERVER)
+        name, started, packet = await cursor.fetchone()
+    return Server(str(name), float(started), int(packet))
+
+
+def _is_same(one: Server, other: Server) -> bool:
+    return one.name == other.name and abs(one.started - other.started) <= _ROUNDING
