@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -28,6 +27,7 @@ from sqlalchemy.schema import CreateIndex, DropIndex, SchemaItem
 from sqlalchemy.sql.compiler import DDLCompiler, IdentifierPreparer
 
 from ..errors import ConfigurationError, NotSupported
+from ._naming import fitting_name
 
 __all__ = [
     "is_live_key",
@@ -41,7 +41,6 @@ __all__ = [
     "unique_live",
 ]
 
-_LONGEST: Final = 64
 _DELETED: Final = "deleted_at"
 _LIVE: Final = "is_live"
 _LIVE_KEYS: Final = "sqlkeel.live_keys"
@@ -122,11 +121,7 @@ def _refuse_without_mark(columns: Sequence[Any], table: Any, deleted: str) -> No
 
 def marker_name(index_name: str) -> str:
     """Return the name of the generated column that belongs to an index on MariaDB."""
-    name = f"{index_name}_live"
-    if len(name) <= _LONGEST:
-        return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return f"{index_name[: _LONGEST - 14]}_{digest}_live"
+    return fitting_name(index_name, "live")
 
 
 def marker_of(index: Index, preparer: IdentifierPreparer) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,12 +11,12 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import DDLCompiler, IdentifierPreparer
 
 from ..errors import NotSupported
+from ..models._naming import fitting_name
 
 __all__ = ["VersionTrigger"]
 
 _MARK: Final = "sqlkeel_version_trigger"
-_SUFFIX: Final = "_version_trigger"
-_LONGEST: Final = 63
+_SUFFIX: Final = "version_trigger"
 
 # SQLite cannot change the row that is being written: its trigger writes behind the statement, where that has not
 # counted by itself. What the ORM writes has, so that nothing is written twice, and RETURNING shows what will be there.
@@ -76,11 +75,7 @@ class VersionTrigger:
     @property
     def name(self) -> str:
         """The name of the trigger, and on PostgreSQL of its function."""
-        name = f"{self.table.name}{_SUFFIX}"
-        if len(name.encode()) <= _LONGEST:
-            return name
-        tail = f"_{hashlib.sha256(name.encode()).hexdigest()[:8]}{_SUFFIX}"
-        return self.table.name.encode()[: _LONGEST - len(tail)].decode(errors="ignore") + tail
+        return fitting_name(self.table.name, _SUFFIX)
 
     @classmethod
     def of(cls, table: Table) -> VersionTrigger | None:
