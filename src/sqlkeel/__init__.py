@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .models._relations import association, children, parent
     from .observe import queries
     from .reading._pagination import Page
-    from .repository import Repository
+    from .repository._repository import Repository
     from .sessions._database import Database
     from .sessions._session import Session
     from .sessions._sync_session import SyncSession
@@ -63,7 +63,7 @@ if not TYPE_CHECKING:
             "models._relations": ["association", "children", "parent"],
             "observe": ["queries"],
             "reading._pagination": ["Page"],
-            "repository": ["Repository"],
+            "repository._repository": ["Repository"],
             "sessions._database": ["Database"],
             "sessions._session": ["Session"],
             "sessions._sync_session": ["SyncSession"],

@@ -1,0 +1,13 @@
+"""Repositories: the everyday questions to one table, and the everyday changes, inside the caller's transaction."""
+
+from typing import TYPE_CHECKING
+
+from .._lazy import door
+
+if TYPE_CHECKING:
+    from ._repository import Repository
+
+__all__ = ["Repository"]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = door(__name__, {"_repository": ["Repository"]})
