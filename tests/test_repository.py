@@ -136,7 +136,7 @@ UNKNOWN = UUID("0190a0b0-0000-7000-8000-000000000000")
 class UserRepository(Repository[User]):
     async def get_by_email(self, email: str) -> User | None:
         """A question of the domain."""
-        return await self.find_one(User.email == email)
+        return await self.one_or_none(User.email == email)
 
 
 async def add(db: Database, *rows: Any) -> list[Any]:
@@ -282,7 +282,7 @@ class TestPublicID:
         await add(every_driver, user)
 
         async with every_driver.session() as session:
-            found = await Repository(session, User).get_by_public_id(form(str(user.public_id)))
+            found = await Repository(session, User).get_one_by_public_id(form(str(user.public_id)))
 
         assert found.id == user.id
 
@@ -292,14 +292,17 @@ class TestPublicID:
     async def test_what_is_no_id_is_not_found(self, sqlite: Database, public_id: Any) -> None:
         """To the outside, a malformed id and an unknown one are the same."""
         async with sqlite.session() as session:
+            repository = Repository(session, User)
             with pytest.raises(NotFound):
-                await Repository(session, User).get_by_public_id(public_id)
+                await repository.get_one_by_public_id(public_id)
+
+            assert await repository.get_by_public_id(public_id) is None
 
     async def test_a_model_without_is_refused(self, sqlite: Database) -> None:
         """A model without a public id has no rows by it."""
         async with sqlite.session() as session:
             with pytest.raises(NotSupported, match="DualIDMixin"):
-                await Repository(session, Cell).get_by_public_id(UNKNOWN)
+                await Repository(session, Cell).get_one_by_public_id(UNKNOWN)
 
 
 class TestGetMany:
@@ -380,9 +383,9 @@ class TestGetManyOfSeveralTables:
                 await Repository(session, Parcel).get(1, load=load)
 
 
-class TestFindOne:
+class TestOne:
     async def test_the_only_row(self, every_driver: Database) -> None:
-        """find_one() returns the row that matches, or None."""
+        """one_or_none() returns the row that matches, or None."""
         await add(every_driver, *users(3))
 
         async with every_driver.session() as session:
@@ -393,20 +396,33 @@ class TestFindOne:
         assert found.email == "1@x.org"
         assert missing is None
 
-    async def test_several_are_an_error(self, db: Database) -> None:
+    async def test_one_has_to_be_there(self, every_driver: Database) -> None:
+        """one() returns the row that matches, and none is an error."""
+        await add(every_driver, *users(3))
+
+        async with every_driver.session() as session:
+            repository = Repository(session, User)
+            found = await repository.one(User.email == "1@x.org", load=[User.articles])
+            with pytest.raises(NotFound, match="no User that matches"):
+                await repository.one(User.email == "4@x.org")
+
+        assert (found.email, found.articles) == ("1@x.org", [])
+
+    @pytest.mark.parametrize("verb", ["one", "one_or_none"])
+    async def test_several_are_an_error(self, db: Database, verb: str) -> None:
         """More than one row is an error, not the first of them."""
         await add(db, *users(3))
 
         async with db.session() as session:
             with pytest.raises(MultipleFound):
-                await Repository(session, User).find_one(User.name.is_(None))
+                await getattr(Repository(session, User), verb)(User.name.is_(None))
 
     async def test_one_row_with_many_children_is_one(self, db: Database) -> None:
         """Loading a collection does not make one row several."""
         await add(db, User(email="a", articles=[Article(title=str(n)) for n in range(3)]))
 
         async with db.session() as session:
-            found = await Repository(session, User).find_one(User.email == "a", load=[User.articles])
+            found = await Repository(session, User).one_or_none(User.email == "a", load=[User.articles])
 
         assert found is not None
         assert len(found.articles) == 3
@@ -555,6 +571,22 @@ class TestPage:
             page = await Repository(session, User).page(size=3)
 
         assert [user.id for user in page] == keys[1:]
+
+    async def test_unless_they_are_asked_for(self, db: Database) -> None:
+        """A list of what was deleted has pages, too; its cursors are not those of the living."""
+        keys = await add(db, *users(4))
+        async with db.transaction() as session:
+            await session.delete(await session.get_one(User, keys[0]))
+
+        async with db.session() as session:
+            repository = Repository(session, User)
+            first = await repository.page(size=3, include_deleted=True)
+            rest = await repository.page(size=3, include_deleted=True, after=first.next)
+            streamed = [user.id async for user in repository.stream(batch=1, include_deleted=True)]
+            with pytest.raises(InvalidCursor):
+                await repository.page(size=3, after=first.next)
+
+        assert [user.id for user in (*first, *rest)] == streamed == keys
 
 
 class TestStream:

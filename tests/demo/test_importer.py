@@ -65,7 +65,7 @@ class TestImporter:
 
         assert written["release"].inserted == 1
         async with db.read() as session:
-            project = await Repository(session, Project).find_one(Project.name == "keel", load=[Project.releases])
+            project = await Repository(session, Project).one_or_none(Project.name == "keel", load=[Project.releases])
             assert project is not None
             assert sorted(release.number for release in project.releases) == ["1.0", "2.0"]
 

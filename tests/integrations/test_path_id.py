@@ -48,7 +48,7 @@ def service(db: Database) -> FastAPI:
 
     @app.get("/users/{user_id}")
     async def read_user(user_id: PathID[User], session: SessionDep) -> dict[str, str]:
-        user = await Repository(session, User).get_by_public_id(user_id)
+        user = await Repository(session, User).get_one_by_public_id(user_id)
         return {"id": str(user.public_ref), "name": user.name}
 
     @app.post("/invitations")

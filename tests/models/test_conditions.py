@@ -59,7 +59,7 @@ class Cat(Animal):
 pytestmark = pytest.mark.tables(Base.metadata)
 QUESTIONS: dict[str, Callable[[Repository[Author], Any], Awaitable[Any]]] = {
     "get_all": lambda authors, where: authors.get_all(where),
-    "find_one": lambda authors, where: authors.find_one(where),
+    "one_or_none": lambda authors, where: authors.one_or_none(where),
     "page": lambda authors, where: authors.page(where),
     "count": lambda authors, where: authors.count(where),
     "exists": lambda authors, where: authors.exists(where),
@@ -97,12 +97,12 @@ QUESTIONS: dict[str, Callable[..., Awaitable[Any]]] = {
     "stream": _stream,
     "count": lambda repository, *where: repository.count(*where),
     "exists": lambda repository, *where: repository.exists(*where),
-    "find_one": lambda repository, *where: repository.find_one(*where),
+    "one_or_none": lambda repository, *where: repository.one_or_none(*where),
 }
 LOADING: dict[str, Callable[..., Awaitable[Any]]] = {
     "get": lambda repository, load: repository.get(1, load=load),
     "get_many": lambda repository, load: repository.get_many([1, 2], load=load),
-    "find_one": lambda repository, load: repository.find_one(Author.id == 1, load=load),
+    "one_or_none": lambda repository, load: repository.one_or_none(Author.id == 1, load=load),
     "get_all": lambda repository, load: repository.get_all(load=load),
     "page": lambda repository, load: repository.page(size=2, load=load),
     "stream": lambda repository, load: anext(repository.stream(load=load)),

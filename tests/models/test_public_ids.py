@@ -257,7 +257,7 @@ class TestRepository:
             session.add(user := User())
 
         async with every_driver.read() as session:
-            found = await Repository(session, User).get_by_public_id(form(user.public_ref))
+            found = await Repository(session, User).get_one_by_public_id(form(user.public_ref))
 
         assert found.id == user.id
 
@@ -266,7 +266,7 @@ class TestRepository:
         """Malformed, of another model, and unknown are the same to the outside; malformed costs no statement."""
         async with sqlite.read() as session:
             with pytest.raises(NotFound, match="There is no User"):
-                await Repository(session, User).get_by_public_id(form)
+                await Repository(session, User).get_one_by_public_id(form)
 
 
 class Out(BaseModel):

@@ -132,7 +132,7 @@ READS: dict[str, Callable[[Repository[Author], list[Any]], Awaitable[object]]] =
     "get_one": lambda authors, load: authors.get_one(1, load=load),
     "get_many": lambda authors, load: authors.get_many([1], load=load),
     "get_all": lambda authors, load: authors.get_all(load=load),
-    "find_one": lambda authors, load: authors.find_one(load=load),
+    "one_or_none": lambda authors, load: authors.one_or_none(load=load),
     "page": lambda authors, load: authors.page(load=load),
     "stream": lambda authors, load: anext(authors.stream(load=load)),
 }

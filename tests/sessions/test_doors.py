@@ -119,7 +119,7 @@ VERBS: dict[str, Verb] = {
     "get with load": of_members(lambda members, _: members.get(1, load=[Member.team])),
     "get_one": of_members(lambda members, _: members.get_one(7)),
     "get_many": of_members(lambda members, _: members.get_many([7])),
-    "find_one": of_members(lambda members, _: members.find_one(Member.id == 1)),
+    "one_or_none": of_members(lambda members, _: members.one_or_none(Member.id == 1)),
     "get_all": of_members(lambda members, _: members.get_all()),
     "page": of_members(lambda members, _: members.page()),
     "stream": of_members(lambda members, _: read(members.stream())),

@@ -271,7 +271,7 @@ class TestFresh:
 
             assert (key, article.author.id) == (key, other)
 
-    @pytest.mark.parametrize("question", ["get_one", "find_one", "get_many", "get_all", "page", "stream"])
+    @pytest.mark.parametrize("question", ["get_one", "one_or_none", "get_many", "get_all", "page", "stream"])
     async def test_what_was_called_empty_is_looked_at(self, every_driver: Database, question: str) -> None:
         """A collection that was empty when its row was made shows the rows that came by their foreign key."""
         async with every_driver.transaction() as session:
@@ -310,7 +310,7 @@ async def ask(users: Repository[User], question: str, key: int) -> None:
     load = [User.articles]
     asked: dict[str, Any] = {
         "get_one": lambda: users.get_one(key, load=load),
-        "find_one": lambda: users.find_one(User.id == key, load=load),
+        "one_or_none": lambda: users.one_or_none(User.id == key, load=load),
         "get_many": lambda: users.get_many([key], load=load),
         "get_all": lambda: users.get_all(load=load),
         "page": lambda: users.page(load=load),
@@ -343,7 +343,7 @@ class TestSubclasses:
             assert len(cat.lives) == 1  # type: ignore[attr-defined]
             assert other.owner is cat.owner
 
-    @pytest.mark.parametrize("question", ["get_one", "page", "stream", "find_one", "get_many"])
+    @pytest.mark.parametrize("question", ["get_one", "page", "stream", "one_or_none", "get_many"])
     async def test_by_every_question(self, every_driver: Database, question: str) -> None:
         """Each question loads it."""
         await fill_animals(every_driver)
@@ -355,7 +355,7 @@ class TestSubclasses:
             load: list[Any] = [Dog.toys]
             asked: dict[str, Any] = {
                 "get_one": lambda: animals.get_one(dog.id, load=load),
-                "find_one": lambda: animals.find_one(Animal.id == dog.id, load=load),
+                "one_or_none": lambda: animals.one_or_none(Animal.id == dog.id, load=load),
                 "get_many": lambda: animals.get_many([dog.id], load=load),
                 "page": lambda: animals.page(load=load),
                 "stream": lambda: anext(animals.stream(load=load)),
@@ -400,7 +400,7 @@ class TestSubclasses:
 
 class TestMisuse:
     @pytest.mark.parametrize("load", [User.articles, selectinload(User.articles), "articles", None, 1])
-    @pytest.mark.parametrize("question", ["get_all", "get", "find_one", "page"])
+    @pytest.mark.parametrize("question", ["get_all", "get", "one_or_none", "page"])
     async def test_missing_brackets_are_named(self, sqlite: Database, question: str, load: Any) -> None:
         """What is not a list is refused with the brackets to type."""
         key: list[Any] = [1] if question == "get" else []

@@ -54,16 +54,16 @@ def of_a_row(user: User) -> None:
 async def in_a_repository(session: Session, user_id: PublicID[User], order_id: PublicID[Order]) -> None:
     """An id of another model is an error of the type checker."""
     users = Repository(session, User)
-    assert_type(await users.get_by_public_id(user_id), User)
-    assert_type(await users.get_by_public_id("usr_…"), User)
-    assert_type(await users.get_by_public_id(uuid.uuid4()), User)
-    await users.get_by_public_id(order_id)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(await users.get_one_by_public_id(user_id), User)
+    assert_type(await users.get_one_by_public_id("usr_…"), User)
+    assert_type(await users.get_one_by_public_id(uuid.uuid4()), User)
+    await users.get_one_by_public_id(order_id)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def in_a_path(session: Session, user_id: PathID[User]) -> User:
     """The parameter of a path is a public id."""
     assert_type(user_id, PublicID[User])
-    return await Repository(session, User).get_by_public_id(user_id)
+    return await Repository(session, User).get_one_by_public_id(user_id)
 
 
 def of_columns(user: User) -> None:

@@ -30,7 +30,7 @@ class UserRepository(Repository[User]):
     async def get_by_email(self, email: str) -> User | None:
         """Return the user with this address."""
         assert_type(self.session, Session)
-        return await self.find_one(User.email == email)
+        return await self.one_or_none(User.email == email)
 
 
 async def rows(session: Session) -> None:
@@ -57,7 +57,7 @@ async def a_column_alone(session: Session) -> None:
     """A column that is true or false is a condition, as in ``select().where()``."""
     users = Repository(session, User)
     assert_type(await users.get_all(User.active, ~User.active), list[User])
-    assert_type(await users.find_one(User.active), User | None)
+    assert_type(await users.one_or_none(User.active), User | None)
     assert_type(await users.count(User.active), int)
     assert_type(await users.exists(User.active), bool)
     assert_type((await users.page(User.active, order_by=User.email)).items, list[User])

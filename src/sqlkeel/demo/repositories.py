@@ -63,7 +63,7 @@ class ReleaseFileRepository(Repository[ReleaseFile]):
         Raises:
             NotFound: When there is none.
         """
-        found = await self.find_one(ReleaseFile.release_id == release.id, ReleaseFile.path == path)
+        found = await self.one_or_none(ReleaseFile.release_id == release.id, ReleaseFile.path == path)
         if found is None:
             raise NotFound("ReleaseFile", path)
         return found

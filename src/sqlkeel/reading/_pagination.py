@@ -269,14 +269,15 @@ class Keyset:
         return hmac.new(self.secret, message, hashlib.sha256).digest()[:12]
 
     def _fingerprint(self, statement: Select[Any]) -> str:
-        """Tell one filter from another: the text of the conditions with their values."""
+        """Tell one filter from another: conditions with their values, and whether deleted rows count."""
+        shown = "deleted rows too " if statement.get_execution_options().get("include_deleted") else ""
         clause = statement.whereclause
         if clause is None:
-            return ""
+            return shown
         compiled: Any = clause.compile(dialect=self.dialect)
         names = compiled.bind_names.items()
         values = [(name, _told(bind, compiled.params[name], compiled.dialect)) for bind, name in names]
-        return f"{compiled}{sorted(values)!r}"
+        return f"{shown}{compiled}{sorted(values)!r}"
 
 
 def _checked(secret: bytes) -> bytes:

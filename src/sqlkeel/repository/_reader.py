@@ -106,24 +106,48 @@ class Reader(Generic[M]):
 
     async def get_by_public_id(
         self, public_id: PublicID[M] | UUID | str, *, load: Iterable[Load] = (), include_deleted: bool = False
-    ) -> M:
-        """Return the row that the outside knows by this id; a text is one with the prefix of the model, if it has one.
+    ) -> M | None:
+        """Return the row that the outside knows by this id, or ``None``.
 
-        Raises:
-            NotFound: When there is none, or the text is no id of the model: to the outside both are the same.
+        A text is one with the prefix of the model, if it has one; of a text that is no id of the model there is no row:
+        to the outside both are the same.
         """
         column = self._column("public_id")
         try:
             wanted = uuid_of(public_id, self.model)
         except InvalidKey:
-            given = public_id if isinstance(public_id, (str, PublicID)) else shown(public_id)
-            raise NotFound(self._name, str(given)) from None
-        found = await self.find_one(column == wanted, load=load, include_deleted=include_deleted)
+            return None
+        return await self.one_or_none(column == wanted, load=load, include_deleted=include_deleted)
+
+    async def get_one_by_public_id(
+        self, public_id: PublicID[M] | UUID | str, *, load: Iterable[Load] = (), include_deleted: bool = False
+    ) -> M:
+        """Return the row that the outside knows by this id, as `get_by_public_id` does.
+
+        Raises:
+            NotFound: When there is none, or the text is no id of the model.
+        """
+        found = await self.get_by_public_id(public_id, load=load, include_deleted=include_deleted)
         if found is None:
-            raise NotFound(self._name, str(public_id))
+            given = public_id if isinstance(public_id, (str, PublicID, UUID)) else shown(public_id)
+            raise NotFound(self._name, str(given))
         return found
 
-    async def find_one(
+    async def one(
+        self, *where: ColumnExpressionArgument[bool], load: Iterable[Load] = (), include_deleted: bool = False
+    ) -> M:
+        """Return the only row that matches.
+
+        Raises:
+            NotFound: When none does. MultipleFound: When several do.
+            UsageError: When the conditions name another table.
+        """
+        found = await self.one_or_none(*where, load=load, include_deleted=include_deleted)
+        if found is None:
+            raise NotFound(self._name)
+        return found
+
+    async def one_or_none(
         self, *where: ColumnExpressionArgument[bool], load: Iterable[Load] = (), include_deleted: bool = False
     ) -> M | None:
         """Return the only row that matches, or ``None``.
@@ -206,6 +230,7 @@ class Reader(Generic[M]):
         after: str | None = None,
         before: str | None = None,
         load: Iterable[Load] = (),
+        include_deleted: bool = False,
     ) -> Page[M]:
         """Return one page and the cursors to its neighbours; rows that come or go meanwhile shift nothing.
 
@@ -218,13 +243,18 @@ class Reader(Generic[M]):
             UsageError: When the conditions name another table.
         """
         keyset, load = self._keyset(order_by), listed(load)
-        statement = self._select(where, load, include_deleted=False)
+        statement = self._select(where, load, include_deleted)
         paged = keyset.select(statement, size=size, after=after, before=before)
         rows = in_order(self.session.sync_session, keyset.rows(await self._execute(paged, load)))
         return keyset.page(statement, rows, size=size, after=after, before=before)
 
     async def stream(
-        self, *where: ColumnExpressionArgument[bool], order_by: Any = (), load: Iterable[Load] = (), batch: int = 1_000
+        self,
+        *where: ColumnExpressionArgument[bool],
+        order_by: Any = (),
+        load: Iterable[Load] = (),
+        batch: int = 1_000,
+        include_deleted: bool = False,
     ) -> AsyncIterator[M]:
         """Yield the rows that match, *batch* at a time, so that memory stays bounded.
 
@@ -238,7 +268,7 @@ class Reader(Generic[M]):
         """
         check_bound("batch", batch, least=1)
         keyset, load = self._keyset(order_by), listed(load)
-        statement = self._select(where, load, include_deleted=False)
+        statement = self._select(where, load, include_deleted)
         after: str | None = None
         while True:
             found = await self._execute(keyset.select(statement, size=batch, after=after), load)

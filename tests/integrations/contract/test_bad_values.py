@@ -80,7 +80,7 @@ WRITING: dict[str, Verb] = {
 }
 COMPARING: dict[str, Verb] = {
     "get_all": lambda sents, field, value: sents.get_all(column(field) == value),
-    "find_one": lambda sents, field, value: sents.find_one(column(field).in_([value])),
+    "one_or_none": lambda sents, field, value: sents.one_or_none(column(field).in_([value])),
     "page": lambda sents, field, value: sents.page(column(field) != value),
     "count": lambda sents, field, value: sents.count(column(field) == value),
     "exists": lambda sents, field, value: sents.exists(column(field) == value),
@@ -204,7 +204,7 @@ class TestWhatIsNoValue:
         """A key that no row can have is not found; one of another type, a cursor and a size are refused."""
         calls: dict[str, Callable[[Sents], Awaitable[Any]]] = {
             "no such number": lambda sents: sents.get_one(2**70),
-            "no such id": lambda sents: sents.get_by_public_id("x"),
+            "no such id": lambda sents: sents.get_one_by_public_id("x"),
             "a text": lambda sents: sents.get_one("x"),
             "a cursor": lambda sents: sents.page(after="x"),
             "a size": lambda sents: sents.page(size=0),

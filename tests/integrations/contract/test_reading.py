@@ -28,7 +28,7 @@ async def kept(db: Database) -> None:
 
 async def held(session: Session) -> Note:
     """Return the note, which *session* holds then."""
-    note = await Repository(session, Note).find_one(Note.text == "kept")
+    note = await Repository(session, Note).one_or_none(Note.text == "kept")
     assert note is not None
     return note
 

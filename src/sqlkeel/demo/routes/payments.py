@@ -19,14 +19,14 @@ router = APIRouter(tags=["payments"])
 @router.post("/accounts", response_model=AccountOut, status_code=201)
 async def open_account(body: AccountIn, session: SessionDep) -> PaymentAccount:
     """Open an account, of a project or of anybody else."""
-    project = await ProjectRepository(session).get_by_public_id(body.project) if body.project else None
+    project = await ProjectRepository(session).get_one_by_public_id(body.project) if body.project else None
     return await PaymentAccountRepository(session).create(holder=body.holder, balance=body.balance, project=project)
 
 
 @router.get("/accounts/{public_id}", response_model=AccountOut)
 async def read_account(public_id: PathID[PaymentAccount], session: ReadSessionDep) -> PaymentAccount:
     """Return an account."""
-    return await PaymentAccountRepository(session).get_by_public_id(public_id)
+    return await PaymentAccountRepository(session).get_one_by_public_id(public_id)
 
 
 # Money has a unit of work of its own: where it loses a race, the whole of it is run again.

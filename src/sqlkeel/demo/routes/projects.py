@@ -40,7 +40,7 @@ async def list_projects(
 @router.get("/{public_id}", response_model=ProjectOut, responses=CONDITIONAL_READ)
 async def read_project(public_id: PathID[Project], session: ReadSessionDep, tag: ETagDep) -> Project:
     """Return a project without its releases: its ETag is the version, and this is all that the version counts."""
-    project = await ProjectRepository(session).get_by_public_id(public_id)
+    project = await ProjectRepository(session).get_one_by_public_id(public_id)
     tag(project.version)
     return project
 
@@ -60,7 +60,7 @@ async def edit_project(
 ) -> Project:
     """Edit a project, unless somebody else did so since it was read."""
     projects = ProjectRepository(session)
-    project = await projects.get_by_public_id(public_id)
+    project = await projects.get_one_by_public_id(public_id)
     await projects.update(project, body.model_dump(), expected_version=version)
     tag(project.version)
     return project
@@ -70,4 +70,4 @@ async def edit_project(
 async def remove_project(public_id: PathID[Project], session: SessionDep) -> None:
     """Remove a project for good, with all that belongs to it."""
     projects = ProjectRepository(session)
-    await projects.delete(await projects.get_by_public_id(public_id))
+    await projects.delete(await projects.get_one_by_public_id(public_id))

@@ -32,7 +32,7 @@ async def list_releases(
 @router.get("/{public_id}", response_model=ReleaseWithProjectOut)
 async def read_release(public_id: PathID[Release], session: ReadSessionDep) -> Release:
     """Return a release with its project."""
-    return await ReleaseRepository(session).get_by_public_id(public_id, load=[Release.project])
+    return await ReleaseRepository(session).get_one_by_public_id(public_id, load=[Release.project])
 
 
 @router.get("/{public_id}/files", response_model=PageOut[FileOut])
@@ -40,7 +40,7 @@ async def list_files(
     public_id: PathID[Release], session: ReadSessionDep, size: PageSize = 100, after: str | None = None
 ) -> Page[ReleaseFile]:
     """List the files of a release by path."""
-    release = await ReleaseRepository(session).get_by_public_id(public_id)
+    release = await ReleaseRepository(session).get_one_by_public_id(public_id)
     return await ReleaseFileRepository(session).page(
         ReleaseFile.release_id == release.id, order_by=ReleaseFile.path, size=size, after=after
     )
@@ -50,13 +50,13 @@ async def list_files(
 async def withdraw_release(public_id: PathID[Release], session: SessionDep) -> None:
     """Withdraw a release with its files."""
     releases = ReleaseRepository(session)
-    await releases.delete(await releases.get_by_public_id(public_id))
+    await releases.delete(await releases.get_one_by_public_id(public_id))
 
 
 @router.delete("/{public_id}/files", status_code=204)
 async def withdraw_file(public_id: PathID[Release], path: Annotated[str, Query()], session: SessionDep) -> None:
     """Withdraw one file of a release."""
-    release = await ReleaseRepository(session).get_by_public_id(public_id)
+    release = await ReleaseRepository(session).get_one_by_public_id(public_id)
     files = ReleaseFileRepository(session)
     await files.delete(await files.get_by_path(release, path))
 
@@ -65,5 +65,5 @@ async def withdraw_file(public_id: PathID[Release], path: Annotated[str, Query()
 async def restore_release(public_id: PathID[Release], session: SessionDep) -> Release:
     """Bring a withdrawn release back, with the files that were withdrawn together with it."""
     releases = ReleaseRepository(session)
-    release = await releases.get_by_public_id(public_id, load=[Release.project], include_deleted=True)
+    release = await releases.get_one_by_public_id(public_id, load=[Release.project], include_deleted=True)
     return await releases.restore(release)
