@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import column, select, table
 from sqlalchemy.dialects import postgresql
 
-from sqlkeel.bulk._databases.postgresql import PostgreSQL
+from sqlkeel.bulk._databases.postgresql import PostgreSQLWriter
 from sqlkeel.bulk._on_conflict import merging_insert, upserting_insert
 from sqlkeel.bulk._target import Target
 from sqlkeel.bulk._writer import Merge
@@ -18,7 +18,10 @@ def merge_of(model: type[Any], *assigned: str, on: Any) -> Merge:
     target = Target(model)
     touched = target.touched(assigned) if assigned else {}
     return Merge(
-        target, target.unique(target.names(on, of="on"), PostgreSQL().predicate), target.columns(assigned), touched
+        target,
+        target.unique(target.names(on, of="on"), PostgreSQLWriter().predicate),
+        target.columns(assigned),
+        touched,
     )
 
 

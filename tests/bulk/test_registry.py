@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.dialects import mssql, mysql, postgresql, sqlite
 
-from sqlkeel.bulk._databases.mariadb import MariaDB
-from sqlkeel.bulk._databases.postgresql import PostgreSQL
-from sqlkeel.bulk._databases.sqlite import SQLite
+from sqlkeel.bulk._databases.mariadb import MariaDBWriter
+from sqlkeel.bulk._databases.postgresql import PostgreSQLWriter
+from sqlkeel.bulk._databases.sqlite import SQLiteWriter
 from sqlkeel.bulk._registry import writer_for
 from sqlkeel.errors import NotSupported
 
@@ -15,7 +15,7 @@ from sqlkeel.errors import NotSupported
 class TestWriterFor:
     @pytest.mark.parametrize(
         ("dialect", "kind"),
-        [(postgresql.dialect(), PostgreSQL), (sqlite.dialect(), SQLite), (mysql.dialect(), MariaDB)],
+        [(postgresql.dialect(), PostgreSQLWriter), (sqlite.dialect(), SQLiteWriter), (mysql.dialect(), MariaDBWriter)],
     )
     def test_the_file_of_the_dialect(self, dialect: object, kind: type) -> None:
         """A dialect is written by the file of its database."""

@@ -8,7 +8,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import Mapped, mapped_column
 
 import sqlkeel
-from sqlkeel.bulk._databases.sqlite import SQLite
+from sqlkeel.bulk._databases.sqlite import SQLiteWriter
 from sqlkeel.bulk._target import Target
 from sqlkeel.errors import InvalidValue, NotSupported, UnknownField
 from tests.bulk.models import Animal, Dog, Guest, Member, Seat, User
@@ -121,13 +121,13 @@ class TestNames:
 class TestUnique:
     def test_the_order_does_not_matter(self) -> None:
         """A constraint is found by its attributes, in any order."""
-        unique = Target(Room).unique(["door", "floor"], SQLite().predicate)
+        unique = Target(Room).unique(["door", "floor"], SQLiteWriter().predicate)
 
         assert [column.name for column in unique.columns] == ["floor", "door"]
 
     def test_a_partial_index_has_its_condition(self) -> None:
         """Uniqueness among live rows is found with what makes a row live."""
-        unique = Target(Member).unique(["email"], SQLite().predicate)
+        unique = Target(Member).unique(["email"], SQLiteWriter().predicate)
 
         assert str(unique.where) == "deleted_at IS NULL"
 
@@ -135,7 +135,7 @@ class TestUnique:
     def test_what_cannot_decide_is_refused(self, field: str) -> None:
         """A deferrable constraint, an expression, a plain index and a part of a key make nothing unique here."""
         with pytest.raises(NotSupported) as caught:
-            Target(Room).unique([field], SQLite().predicate)
+            Target(Room).unique([field], SQLiteWriter().predicate)
 
         assert caught.value.hint == "Unique are: Room.floor, Room.door; Room.id."
 

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from sqlkeel.errors import ConfigurationError
 from sqlkeel.lint import check_database, plan_renames
-from sqlkeel.lint._databases.backend import backend_for, execute
+from sqlkeel.lint._databases.renamer import execute, renamer_for
 from sqlkeel.sessions import Database
 
 ODD = "CREATE TABLE post (id INTEGER, a TEXT{more}, CONSTRAINT odd UNIQUE (a)){end}"
@@ -189,7 +189,7 @@ class TestBackends:
     @pytest.mark.parametrize("name", ["sqlite", "postgresql", "mariadb", "mysql"])
     def test_dialects(self, name: str) -> None:
         """Each dialect that sqlkeel runs on has its file; MySQL's name is MariaDB's too."""
-        assert backend_for(name).name == name.replace("mysql", "mariadb")
+        assert renamer_for(name).name == name.replace("mysql", "mariadb")
 
     def test_colon(self) -> None:
         """A colon in a statement begins no parameter."""

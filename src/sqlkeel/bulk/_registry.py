@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Dialect
 
+from .._databases import KNOWN, class_for
 from ..errors import NotSupported
 from ._writer import Writer
 
@@ -16,17 +17,7 @@ def writer_for(dialect: Dialect) -> Writer:
     Raises:
         NotSupported: When there is none.
     """
-    # Not at import: they load the dialects, which `import sqlkeel` is to do without.
-    from ._databases.mariadb import MariaDB
-    from ._databases.postgresql import PostgreSQL
-    from ._databases.sqlite import SQLite
-
-    known: dict[str, type[Writer]] = {
-        "mariadb": MariaDB,
-        "mysql": MariaDB,
-        "postgresql": PostgreSQL,
-        "sqlite": SQLite,
-    }
-    if dialect.name not in known:
-        raise NotSupported(f"Bulk functions know {', '.join(known)}, not {dialect.name}.")
-    return known[dialect.name]()
+    kind: type[Writer] | None = class_for("bulk", dialect.name)
+    if kind is None:
+        raise NotSupported(f"Bulk functions know {', '.join(KNOWN)}, not {dialect.name}.")
+    return kind()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -77,82 +78,82 @@ class Merge:
         return [one for one in stage.c if one.name not in others]
 
 
-class Writer(Protocol):
+class Writer(ABC):
     """One database: the fastest exact way of each kind of write."""
 
     shows_locked: bool
     """Whether a plain read shows a row that the transaction has locked as it is; else as its snapshot has it."""
 
+    @abstractmethod
     async def refuse_autocommit(self, connection: AsyncConnection) -> None:
         """Raise `NoTransaction` where each statement would commit by itself."""
-        ...
 
+    @abstractmethod
     def predicate(self, index: Index) -> ColumnElement[bool] | None:
         """Return the condition of a partial unique index."""
-        ...
 
+    @abstractmethod
     def rounded(self, value: Any, of: Column[Any], dialect: Dialect) -> ColumnElement[Any]:
         """Return *value* with the precision in which the column *of* the model stores it."""
-        ...
 
+    @abstractmethod
     def makers(self, dialect: Dialect) -> Mapping[Callable[..., Any], Callable[[], Any]]:
         """Return faster functions for defaults, where the driver takes their values as well."""
-        ...
 
+    @abstractmethod
     async def insert(self, connection: AsyncConnection, table: Table, rows: BoundRows) -> int:
         """Insert rows; return how many."""
-        ...
 
+    @abstractmethod
     async def insert_returning(self, session: AsyncSession, target: Target, rows: BoundRows) -> list[Any] | None:
         """Insert rows and return their objects in order; ``None``, and nothing done, where the ORM does it as well."""
-        ...
 
+    @abstractmethod
     def parts(self, rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         """Yield *rows* in lists that a statement of the ORM may hold."""
-        ...
 
+    @abstractmethod
     def source(
         self, connection: AsyncConnection, target: Target, rows: BoundRows
     ) -> AbstractAsyncContextManager[FromClause]:
         """Give the rows to a statement, as something to select from."""
-        ...
 
+    @abstractmethod
     def stage(
         self, connection: AsyncConnection, target: Target, rows: BoundRows, unique: Unique
     ) -> AbstractAsyncContextManager[TableClause]:
         """Make a temporary table for such *rows*; those that are placed are all kept, whatever their keys."""
-        ...
 
+    @abstractmethod
     async def fill(self, connection: AsyncConnection, stage: TableClause, rows: BoundRows, *, errors_of: Table) -> int:
         """Bring rows to a stage, and return how many; errors are told in the names of *errors_of*."""
-        ...
 
+    @abstractmethod
     async def lock(self, connection: AsyncConnection, merge: Merge, keys: Sequence[Select[Any]]) -> None:
         """Lock the rows of these *keys*, of one stage or several, as callers that write the same rows lock them."""
-        ...
 
+    @abstractmethod
     async def merge(self, connection: AsyncConnection, stage: TableClause, merge: Merge) -> tuple[int, int]:
         """Merge the stage into its table; return how many rows were inserted, and how many updated."""
-        ...
 
+    @abstractmethod
     async def keep_last(self, connection: AsyncConnection, stage: TableClause, unique: Unique) -> None:
         """Remove the rows of a stage that a later one with the same key replaces, where filling it did not."""
-        ...
 
+    @abstractmethod
     async def lock_first(self, connection: AsyncConnection, rows: Select[Any], key: Sequence[Column[Any]]) -> Any:
         """Return the first of *rows*, which select their *key*, as it is now, and let nobody else write it."""
-        ...
 
+    @abstractmethod
     async def upsert(self, session: AsyncSession, values: Mapping[str, Any], merge: Merge) -> tuple[Any, bool] | None:
         """Insert one row or update the one that is there; ``None`` where that is left as it is and not returned.
 
         Without an object where a trigger kept the row that was to be updated.
         """
-        ...
 
+    @abstractmethod
     async def delete(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> int:
         """Delete the rows of these keys; return how many there were."""
-        ...
 
 
 @contextmanager

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from math import inf
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, PoolProxiedConnection, make_url, orm
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, IntegrityError
 
+from .._databases import KNOWN, class_for
 from ..errors import DatabaseFault, DriverMissing, InvalidURL, InvalidValue, UniqueViolation
 from ._addresses import refuse_wrong_ports
 from ._traces import LeavesTraces
@@ -145,7 +147,7 @@ class Diagnosis:
     """Whether the connection can be of no use any more, though it did not break."""
 
 
-class Backend(Protocol):
+class Backend(ABC):
     """One database: how to connect to it, begin on it, limit it, and read its errors."""
 
     name: str
@@ -164,13 +166,13 @@ class Backend(Protocol):
         """Tell whether the connection is the database."""
         return False
 
+    @abstractmethod
     def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:
         """Return what `create_async_engine` must be given; in ``connect_args`` the caller's own win."""
-        ...
 
+    @abstractmethod
     def reader_options(self, url: URL, limits: Limits) -> dict[str, Any] | None:
         """Return the options of a pool whose connections only read, or ``None`` where there can be one pool only."""
-        ...
 
     def beside(self, ours: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the caller's connect arguments, with what we say where one text of the driver says both."""
@@ -180,32 +182,32 @@ class Backend(Protocol):
         """Return what the driver is called with, where it takes a value in another form than a URL has."""
         return given
 
+    @abstractmethod
     def install(self, engine: Engine, limits: Limits) -> None:
         """Listen to the engine's events; *limits* are in force where a transaction has none of its own."""
-        ...
 
     def watch(self, engine: Engine) -> None:
         """Note on an engine that is not a Database's what `aborts` is to know, where the driver does not tell."""
         return
 
+    @abstractmethod
     def traces(self, url: URL) -> LeavesTraces | None:
         """Return what tells whether a statement changes the session beyond its transaction.
 
         ``None`` where there is nothing to tell: the statement is refused, or the connection is the database.
         """
-        ...
 
+    @abstractmethod
     def begin_options(self, *, read_only: bool = False, isolation: str | None = None) -> dict[str, Any]:
         """Return the execution options with which a transaction begins; *isolation* is of `ISOLATION_LEVELS`."""
-        ...
 
     def begin(self, session: orm.Session, options: Mapping[str, Any]) -> None:
         """Begin the transaction of *session* with *options*, which are those of `begin_options` and its `LIMITS`."""
         session.connection(execution_options=options)
 
+    @abstractmethod
     def aborts(self, error: Any, connection: Connection) -> bool:
         """Tell whether *error* has ended the transaction, so that nothing of it can be committed."""
-        ...
 
     def is_too_large(self, context: ExceptionContext) -> bool:
         """Tell whether the server closed the connection because the statement is larger than it takes."""
@@ -223,9 +225,9 @@ class Backend(Protocol):
         """Tell whether the transaction was committed; ``None`` while nobody can say."""
         return None
 
+    @abstractmethod
     def in_transaction(self, raw: Any) -> bool:
         """Tell whether the driver knows the connection to be in a transaction; it asks nobody."""
-        ...
 
     def recovers(self, raw: Any) -> bool:
         """Undo what a COMMIT or ROLLBACK that failed left behind, and tell whether the connection is as good as new.
@@ -245,13 +247,13 @@ class Backend(Protocol):
         """Return what the driver has met, where it raises something else for it."""
         return error
 
+    @abstractmethod
     def diagnose(self, error: Any) -> Diagnosis | None:
         """Read a driver's error by its code; ``None`` where it means nothing special."""
-        ...
 
+    @abstractmethod
     def keeps_locks(self, connection: Connection) -> bool:
         """Tell whether the connection is in a transaction that keeps what it locks from others until it ends."""
-        ...
 
     def begin_for_savepoint(self, connection: Connection) -> bool:
         """Begin the transaction that a savepoint is to stand in, and tell whether the driver had not done so yet."""
@@ -265,9 +267,9 @@ class Backend(Protocol):
         """Tell whether a statement ends the transaction and keeps it: COMMIT as text, or what implies it."""
         return _COMMIT.match(statement) is not None
 
+    @abstractmethod
     def lock(self, connection: Connection, name: str, *, nowait: bool) -> bool:
         """Take the lock *name* until the transaction ends, and tell whether it was granted."""
-        ...
 
 
 def driver_of(connection: Connection) -> Any:
@@ -415,8 +417,8 @@ def backend_for(url: URL) -> Backend:
 
 def backend_of(dialect: str) -> Backend | None:
     """Return the file of a dialect, by its name in SQLAlchemy; ``None`` where there is none."""
-    backend = _known().get(dialect)
-    return None if backend is None else backend()
+    kind: type[Backend] | None = class_for("engines", dialect)
+    return None if kind is None else kind()
 
 
 def unique_violation(error: IntegrityError, url: URL) -> UniqueViolation | Diagnosis | None:
@@ -449,17 +451,8 @@ def pooled_backend_for(url: URL, pooler: str, options: Mapping[str, Any]) -> Bac
 
 
 def _lookup(name: str) -> Backend:
-    known = _known()
-    if name not in known:
+    backend = backend_of(name)
+    if backend is None:
         hint = "postgres:// is written postgresql://." if name == "postgres" else None
-        raise InvalidURL(f"sqlkeel does not support {name!r}; it supports {', '.join(known)}.", hint=hint)
-    return known[name]()
-
-
-def _known() -> Mapping[str, type[Backend]]:
-    # Imported here: each file imports this one for its vocabulary.
-    from ._databases.mariadb import MariaDB
-    from ._databases.postgresql import PostgreSQL
-    from ._databases.sqlite import SQLite
-
-    return {"sqlite": SQLite, "postgresql": PostgreSQL, "mariadb": MariaDB, "mysql": MariaDB}
+        raise InvalidURL(f"sqlkeel does not support {name!r}; it supports {', '.join(KNOWN)}.", hint=hint)
+    return backend

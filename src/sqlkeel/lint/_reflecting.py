@@ -11,9 +11,9 @@ from sqlalchemy import Connection, MetaData, inspect
 from sqlalchemy.exc import SAWarning
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ..engines._backend import backend_for as engine_backend_for
+from ..engines._backend import backend_for
 from ..errors import ConfigurationError
-from ._databases.backend import Backend, backend_for
+from ._databases.renamer import Renamer, renamer_for
 from ._finding import Schema
 
 __all__ = ["HasEngine", "engine_of", "reading_options", "reflect"]
@@ -34,7 +34,7 @@ async def reflect(
 ) -> Schema:
     """Return the tables of a database; see `check_database` for the arguments."""
     engine = engine_of(database)
-    backend = backend_for(engine.dialect.name)
+    backend = renamer_for(engine.dialect.name)
     backend.require(engine.url)
     places: list[str | None] = [*schemas] or [None]
     patterns = [*exclude, *_NEVER]
@@ -51,10 +51,10 @@ def engine_of(database: HasEngine) -> AsyncEngine:
 
 def reading_options(engine: AsyncEngine) -> dict[str, object]:
     """Return the options of a connection that writes nothing and waits for no writer."""
-    return engine_backend_for(engine.url).begin_options(read_only=True)
+    return backend_for(engine.url).begin_options(read_only=True)
 
 
-def _read(connection: Connection, backend: Backend, schemas: Sequence[str | None], exclude: Sequence[str]) -> MetaData:
+def _read(connection: Connection, backend: Renamer, schemas: Sequence[str | None], exclude: Sequence[str]) -> MetaData:
     _require_schemas(connection, [schema for schema in schemas if schema is not None])
     metadata = MetaData()
     for schema in schemas:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ._allowing import Allowance, allowances_in, parse_ignore
 from ._convention import Named, convention_name
-from ._databases.backend import Backend, ConstraintRename, Step, StoredCode, backend_for, execute
+from ._databases.renamer import ConstraintRename, Renamer, Step, StoredCode, execute, renamer_for
 from ._finding import Schema
 from ._reflecting import HasEngine, engine_of, reading_options, reflect
 from ._rulebook import load_rules
@@ -102,8 +102,8 @@ class _Planner:
         return RenamePlan(tuple(self.renames), "\n".join(up), "\n".join(down), tuple(self.refused))
 
     @property
-    def backend(self) -> Backend:
-        return backend_for(self.connection.dialect.name)
+    def backend(self) -> Renamer:
+        return renamer_for(self.connection.dialect.name)
 
     @property
     def preparer(self) -> Any:
@@ -275,7 +275,7 @@ def _is_constraint(item: Any) -> bool:
     return not isinstance(item, Index)
 
 
-def _has_name(item: Any, backend: Backend) -> bool:
+def _has_name(item: Any, backend: Renamer) -> bool:
     return not isinstance(item, PrimaryKeyConstraint) or (backend.names_keys and bool(len(item.columns)))
 
 

@@ -30,8 +30,8 @@ from sqlalchemy.types import TypeDecorator
 
 from ..models._naming import fitting_name
 from ..types._choice import Choice, choice_of
-from ._databases import backend_for
-from ._databases.backend import UNNAMED
+from ._databases import migrator_for
+from ._databases.migrator import UNNAMED
 from ._type_checks import comes_with_type, given_a_type, is_made, name_of
 
 __all__ = ["ChangeChoices", "compare_choices", "render_check", "render_type"]
@@ -120,7 +120,7 @@ def _may_be(context: AutogenContext, check: Any, found: str | None) -> bool:
     """Tell whether a CHECK in the database may be that of an enumeration: both without a name, or it on SQLite."""
     if found is None or name_of(context, check) is not None:
         return found is None
-    backend = backend_for(context.migration_context.dialect.name)
+    backend = migrator_for(context.migration_context.dialect.name)
     names = {name_of(context, one) for one in check.table.constraints}
     return found not in names and backend.names_check(check.table, found)
 

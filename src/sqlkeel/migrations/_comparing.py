@@ -17,7 +17,7 @@ from ._choices import compare_choices
 from ._circles import close_circles
 from ._computed import compare_computed
 from ._conditional import skip_conditional
-from ._databases import MigrationBackend, backend_for
+from ._databases import Migrator, migrator_for
 from ._drops import put_drops_last
 from ._foreign_keys import order_foreign_keys
 from ._given_names import drop_unnamed_uniques, name_constraints
@@ -41,7 +41,7 @@ _NAME: Final = "sqlkeel.defaults"
 _ours: Final = Plugin(_NAME)
 
 
-def comparison(backend: MigrationBackend, ownership: Ownership, options: Mapping[str, Any]) -> dict[str, Any]:
+def comparison(backend: Migrator, ownership: Ownership, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of ``context.configure`` that compare types, defaults and CHECKs, and write what differs.
 
     The *options* of the project win. Its own ``include_object`` and ``include_name`` are asked about everything that
@@ -92,7 +92,7 @@ def _compare_default(
 def _is_same_default(context: AutogenContext, found: Column[Any], wanted: Column[Any]) -> bool | None:
     """Tell whether two defaults are one; ``None`` where that is Alembic's to say."""
     dialect = context.migration_context.dialect
-    backend = backend_for(dialect.name)
+    backend = migrator_for(dialect.name)
     both = (wanted.server_default, found.server_default)
     if any(isinstance(one, Computed) for one in both):
         return True  # compare_computed() has looked at them.
@@ -121,7 +121,7 @@ def _compare_type(
         op.existing_type = wanted.type  # Reflection does not know it; a column is stated with it where more changes.
         return PriorityDispatchResult.STOP
     dialect = context.migration_context.dialect
-    backend = backend_for(dialect.name)
+    backend = migrator_for(dialect.name)
     is_other = context.migration_context.impl.compare_type(found, wanted)
     # Alembic reads INTEGER[] as INTEGER.
     if dialect.name == "postgresql" and is_array(found.type) != is_array(wanted.type):
@@ -144,7 +144,7 @@ def _has_other_length(context: AutogenContext, found: Column[Any], wanted: Colum
     Alembic passes over these. How wide a whole number is displayed says nothing of its values.
     """
     dialect = context.migration_context.dialect
-    backend = backend_for(dialect.name)
+    backend = migrator_for(dialect.name)
     if not backend.keeps_lengths or isinstance(found.type, Integer):
         return False
     try:
@@ -157,7 +157,7 @@ def _has_other_length(context: AutogenContext, found: Column[Any], wanted: Colum
 def _compare_collation(context: AutogenContext, op: AlterColumnOp, found: Column[Any], wanted: Column[Any]) -> bool:
     """Note a changed collation in *op*; leave alone what is no text, and what names none on either side."""
     connection, dialect = _connection(context), context.migration_context.dialect
-    backend = backend_for(dialect.name)
+    backend = migrator_for(dialect.name)
     asked = _plain(wanted.type, dialect)
     if not isinstance(asked, String):
         return False

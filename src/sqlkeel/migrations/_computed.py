@@ -11,7 +11,7 @@ from alembic.operations import MigrateOperation, ops
 from alembic.util import PriorityDispatchResult, to_list
 from sqlalchemy import Column, Computed, Index, Table, UniqueConstraint
 
-from ._databases import backend_for
+from ._databases import migrator_for
 from ._written import without_parameters
 
 __all__ = ["RemakeColumn", "compare_computed"]
@@ -51,7 +51,7 @@ def compare_computed(
         return PriorityDispatchResult.CONTINUE
     assert context.connection is not None, "comparing needs a database"
     dialect = context.migration_context.dialect
-    backend = backend_for(dialect.name)
+    backend = migrator_for(dialect.name)
     for column in wanted.columns:
         other = found.columns.get(column.name)
         if other is None or (column.computed is None and other.computed is None):

@@ -10,7 +10,7 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import MigrateOperation, ops
 from alembic.util import PriorityDispatchResult, to_list
 
-from ._databases import backend_for
+from ._databases import migrator_for
 from ._named_types import types_changed_by
 
 __all__ = ["SuspendKey", "suspend_keys"]
@@ -48,7 +48,7 @@ def suspend_keys(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any)
     """
     changes = [one for modify in upgrade.ops if isinstance(modify, ops.ModifyTableOps) for one in modify.ops]
     changed = {(one.schema, one.table_name, one.column_name) for one in changes if types_changed_by(one)}  # type: ignore[attr-defined]  # an AlterColumnOp
-    if changed and backend_for(context.migration_context.dialect.name).indexes_keys:
+    if changed and migrator_for(context.migration_context.dialect.name).indexes_keys:
         gone = {one.constraint_name for one in changes if isinstance(one, ops.DropConstraintOp)}
         keys = [key for key in _keys(context, changed) if key.constraint_name not in gone]
         upgrade.ops[:] = [

@@ -14,7 +14,7 @@ from alembic.util import PriorityDispatchResult, to_list
 from sqlalchemy import Table, UniqueConstraint
 
 from ..models._naming import fitting_name
-from ._databases import MigrationBackend, backend_for
+from ._databases import Migrator, migrator_for
 
 __all__ = ["HoldKeyIndex", "YieldKeyIndex", "index_keys"]
 
@@ -77,7 +77,7 @@ def index_keys(
     wanted: Table | None,
 ) -> PriorityDispatchResult:
     """Have each key that is added or dropped take along the index that the server makes for it."""
-    backend = backend_for(context.migration_context.dialect.name)
+    backend = migrator_for(context.migration_context.dialect.name)
     if found is not None and wanted is not None and backend.indexes_keys:
         modify.ops.sort(key=_position)
         modify.ops[:] = list(_with_indexes(modify.ops, found, wanted, backend))
@@ -96,7 +96,7 @@ def _position(change: Any) -> tuple[int, int]:
 
 
 def _stand_ins(
-    changes: list[ops.MigrateOperation], found: Table, wanted: Table, backend: MigrationBackend
+    changes: list[ops.MigrateOperation], found: Table, wanted: Table, backend: Migrator
 ) -> tuple[list[HoldKeyIndex], list[YieldKeyIndex]]:
     """Return the indexes of keys that stay: those to make first, and those that something else takes the place of."""
     held: dict[tuple[str, ...], HoldKeyIndex] = {}
@@ -118,7 +118,7 @@ def _stand_ins(
     return [*held.values()], [*yielded.values()]
 
 
-def _is_own(left: list[Any], columns: tuple[str, ...], wanted: Table, backend: MigrationBackend) -> bool:
+def _is_own(left: list[Any], columns: tuple[str, ...], wanted: Table, backend: Migrator) -> bool:
     uniques: list[Any] = [one for one in wanted.constraints if isinstance(one, UniqueConstraint)]
     kept = {one.name for one in (*wanted.indexes, *uniques)}
     (first, *others) = left
@@ -147,7 +147,7 @@ def _dropped_index(change: Any) -> str | None:
 
 
 def _with_indexes(
-    changes: list[ops.MigrateOperation], found: Table, wanted: Table, backend: MigrationBackend
+    changes: list[ops.MigrateOperation], found: Table, wanted: Table, backend: Migrator
 ) -> Iterator[ops.MigrateOperation]:
     """Yield the changes; of several keys on the same columns the one that is made first, and dropped last, is told."""
     indexed = [*_keys(found), *_covered(wanted)]
@@ -174,7 +174,7 @@ def _columns(key: Any) -> list[str]:
     return list((key if isinstance(key, ops.CreateForeignKeyOp) else key.reverse()).local_cols)
 
 
-def _index_of(keys: list[Any], found: Table, wanted: Table, backend: MigrationBackend) -> str | None:
+def _index_of(keys: list[Any], found: Table, wanted: Table, backend: Migrator) -> str | None:
     """Return the index that nobody needs without the keys, and that is not compared because of them."""
     kept = {index.name for index in wanted.indexes} | {one.name for one in wanted.constraints}
     named = {key.constraint_name for key in keys}

@@ -12,7 +12,7 @@ from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, MetaData
 
 from .._syntax import parse_module
-from ._databases import MigrationBackend
+from ._databases import Migrator
 
 __all__ = ["Ownership", "made_by"]
 
@@ -33,7 +33,7 @@ class Ownership:
     """
 
     def __init__(
-        self, metadata: MetaData, scripts: ScriptDirectory, *, backend: MigrationBackend, connection: Connection
+        self, metadata: MetaData, scripts: ScriptDirectory, *, backend: Migrator, connection: Connection
     ) -> None:
         self._default = connection.dialect.default_schema_name
         self._models = {self._plain(table.schema, table.name) for table in metadata.tables.values()}

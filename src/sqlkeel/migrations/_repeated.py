@@ -10,7 +10,7 @@ from alembic.operations import ops
 from alembic.util import PriorityDispatchResult
 from sqlalchemy import PrimaryKeyConstraint, Table, UniqueConstraint
 
-from ._databases import backend_for
+from ._databases import migrator_for
 
 __all__ = ["skip_repeated"]
 
@@ -24,7 +24,7 @@ def skip_repeated(
     wanted: Table | None,
 ) -> PriorityDispatchResult:
     """Add no UNIQUE on the columns of one that is there; one with options, such as DEFERRABLE, is another thing."""
-    if found is not None and backend_for(context.migration_context.dialect.name).merges_unique:
+    if found is not None and migrator_for(context.migration_context.dialect.name).merges_unique:
         dropped = {one.constraint_name for one in modify.ops if isinstance(one, ops.DropConstraintOp)}
         there = _uniques(found, without=dropped)
         modify.ops[:] = list(_without_repeated(modify.ops, there))

@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ..errors import DatabaseBehind, LockTimeout, MigrationError, ModelsDiffer, NotNullViolation
 from ._configuration import configuration_for, scripts_in, stem_of
-from ._databases import backend_for
+from ._databases import migrator_for
 from ._differences import describe
 from ._files import make_directory, new_file, require_environment
 from ._formatting import formatted
@@ -202,7 +202,7 @@ class Migrations:
 
     def _explain(self, error: Exception, begun: Sequence[Script]) -> None:
         if begun:
-            error.add_note(f"{Path(begun[-1].path).name} {backend_for(self.engine.dialect.name).after_failure}.")
+            error.add_note(f"{Path(begun[-1].path).name} {migrator_for(self.engine.dialect.name).after_failure}.")
         if isinstance(error, LockTimeout):
             error.hint = f"A table was in use for more than {self.lock_timeout:g} s; run it again when it is not."
         if isinstance(error, NotNullViolation):
@@ -221,12 +221,12 @@ class Migrations:
             )
 
     def _is_missing(self) -> bool:
-        return backend_for(self.engine.dialect.name).is_missing(self.engine.url)
+        return migrator_for(self.engine.dialect.name).is_missing(self.engine.url)
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[AsyncConnection]:
         """Open a connection that waits for no writer, and keeps nothing of what a comparison tries."""
-        options = backend_for(self.engine.dialect.name).reading_options()
+        options = migrator_for(self.engine.dialect.name).reading_options()
         async with _alembic(), self.engine.connect() as connection:
             yield await connection.execution_options(**options)
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ..engines._tasks import finish
 from ..errors import MigrationError
-from ._databases import MigrationBackend, backend_for
+from ._databases import Migrator, migrator_for
 
 __all__ = ["LOCK_TIMEOUT", "WAIT", "turn"]
 
@@ -36,7 +36,7 @@ async def turn(
     Raises:
         MigrationError: When another migrator has not finished after *wait* seconds, or the result cannot be kept.
     """
-    backend = backend_for(engine.dialect.name)
+    backend = migrator_for(engine.dialect.name)
     async with engine.connect() as connection:
         try:
             await connection.run_sync(backend.prepare, lock_timeout)
@@ -48,7 +48,7 @@ async def turn(
             await finish(connection.run_sync(backend.restore))
 
 
-async def _wait_for_turn(connection: AsyncConnection, backend: MigrationBackend, wait: float) -> None:
+async def _wait_for_turn(connection: AsyncConnection, backend: Migrator, wait: float) -> None:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait
     while not await connection.run_sync(backend.try_lock):

@@ -9,7 +9,7 @@ from alembic.operations import ops
 from alembic.util import PriorityDispatchResult
 from sqlalchemy import CheckConstraint, Table
 
-from ._databases import backend_for
+from ._databases import migrator_for
 
 __all__ = ["keep_unnamed_checks"]
 
@@ -24,7 +24,7 @@ def keep_unnamed_checks(
 ) -> PriorityDispatchResult:
     """Drop no CHECK with a name of the server's own, where the model of its table has one without a name."""
     if wanted is not None and any(_is_unnamed(one) for one in wanted.constraints):
-        backend = backend_for(context.migration_context.dialect.name)
+        backend = migrator_for(context.migration_context.dialect.name)
         modify.ops[:] = [one for one in modify.ops if not backend.names_check(wanted, _dropped_check(one))]
     return PriorityDispatchResult.CONTINUE
 

@@ -21,8 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ..errors import ConfigurationError, DatabaseUnavailable, MigrationError, NotSupported
 from ..models._constraints import register_live_option, understand_live_indexes
 from ._comparing import comparison
-from ._databases import backend_for
-from ._databases.backend import MigrationBackend
+from ._databases import migrator_for
+from ._databases.migrator import Migrator
 from ._ownership import Ownership
 from ._project import Project
 from ._turn import turn
@@ -96,7 +96,7 @@ def _run_on(lent: Any, project: Project, options: dict[str, Any]) -> None:
         with lent.connect() as connection:
             _run_on(connection, project, options)
     elif isinstance(lent, Connection):
-        with backend_for(lent.dialect.name).borrow(lent):
+        with migrator_for(lent.dialect.name).borrow(lent):
             _migrate(Target(lent, project.metadata()), options)
     else:
         raise _unusable(lent)
@@ -144,7 +144,7 @@ def _migrate(target: Target, options: dict[str, Any]) -> None:
             "in one of them what was applied to all.",
             hint=_TENANTS,
         )
-    backend = backend_for(target.connection.dialect.name)
+    backend = migrator_for(target.connection.dialect.name)
     ownership = Ownership(target.metadata, context.script, backend=backend, connection=target.connection)
     context.configure(
         connection=target.connection,
@@ -157,7 +157,7 @@ def _migrate(target: Target, options: dict[str, Any]) -> None:
         context.run_migrations()
 
 
-def _put_before(migration: MigrationContext, backend: MigrationBackend) -> None:
+def _put_before(migration: MigrationContext, backend: Migrator) -> None:
     """Put our part for the database before the implementation that Alembic has, or whoever has registered another."""
     understand_live_indexes(migration.dialect)
     theirs = migration.impl
@@ -201,6 +201,6 @@ def _write_sql(project: Project, options: dict[str, Any], dialect: str) -> None:
         transaction_per_migration=True,
         **{"dialect_opts": {"paramstyle": PLAIN}, **options},
     )
-    _put_before(context.get_context(), backend_for(dialect))
+    _put_before(context.get_context(), migrator_for(dialect))
     with context.begin_transaction():
         context.run_migrations()

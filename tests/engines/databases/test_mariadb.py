@@ -12,7 +12,7 @@ from asyncmy.errors import OperationalError
 from sqlalchemy import Text, event, func, literal, select, text
 
 from sqlkeel.engines._backend import Limits, info_of, parse_url
-from sqlkeel.engines._databases.mariadb import _KINDS, MariaDB
+from sqlkeel.engines._databases.mariadb import _KINDS, MariaDBBackend
 from sqlkeel.engines._databases.mariadb_abandoned import SERVER
 from sqlkeel.errors import (
     AuthenticationFailed,
@@ -55,7 +55,7 @@ class TestSession:
 
     def test_its_messages_are_in_english(self) -> None:
         """The names of columns and constraints are read from them, whatever the language of the server."""
-        options = MariaDB().engine_options(parse_url("mariadb://"), Limits())
+        options = MariaDBBackend().engine_options(parse_url("mariadb://"), Limits())
 
         assert "lc_messages = 'en_US'" in options["connect_args"]["init_command"]
 
@@ -69,7 +69,7 @@ class TestSession:
     @pytest.mark.parametrize(("seconds", "setting"), [(0, "31536000"), (0.2, "1"), (1, "1"), (1.5, "2")])
     def test_a_wait_has_whole_seconds(self, seconds: float, setting: str) -> None:
         """Rounded up; and zero, which InnoDB takes for "at once", is no limit, as everywhere."""
-        options = MariaDB().engine_options(parse_url("mariadb://"), Limits(lock=seconds))
+        options = MariaDBBackend().engine_options(parse_url("mariadb://"), Limits(lock=seconds))
 
         assert f"innodb_lock_wait_timeout = {setting}," in options["connect_args"]["init_command"]
 
@@ -166,7 +166,7 @@ class TestCodes:
             info = info_of(context.connection)
             info[SERVER] = info[SERVER]._replace(packet=100)
 
-            found = MariaDB().is_too_large(context)
+            found = MariaDBBackend().is_too_large(context)
             await connection.invalidate()
 
         assert found is too_large
@@ -227,7 +227,7 @@ class TestDiagnose:
     )
     def test_names_are_found_in_the_text(self, number: int, words: str, kind: type, constraint: str | None) -> None:
         """The number says what it is, the quoted names where."""
-        found = MariaDB().diagnose(Answer(number, words))
+        found = MariaDBBackend().diagnose(Answer(number, words))
 
         assert found is not None
         assert (found.kind, found.constraint) == (kind, constraint)
@@ -246,7 +246,7 @@ class TestDiagnose:
     )
     def test_the_column_of_a_value(self, number: int, words: str, columns: tuple[str, ...]) -> None:
         """The column stands at the end; what looks like one in the value is none."""
-        found = MariaDB().diagnose(Answer(number, words))
+        found = MariaDBBackend().diagnose(Answer(number, words))
 
         assert found is not None
         assert (found.kind, found.columns) == (ValueRefused, columns)
@@ -258,7 +258,7 @@ class TestDiagnose:
             "FOREIGN KEY (`order_id`, `order_part`) REFERENCES `order` (`id`, `part`))"
         )
 
-        found = MariaDB().diagnose(Answer(1452, words))
+        found = MariaDBBackend().diagnose(Answer(1452, words))
 
         assert found is not None
         assert (found.kind, found.table, found.constraint) == (ForeignKeyViolation, "line", "line_fkey")
@@ -267,7 +267,7 @@ class TestDiagnose:
     @pytest.mark.parametrize("error", [Answer(), Answer("text"), Answer(99999, "unknown"), Answer(1062)], ids=repr)
     def test_what_it_does_not_know_is_left_alone(self, error: Answer) -> None:
         """An error without a number, or with an unknown one, has no meaning; one without a text has no names."""
-        found = MariaDB().diagnose(error)
+        found = MariaDBBackend().diagnose(error)
 
         assert found is None or found.constraint is None
 

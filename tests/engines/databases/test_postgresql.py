@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from sqlkeel.engines._backend import Limits, parse_url
-from sqlkeel.engines._databases.postgresql import _KINDS, NOTICE, PostgreSQL
+from sqlkeel.engines._databases.postgresql import _KINDS, NOTICE, PostgreSQLBackend
 from sqlkeel.errors import (
     AuthenticationFailed,
     ConnectionLost,
@@ -34,7 +34,7 @@ class TestLimits:
     def test_they_are_in_the_startup_message(self) -> None:
         """Asyncpg takes settings, psycopg the options of libpq; neither needs a statement."""
         limits = Limits(statement=30, lock=5)
-        backend = PostgreSQL()
+        backend = PostgreSQLBackend()
 
         asyncpg = backend.engine_options(parse_url("postgresql+asyncpg://"), limits)
         psycopg = backend.engine_options(parse_url("postgresql+psycopg://"), limits)
@@ -51,7 +51,7 @@ class TestLimits:
     @pytest.mark.parametrize(("seconds", "milliseconds"), [(0, "0"), (0.0001, "1"), (0.5, "500"), (1.0004, "1001")])
     def test_a_short_limit_is_a_limit(self, seconds: float, milliseconds: str) -> None:
         """Rounding never makes zero of something, for zero is no limit."""
-        options = PostgreSQL().engine_options(parse_url("postgresql://"), Limits(statement=seconds))
+        options = PostgreSQLBackend().engine_options(parse_url("postgresql://"), Limits(statement=seconds))
 
         assert options["connect_args"]["server_settings"]["statement_timeout"] == milliseconds
 
@@ -146,7 +146,7 @@ class TestTraces:
     @pytest.mark.parametrize("filler", ["", " " * 5_000])
     def test_the_parameters_are_looked_at_each_time(self, filler: str) -> None:
         """The text of a statement that was seen before is known; whether the setting is local is not in it."""
-        leaves_traces = PostgreSQL().traces(parse_url("postgresql://server/name"))
+        leaves_traces = PostgreSQLBackend().traces(parse_url("postgresql://server/name"))
         statement = "SELECT set_config('a.b', $1, $2)" + filler
 
         assert leaves_traces is not None

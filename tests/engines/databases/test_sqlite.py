@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event, text
 
 from sqlkeel.engines._backend import Limits, parse_url
-from sqlkeel.engines._databases.sqlite import SQLite
+from sqlkeel.engines._databases.sqlite import SQLiteBackend
 from sqlkeel.engines._plain import OperationalFault
 from sqlkeel.errors import (
     DatabaseBusy,
@@ -79,7 +79,7 @@ class TestConnection:
     )
     def test_what_is_in_memory(self, url: str, memory: bool) -> None:
         """A database in memory has one connection, and no second pool to read."""
-        options = SQLite().reader_options(parse_url(url), Limits())
+        options = SQLiteBackend().reader_options(parse_url(url), Limits())
 
         assert (options is None) is memory
 

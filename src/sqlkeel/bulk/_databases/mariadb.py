@@ -56,9 +56,9 @@ from .._binder import BoundRows
 from .._columns import quoted, raw
 from .._on_conflict import write_one
 from .._target import Target, Unique
-from .._writer import Merge, copied, named_stage, write_by_driver, write_by_statement
+from .._writer import Merge, Writer, copied, named_stage, write_by_driver, write_by_statement
 
-__all__ = ["MariaDB"]
+__all__ = ["MariaDBWriter"]
 
 _ALL: Final = 2**63 - 1
 _PREPARER: Final = mysql.dialect().identifier_preparer
@@ -71,7 +71,7 @@ _MET: Final = "@sqlkeel_met"
 _SAME_BY_VALUE = (Integer, Numeric, Boolean, Date, DateTime, Time, LargeBinary, Uuid)
 
 
-class MariaDB:
+class MariaDBWriter(Writer):
     """MariaDB through asyncmy."""
 
     shows_locked = False

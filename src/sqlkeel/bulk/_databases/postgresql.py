@@ -60,14 +60,14 @@ from .._copying import copies, copy, kind_of
 from .._on_conflict import lock_first, merging_insert, upserting_insert, write_one
 from .._rows import Record
 from .._target import Target, Unique
-from .._writer import Bound, Merge, copied, named_stage, write_by_statement
+from .._writer import Bound, Merge, Writer, copied, named_stage, write_by_statement
 
 try:
     import uuid_utils
 except ImportError:  # Python 3.14 has UUIDv7 itself.
     uuid_utils = None  # type: ignore[assignment]
 
-__all__ = ["PostgreSQL"]
+__all__ = ["PostgreSQLWriter"]
 
 _UPDATED = "sqlkeel.updated"
 _numbers = count()
@@ -77,7 +77,7 @@ _FLAT = (*_SAME_BY_VALUE, String, JSON)
 """The types of which an array of values is as good as the values: no arrays, ranges or composite types."""
 
 
-class PostgreSQL:
+class PostgreSQLWriter(Writer):
     """PostgreSQL through asyncpg or psycopg."""
 
     shows_locked = True

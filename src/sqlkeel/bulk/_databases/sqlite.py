@@ -32,15 +32,15 @@ from .._binder import BoundRows
 from .._columns import quoted, raw, schema_of
 from .._on_conflict import lock_first, merging_insert, upserting_insert, write_one
 from .._target import Target, Unique
-from .._writer import Merge, copied, named_stage, write_by_driver, write_by_statement
+from .._writer import Merge, Writer, copied, named_stage, write_by_driver, write_by_statement
 
-__all__ = ["SQLite"]
+__all__ = ["SQLiteWriter"]
 
 _CONFLICT: Final = "sqlkeel_conflict"
 _LEAVES_OUT: Final = "type = 'trigger' AND tbl_name = :name COLLATE NOCASE AND sql LIKE '%ignore%'"
 
 
-class SQLite:
+class SQLiteWriter(Writer):
     """SQLite through aiosqlite."""
 
     shows_locked = True

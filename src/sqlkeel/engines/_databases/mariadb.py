@@ -30,7 +30,7 @@ from .._streams import refuse_beside_streams
 from .._traces import RESTORED, LeavesTraces
 from .mariadb_abandoned import SERVER, kill_abandoned_statements
 
-__all__ = ["MariaDB"]
+__all__ = ["MariaDBBackend"]
 
 logger = logging.getLogger("sqlkeel.pool")
 
@@ -143,7 +143,7 @@ _REFUSED: Final = re.compile(r" for column (?:(?:`[^`]*`\.)*`|')([^`']+)[`'] at 
 _QUOTED: Final = re.compile(r"[`']([^`']+)[`']")
 
 
-class MariaDB(Backend):
+class MariaDBBackend(Backend):
     """MariaDB 10.11 and newer; MySQL is not supported."""
 
     name = "mariadb"
@@ -333,7 +333,7 @@ def _release_locks(raw: Any, info: dict[Any, Any]) -> None:
 async def _connect(how: Mapping[str, Any]) -> Any:
     import asyncmy  # not installed where nobody uses it
 
-    return await asyncmy.connect(**MariaDB().arguments(dict(how)))
+    return await asyncmy.connect(**MariaDBBackend().arguments(dict(how)))
 
 
 def _limit(connection: Connection, usual: Limits, wanted: Limits) -> None:

@@ -12,7 +12,7 @@ from .._backend import LIMITS, Backend, Limits, driver_of
 from .._traces import LeavesTraces
 from .postgresql import (
     NOTICE,
-    PostgreSQL,
+    PostgreSQLBackend,
     connection_class,
     find_session_state,
     report_set_up,
@@ -59,7 +59,7 @@ _REASONS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-class PgBouncer(PostgreSQL):
+class PgBouncer(PostgreSQLBackend):
     """PostgreSQL through a PgBouncer with ``pool_mode = transaction``.
 
     The application is connected to the pooler; a connection of the server is its own from BEGIN to COMMIT, and what is

@@ -22,7 +22,7 @@ from .._traces import LeavesTraces
 
 __all__ = [
     "NOTICE",
-    "PostgreSQL",
+    "PostgreSQLBackend",
     "connection_class",
     "find_session_state",
     "report_set_up",
@@ -179,7 +179,7 @@ _NEVER: Final = "0/0"
 """Where the log begins: how far a server has read it again that was stopped in good order."""
 
 
-class PostgreSQL(Backend):
+class PostgreSQLBackend(Backend):
     """The main database."""
 
     name = "postgresql"

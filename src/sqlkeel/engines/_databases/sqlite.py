@@ -37,7 +37,7 @@ from .._backend import LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, dri
 from .._plain import ProgrammingFault
 from .._traces import RESTORED, LeavesTraces
 
-__all__ = ["SQLite"]
+__all__ = ["SQLiteBackend"]
 
 _BEGUN: Final = "sqlkeel_begun"
 _WAS_OPEN: Final = "sqlkeel_was_open"
@@ -94,7 +94,7 @@ _PRIMARY_KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
 }
 
 
-class SQLite(Backend):
+class SQLiteBackend(Backend):
     """The embedded database.
 
     The driver's own transaction control is switched off: it begins late and never before a SELECT, so that reads are

@@ -20,9 +20,9 @@ from sqlalchemy import (
 from sqlalchemy.sql.compiler import IdentifierPreparer
 
 from ...models._constraints import is_live_marker, live_index, marker_name
-from .backend import ConstraintRename, Step, StoredCode, execute
+from .renamer import ConstraintRename, Renamer, Step, StoredCode, execute
 
-__all__ = ["MariaDBBackend"]
+__all__ = ["MariaDBRenamer"]
 
 _MADE_BY_THE_SERVER: Final = re.compile(r"CONSTRAINT_\d+")
 _STORED = """
@@ -38,7 +38,7 @@ SELECT concat('the ', lower(routine_type), ' ', routine_name), routine_definitio
 _TAKEN = "SELECT table_name FROM information_schema.tables WHERE table_schema = coalesce(:schema, database())"
 
 
-class MariaDBBackend:
+class MariaDBRenamer(Renamer):
     """A primary key is PRIMARY, a unique constraint is an index, and a day has no zone, whatever the models said."""
 
     name = "mariadb"

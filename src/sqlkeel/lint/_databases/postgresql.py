@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from sqlalchemy import URL, Connection, Index, MetaData, Table, text
 from sqlalchemy.sql.compiler import IdentifierPreparer
 
-from .backend import ConstraintRename, Step, StoredCode, execute
+from .renamer import ConstraintRename, Renamer, Step, StoredCode, execute
 
-__all__ = ["PostgreSQLBackend"]
+__all__ = ["PostgreSQLRenamer"]
 
 # Views and rules are kept by the numbers of what they use and follow a rename; a function is kept as text. One whose
 # body was parsed when it was made (BEGIN ATOMIC) follows too, and has no text.
@@ -30,7 +30,7 @@ SELECT c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.
 """
 
 
-class PostgreSQLBackend:
+class PostgreSQLRenamer(Renamer):
     """Each rename is an entry of the catalogue, made under a lock that is held for an instant."""
 
     name = "postgresql"

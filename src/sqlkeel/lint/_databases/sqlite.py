@@ -24,9 +24,9 @@ from sqlalchemy.sql.compiler import IdentifierPreparer
 from sqlalchemy.types import NullType
 
 from ...errors import ConfigurationError
-from .backend import ConstraintRename, Step, StoredCode, as_text, execute
+from .renamer import ConstraintRename, Renamer, Step, StoredCode, as_text, execute
 
-__all__ = ["SQLiteBackend"]
+__all__ = ["SQLiteRenamer"]
 
 # What reflection does not read, or Alembic does not write again.
 _LOST: Final = re.compile(r"\b(COLLATE|AUTOINCREMENT|STRICT|WITHOUT|CONFLICT|GENERATED)\b", re.IGNORECASE)
@@ -51,7 +51,7 @@ _NAMES: Final = {
 """What the copy calls constraints that have no name, so that they can be spoken of."""
 
 
-class SQLiteBackend:
+class SQLiteRenamer(Renamer):
     """The name of a constraint is a word in the text of its table; the table is copied to change it."""
 
     name = "sqlite"

@@ -1,6 +1,5 @@
 """What differs between databases while a migration runs; one file per database."""
 
-from .backend import MigrationBackend
-from .registry import backend_for
+from .migrator import Migrator, migrator_for
 
-__all__ = ["MigrationBackend", "backend_for"]
+__all__ = ["Migrator", "migrator_for"]

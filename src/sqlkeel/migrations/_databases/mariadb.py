@@ -15,15 +15,15 @@ from .._named_types import PassesTypes
 from .._narrowing import KeepsValues
 from .._required import refuse_made_up_values, refuse_missing_values
 from .._written import WritesText
-from .backend import MigrationBackend, read_default
 from .mariadb_sql import column_as_made, default_in, has_same_index, index_made_for
+from .migrator import Migrator, read_default
 
-__all__ = ["MariaDBMigration"]
+__all__ = ["MariaDBMigrator"]
 _CHECK: Final = re.compile(r"CONSTRAINT_\d+")
 _COUNTED: Final = re.compile(r"_\d+$")
 
 
-class MariaDBMigration(MigrationBackend):
+class MariaDBMigrator(Migrator):
     """DDL is not transactional; a metadata lock is waited for a day unless it is limited."""
 
     batch = False

@@ -30,10 +30,10 @@ from .._narrowing import KeepsValues
 from .._required import refuse_made_up_values
 from .._type_changes import CastsValues
 from .._written import WritesText
-from .backend import MigrationBackend, computed_sql, default_sql, read_default
+from .migrator import Migrator, computed_sql, default_sql, read_default
 from .postgresql_sql import ComparesIndexes, is_same
 
-__all__ = ["PostgreSQLMigration"]
+__all__ = ["PostgreSQLMigrator"]
 
 _LOCK_KEY: Final = 0x73716C6B65656C
 """Advisory locks belong to a database, so one number serves all; it spells "sqlkeel"."""
@@ -58,7 +58,7 @@ SELECT CAST(CAST(seqrelid AS regclass) AS text) FROM pg_catalog.pg_sequence
 """)
 
 
-class PostgreSQLMigration(MigrationBackend):
+class PostgreSQLMigrator(Migrator):
     """DDL is transactional, but a statement that waits for its lock makes everybody behind it wait too."""
 
     batch = False

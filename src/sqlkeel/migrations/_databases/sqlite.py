@@ -18,11 +18,11 @@ from ...errors import MigrationError
 from .._named_types import PassesTypes
 from .._required import refuse_made_up_values
 from .._written import WritesText
-from .backend import UNNAMED, MigrationBackend, computed_sql, default_sql, read_default
+from .migrator import UNNAMED, Migrator, computed_sql, default_sql, read_default
 from .sqlite_copy import SQLiteCopy, read_collations, refuse_other_values
 from .sqlite_sql import default_form, form
 
-__all__ = ["SQLiteMigration"]
+__all__ = ["SQLiteMigrator"]
 
 _NULL: Final = "NULL"
 _COPY: Final = "_alembic_tmp_"
@@ -35,7 +35,7 @@ _REFERENCES: Final = (
 _SHADOWS: Final = "SELECT name FROM pragma_table_list WHERE type = 'shadow'"
 
 
-class SQLiteMigration(MigrationBackend):
+class SQLiteMigrator(Migrator):
     """ALTER TABLE is a copy: new table, rows over, old one dropped, new one renamed.
 
     With foreign keys on, that DROP deletes the rows of every child table with ON DELETE CASCADE. So they are off while

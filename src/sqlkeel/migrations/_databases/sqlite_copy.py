@@ -30,7 +30,7 @@ from sqlalchemy.schema import CreateIndex
 
 from ...errors import MigrationError
 from .._written import literal_text
-from .backend import UNNAMED
+from .migrator import UNNAMED
 
 __all__ = ["SQLiteCopy", "read_collations", "refuse_other_values"]
 

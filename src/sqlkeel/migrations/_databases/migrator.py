@@ -11,13 +11,15 @@ from alembic.ddl.impl import DefaultImpl
 from sqlalchemy import URL, Column, Connection, DefaultClause, Dialect, Table
 from sqlalchemy.schema import CreateColumn
 
-__all__ = ["UNNAMED", "MigrationBackend", "computed_sql", "default_sql", "read_default"]
+from ..._databases import class_for
+
+__all__ = ["UNNAMED", "Migrator", "computed_sql", "default_sql", "migrator_for", "read_default"]
 
 UNNAMED: Final = "unnamed_"
 """How the name of a CHECK begins that a revision on SQLite makes for one without a name."""
 
 
-class MigrationBackend(ABC):
+class Migrator(ABC):
     """One run of migrations on one connection: prepare, wait for the turn, work, verify, restore."""
 
     batch: bool
@@ -140,3 +142,9 @@ def read_default(column: Column[Any]) -> str | None:
 def _compiler(dialect: Dialect, column: Column[Any]) -> Any:
     create: Any = CreateColumn(column)
     return dialect.ddl_compiler(dialect, create)
+
+
+def migrator_for(dialect: str) -> Migrator:
+    """Return what one run on a database needs, by SQLAlchemy's name of its dialect."""
+    kind: type[Migrator] = class_for("migrations", dialect)
+    return kind()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from sqlalchemy import URL, Connection, MetaData, Table
 from sqlalchemy.sql.compiler import IdentifierPreparer
 
+from ..._databases import class_for
 from .._convention import Named
 
-__all__ = ["Backend", "ConstraintRename", "Step", "StoredCode", "as_text", "backend_for", "execute"]
+__all__ = ["ConstraintRename", "Renamer", "Step", "StoredCode", "as_text", "execute", "renamer_for"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class StoredCode(NamedTuple):
     text: str
 
 
-class Backend(Protocol):
+class Renamer(ABC):
     """One database: what its reflection hides, and how things are renamed there."""
 
     name: str
@@ -44,43 +46,43 @@ class Backend(Protocol):
     names_keys: bool
     """Whether a primary key has a name."""
 
+    @abstractmethod
     def adapt(self, metadata: MetaData, connection: Connection) -> None:
         """Give reflected tables what the models would have, where the database does not keep it."""
-        ...
 
+    @abstractmethod
     def require(self, url: URL) -> None:
         """See that there is a database to read.
 
         Raises:
             ConfigurationError: When connecting would make one.
         """
-        ...
 
+    @abstractmethod
     def parts(self, connection: Connection, schema: str | None) -> set[str]:
         """Return the tables that are part of another one, and change with it."""
-        ...
 
+    @abstractmethod
     def taken(self, connection: Connection, schema: str | None) -> set[str]:
         """Return the names that no table can have, because a table, a view or an index has them."""
-        ...
 
+    @abstractmethod
     def stored_code(self, connection: Connection) -> Iterator[StoredCode]:
         """Yield the programs that name tables and columns in a text that no rename changes."""
-        ...
 
+    @abstractmethod
     def why_not(self, connection: Connection, table: Table) -> str | None:
         """Return why constraints of this table cannot be renamed; ``None`` where they can."""
-        ...
 
+    @abstractmethod
     def rename_constraints(
         self, table: Table, renames: Iterable[ConstraintRename], preparer: IdentifierPreparer
     ) -> Iterator[Step]:
         """Yield what renames constraints and indexes of one table."""
-        ...
 
+    @abstractmethod
     def rename_table(self, table: Table, new: str, preparer: IdentifierPreparer) -> Iterator[Step]:
         """Yield what renames a table."""
-        ...
 
 
 def execute(statement: str) -> str:
@@ -93,17 +95,7 @@ def as_text(sql: str) -> str:
     return sql.replace(":", "\\:")
 
 
-def backend_for(dialect: str) -> Backend:
-    """Return the backend for SQLAlchemy's name of a dialect."""
-    # Imported here: each file imports this one for its vocabulary.
-    from .mariadb import MariaDBBackend
-    from .postgresql import PostgreSQLBackend
-    from .sqlite import SQLiteBackend
-
-    kinds: dict[str, type[Backend]] = {
-        "mariadb": MariaDBBackend,
-        "mysql": MariaDBBackend,
-        "postgresql": PostgreSQLBackend,
-        "sqlite": SQLiteBackend,
-    }
-    return kinds[dialect]()
+def renamer_for(dialect: str) -> Renamer:
+    """Return what renames on a database, by SQLAlchemy's name of its dialect."""
+    kind: type[Renamer] = class_for("lint", dialect)
+    return kind()
