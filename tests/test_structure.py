@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -208,8 +209,40 @@ class TestModules:
         assert [place for place in places if place.exists()], f"none of {[str(p.relative_to(ROOT)) for p in places]}"
 
 
+def imported(module: Path) -> set[str]:
+    """Return the modules that a module imports, also inside of functions; not what only a type checker sees."""
+    tree = parse(module)
+    unseen = {
+        id(one) for node in ast.walk(tree) if isinstance(node, ast.If) and _is_for_types(node) for one in ast.walk(node)
+    }
+    package = module.parent
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level and id(node) not in unseen:
+            base = [*package.parts][: len(package.parts) - node.level + 1]
+            home = [*base, *(node.module or "").split(".")] if node.module else base
+            found |= {_name_of(Path(*home, alias.name)) or _name_of(Path(*home)) for alias in node.names}
+    return found - {""}
+
+
+def _is_for_types(node: ast.If) -> bool:
+    return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def _name_of(path: Path) -> str:
+    """Return a module by its place in the package; nothing where there is none."""
+    places = [path.with_suffix(".py"), path / "__init__.py"]
+    return next((place.as_posix() for place in places if (PACKAGE / place).exists()), "")
+
+
 class TestContracts:
     """The contracts of the imports are checked after the tests; that they name every module is known here already."""
+
+    def test_no_imports_go_round(self) -> None:
+        """Not even by an import inside of a function: what is below can be read without what is above."""
+        graph = {module.as_posix(): imported(module) - {module.as_posix()} for module in MODULES}
+
+        assert list(TopologicalSorter(graph).static_order())
 
     def test_the_layers_hold_every_module(self) -> None:
         """Each module and package has its layer."""

@@ -37,7 +37,6 @@ __all__ = [
     "driver_of",
     "info_of",
     "parse_url",
-    "pooled_backend_for",
     "unadapted",
     "unique_violation",
 ]
@@ -434,20 +433,6 @@ def begin_for_savepoint(connection: Connection) -> None:
     backend = backend_of(connection.dialect.name)
     if backend is not None:
         backend.begin_for_savepoint(connection)
-
-
-def pooled_backend_for(url: URL, pooler: str, options: Mapping[str, Any]) -> Backend:
-    """Return the file of a database that is reached through *pooler*; *options* are the caller's for its engine.
-
-    Raises:
-        InvalidValue: When sqlkeel knows no such pooler.
-        NotSupported: When it is not for this database, or *options* cannot work through it.
-    """
-    from ._databases.pgbouncer import PgBouncer
-
-    if pooler != "pgbouncer":
-        raise InvalidValue(f"{pooler!r} is no pooler that sqlkeel knows.", hint='pooler="pgbouncer"')
-    return PgBouncer(url, options)
 
 
 def _lookup(name: str) -> Backend:

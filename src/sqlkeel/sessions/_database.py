@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 
 from ..engines import _faults as faults
 from ..engines import _traces as traces
-from ..engines._backend import ISOLATION_LEVELS, LIMITS, Backend, Limits, backend_for, parse_url, pooled_backend_for
+from ..engines._backend import ISOLATION_LEVELS, LIMITS, Backend, Limits, backend_for, parse_url
 from ..engines._blocks import EngineOfBlocks
 from ..engines._forks import renew_after_fork
 from ..engines._loops import bind_to_loop
@@ -82,9 +82,7 @@ class Database(EnteredByAsyncWith):
     ) -> None:
         self.url = parse_url(url)
         self.limits = Limits(statement_timeout, lock_timeout, idle_timeout)
-        self._backend: Backend = (
-            backend_for(self.url) if pooler is None else pooled_backend_for(self.url, pooler, engine_options)
-        )
+        self._backend: Backend = backend_for(self.url) if pooler is None else _behind(pooler, self.url, engine_options)
         refuse_options(engine_options, url=self.url, in_memory=self._backend.in_memory(self.url))
         given = {**numbers_in(self.url), **(engine_options.get("connect_args") or {})}
         self._options = {**engine_options, "connect_args": given}
@@ -429,3 +427,11 @@ def _check_idle_connections(engine: AsyncEngine) -> None:
             dialect.do_ping(connection)
         except dialect.loaded_dbapi.Error as error:
             raise exc.DisconnectionError("The connection broke while it was idle.") from error
+
+
+def _behind(pooler: str, url: URL, options: Mapping[str, Any]) -> Backend:
+    if pooler != "pgbouncer":
+        raise InvalidValue(f"{pooler!r} is no pooler that sqlkeel knows.", hint='pooler="pgbouncer"')
+    from ..engines._databases.pgbouncer import PgBouncer  # and PostgreSQL's dialect with it
+
+    return PgBouncer(url, options)
