@@ -59,13 +59,19 @@ class TestMessage:
         assert str(error).split("\n") == [
             "Order.lines is not loaded.",
             "  hint: Load it with the query, load=[Order.lines], or await obj.awaitable_attrs.lines.",
-            "  docs: errors#unloaded-attribute",
+            "  docs: sqlkeel explain unloaded-attribute",
         ]
         assert error.message == "Order.lines is not loaded."
 
     def test_a_hint_is_left_out_where_there_is_none(self) -> None:
         """Not every fault has a remedy that can be typed."""
-        assert str(CheckViolation()) == "The row breaks the check.\n  docs: errors#check-violation"
+        assert str(CheckViolation()) == "The row breaks the check.\n  docs: sqlkeel explain check-violation"
+
+    def test_the_page_may_be_somewhere(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A project that publishes the docs names their address once."""
+        monkeypatch.setattr(KeelError, "docs", "https://docs.example.org/errors.html")
+
+        assert str(CheckViolation()).endswith("\n  docs: https://docs.example.org/errors.html#check-violation")
 
     def test_a_hint_of_its_own_wins(self) -> None:
         """One error may know better than its class."""

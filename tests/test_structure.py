@@ -279,10 +279,10 @@ class TestErrors:
 
     @every_error
     def test_it_is_documented(self, kind: type[errors.KeelError]) -> None:
-        """The message names an anchor of docs/errors.md, and that is there."""
+        """The message names the code, and docs/errors.md has its anchor."""
         page = (DOCS / "errors.md").read_text()
 
-        assert f"errors#{kind.code}" in str(sample(kind))
+        assert f"\n  docs: sqlkeel explain {kind.code}" in str(sample(kind))
         assert re.search(rf"^(\({kind.code}\)=|#+ `?{kind.code}`?)$", page, re.MULTILINE)
 
     def test_all_are_exported(self) -> None:

@@ -122,6 +122,12 @@ __all__ = [
 class KeelError(Exception):
     """The base of every error that sqlkeel raises."""
 
+    docs: ClassVar[str] = ""
+    """The address of the page of errors, "https://docs.example.org/errors.html", for the last line of each message.
+
+    Set it once for all, ``KeelError.docs = ...``. Without one the line is the command that says the same offline.
+    """
+
     code: Any = "keel-error"  # a str; the errors of SQLAlchemy declare it in several ways
     hint: str = ""
 
@@ -139,7 +145,7 @@ class KeelError(Exception):
         lines = [self.message]
         if self.hint:
             lines.append(f"hint: {self.hint}")
-        lines.append(f"docs: errors#{self.code}")
+        lines.append(f"docs: {self.docs}#{self.code}" if self.docs else f"docs: sqlkeel explain {self.code}")
         return "\n  ".join(lines)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ __all__ = ["explain"]
 
 
 def explain(
-    code: Annotated[str, typer.Argument(help="What stands behind errors# in the last line of an error, or its class.")],
+    code: Annotated[str, typer.Argument(help="The last word of an error, or its class.")],
 ) -> None:
     """Say what an error means and what to do about it.
 
