@@ -9,12 +9,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench differential faults suites packages clean
+.PHONY: help demo test check docs bench differential faults suites packages clean
 
 help:
 	@echo "make demo     start the reference service and walk through it (ARGS=--serve keeps it running)"
 	@echo "make test     run every test on SQLite, PostgreSQL and MariaDB (ARGS='-k upsert')"
-	@echo "make check    format, lint, types, import contracts, examples of the docs"
+	@echo "make check    format, lint, types, import contracts, examples of the docs, links of the site"
+	@echo "make docs     the site, in build/docs"
 	@echo "make bench    measure against plain SQLAlchemy"
 	@echo "make differential  random models and writes against plain SQLAlchemy (ARGS='--database psycopg --seconds 1200 --seed 7')"
 	@echo "make faults   move money for minutes while everything breaks (ARGS='--seconds 300 --seed 7')"
@@ -28,7 +29,7 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-check: $(READY)
+check: $(READY) docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -36,6 +37,10 @@ check: $(READY)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_docs.py
+
+docs: $(READY)
+	rm -rf build/docs
+	$(BIN)/python -m sphinx --quiet --fail-on-warning docs build/docs
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -64,5 +69,5 @@ $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --editable '.[demo,postgres,psycopg,mariadb]' --group dev
+	@$(BIN)/python -m pip install --quiet --editable '.[demo,postgres,psycopg,mariadb]' --group dev --group docs
 	@touch $@
