@@ -17,6 +17,7 @@ PACKAGE = Path(inspect.getfile(sqlkeel)).parent
 
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 PUBLIC = {one.stem for one in PACKAGE.iterdir() if re.match(r"[a-z]\w*(\.py)?$", one.name)}
+ROOMS = sorted(PUBLIC - {"cli", "demo"})
 EXAMPLES = {
     "<name>": "timestamps",
     "<rule>": "snake_case",
@@ -55,6 +56,16 @@ class TestPages:
     def test_each_is_in_the_contents(self) -> None:
         """The trees of contents lead from the index to every page, once."""
         assert sorted(pages_below(DOCS / "index.md")) == sorted(DOCS.rglob("*.md"))
+
+    @pytest.mark.parametrize("room", ROOMS)
+    def test_each_package_has_its_reference(self, room: str) -> None:
+        """What a package promises is on a page of the reference, which is made from its docstrings."""
+        assert f".. automodule:: sqlkeel.{room}\n" in (DOCS / "api" / f"{room}.md").read_text()
+
+    @pytest.mark.parametrize("name", [name for name in sqlkeel.__all__ if name != "errors"])
+    def test_the_reference_leads_to_the_front_door(self, name: str) -> None:
+        """Each everyday name stands beside the package that has its docstring."""
+        assert f"`{name}`" in (DOCS / "api" / "index.md").read_text()
 
 
 class TestContributing:

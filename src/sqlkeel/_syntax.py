@@ -12,7 +12,9 @@ def parse_module(source: str | bytes) -> ast.Module:
     """Return the tree of a file.
 
     Raises:
-        SyntaxError: When it is no Python. ValueError: When it holds a NUL. RecursionError: When it is nested too deep.
+        SyntaxError: When it is no Python.
+        ValueError: When it holds a NUL.
+        RecursionError: When it is nested too deep.
     """
     tree = _parse(source, "exec")
     assert isinstance(tree, ast.Module)

@@ -23,6 +23,7 @@ __all__ = ["Handler", "NotModified", "answer", "database_of", "install", "read_s
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 Handler = Callable[[Any, Exception], Awaitable[Response]]
+"""What answers an exception, as Starlette takes it."""
 
 _COPIED: Final = "A middleware of the mounted application copies the scope: what its exception handlers do is not seen."
 _INSTALL_BELOW: Final = "install(app, db) on the mounted application: it has a unit of work of its own then."

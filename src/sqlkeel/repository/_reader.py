@@ -168,11 +168,11 @@ class Reader(Generic[M]):
     ) -> list[M]:
         """Return the rows with these keys, in the order of the keys; keys without a row are left out.
 
-        A key given twice, or two keys that are one to the database ("ab" and "AB" in a column without case), bring
-        their row twice.
+        A key given twice, or two that are one to the database ("ab" and "AB" without case), bring their row twice.
 
         Raises:
-            InvalidKey: When a key has another shape or type than the model's. MultipleFound: When two tables have it.
+            InvalidKey: When a key has another shape or type than the model's.
+            MultipleFound: When two tables have it.
         """
         identities = self._keys.identities(keys)
         distinct, columns, options = list(dict.fromkeys(identities)), self._keys.columns, listed(load)

@@ -57,15 +57,16 @@ class Repository(Reader[M]):
     async def update(self, obj: M, values: Mapping[str, Any], *, expected_version: Versions | None = None) -> M:
         """Change *obj*, which this session holds, and write it.
 
-        What the session has loaded or been given with ``add()`` is held; an object of another session, or of one that
-        has ended, is to be loaded here first. Across requests, *expected_version* is the version that the client saw:
-        without it, a second editor overwrites what the first one wrote between the two requests. A set stands for one
-        of several, and values that change nothing are no reason to pass: the row is asked then, which is one statement
-        more. A list or mapping that was changed in place and is given again is written.
+        A session holds what it has loaded or been given with ``add()``; load an object of another one here first.
+        Across requests, *expected_version* is the version that the client saw: without it, a second editor overwrites
+        what the first one wrote between the two requests. A set stands for one of several. Where the values change
+        nothing, the row is asked for its version, which takes one statement more. A list or mapping that was changed
+        in place and is given again is written.
 
         Raises:
             VersionConflict: When the row is not at that version any more.
-            UnknownField: When the model has no such field, or computes it. InvalidValue: For a version in *values*.
+            UnknownField: When the model has no such field, or computes it.
+            InvalidValue: For a version in *values*.
             UsageError: When nothing would be written: this session does not hold the object, or has deleted it.
             ConstraintViolation: When the database refuses the values.
         """

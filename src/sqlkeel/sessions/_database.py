@@ -156,10 +156,11 @@ class Database(EnteredByAsyncWith):
             durable: What the block wrote must be committed when it ends; refuse to run inside another transaction.
 
         Raises:
-            NestedTransaction: Inside another transaction, for *durable* or for options that only the outer one can
-            have. DatabaseFault: When COMMIT fails; nothing is written then. CommitUnknown: When the connection broke
-            during COMMIT: the one case in which it may be written. TransactionAborted: When an error was swallowed
-            that had ended the transaction on the server. InvalidValue: When *isolation* is no isolation level.
+            NestedTransaction: Inside another transaction, for *durable*, and for options of its own.
+            DatabaseFault: When COMMIT fails; nothing is written then.
+            CommitUnknown: When the connection broke during COMMIT: the one case in which it may be written.
+            TransactionAborted: When an error was swallowed that had ended the transaction on the server.
+            InvalidValue: When *isolation* is no isolation level.
         """
         limits = None if timeout is None and lock_timeout is None else Limits(timeout, lock_timeout)
         is_plain = isolation is None and not read_only and (limits is None or limits == Limits())
