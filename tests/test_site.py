@@ -30,6 +30,7 @@ EXAMPLES = {
 TREE = re.compile(r"^```\{toctree\}\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
 # What `make` builds is not there before.
 NAMED = sorted(set(re.findall(r"`(?!build/)([\w.<>/-]+(?:/|\.(?:py|toml|md))|[\w.<>-]+/[\w.<>/-]+)`", CONTRIBUTING)))
+MODULES = sorted(set(re.findall(r"\b(?:\w+/)+\w+\.py\b", (DOCS / "architecture.md").read_text())))
 TARGETS = sorted(set(re.findall(r"`make (\w+)", CONTRIBUTING)))
 
 
@@ -66,6 +67,17 @@ class TestPages:
     def test_the_reference_leads_to_the_front_door(self, name: str) -> None:
         """Each everyday name stands beside the package that has its docstring."""
         assert f"`{name}`" in (DOCS / "api" / "index.md").read_text()
+
+
+class TestArchitecture:
+    @pytest.mark.parametrize("module", MODULES)
+    def test_a_module_that_it_names_is_there(self, module: str) -> None:
+        """What the page says to be in a module is in one of that name."""
+        assert (PACKAGE / module).exists()
+
+    def test_it_names_some(self) -> None:
+        """Nothing could be missing from an empty list."""
+        assert len(MODULES) > 10
 
 
 class TestContributing:
