@@ -8,9 +8,9 @@ from sqlalchemy import CheckConstraint, ForeignKey, String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 import sqlkeel
-from sqlkeel import Database, IntKeyMixin
+from sqlkeel import Database, IntKeyMixin, Session
 
-__all__ = ["Answer", "Base", "Deferred", "Item", "Note", "Owner", "stored"]
+__all__ = ["Answer", "Base", "Deferred", "Item", "Note", "Owner", "stored", "write", "write_orphan"]
 
 
 class Base(sqlkeel.Base):
@@ -59,3 +59,15 @@ async def stored(db: Database) -> list[str]:
     """Return the notes that somebody else can see, over a connection of its own that takes no lock."""
     async with db.read() as session:
         return list(await session.scalars(select(Note.text).order_by(Note.text)))
+
+
+async def write(session: Session, note: str = "kept") -> None:
+    """Write a note."""
+    session.add(Note(text=note))
+    await session.flush()
+
+
+async def write_orphan(session: Session) -> None:
+    """Write what COMMIT will refuse."""
+    session.add(Item(owner_id=404))
+    await session.flush()

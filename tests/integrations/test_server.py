@@ -12,7 +12,7 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 
 from sqlkeel import Database
 from sqlkeel.integrations.fastapi import SessionDep, install
-from tests.integrations.tables import Base, Deferred, Item, Note, stored
+from tests.integrations.tables import Base, Note, stored
 from tests.integrations.wire import serving, traffic
 
 pytestmark = pytest.mark.tables(Base.metadata)
@@ -117,23 +117,6 @@ class TestDisconnect:
             await asyncio.wait_for(service.ended.wait(), 5)
 
         assert await stored(db) == ["kept"]
-
-
-class TestFailure:
-    @pytest.mark.tables(Deferred.metadata)
-    async def test_a_failed_commit_is_a_409_on_the_wire(self, deferring: Database) -> None:
-        """The client of a real server reads a problem document, and never a 201."""
-        app = FastAPI()
-        install(app, deferring)
-
-        @app.post("/", status_code=201)
-        async def endpoint(session: SessionDep) -> None:
-            session.add(Item(owner_id=404))
-
-        async with serving(app) as port, httpx.AsyncClient() as http:
-            response = await http.post(f"http://127.0.0.1:{port}/")
-
-        assert (response.status_code, response.json()["title"]) == (409, "Reference broken")
 
 
 class TestHandledFailure:

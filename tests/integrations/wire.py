@@ -15,7 +15,7 @@ from sqlalchemy import event
 
 from sqlkeel import Database
 
-__all__ = ["ANSWER", "Exchange", "client", "disconnecting", "serving", "traffic"]
+__all__ = ["ANSWER", "Exchange", "client", "connecting", "disconnecting", "serving", "traffic"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -44,6 +44,8 @@ class Exchange:
             "server": ("test", 80),
             "client": ("test", 1),
         }
+        if kind == "websocket":
+            del self.scope["method"]
         self.receive: Receive = options.get("receive") or disconnecting(asyncio.Event())
         self.watch: Callable[[Message], Awaitable[None]] | None = options.get("watch")
         self.messages: list[Message] = []
@@ -82,6 +84,15 @@ def disconnecting(gone: asyncio.Event) -> Receive:
         return {"type": "http.disconnect"}
 
     return receive
+
+
+def connecting(app: Any) -> Exchange:
+    """Return the exchange with a client that opens a WebSocket."""
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    return Exchange(app, kind="websocket", receive=receive)
 
 
 def client(app: Any) -> httpx.AsyncClient:

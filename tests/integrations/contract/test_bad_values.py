@@ -16,7 +16,8 @@ import sqlkeel
 from sqlkeel import Database, DualIDMixin, Repository
 from sqlkeel.bulk import insert_many_returning
 from sqlkeel.integrations.asgi import UnitOfWork
-from tests.integrations.contract.frameworks import FRAMEWORKS, Framework
+from tests.integrations.contract.framework import Framework
+from tests.integrations.contract.frameworks import FRAMEWORKS
 from tests.integrations.wire import client
 
 

@@ -7,7 +7,7 @@ import pytest
 from sqlkeel import Database
 from sqlkeel.errors import KeelError, NotFound, NoTransaction, UniqueViolation
 from sqlkeel.integrations.asgi import UnitOfWork
-from tests.integrations.contract.frameworks import FormError, Framework
+from tests.integrations.contract.framework import FormError, Framework
 from tests.integrations.tables import Base, Note, stored
 from tests.integrations.wire import client
 
@@ -109,6 +109,19 @@ class TestHandledException:
             raise framework.http_error(status_code=303)  # type: ignore[call-arg]
 
         async with client(framework.serve(db, endpoint)) as http:
+            response = await http.post("/")
+
+        assert response.status_code == 303
+        assert await stored(db) == []
+
+    async def test_so_may_one_of_the_frameworks(self, framework: Framework, db: Database) -> None:
+        """A handler of one's own for the framework's own errors that redirects, to a login say, keeps nothing."""
+
+        async def endpoint(unit: UnitOfWork) -> None:
+            await write(unit)
+            raise framework.http_error(status_code=401)  # type: ignore[call-arg]
+
+        async with client(framework.serve(db, endpoint, kind=framework.http_error)) as http:
             response = await http.post("/")
 
         assert response.status_code == 303

@@ -6,7 +6,7 @@ import pytest
 
 from sqlkeel import Database, Repository, Session
 from sqlkeel.integrations.asgi import UnitOfWork
-from tests.integrations.contract.frameworks import Framework
+from tests.integrations.contract.framework import Framework
 from tests.integrations.tables import Base, Note, stored
 from tests.integrations.wire import client
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable
-from typing import Annotated
+from collections.abc import Awaitable, Callable
 
 import pytest
-from fastapi import Depends, FastAPI
-from fastapi.sse import EventSourceResponse
 from sqlalchemy import text
 
 from sqlkeel import Database, Session
 from sqlkeel.integrations.asgi import UnitOfWork
-from sqlkeel.integrations.fastapi import SessionDep, install
-from tests.integrations.contract.frameworks import Framework
+from tests.integrations.contract.framework import Framework
 from tests.integrations.tables import Base, Note, stored
 from tests.integrations.wire import client
 
@@ -89,34 +85,3 @@ class TestSharedInARequest:
 
         assert response.status_code == 500
         assert await stored(every_driver) == []
-
-
-class TestHandedOverToABody:
-    async def test_a_producer_of_events_stores_nothing(self, every_driver: Database) -> None:
-        """A dependency that hands the session to a body, which runs in another task, has it refused there."""
-
-        class Notes:
-            def __init__(self, session: SessionDep) -> None:
-                self.session = session
-
-            async def add(self) -> None:
-                self.session.add(Note(text="lost"))
-                await self.session.flush()
-
-        async def asking(session: SessionDep) -> None:
-            await look(session)
-
-        app = FastAPI(dependencies=[Depends(asking)])
-        install(app, every_driver)
-
-        @app.post("/", response_class=EventSourceResponse)
-        async def endpoint(notes: Annotated[Notes, Depends(Notes)]) -> AsyncIterable[str]:
-            await notes.add()
-            yield "stored"
-
-        async with client(app) as http:
-            response = await http.post("/")
-
-        assert "stored" not in response.text
-        assert await stored(every_driver) == []
-        assert every_driver.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
