@@ -333,6 +333,77 @@ class TestRefusedCommit:
                 await session.commit()
 
 
+class TestUnmarkedCommit:
+    """SQLAlchemy commits by a method that is not watched, or somebody has put another one in its place."""
+
+    async def test_a_loss_is_unknown(self, single: Database, proxy: Proxy) -> None:
+        """What nobody can tell from a COMMIT is taken for one, so that the work is not run again."""
+        del single.engine.dialect.do_commit
+        async with single.engine.connect() as connection:
+            await connection.execute(one)
+            proxy.cut_at(lambda data: b"COMMIT" in data, deliver=True)
+
+            with pytest.raises(CommitUnknown):
+                await connection.commit()
+
+    async def test_a_loss_in_a_statement_is_a_loss(self, single: Database, proxy: Proxy) -> None:
+        """That is no doubt: its transaction had not begun to commit."""
+        del single.engine.dialect.do_commit
+        async with single.engine.connect() as connection:
+            proxy.cut_at(lambda data: b"INSERT" in data, deliver=True)
+
+            with pytest.raises(ConnectionLost):
+                await connection.execute(one)
+
+    async def test_a_loss_in_begin_is_a_loss(
+        self, server: Database, open_database: OpenDatabase, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It has no statement either, and says that it is not a COMMIT."""
+
+        def broken(dialect: Any, raw: Any) -> None:
+            raise ConnectionResetError
+
+        monkeypatch.setattr(DefaultDialect, "do_begin", broken)
+        database = open_database(server.url.render_as_string(hide_password=False))
+
+        async with database.engine.connect() as connection:
+            with pytest.raises(ConnectionLost):
+                await connection.execute(one)
+
+
+class TestLossOnSQLite:
+    """A file has no server to lose, but a driver that finds its connection closed."""
+
+    async def test_in_commit_it_is_unknown(self, sqlite: Database) -> None:
+        """As on a server."""
+        async with sqlite.engine.connect() as connection:
+            await connection.execute(one)
+            await self.lose(connection)
+
+            with pytest.raises(CommitUnknown):
+                await connection.commit()
+
+    async def test_in_a_statement_it_is_a_loss(self, sqlite: Database) -> None:
+        """As on a server."""
+        async with sqlite.engine.connect() as connection:
+            await connection.execute(one)
+            await self.lose(connection)
+
+            with pytest.raises(ConnectionLost):
+                await connection.execute(two)
+
+    @staticmethod
+    async def lose(connection: Any) -> None:
+        """Have the driver's next call raise what each of them does when the connection is closed."""
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+
+        async def broken(*args: Any) -> None:
+            del driver._execute
+            raise ValueError("no active connection")
+
+        driver._execute = broken
+
+
 class TestStatementThatCommits:
     """The answer to a statement that is its own COMMIT, or sends one before it, is lost."""
 

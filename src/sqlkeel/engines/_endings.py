@@ -20,8 +20,10 @@ _CLOSES: Final = ("do_close", "do_terminate")
 _SAVEPOINT_ENDS: Final = ("do_release_savepoint", "do_rollback_to_savepoint")
 """The methods by which SQLAlchemy's dialects end a transaction, and a part of one."""
 
+_BEGIN: Final = "do_begin"
+
 _END: Final = "sqlkeel_end"
-"""The attribute of an error with the name of the end that it came from: SQLAlchemy says so nowhere."""
+"""The attribute of an error with the name of the method that it came from: SQLAlchemy says so nowhere."""
 
 _FAILED: Final = "sqlkeel_failed_end"
 """Where a connection's ``info`` keeps that one of its ends failed."""
@@ -36,6 +38,7 @@ def install(engine: Engine, backend: Backend) -> None:
     dialect: Any = engine.dialect
     for name in _ENDS:
         setattr(dialect, name, _watched(name, backend.watched_end(getattr(dialect, name))))
+    setattr(dialect, _BEGIN, _named(_BEGIN, getattr(dialect, _BEGIN)))
     for name in _CLOSES:
         setattr(dialect, name, _closing(getattr(dialect, name)))
     for name in _SAVEPOINT_ENDS:
@@ -58,7 +61,7 @@ def close_failed(context: ExceptionContext, backend: Backend) -> bool:
     connection = context.connection
     if connection is None or connection.invalidated or context.is_disconnect:
         return False
-    if _end_of(context.original_exception) is None:
+    if getattr(context.original_exception, _END, None) not in _ENDS:
         return False
     pooled = connection.connection
     if backend.recovers(pooled.dbapi_connection):
@@ -69,9 +72,17 @@ def close_failed(context: ExceptionContext, backend: Backend) -> bool:
     return True
 
 
-def failed_in_commit(error: BaseException) -> bool:
-    """Tell whether an error comes from a COMMIT."""
-    return _end_of(error) in _COMMITS
+def failed_in_commit(context: ExceptionContext, error: BaseException) -> bool:
+    """Tell whether an error comes from a COMMIT, or may come from one.
+
+    SQLAlchemy calls a dialect's method without a statement to begin, to commit and to roll back, and each of them says
+    here which it was. An error that does not is taken for one of COMMIT: somebody has replaced the method, or
+    SQLAlchemy commits by another one. Whoever runs the work again because of it would do it twice.
+    """
+    end = getattr(error, _END, None)
+    if end is not None:
+        return end in _COMMITS
+    return context.connection is not None and context.statement is None and context.execution_context is None
 
 
 def doom(connection: Connection, cause: BaseException, backend: Backend) -> None:
@@ -111,16 +122,23 @@ def aborted(cause: BaseException) -> TransactionAborted:
     return error
 
 
-def _end_of(error: BaseException) -> str | None:
-    return getattr(error, _END, None)
-
-
 def _closing(usual: Callable[..., Any]) -> Callable[..., Any]:
     def closing(*args: Any) -> Any:
         belong_to_nobody()
         return usual(*args)
 
     return closing
+
+
+def _named(name: str, usual: Callable[..., Any]) -> Callable[..., Any]:
+    def named(*args: Any) -> Any:
+        try:
+            return usual(*args)
+        except BaseException as error:
+            setattr(error, _END, name)
+            raise
+
+    return named
 
 
 def _watched(name: str, usual: Callable[..., Any]) -> Callable[..., Any]:

@@ -220,7 +220,7 @@ def _diagnose(context: ExceptionContext, original: Exception, wrapped: exc.State
         return Diagnosis(PLAIN.get(type(wrapped), DatabaseFault))
     if wrapped is None and isinstance(original, OSError | EOFError):
         # The driver's own clock, which leaves a statement behind that nobody knows of, or its socket.
-        late = isinstance(original, TimeoutError) and not endings.failed_in_commit(original)
+        late = isinstance(original, TimeoutError) and not endings.failed_in_commit(context, original)
         return Diagnosis(StatementTimeout if late else ConnectionLost, spoils=True)
     if isinstance(original, _UNFIT) and context.statement is not None:
         return Diagnosis(ValueRefused)
@@ -228,7 +228,7 @@ def _diagnose(context: ExceptionContext, original: Exception, wrapped: exc.State
 
 
 def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis, backend: Backend) -> DatabaseFault:
-    committing = endings.failed_in_commit(original)
+    committing = endings.failed_in_commit(context, original)
     # A statement that is too large would end the next connection, too.
     stays = committing or diagnosis.kind is StatementTooLarge
     if context.is_disconnect and context.connection is not None and not stays:
