@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, event, orm
 from sqlalchemy.orm import Mapped, Mapper, ORMExecuteState
 
+from . import _sqlalchemy as private
 from .models._mixed_columns import mixed_column, with_columns
 from .sessions._refresh import rows_below, update_with_all
 from .sessions._session import SyncSession
@@ -36,7 +37,7 @@ class TimestampMixin:
 @event.listens_for(TimestampMixin, "after_mapper_constructed", propagate=True)
 def _read_back(mapper: Mapper[Any], cls: type) -> None:
     # Set here and not in __mapper_args__: a model's own __mapper_args__ would replace a mixin's.
-    mapper.eager_defaults = True
+    private.read_back_defaults(mapper)
     column = mapper.columns["updated_at"]
     if getattr(column, "onupdate", None) is None and getattr(column, "server_onupdate", None) is None:
         event.listen(mapper, "before_update", _move_by_itself)

@@ -8,7 +8,6 @@ import pickle
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import asyncpg
 import pytest
 from sqlalchemy import (
     CheckConstraint,
@@ -888,23 +887,3 @@ async def first_use(url: str) -> None:
             await session.execute(text("select 1"))
     finally:
         await asyncio.shield(database.dispose())
-
-
-class TestPrivateNames:
-    """What SQLAlchemy's adapters keep under private names."""
-
-    async def test_an_adapter_makes_its_own_error_of_a_drivers(self, postgres: Database) -> None:
-        """Canary of `_handle_exception`: without it, an error of COPY or of a stream would be asyncpg's own."""
-        async with postgres.engine.connect() as connection:
-            raw: Any = (await connection.get_raw_connection()).dbapi_connection
-
-            with pytest.raises(postgres.engine.dialect.loaded_dbapi.Error):
-                raw._handle_exception(asyncpg.UniqueViolationError("twice"))
-
-    async def test_every_adapter_has_it(self, every_driver: Database) -> None:
-        """What is none of the driver's errors is raised as it is."""
-        async with every_driver.engine.connect() as connection:
-            raw: Any = (await connection.get_raw_connection()).dbapi_connection
-
-            with pytest.raises(KeyError):
-                raw._handle_exception(KeyError("mine"))

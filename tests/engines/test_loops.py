@@ -181,14 +181,3 @@ class TestLoops:
         answers = [await in_a_loop_of_its_own(crowd(database)) for _ in range(2)]
 
         assert {type(error) for error in [*answers[0], *answers[1]]} == {DatabaseUnavailable}
-
-
-class TestPrivateNames:
-    """What the drivers keep under private names."""
-
-    async def test_the_socket_is_behind_the_transport(self, server: Database) -> None:
-        """Canary of `_transport`: without it, a connection of a closed loop would stay open on the server."""
-        async with server.engine.connect() as connection:
-            driver: Any = (await connection.get_raw_connection()).driver_connection
-
-            assert driver._transport.get_extra_info("socket").fileno() >= 0

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from sqlalchemy import NullPool, event, exc, select, text
 
-from sqlkeel.engines._databases.postgresql import _SET_UPS
+from sqlkeel._sqlalchemy import ASYNCPG_SET_UPS
 from sqlkeel.engines._pool import Pool
 from sqlkeel.errors import ConnectionLost, PoolTimeout, UsageError
 from sqlkeel.sessions import Database
@@ -84,7 +84,7 @@ class TestSetUp:
 
         await database.check()
 
-        assert all(hasattr(database.engine.dialect, name) for name in _SET_UPS)
+        assert all(hasattr(database.engine.dialect, name) for name in ASYNCPG_SET_UPS)
 
     async def test_a_listeners_own_error_is_left_alone(self, postgres: Database, open_database: OpenDatabase) -> None:
         """What somebody else does when a connection is made is somebody else's to explain."""
@@ -213,18 +213,3 @@ class TestDetached:
 
         assert ([tuple(row) for row in rows], answer) == ([(7,)], 8)
         assert caplog.records == []
-
-
-class TestPrivateNames:
-    """What SQLAlchemy's events keep under private names."""
-
-    async def test_the_lock_of_the_first_connection_is_made_anew(self, db: Database) -> None:
-        """Canary of `_exec_once_mutex`: a second event loop would wait for the lock of the first one."""
-        await db.check()
-        listeners: Any = db.engine.pool.dispatch.connect
-        before = listeners._exec_once_mutex
-
-        listeners._exec_once_mutex = None
-
-        assert before is not None
-        assert listeners._get_exec_once_mutex() is listeners._exec_once_mutex is not before

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sqlite3
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final
 
 import pytest
 from sqlalchemy import ForeignKey, String, select, text
-from sqlalchemy.engine.cursor import BufferedRowCursorFetchStrategy
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncResult
 from sqlalchemy.orm import Mapped, mapped_column, selectinload
@@ -436,18 +434,6 @@ class TestMariaDB:
             async with mariadb_people.transaction() as session:
                 [person async for person in await session.stream_scalars(statement)]
 
-    async def test_asyncmy_knows_that_rows_are_coming(self, mariadb_people: Database) -> None:
-        """Canary of `unbuffered_active`: without it, a statement beside a stream would drop its rows."""
-        async with mariadb_people.engine.connect() as connection:
-            stream = await connection.stream(text("select * from streams_person"))
-            await stream.fetchone()
-            driver: Any = (await connection.get_raw_connection()).driver_connection
-            reading = driver._result.unbuffered_active
-            await stream.fetchall()
-
-            assert reading
-            assert not (driver._result and driver._result.unbuffered_active)
-
     async def test_a_stream_that_nobody_holds_is_over(self, mariadb_people: Database) -> None:
         """Leaving the loop is enough."""
         async with mariadb_people.read() as session:
@@ -459,18 +445,6 @@ class TestMariaDB:
 
 class TestPrivateNames:
     """What SQLAlchemy keeps under private names."""
-
-    def test_rows_wait_in_the_buffer(self) -> None:
-        """Canary of `_rowbuffer`: without it, each row of a stream would take a turn of the session."""
-        connection = sqlite3.connect(":memory:")
-        cursor: Any = connection.execute("select 1 union select 2 union select 3")
-        strategy = BufferedRowCursorFetchStrategy(cursor, {}, growth_factor=5)
-        result: Any = None
-
-        first = strategy.fetchone(result, cursor), strategy.fetchone(result, cursor)
-
-        assert (*first, *strategy._rowbuffer) == ((1,), (2,), (3,))
-        connection.close()
 
     async def test_a_stream_has_the_attributes_of_sqlalchemys_own(self, db: Database) -> None:
         """What reads the rows is ours around SQLAlchemy's, and hands on what it has not itself."""

@@ -341,19 +341,3 @@ class TestDelete:
             await run(every_driver, delete(Hut))
 
         assert await stored(every_driver, House.id) == [(1,), (2,), (3,), (4,)]
-
-
-class TestSQLAlchemy:
-    def test_a_statement_tells_its_conditions_and_values(self) -> None:
-        """Canary of `_where_criteria`, `_values` and `_generate`: by them the other tables are found and joined."""
-        condition = Tower.name == "n3"
-        statement: Any = update(Tower).where(condition).values(height=5)
-        removal: Any = delete(Tower).where(condition)
-
-        copy = removal._generate()
-        copy._where_criteria = ()
-
-        assert [part.compare(condition) for part in statement._where_criteria] == [True]
-        assert [getattr(key, "key", key) for key in statement._values] == ["height"]
-        assert len(removal._where_criteria) == 1
-        assert "WHERE" not in str(copy)

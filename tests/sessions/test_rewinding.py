@@ -10,7 +10,6 @@ from sqlalchemy import ForeignKey, String, delete, insert, select, update
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column, selectinload
-from sqlalchemy.orm.loading import _new_runid
 
 import sqlkeel
 from sqlkeel import Database, IntKeyMixin, Repository, Session, SoftDeleteMixin, VersionMixin, children, parent
@@ -588,18 +587,3 @@ class TestInTurns:
 
                 [kept] = session.sync_session.info["sqlkeel.rewinding"].values()
                 assert (len(kept.read), len(kept.ways)) == (1, 0)
-
-
-class TestPrivateNames:
-    async def test_an_object_knows_the_number_of_its_query(self, sqlite: Database) -> None:
-        """Canary of `_new_runid` and `runid`: without them, nobody knew what was read inside a savepoint."""
-        async with sqlite.transaction() as session:
-            session.add_all([Item(id=1, code="a"), Item(id=2, code="b")])
-        async with sqlite.transaction() as session:
-            before, mark, after = await session.get_one(Item, 1), _new_runid(), await session.get_one(Item, 2)
-            await session.scalars(select(Item))
-
-            first, second = sa_inspect(before).runid, sa_inspect(after).runid
-            assert first is not None
-            assert second is not None
-            assert first < mark < second

@@ -408,10 +408,3 @@ class TestPrivateNames:
             engine.dispose()
 
         assert seen == ["Session.add()"]
-
-    def test_new_and_deleted_objects_are_where_we_look(self) -> None:
-        """Canary of `_new` and `_deleted`: without them, a flush that has something to write would be passed over."""
-        session = SyncSession()
-        session.add(User(id=1, email="a"))
-
-        assert (len(session._new), len(session._deleted), session.has_changes) == (1, 0, True)

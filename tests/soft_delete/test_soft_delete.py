@@ -16,7 +16,6 @@ from sqlalchemy.orm import (
     mapped_column,
     selectinload,
     sessionmaker,
-    with_loader_criteria,
 )
 
 from sqlkeel.errors import NotSupported, UniqueViolation
@@ -24,7 +23,6 @@ from sqlkeel.observe import queries
 from sqlkeel.sessions import Database
 from sqlkeel.sessions._session import SyncSession
 from sqlkeel.soft_delete import SoftDeleteMixin, include_deleted, restore
-from sqlkeel.soft_delete._live import is_live
 from tests.soft_delete.library import SHOWN, Animal, Author, Base, Book, add, author, delete, everything, fill
 
 pytestmark = pytest.mark.tables(Base.metadata)
@@ -341,13 +339,3 @@ class TestOtherModels:
         engine.dispose()
         assert gone is None
         assert back is memo
-
-
-class TestSQLAlchemy:
-    def test_an_option_keeps_the_function_it_was_made_with(self) -> None:
-        """Canary of `_where_crit_orig` and `_with_options`: a load that shows deleted rows drops the condition."""
-        option: Any = with_loader_criteria(SoftDeleteMixin, is_live, include_aliases=True)
-        statement: Any = select(Author).options(option)
-
-        assert pickle.loads(pickle.dumps(option))._where_crit_orig is is_live
-        assert statement._with_options == (option,)

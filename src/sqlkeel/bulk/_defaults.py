@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise, repeat, starmap
 from traceback import walk_tb
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Column
 from sqlalchemy.exc import StatementError
 
+from .. import _sqlalchemy as private
 from ..errors import NotSupported
 
 __all__ = ["Constant", "Context", "Made", "call_once", "raised_by_default"]
 
-_ASKING: Final = "_process_execute_defaults"
 _Quick = Mapping[Column[Any], Callable[[], Any]]
 
 
@@ -103,7 +103,7 @@ def raised_by_default(error: BaseException) -> Exception | None:
     for frame, called in pairwise(frames):
         # SQLAlchemy's method that asks for them has no public name. What it calls of its own module is no function of
         # the caller's, but a statement.
-        if frame.f_code.co_name == _ASKING and called.f_globals is not frame.f_globals:
+        if frame.f_code.co_name == private.ASKS_FOR_DEFAULTS and called.f_globals is not frame.f_globals:
             return own
     return None
 

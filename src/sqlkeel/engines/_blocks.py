@@ -48,11 +48,11 @@ class _Connection(AsyncConnection):
     __slots__ = ()
 
     def begin(self) -> AsyncTransaction:
-        assert self._proxied
+        super().begin()  # refuses a connection that was not opened
         return _Transaction(self)
 
     def begin_nested(self) -> AsyncTransaction:
-        assert self._proxied
+        super().begin_nested()
         return _Transaction(self, nested=True)
 
     async def __aexit__(
@@ -69,7 +69,7 @@ class EngineOfBlocks(AsyncEngine):
     """
 
     __slots__ = ()
-    _connection_cls = _Connection  # private, and made for subclasses
+    _connection_cls = _Connection  # made for subclasses
 
     @classmethod
     def _regenerate_proxy_for_target(cls, target: Engine, **additional_kw: Any) -> Self:

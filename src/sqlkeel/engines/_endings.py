@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, PoolProxiedConnection, event
 from sqlalchemy.engine import ExceptionContext
 
+from .. import _sqlalchemy as private
 from ..errors import CommitUnknown, ConnectionLost, TransactionAborted
 from ._backend import ABORTED, Backend, info_of
 from ._tasks import belong_to_nobody, disown
@@ -108,7 +109,7 @@ def end_lost(connection: Connection) -> None:
     SQLAlchemy refuses it with an error that advises to roll back in the middle, and calls no event before. The private
     method of this one object is what costs nothing while no connection breaks.
     """
-    connection._invalid_transaction = _refuse_lost  # type: ignore[method-assign,assignment]
+    private.refuse_use(connection, _refuse_lost)
 
 
 def aborted(cause: BaseException) -> TransactionAborted:

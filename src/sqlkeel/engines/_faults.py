@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 from sqlalchemy import Connection, Dialect, Engine, ForeignKeyConstraint, Table, event, exc
 from sqlalchemy.engine import ExceptionContext
 
+from .. import _sqlalchemy as private
 from ..errors import (
     CommitUnknown,
     ConfigurationError,
@@ -201,7 +202,7 @@ def _adapt(context: ExceptionContext, error: Exception) -> tuple[Exception, exc.
 def _adapted_by(raw: Any, dialect: Dialect, error: Exception) -> tuple[Exception, exc.StatementError | None]:
     driver_error: Any = dialect.loaded_dbapi.Error
     try:
-        raw._handle_exception(error)  # private, as there is no other way in; it raises what it makes of the error
+        private.raise_adapted(raw, error)
     except driver_error as adapted:
         return adapted, cast(
             "exc.StatementError", exc.DBAPIError.instance(None, None, adapted, driver_error, dialect=dialect)

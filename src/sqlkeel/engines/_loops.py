@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Engine, event, exc
 
 from ..errors import UsageError
+from . import _drivers as drivers
 
 __all__ = ["belongs_elsewhere", "bind_to_loop", "running_loop"]
 
@@ -85,9 +86,9 @@ def _closing(usual: Callable[[Any], None], loops: _Loops) -> Callable[[Any], Non
 def _cut(driver: Any) -> None:
     """End a connection at its socket, from whichever thread; the server ends its side at once.
 
-    Both drivers name their transport alike, and privately; the transport itself would want its loop for that.
+    The transport itself would want its loop for that.
     """
-    transport = driver._transport
+    transport = drivers.transport_of(driver)
     found = None if transport is None else transport.get_extra_info("socket")
     if found is None or found.fileno() < 0:
         return

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import AsyncAdaptedQueuePool, PoolProxiedConnection
 from sqlalchemy.exc import TimeoutError as SQLAlchemyTimeout
 
+from .. import _sqlalchemy as private
 from ..errors import PoolTimeout
 from ._loops import belongs_elsewhere, running_loop
 
@@ -31,7 +32,7 @@ class Pool(AsyncAdaptedQueuePool):
         self._door = threading.Lock()
         if isinstance(self.logger, logging.Logger):
             # SQLAlchemy names it after this module, which is nobody's business.
-            self.logger = logging.getLogger(".".join(filter(None, ("sqlkeel.pool", self._orig_logging_name))))
+            self.logger = logging.getLogger(".".join(filter(None, ("sqlkeel.pool", options.get("logging_name")))))
 
     def connect(self) -> PoolProxiedConnection:
         """Check a connection out.
@@ -68,11 +69,5 @@ class Pool(AsyncAdaptedQueuePool):
         if not self._loop.is_closed() and (self._arriving[0] or self.checkedout()):
             raise belongs_elsewhere()
         self._arriving = [0]  # who was left behind in a closed loop counts there
-        former, self._pool = self._pool, self._queue_class(self._pool.maxsize, use_lifo=self._pool.use_lifo)
-        while not former.empty():
-            self._pool.put(former.get(False), False)
-        listeners: Any
-        for listeners in (self.dispatch.connect, self.dispatch.first_connect):
-            # Private; made anew where it is missing. After a first connection that failed it is still needed.
-            if hasattr(listeners, "_exec_once_mutex"):
-                listeners._exec_once_mutex = None
+        private.renew_queue(self)
+        private.forget_pool_locks(self)

@@ -13,29 +13,25 @@ from sqlalchemy import Column
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
+from .. import _sqlalchemy as private
 from ..errors import UnreadableValue
+from . import _drivers as drivers
 
 __all__ = ["is_of_reading", "unreadable"]
 
-_READS_ROWS: Final = {"_decode_row", "load_row", "load_rows"}
-"""The functions in which asyncpg and psycopg make values of what the server has sent; all of them are private."""
-
-_READS_TIMES: Final = "datetime"
-"""The file, in both drivers, of the types of which PostgreSQL has more values than Python."""
-
 _AS_LARGE: Final = (int, str, float, Decimal, bytes, UUID, dict)
-"""What a column is read as that is none of those types, nor a list or a range of them."""
+"""What a column is read as that is none of the types of `READS_TIMES`, nor a list or a range of them."""
 
 
 def is_of_reading(error: BaseException) -> bool:
     """Tell whether *error* was raised over a value of a row; a driver calls it what it calls a value to be sent."""
     # Compiled functions are named with their class.
-    return any(code.co_name.rpartition(".")[2] in _READS_ROWS for code in _codes_of(error))
+    return any(code.co_name.rpartition(".")[2] in drivers.READS_ROWS for code in _codes_of(error))
 
 
 def unreadable(execution: Any, error: Exception, statement: str | None) -> UnreadableValue:
     """Return the error with the columns that may hold such a value; no driver tells which one does."""
-    of_times = PurePath([*_codes_of(error)][-1].co_filename).stem == _READS_TIMES
+    of_times = PurePath([*_codes_of(error)][-1].co_filename).stem == drivers.READS_TIMES
     read = [(name, column) for name, column, kind in _read_by(execution) if not issubclass(kind, _AS_LARGE)]
     names = ", ".join(name if column is None else f"{column.table.name}.{column.name}" for name, column in read)
     where = "A row" if not of_times or not read else names if len(read) == 1 else f"One of {names}"
@@ -56,7 +52,7 @@ def _read_by(execution: Any) -> Iterator[tuple[str, Column[Any] | None, type[Any
     """Yield each name that a statement reads, its column, and what it is read as; eager joins are among them."""
     compiled = getattr(execution, "compiled", None)
     if isinstance(compiled, SQLCompiler):
-        for entry in compiled._result_columns:  # private: exported_columns has nothing of eager joins
+        for entry in private.columns_read(compiled):
             column = next((one for one in entry.objects if isinstance(one, Column)), None)
             yield entry.name, column, _python_type(entry.type)
 

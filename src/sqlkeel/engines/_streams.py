@@ -12,7 +12,9 @@ from sqlalchemy import Connection, Engine, Result, event
 from sqlalchemy.engine.cursor import BufferedRowCursorFetchStrategy
 from sqlalchemy.pool import PoolResetState
 
+from .. import _sqlalchemy as private
 from ..errors import NotSupported
+from . import _drivers as drivers
 from ._backend import driver_of
 
 __all__ = ["begin_for_streams", "refuse_beside_streams", "watch"]
@@ -113,10 +115,7 @@ def refuse_beside_streams(engine: Engine) -> None:
 
 def watch(result: Result[Any], use: Callable[[], AbstractContextManager[Any]]) -> None:
     """See to it that *result*, if it is a stream, is read in *use* of its session, and ends what was begun for it."""
-    raw: Any = getattr(result, "raw", result)
-    strategy = getattr(raw, "cursor_strategy", None)
-    if isinstance(strategy, BufferedRowCursorFetchStrategy):
-        raw.cursor_strategy = _Watched(strategy, use)
+    private.watch_rows(result, lambda strategy: _Watched(strategy, use))
 
 
 class _Watched(BufferedRowCursorFetchStrategy):
@@ -132,7 +131,7 @@ class _Watched(BufferedRowCursorFetchStrategy):
         return getattr(self._inner, name)
 
     def fetchone(self, result: Any, dbapi_cursor: Any, hard_close: bool = False) -> Any:
-        if self._inner._rowbuffer:  # nobody has to wait for it, so that nobody can come between
+        if private.rows_ahead(self._inner):  # nobody has to wait for it, so that nobody can come between
             return self._inner.fetchone(result, dbapi_cursor, hard_close)
         with self._reading(result):
             return self._inner.fetchone(result, dbapi_cursor, hard_close)
@@ -163,12 +162,8 @@ class _Watched(BufferedRowCursorFetchStrategy):
 
 
 def _is_sending(context: Any) -> bool:
-    """Tell whether asyncmy has rows to read that the server has sent, or will; it throws them away otherwise.
-
-    Nothing else knows: whoever reads a stream of `AsyncConnection` to its end, or closes it, tells only the driver.
-    """
-    unread = driver_of(context.root_connection)._result
-    return unread is not None and bool(unread.unbuffered_active)
+    """Ask asyncmy: whoever reads a stream of `AsyncConnection` to its end, or closes it, tells only the driver."""
+    return drivers.has_unread_rows(driver_of(context.root_connection))
 
 
 def _info(context: Any) -> dict[Any, Any]:

@@ -13,6 +13,7 @@ from sqlalchemy import Column, Computed, Connection, DefaultClause, Dialect, Ide
 from sqlalchemy.exc import CompileError
 from sqlalchemy.types import NullType, TypeDecorator
 
+from .. import _sqlalchemy as private
 from ._choices import compare_choices
 from ._circles import close_circles
 from ._computed import compare_computed
@@ -82,7 +83,7 @@ def _compare_default(
         return PriorityDispatchResult.CONTINUE
     # MariaDB states a column anew when anything of it changes, and loses what is not stated.
     op.existing_server_default = found.server_default
-    if wanted.table._autoincrement_column is wanted:
+    if wanted.table.autoincrement_column is wanted:
         op.kw["autoincrement"] = True
     if not same:
         op.modify_server_default = wanted.server_default
@@ -100,7 +101,7 @@ def _is_same_default(context: AutogenContext, found: Column[Any], wanted: Column
         return True if found.server_default is None and not backend.has_identity else None
     if both == (None, None) or not all(one is None or isinstance(one, DefaultClause) for one in both):
         return None
-    if wanted.server_default is None and wanted.table._autoincrement_column is wanted:
+    if wanted.server_default is None and wanted.table.autoincrement_column is wanted:
         return None
     return backend.is_same_default(_connection(context), dialect, found, without_parameters(wanted))
 
@@ -117,7 +118,7 @@ def _compare_type(
     """Compare collations and what only one side names, which Alembic does not; find what differs in its name only."""
     if _is_told(context, "type"):
         return PriorityDispatchResult.CONTINUE
-    if found.type._type_affinity is NullType:
+    if private.affinity_of(found.type) is NullType:
         op.existing_type = wanted.type  # Reflection does not know it; a column is stated with it where more changes.
         return PriorityDispatchResult.STOP
     dialect = context.migration_context.dialect

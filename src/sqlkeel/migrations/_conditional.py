@@ -6,14 +6,16 @@ import copy
 from collections.abc import Iterator
 from typing import Any, Final
 
-from alembic.autogenerate import render, renderers
+from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import MigrateOperation, ops
 from alembic.util import PriorityDispatchResult, to_list
 from sqlalchemy import ForeignKeyConstraint, Index, MetaData, Table
 from sqlalchemy.schema import AddConstraint, CreateIndex
 
+from .. import _sqlalchemy as private
 from ..errors import NotSupported
+from . import _alembic as unpromised
 
 __all__ = ["render_conditional", "skip_conditional", "write_conditions"]
 
@@ -70,8 +72,7 @@ def render_conditional(constraint: Any, context: AutogenContext) -> str | None:
         return None
     plain = copy.copy(constraint)
     plain.info = {_PLAIN: True}
-    # Private: there is no public way to have the rest written; TestWritten is its canary.
-    return f"{render._render_constraint(plain, context, None)}.ddl_if(dialect={_dialects(found[0])!r})"
+    return f"{unpromised.render_constraint(plain, context)}.ddl_if(dialect={_dialects(found[0])!r})"
 
 
 def _wrap(container: Any, items: dict[Key, Any]) -> None:
@@ -87,11 +88,11 @@ def _wrap(container: Any, items: dict[Key, Any]) -> None:
 def _conditional(table: Table) -> Iterator[Any]:
     """Yield what has a condition; there is no public way to ask."""
     parts: list[Any] = [*table.indexes, *table.constraints]
-    return (item for item in parts if item._ddl_if is not None)
+    return (item for item in parts if private.ddl_condition_of(item) is not None)
 
 
 def _dialects(item: Any) -> tuple[str, ...]:
-    condition = item._ddl_if
+    condition = private.ddl_condition_of(item)
     if condition.callable_ is not None or condition.dialect is None or isinstance(item, ForeignKeyConstraint):
         raise NotSupported(
             f"The ddl_if() of {item.name} on {item.table.name} cannot be written into a revision.",
@@ -102,8 +103,8 @@ def _dialects(item: Any) -> tuple[str, ...]:
 
 def _holds(context: AutogenContext, item: Any) -> bool:
     statement: Any = CreateIndex(item) if isinstance(item, Index) else AddConstraint(item, isolate_from_table=False)
-    condition: Any = item._ddl_if
-    return bool(condition._should_execute(statement, item, context.connection, checkfirst=False))
+    condition: Any = private.ddl_condition_of(item)
+    return private.is_made(condition, statement, item, context.connection)
 
 
 def _adds(operation: Any) -> bool:

@@ -17,6 +17,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from ..errors import ConfigurationError, InvalidURL
+from . import _alembic as unpromised
 
 __all__ = [
     "configuration_for",
@@ -128,8 +129,8 @@ def stem_of(config: Config, scripts: ScriptDirectory, folder: Path, *, revision:
     """Return the name that the ``file_template`` of the project gives a new file; ``None`` where it states none."""
     if _read(config, _TEMPLATE) is None:
         return None  # Alembic's own names have no date.
-    made = scripts._rev_path(folder, revision, message, scripts._generate_create_date())
-    return str(Path(made).relative_to(folder).with_suffix(""))
+    made = unpromised.file_of(scripts, folder, revision=revision, message=message)
+    return str(made.relative_to(folder).with_suffix(""))
 
 
 def _option(config: Config) -> str | None:

@@ -90,7 +90,7 @@ class ChangeMembers(MigrateOperation):
 class ChangesMembers:
     """Part of Alembic's implementation for PostgreSQL: changes the members of an enumeration."""
 
-    _exec: Any
+    execute: Any
     as_sql: bool
     connection: Any
     dialect: Dialect
@@ -111,7 +111,7 @@ class ChangesMembers:
         columns = self.connection.execute(_COLUMNS, {"name": name}).all()
         former = ENUM(name=fitting_name(str(kind.name), "former"), schema=kind.schema)
         self._send(f"ALTER TYPE {name} RENAME TO {preparer.quote(former.name)}")
-        self._exec(CreateEnumType(kind))
+        self.execute(CreateEnumType(kind))
         for column in columns:
             self._change_column(name, column)
         self._send(f"DROP TYPE {preparer.format_type(former)}")
@@ -125,7 +125,7 @@ class ChangesMembers:
             self._send(f"{alter} SET DEFAULT {column.default}")
 
     def _send(self, statement: str) -> None:
-        self._exec(text(literal_text(statement)))
+        self.execute(text(literal_text(statement)))
 
 
 def compare_members(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) -> PriorityDispatchResult:

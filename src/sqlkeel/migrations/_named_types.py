@@ -151,7 +151,7 @@ class _Use(NamedTuple):
 class MakesTypes:
     """Part of Alembic's implementation for PostgreSQL: a type that is there is used, one that is not is made."""
 
-    _exec: Any
+    execute: Any
     as_sql: bool
     connection: Any
     dialect: Any
@@ -184,7 +184,7 @@ class MakesTypes:
         members = self._members(kind, made)
         if members is None:
             create = CreateEnumType(kind) if isinstance(kind, ENUM) else CreateDomainType(kind)
-            self._exec(create)  # not public either: Alembic's, for a statement that may be printed
+            self.execute(create)
         elif isinstance(kind, ENUM) and not {*kind.enums}.issubset(members):
             raise MigrationError(
                 f"There is a type {kind.name} with the members {', '.join(members)}, not {', '.join(kind.enums)}.",

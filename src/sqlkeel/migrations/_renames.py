@@ -9,6 +9,8 @@ from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import MigrateOperation, ops
 
+from .. import _sqlalchemy as private
+
 __all__ = ["mark_renames"]
 
 
@@ -51,8 +53,8 @@ def _columns(change: ops.ModifyTableOps) -> Iterator[MigrateOperation]:
     for one in change.ops:
         like = []
         if isinstance(one, ops.DropColumnOp):
-            kind = one.to_column().type._type_affinity
-            like = [column.name for column in added if column.type._type_affinity is kind]
+            kind = private.affinity_of(one.to_column().type)
+            like = [column.name for column in added if private.affinity_of(column.type) is kind]
         yield _doubtful_column(one, like[0]) if isinstance(one, ops.DropColumnOp) and like else one
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from alembic.autogenerate import render
 from alembic.autogenerate.api import AutogenContext
 from alembic.ddl.postgresql import PostgresqlImpl
 from alembic.operations import ops
@@ -12,8 +11,10 @@ from sqlalchemy import Column, DefaultClause, False_, Interval, True_
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import NullType, TypeDecorator
 
+from .. import _sqlalchemy as private
 from ..types._choice import Choice
 from ..types._exact import UTCDateTime, utc_now
+from . import _alembic as unpromised
 from ._choices import render_check, render_type
 from ._conditional import render_conditional, write_conditions
 from ._named_types import DIALECT
@@ -50,9 +51,8 @@ def render_item(kind: str, item: Any, context: AutogenContext) -> str | Literal[
 def _type(item: Any, context: AutogenContext) -> str | Literal[False]:
     """Write a type with its variants; Alembic leaves these to whoever writes the type."""
     written = _without_variants(item, context)
-    # Private: what a type is on other databases, and how Alembic writes a type; TestTypes is the canary of both.
-    for dialect, kind in sorted(item._variant_mapping.items()) if written else ():
-        variant = render._repr_type(kind, context)
+    for dialect, kind in sorted(private.variants_of(item).items()) if written else ():
+        variant = unpromised.render_type(kind, context)
         written = f"{written}.with_variant({variant}, {dialect!r})"
     return written
 
@@ -119,9 +119,7 @@ def _keep_types_whole(directives: list[ops.MigrationScript]) -> None:
 
 
 def _copied(column: Column[Any]) -> Column[Any]:
-    copied: Column[Any] = (
-        column._copy()
-    )  # private: Alembic copies no column without a table; TestEveryDatabase is its canary
+    copied = private.copy_of_column(column)  # Alembic copies no column without a table
     copied.type = column.type
     return copied
 

@@ -7,12 +7,15 @@ import copy
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from alembic.autogenerate import render, renderers
+from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import MigrateOperation, ops
 from alembic.util import PriorityDispatchResult
 from sqlalchemy import ClauseElement, Column, MetaData, Sequence, Table
 from sqlalchemy.sql import visitors
+
+from .. import _sqlalchemy as private
+from . import _alembic as unpromised
 
 __all__ = ["CreateSequence", "DropSequence", "compare_sequences", "render_column"]
 
@@ -67,8 +70,7 @@ def render_column(column: Column[Any], context: AutogenContext) -> str | None:
         return None
     bare = copy.copy(column)
     bare.default = None
-    # Private: there is no public way to have the rest of a column written; TestRendering is its canary.
-    written = render._render_column(bare, context)
+    written = unpromised.render_column(bare, context)
     call: Any = ast.parse(written, mode="eval").body
     # In bytes, as ast counts.
     head, tail = written.encode()[: call.args[-1].end_col_offset], written.encode()[call.args[-1].end_col_offset :]
@@ -113,8 +115,7 @@ def _compared(context: AutogenContext, metadata: MetaData) -> Iterator[Table]:
 
 def _unused(metadata: MetaData) -> Iterator[Sequence]:
     used = {_key(one) for one in _used_by(metadata.tables.values())}
-    # Private: there is no public way to those that no column uses; TestRendering is its canary.
-    return (one for one in metadata._sequences.values() if _key(one) not in used)
+    return (one for one in private.sequences_of(metadata).values() if _key(one) not in used)
 
 
 def _of_new_tables(upgrade: ops.UpgradeOps, metadata: MetaData) -> Iterable[Sequence]:

@@ -11,6 +11,7 @@ from alembic.util import PriorityDispatchResult
 from sqlalchemy import CheckConstraint, MetaData, Table, text
 from sqlalchemy.types import TypeDecorator
 
+from .. import _sqlalchemy as private
 from ..types._choice import choice_of
 from ._written import literal_text
 
@@ -22,8 +23,7 @@ def comes_with_type(constraint: Any) -> bool:
 
     The CHECK of a `Choice` is written by itself: a revision keeps the members of its day.
     """
-    is_bound = bool(constraint._type_bound)  # private: TestWritten is its canary
-    return is_bound and choice_of(constraint) is None
+    return bool(private.is_bound_to_type(constraint)) and choice_of(constraint) is None
 
 
 def skip_checks_of_types(
@@ -107,4 +107,4 @@ def is_made(context: AutogenContext, constraint: Any) -> bool:
     """Tell whether the type needs the constraint in this database."""
     dialect = context.migration_context.dialect
     compiler: Any = dialect.ddl_compiler(dialect, None)  # type: ignore[arg-type]  # without a statement
-    return bool(constraint._should_create_for_compiler(compiler))  # private: TestCompared is its canary
+    return private.is_made_in(constraint, compiler)

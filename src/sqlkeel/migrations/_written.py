@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import re
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import Column, Computed, DefaultClause, Dialect, TextClause, text
+
+from .. import _sqlalchemy as private
 
 __all__ = ["PLAIN", "WritesText", "literal_text", "plain", "without_parameters"]
 
@@ -25,7 +26,7 @@ def plain(dialect: Dialect) -> Dialect:
     # Each of these holds what was made for the first style: the preparer, the types' compiler, literals of types.
     other.identifier_preparer = other.preparer(other)
     other.type_compiler_instance = other.type_compiler_cls(other)
-    other._type_memos = WeakKeyDictionary()  # private: no public way empties it; TestPercent is its canary
+    private.forget_literals(other)
     return other  # type: ignore[no-any-return]
 
 

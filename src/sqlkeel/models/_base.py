@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncAttrs
 from sqlalchemy.orm import DeclarativeBase, Mapper, TypeResolve, registry
 from sqlalchemy.types import TypeEngine
 
+from .. import _sqlalchemy as private
 from .._syntax import parse_expression
 from ..types._choice import Choice, is_choice, not_of_values
 from ..types._exact import Money, UTCDateTime
@@ -64,7 +65,7 @@ class Base(AsyncAttrs, DeclarativeBase):
 def _read_back(mapper: Mapper[Any], cls: type) -> None:
     # What the server fills in on an UPDATE too: SQLAlchemy would expire it, and asynchronous code could not read it.
     if mapper.eager_defaults == "auto":
-        mapper.eager_defaults = True
+        private.read_back_defaults(mapper)
 
 
 @event.listens_for(Base, "mapper_configured", propagate=True)
@@ -78,8 +79,7 @@ def _make_base(cls: type[Base]) -> None:
     cls.metadata = own.get("metadata") or metadata_with_names()
     cls.type_annotation_map = {**Base.type_annotation_map, **own.get("type_annotation_map", {})}
     cls.registry = registry(metadata=cls.metadata, type_annotation_map=cls.type_annotation_map)
-    # SQLAlchemy keeps the registry of a declarative base under this name too, and has no public way to set it.
-    cls._sa_registry = cls.registry
+    private.declare_in(cls, cls.registry)
     event.listen(cls.registry, "resolve_type_annotation", _resolve)
     # The relations write ON DELETE into the foreign keys when the mappers are configured: before any table is made.
     event.listen(cls.metadata, "before_create", lambda *_, **__: cls.registry.configure())

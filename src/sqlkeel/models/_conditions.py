@@ -10,9 +10,15 @@ from sqlalchemy.orm import Mapper, RelationshipProperty
 from sqlalchemy.orm.interfaces import ORMOption
 from sqlalchemy.sql import operators
 
+from .. import _sqlalchemy as private
 from ..errors import UsageError
 
 __all__ = ["parts", "refuse_joins", "refuse_other_tables", "refuse_other_than_conditions"]
+
+
+def conditions_of(statement: Any) -> list[Any]:
+    """Return the conditions of a statement that all have to hold, each by itself."""
+    return [] if statement.whereclause is None else parts([statement.whereclause])
 
 
 def parts(conditions: Iterable[Any]) -> list[Any]:
@@ -68,8 +74,7 @@ def refuse_joins(options: Iterable[ORMOption]) -> None:
         UsageError: For such an option, or one that leads to it.
     """
     for option in options:
-        # Private: an option has no other way to say what it does. A canary test holds it.
-        if any("eager_from_alias" in step.local_opts for step in getattr(option, "context", ())):
+        if private.reads_join(option):
             raise UsageError(
                 "contains_eager() takes the rows of a join, and a repository joins nothing.",
                 hint="load=[Model.relationship] loads them; for a join write a select() of your own.",
@@ -77,8 +82,9 @@ def refuse_joins(options: Iterable[ORMOption]) -> None:
 
 
 def _sources(where: ColumnElement[Any]) -> Iterable[FromClause]:
-    # Private, because the public get_final_froms() compiles the whole statement. A canary test holds it.
-    return where._from_objects
+    # The public get_final_froms() compiles the whole statement.
+    found: Iterable[FromClause] = private.tables_in(where)
+    return found
 
 
 def _is_of(mapper: Mapper[Any], source: FromClause) -> bool:

@@ -26,6 +26,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex, DropIndex, SchemaItem
 from sqlalchemy.sql.compiler import DDLCompiler, IdentifierPreparer
 
+from .. import _sqlalchemy as private
 from ..errors import ConfigurationError, NotSupported
 from ._naming import fitting_name
 
@@ -280,7 +281,7 @@ def _add_live_key(table: Table, columns: Sequence[str]) -> None:
     live = _LiveKey(
         [*plain[0].column_keys, _LIVE], [*targets, f"{above}.{_LIVE}"], deferrable=True, initially="DEFERRED"
     )
-    live.elements = [_Unjoined(element.target_fullname, _constraint=live) for element in live.elements]
+    live.elements = [private.key_part_of(_Unjoined, element.target_fullname, live) for element in live.elements]
     schema = table.metadata.schema
     above = f"{schema}.{above}" if schema and "." not in above else above
     if above in table.metadata.tables:
@@ -307,7 +308,9 @@ def _add_mark(table: Table) -> None:
     if _LIVE not in table.c:
         # ELSE NULL stands there because PostgreSQL writes it so: what is reflected is compared with this.
         live = Computed(f"CASE WHEN {_DELETED} IS NULL THEN 1 ELSE NULL END", persisted=True)
-        table.append_column(Column(_LIVE, SmallInteger(), live, info={_LIVE_KEYS: True}, _omit_from_statements=True))
+        table.append_column(
+            Column(_LIVE, SmallInteger(), live, info={_LIVE_KEYS: True}, **private.leave_out_of_statements())
+        )
     elif _LIVE_KEYS not in table.c[_LIVE].info:
         raise ConfigurationError(
             f"live_parent() needs the name {_LIVE} for a column, and {table.name} has one of its own.",

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Column
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.orm import ColumnProperty, RelationshipProperty
+from sqlalchemy.orm import ColumnProperty, InstanceState, RelationshipProperty
 from sqlalchemy.orm.attributes import flag_modified
 
 from ..errors import InvalidValue, UnknownField
@@ -47,7 +47,7 @@ def _is_strange(value: Any) -> bool:
 
 
 def _are_objects(given: Iterable[Any]) -> bool:
-    return all(hasattr(one, "_sa_instance_state") for one in given)
+    return all(isinstance(sa_inspect(one, raiseerr=False), InstanceState) for one in given)
 
 
 def _stranger(model: type[Any], relation: RelationshipProperty[Any], value: Any) -> InvalidValue:

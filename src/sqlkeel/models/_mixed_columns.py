@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from inspect import get_annotations
-from typing import Any, Final, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 from sqlalchemy import Column, DateTime, Table, event
 from sqlalchemy.orm import Mapped, MappedColumn, Mapper, declared_attr, mapped_column
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from .. import _sqlalchemy as private
 from ..errors import ConfigurationError, NotSupported
 
 __all__ = ["mixed_column", "with_columns"]
 
 _C = TypeVar("_C", bound=type[Any])
-
-_BECOMES_DATACLASS: Final = "_sa_apply_dc_transforms"
-"""Where SQLAlchemy keeps how it is to make a dataclass of a class; a decorator has said so, or a base."""
 
 
 class _NoFields:
@@ -43,7 +41,7 @@ def mixed_column(*args: Any, **options: Any) -> Mapped[Any]:
         if table is not None and column.__name__ in table.c:
             return cast("Column[Any]", table.c[column.__name__])
         # A model that is no dataclass must not have the option.
-        field: dict[str, Any] = {"init": False} if getattr(model, _BECOMES_DATACLASS, None) else {}
+        field: dict[str, Any] = {"init": False} if private.makes_dataclass(model) else {}
         return mapped_column(*args, **options, **field)
 
     declared: Any = declared_attr(column)

@@ -11,12 +11,13 @@ from sqlalchemy import ForeignKeyConstraint, Index, PrimaryKeyConstraint, Table,
 from sqlalchemy.orm import Mapper, RelationshipDirection, RelationshipProperty, relationship
 from sqlalchemy.orm import registry as Registry  # noqa: N812 - a class
 
+from .. import _sqlalchemy as private
 from ..errors import CascadeMismatch
 from ._relation_names import explained
 
 if TYPE_CHECKING:
     # The public ``Relationship`` is no ``WriteOnlyMapped``; what ``relationship()`` returns is.
-    from sqlalchemy.orm.relationships import _RelationshipDeclared
+    from .._sqlalchemy import DeclaredRelationship
 
 __all__ = ["OnDelete", "association", "children", "is_soft", "parent", "states_on_delete"]
 
@@ -49,7 +50,7 @@ def children(
     delete_orphan: bool = False,
     order_by: Any = False,
     **options: Any,
-) -> _RelationshipDeclared[Any]:
+) -> DeclaredRelationship[Any]:
     """Declare the rows that point to this one, and what becomes of them when it is deleted.
 
     The database does it, in one statement however many there are; the ORM touches only what it has loaded. The foreign
@@ -92,7 +93,7 @@ def children(
 
 def parent(
     *, back_populates: str | None = None, on_delete: OnDelete | None = None, **options: Any
-) -> _RelationshipDeclared[Any]:
+) -> DeclaredRelationship[Any]:
     """Declare the row that this one points to.
 
     Its `children` side says what happens when that row is deleted. Where there is none, say it here or in the
@@ -109,7 +110,7 @@ def parent(
     return _watched(relationship(back_populates=back_populates, **_marked(options, "parent", on_delete)))
 
 
-def association(secondary: Any, *, back_populates: str | None = None, **options: Any) -> _RelationshipDeclared[Any]:
+def association(secondary: Any, *, back_populates: str | None = None, **options: Any) -> DeclaredRelationship[Any]:
     """Declare a many-to-many through a table that holds nothing but the two foreign keys.
 
     Deleting either side deletes the rows between, in the database. For a link with data of its own map a class and use
@@ -156,7 +157,7 @@ def _refuse_unknown(on_delete: object) -> None:
         )
 
 
-def _watched(relation: _RelationshipDeclared[Any]) -> _RelationshipDeclared[Any]:
+def _watched(relation: DeclaredRelationship[Any]) -> DeclaredRelationship[Any]:
     """Let the relation be configured with its mapper; nobody else's mappers and tables are listened to."""
     attach, set_up = relation.set_parent, relation.do_init
 
@@ -193,10 +194,9 @@ def _configure(prop: RelationshipProperty[Any]) -> None:
         relation = prop.info[_KEY]
         _CONFIGURE[relation.kind](prop, relation.on_delete)
     except CascadeMismatch as error:
-        # SQLAlchemy asks a mapper again at every later use, but only while it counts as not configured; and with this
-        # private name it does not replace the error by one of its own.
-        prop.parent.configured = False
-        error._configure_failed = error  # type: ignore[attr-defined]
+        # SQLAlchemy asks a mapper again at every later use, but only while it counts as not configured.
+        private.configure_again(prop.parent)
+        private.fails_as_it_is(error)
         raise
 
 

@@ -22,6 +22,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.collections import collection_adapter
 from sqlalchemy.orm.interfaces import ORMOption
 
+from .. import _sqlalchemy as private
 from ..errors import KeelError, UnknownField, UsageError
 from ..sessions._new_rows import called_empty
 
@@ -187,7 +188,7 @@ def _owner(attribute: Any, start: Mapper[Any] | None) -> Mapper[Any] | None:
 
 def _target(attribute: Any, relation: RelationshipProperty[Any]) -> Mapper[Any] | None:
     # An of_type() says itself what it leads to.
-    return relation.mapper if getattr(attribute, "_of_type", None) is None else None
+    return relation.mapper if private.subtype_of(attribute) is None else None
 
 
 def _relation(attribute: Any) -> RelationshipProperty[Any]:

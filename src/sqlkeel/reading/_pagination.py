@@ -15,6 +15,7 @@ from sqlalchemy import (
     ARRAY,
     JSON,
     BindParameter,
+    ClauseElement,
     Column,
     ColumnElement,
     Dialect,
@@ -40,6 +41,7 @@ from sqlalchemy.orm.exc import UnmappedColumnError
 from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeEngine
 
+from .. import _sqlalchemy as private
 from ..errors import ConfigurationError, InvalidCursor, InvalidValue, NotSupported, UnknownField, shown
 from ..types._stored import Stored, read_values, write_values
 
@@ -369,7 +371,7 @@ def _attribute_of(mapper: Mapper[Any], element: Any) -> str | None:
     clause = element.__clause_element__() if hasattr(element, "__clause_element__") else element
     while isinstance(clause, Label):
         clause = clause.element
-    owner = getattr(clause, "_annotations", {}).get("parententity")
+    owner = (private.notes_of(clause) if isinstance(clause, ClauseElement) else {}).get("parententity")
     foreign = owner is not None and not (owner.is_mapper and mapper.isa(owner))
     if foreign or not isinstance(clause, Column):
         return None

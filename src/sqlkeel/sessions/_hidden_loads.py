@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy.ext.asyncio import async_session
 from sqlalchemy.orm import ORMExecuteState
 from sqlalchemy.util.concurrency import in_greenlet
 
+from .. import _sqlalchemy as private
 from ..errors import UnloadedAttribute
 
 __all__ = ["refuse_hidden_load"]
@@ -25,9 +24,10 @@ def refuse_hidden_load(state: ORMExecuteState) -> None:
         return
     # Only a SELECT has the options that these read.
     if state.is_column_load:
-        loading: Any = state.load_options
-        names = getattr(state._orm_compile_options(), "_only_load_props", None) or ("a column",)
-        raise UnloadedAttribute(loading._refresh_state.class_.__name__, ", ".join(sorted(names)), is_column=True)
+        names = private.loads_only(state) or ("a column",)
+        raise UnloadedAttribute(
+            private.refreshed_state(state).class_.__name__, ", ".join(sorted(names)), is_column=True
+        )
     parent, path = state.lazy_loaded_from, state.loader_strategy_path
     if parent is not None:
         attribute = path.prop.key if path is not None else "a relationship"  # type: ignore[attr-defined]

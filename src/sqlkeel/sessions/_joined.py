@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sqlalchemy import BinaryExpression, Table, event, select
+from sqlalchemy import BinaryExpression, ClauseElement, Table, event, select
 from sqlalchemy.orm import Mapper, ORMExecuteState
 from sqlalchemy.sql import operators
 
+from .. import _sqlalchemy as private
 from ..errors import NotSupported
-from ..models._conditions import parts
+from ..models._conditions import conditions_of, parts
 from ..models._key_columns import row_value
 from ._refresh import kinds, rows_below
 from ._sync_session import SyncSession
@@ -41,7 +42,7 @@ def _stay_in_the_row(state: ORMExecuteState) -> None:
     used = {source for source in _sources(statement) if source in others} | kind
     if used:
         joined = dict.fromkeys(condition for table in others if table in used for condition in others[table])
-        given = parts(statement._where_criteria)
+        given = conditions_of(statement)
         _refuse_other_rows(mapper, given, others)
         missing = [condition for condition in joined if not _stands_in(given, condition)]
         if state.is_update:
@@ -68,14 +69,13 @@ def _other_tables(mapper: Mapper[Any]) -> dict[Any, list[Any]]:
 
 
 def _sources(statement: Any) -> Iterator[Any]:
-    values = (getattr(statement, "_values", None) or {}).values()
-    for part in (*statement._where_criteria, *(value for value in values if hasattr(value, "_from_objects"))):
-        # Private: as in `conditions`, where a canary test holds it.
-        yield from part._from_objects
+    values = private.values_of(statement).values()
+    for part in (*conditions_of(statement), *(value for value in values if isinstance(value, ClauseElement))):
+        yield from private.tables_in(part)
 
 
 def _refuse_foreign_values(mapper: Mapper[Any], statement: Any, others: Iterable[Any]) -> None:
-    for key in statement._values or ():
+    for key in private.values_of(statement):
         name = getattr(key, "key", key)
         column: Any = key if hasattr(key, "table") else mapper.columns.get(name)
         if getattr(column, "table", None) in others:
@@ -144,8 +144,6 @@ def _with_keys(mapper: Mapper[Any], statement: Any, joined: Iterable[Any]) -> An
     table = mapper.local_table
     assert isinstance(table, Table), "a class that is written has a table"
     key: Any = tuple(table.primary_key.columns)
-    rows = select(*key).where(*statement._where_criteria, *joined).correlate(None).subquery()
+    rows = select(*key).where(*conditions_of(statement), *joined).correlate(None).subquery()
     whole = row_value(key)
-    statement = statement._generate()
-    statement._where_criteria = (whole.in_(select(rows)),)
-    return statement
+    return private.with_where(statement, [whole.in_(select(rows))])

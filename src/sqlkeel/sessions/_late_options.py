@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import FromClause, orm
 from sqlalchemy.orm import ORMExecuteState
 
+from .. import _sqlalchemy as private
 from ..errors import UsageError
 
 __all__ = ["ISOLATION", "are_in_force", "refuse_on_statement"]
@@ -85,7 +86,6 @@ def _meets_objects(state: ORMExecuteState) -> bool:
         return state.is_orm_statement and state.execution_options.get("synchronize_session") is not False
     statement: Any = state.statement
     if state.is_insert:
-        # A private name: SQLAlchemy's description of what an INSERT returns fails on a class.
-        return any(isinstance(one, FromClause) for one in statement._returning)
+        return any(isinstance(one, FromClause) for one in private.returned_by(statement))
     described = getattr(statement, "column_descriptions", ())
     return any(one["entity"] is not None and one["expr"] is one["entity"] for one in described)

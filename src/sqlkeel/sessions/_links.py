@@ -13,6 +13,7 @@ from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, RelationshipD
 from sqlalchemy.orm.collections import collection_adapter
 from sqlalchemy.orm.exc import UnmappedColumnError
 
+from .. import _sqlalchemy as private
 from ..models._row_keys import are_exact
 from ._new_rows import forget_empty, has_called_empty
 from ._refresh import load_again
@@ -311,7 +312,7 @@ def _note_updated(state: ORMExecuteState) -> Any:
         return None
     statement: Any = state.statement
     rows: Any = (state.parameters or ()) if state.is_executemany else [state.parameters or {}]
-    values = statement._values or {}
+    values = private.values_of(statement)
     names = {key: _attribute(mapper, key) for key in {*values, *(key for row in rows for key in row)}}
     if all(_links_of(one).keys.isdisjoint(names.values()) for one in mapper.self_and_descendants):
         return None

@@ -10,6 +10,8 @@ from sqlalchemy import ColumnElement, orm, select, update
 from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, RelationshipProperty, selectinload, undefer
 from sqlalchemy.util import immutabledict
 
+from .. import _sqlalchemy as private
+from ..models._conditions import conditions_of
 from ..models._key_columns import portions, row_value
 from ..models._row_keys import among
 from . import _locks as locks
@@ -87,7 +89,7 @@ def update_with_all(state: ORMExecuteState, values: Mapping[Any, Any]) -> Any:
         return _update_rows_with(state, mapper, values)
     statement: Any = state.statement
     parameters: Any = state.parameters or ()
-    given = {getattr(key, "key", key) for key in (*(statement._values or ()), *parameters)}
+    given = {getattr(key, "key", key) for key in (*private.values_of(statement), *parameters)}
     versions = _Versions(state.session, mapper)
     for column, value in values.items():
         holder = _holder_of(mapper, column)
@@ -187,12 +189,10 @@ def kinds(mapper: Mapper[Any]) -> list[ColumnElement[bool]]:
 
 
 def _with_value(statement: Any, column: Any, value: Any) -> Any:
-    if not statement._maintain_values_ordering:
+    if not private.is_ordered(statement):
         return statement.values({column: value})
     # ordered_values() takes no more values; the order of those it has is kept.
-    statement = statement._generate()
-    statement._values = statement._values.union({column: value})
-    return statement
+    return private.with_ordered_value(statement, column, value)
 
 
 def _holder_of(mapper: Mapper[Any], column: Any) -> Mapper[Any]:
@@ -204,9 +204,9 @@ def _holder_of(mapper: Mapper[Any], column: Any) -> Mapper[Any]:
 def _update_of_other(mapper: Mapper[Any], holder: Mapper[Any], statement: Any, values: Any) -> Any:
     """Return the statement that writes *values* into the part of the same rows in the holder's table."""
     # A derived table: MariaDB refuses a subquery on the table that is being updated (error 1093).
-    conditions = (*statement._where_criteria, *kinds(mapper))
+    conditions = (*conditions_of(statement), *kinds(mapper))
     # Its own table alone where that is enough: a subquery of the caller's on the others is none of ours to correlate.
-    alone = all(source is mapper.local_table for condition in conditions for source in condition._from_objects)
+    alone = all(source is mapper.local_table for condition in conditions for source in private.tables_in(condition))
     key = _own_key(mapper) if alone else mapper.primary_key
     rows = select(*key).select_from(mapper.local_table if alone else mapper.persist_selectable)
     keys = rows.where(*conditions).subquery()

@@ -11,8 +11,8 @@ from sqlalchemy import event, orm
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import InstanceState, ORMExecuteState, SessionTransaction
 from sqlalchemy.orm.collections import collection_adapter
-from sqlalchemy.orm.loading import _new_runid
 
+from .. import _sqlalchemy as private
 from ._sync_session import SyncSession
 
 __all__ = ["drop_gone", "expunge", "note_made", "note_read"]
@@ -32,7 +32,7 @@ _Note: TypeAlias = tuple["ref[Any]", _Way]
 class _Notes:
     """What is to be done when a savepoint or transaction is rolled back."""
 
-    since: int = field(default_factory=_new_runid)
+    since: int = field(default_factory=private.new_run)
     """The number of the last query before it, as SQLAlchemy counts them: what a later one made was read inside."""
 
     read: WeakSet[_State] = field(default_factory=WeakSet)
@@ -126,13 +126,15 @@ def _rewind(session: orm.Session) -> None:
         if (obj := found()) is not None:
             way(session, obj)
     if transaction is not None and transaction.nested:
-        _forget_read(session, kept, transaction, {*map(orm.attributes.instance_state, new), *transaction._new})
+        _forget_read(
+            session, kept, transaction, {*map(orm.attributes.instance_state, new), *private.new_states(transaction)}
+        )
 
 
 def _forget_read(session: orm.Session, kept: _Notes, savepoint: SessionTransaction, new: set[_State]) -> None:
     """Expire what was read inside: whoever wrote the rows, another object or a statement, that is undone."""
-    states = [*session.identity_map.all_states(), *savepoint._deleted]
-    made = [state for state in states if (state.runid or 0) > kept.since]
+    states = [*session.identity_map.all_states(), *private.deleted_states(savepoint)]
+    made = [state for state in states if private.run_of(state) > kept.since]
     leading = [*_leading_to(states, {*made, *new}), *_with_any(states, kept.relations)]
     for state in (*made, *(state for state in states if state in kept.read), *leading):
         if (obj := state.obj()) is not None:

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection, Dialect, Row, Select, TableClause, insert, inspect, orm, select, update
 from sqlalchemy.orm import InstanceState, Mapper, SessionTransactionOrigin
 
+from .. import _sqlalchemy as private
 from ..errors import NotSupported, ReadOnlySession
 
 __all__ = [
@@ -53,9 +54,7 @@ def refuse_reading(session: Any, to: str) -> None:
 def dialect_of(session: orm.Session, mapper: Mapper[Any]) -> Dialect:
     """Return the dialect of the database that has rows of *mapper*; of shards, which are alike, that of the first."""
     if session.connection_callable is not None:
-        # Private: the public way is to ask the caller's function for the shard of no object at all.
-        shards = vars(session)["_ShardedSession__shards"]
-        return next(iter(shards.values())).dialect  # type: ignore[no-any-return]
+        return next(iter(private.shards_of(session).values())).dialect  # type: ignore[no-any-return]
     return session.get_bind(mapper=mapper).dialect
 
 
@@ -140,18 +139,19 @@ def shard_of(session: orm.Session, state: InstanceState[Any] | None) -> dict[str
 @contextmanager
 def as_flushing(session: orm.Session) -> Iterator[None]:
     """Let a `get_bind` that routes answer where a flush writes; SQLAlchemy's recipe has it look at a private name."""
-    before, session._flushing = session._flushing, True
+    before = private.is_flushing(session)
+    private.set_flushing(session, True)
     try:
         yield
     finally:
-        session._flushing = before
+        private.set_flushing(session, before)
 
 
 def is_writing(session: orm.Session) -> bool:
     """Tell whether a flush is past its ``before_flush``: SQLAlchemy may take what is changed for written."""
-    # Private: the public ways name the outermost transaction and the savepoint, and a flush has a part of its own.
-    part = session._transaction
-    return session._flushing and part is not None and part.origin is SessionTransactionOrigin.SUBTRANSACTION
+    # The public ways name the outermost transaction and the savepoint, and a flush has a part of its own.
+    part = private.part_of_transaction(session)
+    return private.is_flushing(session) and part is not None and part.origin is SessionTransactionOrigin.SUBTRANSACTION
 
 
 def _write(mapper: Mapper[Any]) -> Any:

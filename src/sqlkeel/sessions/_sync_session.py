@@ -15,6 +15,7 @@ from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 from sqlalchemy.util import immutabledict
 from sqlalchemy.util.concurrency import in_greenlet
 
+from .. import _sqlalchemy as private
 from ..engines._tasks import current_task
 from ..errors import AlreadyFlushing, SessionShared, TransactionAborted
 from ._doors import Block, aborted, door, door_by_key, last_door, only_whole, past_flush, remembered, take_over, watched
@@ -309,12 +310,12 @@ class SyncSession(orm.Session):
     def has_changes(self) -> bool:
         """Whether a flush may have something to write."""
         # What `new` and `deleted` are views of: each query that flushes first asks this.
-        return bool(self._new or self._deleted or self.identity_map.check_modified())
+        return bool(private.new_states(self) or private.deleted_states(self) or self.identity_map.check_modified())
 
     @property
     def has_deletions(self) -> bool:
         """Whether objects are marked to be deleted; `deleted` would list them."""
-        return bool(self._deleted)
+        return bool(private.deleted_states(self))
 
     @property
     def has_lost_connection(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.orm import ORMExecuteState
 
+from .. import _sqlalchemy as private
 from ..errors import NotSupported
 from . import _links as links  # noqa: F401 - its listener is put before all others, and this one before it
 from ._sync_session import SyncSession
@@ -28,14 +29,16 @@ def _unwrap(state: ORMExecuteState) -> Any:
             hint=f"await session.execute({verb}(Model).where(...).returning(...)), without from_statement().",
         )
     options = statement.get_execution_options()
-    return state.invoke_statement(statement=inside.options(*statement._with_options).execution_options(**options))
+    return state.invoke_statement(statement=inside.options(*private.options_of(statement)).execution_options(**options))
 
 
 def _returns(inside: Any, statement: Any) -> bool:
     """Tell whether *inside* returns what *statement* selects; SQLAlchemy's own description of that fails on a class."""
-    returned, selected = inside._returning, statement._raw_columns
+    returned, selected = private.returned_by(inside), private.selected_by(statement)
     return len(returned) == len(selected) and all(map(_are_alike, returned, selected))
 
 
 def _are_alike(one: Any, other: Any) -> bool:
-    return bool(one.compare(other)) and one._annotations.get("parententity") is other._annotations.get("parententity")
+    return bool(one.compare(other)) and private.notes_of(one).get("parententity") is private.notes_of(other).get(
+        "parententity"
+    )

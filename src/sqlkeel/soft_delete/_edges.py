@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, Subquery, and_, literal, select
 from sqlalchemy.orm import Mapper, RelationshipProperty, aliased
 from sqlalchemy.orm.interfaces import ONETOMANY
 from sqlalchemy.sql import operators
-from sqlalchemy.util import immutabledict
 
+from .. import _sqlalchemy as private
 from ..errors import NotSupported
 from ..models._key_columns import row_value
 from ..models._relations import is_soft
@@ -65,8 +65,7 @@ class Edge(NamedTuple):
         marked_keys = select(*key).select_from(self.owner.persist_selectable).where(marked).subquery()
         related = getattr(above, self.relation.key).of_type(self.target.class_)
         found = select(*mark.key).select_from(above).join(related).where(owner.in_(select(marked_keys))).subquery()
-        # A private name: with what it holds, SQLAlchemy would take the UPDATE around it for one of the class above.
-        found._propagate_attrs = immutabledict()
+        private.forget_plugin(found)  # SQLAlchemy would take the UPDATE around it for one of the class above
         return found
 
     def match(self, marked: ColumnElement[bool]) -> ColumnElement[bool]:

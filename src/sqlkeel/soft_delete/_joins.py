@@ -12,6 +12,7 @@ from sqlalchemy.orm import PropComparator, join
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.selectable import FromGrouping
 
+from .. import _sqlalchemy as private
 from ._living import ENTITY, Living, living
 from ._marks import has_mark
 
@@ -24,16 +25,11 @@ def live_in_joins(select: Any) -> None:
     It puts them into the ON of a join of two, and else into WHERE, where the row that an outer join is to keep is lost,
     or nowhere: a class in a join that was given to ``select_from()``, either side of a full join.
     """
-    _replace(select, "_from_obj", [_changed(select, one) for one in select._from_obj])
+    private.set_sources(select, [_changed(select, one) for one in private.sources_of(select)])
     steps: list[Any] = []
-    for step in select._setup_joins:
+    for step in private.joins_of(select):
         steps.append(_step(select, step, steps))
-    _replace(select, "_setup_joins", steps)
-
-
-def _replace(select: Any, name: str, parts: list[Any]) -> None:
-    if any(one is not before for one, before in zip(parts, getattr(select, name), strict=True)):
-        setattr(select, name, tuple(parts))
+    private.set_joins(select, steps)
 
 
 def _changed(select: Any, table: Any) -> Any:
@@ -45,7 +41,8 @@ def _changed(select: Any, table: Any) -> Any:
 
 def add_conditions(select: Any, conditions: Iterable[Living]) -> None:
     """Add conditions to a WHERE that does not have them."""
-    select._where_criteria += tuple(_missing(conditions, select._where_criteria))
+    written = private.where_of(select)
+    private.set_where(select, (*written, *_missing(conditions, written)))
 
 
 def _missing(conditions: Iterable[Living], written: Iterable[Any]) -> Iterator[Living]:
@@ -66,17 +63,17 @@ def _with_conditions(table: Any) -> tuple[Any, list[Living]]:
         inner, rest = _with_conditions(table.element)
         return (table if inner is table.element else inner.self_group()), rest
     if not _is_made_by_hand(table):
-        return table, _of(table._annotations.get(ENTITY))
+        return table, _of(private.notes_of(table).get(ENTITY))
     (left, of_left), (right, of_right) = _with_conditions(table.left), _with_conditions(table.right)
     # A dead row of a full join finds no other, and is left out afterwards: the row that it would have found stays.
     asked, rest = ([*of_left, *of_right],) * 2 if table.full else (of_right, of_left)
     missing = list(_missing(asked, [table.onclause]))
     if not missing and left is table.left and right is table.right:
         return table, rest
-    changed = table._clone()
+    changed = private.copy_of_join(table)
     changed.left, changed.right = left, right
     changed.onclause = and_(*_clauses(table.onclause), *missing)
-    changed._reset_memoizations()
+    private.forget_memoized(changed)
     return changed, rest
 
 
@@ -87,7 +84,7 @@ def _of(entity: Any) -> list[Living]:
 def _is_made_by_hand(table: Any) -> bool:
     """Tell whether it is a join, and not the tables of an inherited class."""
     inner = table.element if isinstance(table, FromGrouping) else table
-    entity = inner._annotations.get(ENTITY)  # of a join that SQLAlchemy's ORM has made, that on the left
+    entity = private.notes_of(inner).get(ENTITY)  # of a join that SQLAlchemy's ORM has made, that on the left
     return isinstance(inner, Join) and (entity is None or inner != entity.selectable)
 
 
@@ -117,21 +114,21 @@ def _joined(table: Any) -> tuple[Any, list[Living]]:
     """Return a join that is joined with others, as a plain one: SQLAlchemy takes the left side only of its ORM's."""
     changed, rest = _with_conditions(table)
     inner: Any = changed.element if isinstance(changed, FromGrouping) else changed
-    if ENTITY in inner._annotations:
+    if ENTITY in private.notes_of(inner):
         changed = Join(inner.left, inner.right, inner.onclause, inner.isouter, inner.full)
     return changed, rest
 
 
 def _with_more(relation: Any, conditions: list[Living]) -> Any:
-    missing = list(_missing(conditions, relation._extra_criteria))
+    missing = list(_missing(conditions, private.extra_conditions_of(relation)))
     return relation.and_(*missing) if missing else relation
 
 
 def _target(right: Any, onclause: Any) -> Any:
     if isinstance(right, FromClause):
-        return right._annotations.get(ENTITY)
+        return private.notes_of(right).get(ENTITY)
     relation = right if isinstance(right, PropComparator) else onclause
-    return getattr(relation, "_of_type", None) or relation.property.entity
+    return private.subtype_of(relation) or relation.property.entity
 
 
 def _left_over(select: Any, step: Any, before: list[Any]) -> Iterator[Living]:
@@ -148,17 +145,17 @@ def _on_the_left(select: Any, step: Any, before: Iterable[Any]) -> list[Any]:
     joined = [one for one, *_ in reversed(list(before)) if isinstance(one, FromClause)]
     if left is not None:
         return [*joined, left]
-    if select._from_obj:
-        return [*joined, *select._from_obj]
+    if private.sources_of(select):
+        return [*joined, *private.sources_of(select)]
     relation: Any = right if isinstance(right, PropComparator) else onclause
     if isinstance(relation, PropComparator):
         return [*joined, _tables_of(inspect(relation).parent)]
-    known = dict.fromkeys(part._annotations.get(ENTITY) for part in select._raw_columns)
+    known = dict.fromkeys(private.notes_of(part).get(ENTITY) for part in private.selected_by(select))
     return [*joined, *(_tables_of(one) for one in known if one not in (None, _target(right, onclause)))]
 
 
 def _tables_of(entity: Any) -> Any:
-    return entity.selectable._annotate({ENTITY: entity})
+    return private.with_notes(entity.selectable, {ENTITY: entity})
 
 
 def _found(right: Any, candidates: list[Any]) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, and_, exists, inspect, true
 from sqlalchemy.orm import Mapper
 
+from .. import _sqlalchemy as private
 from ..models._key_columns import key_in
 from ..models._relations import is_soft
 from ._marks import Mark, rows_of, soft_parts
@@ -109,7 +110,7 @@ def _has_row(insp: Any, mark: Mark, table: Any, *, dead: bool) -> ColumnElement[
 
 def closed_alias(table: Any) -> Any:
     """Return an alias that SQLAlchemy leaves as it is where it writes an alias of a class for the class's tables."""
-    return table.alias()._annotate({"no_replacement_traverse": True})
+    return private.with_notes(table.alias(), {"no_replacement_traverse": True})
 
 
 def _column_of(insp: Any, mapper: Mapper[Any], column: Any) -> Any:
@@ -121,5 +122,5 @@ def _column_of(insp: Any, mapper: Mapper[Any], column: Any) -> Any:
 
 
 def _adaptable(column: Any, mapper: Mapper[Any]) -> Any:
-    # A private name: SQLAlchemy lets a join adapt a condition to its alias only where the columns carry this.
-    return column._annotate({"parententity": mapper, "parentmapper": mapper})
+    # SQLAlchemy lets a join adapt a condition to its alias only where the columns carry this.
+    return private.with_notes(column, {"parententity": mapper, "parentmapper": mapper})

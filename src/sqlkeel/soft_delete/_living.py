@@ -13,6 +13,7 @@ from sqlalchemy import Boolean, ColumnElement, Join, SelectBase, exists
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.visitors import InternalTraversal, replacement_traverse
 
+from .. import _sqlalchemy as private
 from ..models._key_columns import tables_with_keys
 from ..models._relations import is_soft
 from ._live import OF_BASES, closed_alias, is_live
@@ -33,10 +34,10 @@ def without_class(condition: ColumnElement[bool], *, of: Container[Any] | None =
     def forget(element: Any, **options: Any) -> Any:
         if isinstance(element, SelectBase):
             return element
-        entity = element._annotations.get(ENTITY)
+        entity = private.notes_of(element).get(ENTITY)
         if entity is None or (of is not None and entity not in of):
             return None
-        return element._deannotate([ENTITY, "parentmapper"], clone=True)
+        return private.without_notes(element, [ENTITY, "parentmapper"], clone=True)
 
     return replacement_traverse(condition, {}, forget)
 
@@ -67,7 +68,7 @@ class Living(ColumnElement[bool]):
 
 @compiles(Living)
 def _write(element: Living, compiler: Any, **options: Any) -> str:
-    hiding = compiler._global_attributes.get(HIDING)  # a private name: what all SELECTs of a statement share
+    hiding = private.shared_notes_of(compiler).get(HIDING)
     return f"({compiler.process(element.condition, **options)})" if hiding else "1 = 1"
 
 

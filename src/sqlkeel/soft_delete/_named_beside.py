@@ -9,7 +9,9 @@ from sqlalchemy import ColumnClause, Delete, Join, SelectBase, Table, Update
 from sqlalchemy.orm import Mapper
 from sqlalchemy.sql.visitors import replacement_traverse
 
+from .. import _sqlalchemy as private
 from ..errors import NotSupported
+from ..models._conditions import conditions_of
 from ..models._relations import is_soft
 from ._live import OF_BASES, is_live, is_live_written
 from ._living import ENTITY
@@ -52,9 +54,9 @@ def _written(statement: Any) -> Any:
     Raises:
         NotSupported: For an alias or a join of it: SQLAlchemy gives them no condition, or one on other rows.
     """
-    own = statement.table._annotations.get(ENTITY)
+    own = private.notes_of(statement.table).get(ENTITY)
     if isinstance(statement.table, Join) and (own is None or statement.table != own.selectable):
-        named = (part._annotations.get(ENTITY) for part in parts_of(statement.table))
+        named = (private.notes_of(part).get(ENTITY) for part in parts_of(statement.table))
         if any(has_mark(entity.mapper) for entity in named if entity is not None):
             raise _join()
     if own is not None and own.is_aliased_class and has_mark(own.mapper):
@@ -64,11 +66,11 @@ def _written(statement: Any) -> Any:
 
 def _named(statement: Any) -> dict[Any, set[Any]]:
     """Return the classes and aliases that have a mark, each with the tables of the columns that are named by it."""
-    values = [part for pair in (getattr(statement, "_values", None) or {}).items() for part in pair]
-    elements = [part for part in (*statement._where_criteria, *values) if hasattr(part, "get_children")]
+    values = [part for pair in private.values_of(statement).items() for part in pair]
+    elements = [part for part in (*conditions_of(statement), *values) if hasattr(part, "get_children")]
     found: dict[Any, set[Any]] = {}
     for part in parts_of(*elements, without=lambda part: isinstance(part, SelectBase)):
-        entity = part._annotations.get(ENTITY)
+        entity = private.notes_of(part).get(ENTITY)
         if entity is not None and has_mark(entity.mapper):
             tables = found.setdefault(entity, set())
             tables.update([part.table] if isinstance(part, ColumnClause) else ())
@@ -109,7 +111,7 @@ def _without_class(condition: Any) -> Any:
     """Name the columns by their tables alone: a SELECT in a condition that named a class would get conditions, too."""
 
     def bare(element: Any, **_: Any) -> Any:
-        return element._deannotate() if ENTITY in element._annotations else None
+        return private.without_notes(element) if ENTITY in private.notes_of(element) else None
 
     return replacement_traverse(condition, {}, bare)
 
@@ -145,7 +147,7 @@ def refuse_inner_writes(statement: Any) -> None:
     """
     for part in parts_of(statement):
         if isinstance(part, Update | Delete) and part is not statement:
-            own: Any = part.table._annotations.get(ENTITY)
+            own: Any = private.notes_of(part.table).get(ENTITY)
             if any(True for _ in conditions_beside(part)) or (own is not None and _is_marked_elsewhere(own.mapper)):
                 raise _inner_write(part)
 

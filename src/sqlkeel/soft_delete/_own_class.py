@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -11,6 +12,7 @@ from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.sql.visitors import replacement_traverse
 
+from .. import _sqlalchemy as private
 from ._unmarked import parts_of
 
 __all__ = ["name_inner_rows"]
@@ -32,7 +34,7 @@ class _ByAlias(RelationshipProperty.Comparator[Any]):
     def _criterion_exists(self, criterion: Any = None, **values: Any) -> Exists:
         found = super()._criterion_exists(criterion, **values)
         inner: Any = found.element.element  # the SELECT in parentheses
-        target, *between = inner._from_obj
+        target, *between = private.sources_of(inner)
         if self.entity.is_aliased_class or target == self.entity.selectable:
             return found
         alias = aliased(self.entity, target)
@@ -50,19 +52,23 @@ def _name_in_subqueries(condition: Any, alias: Any) -> Any:
     """Name the rows that a subquery in the condition asks for: SQLAlchemy writes the alias for the class there, too."""
     if not any(isinstance(part, SelectBase) for part in parts_of(condition)):
         return condition
-    table = alias.selectable._deannotate()
+    table = private.without_notes(alias.selectable)
     named = {"parententity": alias, "parentmapper": alias.mapper, "entity_namespace": alias}
 
     def name(part: Any) -> Any:
         known = _is(part, table) or (isinstance(part, ColumnClause) and part.table is table)
-        return part._annotate(named) if known else None
+        return private.with_notes(part, named) if known else None
 
     for part in parts_of(condition):
         if isinstance(part, Select):  # made for this EXISTS if it reads the table, and seen by nobody yet
-            part._from_obj = tuple(one._annotate(named) if _is(one, table) else one for one in part._from_obj)
-            part._raw_columns = [one._annotate(named) if _is(one, table) else one for one in part._raw_columns]
+            private.set_sources(part, [_named(one, table, named) for one in private.sources_of(part)])
+            private.set_selected(part, [_named(one, table, named) for one in private.selected_by(part)])
     joined = isinstance(condition, BooleanClauseList) and condition.operator is operators.and_
     return and_(*(_replaced(clause, name) for clause in (condition.clauses if joined else [condition])))
+
+
+def _named(part: Any, table: Any, notes: Mapping[str, Any]) -> Any:
+    return private.with_notes(part, notes) if _is(part, table) else part
 
 
 def _is(part: Any, table: Any) -> bool:
@@ -73,13 +79,13 @@ def _replaced(clause: Any, name: Any) -> Any:
     """Replace parts of a clause that SQLAlchemy has closed to replacements, or that holds one that is."""
     if isinstance(clause, Grouping):
         return Grouping(_replaced(clause.element, name))
-    opened = clause._deannotate(_CLOSED, clone=True)
-    return replacement_traverse(opened, {}, name)._annotate(clause._annotations)
+    opened = private.without_notes(clause, _CLOSED, clone=True)
+    return private.with_notes(replacement_traverse(opened, {}, name), private.notes_of(clause))
 
 
 def _kept(made: Any) -> PropComparator[Any]:
     """Return what SQLAlchemy has made as one of ours: it makes its own class there, whatever it was asked on."""
-    return _ByAlias(made.prop, made._parententity, made._adapt_to_entity, made._of_type, made._extra_criteria)
+    return private.comparator_like(_ByAlias, made)  # type: ignore[no-any-return]
 
 
 _WATCHED: Final[WeakSet[type]] = WeakSet()
@@ -114,4 +120,4 @@ def _replace_one(cls: type, key: str, attribute: Any) -> None:
     if isinstance(made, RelationshipProperty.Comparator) and not isinstance(made, _ByAlias):
         kind = type(made)
         ours = _ByAlias if kind is RelationshipProperty.Comparator else type(kind.__name__, (_ByAlias, kind), {})
-        attribute.comparator = ours(made.prop, made._parententity)
+        attribute.comparator = private.comparator_like(ours, made, plain=True)

@@ -16,6 +16,7 @@ from sqlalchemy.orm import LoaderCriteriaOption, Mapped, Mapper, ORMExecuteState
 from sqlalchemy.orm.interfaces import UserDefinedOption
 from sqlalchemy.sql.functions import FunctionElement
 
+from .. import _sqlalchemy as private
 from ..errors import NotSupported
 from ..models._base import Base
 from ..models._mixed_columns import mixed_column, with_columns
@@ -223,7 +224,7 @@ def _leave_out_of_values(session: SyncSession, *_: Any) -> None:
 
 def _add_options(state: ORMExecuteState, options: Iterable[Any]) -> None:
     statement: Any = state.statement
-    given = getattr(statement, "_with_options", ())
+    given = private.options_of(statement)
     if missing := [option for option in options if option not in given]:
         state.statement = statement.options(*missing)
 
@@ -231,10 +232,8 @@ def _add_options(state: ORMExecuteState, options: Iterable[Any]) -> None:
 def _drop_condition(state: ORMExecuteState) -> None:
     """Take the condition from a lazy load: it came with the object, which was found when deleted rows were hidden."""
     statement: Any = state.statement
-    options = statement._with_options
-    # Not by identity: an object that was pickled brings copies. The function is a private name of SQLAlchemy's option.
-    kept = tuple(option for option in options if getattr(option, "_where_crit_orig", None) not in _CONDITIONS)
+    options = private.options_of(statement)
+    # Not by identity: an object that was pickled brings copies.
+    kept = tuple(option for option in options if private.condition_behind(option) not in _CONDITIONS)
     if len(kept) < len(options):
-        statement = statement._generate()
-        statement._with_options = kept
-        state.statement = statement
+        state.statement = private.with_options(statement, kept)

@@ -17,6 +17,7 @@ from sqlalchemy.orm import LoaderCriteriaOption
 from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.sql.util import surface_expressions
 
+from .. import _sqlalchemy as private
 from ..errors import NotSupported
 from ._joins import add_conditions, live_in_joins
 from ._live import OF_BASES
@@ -50,7 +51,7 @@ class MarkingOption(LoaderCriteriaOption):
         statement = getattr(compile_state, "select_statement", None)
         if statement is not None:  # an UPDATE or DELETE is marked before
             mark(statement)
-            for option in statement._with_options:
+            for option in private.options_of(statement):
                 _mark_conditions(option)
                 _refuse_expression(option)
 
@@ -65,7 +66,7 @@ class _Marked:
         return getattr(self._option, name)
 
     def _resolve_where_criteria(self, entity: Any) -> Any:
-        condition = self._option._resolve_where_criteria(entity)
+        condition = private.conditions_of_loader(self._option, entity)
         mark(condition)
         return condition
 
@@ -74,7 +75,7 @@ def _is_a_lambda(option: Any) -> bool:
     """Tell whether it is one of the user's own."""
     if isinstance(option, MarkingOption | _Marked) or not option.deferred_where_criteria:
         return False
-    return option._where_crit_orig not in OF_BASES
+    return private.condition_behind(option) not in OF_BASES
 
 
 def mark(statement: Any) -> bool:
@@ -88,7 +89,7 @@ def mark(statement: Any) -> bool:
                 _close_lambdas(part)
             if isinstance(part, Select):
                 _mark_one(part)
-    return isinstance(statement, Select) and bool(statement._propagate_attrs)
+    return isinstance(statement, Select) and bool(private.plugin_of(statement))
 
 
 def _close_lambdas(statement: Any) -> None:
@@ -96,45 +97,45 @@ def _close_lambdas(statement: Any) -> None:
 
     SQLAlchemy writes none around the OR of a lambda, and a condition behind it would be one on the last alternative.
     """
-    written = statement._where_criteria
+    written = private.where_of(statement)
     if any(isinstance(part, LambdaElement) for part in written):
-        statement._where_criteria = (Grouping(and_(*written)),)
+        private.set_where(statement, [Grouping(and_(*written))])
 
 
 def _mark_one(select: Any) -> None:
-    if not select._propagate_attrs:
+    if not private.plugin_of(select):
         entity = next(_entities(select.get_children()), None)
         if entity is None:
             return
-        select._set_propagate_attrs({"compile_state_plugin": "orm", "plugin_subject": entity})
-    known = set(_entities((*select._raw_columns, *select._from_obj)))
+        private.set_plugin(select, entity)
+    known = set(_entities((*private.selected_by(select), *private.sources_of(select))))
     live_in_joins(select)
     _live_in_conditions(select, known)
     _live_in_kept_tables(select, known)
-    for right, onclause, *_ in select._setup_joins:
+    for right, onclause, *_ in private.joins_of(select):
         for relation in (right, onclause):
-            for condition in getattr(relation, "_extra_criteria", ()):  # of and_()
+            for condition in private.extra_conditions_of(relation):  # of and_()
                 mark(condition)
 
 
 def _live_in_kept_tables(select: Any, known: set[Any]) -> None:
     """Put the condition on a class of which ``with_only_columns()`` has kept the table and forgotten the name."""
-    subject = select._propagate_attrs.get("plugin_subject")
+    subject = private.plugin_of(select).get("plugin_subject")
     if subject is not None and subject not in known and has_mark(subject.mapper):
-        add_conditions(select, living_in_tables(subject, select._from_obj))
+        add_conditions(select, living_in_tables(subject, private.sources_of(select)))
 
 
 def _live_in_conditions(select: Any, known: set[Any]) -> None:
     """Put conditions on classes that only WHERE names, where SQLAlchemy does not see them or misplaces its own."""
-    if not select._where_criteria:
+    if not private.where_of(select):
         return
     # What is compared decides which classes a condition is about, and not what stands in a function there.
-    shallow = (one for part in select._where_criteria for one in surface_expressions(part))  # type: ignore[no-untyped-call]
-    seen = {one._annotations.get(ENTITY) for one in shallow} | known
-    named = [one for one in _tables_named(select._where_criteria).items() if has_mark(one[0].mapper)]
+    shallow = (one for part in private.where_of(select) for one in surface_expressions(part))  # type: ignore[no-untyped-call]
+    seen = {private.notes_of(one).get(ENTITY) for one in shallow} | known
+    named = [one for one in _tables_named(private.where_of(select)).items() if has_mark(one[0].mapper)]
     apart = {entity for entity, _ in named if entity not in known and stands_apart(entity)}
     if apart & seen:
-        select._where_criteria = tuple(without_class(part, of=apart) for part in select._where_criteria)
+        private.set_where(select, [without_class(part, of=apart) for part in private.where_of(select)])
     for entity, tables in named:
         if entity in apart or entity not in seen:
             add_conditions(select, living_in_tables(entity, tables))
@@ -143,7 +144,7 @@ def _live_in_conditions(select: Any, known: set[Any]) -> None:
 def _tables_named(conditions: Iterable[Any]) -> dict[Any, list[Any]]:
     found: dict[Any, list[Any]] = {}
     for part in parts_of(*conditions, without=lambda part: isinstance(part, (SelectBase, Living))):
-        if (entity := part._annotations.get(ENTITY)) is not None:
+        if (entity := private.notes_of(part).get(ENTITY)) is not None:
             found.setdefault(entity, []).extend([part.table] if isinstance(part, ColumnClause) else [])
     return found
 
@@ -152,14 +153,14 @@ def _mark_conditions(option: Any) -> None:
     """Mark the SELECTs in what ``with_loader_criteria()`` and ``relation.and_()`` ask for beside the statement."""
     if isinstance(option, LoaderCriteriaOption) and not option.deferred_where_criteria:
         mark(option.where_criteria)
-    for element in getattr(option, "context", ()):
-        for condition in element._extra_criteria:
+    for element in private.steps_of(option):
+        for condition in private.extra_conditions_of(element):
             mark(condition)
 
 
 def _refuse_expression(option: Any) -> None:
     """Refuse ``with_expression()`` of a SELECT over soft-deletable rows: SQLAlchemy takes the class out of it."""
-    for element in getattr(option, "context", ()):
+    for element in private.steps_of(option):
         if not dict(element.strategy or ()).get("query_expression"):
             continue
         read = _tables_read(element)
@@ -174,7 +175,9 @@ def _refuse_expression(option: Any) -> None:
 def _tables_read(element: Any) -> set[Any]:
     """Return what the SELECTs of a loading option read, and what that is made of, but for the outer tables."""
     outer = set(_joined(element.path[-2].selectable))  # what the SELECTs are correlated with
-    inner = parts_of(*element._extra_criteria, without=lambda part: isinstance(part, FromClause) and part in outer)
+    inner = parts_of(
+        *private.extra_conditions_of(element), without=lambda part: isinstance(part, FromClause) and part in outer
+    )
     found: set[Any] = set()
     for select in inner:
         if isinstance(select, Select):
@@ -196,7 +199,7 @@ def _joined(table: Any) -> Iterator[Any]:
 def _entities(parts: Iterable[Any]) -> Iterator[Any]:
     """Yield the classes that are named outside of the SELECTs in the parts of one."""
     for part in parts_of(*parts, without=lambda part: isinstance(part, SelectBase)):
-        if (entity := part._annotations.get(ENTITY)) is not None:
+        if (entity := private.notes_of(part).get(ENTITY)) is not None:
             yield entity
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Mapper, attributes
 from sqlalchemy.sql.visitors import InternalTraversal
 
+from .. import _sqlalchemy as private
 from ..errors import NotSupported
 from ..sessions._sync_session import SyncSession
 from ._living import ENTITY
@@ -41,14 +42,14 @@ class _Living(ColumnElement[Any]):
 
     @property
     def _from_objects(self) -> Any:
-        return self.element._from_objects
+        return private.tables_in(self.element)
 
 
 @compiles(_Living)
 def _compile(living: _Living, compiler: Any, **options: Any) -> str:
     for option in living.options:
-        # Private: what all SELECTs of a statement know. SQLAlchemy fills it from the options of the outermost one.
-        option.get_global_criteria(compiler._global_attributes)
+        # What all SELECTs of a statement know. SQLAlchemy fills it from the options of the outermost one.
+        option.get_global_criteria(private.shared_notes_of(compiler))
     compiled: str = compiler.process(living.element, **options)
     return compiled
 
@@ -72,7 +73,7 @@ def _prepare(values: dict[str, Any], keys: Iterable[str], options: Callable[[], 
 
 def mark_rows(statement: Any) -> None:
     """Mark the SELECTs in ``values([...])`` of several rows, which are no parts of it for SQLAlchemy."""
-    for rows in getattr(statement, "_multi_values", ()):
+    for rows in private.rows_of(statement):
         for row in rows:
             for value in row.values() if isinstance(row, Mapping) else row:
                 if _is_expression(value):
@@ -88,7 +89,7 @@ def refuse_default(mapper: Mapper[Any], column: Any) -> None:
     for name in ("default", "onupdate"):
         default = getattr(column, name, None)
         for part in parts_of(default.arg) if default is not None and default.is_clause_element else ():
-            entity = part._annotations.get(ENTITY)
+            entity = private.notes_of(part).get(ENTITY)
             if entity is not None and has_mark(entity.mapper):
                 raise _default(f"{name}= of {mapper.class_.__name__}.{column.key}", entity.mapper.class_.__name__)
 

@@ -10,6 +10,7 @@ from sqlalchemy import CheckConstraint, Column, Dialect, Integer, String, Table,
 from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from .. import _sqlalchemy as private
 from ..errors import ConfigurationError, InvalidValue, NotSupported, UnexpectedValue, shown
 
 __all__ = ["Choice", "choice_of", "is_choice", "not_of_values"]
@@ -182,7 +183,7 @@ def _add_check(column: Column[Any], table: Table) -> None:
     if isinstance(column.type, Choice):
         condition = column.in_(list(column.type.stored))
         # Bound to the type, as SQLAlchemy does for Enum: a copy of the table would have it twice otherwise.
-        table.append_constraint(CheckConstraint(condition, info={_MARK: column}, _type_bound=True))
+        table.append_constraint(CheckConstraint(condition, info={_MARK: column}, **private.bound_to_type()))
         if column.autoincrement == "auto":
             # SQLAlchemy would have the server count up a key that is one number; what it counts is no choice.
             column.autoincrement = False

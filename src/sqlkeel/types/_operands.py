@@ -8,6 +8,7 @@ from sqlalchemy import BinaryExpression, BindParameter, Case, Cast, Dialect, Fun
 from sqlalchemy.sql.functions import ReturnTypeFromArgs
 from sqlalchemy.types import NullType
 
+from .. import _sqlalchemy as private
 from ._choice import Choice
 from ._exact import ExactNumeric, UTCDateTime, meaningless, scale_of
 from ._times import Duration, PlainDate, PlainTime
@@ -26,7 +27,7 @@ def check_operands(dialect: Dialect) -> None:
     """
     usual = dialect.statement_compiler
     exact = _SQLiteOperands if dialect.name == "sqlite" else _Operands
-    dialect.statement_compiler = type(usual.__name__, (exact, usual), {})
+    private.compile_by(dialect, type(usual.__name__, (exact, usual), {}))
 
 
 class _Operands:

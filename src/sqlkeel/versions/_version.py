@@ -9,9 +9,10 @@ from sqlalchemy import BindParameter, Column, Connection, Integer, event, orm, s
 from sqlalchemy.orm import Mapped, Mapper, ORMExecuteState, validates
 from sqlalchemy.orm.exc import StaleDataError
 
+from .. import _sqlalchemy as private
 from ..engines._backend import begin_for_savepoint
 from ..errors import ConfigurationError, InvalidValue, NotSupported, TransientFault, UsageError, VersionConflict, shown
-from ..models._conditions import parts
+from ..models._conditions import conditions_of
 from ..models._key_columns import key_in, plain_key
 from ..models._mixed_columns import mixed_column, with_columns
 from ..sessions._refresh import rows_below, update_with, update_with_all
@@ -72,7 +73,7 @@ def _check_version(mapper: Mapper[Any], cls: type) -> None:
                 f"{cls.__name__} has a table of its own, and no version in it.",
                 hint="Repeat the column: version: Mapped[int] = mapped_column(server_default='1')",
             )
-        mapper.version_id_col = mapper.columns["version"]
+        private.check_version_by(mapper, mapper.columns["version"])
 
 
 @event.listens_for(VersionMixin, "mapper_configured", propagate=True)
@@ -211,7 +212,7 @@ def _refuse_given(state: ORMExecuteState, mapper: Mapper[Any], following: Any) -
     names = {column.key, mapper.get_property_by_column(column).key}
     statement: Any = state.statement
     parameters: Any = state.parameters or {}
-    for key, value in (*(statement._values or {}).items(), *parameters.items()):
+    for key, value in (*private.values_of(statement).items(), *parameters.items()):
         name = getattr(key, "key", key)
         # A parameter with the name of the attribute sets nothing where the column has another one.
         is_set = name == column.key or key not in parameters
@@ -228,7 +229,7 @@ def _is_next(statement: Any, column: Column[Any], value: Any, following: Any) ->
     if not isinstance(given, int):
         return hasattr(given, "compare") and bool(given.compare(following))
     checked = column == given - 1
-    return any(part.compare(checked) for part in parts(statement._where_criteria))
+    return any(part.compare(checked) for part in conditions_of(statement))
 
 
 def _update_by_key(state: ORMExecuteState, mapper: Mapper[Any]) -> Any:

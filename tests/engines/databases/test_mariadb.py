@@ -333,18 +333,3 @@ class TestPassword:
                     await session.execute(text("select sleep(5)"))
 
             assert await soon(lambda: is_gone(number, mariadb), seconds=3.0)
-
-
-class TestPrivateNames:
-    """What SQLAlchemy's adapter of asyncmy keeps under private names."""
-
-    async def test_a_statement_locks_the_connection(self, mariadb: Database) -> None:
-        """Canary of `_execute_mutex`: without it a COMMIT beside another task's statement would be `CommitUnknown`."""
-        async with mariadb.engine.connect() as connection:
-            raw: Any = (await connection.get_raw_connection()).dbapi_connection
-            free = raw._execute_mutex.locked()
-            waiting = asyncio.create_task(connection.execute(text("select sleep(2)")))
-            taken = await soon(raw._execute_mutex.locked)
-            await waiting
-
-        assert (free, taken) == (False, True)

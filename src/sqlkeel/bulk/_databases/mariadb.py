@@ -47,6 +47,7 @@ from sqlalchemy.dialects.mysql import insert as insert_on_duplicate
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from ... import _sqlalchemy as private
 from ...engines._backend import backend_for
 from ...engines._traces import RESTORED
 from ...errors import NoTransaction, shown
@@ -86,9 +87,7 @@ class MariaDBWriter(Writer):
         if index.dialect_kwargs.get("mariadb_live") is None or index.table is None:
             return None
         # By the column of the index, which no model has: the optimizer would not find the index by what it stands for.
-        marker: ColumnClause[int] = column(marker_of(index, _PREPARER), Integer())
-        marker.table = index.table
-        return marker == 1
+        return private.column_beside(index.table, marker_of(index, _PREPARER), Integer()) == 1
 
     def rounded(self, value: Any, of: Column[Any], dialect: Dialect) -> ColumnElement[Any]:
         """Round what an assignment would round; a cast to DECIMAL would also cut what is out of range."""

@@ -12,6 +12,7 @@ from sqlalchemy import URL, Connection, Engine, event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.pool import PoolResetState
 
+from ... import _sqlalchemy as private
 from ... import errors
 from ...errors import DatabaseFault, NotSupported
 from .._backend import (
@@ -256,9 +257,8 @@ class MariaDBBackend(Backend):
         """
 
         def watched(connection: Any, *args: Any, **options: Any) -> Any:
-            pooled = connection.connection if isinstance(connection, Connection) else connection
-            raw: Any = pooled.dbapi_connection
-            if _is_waiting(raw):
+            raw: Any = (connection.connection if isinstance(connection, Connection) else connection).dbapi_connection
+            if private.is_waiting(raw):
                 raise raw.dbapi.InterfaceError("cannot end the transaction: another task waits for a statement")
             return usual(connection, *args, **options)
 
@@ -302,11 +302,6 @@ def _length(statement: str | None, parameters: Any) -> int:
     values = ((row.values() if isinstance(row, Mapping) else row) or () for row in rows)
     longest = max((sum(len(one) for one in row if isinstance(one, str | bytes)) for row in values), default=0)
     return len(statement or "") + longest
-
-
-def _is_waiting(raw: Any) -> bool:
-    """Tell whether a task waits for the answer to a statement: SQLAlchemy's adapter keeps that to itself."""
-    return bool(raw._execute_mutex.locked())
 
 
 def _leaves_traces(statement: str, parameters: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, event, orm, text
 
+from ... import _sqlalchemy as private
 from ... import errors
 from ...errors import DatabaseFault
 from .._backend import ABORTED, LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, info_of, unadapted
@@ -152,9 +153,6 @@ _CALL: Final = re.compile(
 _BOUND_FLAG: Final = re.compile(r"set_config\s*\(.*,\s*(?:\$\d+|%\(\w+\)s|%s)[^(),]*\)", re.IGNORECASE | re.DOTALL)
 _LONG: Final = 5_000
 """Characters from which on the text of a statement is not kept in mind."""
-_SET_UPS: Final = ("setup_asyncpg_json_codec", "setup_asyncpg_jsonb_codec", "_disable_asyncpg_inet_codecs")
-"""The methods of asyncpg's dialect that speak to a new connection; the last one is private, and runs on request."""
-
 _REVALIDATES: Final = {"RevalidateCachedQuery"}
 """The function of the server that finds that a prepared statement would return other columns than it did."""
 
@@ -418,7 +416,7 @@ def report_set_up(engine: Engine) -> None:
 
     Whichever pool the caller has chosen: these methods are the dialect's, and the dialect is this engine's alone.
     """
-    for name in _SET_UPS:
+    for name in private.ASYNCPG_SET_UPS:
         if (usual := getattr(engine.dialect, name, None)) is not None:
             setattr(engine.dialect, name, _reported(usual))
 

@@ -33,6 +33,7 @@ from ...errors import (
     UniqueViolation,
     ValueRefused,
 )
+from .. import _drivers as drivers
 from .._backend import LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, driver_of, info_of, unadapted
 from .._plain import ProgrammingFault
 from .._traces import RESTORED, LeavesTraces
@@ -322,7 +323,7 @@ def _refuse_ignored(url: URL) -> None:
 
 def _open(database: str, **options: Any) -> aiosqlite.Connection:
     connection = _Driver(lambda: sqlite3.connect(database, **options), iter_chunk_size=64)
-    connection._thread.daemon = True  # as SQLAlchemy has it: a program may end without closing
+    drivers.thread_of(connection).daemon = True  # as SQLAlchemy has it: a program may end without closing
     return connection
 
 
@@ -389,9 +390,8 @@ def _interrupt_until_closed(driver: sqlite3.Connection) -> None:
         asyncio.get_running_loop().call_later(_INTERRUPT_AGAIN, _interrupt_until_closed, driver)
 
 
-def _driver(connection: Connection) -> Any:
-    """Return the `sqlite3.Connection`: its ``interrupt`` may be called from any thread, aiosqlite's own waits."""
-    return driver_of(connection)._conn
+def _driver(connection: Connection) -> sqlite3.Connection:
+    return drivers.library_connection(driver_of(connection))
 
 
 def _milliseconds(seconds: float | None) -> int:

@@ -19,6 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.compiler import IdentifierPreparer
 
+from ... import _sqlalchemy as private
 from ...models._constraints import is_live_marker, live_index, marker_name
 from .renamer import ConstraintRename, Renamer, Step, StoredCode, execute
 
@@ -51,7 +52,7 @@ class MariaDBRenamer(Renamer):
             for index in list(table.indexes):
                 _adapt_index(table, index)
             for marker in [column for column in table.columns if is_live_marker(column)]:
-                table._columns.remove(marker)  # no public way: tables only grow
+                private.remove_column(table, marker)
             for check in table.constraints:
                 if isinstance(check, CheckConstraint) and _MADE_BY_THE_SERVER.fullmatch(str(check.name)):
                     check.name = None

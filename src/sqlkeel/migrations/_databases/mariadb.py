@@ -10,6 +10,7 @@ from sqlalchemy import CheckConstraint, Column, Connection, Dialect, Enum, Forei
 from sqlalchemy.dialects.mysql import SET
 from sqlalchemy.schema import DropConstraint
 
+from ... import _sqlalchemy as private
 from ...models._constraints import is_live_marker, live_index
 from .._named_types import PassesTypes
 from .._narrowing import KeepsValues
@@ -170,12 +171,12 @@ class _Impl(KeepsValues, PassesTypes, WritesText, DefaultImpl):
         was made on another database knows nothing.
         """
         if isinstance(const, CheckConstraint) and isinstance(const.name, str):
-            self._exec(DropConstraint(const, **options))
+            self.execute(DropConstraint(const, **options))
         elif isinstance(const, ForeignKeyConstraint) and self.connection is not None:
             made = index_made_for(self.connection, self.dialect, const.table, str(const.name))
             super().drop_constraint(const, **options)
             if made is not None:
-                super().drop_index(Index(made, _table=const.table))
+                super().drop_index(private.index_of(const.table, made))
                 self._gone.add((const.table.schema, const.table.name, made))
         else:
             super().drop_constraint(const, **options)

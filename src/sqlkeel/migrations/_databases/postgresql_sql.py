@@ -10,6 +10,8 @@ from alembic.ddl.impl import ComparisonResult
 from sqlalchemy import Connection, Index, Table, text
 from sqlalchemy.exc import DBAPIError
 
+from .. import _alembic as unpromised
+
 __all__ = ["ComparesIndexes", "is_same"]
 
 # The planner drops what it has no use for in a list of columns.
@@ -71,9 +73,10 @@ class ComparesIndexes:
 
     def compare_indexes(self, metadata_index: Index, reflected_index: Index) -> ComparisonResult:
         """Compare an index in all that it is made of, but for storage parameters."""
-        theirs: Any = self
-        differences = [*filter(None, [theirs._compare_index_unique(metadata_index, reflected_index)])]
-        ours, found = ([*map(theirs._compile_element, one.expressions)] for one in (metadata_index, reflected_index))
+        differences = [*filter(None, [unpromised.difference_in_uniqueness(self, metadata_index, reflected_index)])]
+        ours, found = (
+            [unpromised.sql_of(self, part) for part in one.expressions] for one in (metadata_index, reflected_index)
+        )
         assert metadata_index.table is not None
         found = [_with_collation(*pair) for pair in zip(found, self._stated_collations(reflected_index), strict=False)]
         if len(ours) != len(found) or not all(
@@ -109,8 +112,7 @@ class ComparesIndexes:
         return is_same(self.connection, ours, theirs, table=name)
 
     def _sql(self, clause: Any) -> str | None:
-        theirs: Any = self
-        return clause if clause is None or isinstance(clause, str) else str(theirs._compile_element(clause))
+        return clause if clause is None or isinstance(clause, str) else unpromised.sql_of(self, clause)
 
     def _options(self, index: Index, parts: list[str]) -> tuple[Any, ...]:
         options = index.dialect_kwargs

@@ -13,8 +13,10 @@ from sqlalchemy import URL, Column, Connection, Date, DateTime, Dialect, String,
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.sql.elements import quoted_name
 
+from ... import _sqlalchemy as private
 from ...engines._backend import backend_for
 from ...errors import MigrationError
+from .. import _alembic as unpromised
 from .._named_types import PassesTypes
 from .._required import refuse_made_up_values
 from .._written import WritesText
@@ -25,7 +27,6 @@ from .sqlite_sql import default_form, form
 __all__ = ["SQLiteMigrator"]
 
 _NULL: Final = "NULL"
-_COPY: Final = "_alembic_tmp_"
 _BUSY: Final = 5
 _KEPT_AS_TEXT: Final = (Date, DateTime, Time)
 _REFERENCES: Final = (
@@ -226,7 +227,7 @@ class _Impl(PassesTypes, WritesText, DefaultImpl):
 
     def cast_for_batch_migrate(self, existing: Column[Any], existing_transfer: Any, new_type: Any) -> None:
         before = existing_transfer["expr"]
-        if isinstance(existing.type, String) and issubclass(new_type._type_affinity, _KEPT_AS_TEXT):
+        if isinstance(existing.type, String) and issubclass(private.affinity_of(new_type), _KEPT_AS_TEXT):
             return  # A cast would make a number of it: for SQLite these types are numeric.
         super().cast_for_batch_migrate(existing, existing_transfer, new_type)  # type: ignore[no-untyped-call]
         if existing_transfer["expr"] is not before and isinstance(before, Column) and self.connection is not None:
@@ -334,8 +335,8 @@ def _drop_old_copies(connection: Connection) -> None:
         MigrationError: When the table it was made from is gone, so that it holds the only rows.
     """
     tables = set(inspect(connection).get_table_names())
-    for copy in sorted(name for name in tables if name.startswith(_COPY)):
-        table = copy.removeprefix(_COPY)
+    for copy in sorted(name for name in tables if name.startswith(unpromised.TABLE_OF_COPY)):
+        table = copy.removeprefix(unpromised.TABLE_OF_COPY)
         if table not in tables:
             raise MigrationError(
                 f"An interrupted migration left {copy}, and {table} is gone: the copy may hold the only rows.",
