@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.metadata
 import inspect
 import pickle
@@ -10,6 +11,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from typing import Any
 import pytest
 
 import sqlkeel
-from sqlkeel import errors
+from sqlkeel import _sqlalchemy, errors
 
 ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests"
@@ -142,6 +144,71 @@ def sample(kind: type[errors.KeelError]) -> errors.KeelError:
     return kind(**{name: SAMPLES.get(name, f"the {name}") for name in names})
 
 
+FOREIGN_NAMES = {
+    "_sqlalchemy.py": "SQLAlchemy",
+    "migrations/_alembic.py": "Alembic",
+    "engines/_drivers.py": "aiosqlite, asyncmy, asyncpg, psycopg",
+    "engines/_tasks.py": "asyncio: what a task looks at in a future",
+    "sessions/_blocks.py": "contextlib: the class behind asynccontextmanager",
+}
+PROMISED = {"_asdict", "_replace", "_getframe"}
+"""Private only by their underscore: the manual of Python describes them."""
+
+
+def is_private(name: object) -> bool:
+    """Tell whether a name has an underscore, and is none of Python's own."""
+    return isinstance(name, str) and name.startswith("_") and name.isidentifier() and not name.endswith("_")
+
+
+def defined_in(tree: ast.AST) -> set[str]:
+    """Return the names that a module defines: functions, classes, variables, attributes of ``self``, slots."""
+    names = {
+        node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    }
+    names |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    stored = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store))
+    return names | {node.attr for node in stored if isinstance(node.value, ast.Name) and node.value.id == "self"}
+
+
+def private_names_in(tree: ast.AST) -> Iterator[tuple[str, bool]]:
+    """Yield each private name by which a module asks for an attribute, and whether it asks ``self``."""
+    for node in ast.walk(tree):
+        names: list[object] = []
+        match node:
+            case ast.Attribute(attr=name):
+                names = [name]
+            case ast.keyword(arg=name):
+                names = [name]
+            case ast.Call(func=ast.Name(id="getattr" | "hasattr" | "setattr"), args=[_, ast.Constant(value=name), *_]):
+                names = [name]
+            case ast.Call(func=ast.Name(id="attrgetter" | "methodcaller"), args=args):
+                names = [one.value for one in args if isinstance(one, ast.Constant)]
+            case ast.Subscript(value=ast.Call(func=ast.Name(id="vars")), slice=ast.Constant(value=name)):
+                names = [name]
+            case ast.ImportFrom(level=0, module=str(module), names=imported) if not module.startswith("sqlkeel"):
+                names = [part for one in imported for part in (*module.split("."), one.name)]
+        own = isinstance(node, ast.Attribute) and ast.unparse(node.value) in {"self", "cls"}
+        yield from ((str(name), own) for name in names if is_private(name))
+
+
+def inherited_names_in(module: Path) -> Iterator[str]:
+    """Yield the private names of other projects' classes that a module's classes define anew, or ask ``self`` for."""
+    loaded = importlib.import_module(".".join(("sqlkeel", *module.with_suffix("").parts)).removesuffix(".__init__"))
+    for node in (one for one in ast.walk(parse(module)) if isinstance(one, ast.ClassDef)):
+        bases = getattr(vars(loaded).get(node.name), "__mro__", ())
+        theirs = {name for base in bases if not base.__module__.startswith("sqlkeel") for name in vars(base)}
+        yield from (name for name in theirs & (defined_in(node) | asked_of_self(node)) if is_private(name))
+
+
+def asked_of_self(tree: ast.AST) -> set[str]:
+    """Return the private names by which a class asks ``self`` for an attribute."""
+    return {name for name, own in private_names_in(tree) if own}
+
+
+EVERY_OWN_NAME = {name for module in MODULES for name in defined_in(parse(module))}
+"""What a class may ask ``self`` for: a base of ours has it, perhaps in another module."""
+
+
 class TestFrontDoor:
     def test_it_exports_the_everyday_names(self) -> None:
         """The front door has exactly these names, in order."""
@@ -258,6 +325,26 @@ class TestContracts:
 
         assert sorted([*kept, *MADE_FOR_A_TOOL]) == ROOMS
         assert set(door["forbidden_modules"]) == STAYS_OUTSIDE
+
+
+class TestForeignNames:
+    """A private name of another project stands in the file for that project, where a canary says what breaks."""
+
+    @pytest.mark.parametrize("module", [one for one in MODULES if str(one) not in FOREIGN_NAMES], ids=str)
+    def test_none_is_used(self, module: Path) -> None:
+        """What a module asks of an object by a private name, the module itself has defined."""
+        tree = parse(module)
+        known = defined_in(tree) | PROMISED
+        inherited = known | EVERY_OWN_NAME
+        used = {(name, own) for name, own in private_names_in(tree) if name not in (inherited if own else known)}
+
+        assert sorted(name for name, _ in used) == []
+
+    def test_what_is_overridden_is_listed(self) -> None:
+        """A method of theirs that a class of ours has under the same private name has its canary, too."""
+        theirs = {name for module in MODULES for name in inherited_names_in(module)}
+
+        assert sorted(theirs - set(_sqlalchemy.OVERRIDDEN) - PROMISED) == []
 
 
 class TestErrors:
