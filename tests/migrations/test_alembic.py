@@ -16,6 +16,11 @@ from sqlalchemy.dialects import postgresql
 
 from sqlkeel.migrations import _alembic as unpromised
 
+MAKO = """
+revision = ${repr(up_revision)}
+down_revision = ${repr(down_revision)}
+"""
+
 REVISION = """
 revision = {0!r}
 down_revision = {1!r}
@@ -28,7 +33,7 @@ def downgrade(): ...
 def scripts(tmp_path: Path) -> ScriptDirectory:
     """A directory with two revisions, one after the other."""
     (tmp_path / "versions").mkdir()
-    (tmp_path / "script.py.mako").write_text("")
+    (tmp_path / "script.py.mako").write_text(MAKO)
     for name, before in (("one", None), ("two", "one")):
         (tmp_path / "versions" / f"{name}.py").write_text(REVISION.format(name, before))
     return ScriptDirectory(str(tmp_path))
@@ -76,6 +81,25 @@ class TestRevisions:
         made = unpromised.file_of(scripts, folder, revision="three", message="Add a house")
 
         assert made == folder / "three_add_a_house.py"
+
+    def test_name_next_file(self, scripts: ScriptDirectory) -> None:
+        """A new revision would be written to a file of Alembic's naming, beside the one that was opened for it."""
+        unpromised.name_next_file(scripts, "100%_of_it")
+
+        made = scripts.generate_revision("three", "any", head="head")
+
+        assert made is not None
+        assert Path(made.path).name == "100%_of_it.py"
+
+    def test_take_hooks(self, tmp_path: Path, scripts: ScriptDirectory) -> None:
+        """The project's own formatter would run before ours, and on an unfinished file."""
+        given = [{"_hook_name": "ours", "type": "sqlkeel_unknown"}]
+        scripts.hooks = given
+
+        taken = unpromised.take_hooks(scripts)
+        scripts.generate_revision("three", "any", head="head")
+
+        assert taken == given
 
     def test_run_hooks(self, tmp_path: Path) -> None:
         """The project's own formatter would not run on a new revision."""

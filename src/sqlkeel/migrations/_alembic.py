@@ -19,6 +19,7 @@ __all__ = [
     "TABLE_OF_COPY",
     "difference_in_uniqueness",
     "file_of",
+    "name_next_file",
     "render_column",
     "render_constraint",
     "render_type",
@@ -26,6 +27,7 @@ __all__ = [
     "sql_of",
     "steps_down",
     "steps_up",
+    "take_hooks",
 ]
 
 TABLE_OF_COPY: Final = "_alembic_tmp_"
@@ -45,6 +47,17 @@ def steps_down(scripts: ScriptDirectory, target: str, now: Any) -> Iterable[Any]
 def file_of(scripts: ScriptDirectory, folder: Path, *, revision: str, message: str) -> Path:
     """Return the file that Alembic would write a new revision to, by the template of the project."""
     return Path(scripts._rev_path(folder, revision, message, scripts._generate_create_date()))
+
+
+def name_next_file(scripts: ScriptDirectory, stem: str) -> None:
+    """Have the next revision written to a file of this name, whatever the template of the project is."""
+    scripts.file_template = stem.replace("%", "%%")
+
+
+def take_hooks(scripts: ScriptDirectory) -> Any:
+    """Take away the project's hooks, to be run later."""
+    hooks, scripts.hooks = scripts.hooks, []
+    return hooks
 
 
 def run_hooks(path: Path, hooks: Any) -> None:

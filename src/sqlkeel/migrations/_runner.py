@@ -411,8 +411,8 @@ def _write(scripts: ScriptDirectory, revision: RevisionContext) -> Path:
     script.version_path = str(versions)
     stem = stem_of(revision.config, scripts, versions, revision=str(script.rev_id), message=message)
     with _readable(), new_file(versions, message, stem=stem) as path:
-        scripts.file_template = str(path.relative_to(versions).with_suffix("")).replace("%", "%%")
-        hooks, scripts.hooks = scripts.hooks, []
+        unpromised.name_next_file(scripts, str(path.relative_to(versions).with_suffix("")))
+        hooks = unpromised.take_hooks(scripts)
         for _ in revision.generate_scripts():
             pass
         path.write_text(formatted(path.read_text(encoding="utf-8")), encoding="utf-8")
