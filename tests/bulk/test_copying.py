@@ -410,7 +410,7 @@ class TestRefusedRows:
 
     async def test_no_row_is_made_up(self, postgres: Database, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where nothing can be read of what the server says, the last row that was sent is not blamed."""
-        monkeypatch.setattr("sqlkeel.bulk.copying._context", lambda error: "?")
+        monkeypatch.setattr("sqlkeel.bulk._copying._context", lambda error: "?")
         rows = [{"id": number, "weight": 1.0} for number in range(9)]
         rows[3]["weight"] = -1.0
 

@@ -127,7 +127,7 @@ class TestInsertManyReturning:
 
     async def test_a_later_chunk(self, sqlite: Database, monkeypatch: pytest.MonkeyPatch) -> None:
         """What a chunk takes back is not what the chunks before it have written."""
-        monkeypatch.setattr("sqlkeel.bulk.rows.chunks.__defaults__", (1,))
+        monkeypatch.setattr("sqlkeel.bulk._rows.chunks.__defaults__", (1,))
         async with sqlite.transaction() as session:
             given = [{"name": "ann", "age": 1}, {"name": "Bob", "age": 2}, {"name": "Cid", "age": 3}]
             made = await insert_many_returning(session, Person, given)
