@@ -383,6 +383,18 @@ class TestLossOnSQLite:
             with pytest.raises(CommitUnknown):
                 await connection.commit()
 
+    async def test_one_that_somebody_has_closed_commits_nothing(self, sqlite: Database) -> None:
+        """And says so, and is given to nobody; the adapter of the driver says nothing."""
+        async with sqlite.engine.connect() as connection:
+            await connection.execute(one)
+            await (await connection.get_raw_connection()).driver_connection.close()  # type: ignore[union-attr]
+
+            with pytest.raises(CommitUnknown):
+                await connection.commit()
+
+        async with sqlite.engine.connect() as connection:
+            assert (await connection.execute(select(entry))).all() == []
+
     async def test_in_a_statement_it_is_a_loss(self, sqlite: Database) -> None:
         """As on a server."""
         async with sqlite.engine.connect() as connection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from math import ceil
 from typing import Any, Final
@@ -185,8 +185,21 @@ class SQLiteBackend(Backend):
         event.listen(engine, "do_execute_no_params", lambda cursor, statement, context: note(cursor, "", (), context))
 
     def in_transaction(self, raw: Any) -> bool:
-        """Ask the library."""
-        return bool(unadapted(raw).in_transaction)
+        """Ask the library; a connection that somebody has closed ends as one in a transaction does, with its place."""
+        return _is_closed(raw) or bool(unadapted(raw).in_transaction)
+
+    def watched_end(self, usual: Callable[..., Any]) -> Callable[..., Any]:
+        """Refuse COMMIT on a connection that somebody has closed: SQLAlchemy's adapter of aiosqlite passes it over."""
+        if usual.__name__ != "do_commit":
+            return usual
+
+        def watched(connection: Any, *args: Any, **options: Any) -> Any:
+            raw = connection.dbapi_connection
+            if _is_closed(raw):
+                raise sqlite3.OperationalError("no active connection")
+            return usual(connection, *args, **options)
+
+        return watched
 
     def recovers(self, raw: Any) -> bool:
         """Roll back: a COMMIT that fails (a deferred foreign key, BUSY) keeps the transaction, and the write lock.
@@ -388,6 +401,14 @@ def _interrupt_until_closed(driver: sqlite3.Connection) -> None:
     with suppress(sqlite3.ProgrammingError):
         driver.interrupt()
         asyncio.get_running_loop().call_later(_INTERRUPT_AGAIN, _interrupt_until_closed, driver)
+
+
+def _is_closed(raw: Any) -> bool:
+    try:
+        _ = unadapted(raw).in_transaction
+    except (ValueError, sqlite3.ProgrammingError):
+        return True
+    return False
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:
