@@ -315,6 +315,7 @@ class TestRefused:
             ("", "get(1), the number itself"),
             (object, "get(1), the number itself"),
             ([1], "get_many([key, ...]) takes several keys"),
+            (ONE, "get_by_public_id(id), where the model has the DualIDMixin"),
         ],
         ids=str,
     )

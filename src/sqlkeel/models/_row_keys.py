@@ -34,6 +34,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from ..errors import InvalidKey, shown
 from ..types._stored import bits_of, engine_type
+from ._public_ids import PublicID
 
 __all__ = ["SINGLE", "RowKeys", "among", "are_exact", "keys_of", "pairs", "refusal_of_shape", "refusal_of_unhashable"]
 
@@ -291,6 +292,8 @@ def _as_number(value: Any) -> str:
     """Say how the key is written: by a conversion only where that one works."""
     if isinstance(value, (list, set, frozenset)):
         return "get_many([key, ...]) takes several keys"
+    if isinstance(value, (UUID, PublicID)):
+        return "get_by_public_id(id), where the model has the DualIDMixin"
     try:
         int(value)
     except (ValueError, TypeError, OverflowError):
