@@ -25,8 +25,8 @@ Follows:
 
 import sqlalchemy as sa
 from alembic import op
-from sqlkeel.types._exact import UTCDateTime
-from sqlkeel.types._exact import Money
+from sqlkeel.types import UTCDateTime
+from sqlkeel.types import Money
 
 
 revision = 'a1'
