@@ -7,20 +7,38 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import MetaData
+from sqlalchemy import Column, ForeignKey, Integer, MetaData
+from sqlalchemy.orm import Mapped, mapped_column, registry, relationship
 
-from sqlkeel import errors
+import sqlkeel
+from sqlkeel import IntKeyMixin, children, errors
 from sqlkeel.migrations._project import Project, metadata_of
 from tests.migrations.models import Base, Member
 
 SETTINGS = '[tool.sqlkeel]\nmodels = "{module}:Base"\ndatabase = "{module}:db"\n'
 MODELS = """
 import sqlkeel
-from sqlkeel.sessions._database import Database
+from sqlkeel import Database
 class Base(sqlkeel.Base): ...
 db = Database("sqlite+aiosqlite:///app.db")
 other = 1
 """
+
+
+class Own(sqlkeel.Base):
+    pass
+
+
+class Team(IntKeyMixin, Own):
+    __tablename__ = "team"
+
+    players: Mapped[list[Player]] = children()
+
+
+class Player(IntKeyMixin, Own):
+    __tablename__ = "player"
+
+    team_id: Mapped[int] = mapped_column(ForeignKey("team.id"))
 
 
 @pytest.fixture
@@ -237,6 +255,28 @@ class TestMetadataOf:
         [key] = metadata_of(Base).tables[Member.__tablename__].foreign_key_constraints
 
         assert key.ondelete == "CASCADE"
+
+    def test_also_for_a_metadata_alone(self) -> None:
+        """The models on it are configured."""
+        [key] = metadata_of(Own.metadata).tables["player"].foreign_key_constraints
+
+        assert key.ondelete == "CASCADE"
+
+    def test_what_is_wrong_in_other_models_does_not_matter(self) -> None:
+        """Another base of the process may hold what cannot be configured."""
+        wrong = registry()
+
+        @wrong.mapped
+        class Lost:
+            __tablename__ = "lost"
+
+            id = Column(Integer, primary_key=True)
+            other = relationship("Nowhere")
+
+        metadata = MetaData()
+
+        assert metadata_of(metadata) is metadata
+        wrong.dispose()
 
     def test_a_metadata_is_itself(self) -> None:
         """Tables without models will do."""

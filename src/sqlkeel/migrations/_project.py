@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from alembic.config import Config
 from sqlalchemy import MetaData, make_url
-from sqlalchemy.orm import configure_mappers
 
 from ..errors import ConfigurationError
+from ..models._relations import configure_relations
 from ..sessions._database import Database
 from ._configuration import location_in, read_configuration, same_database, url_of_caller, url_of_file
 
@@ -192,7 +192,7 @@ def metadata_of(models: Any) -> MetaData:
         raise ConfigurationError(f"{_kind(models)} is neither a declarative base nor a MetaData.")
     registry = getattr(models, "registry", None)
     if registry is None:
-        configure_mappers()
+        configure_relations(metadata)
     else:
         registry.configure()
     return metadata

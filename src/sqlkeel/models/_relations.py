@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 from weakref import WeakSet, ref
 
-from sqlalchemy import ForeignKeyConstraint, Index, PrimaryKeyConstraint, Table, UniqueConstraint, event
+from sqlalchemy import ForeignKeyConstraint, Index, MetaData, PrimaryKeyConstraint, Table, UniqueConstraint, event
 from sqlalchemy.orm import Mapper, RelationshipDirection, RelationshipProperty, relationship
 from sqlalchemy.orm import registry as Registry  # noqa: N812 - a class
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     # The public ``Relationship`` is no ``WriteOnlyMapped``; what ``relationship()`` returns is.
     from .._sqlalchemy import DeclaredRelationship
 
-__all__ = ["OnDelete", "association", "children", "is_soft", "parent", "states_on_delete"]
+__all__ = ["OnDelete", "association", "children", "configure_relations", "is_soft", "parent", "states_on_delete"]
 
 OnDelete = Literal["cascade", "restrict", "set null"]
 
@@ -173,6 +173,12 @@ def _watched(relation: DeclaredRelationship[Any]) -> DeclaredRelationship[Any]:
     relation.set_parent = set_parent  # type: ignore[method-assign]
     relation.do_init = do_init  # type: ignore[method-assign]
     return relation
+
+
+def configure_relations(metadata: MetaData) -> None:
+    """Have the relations of the models on *metadata* write their ON DELETE; other models are not asked."""
+    for registry in [*metadata.info.get(_KEY, ())]:
+        registry.configure(cascade=True)
 
 
 def _configure_before_create(mapper: Mapper[Any]) -> None:
