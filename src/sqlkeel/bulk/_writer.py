@@ -96,21 +96,24 @@ class Writer(ABC):
     def rounded(self, value: Any, of: Column[Any], dialect: Dialect) -> ColumnElement[Any]:
         """Return *value* with the precision in which the column *of* the model stores it."""
 
-    @abstractmethod
     def makers(self, dialect: Dialect) -> Mapping[Callable[..., Any], Callable[[], Any]]:
-        """Return faster functions for defaults, where the driver takes their values as well."""
+        """Return faster functions for defaults, where the driver takes their values as well: else none."""
+        return {}
 
-    @abstractmethod
     async def insert(self, connection: AsyncConnection, table: Table, rows: BoundRows) -> int:
-        """Insert rows; return how many."""
+        """Insert rows, by the driver's executemany where nothing is faster; return how many."""
+        return await write_by_driver(connection, "INSERT", table, rows, errors_of=table)
 
-    @abstractmethod
     async def insert_returning(self, session: AsyncSession, target: Target, rows: BoundRows) -> list[Any] | None:
         """Insert rows and return their objects in order; ``None``, and nothing done, where the ORM does it as well."""
+        return None
 
-    @abstractmethod
     def parts(self, rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-        """Yield *rows* in lists that a statement of the ORM may hold."""
+        """Yield *rows* in lists that a statement of the ORM may hold.
+
+        All at once where the number of values is the only limit, which SQLAlchemy heeds.
+        """
+        yield rows
 
     @abstractmethod
     def source(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -97,18 +97,6 @@ class MariaDBWriter(Writer):
         if isinstance(kind, Numeric):
             return func.round(given, literal_column(str(kind.scale or 0)), type_=kind)
         return cast(given, of.type) if isinstance(kind, DateTime | Time) else given
-
-    def makers(self, dialect: Dialect) -> Mapping[Callable[..., Any], Callable[[], Any]]:
-        """Return none: the driver takes what the types make, and nothing else."""
-        return {}
-
-    async def insert(self, connection: AsyncConnection, table: Table, rows: BoundRows) -> int:
-        """Insert by the driver's executemany: many rows in a statement, well under the largest packet."""
-        return await write_by_driver(connection, "INSERT", table, rows, errors_of=table)
-
-    async def insert_returning(self, session: AsyncSession, target: Target, rows: BoundRows) -> list[Any] | None:
-        """Leave it to the ORM, which sends as many rows in a statement as there may be."""
-        return None
 
     def parts(self, rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         """Yield rows up to the length of a statement: one above ``max_allowed_packet`` ends the connection.

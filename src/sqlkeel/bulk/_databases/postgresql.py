@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from operator import index, itemgetter
@@ -125,10 +125,6 @@ class PostgreSQLWriter(Writer):
         options = {"include_deleted": True}
         found = await session.scalars(statement.returning(target.model), execution_options=options)
         return sorted(found.unique(), key=place)
-
-    def parts(self, rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-        """Yield all rows: SQLAlchemy heeds how many values a statement may have, which is what limits it."""
-        yield rows
 
     @asynccontextmanager
     async def source(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> AsyncIterator[FromClause]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -63,22 +63,6 @@ class SQLiteWriter(Writer):
     def rounded(self, value: Any, of: Column[Any], dialect: Dialect) -> ColumnElement[Any]:
         """Return it as it is: values are stored as they come, whatever the type of the column."""
         return literal(value, of.type)
-
-    def makers(self, dialect: Dialect) -> Mapping[Callable[..., Any], Callable[[], Any]]:
-        """Return none: the driver takes what the types make, and nothing else."""
-        return {}
-
-    async def insert(self, connection: AsyncConnection, table: Table, rows: BoundRows) -> int:
-        """Insert by the driver's executemany: one prepared statement, one call to its thread."""
-        return await write_by_driver(connection, "INSERT", table, rows, errors_of=table)
-
-    async def insert_returning(self, session: AsyncSession, target: Target, rows: BoundRows) -> list[Any] | None:
-        """Leave it to the ORM, which sends as many rows in a statement as there may be."""
-        return None
-
-    def parts(self, rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-        """Yield all rows: SQLAlchemy heeds how many values a statement may have, which is what limits it."""
-        yield rows
 
     @asynccontextmanager
     async def source(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> AsyncIterator[FromClause]:
