@@ -69,6 +69,11 @@ class ChangeChoices(MigrateOperation):
         self.wanted = wanted
         self.unnamed = unnamed
 
+    @property
+    def differs(self) -> bool:
+        """Whether the two sides let other members pass; a text is about something else than members."""
+        return isinstance(self.found, str) or set(self.found or ()) != set(self.wanted or ())
+
     def reverse(self) -> ChangeChoices:
         """Return what takes it back."""
         return ChangeChoices(self.constraint, self.former, found=self.wanted, wanted=self.found, former=self.name)
@@ -91,13 +96,15 @@ def compare_choices(
     modify.ops[:] = [_by_members(op) for op in modify.ops]
     retyped = {column for op in modify.ops for column in given_a_type(op)}
     enums = _checks_of_enums(context, wanted)
-    made = [one for one in enums if name_of(context, one) is None or _column(one).name not in retyped]
-    checks = [one for one in (*_checks(wanted), *made) if context.run_object_filters(one, one.name, *_KIND)]
+    kept = [one for one in enums if name_of(context, one) is None or _column(one).name not in retyped]
+    checks = [one for one in (*_checks(wanted), *kept) if context.run_object_filters(one, one.name, *_KIND)]
     reflected: Any = context.inspector.get_check_constraints(wanted.name, schema=schema) if checks else []
     for check in checks:
         change = _compare(context, check, reflected)
-        made = [one for one in modify.ops if change is not None and _makes(one, change.name)]
-        if change is not None and (made or set(change.found or ()) != set(change.wanted or ())):
+        if change is None:
+            continue
+        made = [one for one in modify.ops if _makes(one, change.name)]
+        if made or change.differs:
             modify.ops[:] = [*(one for one in modify.ops if one not in made), change]
     return PriorityDispatchResult.CONTINUE
 
@@ -105,15 +112,16 @@ def compare_choices(
 def _compare(context: AutogenContext, check: Any, reflected: Sequence[Any]) -> ChangeChoices | None:
     """Return what puts a CHECK in the place of the one in the database; ``None`` where there is none."""
     members, name = _members(check), name_of(context, check)
-    for text in (str(one["sqltext"]) for one in reflected if name is not None and one["name"] == name):
+    text = next((str(one["sqltext"]) for one in reflected if name is not None and one["name"] == name), None)
+    if text is not None:
         return ChangeChoices(check, str(name), found=_passing(context, check, text) or text, wanted=members)
     likely = (one for one in reflected if _may_be(context, check, one["name"]))
     lists = [(one["name"], passing) for one in likely if (passing := _passing(context, check, str(one["sqltext"])))]
-    for found, passing in sorted(lists, key=lambda one: set(one[1]) != set(members))[:1]:
-        former = found or fitting_name(f"{UNNAMED}{check.table.name}_{_column(check).name}", "check")
-        unnamed = found is None
-        return ChangeChoices(check, name or former, found=passing, wanted=members, former=former, unnamed=unnamed)
-    return None
+    if not lists:
+        return None
+    found, passing = min(lists, key=lambda one: set(one[1]) != set(members))  # of two lists the one that is the same
+    former = found or fitting_name(f"{UNNAMED}{check.table.name}_{_column(check).name}", "check")
+    return ChangeChoices(check, name or former, found=passing, wanted=members, former=former, unnamed=found is None)
 
 
 def _may_be(context: AutogenContext, check: Any, found: str | None) -> bool:
