@@ -18,8 +18,15 @@ class TestExplain:
         assert "hint: " in result.output
 
     def test_unknown(self) -> None:
-        """A code that is mistyped is answered with those that there are."""
+        """A code that is nothing like one is answered with those that there are."""
         result = CliRunner().invoke(app, ["explain", "uniq"])
 
         assert result.exit_code == 1
         assert "unique-violation" in result.stderr
+
+    def test_mistyped(self) -> None:
+        """One that is nearly a code is answered with that."""
+        result = CliRunner().invoke(app, ["explain", "not-fond"])
+
+        assert result.exit_code == 1
+        assert "hint: Did you mean not-found?\n" in result.stderr

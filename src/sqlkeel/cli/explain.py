@@ -17,14 +17,18 @@ def explain(
 
     Example:  sqlkeel explain unique-violation
     """
+    from difflib import get_close_matches
+
     from .. import errors
     from .console import print_line
 
     kinds = [getattr(errors, name) for name in errors.__all__]
     found = next((one for one in kinds if code.rpartition("#")[2] in (one.code, one.__name__)), None)
     if found is None:
-        codes = ", ".join(sorted(str(one.code) for one in kinds))
-        raise errors.UsageError(f"No error has the code {code!r}.", hint=f"One of {codes}.")
+        codes = sorted(str(one.code) for one in kinds)
+        close = get_close_matches(code, codes, n=1)
+        hint = f"Did you mean {close[0]}?" if close else f"One of {', '.join(codes)}."
+        raise errors.UsageError(f"No error has the code {code!r}.", hint=hint)
     print_line(found.__name__, style="bold")
     print_line(inspect.cleandoc(found.__doc__ or ""))
     if found.hint:
