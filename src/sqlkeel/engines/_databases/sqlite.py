@@ -45,6 +45,8 @@ _WAS_OPEN: Final = "sqlkeel_was_open"
 """Where a connection of a stock engine keeps whether its last statement was sent in a transaction."""
 _TIMER: Final = "sqlkeel_timer"
 _INTERRUPT_AGAIN: Final = 0.01
+_CLOSED: Final = (ValueError, sqlite3.ProgrammingError)
+"""What aiosqlite, and the library, say of a connection that is closed."""
 _DRIVER_WAIT: Final = 5_000
 _FOREVER: Final = 2**31 - 1
 """How long to wait for the lock, in milliseconds: as `sqlite3` does by itself, and the longest there is."""
@@ -186,7 +188,10 @@ class SQLiteBackend(Backend):
 
     def in_transaction(self, raw: Any) -> bool:
         """Ask the library; a connection that somebody has closed ends as one in a transaction does, with its place."""
-        return _is_closed(raw) or bool(unadapted(raw).in_transaction)
+        try:
+            return bool(unadapted(raw).in_transaction)
+        except _CLOSED:
+            return True
 
     def watched_end(self, usual: Callable[..., Any]) -> Callable[..., Any]:
         """Refuse COMMIT on a connection that somebody has closed: SQLAlchemy's adapter of aiosqlite passes it over."""
@@ -406,7 +411,7 @@ def _interrupt_until_closed(driver: sqlite3.Connection) -> None:
 def _is_closed(raw: Any) -> bool:
     try:
         _ = unadapted(raw).in_transaction
-    except (ValueError, sqlite3.ProgrammingError):
+    except _CLOSED:
         return True
     return False
 
