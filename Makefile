@@ -39,6 +39,7 @@ check: $(READY) docs
 	$(BIN)/python -m pytest -q tests/test_docs.py
 
 docs: $(READY)
+	@$(BIN)/python -m pip install --quiet --group docs
 	rm -rf build/docs
 	$(BIN)/python -m sphinx --quiet --fail-on-warning docs build/docs
 
@@ -69,5 +70,5 @@ $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --editable '.[demo,postgres,psycopg,mariadb]' --group dev --group docs
+	@$(BIN)/python -m pip install --quiet --editable '.[demo,postgres,psycopg,mariadb]' --group dev
 	@touch $@
