@@ -237,6 +237,19 @@ class TestFrontDoor:
         assert [name for name in ours if name.startswith(COMES_LATER)] == []
         assert len(ours) <= MOST_MODULES
 
+    def test_no_driver_is_loaded_before_a_database_needs_it(self) -> None:
+        """Of other packages, the everyday names load what SQLAlchemy loads anyway, and nothing more."""
+        program = "{}; import sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
+        programs = "import sqlalchemy.ext.asyncio, sqlalchemy.orm", "from sqlkeel import Database, Repository"
+
+        theirs, ours = (
+            set(subprocess.check_output([sys.executable, "-c", program.format(code)], text=True).split())
+            for code in programs
+        )
+
+        assert ours - theirs - sys.stdlib_module_names == {"sqlkeel"}
+        assert "sqlite3" not in ours
+
     def test_it_loads_without_a_warning(self) -> None:
         """A program that makes warnings errors can import sqlkeel."""
         loaded = subprocess.run(

@@ -6,10 +6,9 @@ import re
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Self
 
 from sqlalchemy import URL, Connection, Engine, PoolProxiedConnection, make_url, orm
 from sqlalchemy.engine import ExceptionContext
@@ -65,32 +64,31 @@ Possessive: what is no comment is not read as one in every other way, which woul
 _COMMIT: Final = re.compile(START + r"(?:COMMIT|END)\b", re.IGNORECASE | re.DOTALL)
 
 
-_CUT: Final = re.compile("@.*/")
+_CUT: Final = "@.*/"
 """What the name of a database looks like when it begins in the password."""
 
-_QUERY_BEFORE: Final = re.compile(r"\A[^:/]*://[^:/]*:\d*/[^?@]*\?[^@]*=[^@]*@")
+_QUERY_BEFORE: Final = r"\A[^:/]*://[^:/]*:\d*/[^?@]*\?[^@]*=[^@]*@"
 """What a URL begins with whose password stands in the query and has an @: all before that is read as the password."""
 
-_SECRET: Final = re.compile(
-    r"(?<![a-z])pass(?!file|word\Z|word_)|(?<=.)passw(?!ord_)|pwd|passphrase|secret|token|scram_\w+_key"
-    r"|\A(?:hex|text)?key\Z",
-    re.IGNORECASE,
+_HIDDEN: Final = (
+    r"(?i)(?<![a-z])pass(?!file|word\Z|word_)|(?<=.)passw(?!ord_)|pwd|passphrase|secret|token|scram_\w+_key"
+    r"|\A(?:hex|text)?key\Z"
 )
 """What parameters of a URL's query are called that are nobody's to see, and have no other place in it.
 
 A ``passfile`` is a path, and ``password_encryption`` a setting of the server.
 """
 
-_AS_DATABASE: Final = re.compile(r"[;&#]\s*([\w.-]+)\s*=")
+_AS_DATABASE: Final = r"[;&#]\s*([\w.-]+)\s*="
 """A parameter that stands in the name of the database, as with other programs or where the ``?`` is forgotten."""
 
-_SETTING: Final = re.compile(r"([\w.-]+)=")
+_SETTING: Final = r"([\w.-]+)="
 """The name of a setting in ``options``."""
 
 _WITHOUT_SECRETS: Final = "SQLite's driver takes no secret. A listener of 'connect' on the engines may send PRAGMA key."
 """What to say of one for a file, for which there is no argument of the driver either."""
 
-_NO_ARGUMENTS: Final = re.compile(r"pg_?password|(?:\w+_)?(?:pass|password|pwd)", re.IGNORECASE)
+_NO_ARGUMENTS: Final = r"(?i)pg_?password|(?:\w+_)?(?:pass|password|pwd)"
 """What a password is called elsewhere, and no driver calls it."""
 
 
@@ -101,35 +99,39 @@ class ConnectArguments(dict[str, Any]):
         return f"<ConnectArguments {', '.join(self)}>"
 
 
-@dataclass(frozen=True)
-class Limits:
+class _Seconds(NamedTuple):
+    statement: float | None = None
+    lock: float | None = None
+    idle: float | None = None
+
+
+class Limits(_Seconds):
     """How long things may take, in seconds; ``None`` leaves the server's own setting, 0 is no limit.
 
     Raises:
         InvalidValue: When one is no number, negative, or not finite.
     """
 
-    statement: float | None = None
-    lock: float | None = None
-    idle: float | None = None
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        for name, seconds in vars(self).items():
+    def __new__(cls, statement: float | None = None, lock: float | None = None, idle: float | None = None) -> Self:
+        """Make the limits of those that are given."""
+        made = super().__new__(cls, statement, lock, idle)
+        for name, seconds in made._asdict().items():
             if seconds is not None and not (isinstance(seconds, int | float) and 0 <= seconds < inf):
                 raise InvalidValue(
                     f"{seconds!r} is no {name} limit in seconds.", hint="0 for no limit, None for the server's own."
                 )
+        return made
 
     def changed_by(self, other: Limits | None) -> Limits:
         """Return these limits, and those of *other* where it has some."""
         if other is None:
             return self
-        changes = {name: value for name, value in vars(other).items() if value is not None}
-        return replace(self, **changes)
+        return Limits(*(mine if theirs is None else theirs for mine, theirs in zip(self, other, strict=True)))
 
 
-@dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(NamedTuple):
     """What a driver's error means: the class to raise and, for a constraint, what the database says of it."""
 
     kind: type[DatabaseFault]
@@ -360,7 +362,7 @@ def _refuse_cut_password(url: URL, written: str | URL) -> None:
         "@" in (url.host or ""),
         url.get_backend_name() != "sqlite" and _is_cut(url.database or "", written),
         any("@" in piece.partition("=")[0] for piece in query.split("&")),
-        isinstance(written, str) and _QUERY_BEFORE.match(written),
+        isinstance(written, str) and re.match(_QUERY_BEFORE, written),
     )
     if any(elsewhere):
         # Nothing of the URL is repeated.
@@ -373,19 +375,19 @@ def _refuse_cut_password(url: URL, written: str | URL) -> None:
 def _is_cut(name: str, written: str | URL) -> bool:
     """Tell whether the name of a database begins in the password: an @ of its own is percent-encoded in a URL."""
     as_written = isinstance(written, str) and "@" in name and name in written
-    return as_written or _CUT.search(name) is not None
+    return as_written or re.search(_CUT, name) is not None
 
 
 def _with_hidden_password(url: URL) -> URL:
     """Return *url* with its password where SQLAlchemy hides it, whenever the URL is shown."""
-    beside = _AS_DATABASE.findall(url.database or "")
-    if misplaced := [name for name in beside if name.lower() == "password" or _SECRET.search(name)]:
+    beside = re.findall(_AS_DATABASE, url.database or "")
+    if misplaced := [name for name in beside if name.lower() == "password" or re.search(_HIDDEN, name)]:
         raise InvalidURL(
             f"The name of the database in the URL holds {misplaced[0]}=.",
             hint="The password stands before the @: postgresql+asyncpg://user:password@host/name.",
         )
     if shown := [key for key, value in url.query.items() if _is_secret(key, value)]:
-        name = "password" if _NO_ARGUMENTS.fullmatch(shown[0]) else shown[0]
+        name = "password" if re.fullmatch(_NO_ARGUMENTS, shown[0]) else shown[0]
         as_argument = f"Database(url, connect_args={{{name!r}: ...}})"
         raise InvalidURL(
             f"The database URL holds {shown[0]} in its query, which is shown with the URL.",
@@ -401,8 +403,8 @@ def _with_hidden_password(url: URL) -> URL:
 
 def _is_secret(key: str, value: str | tuple[str, ...]) -> bool:
     given = [value] if isinstance(value, str) else value
-    settings = key == "options" and any(_SECRET.search(name) for one in given for name in _SETTING.findall(one))
-    return settings or _SECRET.search(key) is not None or key.lower() == "password" != key
+    settings = key == "options" and any(re.search(_HIDDEN, name) for one in given for name in re.findall(_SETTING, one))
+    return settings or re.search(_HIDDEN, key) is not None or key.lower() == "password" != key
 
 
 def backend_for(url: URL) -> Backend:

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import aiosqlite
+if TYPE_CHECKING:
+    import sqlite3
+    import threading
+
+    import aiosqlite
 
 __all__ = ["READS_ROWS", "READS_TIMES", "has_unread_rows", "library_connection", "thread_of", "transport_of"]
 

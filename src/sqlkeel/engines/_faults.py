@@ -44,7 +44,7 @@ WRITTEN: Final = "sqlkeel_written_table"
 _CONNECTING: Final = "sqlkeel_connecting"
 """The attribute of an error that says that there was no connection yet."""
 
-_UNKNOWN: Final = re.compile(r"(?:unexpected keyword argument|invalid connection option) ['\"](\w+)['\"]")
+_UNKNOWN: Final = r"(?:unexpected keyword argument|invalid connection option) ['\"](\w+)['\"]"
 """What a driver says of an argument that it does not have, which has no code; what it says else may hold a value."""
 
 _OTHER_NAMES: Final = {
@@ -85,7 +85,7 @@ def install(engine: Engine, backend: Backend) -> None:
             clear_frames(error.__traceback__)
             setattr(error, _CONNECTING, True)
             # asyncpg lets an OSError of the socket through, which no listener of SQLAlchemy sees.
-            if (name := _UNKNOWN.search(str(error))) is not None:
+            if (name := re.search(_UNKNOWN, str(error))) is not None:
                 raise ConfigurationError(
                     f"{engine.dialect.driver} has no option {name[1]!r}, which the URL or connect_args give it.",
                     hint=_OTHER_NAMES.get(name[1], "Leave it out, or write it as the manual of the driver does."),
@@ -100,7 +100,7 @@ def _connected(dialect: Any, args: Any, kwargs: Any) -> Any:
         return dialect.connect(*args, **kwargs)
     except Exception as error:
         if not _is_of_encoding(error):
-            if type(error) not in (TypeError, ValueError, AttributeError) or _UNKNOWN.search(str(error)):
+            if type(error) not in (TypeError, ValueError, AttributeError) or re.search(_UNKNOWN, str(error)):
                 raise  # asyncpg derives errors of its own from them
             raise ConfigurationError(
                 f"{dialect.driver} cannot take the value of an option that the URL or connect_args give it.",

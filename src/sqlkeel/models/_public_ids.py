@@ -18,7 +18,7 @@ M_co = TypeVar("M_co", covariant=True)
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _DIGITS: Final = {character: number for number, character in enumerate(_ALPHABET)}
-_PREFIX: Final = re.compile(r"[a-z]([a-z_]{0,61}[a-z])?")
+_PREFIX: Final = r"[a-z]([a-z_]{0,61}[a-z])?"
 _SUFFIX: Final = "[0-7][0-9a-hjkmnp-tv-z]{25}"
 _UUID: Final = "[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 _CLASSES: Final[dict[type[Any], type[Any]]] = {}
@@ -118,7 +118,7 @@ def prefix_of(model: type[Any]) -> str:
         ConfigurationError: When it is none of TypeID: 63 characters of ``a`` to ``z`` and ``_``, a letter at each end.
     """
     prefix = getattr(model, "__public_prefix__", "")
-    if not isinstance(prefix, str) or (prefix and not _PREFIX.fullmatch(prefix)):
+    if not isinstance(prefix, str) or (prefix and not re.fullmatch(_PREFIX, prefix)):
         raise ConfigurationError(
             f"{model.__name__}.__public_prefix__ is {prefix!r}.",
             hint='Small letters, at most 63, with "_" only between them: __public_prefix__ = "usr".',

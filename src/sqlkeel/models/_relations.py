@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NoReturn
 from weakref import WeakSet, ref
 
 from sqlalchemy import ForeignKeyConstraint, Index, MetaData, PrimaryKeyConstraint, Table, UniqueConstraint, event
@@ -37,8 +36,7 @@ _ACCEPTED: Final[dict[OnDelete, tuple[str, ...]]] = {
 }
 
 
-@dataclass(frozen=True)
-class _Relation:
+class _Relation(NamedTuple):
     kind: Literal["association", "children", "parent"]
     on_delete: OnDelete | None
 

@@ -76,17 +76,20 @@ class Page(Generic[T]):
         return len(self.items)
 
 
-@dataclass(frozen=True)
 class _Key:
     """One part of the order: a column of the model, its direction, and whether it can be NULL (which comes last)."""
 
-    attribute: str
-    column: ColumnElement[Any]
-    """The column as the database keeps it: its type's own comparisons, bindings and readings are left out."""
-    descending: bool
-    nullable: bool
-    place: int | None = None
-    """Where the value stands in the identity of an object, for a whole number of the key: that is the row's own."""
+    def __init__(
+        self, attribute: str, column: ColumnElement[Any], *, descending: bool, nullable: bool, place: int | None = None
+    ) -> None:
+        self.attribute = attribute
+        self.column = column
+        """The column as the database keeps it: its type's own comparisons, bindings and readings are left out."""
+
+        self.descending = descending
+        self.nullable = nullable
+        self.place = place
+        """Where the value stands in the identity of an object, for a whole number of the key: that is the row's own."""
 
     @cached_property
     def forwards(self) -> list[ColumnElement[Any]]:
@@ -397,7 +400,7 @@ def _made_key(mapper: Mapper[Any], attribute: str, *, descending: bool) -> _Key:
     return _Key(
         attribute,
         type_coerce(column, Stored(column.type)),
-        descending,
+        descending=descending,
         nullable=attribute not in names and bool(column.nullable),
         place=names.index(attribute) if of_identity else None,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 from weakref import WeakSet, ref
 
@@ -28,21 +27,21 @@ _State: TypeAlias = InstanceState[Any]
 _Note: TypeAlias = tuple["ref[Any]", _Way]
 
 
-@dataclass
 class _Notes:
     """What is to be done when a savepoint or transaction is rolled back."""
 
-    since: int = field(default_factory=private.new_run)
-    """The number of the last query before it, as SQLAlchemy counts them: what a later one made was read inside."""
+    def __init__(self) -> None:
+        self.since: int = private.new_run()
+        """The number of the last query before it, as SQLAlchemy counts them: what a later one made was read inside."""
 
-    read: WeakSet[_State] = field(default_factory=WeakSet)
-    """The objects from before that show what a statement inside has written, each once, however often it was."""
+        self.read: WeakSet[_State] = WeakSet()
+        """The objects from before that show what a statement inside has written, each once, however often it was."""
 
-    relations: set[Any] = field(default_factory=set)
-    """The relations that statements of their own have loaded inside, of whichever objects."""
+        self.relations: set[Any] = set()
+        """The relations that statements of their own have loaded inside, of whichever objects."""
 
-    ways: list[_Note] = field(default_factory=list)
-    """What else is to be done, the last of it first."""
+        self.ways: list[_Note] = []
+        """What else is to be done, the last of it first."""
 
 
 def note_read(session: orm.Session, objects: Iterable[object]) -> None:
