@@ -399,13 +399,6 @@ class Renumbered(OnServers):
     number: Mapped[int] = mapped_column(Sequence("defaults_others_seq"), server_default=numbers.next_value())
 
 
-@pytest.fixture(params=["postgres", "psycopg", "mariadb"])
-def server(request: pytest.FixtureRequest) -> Database:
-    """Each driver of a database that has sequences."""
-    found: Database = request.getfixturevalue(request.param)
-    return found
-
-
 @pytest.mark.tables(OnServers.metadata)
 class TestDefaultsOfTheServer:
     async def test_they_are_left_to_it(self, server: Database) -> None:

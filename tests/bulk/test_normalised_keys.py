@@ -96,13 +96,6 @@ class Measured(IntKeyMixin, SoftDeleteMixin, Base):
 pytestmark = pytest.mark.tables(Base.metadata)
 
 
-@pytest.fixture(params=["postgres", "psycopg", "mariadb"])
-def server(request: pytest.FixtureRequest) -> Database:
-    """Each driver of a database that has decimal numbers."""
-    database: Database = request.getfixturevalue(request.param)
-    return database
-
-
 async def people(session: Session) -> tuple[Person, Person]:
     """Let the session hold two objects whose rows have their keys in small letters."""
     rows = Repository(session, Person)

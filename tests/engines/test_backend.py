@@ -17,13 +17,6 @@ from sqlkeel.errors import DriverMissing, InvalidURL, InvalidValue
 from sqlkeel.sessions import Database
 
 
-@pytest.fixture(params=["postgres", "psycopg", "mariadb"])
-def server(request: pytest.FixtureRequest) -> Database:
-    """Each server, by each driver, and with a password."""
-    database: Database = request.getfixturevalue(request.param)
-    return database
-
-
 class TestParseURL:
     @pytest.mark.parametrize(
         ("url", "driver"),

@@ -47,14 +47,6 @@ BRIEF = {"postgresql": "select pg_sleep(2)", "mariadb": "select sleep(2)"}
 one, two = insert(entry).values(id=1), insert(entry).values(id=2)
 
 
-@pytest.fixture(params=["asyncpg", "psycopg", "mariadb"])
-def server(request: pytest.FixtureRequest) -> Database:
-    """Each database that is a server, through each of its drivers."""
-    fixture = {"asyncpg": "postgres"}.get(request.param, request.param)
-    database: Database = request.getfixturevalue(fixture)
-    return database
-
-
 @pytest.fixture
 async def proxy(server: Database) -> AsyncIterator[Proxy]:
     """The way to the server, on which a COMMIT can be made unreadable."""

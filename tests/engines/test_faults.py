@@ -124,21 +124,6 @@ every_refusal = pytest.mark.parametrize("name", REFUSALS)
 every_violation = pytest.mark.parametrize("name", VIOLATIONS)
 
 
-@pytest.fixture(params=["asyncpg", "psycopg", "mariadb"])
-def server(request: pytest.FixtureRequest) -> Database:
-    """Each database that is a server, through each of its drivers."""
-    fixture = {"asyncpg": "postgres"}.get(request.param, request.param)
-    database: Database = request.getfixturevalue(fixture)
-    return database
-
-
-@pytest.fixture(params=["postgres", "psycopg"])
-def postgresql(request: pytest.FixtureRequest) -> Database:
-    """PostgreSQL through each of its drivers."""
-    database: Database = request.getfixturevalue(request.param)
-    return database
-
-
 async def fill(database: Database) -> None:
     """Make Ann with her pet, and Bob."""
     async with database.engine.begin() as connection:

@@ -108,20 +108,6 @@ REFUSED_BY_SERVERS: dict[str, Any] = {
 REFUSED_BY_POSTGRESQL: dict[str, Any] = {"code": "a\0", "facts": {"a": ["\0"]}}
 
 
-@pytest.fixture(params=["postgres", "psycopg", "mariadb"])
-def server(request: pytest.FixtureRequest) -> Database:
-    """Each server, by each driver."""
-    database: Database = request.getfixturevalue(request.param)
-    return database
-
-
-@pytest.fixture(params=["postgres", "psycopg"])
-def postgresql(request: pytest.FixtureRequest) -> Database:
-    """PostgreSQL through each of its drivers."""
-    database: Database = request.getfixturevalue(request.param)
-    return database
-
-
 async def refusal(database: Database, **values: Any) -> InvalidValue | ValueRefused:
     """Return the error of a row that cannot be written."""
     with pytest.raises((InvalidValue, ValueRefused)) as caught:

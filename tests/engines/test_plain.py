@@ -45,13 +45,6 @@ parcel = Table(
 pytestmark = pytest.mark.tables(metadata)
 
 
-@pytest.fixture(params=["postgres", "psycopg"])
-def postgresql(request: pytest.FixtureRequest) -> Database:
-    """PostgreSQL through each of its drivers."""
-    database: Database = request.getfixturevalue(request.param)
-    return database
-
-
 STATEMENTS = {
     "no statement": "selec 1",
     "no function": "select nothing_of_that_name()",

@@ -43,13 +43,6 @@ MANY = 300
 """More rows than a stream reads at once."""
 
 
-@pytest.fixture(params=["postgres", "psycopg"])
-def postgresql(request: pytest.FixtureRequest) -> Database:
-    """PostgreSQL through each of its drivers."""
-    database: Database = request.getfixturevalue(request.param)
-    return database
-
-
 async def store(database: Database, column: str, value: str, *, behind: int = 0) -> None:
     """Store a value of PostgreSQL's in one row, which comes after others that can be read."""
     others = [{"id": i, "seen_at": datetime(2026, 1, 1, tzinfo=UTC)} for i in range(1, behind + 1)]

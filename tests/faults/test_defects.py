@@ -38,13 +38,6 @@ class Note(Base):
 pytestmark = pytest.mark.tables(Base.metadata)
 
 
-@pytest.fixture(params=["postgres", "psycopg", "mariadb"])
-def server(request: pytest.FixtureRequest) -> Database:
-    """Each server, through each of its drivers."""
-    database: Database = request.getfixturevalue(request.param)
-    return database
-
-
 @pytest.fixture
 async def proxy(server: Database) -> AsyncIterator[Proxy]:
     """A proxy to it."""

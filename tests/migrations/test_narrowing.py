@@ -40,13 +40,6 @@ KEEPING = {
 }
 
 
-@pytest.fixture(params=["postgres", "psycopg", "mariadb"])
-def server(request: pytest.FixtureRequest) -> Database:
-    """Each database that converts by itself."""
-    database: Database = request.getfixturevalue(request.param)
-    return database
-
-
 def models(kind: Any) -> MetaData:
     """Return the table a with a column of this type."""
     metadata = metadata_with_names()

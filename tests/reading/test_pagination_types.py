@@ -54,13 +54,6 @@ HOSTS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.fixture(params=["postgres", "psycopg"])
-def postgresql(request: pytest.FixtureRequest) -> Database:
-    """PostgreSQL through each driver."""
-    database: Database = request.getfixturevalue(request.param)
-    return database
-
-
 class TestPages:
     @pytest.mark.parametrize("name", ["flags", "price", "card", "number"])
     async def test_each_row_is_met_once(self, postgresql: Database, name: str) -> None:

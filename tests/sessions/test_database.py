@@ -65,14 +65,6 @@ def one_text(request: pytest.FixtureRequest) -> Database:
     return request.getfixturevalue(request.param)  # type: ignore[no-any-return]  # it is one
 
 
-@pytest.fixture(params=["asyncpg", "psycopg", "mariadb"])
-def server(request: pytest.FixtureRequest) -> Database:
-    """Each database that is a server, through each of its drivers."""
-    fixture = {"asyncpg": "postgres"}.get(request.param, request.param)
-    database: Database = request.getfixturevalue(fixture)
-    return database
-
-
 def statements(database: Database) -> list[str]:
     """Note every statement that the engine sends from now on."""
     sent: list[str] = []

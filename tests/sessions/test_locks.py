@@ -111,13 +111,6 @@ class Failure(Exception):
     """What goes wrong in a test."""
 
 
-@pytest.fixture(params=["postgres", "psycopg", "mariadb"])
-def server(request: pytest.FixtureRequest) -> Database:
-    """Each database that locks single rows, through each of its drivers."""
-    database: Database = request.getfixturevalue(request.param)
-    return database
-
-
 @pytest.fixture
 def other(server: Database, open_database: OpenDatabase) -> Database:
     """Somebody else on the same database: a transaction of `server` inside one of this is one of its own."""

@@ -758,13 +758,6 @@ SHAPES = {
 }
 
 
-@pytest.fixture(params=["postgres", "psycopg", "mariadb"])
-def server(request: pytest.FixtureRequest) -> Database:
-    """Each database that is a server, through each of its drivers."""
-    database: Database = request.getfixturevalue(request.param)
-    return database
-
-
 class TestCancellation:
     async def test_a_cancelled_statement_ends(self, every_driver: Database) -> None:
         """A timeout around a long statement returns at once; the pool is clean and the server has stopped."""

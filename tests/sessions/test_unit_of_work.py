@@ -53,21 +53,6 @@ class Failure(Exception):
     """What goes wrong in a test."""
 
 
-@pytest.fixture(params=["asyncpg", "psycopg", "mariadb"])
-def server(request: pytest.FixtureRequest) -> Database:
-    """Each database that is a server, through each of its drivers."""
-    fixture = {"asyncpg": "postgres"}.get(request.param, request.param)
-    database: Database = request.getfixturevalue(fixture)
-    return database
-
-
-@pytest.fixture(params=["postgres", "psycopg"])
-def postgresql(request: pytest.FixtureRequest) -> Database:
-    """PostgreSQL through each of its drivers."""
-    database: Database = request.getfixturevalue(request.param)
-    return database
-
-
 async def emails(database: Database) -> list[str]:
     """Read what is committed, over a connection that takes no lock."""
     async with database.read() as session:

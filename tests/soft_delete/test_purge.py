@@ -43,13 +43,6 @@ async def users(db: Database, number: int) -> None:
     )
 
 
-@pytest.fixture(params=["postgres", "psycopg", "mariadb"])
-def server(request: pytest.FixtureRequest) -> Database:
-    """Each driver of a server with row locks in turn."""
-    database: Database = request.getfixturevalue(request.param)
-    return database
-
-
 @contextmanager
 def cancelled_at(db: Database, verb: str, *, time: int) -> Iterator[None]:
     """Cancel the task that sends the statement with this verb for the n-th time."""

@@ -47,13 +47,6 @@ from tests.soft_delete.purge_models import (
 pytestmark = pytest.mark.tables(Base.metadata)
 
 
-@pytest.fixture(params=["postgres", "psycopg", "mariadb"])
-def server(request: pytest.FixtureRequest) -> Database:
-    """Each driver of a server with row locks in turn."""
-    database: Database = request.getfixturevalue(request.param)
-    return database
-
-
 async def run(db: Database, models: Any, **options: Any) -> dict[str, Purged]:
     """Purge what is older than a month, and return how it ended for each table."""
     found = purge(db, models, older_than=MONTH, **options)

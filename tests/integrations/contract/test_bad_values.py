@@ -122,20 +122,6 @@ def starlette() -> Framework:
     return FRAMEWORKS["starlette"]
 
 
-@pytest.fixture(params=["postgres", "psycopg", "mariadb"])
-def server(request: pytest.FixtureRequest) -> Database:
-    """Each server, by each driver: SQLite stores what does not fit, as its page says."""
-    database: Database = request.getfixturevalue(request.param)
-    return database
-
-
-@pytest.fixture(params=["postgres", "psycopg"])
-def postgresql(request: pytest.FixtureRequest) -> Database:
-    """PostgreSQL by each driver: the others compare a number with a text."""
-    database: Database = request.getfixturevalue(request.param)
-    return database
-
-
 async def answers(framework: Framework, db: Database, calls: Mapping[str, Callable[[Sents], Awaitable[Any]]]) -> Any:
     """Return what a client is told of each call: the status, the columns and the number of the row."""
     asked = iter(calls.values())
