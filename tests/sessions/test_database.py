@@ -1,26 +1,19 @@
-"""The database: its blocks, its pool, its limits, and what it keeps to itself."""
+"""The database: blocks that write, work that is tried again, and what it keeps to itself."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-import anyio
 import pytest
-from sqlalchemy import JSON, String, event, insert, select, text
-from sqlalchemy.ext.mutable import MutableDict
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import event, insert, select, text
 
-import sqlkeel
 from sqlkeel.errors import (
     DatabaseUnavailable,
     Deadlock,
     InvalidURL,
     InvalidValue,
-    NotSupported,
     ReadOnlySession,
     ReadOnlyViolation,
     UniqueViolation,
@@ -28,54 +21,13 @@ from sqlkeel.errors import (
 )
 from sqlkeel.observe import queries
 from sqlkeel.sessions import Database, Session
-from sqlkeel.sessions import _database as database_module
-from tests.engines.peers import SLOW, kill, own_id
 from tests.fixtures.databases import OpenDatabase
+from tests.sessions.database_models import Base, Failure, User, emails
 
-ONE_TEXT = {
-    "postgresql": {"options": "-c application_name=mine -c lock_timeout=3000"},
-    "mariadb": {"init_command": "set names utf8mb4, session innodb_lock_wait_timeout = 3, @mine = 'mine';"},
-}
 SECRET = "p@ss:w/rd?#%"
 
 
-class Base(sqlkeel.Base):
-    """The tables of these tests."""
-
-
-class User(Base):
-    """Somebody with an address."""
-
-    __tablename__ = "user"
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    email: Mapped[str] = mapped_column(String(50), unique=True)
-    settings: Mapped[dict[str, str]] = mapped_column(MutableDict.as_mutable(JSON), default=dict)
-
-
 pytestmark = pytest.mark.tables(Base.metadata)
-
-
-class Failure(Exception):
-    """What goes wrong in a test."""
-
-
-@pytest.fixture(params=["psycopg", "mariadb"])
-def one_text(request: pytest.FixtureRequest) -> Database:
-    """Each driver that takes the settings of a session in one text."""
-    return request.getfixturevalue(request.param)  # type: ignore[no-any-return]  # it is one
-
-
-def statements(database: Database) -> list[str]:
-    """Note every statement that the engine sends from now on."""
-    sent: list[str] = []
-    event.listen(database.engine.sync_engine, "before_cursor_execute", lambda *args: sent.append(args[2]))
-    return sent
-
-
-async def emails(database: Database) -> list[str]:
-    """Read what is committed."""
-    async with database.session() as session:
-        return list(await session.scalars(select(User.email).order_by(User.id)))
 
 
 class TestTransaction:
@@ -191,384 +143,6 @@ class TestTransaction:
             after = (await session.scalars(select(User.email))).all()
 
         assert before == after == []
-
-
-class TestLimits:
-    async def test_they_are_in_force(self, server: Database, open_database: OpenDatabase) -> None:
-        """The limits of the database stand in every session of the server."""
-        database = open_database(server, statement_timeout=7, lock_timeout=3, idle_timeout=11)
-
-        async with database.transaction() as session:
-            limits = await _limits(session)
-
-        assert limits == [7.0, 3.0, 11.0]
-
-    async def test_a_transactions_own_do_not_leak(self, server: Database, open_database: OpenDatabase) -> None:
-        """They end with the transaction, for whoever gets the connection next."""
-        database = open_database(server, pool_size=1, max_overflow=0, statement_timeout=7, lock_timeout=3)
-
-        async with database.transaction(timeout=2, lock_timeout=1) as session:
-            inside = await _limits(session)
-        async with database.transaction() as session:
-            after = await _limits(session)
-
-        assert inside == [2.0, 1.0, 60.0]
-        assert after == [7.0, 3.0, 60.0]
-
-    async def test_they_do_not_leak_after_a_failure(self, server: Database, open_database: OpenDatabase) -> None:
-        """Nor does a rollback leave them."""
-        database = open_database(server, pool_size=1, max_overflow=0, statement_timeout=7, lock_timeout=3)
-        with pytest.raises(Failure):
-            async with database.transaction(timeout=2, lock_timeout=1):
-                raise Failure
-
-        async with database.transaction() as session:
-            after = await _limits(session)
-
-        assert after == [7.0, 3.0, 60.0]
-
-    async def test_none_is_the_servers_own(self, server: Database, open_database: OpenDatabase) -> None:
-        """Without limits of ours those of the server stand, also after a transaction with its own."""
-        database = open_database(
-            server, pool_size=1, max_overflow=0, statement_timeout=None, lock_timeout=None, idle_timeout=None
-        )
-        async with database.transaction() as session:
-            before = await _limits(session)
-        async with database.transaction(timeout=2, lock_timeout=1):
-            pass
-
-        async with database.transaction() as session:
-            after = await _limits(session)
-
-        assert after == before
-
-    async def test_the_wait_of_sqlite_does_not_leak(self, sqlite: Database, open_database: OpenDatabase) -> None:
-        """lock_timeout= is how long SQLite waits for its turn, for this transaction only."""
-        database = open_database(sqlite, pool_size=1, max_overflow=0, lock_timeout=3)
-
-        async with database.transaction(lock_timeout=1) as session:
-            inside = await session.scalar(text("PRAGMA busy_timeout"))
-        async with database.transaction() as session:
-            after = await session.scalar(text("PRAGMA busy_timeout"))
-
-        assert (inside, after) == (1000, 3000)
-
-    async def test_connect_args_are_merged(self, postgres: Database, open_database: OpenDatabase) -> None:
-        """Naming the application does not lose the limits."""
-        arguments = {"server_settings": {"application_name": "keel_test"}}
-        database = open_database(postgres, statement_timeout=7, connect_args=arguments)
-
-        async with database.transaction() as session:
-            name = await session.scalar(text("show application_name"))
-            limits = await _limits(session)
-
-        assert name == "keel_test"
-        assert limits[0] == 7.0
-
-    async def test_options_of_the_url_are_merged(self, psycopg: Database, open_database: OpenDatabase) -> None:
-        """With psycopg the URL's options and our limits are one setting."""
-        url = psycopg.url.update_query_dict({"options": "-c application_name=keel_test"})
-        database = open_database(url.render_as_string(hide_password=False), statement_timeout=7)
-
-        async with database.transaction() as session:
-            name = await session.scalar(text("show application_name"))
-            limits = await _limits(session)
-
-        assert name == "keel_test"
-        assert limits[0] == 7.0
-
-    @pytest.mark.parametrize("argument", ["in the URL", "in connect_args"])
-    async def test_settings_in_one_text_are_merged(
-        self, one_text: Database, open_database: OpenDatabase, argument: str
-    ) -> None:
-        """Where the driver takes settings in one text, the caller's hold, and lose none of ours."""
-        given = ONE_TEXT[one_text.dialect]
-        if argument == "in the URL":
-            url = one_text.url.update_query_dict(given)
-            own = open_database(url.render_as_string(hide_password=False), statement_timeout=7)
-        else:
-            own = open_database(one_text, statement_timeout=7, connect_args=given)
-
-        async with own.transaction() as session:
-            writing = await _limits(session)
-        async with own.read() as session:
-            reading = await _limits(session)
-
-        assert (writing, reading) == ([7.0, 3.0, 60.0], [7.0, 3.0, 60.0])
-
-    async def test_a_read_stays_one(self, psycopg: Database, open_database: OpenDatabase) -> None:
-        """Settings of the caller's do not take from the server that it refuses what a reading session writes."""
-        database = open_database(psycopg, connect_args={"options": "-c application_name=mine"})
-
-        with pytest.raises(ReadOnlyViolation):
-            async with database.read() as session:
-                await session.execute(text('WITH made AS (DELETE FROM "user" RETURNING id) SELECT * FROM made'))
-
-    @pytest.mark.parametrize(
-        "command", ["SET ROLE shop", "SELECT 1", "SET @a = 1; SET @b = 2", "set session transaction read only"]
-    )
-    def test_a_command_that_cannot_go_along_is_refused(self, mariadb: Database, command: str) -> None:
-        """It would be sent instead of our settings, the time zone among them."""
-        with pytest.raises(NotSupported, match="init_command"):
-            Database(mariadb.url, connect_args={"init_command": command})
-
-
-def fail_once(*_: object) -> None:
-    """Break what gives a connection back."""
-    raise OSError("the network is down")
-
-
-async def add_users(database: Database, *users: User) -> None:
-    """Write rows."""
-    async with database.transaction() as session:
-        session.add_all(users)
-
-
-async def change_one(session: Session) -> None:
-    """Change what was read."""
-    (await session.get_one(User, 1)).email = "changed"
-
-
-async def change_without_flushing(session: Session) -> None:
-    """Change what was read, and read on without a flush."""
-    with session.no_autoflush:
-        (await session.get_one(User, 1)).email = "changed"
-        await session.scalar(select(User.id))
-
-
-async def change_in_place(session: Session) -> None:
-    """Change a value within what was read."""
-    user = await session.get_one(User, 1)
-    user.settings["color"] = "red"
-
-
-async def delete_one(session: Session) -> None:
-    """Delete what was read."""
-    await session.delete(await session.get_one(User, 1))
-
-
-async def add_one(session: Session) -> None:
-    """Add an object."""
-    session.add(User(id=2, email="second"))
-
-
-CHANGE_IT: dict[str, Callable[[Session], Coroutine[Any, Any, None]]] = {
-    "add": add_one,
-    "change": change_one,
-    "without a flush": change_without_flushing,
-    "in place": change_in_place,
-    "delete": delete_one,
-}
-CHANGES = {
-    "add": "a new User",
-    "change": r"a changed User \(email\)",
-    "without a flush": r"a changed User \(email\)",
-    "in place": r"a changed User \(settings\)",
-    "delete": "a deleted User",
-}
-READERS: dict[str, Callable[[Database], AbstractAsyncContextManager[Session]]] = {
-    "read": lambda database: database.read(),
-    "read only": lambda database: database.transaction(read_only=True),
-    "session": lambda database: database.session(read_only=True),
-}
-
-
-class TestRead:
-    async def test_it_sees_what_is_committed(self, every_driver: Database) -> None:
-        """A reader sees the writer's commit with its next statement."""
-        async with every_driver.read() as session:
-            before = (await session.scalars(select(User.email))).all()
-            async with every_driver.transaction() as writer:
-                writer.add(User(id=1, email="a"))
-            after = (await session.scalars(select(User.email))).all()
-
-        assert (before, after) == ([], ["a"])
-
-    @pytest.mark.parametrize("write", ["insert into {} (id, email) values (1, 'a')", "delete from {}"])
-    async def test_text_cannot_write(self, every_driver: Database, write: str) -> None:
-        """What gets past the session is refused by the server."""
-        name = every_driver.engine.dialect.identifier_preparer.quote("user")
-
-        with pytest.raises(ReadOnlyViolation):
-            async with every_driver.read() as session:
-                await session.execute(text(write.format(name)))
-
-    async def test_a_flush_is_refused(self, db: Database) -> None:
-        """New objects are refused before they are sent."""
-        with pytest.raises(ReadOnlySession):
-            async with db.read() as session:
-                session.add(User(id=1, email="a"))
-                await session.flush()
-
-    @pytest.mark.parametrize("change", CHANGES)
-    @pytest.mark.parametrize("block", READERS)
-    async def test_what_was_never_flushed_is_refused_at_the_end(
-        self, every_driver: Database, change: str, block: str
-    ) -> None:
-        """A change that nobody asked to write is not lost without a word."""
-        await add_users(every_driver, User(id=1, email="first"))
-
-        with pytest.raises(ReadOnlySession, match=CHANGES[change]):
-            async with READERS[block](every_driver) as session:
-                await CHANGE_IT[change](session)
-
-        assert await emails(every_driver) == ["first"]
-
-    async def test_what_the_block_raises_is_kept(self, db: Database) -> None:
-        """Its error comes out, and not that it also held changes."""
-        with pytest.raises(Failure):
-            async with db.read() as session:
-                session.add(User(id=1, email="lost"))
-                raise Failure
-
-    async def test_what_was_refused_before_is_not_refused_again(self, db: Database) -> None:
-        """Who was told, and went on, is not told once more."""
-        async with db.read() as session:
-            session.add(User(id=1, email="lost"))
-            with pytest.raises(ReadOnlySession, match="a new User"):
-                await session.flush()
-
-        assert await emails(db) == []
-
-    async def test_what_comes_after_a_refusal_is_refused(self, db: Database) -> None:
-        """Another object than the one that was refused is another change."""
-        with pytest.raises(ReadOnlySession):
-            async with db.read() as session:
-                session.add(User(id=1, email="lost"))
-                with pytest.raises(ReadOnlySession):
-                    await session.flush()
-                session.add(User(id=2, email="lost, too"))
-
-    async def test_what_is_as_it_was_is_no_change(self, db: Database) -> None:
-        """A value that is set to what it is, an object that was taken out: there is nothing to write."""
-        await add_users(db, User(id=1, email="first"), User(id=2, email="second"))
-
-        async with db.read() as session:
-            first, second = (await session.scalars(select(User).order_by(User.id))).all()
-            first.email = "first"
-            session.expunge(second)
-            second.email = "shown"
-
-        assert await emails(db) == ["first", "second"]
-
-    async def test_a_session_that_writes_may_drop_its_changes(self, db: Database) -> None:
-        """A plain session that ends without a commit keeps nothing, as SQLAlchemy's does."""
-        async with db.session() as session:
-            session.add(User(id=1, email="lost"))
-
-        assert await emails(db) == []
-
-    async def test_a_connection_that_breaks_at_the_end_changes_nothing(
-        self, server: Database, open_database: OpenDatabase, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """What was read is right; the connection is closed, the log says why, and the pool makes another."""
-        database = open_database(server, pool_size=1, max_overflow=0)
-        reading = database.engines[1].sync_engine
-
-        async with database.read() as session:
-            await session.scalar(select(1))
-            event.listen(reading, "reset", fail_once)
-
-        event.remove(reading, "reset", fail_once)
-        assert "the network is down" in caplog.text
-        async with database.read() as session:
-            assert await session.scalar(select(7)) == 7
-        assert reading.pool.checkedout() == 0  # type: ignore[attr-defined]
-
-    async def test_a_statement_is_refused(self, db: Database) -> None:
-        """insert() is refused before it is sent."""
-        with pytest.raises(ReadOnlySession):
-            async with db.read() as session:
-                await session.execute(insert(User).values(id=1, email="a"))
-
-    async def test_it_opens_no_transaction(self, server: Database) -> None:
-        """Between two statements the server sees a connection that is idle, not one in a transaction."""
-        async with server.read() as session:
-            await session.execute(select(User))
-            number = await own_id(session, server)
-            async with server.transaction() as other:
-                state = await other.scalar(text(OPEN_TRANSACTION[server.dialect]), {"number": number})
-
-        assert state == 0
-
-    async def test_it_sends_no_begin_and_no_rollback(self, postgres: Database, open_database: OpenDatabase) -> None:
-        """A read is one message to the server and back, a transaction asks for its name too; asyncpg logs it."""
-        database = open_database(postgres, pool_size=1, max_overflow=0)
-
-        around_read = await _spy(database.read)
-        begin, name, commit = await _spy(database.transaction)
-
-        assert around_read == []
-        assert (begin, commit) == ("BEGIN;", "COMMIT;")
-        assert "pg_current_xact_id_if_assigned()" in name
-
-    async def test_a_cancelled_read_leaves_nothing_behind(
-        self, every_driver: Database, open_database: OpenDatabase
-    ) -> None:
-        """The place in the pool is free again, and the next read has a connection that works."""
-        database = open_database(every_driver, pool_size=1, max_overflow=0, pool_timeout=2)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2), database.read() as session:
-                await session.execute(text(SLOW[database.dialect]))
-
-        async with database.read() as session:
-            answer = await session.scalar(text("select 7"))
-
-        assert answer == 7
-
-    async def test_a_read_that_is_cancelled_again_and_again_leaves_nothing_behind(
-        self, every_driver: Database, open_database: OpenDatabase
-    ) -> None:
-        """So it is where anyio cancels at every await, the one that gives the connection back included."""
-        database = open_database(every_driver, pool_size=1, max_overflow=0, pool_timeout=2)
-        with anyio.move_on_after(0.2):
-            async with database.read() as session:
-                await session.execute(select(1))
-                await asyncio.Event().wait()
-
-        async with database.read() as session:
-            answer = await session.scalar(text("select 7"))
-
-        assert answer == 7
-
-    async def test_its_hooks_are_called(self, every_driver: Database) -> None:
-        """A read is never committed: what waits for the end of it hears of a rollback."""
-        heard: list[str] = []
-
-        async with every_driver.read() as session:
-            await session.execute(select(User))
-            session.on_commit(heard.append, "committed")
-            session.on_rollback(heard.append, "rolled back")
-
-        assert heard == ["rolled back"]
-
-    async def test_readers_do_not_wait_for_the_writer(self, sqlite: Database) -> None:
-        """On SQLite a read goes on while somebody writes."""
-        async with sqlite.transaction() as writer:
-            writer.add(User(id=1, email="a"))
-            await writer.flush()
-
-            async with sqlite.read() as session:
-                seen = (await session.scalars(select(User.email))).all()
-
-        assert seen == []
-
-    async def test_the_options_of_the_caller_do_not_open_it(
-        self, every_driver: Database, open_database: OpenDatabase
-    ) -> None:
-        """An isolation level and execution options of the engine leave the reader a reader."""
-        database = open_database(every_driver, isolation_level="SERIALIZABLE", execution_options={"mine": 1})
-        name = database.engine.dialect.identifier_preparer.quote("user")
-
-        with pytest.raises(ReadOnlyViolation):
-            async with database.read() as session:
-                await session.execute(text(f"delete from {name}"))
-
-
-OPEN_TRANSACTION = {
-    "postgresql": "select count(*) from pg_stat_activity where pid = :number and state <> 'idle'",
-    "mariadb": "select count(*) from information_schema.innodb_trx where trx_mysql_thread_id = :number",
-}
 
 
 class TestInMemory:
@@ -721,55 +295,6 @@ class TestRunTransaction:
         assert await emails(every_driver) == ["8"]
 
 
-class TestIdleConnections:
-    async def test_a_dead_one_is_replaced(self, server: Database, open_database: OpenDatabase, idle: None) -> None:
-        """A connection that was killed while it idled costs its next borrower nothing."""
-        database = open_database(server, pool_size=1, max_overflow=0)
-        async with database.transaction() as session:
-            number = await own_id(session, database)
-        await kill(server, number)
-
-        async with database.transaction() as session:
-            replaced = await own_id(session, database)
-
-        assert replaced != number
-
-    async def test_a_living_one_is_kept(self, server: Database, open_database: OpenDatabase, idle: None) -> None:
-        """The check itself changes nothing."""
-        database = open_database(server, pool_size=1, max_overflow=0)
-        async with database.transaction() as session:
-            number = await own_id(session, database)
-
-        async with database.transaction() as session:
-            again = await own_id(session, database)
-
-        assert again == number
-
-    async def test_a_busy_one_is_not_asked(self, server: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A connection that was just used is trusted, and on a machine that is busy itself "just" may be long ago."""
-        monkeypatch.setattr(database_module, "IDLE_BEFORE_CHECK", 3600.0)
-        asked = _count_pings(server, monkeypatch)
-
-        await emails(server)
-        await emails(server)
-
-        assert asked == []
-
-    async def test_an_idle_one_is_asked(self, server: Database, monkeypatch: pytest.MonkeyPatch, idle: None) -> None:
-        """One that idled is asked once when it is taken."""
-        await emails(server)
-        asked = _count_pings(server, monkeypatch)
-
-        await emails(server)
-
-        assert len(asked) == 1
-
-    @pytest.fixture
-    def idle(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Let every connection in the pool count as idle."""
-        monkeypatch.setattr(database_module, "IDLE_BEFORE_CHECK", 0.0)
-
-
 class TestPrivacy:
     def test_repr_hides_the_password(self, open_database: OpenDatabase) -> None:
         """A database in a log or a traceback shows no password."""
@@ -870,23 +395,6 @@ class TestDatabase:
         assert len(opened) == 2
 
 
-async def _spy(block: Callable[[], AbstractAsyncContextManager[Session]]) -> list[str]:
-    """Note what asyncpg sends for a block with one query, apart from the query."""
-    sent: list[str] = []
-
-    def note(record: Any) -> None:
-        sent.append(record.query)
-
-    async with block() as session:
-        raw = await (await session.connection()).get_raw_connection()
-        driver: Any = raw.driver_connection
-        driver.add_query_logger(note)
-        await session.execute(select(User))
-    await asyncio.sleep(0)  # asyncpg calls the logger a turn later
-    driver.remove_query_logger(note)
-    return sent
-
-
 async def _isolation(session: Session) -> str:
     """Ask the server for the level of this transaction, which need not be the session's."""
     await session.execute(select(User))
@@ -895,33 +403,8 @@ async def _isolation(session: Session) -> str:
     return str(await session.scalar(text(ISOLATION[dialect]))).upper()
 
 
-async def _limits(session: Session) -> list[float]:
-    connection = await session.connection()
-    found = (await connection.execute(text(LIMITS[connection.dialect.name]))).one()
-    return [float(value) for value in found]
-
-
-def _count_pings(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    asked: list[Any] = []
-    dialect = database.engine.sync_engine.dialect
-    ping = dialect.do_ping
-
-    def count(connection: Any) -> bool:
-        asked.append(connection)
-        return ping(connection)
-
-    monkeypatch.setattr(dialect, "do_ping", count)
-    return asked
-
-
 ISOLATION = {
     "postgresql": "show transaction_isolation",
     "mariadb": "select trx_isolation_level from information_schema.innodb_trx"
     " where trx_mysql_thread_id = connection_id()",
-}
-LIMITS = {
-    "postgresql": "select extract(epoch from current_setting('statement_timeout')::interval),"
-    " extract(epoch from current_setting('lock_timeout')::interval),"
-    " extract(epoch from current_setting('idle_in_transaction_session_timeout')::interval)",
-    "mariadb": "select @@max_statement_time, @@innodb_lock_wait_timeout, @@idle_transaction_timeout",
 }
