@@ -1,74 +1,34 @@
-"""COMMIT, ROLLBACK and RELEASE that the server refuses: through every door, on every server."""
+"""COMMIT that the server refuses: through every door, on every server."""
 
 from __future__ import annotations
 
-import asyncio
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Connection, ForeignKey, Integer, MetaData, Table, create_engine, insert, select, text
+from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from sqlkeel.engines._endings import _ENDS, _SAVEPOINT_ENDS
-from sqlkeel.engines._plain import InterfaceFault
-from sqlkeel.errors import (
-    CommitUnknown,
-    ConnectionLost,
-    DatabaseFault,
-    ForeignKeyViolation,
-    StatementTimeout,
-    TransactionAborted,
-)
+from sqlkeel.errors import CommitUnknown, ConnectionLost, DatabaseFault, ForeignKeyViolation, TransactionAborted
 from sqlkeel.sessions import Database, Session
-from tests.engines.peers import SLOW, kill, own_id, soon, statements_running
+from tests.engines.ending_tables import (
+    Change,
+    Way,
+    connection_of,
+    deferring,
+    entries,
+    entry,
+    metadata,
+    one,
+    remark,
+    two,
+)
+from tests.engines.peers import SLOW, kill, own_id
 from tests.faults.proxy import Proxy, proxy_to
 from tests.fixtures.databases import OpenDatabase
 
-metadata = MetaData()
-entry = Table("entry", metadata, Column("id", Integer, primary_key=True, autoincrement=False))
-deferring = MetaData()
-entry.to_metadata(deferring)
-remark = Table(
-    "remark",
-    deferring,
-    Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("entry_id", ForeignKey("entry.id", deferrable=True, initially="DEFERRED")),
-)
 pytestmark = pytest.mark.tables(metadata)
-
-Way = Callable[[Database], Awaitable[None]]
-BRIEF = {"postgresql": "select pg_sleep(2)", "mariadb": "select sleep(2)"}
-"""A statement that can be waited for."""
-
-one, two = insert(entry).values(id=1), insert(entry).values(id=2)
-
-
-@pytest.fixture
-async def proxy(server: Database) -> AsyncIterator[Proxy]:
-    """The way to the server, on which a COMMIT can be made unreadable."""
-    async with proxy_to(server.url.host or "127.0.0.1", server.url.port or 0) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def single(server: Database, proxy: Proxy, open_database: OpenDatabase) -> Database:
-    """The server's database by way of the proxy, with one connection."""
-    url = server.url.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
-    return open_database(url, pool_size=1, max_overflow=0)
-
-
-class Change(Exception):
-    """The caller's own: what was written is not wanted."""
-
-
-async def entries(database: Database) -> list[int]:
-    """Return the committed rows."""
-    async with database.read() as session:
-        return list(await session.scalars(select(entry.c.id).order_by(entry.c.id)))
 
 
 async def by_transaction(database: Database) -> None:
@@ -158,92 +118,6 @@ WAYS: dict[str, Way] = {
     )
 }
 every_way = pytest.mark.parametrize("way", WAYS)
-
-
-async def back_by_transaction(database: Database) -> None:
-    """Leave ``db.transaction()`` with an error."""
-    async with database.transaction() as session:
-        await session.execute(one)
-        raise Change
-
-
-async def back_by_session_block(database: Database) -> None:
-    """Leave a session with an error."""
-    async with database.session() as session:
-        await session.execute(one)
-        raise Change
-
-
-async def back_by_session_begin(database: Database) -> None:
-    """Leave ``session.begin()`` with an error."""
-    async with database.session() as session, session.begin():
-        await session.execute(one)
-        raise Change
-
-
-async def back_by_session_close(database: Database) -> None:
-    """Leave a session without a COMMIT."""
-    async with database.session() as session:
-        await session.execute(one)
-
-
-async def back_by_session_rollback(database: Database) -> None:
-    """Call ``session.rollback()``."""
-    async with database.session() as session:
-        await session.execute(one)
-        await session.rollback()
-
-
-async def back_by_engine_begin(database: Database) -> None:
-    """Leave ``engine.begin()`` with an error."""
-    async with database.engine.begin() as connection:
-        await connection.execute(one)
-        raise Change
-
-
-async def back_by_connection_block(database: Database) -> None:
-    """Leave a connection with an error."""
-    async with database.engine.connect() as connection:
-        await connection.execute(one)
-        raise Change
-
-
-async def back_by_connection_begin(database: Database) -> None:
-    """Leave ``connection.begin()`` of a copied engine with an error."""
-    async with database.engine.execution_options(anything=1).connect() as connection, connection.begin():
-        await connection.execute(one)
-        raise Change
-
-
-async def back_by_connection(database: Database) -> None:
-    """Call ``connection.rollback()``."""
-    async with database.engine.connect() as connection:
-        await connection.execute(one)
-        await connection.rollback()
-
-
-WAYS_BACK: dict[str, Way] = {
-    way.__name__: way
-    for way in (
-        back_by_transaction,
-        back_by_session_block,
-        back_by_session_begin,
-        back_by_session_close,
-        back_by_session_rollback,
-        back_by_engine_begin,
-        back_by_connection_block,
-        back_by_connection_begin,
-        back_by_connection,
-    )
-}
-
-BLOCKS = ["back_by_transaction", "back_by_engine_begin", "back_by_connection_block", "back_by_connection_begin"]
-
-
-async def connection_of(database: Database) -> int:
-    """Return the server's number of the pooled connection."""
-    async with database.engine.connect() as connection:
-        return await own_id(connection, database)
 
 
 class TestRefusedCommit:
@@ -520,79 +394,6 @@ class TestAfterALoss:
             await session.execute(select(1))
 
 
-class TestRefusedRollback:
-    @pytest.mark.parametrize("way", WAYS_BACK)
-    async def test_the_next_unit_of_work_does_not_commit_it(self, single: Database, proxy: Proxy, way: str) -> None:
-        """The connection is closed, which rolls back as well."""
-        await connection_of(single)
-        proxy.garble(b"ROLLBACK")
-        with pytest.raises((DBAPIError, Change)):
-            await WAYS_BACK[way](single)
-
-        async with single.transaction() as session:
-            await session.execute(two)
-
-        assert await entries(single) == [2]
-
-    @pytest.mark.parametrize("way", [*BLOCKS, "back_by_session_block", "back_by_session_begin"])
-    async def test_it_does_not_hide_what_went_wrong(self, single: Database, proxy: Proxy, way: str) -> None:
-        """The caller's own error leaves the block, with a note of the other."""
-        await connection_of(single)
-        proxy.garble(b"ROLLBACK")
-
-        with pytest.raises(Change) as caught:
-            await WAYS_BACK[way](single)
-
-        assert "rollback" in "".join(caught.value.__notes__)
-
-    @pytest.mark.parametrize("way", BLOCKS)
-    async def test_a_cancellation_stays_one(
-        self, single: Database, proxy: Proxy, way: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """A task that was cancelled in the block ends cancelled, whatever became of the connection."""
-        await connection_of(single)
-        proxy.garble(b"ROLLBACK")
-        monkeypatch.setattr(sys.modules[__name__], "Change", asyncio.CancelledError)
-
-        with pytest.raises(asyncio.CancelledError):
-            await WAYS_BACK[way](single)
-
-
-class TestRefusedSavepoint:
-    @pytest.mark.parametrize("end", [b"RELEASE SAVEPOINT", b"ROLLBACK TO SAVEPOINT"], ids=bytes.decode)
-    async def test_what_failed_in_it_is_not_committed(self, single: Database, proxy: Proxy, end: bytes) -> None:
-        """Who swallows the error of a savepoint whose end was refused would keep what it wrote."""
-        fails = end == b"ROLLBACK TO SAVEPOINT"
-
-        with pytest.raises(TransactionAborted):
-            async with single.transaction() as session:
-                await session.execute(two)
-                with pytest.raises((DatabaseFault, Change)):
-                    await in_savepoint(session, proxy, end, fails=fails)
-
-        assert await entries(single) == []
-
-    async def test_the_next_one_has_nothing_to_do_with_it(self, single: Database, proxy: Proxy) -> None:
-        """Rolled back, the transaction is over, and its connection is as good as any."""
-        with pytest.raises(DatabaseFault):
-            async with single.transaction() as session:
-                await in_savepoint(session, proxy, b"RELEASE SAVEPOINT", fails=False)
-
-        async with single.transaction() as session:
-            await session.execute(two)
-
-        assert await entries(single) == [2]
-
-
-async def in_savepoint(session: Any, proxy: Proxy, end: bytes, *, fails: bool) -> None:
-    """Write a row in a savepoint whose end the server does not understand."""
-    async with session.savepoint():
-        await session.execute(one)
-        proxy.garble(end)
-        if fails:
-            raise Change
-
-
 class TestTwoPhases:
     async def test_a_refused_prepare(self, single: Database, proxy: Proxy) -> None:
         """What cannot be prepared is rolled back, and the connection is not kept."""
@@ -670,126 +471,3 @@ class TestLeftOpen:
         await by_transaction(single)
 
         assert await entries(single) == [1]
-
-
-class TestLocks:
-    @pytest.mark.parametrize("server", ["mariadb"], indirect=True)
-    async def test_a_refused_release_does_not_forget_them(
-        self, single: Database, server: Database, proxy: Proxy
-    ) -> None:
-        """A lock of a name that could not be given back is given back with the connection."""
-        async with single.engine.connect() as connection:
-            async with Session(connection) as session:
-                await session.advisory_lock("import")
-                await session.commit()
-            proxy.garble(b"RELEASE_ALL_LOCKS")
-            with pytest.raises(DatabaseFault):
-                await connection.execute(text("select 1"))
-
-        async with server.transaction() as session:
-            await session.advisory_lock("import", nowait=True)
-
-
-class TestTicket:
-    @pytest.mark.parametrize("server", ["asyncpg", "psycopg"], indirect=True)
-    async def test_a_timeout_is_a_timeout(self, server: Database) -> None:
-        """A limit that strikes in the last question before COMMIT is no swallowed error."""
-        async with server.engine.begin() as connection:
-            await connection.execute(text("create schema slow"))
-            await connection.execute(text(SLOW_TICKET))
-
-        with pytest.raises(StatementTimeout):
-            async with server.transaction(timeout=0.2) as session:
-                await session.execute(one)
-                await session.execute(text("set local search_path = slow, pg_catalog, public"))
-
-        assert isinstance(await connection_of(server), int)
-        async with server.engine.begin() as connection:
-            await connection.execute(text("drop schema slow cascade"))
-
-
-SLOW_TICKET = """
-create function slow.pg_current_wal_insert_lsn() returns pg_lsn language sql volatile
-as $$ select pg_catalog.pg_current_wal_insert_lsn() from pg_sleep(10) $$
-"""
-
-
-async def is_quiet(database: Database) -> bool:
-    """Tell whether the server works for nobody else on this database."""
-    return not await statements_running(database)
-
-
-class TestBesideAStatement:
-    """A connection that two tasks have: one waits for a statement when the other ends the transaction."""
-
-    async def test_nothing_is_committed_and_nobody_waits_for_ever(self, server: Database) -> None:
-        """The end waits for the statement, or is refused by an error that does not leave open what became of it."""
-        async with asyncio.timeout(10):
-            ended = await asyncio.gather(self.end_beside_statement(server), return_exceptions=True)
-
-        assert [type(end) for end in ended] in ([InterfaceFault], [type(None)])
-        assert await entries(server) == ([1] if ended == [None] else [])
-        assert server.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
-
-    async def test_the_error_of_the_block_is_kept(self, server: Database) -> None:
-        """A rollback that is refused is noted on what the block raised, and the connection is closed."""
-        with pytest.raises(Change):
-            await self.end_beside_statement(server, Change())
-
-        assert await entries(server) == []
-        assert server.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
-
-    async def test_every_task_is_answered(self, server: Database) -> None:
-        """The statement has its answer, or an error, and is over on the server."""
-        async with asyncio.timeout(10):
-            await asyncio.gather(self.end_beside_statement(server), return_exceptions=True)
-            await asyncio.wait({self.waiting})
-
-        assert self.waiting.done()
-
-    @pytest.fixture(autouse=True)
-    async def until_it_is_quiet(self, server: Database) -> AsyncIterator[None]:
-        """Wait for what MariaDB goes on with after its client is gone."""
-        yield
-        assert await soon(lambda: is_quiet(server))
-
-    async def end_beside_statement(self, server: Database, error: Exception | None = None) -> None:
-        """Let a task wait for a statement, and leave the block, with *error* if there is one."""
-        async with server.transaction() as session:
-            connection = await session.connection()
-            await connection.execute(one)
-            self.waiting = asyncio.create_task(connection.execute(text(BRIEF[server.dialect])))
-            self.waiting.add_done_callback(lambda task: task.exception())
-            assert await soon(lambda: statements_running(server))
-            if error is not None:
-                raise error
-
-
-class TestForeignMethods:
-    """The methods of SQLAlchemy's dialects that are replaced on our own dialect objects."""
-
-    @pytest.mark.parametrize("name", [*_ENDS, *_SAVEPOINT_ENDS])
-    def test_every_end_has_its_method(self, name: str) -> None:
-        """Canary of `do_commit` and the like: else the connection of a COMMIT that failed would be used again."""
-        assert callable(getattr(DefaultDialect, name))
-
-    def test_a_connection_ends_by_the_methods_of_its_dialect_object(self) -> None:
-        """Canary: were they called on the class, or kept from before, nobody would watch them."""
-        engine = create_engine("sqlite://")
-        seen: list[str] = []
-
-        def record(name: str, usual: Callable[..., Any]) -> Callable[..., Any]:
-            return lambda *args: (seen.append(name), usual(*args))[1]  # type: ignore[func-returns-value]
-
-        for name in (*_ENDS, *_SAVEPOINT_ENDS):
-            setattr(engine.dialect, name, record(name, getattr(engine.dialect, name)))
-        with engine.connect() as connection:
-            connection.begin_nested().commit()
-            connection.begin_nested().rollback()
-            connection.commit()
-            connection.exec_driver_sql("select 1")
-            connection.rollback()
-            ended = seen[-4:]
-
-        assert ended == ["do_release_savepoint", "do_rollback_to_savepoint", "do_commit", "do_rollback"]
-        engine.dispose()

@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import pickle
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from sqlalchemy import (
-    CheckConstraint,
-    Column,
-    Executable,
-    ForeignKeyConstraint,
-    Integer,
-    MetaData,
-    PrimaryKeyConstraint,
-    String,
-    Table,
-    UniqueConstraint,
-    delete,
-    event,
-    func,
-    insert,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Executable, delete, event, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from sqlkeel import errors
 from sqlkeel.errors import (
     CheckViolation,
-    CommitUnknown,
     ConnectionLost,
     ConstraintViolation,
     DatabaseBusy,
@@ -48,38 +26,16 @@ from sqlkeel.errors import (
     SchemaMissing,
     SerializationFailure,
     StatementTimeout,
-    TransactionAborted,
     TransientFault,
     UniqueViolation,
     ValueRefused,
 )
 from sqlkeel.sessions import Database, Session
-from tests.engines.peers import SLOW, cancelled_at_each_step, kill, own_id, soon
-from tests.faults.proxy import proxy_to
+from tests.engines.fault_tables import SECRET, VALUES, count_people, fill, metadata, person, pet
+from tests.engines.peers import SLOW
 from tests.fixtures.databases import OpenDatabase
 
-metadata = MetaData()
-person = Table(
-    "person",
-    metadata,
-    Column("id", Integer, autoincrement=False),
-    Column("email", String(50), nullable=False),
-    Column("age", Integer, nullable=False, server_default="1"),
-    PrimaryKeyConstraint("id", name="person_pkey"),
-    UniqueConstraint("email", name="person_email_key"),
-)
-person.append_constraint(CheckConstraint(person.c.age > 0, name="person_age_check"))
-pet = Table(
-    "pet",
-    metadata,
-    Column("id", Integer, autoincrement=False),
-    Column("owner_id", Integer),
-    PrimaryKeyConstraint("id", name="pet_pkey"),
-    ForeignKeyConstraint(["owner_id"], ["person.id"], name="pet_owner_id_fkey"),
-)
 pytestmark = pytest.mark.tables(metadata)
-
-SECRET = "ann@secret.example"
 
 
 class Case(NamedTuple):
@@ -124,13 +80,6 @@ every_refusal = pytest.mark.parametrize("name", REFUSALS)
 every_violation = pytest.mark.parametrize("name", VIOLATIONS)
 
 
-async def fill(database: Database) -> None:
-    """Make Ann with her pet, and Bob."""
-    async with database.engine.begin() as connection:
-        await connection.execute(insert(person), [{"id": 1, "email": SECRET}, {"id": 3, "email": "bob"}])
-        await connection.execute(insert(pet).values(id=1, owner_id=1))
-
-
 async def refusal(database: Database, statement: Executable) -> DatabaseFault:
     """Return the error with which the database answers."""
     with pytest.raises(DatabaseFault) as caught:
@@ -173,14 +122,6 @@ async def deadlock(database: Database) -> list[BaseException]:
     calls = [touch_both(database, here, 1, 3), touch_both(database, here, 3, 1)]
     results = await asyncio.gather(*calls, return_exceptions=True)
     return [result for result in results if result is not None]
-
-
-def chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what caused it."""
-    current: BaseException | None = error
-    while current is not None:
-        yield current
-        current = current.__cause__
 
 
 class TestRefusals:
@@ -317,14 +258,6 @@ class TestRefusals:
         assert error.code == "database-fault"
 
 
-VALUES: dict[str, Executable] = {
-    "too long": insert(person).values(id=2, email=SECRET * 5),
-    "out of range": text("insert into person (id, email) values (99999999999, 'x')"),
-    "of the wrong form": text(f"insert into person (id, email) values ('{SECRET}', 'x')"),
-    "of the wrong type": insert(person).values(id=2, email="x", age=SECRET),
-}
-
-
 class TestValues:
     @pytest.mark.parametrize("name", VALUES)
     async def test_a_value_that_does_not_fit(self, server: Database, name: str) -> None:
@@ -443,7 +376,7 @@ class TestLimits:
                 await asyncio.sleep(1.5)
                 await session.execute(insert(person).values(id=2, email="b"))
 
-        assert await _count(server) == 0
+        assert await count_people(server) == 0
 
     async def test_a_read_only_transaction(self, every_driver: Database) -> None:
         """The server refuses to write in a transaction that was begun for reading."""
@@ -453,422 +386,3 @@ class TestLimits:
                 await connection.execute(insert(person).values(id=1, email="a"))
 
         assert isinstance(caught.value, DBAPIError)
-
-
-class TestLostConnections:
-    async def test_a_killed_connection_is_lost(self, server: Database) -> None:
-        """What runs on a connection that the server ends fails as ConnectionLost, which may be run again."""
-        with pytest.raises(ConnectionLost) as caught:
-            async with server.transaction() as session:
-                await kill(server, await own_id(session, server))
-                await session.execute(text("select 1"))
-
-        assert caught.value.connection_invalidated
-        assert isinstance(caught.value, TransientFault)
-
-    async def test_the_pool_goes_on(self, server: Database) -> None:
-        """After a lost connection the next borrower gets one that works."""
-        with pytest.raises(ConnectionLost):
-            async with server.transaction() as session:
-                await kill(server, await own_id(session, server))
-                await session.execute(text("select 1"))
-
-        async with server.transaction() as session:
-            answer = await session.scalar(text("select 1"))
-
-        assert answer == 1
-
-    async def test_a_connection_lost_while_idle_is_replaced_by_a_retry(self, server: Database) -> None:
-        """run_transaction runs the whole function again on a new connection."""
-        numbers: list[int] = []
-
-        async def work(session: Any) -> int:
-            numbers.append(await own_id(session, server))
-            if len(numbers) == 1:
-                await kill(server, numbers[0])
-            return int(await session.scalar(text("select 7")))
-
-        answer = await server.run_transaction(work)
-
-        assert answer == 7
-        assert len(set(numbers)) == 2
-
-    async def test_a_loss_during_commit_is_unknown(self, server: Database) -> None:
-        """Whether a COMMIT without an answer took place, the driver cannot say; it may not be run again just so."""
-        async with server.session() as session:
-            await session.execute(insert(person).values(id=1, email="a"))
-            await kill(server, await own_id(session, server))
-
-            with pytest.raises(CommitUnknown) as caught:
-                await session.commit()
-
-        assert caught.value.connection_invalidated
-        assert not isinstance(caught.value, TransientFault)
-
-    async def test_a_loss_in_a_rollback_is_no_doubt(self, server: Database) -> None:
-        """Only COMMIT leaves one: what was to be rolled back is gone in any case."""
-        async with server.engine.connect() as connection:
-            await connection.execute(insert(person).values(id=1, email="a"))
-            await kill(server, await own_id(connection, server))
-
-            with pytest.raises(ConnectionLost):
-                await connection.rollback()
-
-        assert await _count(server) == 0
-
-    async def test_a_loss_just_before_commit_is_none(self, postgresql: Database) -> None:
-        """A transaction of PostgreSQL asks for its name before it commits: who is gone by then has not committed."""
-        with pytest.raises(ConnectionLost):
-            async with postgresql.transaction() as session:
-                await session.execute(insert(person).values(id=1, email="a"))
-                await kill(postgresql, await own_id(session, postgresql))
-
-        assert await _count(postgresql) == 0
-
-    async def test_an_unknown_commit_is_not_retried(self, mariadb: Database) -> None:
-        """Running it again could do it twice."""
-        calls: list[int] = []
-
-        async def work(session: Any) -> None:
-            calls.append(await own_id(session, mariadb))
-            await kill(mariadb, calls[-1])
-
-        with pytest.raises(CommitUnknown):
-            await mariadb.run_transaction(work)
-
-        assert len(calls) == 1
-
-
-class TestAbortedTransactions:
-    async def test_a_swallowed_error_cannot_be_committed(self, postgresql: Database) -> None:
-        """PostgreSQL turns the COMMIT of a failed transaction into a ROLLBACK, silently; we say so."""
-        with pytest.raises(TransactionAborted) as caught:
-            async with postgresql.transaction() as session:
-                await session.execute(insert(person).values(id=1, email="a"))
-                with pytest.raises(SchemaMissing):
-                    await session.execute(text("select 1 from nowhere"))
-
-        assert [type(error) for error in chain(caught.value)][:2] == [TransactionAborted, SchemaMissing]
-        assert await _count(postgresql) == 0
-
-    async def test_the_first_failure_is_named(self, postgresql: Database) -> None:
-        """Of several errors that were swallowed, it is the first that explains all others."""
-        with pytest.raises(TransactionAborted) as caught:
-            async with postgresql.transaction() as session:
-                with pytest.raises(SchemaMissing):
-                    await session.execute(text("select 1 from nowhere"))
-                with pytest.raises(TransactionAborted, match="select 1 from nowhere"):
-                    await session.execute(text("select 2"))
-
-        assert caught.value.statement == "select 1 from nowhere"
-        assert "SQL: select 1 from nowhere" in str(caught.value)
-
-    async def test_what_was_not_sent_aborts_nothing(self, postgres: Database) -> None:
-        """An argument that asyncpg cannot encode never reached the server: the transaction is whole."""
-        async with postgres.transaction() as session:
-            await session.execute(insert(person).values(id=1, email="a"))
-            with pytest.raises(ValueRefused):
-                await session.execute(VALUES["of the wrong type"])
-
-        assert await _count(postgres) == 1
-
-    async def test_a_savepoint_keeps_the_transaction_usable(self, every_driver: Database) -> None:
-        """An error inside a savepoint costs only what was done inside."""
-        async with every_driver.transaction() as session:
-            await session.execute(insert(person).values(id=1, email="a"))
-            with pytest.raises(SchemaMissing):
-                async with session.savepoint():
-                    await session.execute(insert(person).values(id=2, email="b"))
-                    await session.execute(text("select 1 from nowhere"))
-            await session.execute(insert(person).values(id=3, email="c"))
-
-        assert await _count(every_driver) == 2
-
-    async def test_an_error_after_a_savepoint_counts(self, postgresql: Database) -> None:
-        """That two savepoints contained theirs does not excuse the third one, which none contained."""
-        with pytest.raises(TransactionAborted):
-            async with postgresql.transaction() as session:
-                await session.execute(insert(person).values(id=1, email="a"))
-                with pytest.raises(SchemaMissing):
-                    async with session.savepoint():
-                        await session.execute(text("select 1 from nowhere"))
-                with pytest.raises(SchemaMissing):
-                    async with session.savepoint():
-                        await session.execute(text("select 1 from nowhere"))
-                with pytest.raises(SchemaMissing):
-                    await session.execute(text("select 1 from nowhere"))
-
-        assert await _count(postgresql) == 0
-
-    async def test_a_rollback_ends_it(self, postgresql: Database) -> None:
-        """What is done on the same connection afterwards is a transaction that may be committed."""
-        async with postgresql.engine.connect() as connection:
-            with pytest.raises(SchemaMissing):
-                await connection.execute(text("select 1 from nowhere"))
-            await connection.rollback()
-            await connection.execute(insert(person).values(id=1, email="a"))
-            await connection.commit()
-
-        assert await _count(postgresql) == 1
-
-    async def test_the_next_borrower_has_nothing_to_do_with_it(
-        self, postgresql: Database, open_database: OpenDatabase
-    ) -> None:
-        """On the same connection, the next transaction is committed."""
-        database = open_database(postgresql, pool_size=1, max_overflow=0)
-        with pytest.raises(TransactionAborted):
-            async with database.transaction() as session:
-                with pytest.raises(SchemaMissing):
-                    await session.execute(text("select 1 from nowhere"))
-
-        async with database.transaction() as session:
-            await session.execute(insert(person).values(id=1, email="a"))
-
-        assert await _count(postgresql) == 1
-
-    async def test_a_connection_of_an_engine_is_held_to_it(self, postgresql: Database) -> None:
-        """Who works without a session is not told that it is committed either."""
-        with pytest.raises(TransactionAborted):
-            async with postgresql.engine.begin() as connection:
-                await connection.execute(insert(person).values(id=1, email="a"))
-                with pytest.raises(SchemaMissing):
-                    await connection.execute(text("select 1 from nowhere"))
-
-        assert await _count(postgresql) == 0
-
-    async def test_a_swallowed_deadlock_cannot_be_continued(self, mariadb: Database) -> None:
-        """MariaDB rolls all back; what followed would be committed alone."""
-        await fill(mariadb)
-        here = asyncio.Barrier(2)
-        seen: list[BaseException] = []
-
-        async def careless(first: int, second: int) -> None:
-            async with mariadb.transaction() as session:
-                await session.execute(update(person).where(person.c.id == first).values(age=50))
-                await here.wait()
-                try:
-                    await session.execute(update(person).where(person.c.id == second).values(age=60))
-                except Deadlock as error:
-                    seen.append(error)
-                await session.execute(insert(pet).values(id=first + 100, owner_id=first))
-
-        results = await asyncio.gather(careless(1, 3), careless(3, 1), return_exceptions=True)
-
-        assert len(seen) == 1
-        assert sorted(type(result).__name__ for result in results) == ["NoneType", "TransactionAborted"]
-        assert await _count(mariadb, pet) == 2
-
-    async def test_a_deadlock_in_a_savepoint_is_not_masked(self, server: Database) -> None:
-        """MariaDB forgets the savepoint with the transaction; the error is the deadlock, not its absence."""
-        await fill(server)
-        here = asyncio.Barrier(2)
-
-        async def careful(first: int, second: int) -> None:
-            async with server.transaction() as session:
-                await session.execute(update(person).where(person.c.id == first).values(age=50))
-                await here.wait()
-                async with session.savepoint():
-                    await session.execute(update(person).where(person.c.id == second).values(age=60))
-
-        results = await asyncio.gather(careful(1, 3), careful(3, 1), return_exceptions=True)
-
-        assert sorted(type(result).__name__ for result in results) == ["Deadlock", "NoneType"]
-
-    async def test_an_interrupted_write_cannot_be_continued(self, sqlite: Database) -> None:
-        """SQLite rolls back the transaction of an interrupted write; what followed would be committed at once."""
-        endless = SLOW["sqlite"].replace("select count(*) from n", "select -i, i from n")
-
-        with pytest.raises(TransactionAborted):
-            async with sqlite.transaction(timeout=0.1) as session:
-                await session.execute(insert(person).values(id=1, email="a"))
-                with pytest.raises(StatementTimeout):
-                    await session.execute(text(f"insert into person (id, email) {endless}"))
-                await session.execute(insert(person).values(id=2, email="b"))
-
-        assert await _count(sqlite) == 0
-
-    async def test_an_error_in_autocommit_aborts_nothing(self, every_driver: Database) -> None:
-        """Where each statement is on its own, the next one may go on."""
-        async with every_driver.engine.connect() as connection:
-            await connection.execution_options(isolation_level="AUTOCOMMIT")
-            with pytest.raises(SchemaMissing):
-                await connection.execute(text("select 1 from nowhere"))
-            await connection.execute(insert(person).values(id=1, email="a"))
-            await connection.commit()
-
-        assert await _count(every_driver) == 1
-
-
-class TestUnreachable:
-    async def test_a_port_where_nobody_listens(self, server: Database, open_database: OpenDatabase) -> None:
-        """No server is DatabaseUnavailable, with host and port and without the password."""
-        url = server.url.set(port=1, password="s3cret").render_as_string(hide_password=False)
-
-        with pytest.raises(errors.DatabaseUnavailable) as caught:
-            await open_database(url).check()
-
-        assert type(caught.value) is errors.DatabaseUnavailable
-        assert "127.0.0.1:1" in str(caught.value)
-        assert "s3cret" not in str(caught.value)
-
-    async def test_a_database_that_does_not_exist(self, server: Database, open_database: OpenDatabase) -> None:
-        """A wrong name is said to be that, with how to make the database; psycopg has the server's words alone."""
-        url = server.url.set(database="keel_no_such_database").render_as_string(hide_password=False)
-
-        with pytest.raises(errors.DatabaseMissing, match="keel_no_such_database") as caught:
-            await open_database(url).check()
-
-        assert "CREATE DATABASE keel_no_such_database." in caught.value.hint
-
-    async def test_a_user_that_does_not_exist(self, postgres: Database, open_database: OpenDatabase) -> None:
-        """Before there is a connection, psycopg tells it by the server's words alone."""
-        url = postgres.url.set(drivername="postgresql+psycopg", username="keel_nobody")
-
-        with pytest.raises(errors.AuthenticationFailed, match="keel_nobody"):
-            await open_database(url.render_as_string(hide_password=False)).check()
-
-    async def test_a_host_in_the_query(self, server: Database, open_database: OpenDatabase) -> None:
-        """The host is named, not the database."""
-        url = server.url.set(host="", port=1).update_query_dict({"host": "127.0.0.1"})
-
-        with pytest.raises(errors.DatabaseUnavailable, match=r"No connection to 127\.0\.0\.1:1 could be made"):
-            await open_database(url.render_as_string(hide_password=False)).check()
-
-    async def test_a_file_that_cannot_be_made(self, open_database: OpenDatabase) -> None:
-        """SQLite makes the file but not its directory."""
-        with pytest.raises(errors.DatabaseUnavailable) as caught:
-            await open_database("sqlite+aiosqlite:////no/such/directory/app.db").check()
-
-        assert isinstance(caught.value, DBAPIError)
-        assert "folder" in caught.value.hint
-
-    async def test_an_option_that_the_driver_does_not_have(self, server: Database, open_database: OpenDatabase) -> None:
-        """It is named, and nothing else of the URL is."""
-        url = server.url.update_query_dict({"no_such_option": "s3cret"}).render_as_string(hide_password=False)
-
-        with pytest.raises(errors.ConfigurationError, match="no_such_option") as caught:
-            await open_database(url).check()
-
-        assert "s3cret" not in str(caught.value)
-
-    async def test_an_option_that_is_no_text(
-        self, postgres: Database, mariadb: Database, open_database: OpenDatabase
-    ) -> None:
-        """The driver speaks of it in a TypeError or ValueError."""
-        for server, driver, option in ((postgres, "asyncpg", "timeout"), (mariadb, "asyncmy", "ssl")):
-            url = server.url.set(drivername=f"{server.dialect}+{driver}").render_as_string(hide_password=False)
-
-            with pytest.raises(errors.ConfigurationError, match="cannot take the value of an option") as caught:
-                await open_database(url, connect_args={option: "7351"}).check()
-
-            assert "7351" not in str(caught.value)
-
-    @pytest.mark.parametrize("host", ["db..example", "h" * 64, "\udcff"])
-    async def test_a_host_that_cannot_be_encoded(self, server: Database, host: str) -> None:
-        """Two dots in a row are enough."""
-        url = server.url.set(host=host)
-
-        with pytest.raises(errors.ConfigurationError, match="cannot encode the host") as caught:
-            await Database(url).check()
-
-        assert (caught.value.__cause__, caught.value.__context__) == (None, None)
-
-    @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
-    async def test_a_password_that_cannot_be_encoded(self, postgres: Database, driver: str) -> None:
-        """What the driver raises repeats it, with psycopg the whole of the arguments: no context keeps that."""
-        url = postgres.url.set(drivername=f"postgresql+{driver}", password="s3cret\udcff")
-
-        with pytest.raises(errors.ConfigurationError, match="cannot encode") as caught:
-            await Database(url).check()
-
-        assert (caught.value.__cause__, caught.value.__context__) == (None, None)
-
-    async def test_an_argument_that_is_no_text(self, postgres: Database, open_database: OpenDatabase) -> None:
-        """Of a user who is a number the driver raises an AttributeError."""
-        url = postgres.url.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
-
-        with pytest.raises(errors.ConfigurationError, match="cannot take the value of an option"):
-            await open_database(url, connect_args={"user": 2024}).check()
-
-    async def test_a_listener_that_fails_is_heard(self, server: Database, open_database: OpenDatabase) -> None:
-        """Its ValueError is none of the driver's."""
-        database = open_database(server)
-
-        @event.listens_for(database.engine.sync_engine, "do_connect")
-        def connect(*_: Any) -> None:
-            raise ValueError("no token")
-
-        with pytest.raises(ValueError, match="no token"):
-            await database.check()
-
-    @pytest.mark.parametrize(
-        ("driver", "option", "instead"), [("asyncpg", "sslmode", "?ssl="), ("psycopg", "ssl", "?sslmode=")]
-    )
-    async def test_an_option_of_the_other_driver(
-        self, postgres: Database, open_database: OpenDatabase, driver: str, option: str, instead: str
-    ) -> None:
-        """What one driver calls otherwise than the other is said as the one in use calls it."""
-        url = postgres.url.set(drivername=f"postgresql+{driver}").update_query_dict({option: "require"})
-
-        with pytest.raises(errors.ConfigurationError) as caught:
-            await open_database(url.render_as_string(hide_password=False)).check()
-
-        assert instead in caught.value.hint
-
-
-async def _count(database: Database, table: Table = person) -> int:
-    async with database.engine.connect() as connection:
-        return len((await connection.execute(select(table))).all())
-
-
-@pytest.fixture
-def no_collector() -> Iterator[None]:
-    """Switch the garbage collector off: what only it would free is a leak until it comes by."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
-class TestCancelledConnects:
-    @pytest.mark.usefixtures("no_collector")
-    async def test_nothing_of_one_is_left(self, server: Database, open_database: OpenDatabase) -> None:
-        """The socket of a connection that nobody waits for any more is closed at once."""
-        async with proxy_to(server.url.host or "127.0.0.1", server.url.port or 0) as proxy:
-            url = server.url.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
-            proxy.drop()  # the server hears nothing, and so never answers
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.2):
-                    await open_database(url).check()
-
-            assert await soon(lambda: proxy.links == 0)
-
-    @pytest.mark.usefixtures("no_collector")
-    async def test_nothing_of_one_is_left_at_any_moment(self, server: Database, open_database: OpenDatabase) -> None:
-        """The same for every wait on the way to the first statement."""
-        async with proxy_to(server.url.host or "127.0.0.1", server.url.port or 0) as proxy:
-            url = server.url.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
-
-            await cancelled_at_each_step(lambda: first_use(url))
-
-            assert await soon(lambda: proxy.links == 0)
-
-    @pytest.mark.parametrize("times", [1, 2, 1000])
-    async def test_a_cancellation_stays_one(self, every_driver: Database, times: int) -> None:
-        """Wherever the first use of an engine is cut, no error of the set-up takes the cancellation's place."""
-        url = every_driver.url.render_as_string(hide_password=False)
-
-        ends = await cancelled_at_each_step(lambda: first_use(url), times=times)
-
-        assert len(ends) > 5
-        assert set(ends) == {"cancelled"}
-
-
-async def first_use(url: str) -> None:
-    """Use a new engine once, whatever happens."""
-    database = Database(url, pool_size=1)
-    try:
-        async with database.transaction() as session:
-            await session.execute(text("select 1"))
-    finally:
-        await asyncio.shield(database.dispose())
