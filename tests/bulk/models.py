@@ -159,6 +159,14 @@ class Chart(ArrayBase):
     title: Mapped[str] = mapped_column(String(5))
 
 
+EMAIL = [User.email]
+
+
+def people(count: int) -> list[dict[str, Any]]:
+    """Return rows of so many users."""
+    return [{"email": f"{number:06}@x.org", "nick": None} for number in range(count)]
+
+
 async def values_of(session: AsyncSession, *columns: QueryableAttribute[Any]) -> Sequence[tuple[Any, ...]]:
     """Return these columns of every row, in order."""
     return [tuple(row) for row in await session.execute(select(*columns).order_by(*columns))]
