@@ -11,7 +11,10 @@ from sqlalchemy import inspect as sa_inspect
 from sqlkeel.migrations import Migrations
 from sqlkeel.sessions import Database
 
-__all__ = ["code", "empty_migrations", "revision", "round_trip", "tables"]
+__all__ = ["MAKE_A", "MAKE_B", "code", "empty_migrations", "revision", "round_trip", "tables"]
+
+MAKE_A = 'op.create_table("a", sa.Column("id", sa.Integer, primary_key=True))'
+MAKE_B = MAKE_A.replace('"a"', '"b"')
 
 
 def empty_migrations(database: Database, directory: Path, **options: float) -> Migrations:

@@ -3,112 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import (
-    Column,
-    ForeignKey,
-    ForeignKeyConstraint,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    UniqueConstraint,
-    func,
-    insert,
-    inspect,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import ForeignKey, Table, UniqueConstraint, func, insert, inspect, select, text, update
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, configure_mappers, mapped_column, relationship
 from sqlalchemy.schema import CreateTable
 
-import sqlkeel
-from sqlkeel import Database, DualIDMixin, IntKeyMixin, Repository, SoftDeleteMixin, VersionMixin, live_parent, queries
-from sqlkeel.errors import ConfigurationError, ForeignKeyViolation, NotSupported
+from sqlkeel import Database, Repository, live_parent, queries
+from sqlkeel.errors import ForeignKeyViolation
 from sqlkeel.migrations import Migrations
-from sqlkeel.models import children, parent
 from sqlkeel.models._constraints import is_live_key
 from sqlkeel.soft_delete import purge_in
-from sqlkeel.types import UTCDateTime, utc_now
+from sqlkeel.types import utc_now
 from tests.engines.peers import soon, statements_running
 from tests.fixtures.databases import OpenDatabase
+from tests.models.live_parent_models import Article, Author, Base, Cell, Journal, Mark, Node, Note
 
 SHOWN = {"include_deleted": True}
 MARKED: Any = {"deleted_at": utc_now()}
-MARIADB: Any = MariaDBDialect
 POSTGRESQL: Any = postgresql.dialect
-
-
-class Base(sqlkeel.Base):
-    pass
-
-
-class Article(IntKeyMixin, SoftDeleteMixin, VersionMixin, Base):
-    """Declared before its parents, and points to two of them."""
-
-    __tablename__ = "live_article"
-    __table_args__ = (live_parent("author_id"), live_parent("journal_id"))
-    title: Mapped[str | None] = mapped_column(String(50), unique=True)
-    author_id: Mapped[int] = mapped_column(ForeignKey("live_author.id"), index=True)
-    author: Mapped[Author] = parent(back_populates="articles")
-    journal_id: Mapped[int | None] = mapped_column(ForeignKey("live_journal.id"), index=True)
-    journal: Mapped[Journal | None] = parent(back_populates="articles")
-
-
-class Author(DualIDMixin, SoftDeleteMixin, Base):
-    __tablename__ = "live_author"
-    articles: Mapped[list[Article]] = children(back_populates="author", order_by="Article.id")
-    notes: Mapped[list[Note]] = children()
-
-
-class Journal(IntKeyMixin, SoftDeleteMixin, Base):
-    __tablename__ = "live_journal"
-    articles: Mapped[list[Article]] = children(back_populates="journal", on_delete="set null")
-
-
-class Note(IntKeyMixin, SoftDeleteMixin, Base):
-    """A child without the second key: what this file is about can happen to it."""
-
-    __tablename__ = "live_note"
-    author_id: Mapped[int] = mapped_column(ForeignKey("live_author.id"), index=True)
-
-
-class Node(IntKeyMixin, SoftDeleteMixin, Base):
-    """A tree in one table."""
-
-    __tablename__ = "live_node"
-    __table_args__ = (live_parent("parent_id"),)
-    parent_id: Mapped[int | None] = mapped_column(ForeignKey("live_node.id"), index=True)
-    below: Mapped[list[Node]] = children(back_populates="above")
-    above: Mapped[Node | None] = parent(back_populates="below", remote_side="Node.id")
-
-
-class Cell(SoftDeleteMixin, Base):
-    __tablename__ = "live_cell"
-    row: Mapped[int] = mapped_column("row_no", primary_key=True, autoincrement=False)
-    column: Mapped[int] = mapped_column("column_no", primary_key=True, autoincrement=False)
-
-
-class Mark(IntKeyMixin, SoftDeleteMixin, Base):
-    """A key of two columns; the foreign key stands behind `live_parent`."""
-
-    __tablename__ = "live_mark"
-    __table_args__ = (
-        live_parent("row_no", "column_no"),
-        ForeignKeyConstraint(["row_no", "column_no"], ["live_cell.row_no", "live_cell.column_no"]),
-    )
-    row: Mapped[int] = mapped_column("row_no")
-    column: Mapped[int] = mapped_column("column_no")
 
 
 pytestmark = pytest.mark.tables(Base.metadata)
@@ -449,89 +367,6 @@ class TestModels:
         finally:
             async with sqlite.engine.begin() as connection:
                 await connection.run_sync(Stock.metadata.drop_all)
-
-
-def table(name: str, *parts: Any, metadata: MetaData | None = None, soft: bool = True) -> Table:
-    """Make a table with a key and, if it is soft-deletable, a mark."""
-    mark = [Column("deleted_at", UTCDateTime)] if soft else []
-    return Table(
-        name, metadata if metadata is not None else MetaData(), Column("id", Integer, primary_key=True), *mark, *parts
-    )
-
-
-def pointing(**options: Any) -> Table:
-    """Make a child of a table "above"."""
-    return table("child", Column("up", ForeignKey("above.id")), live_parent("up"), **options)
-
-
-class TestRefusals:
-    def test_no_column(self) -> None:
-        """There has to be one."""
-        with pytest.raises(ConfigurationError, match="names no column"):
-            live_parent()
-
-    def test_no_foreign_key(self) -> None:
-        """The message names the columns, and what to write."""
-        with pytest.raises(
-            ConfigurationError, match=r"live_parent\(up\) on child: there is no foreign key over \(up\)"
-        ):
-            table("child", Column("up", Integer), live_parent("up"))
-
-    def test_a_child_that_is_not_soft_deletable(self) -> None:
-        """It is always live: a plain foreign key and no soft delete above is what it wants."""
-        with pytest.raises(ConfigurationError, match="child has no deleted_at"):
-            pointing(soft=False)
-
-    @pytest.mark.parametrize("first", ["above", "child"])
-    def test_a_parent_that_is_not_soft_deletable(self, first: str) -> None:
-        """It is never deleted; found out when the second of the two is declared."""
-        metadata = MetaData()
-        make: dict[str, Callable[[], Table]] = {
-            "above": lambda: table("above", metadata=metadata, soft=False),
-            "child": lambda: pointing(metadata=metadata),
-        }
-        make.pop(first)()
-        [second] = make.values()
-
-        with pytest.raises(ConfigurationError, match="above has no deleted_at"):
-            second()
-
-    def test_a_column_of_that_name(self) -> None:
-        """It is not written over."""
-        with pytest.raises(
-            ConfigurationError, match="needs the name is_live for a column, and child has one of its own"
-        ):
-            table("child", Column("up", ForeignKey("above.id")), Column("is_live", Text), live_parent("up"))
-
-    @pytest.mark.tables(None)
-    async def test_mariadb_is_refused(self, mariadb: Database) -> None:
-        """It checks each statement, and a soft delete marks the parent first; nothing weaker is made."""
-        metadata = MetaData()
-        table("above", metadata=metadata)
-        pointing(metadata=metadata)
-
-        with pytest.raises(NotSupported, match=r"The foreign key \(up, is_live\) is to be checked at COMMIT"):
-            async with mariadb.engine.begin() as connection:
-                await connection.run_sync(metadata.create_all)
-        async with mariadb.engine.begin() as connection:
-            await connection.run_sync(metadata.drop_all)
-
-    def test_other_foreign_keys_of_mariadb_are_left_alone(self) -> None:
-        """They are written as ever."""
-        ddl = str(CreateTable(table("child", Column("up", ForeignKey(table("above").c.id)))).compile(dialect=MARIADB()))
-
-        assert "FOREIGN KEY(up) REFERENCES above (id)" in ddl
-
-
-class TestSchema:
-    def test_a_schema_of_the_metadata_counts(self) -> None:
-        """The parent is found under its full name, whichever comes first."""
-        metadata = MetaData(schema="shop")
-        pointing(metadata=metadata)
-
-        above = table("above", metadata=metadata)
-
-        assert "is_live" in above.c
 
 
 class TestMigrations:
