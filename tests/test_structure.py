@@ -209,6 +209,11 @@ EVERY_OWN_NAME = {name for module in MODULES for name in defined_in(parse(module
 """What a class may ask ``self`` for: a base of ours has it, perhaps in another module."""
 
 
+def length_of(file: Path) -> int:
+    """Count the lines of a file."""
+    return len(file.read_text(encoding="utf-8").splitlines())
+
+
 class TestFrontDoor:
     def test_it_exports_the_everyday_names(self) -> None:
         """The front door has exactly these names, in order."""
@@ -287,6 +292,14 @@ class TestModules:
         places = places_of_test(module)
 
         assert [place for place in places if place.exists()], f"none of {[str(p.relative_to(ROOT)) for p in places]}"
+
+
+class TestTests:
+    def test_each_file_fits_in_the_head(self) -> None:
+        """A file that outgrows its bound is split by subject, as tests/README.md says."""
+        lengths = {str(file.relative_to(ROOT)): length_of(file) for file in sorted(TESTS.rglob("*.py"))}
+
+        assert {file: length for file, length in lengths.items() if length > LONGEST_MODULE} == {}
 
 
 def imported(module: Path) -> set[str]:
