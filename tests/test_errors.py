@@ -94,11 +94,11 @@ class TestMessage:
         assert error.message == "The row breaks the unique constraint 'user_email_key' on user (tenant, email)."
         assert (error.table, error.columns, error.constraint) == ("user", ("tenant", "email"), "user_email_key")
 
-    @pytest.mark.parametrize("kind", ALL)
-    def test_every_code_is_an_anchor(self, kind: type[KeelError]) -> None:
+    def test_every_code_is_an_anchor(self) -> None:
         """A code is small words with hyphens, as in an address."""
-        assert kind.code is not None
-        assert re.fullmatch(r"[a-z]+(-[a-z]+)*", kind.code)
+        codes = {kind.__name__: kind.code for kind in ALL}
+
+        assert {kind: code for kind, code in codes.items() if not re.fullmatch(r"[a-z]+(-[a-z]+)*", code or "")} == {}
 
 
 class TestTree:
@@ -134,10 +134,11 @@ class TestTree:
         """To run these again would fail again, or do it twice."""
         assert not issubclass(kind, TransientFault)
 
-    @pytest.mark.parametrize("kind", ALL)
-    def test_the_docstring_shows_it(self, kind: type[KeelError]) -> None:
+    def test_the_docstring_shows_each(self) -> None:
         """The tree at the head of the module names every class."""
-        assert re.search(rf"\b{kind.__name__}\b", errors.__doc__ or "")
+        shown_there = set(re.findall(r"\w+", errors.__doc__ or ""))
+
+        assert {kind.__name__ for kind in ALL} - shown_there == set()
 
 
 class TestTravel:

@@ -50,15 +50,13 @@ async def tour(tmp_path: Path) -> AsyncIterator[Tour]:
 
 
 class TestSteps:
-    @pytest.mark.parametrize("pattern", PATTERNS)
-    def test_every_pattern_has_a_step(self, pattern: str) -> None:
+    def test_every_pattern_has_a_step(self) -> None:
         """What sqlkeel builds in, the tour shows."""
-        assert pattern in {each.pattern for each in STEPS}
+        assert set(PATTERNS) - {each.pattern for each in STEPS} == set()
 
-    @pytest.mark.parametrize("each", STEPS, ids=lambda each: each.walk.__name__)
-    def test_every_step_says_what_is_done(self, each: object) -> None:
+    def test_every_step_says_what_is_done(self) -> None:
         """The first line of its docstring is the second column of the table."""
-        assert getattr(each, "done", "")
+        assert {each.walk.__name__ for each in STEPS if not each.done} == set()
 
 
 class TestTake:

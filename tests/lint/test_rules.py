@@ -77,6 +77,12 @@ RANDOM = metadata_with_names()
 Table("event", RANDOM, Column("id", Uuid, primary_key=True, server_default=text("gen_random_uuid()")))
 
 
+def is_explained(rule: Rule) -> bool:
+    """Tell whether the docstring of a rule has a line alone, and says what instead."""
+    first, blank, _ = (rule.why + "\n\n").split("\n", 2)
+    return (first.endswith(".") or "``" in first) and blank == "" and "\n\nInstead: " in rule.why
+
+
 class TestExamples:
     @EVERY_RULE
     def test_bad(self, rule: Rule) -> None:
@@ -90,14 +96,9 @@ class TestExamples:
         """The good example breaks no rule at all."""
         assert check(example(rule.good)) == []
 
-    @EVERY_RULE
-    def test_docstring(self, rule: Rule) -> None:
+    def test_docstring(self) -> None:
         """A rule says in one line what it asks for, and what to do instead."""
-        first, blank, _ = (rule.why + "\n\n").split("\n", 2)
-
-        assert first.endswith(".") or first.count("``")
-        assert blank == ""
-        assert "\n\nInstead: " in rule.why
+        assert {rule.code for rule in load_rules() if not is_explained(rule)} == set()
 
     @EVERY_RULE
     def test_fix(self, rule: Rule) -> None:

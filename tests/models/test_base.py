@@ -210,16 +210,21 @@ VALUES: dict[str, Any] = {
 DIALECTS = (postgresql.dialect(), mariadb.MariaDBDialect(), sqlite.dialect())  # type: ignore[no-untyped-call]
 
 
+def line_of(column: Any) -> str:
+    """Return the line of the page for a column: its annotation, and its type on each database."""
+    kinds = [str(column.type.compile(dialect).partition(" COLLATE")[0]) for dialect in DIALECTS]
+    words = (SHOWN.get(column.name, column.name.rstrip("_")), *kinds)
+    return f"| {' | '.join(f'`{word}`' for word in words)} |"
+
+
 class TestEveryAnnotation:
-    @pytest.mark.parametrize("name", [column.name for column in Sample.__table__.c if column.name != "id"])
-    def test_the_page_says_its_types(self, name: str) -> None:
+    def test_the_page_says_its_types(self) -> None:
         """docs/patterns/types.md has a line for it, with what CREATE TABLE says on each database."""
         page = (Path(__file__).parents[2] / "docs" / "patterns" / "types.md").read_text()
-        kinds = [str(Sample.__table__.c[name].type.compile(dialect).partition(" COLLATE")[0]) for dialect in DIALECTS]
 
-        line = " | ".join(f"`{word}`" for word in (SHOWN.get(name, name.rstrip("_")), *kinds))
+        lines = {line_of(column) for column in Sample.__table__.c if column.name != "id"}
 
-        assert f"| {line} |" in page
+        assert {line for line in lines if line not in page} == set()
 
     @pytest.mark.parametrize("name", VALUES)
     @pytest.mark.parametrize("bulk", [False, True], ids=["orm", "bulk"])

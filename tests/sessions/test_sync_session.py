@@ -199,10 +199,9 @@ class TestDoors:
 
         assert {name for name in dir(kind) if not name.startswith("_")} == looked_at
 
-    @pytest.mark.parametrize("name", sorted(DECIDED))
-    def test_ours_is_in_the_place_of_theirs(self, name: str) -> None:
+    def test_ours_is_in_the_place_of_theirs(self) -> None:
         """What would write or read past us is overridden; the asynchronous session calls the synchronous one."""
-        assert getattr(SyncSession, name) is not getattr(Session, name)
+        assert {name for name in DECIDED if getattr(SyncSession, name) is getattr(Session, name)} == set()
 
 
 class TestSyncSession:
