@@ -233,7 +233,7 @@ class TestRunsOn:
 NAMED = sorted(set(re.findall(r"`(tests/\S+?\.py)::(\w+)::(\w+)`", (ROOT / "docs/reliability.md").read_text())))
 
 
-def tests_in(module: str) -> set[tuple[str, str, str]]:
+def named_tests(module: str) -> set[tuple[str, str, str]]:
     """Return each test of a file with its class; none where there is no such file."""
     source = (ROOT / module).read_text() if (ROOT / module).exists() else ""
     classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
@@ -243,7 +243,7 @@ def tests_in(module: str) -> set[tuple[str, str, str]]:
 class TestReliability:
     def test_every_test_that_it_names_is_there(self) -> None:
         """What the page says to be held by a test is held by one of that name."""
-        there = {test for module in {module for module, _, _ in NAMED} for test in tests_in(module)}
+        there = {test for module in {module for module, _, _ in NAMED} for test in named_tests(module)}
 
         assert set(NAMED) - there == set()
 
