@@ -63,8 +63,8 @@ async def committing(database: Database) -> bool:
         return bool(await connection.scalar(text(COMMITTING)))
 
 
-async def soon(claim: Callable[[], object], *, seconds: float = 5.0) -> bool:
-    """Wait until *claim* holds, and tell whether it came to that."""
+async def soon(claim: Callable[[], object], *, seconds: float = 30.0) -> bool:
+    """Wait until *claim* holds, and return whether it did; the limit is for a machine that does much else."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
         held = claim()
