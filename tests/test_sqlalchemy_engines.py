@@ -9,94 +9,30 @@ from typing import Any
 import asyncpg
 import pytest
 from sqlalchemy import (
-    BigInteger,
     CheckConstraint,
     Column,
-    Enum,
     ForeignKey,
     ForeignKeyConstraint,
-    Index,
     Integer,
-    MetaData,
-    Sequence,
-    String,
     Table,
     create_engine,
     select,
     text,
 )
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.engine.cursor import BufferedRowCursorFetchStrategy
-from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import DeclarativeBase
-from sqlalchemy.schema import AddConstraint, DropIndex
 
 from sqlkeel import _sqlalchemy as private
+from sqlkeel import _sqlalchemy_tables as tables
 from sqlkeel.sessions import Database
 from tests.engines.peers import soon
-from tests.sqlalchemy_models import House, houses
 
 
 class TestTables:
-    def test_affinity_of(self) -> None:
-        """A renamed column would not be told from one that is dropped; unknown types would differ at every check."""
-        assert private.affinity_of(BigInteger()) is private.affinity_of(Integer()) is Integer
-
-    def test_variants_of(self) -> None:
-        """A revision would lose with_variant()."""
-        assert [*private.variants_of(Integer().with_variant(BigInteger(), "mysql"))] == ["mysql"]
-
-    def test_is_bound_to_type(self) -> None:
-        """A revision would have the CHECK of an Enum twice."""
-        table = Table("t", MetaData(), Column("e", Enum("a", native_enum=False, create_constraint=True)))
-        checks = [one for one in table.constraints if isinstance(one, CheckConstraint)]
-
-        assert [private.is_bound_to_type(one) for one in checks] == [True]
-        assert not private.is_bound_to_type(CheckConstraint("1 = 1"))
-
     def test_bound_to_type(self) -> None:
         """The CHECK of a Choice would stand in a copy of its table twice."""
-        assert private.is_bound_to_type(CheckConstraint("1 = 1", **private.bound_to_type()))
-
-    def test_is_made_in(self) -> None:
-        """A comparison would find the CHECK of a Boolean where a database needs none."""
-        table = Table("t", MetaData(), Column("e", Enum("a", name="e", create_constraint=True)))
-        (check,) = (one for one in table.constraints if isinstance(one, CheckConstraint))
-        made = [
-            private.is_made_in(check, kind().ddl_compiler(kind(), None))
-            for kind in (sqlite.dialect, postgresql.dialect)
-        ]
-
-        assert made == [True, False]
-
-    def test_ddl_condition_of(self) -> None:
-        """An index for one database would be written into a revision for all."""
-        index = Index("i", "a").ddl_if(dialect="postgresql")
-
-        assert private.ddl_condition_of(index).dialect == "postgresql"
-        assert private.ddl_condition_of(Index("j", "a")) is None
-
-    def test_is_made(self) -> None:
-        """The same: a comparison on another database would find it missing."""
-        engine = create_engine("sqlite://")
-        check: Any = CheckConstraint("a > 1", name="c").ddl_if(dialect="sqlite")
-        Table("t", MetaData(), Column("a", Integer), check)
-        statement = AddConstraint(check, isolate_from_table=False)
-        with engine.connect() as connection:
-            made = private.is_made(private.ddl_condition_of(check), statement, check, connection)
-            check.ddl_if(dialect="postgresql")
-            other = private.is_made(private.ddl_condition_of(check), statement, check, connection)
-        engine.dispose()
-
-        assert (made, other) == (True, False)
-
-    def test_sequences_of(self) -> None:
-        """A revision would not make a sequence that no column uses."""
-        metadata = MetaData()
-        sequence = Sequence("numbers", metadata=metadata)
-
-        assert [*private.sequences_of(metadata).values()] == [sequence]
+        assert tables.is_bound_to_type(CheckConstraint("1 = 1", **private.bound_to_type()))
 
     def test_leave_out_of_statements(self) -> None:
         """live_parent() would load its mark with each row, and write it."""
@@ -122,35 +58,6 @@ class TestTables:
 
         assert (type(part), part.constraint) == (kind, key)
 
-    def test_column_beside(self) -> None:
-        """An upsert on unique_live would not find its index on MariaDB."""
-        condition = private.column_beside(houses, "live", Integer()) == 1
-
-        assert str(select(House.id).where(condition)).endswith("WHERE house.live = :live_1")
-        assert "live" not in houses.c
-
-    def test_index_of(self) -> None:
-        """Dropping a foreign key on MariaDB would leave the index that the server has made for it."""
-        table = Table("t", MetaData(), Column("a", Integer))
-        index = private.index_of(table, "i")
-
-        assert index.table is table
-        assert str(DropIndex(index).compile(dialect=mysql.dialect())) == "\nDROP INDEX i ON t"
-
-    def test_copy_of_column(self) -> None:
-        """A column of a new table could not be written with the type that it was given."""
-        column = Column("a", String(5), nullable=False)
-        copy = private.copy_of_column(column)
-
-        assert (copy is column, copy.name, copy.nullable, copy.table is None) == (False, "a", False, True)
-
-    def test_remove_column(self) -> None:
-        """Lint on MariaDB would see the mark of unique_live, which no model has."""
-        table = Table("t", MetaData(), Column("a", Integer), Column("b", Integer))
-        private.remove_column(table, table.c.a)
-
-        assert [column.name for column in table.columns] == ["b"]
-
 
 async def adapter_of(connection: Any) -> Any:
     """Return SQLAlchemy's adapter of a driver's connection."""
@@ -158,10 +65,6 @@ async def adapter_of(connection: Any) -> Any:
 
 
 class TestConnections:
-    def test_asks_for_defaults(self) -> None:
-        """An error of the caller's default would be taken for one of the database."""
-        assert callable(getattr(DefaultDialect.execution_ctx_cls, private.ASKS_FOR_DEFAULTS))
-
     def test_asyncpg_set_ups(self) -> None:
         """A connection that breaks while it is set up would raise the driver's own error."""
         from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg

@@ -166,6 +166,7 @@ def is_documented(kind: type[errors.KeelError], page: str) -> bool:
 
 FOREIGN_NAMES = {
     "_sqlalchemy.py": "SQLAlchemy",
+    "_sqlalchemy_tables.py": "SQLAlchemy: its tables, columns and types",
     "migrations/_alembic.py": "Alembic",
     "engines/_drivers.py": "aiosqlite, asyncmy, asyncpg, psycopg",
     "engines/_tasks.py": "asyncio: what a task looks at in a future",

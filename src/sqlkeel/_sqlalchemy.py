@@ -13,16 +13,11 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
     Column,
-    ColumnClause,
     Connection,
     Dialect,
     ForeignKey,
     ForeignKeyConstraint,
-    Index,
-    MetaData,
     Pool,
-    Table,
-    column,
     orm,
 )
 from sqlalchemy.engine.cursor import BufferedRowCursorFetchStrategy
@@ -31,23 +26,18 @@ from sqlalchemy.orm.relationships import _RelationshipDeclared as DeclaredRelati
 from sqlalchemy.util import immutabledict
 
 __all__ = [
-    "ASKS_FOR_DEFAULTS",
     "ASYNCPG_SET_UPS",
     "OVERRIDDEN",
     "DeclaredRelationship",
-    "affinity_of",
     "bound_to_type",
     "check_version_by",
-    "column_beside",
     "columns_read",
     "comparator_like",
     "compile_by",
     "condition_behind",
     "conditions_of_loader",
     "configure_again",
-    "copy_of_column",
     "copy_of_join",
-    "ddl_condition_of",
     "declare_in",
     "deleted_states",
     "extra_conditions_of",
@@ -56,11 +46,7 @@ __all__ = [
     "forget_memoized",
     "forget_plugin",
     "forget_pool_locks",
-    "index_of",
-    "is_bound_to_type",
     "is_flushing",
-    "is_made",
-    "is_made_in",
     "is_ordered",
     "is_waiting",
     "joins_of",
@@ -79,14 +65,12 @@ __all__ = [
     "reads_join",
     "refreshed_state",
     "refuse_use",
-    "remove_column",
     "renew_queue",
     "returned_by",
     "rows_ahead",
     "rows_of",
     "run_of",
     "selected_by",
-    "sequences_of",
     "set_flushing",
     "set_joins",
     "set_plugin",
@@ -100,7 +84,6 @@ __all__ = [
     "subtype_of",
     "tables_in",
     "values_of",
-    "variants_of",
     "watch_rows",
     "where_of",
     "with_notes",
@@ -368,22 +351,7 @@ def refreshed_state(state: orm.ORMExecuteState) -> Any:
     return options._refresh_state
 
 
-# Tables and types
-
-affinity_of: Final[_Getter] = attrgetter("_type_affinity")
-"""The general type that a type is one of: ``Integer`` of a ``BigInteger``."""
-
-variants_of: Final[_Getter] = attrgetter("_variant_mapping")
-"""What a type is on other databases."""
-
-is_bound_to_type: Final[_Getter] = attrgetter("_type_bound")
-"""Whether a constraint is made by the type of its column."""
-
-ddl_condition_of: Final[_Getter] = attrgetter("_ddl_if")
-"""What ``ddl_if()`` of a constraint or an index was given."""
-
-sequences_of: Final[Callable[[MetaData], Mapping[str, Any]]] = attrgetter("_sequences")
-"""The sequences of a ``MetaData``, those that no column uses among them."""
+# Parts of tables
 
 
 def bound_to_type() -> dict[str, Any]:
@@ -401,43 +369,7 @@ def key_part_of(kind: type[ForeignKey], target: str, constraint: ForeignKeyConst
     return kind(target, _constraint=constraint)
 
 
-def column_beside(table: Table | None, name: str, kind: Any) -> ColumnClause[Any]:
-    """Return a column of a table that no model has, and that its table does not know."""
-    made: ColumnClause[Any] = column(name, kind)
-    made.table = table
-    return made
-
-
-def index_of(table: Table, name: str) -> Index:
-    """Return an index of which only the name is known, to be dropped."""
-    return Index(name, _table=table)
-
-
-def is_made(condition: Any, statement: Any, item: Any, connection: Any) -> bool:
-    """Tell whether a ``ddl_if()`` has something made on a connection's database."""
-    return bool(condition._should_execute(statement, item, connection, checkfirst=False))
-
-
-def is_made_in(constraint: Any, compiler: Any) -> bool:
-    """Tell whether a type needs its constraint in a database."""
-    return bool(constraint._should_create_for_compiler(compiler))
-
-
-def copy_of_column(column: Column[Any]) -> Column[Any]:
-    """Return a column that is in no table; the public ``copy()`` is deprecated."""
-    copied: Column[Any] = column._copy()
-    return copied
-
-
-def remove_column(table: Table, column: Column[Any]) -> None:
-    """Take a column out of a table: there is no public way, as tables only grow."""
-    table._columns.remove(column)
-
-
 # Dialects, pools and connections
-
-ASKS_FOR_DEFAULTS: Final = "_process_execute_defaults"
-"""The method in whose frame the caller's defaults are called."""
 
 rows_ahead: Final[_Getter] = attrgetter("_rowbuffer")
 """The rows of a stream that have arrived and were not read yet."""

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Column
 from sqlalchemy.exc import StatementError
 
-from .. import _sqlalchemy as private
+from .. import _sqlalchemy_tables as private
 from ..errors import NotSupported
 
 __all__ = ["Constant", "Context", "Made", "call_once", "raised_by_default"]

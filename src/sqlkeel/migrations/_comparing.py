@@ -13,7 +13,7 @@ from sqlalchemy import Column, Computed, Connection, DefaultClause, Dialect, Ide
 from sqlalchemy.exc import CompileError
 from sqlalchemy.types import NullType, TypeDecorator
 
-from .. import _sqlalchemy as private
+from .. import _sqlalchemy_tables as private
 from ._choices import compare_choices
 from ._circles import close_circles
 from ._computed import compare_computed

@@ -13,7 +13,7 @@ from alembic.util import PriorityDispatchResult, to_list
 from sqlalchemy import ForeignKeyConstraint, Index, MetaData, Table
 from sqlalchemy.schema import AddConstraint, CreateIndex
 
-from .. import _sqlalchemy as private
+from .. import _sqlalchemy_tables as private
 from ..errors import NotSupported
 from . import _alembic as unpromised
 

@@ -9,7 +9,7 @@ from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import MigrateOperation, ops
 
-from .. import _sqlalchemy as private
+from .. import _sqlalchemy_tables as private
 
 __all__ = ["mark_renames"]
 

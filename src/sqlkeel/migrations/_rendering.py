@@ -11,7 +11,7 @@ from sqlalchemy import Column, DefaultClause, False_, Interval, True_
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import NullType, TypeDecorator
 
-from .. import _sqlalchemy as private
+from .. import _sqlalchemy_tables as private
 from ..types._choice import Choice
 from ..types._exact import UTCDateTime, utc_now
 from . import _alembic as unpromised

@@ -14,7 +14,7 @@ from alembic.util import PriorityDispatchResult
 from sqlalchemy import ClauseElement, Column, MetaData, Sequence, Table
 from sqlalchemy.sql import visitors
 
-from .. import _sqlalchemy as private
+from .. import _sqlalchemy_tables as private
 from . import _alembic as unpromised
 
 __all__ = ["CreateSequence", "DropSequence", "compare_sequences", "render_column"]

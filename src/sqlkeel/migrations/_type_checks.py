@@ -11,7 +11,7 @@ from alembic.util import PriorityDispatchResult
 from sqlalchemy import CheckConstraint, MetaData, Table, text
 from sqlalchemy.types import TypeDecorator
 
-from .. import _sqlalchemy as private
+from .. import _sqlalchemy_tables as private
 from ..types._choice import choice_of
 from ._written import literal_text
 

@@ -47,7 +47,7 @@ from sqlalchemy.dialects.mysql import insert as insert_on_duplicate
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from ... import _sqlalchemy as private
+from ... import _sqlalchemy_tables as private
 from ...engines._backend import backend_for
 from ...engines._traces import RESTORED
 from ...errors import NoTransaction, shown

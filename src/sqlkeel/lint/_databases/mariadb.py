@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.compiler import IdentifierPreparer
 
-from ... import _sqlalchemy as private
+from ... import _sqlalchemy_tables as private
 from ...models._constraints import is_live_marker, live_index, marker_name
 from .renamer import ConstraintRename, Renamer, Step, StoredCode, execute
 

@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint, Column, Connection, Dialect, Enum, Forei
 from sqlalchemy.dialects.mysql import SET
 from sqlalchemy.schema import DropConstraint
 
-from ... import _sqlalchemy as private
+from ... import _sqlalchemy_tables as private
 from ...models._constraints import is_live_marker, live_index
 from .._named_types import PassesTypes
 from .._narrowing import KeepsValues

@@ -13,7 +13,7 @@ from sqlalchemy import URL, Column, Connection, Date, DateTime, Dialect, String,
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.sql.elements import quoted_name
 
-from ... import _sqlalchemy as private
+from ... import _sqlalchemy_tables as private
 from ...engines._backend import backend_for
 from ...errors import MigrationError
 from .. import _alembic as unpromised
