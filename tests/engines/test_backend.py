@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
@@ -12,7 +11,7 @@ import pytest
 from sqlalchemy import URL
 
 from sqlkeel.engines import _backend as backend
-from sqlkeel.engines._backend import START, Limits, backend_for, parse_url
+from sqlkeel.engines._backend import Limits, backend_for, parse_url
 from sqlkeel.errors import DriverMissing, InvalidURL, InvalidValue
 from sqlkeel.sessions import Database
 
@@ -339,22 +338,6 @@ class TestBackendFor:
     def test_each_database_has_its_file(self, name: str) -> None:
         """The backend has the name of the dialect."""
         assert backend_for(parse_url(f"{name}://")).name == name
-
-
-class TestStart:
-    @pytest.mark.parametrize(
-        "before", ["", " \n", "-- a\n", "/* a */", "/* a */ -- b\n /* c\n */\n", "/* x */ " * 5000]
-    )
-    def test_comments_may_stand_before_a_word(self, before: str) -> None:
-        """However many there are."""
-        assert re.match(f"{START}SET", f"{before}SET x = 1", re.DOTALL)
-
-    @pytest.mark.parametrize(
-        "before", ["/* x */ " * 5000, "-- x\n" * 5000, " " * 5000, "/* SET x", "-- SET x", "/* x */ */"]
-    )
-    def test_another_word_is_no_riddle(self, before: str) -> None:
-        """Each comment is read once: in all the ways there are, thirty of them would take an hour."""
-        assert re.match(f"{START}SET", f"{before} SELECT 1 /* SET */", re.DOTALL) is None
 
 
 class TestLimits:

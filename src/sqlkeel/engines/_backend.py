@@ -25,7 +25,6 @@ __all__ = [
     "ISOLATION_LEVELS",
     "LIMITS",
     "READ_ONLY",
-    "START",
     "Backend",
     "ConnectArguments",
     "Diagnosis",
@@ -54,15 +53,6 @@ LIMITS: Final = "sqlkeel_limits"
 
 READ_ONLY: Final = "sqlkeel_read_only"
 """The execution option of a transaction, or ("always") of an engine, that only reads."""
-
-START: Final = r"\A\s*+(?:(?:(?:--|#)[^\n]*+\n|/\*.*?\*/)\s*+)*+"
-"""What may stand before the first word of a statement: space and comments.
-
-Possessive: what is no comment is not read as one in every other way, which would take twice as long for each comment.
-"""
-
-_COMMIT: Final = re.compile(START + r"(?:COMMIT|END)\b", re.IGNORECASE | re.DOTALL)
-
 
 _CUT: Final = "@.*/"
 """What the name of a database looks like when it begins in the password."""
@@ -264,9 +254,9 @@ class Backend(ABC):
         """Tell whether the connection commits each statement, so that no savepoint takes any back."""
         return connection.dialect.detect_autocommit_setting(connection.connection.dbapi_connection)  # type: ignore[arg-type]
 
+    @abstractmethod
     def commits(self, statement: str) -> bool:
         """Tell whether a statement ends the transaction and keeps it: COMMIT as text, or what implies it."""
-        return _COMMIT.match(statement) is not None
 
     @abstractmethod
     def lock(self, connection: Connection, name: str, *, nowait: bool) -> bool:

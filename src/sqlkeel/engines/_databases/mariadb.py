@@ -18,7 +18,6 @@ from ...errors import DatabaseFault, NotSupported
 from .._backend import (
     LIMITS,
     READ_ONLY,
-    START,
     Backend,
     Diagnosis,
     Limits,
@@ -30,6 +29,7 @@ from .._plain import OperationalFault, ProgrammingFault
 from .._streams import refuse_beside_streams
 from .._traces import RESTORED, LeavesTraces
 from .mariadb_abandoned import SERVER, kill_abandoned_statements
+from .mariadb_statements import commits, leaves_traces, variables_set
 
 __all__ = ["MariaDBBackend"]
 
@@ -110,12 +110,6 @@ _LOCK: Final = (
 
 _COMMAND: Final = "init_command"
 _CONVERSIONS: Final = "conv"
-# Some statements begin with SET and set no variable.
-_SETTINGS: Final = re.compile(
-    r"\s*SET\s+(?!(?:(?:GLOBAL|SESSION|LOCAL)\s+)?(?:TRANSACTION|STATEMENT|PASSWORD|DEFAULT|ROLE)\b)([^;]+?)[\s;]*",
-    re.IGNORECASE,
-)
-
 _RELEASE: Final = "DO RELEASE_ALL_LOCKS()"
 
 _LOCKS: Final = "sqlkeel_locks"
@@ -124,22 +118,6 @@ _LOCKS: Final = "sqlkeel_locks"
 _ISOLATION: Final = "sqlkeel_isolation"
 """The execution option with the isolation level of one transaction."""
 
-_TRACE: Final = re.compile(
-    START
-    + r"(?:SET\b(?!\s+(?:TRANSACTION|STATEMENT)\b)|USE\b|LOCK\s+TABLES?\b|PREPARE\b|HANDLER\b"
-    + r"|FLUSH\s+(?:LOCAL\s+|NO_WRITE_TO_BINLOG\s+)?TABLES?\b|CREATE\s+(?:OR\s+REPLACE\s+)?TEMPORARY\b)",
-    re.IGNORECASE | re.DOTALL,
-)
-_COMMIT: Final = re.compile(
-    START
-    + r"(?:COMMIT|BEGIN|START\s+TRANSACTION|ALTER|ANALYZE|CREATE(?!\s+(?:OR\s+REPLACE\s+)?TEMPORARY\b)"
-    + r"|DROP(?!\s+TEMPORARY\b)|RENAME|TRUNCATE|CHECK|OPTIMIZE|REPAIR|LOCK|FLUSH|GRANT|REVOKE|CALL"
-    + r"|SET\s+(?:@@|SESSION\s+)?AUTOCOMMIT)\b",
-    re.IGNORECASE | re.DOTALL,
-)
-"""The statements that commit what came before them; a procedure may."""
-
-_TRACE_INSIDE: Final = re.compile(r"\bGET_LOCK\s*\(|@(?!sqlkeel)\w+\s*:=|\bINTO\s+@", re.IGNORECASE)
 _REFUSED: Final = re.compile(r" for column (?:(?:`[^`]*`\.)*`|')([^`']+)[`'] at row \d+\Z")
 _QUOTED: Final = re.compile(r"[`']([^`']+)[`']")
 
@@ -204,7 +182,7 @@ class MariaDBBackend(Backend):
 
     def traces(self, url: URL) -> LeavesTraces | None:
         """Tell statements that set, prepare, lock or make something temporary for the whole session."""
-        return _leaves_traces
+        return leaves_traces
 
     def begin_options(self, *, read_only: bool = False, isolation: str | None = None) -> dict[str, Any]:
         """Mark a transaction that only reads, or has a level of its own.
@@ -271,7 +249,7 @@ class MariaDBBackend(Backend):
 
     def commits(self, statement: str) -> bool:
         """Know that DDL commits, and what else does."""
-        return _COMMIT.match(statement) is not None
+        return commits(statement)
 
     def keeps_locks(self, connection: Connection) -> bool:
         """Know that there is a transaction unless the driver commits each statement."""
@@ -302,14 +280,6 @@ def _length(statement: str | None, parameters: Any) -> int:
     values = ((row.values() if isinstance(row, Mapping) else row) or () for row in rows)
     longest = max((sum(len(one) for one in row if isinstance(one, str | bytes)) for row in values), default=0)
     return len(statement or "") + longest
-
-
-def _leaves_traces(statement: str, parameters: Any) -> bool:
-    if _TRACE.match(statement) is not None:
-        return True
-    # Asked first: an INSERT of many rows is a long text to search.
-    may = "@" in statement or "get_lock" in statement.lower()
-    return may and _TRACE_INSIDE.search(statement) is not None
 
 
 def _release_locks_of_returned(raw: Any, record: Any, state: PoolResetState) -> None:
@@ -366,13 +336,13 @@ def _with(ours: str, given: Any) -> str:
     """
     if not given:
         return ours
-    found = _SETTINGS.fullmatch(given) if isinstance(given, str) else None
-    if found is None:
+    variables = variables_set(given) if isinstance(given, str) else None
+    if variables is None:
         raise NotSupported(
             "init_command is one statement, which sets the time zone, the SQL mode and the limits. This is another.",
             hint="A SET of variables goes along, 'SET wait_timeout = 60'. For all else listen to the engine's connect.",
         )
-    return f"{ours}, {found[1]}"
+    return f"{ours}, {variables}"
 
 
 def _settings(limits: Limits) -> dict[str, str]:

@@ -14,11 +14,11 @@ from .postgresql import (
     NOTICE,
     PostgreSQLBackend,
     connection_class,
-    find_session_state,
     report_set_up,
     set_locally,
     settings_of,
 )
+from .postgresql_statements import find_session_state
 
 __all__ = ["PgBouncer"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Container, Mapping
-from functools import cache, lru_cache
+from functools import cache
 from math import ceil
 from typing import Any, Final
 
@@ -13,19 +13,19 @@ from sqlalchemy import URL, Connection, Engine, event, orm, text
 from ... import _sqlalchemy as private
 from ... import errors
 from ...errors import DatabaseFault
-from .._backend import ABORTED, LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, info_of, unadapted
+from .._backend import ABORTED, LIMITS, READ_ONLY, Backend, Diagnosis, Limits, info_of, unadapted
 from .._faults import translate
 from .._moments import refuse_words_for_moments
 from .._plain import DataFault, NotSupportedFault, OperationalFault, ProgrammingFault, RaisedFault
 from .._streams import begin_for_streams
 from .._texts import refuse_notations
 from .._traces import LeavesTraces
+from .postgresql_statements import commits, leaves_traces
 
 __all__ = [
     "NOTICE",
     "PostgreSQLBackend",
     "connection_class",
-    "find_session_state",
     "report_set_up",
     "set_locally",
     "settings_of",
@@ -135,24 +135,6 @@ SELECT CASE
     ELSE pg_xact_status(CAST(CAST(:number AS text) AS xid8))
 END
 """)
-_HEAD: Final = re.compile(
-    START
-    + r"(?:(?P<listen>(?:UN)?LISTEN\b)"
-    + r"|(?P<set>SET\b(?!\s+(?:LOCAL|TRANSACTION|CONSTRAINTS)\b))"
-    + r"|(?P<prepare>PREPARE\b(?!\s+TRANSACTION\b)|DEALLOCATE\b)"
-    + r"|(?P<temporary>CREATE\s+(?:OR\s+REPLACE\s+)?(?:(?:LOCAL|GLOBAL)\s+)?TEMP(?:ORARY)?\b"
-    + r"(?!.*\bON\s+COMMIT\s+DROP\b))"
-    + r"|(?P<hold>DECLARE\b.*\bWITH\s+HOLD\b))",
-    re.IGNORECASE | re.DOTALL,
-)
-_CALL: Final = re.compile(
-    r"\b(?:(?P<lock>pg_(?:try_)?advisory_lock(?:_shared)?\s*\()|(?P<set>set_config\s*\((?:[^()]|\([^()]*\))*,\s*"
-    + r"(?:false|'\s*(?:f|n|of|0)[a-z]*\s*')\s*\)))",
-    re.IGNORECASE,
-)
-_BOUND_FLAG: Final = re.compile(r"set_config\s*\(.*,\s*(?:\$\d+|%\(\w+\)s|%s)[^(),]*\)", re.IGNORECASE | re.DOTALL)
-_LONG: Final = 5_000
-"""Characters from which on the text of a statement is not kept in mind."""
 _REVALIDATES: Final = {"RevalidateCachedQuery"}
 """The function of the server that finds that a prepared statement would return other columns than it did."""
 
@@ -218,7 +200,7 @@ class PostgreSQLBackend(Backend):
 
     def traces(self, url: URL) -> LeavesTraces | None:
         """Tell statements that set, prepare, listen, lock or make something temporary for the whole session."""
-        return _leaves_traces
+        return leaves_traces
 
     def begin_options(self, *, read_only: bool = False, isolation: str | None = None) -> dict[str, Any]:
         """Put READ ONLY and the isolation level into the BEGIN message."""
@@ -306,6 +288,10 @@ class PostgreSQLBackend(Backend):
             mistyped=kind in _PERHAPS_OF_A_VALUE,
         )
 
+    def commits(self, statement: str) -> bool:
+        """Know COMMIT by its two names, and PREPARE TRANSACTION, which somebody else may commit."""
+        return commits(statement)
+
     def in_transaction(self, raw: Any) -> bool:
         """Read the status that the server sent with its last answer."""
         driver = unadapted(raw)
@@ -348,41 +334,6 @@ async def _first_value(driver: Any) -> Any:
         return await driver.fetchval(_TICKET)
     row = await (await driver.execute(_TICKET)).fetchone()
     return row[0]
-
-
-def find_session_state(statement: str) -> str | None:
-    """Return what a statement changes beyond its transaction: ``listen``, ``set``, ``prepare``, …; ``None`` if nothing.
-
-    No parser: it finds what people write, a statement of that kind or a call of that name, not what they hide.
-    """
-    return _state_changed(statement)[0]
-
-
-def _state_changed(statement: str) -> tuple[str | None, bool]:
-    """Return what the text of a statement changes, and whether it may change a setting by its parameters."""
-    return _read(statement) if len(statement) > _LONG else _known(statement)
-
-
-def _read(statement: str) -> tuple[str | None, bool]:
-    found = _HEAD.match(statement)
-    lowered = statement.lower()
-    if "advisory_lock" not in lowered and "set_config" not in lowered:
-        return None if found is None else found.lastgroup, False
-    found = found or _CALL.search(statement)
-    return None if found is None else found.lastgroup, _BOUND_FLAG.search(statement) is not None
-
-
-_known: Final = lru_cache(maxsize=500)(_read)
-"""The same for the statements that an application sends again and again: each of them is asked about."""
-
-
-def _leaves_traces(statement: str, parameters: Any) -> bool:
-    state, is_bound = _state_changed(statement)
-    if state is not None or not is_bound:
-        return state is not None
-    # Whether the setting is local is a parameter: func.set_config(name, value, True).
-    # Zero is equal to it, and none.
-    return any(one is False for one in (parameters.values() if isinstance(parameters, Mapping) else parameters))
 
 
 @cache

@@ -34,9 +34,10 @@ from ...errors import (
     ValueRefused,
 )
 from .. import _drivers as drivers
-from .._backend import LIMITS, READ_ONLY, START, Backend, Diagnosis, Limits, driver_of, info_of, unadapted
+from .._backend import LIMITS, READ_ONLY, Backend, Diagnosis, Limits, driver_of, info_of, unadapted
 from .._plain import ProgrammingFault
 from .._traces import RESTORED, LeavesTraces
+from .sqlite_statements import commits, leaves_traces
 
 __all__ = ["SQLiteBackend"]
 
@@ -62,14 +63,6 @@ _NOT_GIVEN: Final = {"isolation_level": _BEGINS, "autocommit": _BEGINS, "factory
 """The arguments of the driver that are ours, and what is to be said of each."""
 _READ_FROM_URLS: Final = {*_NOT_GIVEN, "cached_statements", "check_same_thread", "detect_types", "timeout", "uri"}
 """The arguments of the driver that SQLAlchemy takes from a URL."""
-
-_TRACE: Final = re.compile(
-    START
-    + r"(?:ATTACH\b|DETACH\b|CREATE\s+TEMP(?:ORARY)?\b"
-    + r"|PRAGMA\s+(?:\w+\.)?(?!table_|index_|foreign_key_|database_|collation_|function_|module_|pragma_)\w+\s*[=(])",
-    re.IGNORECASE | re.DOTALL,
-)
-"""A PRAGMA with a value sets something; those of these names are asked with one."""
 
 # Extended result codes: https://www.sqlite.org/rescode.html
 _KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
@@ -163,7 +156,7 @@ class SQLiteBackend(Backend):
 
     def traces(self, url: URL) -> LeavesTraces | None:
         """Tell statements that attach, set or make something temporary; a database in memory is its connection."""
-        return None if self.in_memory(url) else lambda statement, parameters: _TRACE.match(statement) is not None
+        return None if self.in_memory(url) else leaves_traces
 
     def begin_options(self, *, read_only: bool = False, isolation: str | None = None) -> dict[str, Any]:
         """Mark a transaction that only reads; each is serializable, whatever weaker level was asked for."""
@@ -261,6 +254,10 @@ class SQLiteBackend(Backend):
     def commits_by_itself(self, connection: Connection) -> bool:
         """Deny it: a savepoint outside of a transaction is one itself, and takes everything back."""
         return False
+
+    def commits(self, statement: str) -> bool:
+        """Know COMMIT by its two names."""
+        return commits(statement)
 
     def keeps_locks(self, connection: Connection) -> bool:
         """Know that BEGIN IMMEDIATE holds the one lock there is: that of the whole database, against every writer."""

@@ -1,0 +1,112 @@
+"""What a statement does on MariaDB beyond itself, told from its text: to the session, and to the transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final
+
+from ..._sql_heads import Heads, kept, starts_of
+from ..._sql_text import MARIADB
+
+__all__ = ["commits", "leaves_traces", "variables_set"]
+
+_TRACES: Final = Heads(
+    MARIADB,
+    {
+        "SET": True,
+        "SET TRANSACTION|STATEMENT": None,
+        "BACKUP|HANDLER|PREPARE|USE": True,
+        "LOCK TABLE|TABLES": True,
+        "FLUSH [LOCAL|NO_WRITE_TO_BINLOG] TABLE|TABLES": True,
+        "CREATE [OR REPLACE] TEMPORARY": True,
+    },
+)
+
+# https://mariadb.com/kb/en/sql-statements-that-cause-an-implicit-commit/
+_COMMITS: Final = Heads(
+    MARIADB,
+    {
+        "COMMIT|BEGIN|ALTER|CALL|CREATE|DROP|EXECUTE|FLUSH|GRANT|INSTALL|LOCK|OPTIMIZE|RENAME|REPAIR|REVOKE": True,
+        "SHUTDOWN|STOP|TRUNCATE|UNINSTALL": True,
+        "ANALYZE [LOCAL|NO_WRITE_TO_BINLOG] TABLE": True,
+        "CACHE|LOAD INDEX": True,
+        "CHANGE MASTER": True,
+        "CHECK TABLE|VIEW": True,
+        "CREATE [OR REPLACE] TEMPORARY": None,
+        "DROP TEMPORARY|PREPARE": None,
+        "SET PASSWORD": True,
+        "START TRANSACTION|SLAVE|REPLICA|ALL": True,
+        "UNLOCK TABLE|TABLES": True,
+    },
+)
+"""The statements that commit what came before them; a procedure, and what was prepared, may."""
+
+_SETS_NO_VARIABLE: Final = Heads(
+    MARIADB, {"SET [GLOBAL|SESSION|LOCAL] TRANSACTION|STATEMENT|PASSWORD|DEFAULT|ROLE": True}
+)
+_SETS: Final = Heads(MARIADB, {"SET": True})
+_SETS_FOR_ONE: Final = Heads(MARIADB, {"SET STATEMENT": True})
+_OURS: Final = "sqlkeel"
+"""What the variables of a session begin with that we set ourselves, and never read from another transaction."""
+
+
+def leaves_traces(statement: str, parameters: Any) -> bool:
+    """Tell whether a text changes the session: a setting, a variable, a lock, a table, a prepared statement."""
+    return _leaves_traces(statement)
+
+
+@kept
+def _leaves_traces(statement: str) -> bool:
+    heads = (_TRACES.of(statement, start) for start in _starts(statement))
+    return any(heads) or any(_is_trace(statement, position) for position in _suspects(statement))
+
+
+def _suspects(statement: str) -> Iterator[int]:
+    # An INSERT of many rows has an INTO, and is a long text to search.
+    words = ("get_lock", "into", "@") if "@" in statement else ("get_lock",)
+    return MARIADB.find(statement, *words)
+
+
+def _is_trace(statement: str, position: int) -> bool:
+    """Tell whether what stands there is a call of GET_LOCK(), or writes into a variable of the session."""
+    first, second, third, *_ = (*(one.key for one in islice(MARIADB.tokens(statement, position), 3)), "", "")
+    if first == "@":
+        return third == ":=" and not second.lower().startswith(_OURS)
+    return second == ("@" if first == "INTO" else "(")
+
+
+@kept
+def commits(statement: str) -> bool:
+    """Tell whether a text commits what came before it, as DDL does."""
+    return any(_COMMITS.of(statement, start) or _sets_autocommit(statement, start) for start in _starts(statement))
+
+
+def _sets_autocommit(statement: str, start: int) -> bool:
+    if not _SETS.of(statement, start):
+        return False
+    before = ["", ""]
+    for token in MARIADB.tokens(statement, start):
+        # One sign before it is a variable of the caller's; two are for one of the server's.
+        if token.text in ("=", ":=") and before[-1] == "AUTOCOMMIT" and before[-3:-1] not in (["SET", "@"], [",", "@"]):
+            return True
+        before = [*before[-2:], token.key]
+    return False
+
+
+def _starts(statement: str) -> Iterator[int]:
+    """Yield where each statement begins; that of SET STATEMENT stands behind its settings."""
+    for start in starts_of(MARIADB, statement):
+        tokens = MARIADB.tokens(statement, start) if _SETS_FOR_ONE.of(statement, start) else iter(())
+        yield next((token.end for token in tokens if token.key == "FOR"), start)
+
+
+def variables_set(statement: str) -> str | None:
+    """Return what one SET of variables sets, without the SET; ``None`` for any other statement, or several."""
+    tokens = [*MARIADB.tokens(statement)]
+    while tokens and tokens[-1].text == ";":
+        tokens.pop()
+    keys = [token.key for token in tokens]
+    if keys[:1] != ["SET"] or len(keys) == 1 or ";" in keys or _SETS_NO_VARIABLE.of(statement):
+        return None
+    return statement[tokens[1].start : tokens[-1].end]
