@@ -126,3 +126,17 @@ class TestDefaults:
     def test_asks_for_defaults(self) -> None:
         """An error of the caller's default would be taken for one of the database."""
         assert callable(getattr(DefaultDialect.execution_ctx_cls, private.ASKS_FOR_DEFAULTS))
+
+    def test_plain_function(self) -> None:
+        """Bulk would not tell a default without a parameter: it would be called row by row, with the row."""
+
+        def plain() -> int:
+            return 1
+
+        def of_row(context: Any) -> int:
+            return 2
+
+        defaults: list[Any] = [Column(default=plain).default, Column(default=of_row).default]
+
+        assert [private.plain_function(one.arg) for one in defaults] == [plain, None]
+        assert private.plain_function(1) is None

@@ -22,6 +22,7 @@ __all__ = [
     "is_bound_to_type",
     "is_made",
     "is_made_in",
+    "plain_function",
     "remove_column",
     "sequences_of",
     "variants_of",
@@ -74,6 +75,15 @@ def copy_of_column(column: Column[Any]) -> Column[Any]:
     """Return a column that is in no table; the public ``copy()`` is deprecated."""
     copied: Column[Any] = column._copy()
     return copied
+
+
+def plain_function(make: Any) -> Any:
+    """Return the function without a parameter that a default was given; ``None`` for one that takes the context.
+
+    SQLAlchemy passes the context to every default, through a wrapper of its own where the function takes nothing.
+    """
+    wrapped_by = getattr(make, "__globals__", {}).get("__name__")
+    return getattr(make, "__wrapped__", None) if wrapped_by == "sqlalchemy.sql.schema" else None
 
 
 def remove_column(table: Table, column: Column[Any]) -> None:

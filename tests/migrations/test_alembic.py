@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 from alembic.autogenerate.api import AutogenContext
+from alembic.config import CommandLine, Config
 from alembic.ddl.postgresql import PostgresqlImpl
+from alembic.operations import ops
 from alembic.operations.batch import ApplyBatchImpl
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory, write_hooks
+from alembic.util.messaging import status
 from sqlalchemy import CheckConstraint, Column, Index, Integer, MetaData, String, Table, create_engine, func
 from sqlalchemy.dialects import postgresql
 
@@ -151,3 +154,34 @@ class TestCopies:
     def test_table_of_copy(self) -> None:
         """A copy that a migration on SQLite has left behind would not be found."""
         assert ApplyBatchImpl._calc_temp_name("house") == f"{unpromised.TABLE_OF_COPY}house"
+
+
+class TestCommands:
+    def test_quiet(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Alembic would print a line for each file that sqlkeel writes."""
+        config = Config(cmd_opts=unpromised.quiet())
+
+        with status("Generating", newline=True, **config.messaging_opts):
+            pass
+
+        assert capsys.readouterr().out == ""
+
+    def test_is_command(self) -> None:
+        """The command ``alembic`` would print a traceback for a wrong setting."""
+        options = CommandLine().parser.parse_args(["current"])
+
+        assert unpromised.is_command(Config(cmd_opts=options))
+        assert not unpromised.is_command(Config())
+        assert not unpromised.is_command(Config(cmd_opts=unpromised.quiet()))
+
+    def test_become(self) -> None:
+        """A foreign key would be written without the index that belongs to it."""
+
+        class Own(ops.DropConstraintOp):
+            index_name = "i"
+
+        dropped = ops.DropConstraintOp("a_fkey", "a")
+        own = unpromised.become(dropped, Own)
+
+        assert (type(dropped), type(own), own.index_name) == (ops.DropConstraintOp, Own, "i")
+        assert own.constraint_name == "a_fkey"

@@ -58,7 +58,7 @@ class Made:
         self.columns = tuple(defaults)
         self._defaults = defaults
         self._keys = [column.key for column in given]
-        self.in_turn = any(one.is_callable and not _takes_nothing(one.arg) for one in defaults.values())
+        self.in_turn = any(one.is_callable and private.plain_function(one.arg) is None for one in defaults.values())
         self._blank = dict.fromkeys(column.key for column in defaults)
         for column in next((one.table.columns for one in (*given, *defaults)), ()) if new else ():
             if column.default is None and column.server_default is None and not column.primary_key:
@@ -66,7 +66,7 @@ class Made:
 
     def quick(self, makers: Mapping[Callable[..., Any], Callable[[], Any]]) -> dict[Column[Any], Callable[[], Any]]:
         """Return, for the columns whose function *makers* know, the faster one."""
-        plain = {column: getattr(one.arg, "__wrapped__", one.arg) for column, one in self._defaults.items()}
+        plain = {column: private.plain_function(one.arg) or one.arg for column, one in self._defaults.items()}
         return {column: makers[make] for column, make in plain.items() if callable(make) and make in makers}
 
     def values(self, records: Sequence[Sequence[Any]], quick: _Quick) -> list[Iterable[Any]]:
@@ -112,10 +112,4 @@ def _plain(default: Any, count: int, quick: Callable[[], Any] | None) -> Iterabl
     if not default.is_callable:
         return repeat(default.arg, count)
     # Called here, not while the values are converted: what the function raises is the caller's own error.
-    return list(starmap(quick or default.arg.__wrapped__, repeat((), count)))
-
-
-def _takes_nothing(make: Any) -> bool:
-    # SQLAlchemy passes a context to every default, through a wrapper of its own where the function takes none.
-    wrapped_by = getattr(make, "__globals__", {}).get("__name__")
-    return wrapped_by == "sqlalchemy.sql.schema" and hasattr(make, "__wrapped__")
+    return list(starmap(quick or private.plain_function(default.arg), repeat((), count)))

@@ -9,26 +9,26 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any, Final, Protocol, Self
 
+from .._frameworks import _fastapi as fastapi_names
+from .._frameworks import _litestar as litestar_names
+from .._frameworks import _starlette as starlette_names
+
 __all__ = ["Answer", "WatchedScope", "answered", "are_watched"]
 
 Handler = Callable[[Any, Exception], Any]
 
-# Not documented: Starlette's `ExceptionMiddleware` puts its handlers there, and each route looks for them there. A
-# route answers exceptions by itself, so that nothing outside of it sees more than the status of the answer.
-_HANDLERS: Final = "starlette.exception_handlers"
-
-# FastAPI's name for what it closes when an endpoint and its dependencies have ended, whatever ended them.
-_STACK: Final = "fastapi_inner_astack"
-
-# Where a router of Starlette's puts the route before it runs it; an endpoint that is a function is wrapped there.
-_ROUTE: Final = "route"
-_ROUTING: Final = "starlette.routing"
+# A route answers exceptions by itself, so that nothing outside of it sees more than the status of the answer. Its
+# handlers, and the route itself, are found in the scope.
+_HANDLERS: Final = starlette_names.HANDLERS
+_STACK: Final = fastapi_names.CLOSED_AT_THE_END
+_ROUTE: Final = starlette_names.ROUTE
+_ROUTING: Final = starlette_names.ROUTING
 _MIDDLEWARES: Final = 50
 """How far the endpoint is looked for: an ``app`` may be something else, and lead in a circle."""
 
-# Not documented either: where two middlewares answer what nobody in their application has handled. Both do so inside of
-# their `except` block. Those of a mounted application are inside of the unit of work, and have no handlers to watch.
-_ANSWERING: Final = {"starlette.middleware.errors", "litestar.middleware._internal.exceptions.middleware"}
+# Two middlewares answer what nobody in their application has handled. Those of a mounted application are inside of the
+# unit of work, and have no handlers to watch.
+_ANSWERING: Final = {starlette_names.ANSWERS_UNHANDLED, litestar_names.ANSWERS_UNHANDLED}
 
 
 class Unit(Protocol):
@@ -209,10 +209,7 @@ def answered() -> BaseException | None:
 def _has_answered() -> bool:
     """Tell whether the route that looks for a handler has sent its start, though a middleware may hold that back."""
     error = sys.exception()
-    if error is None or error.__traceback__ is None:
-        return False
-    # A local variable of Starlette's: with a handler it would raise a RuntimeError instead of what was raised.
-    return error.__traceback__.tb_frame.f_locals.get("response_started") is True
+    return error is not None and starlette_names.has_answered(error)
 
 
 async def _after_rollback(unit: Unit, handler: Handler, connection: Any, error: Exception) -> Any:

@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 
+from .._frameworks import _fastapi as unpromised
+from .._frameworks import _starlette as starlette_names
 from ..errors import DetachedAttribute, NoTransaction, UnloadedAttribute
 from ..sessions._database import Database
 from ..sessions._session import Session
@@ -88,7 +90,7 @@ def install(
     """
     starlette.install(app, database, check=check, statuses=statuses, docs=docs)
     for kind in (ResponseValidationError, ValidationError):
-        app.exception_handlers.setdefault(kind, _answering_unread(statuses, docs))
+        starlette_names.handle_unless_handled(app, kind, _answering_unread(statuses, docs))
     if isinstance(app, FastAPI):
         usual = app.openapi
 
@@ -127,23 +129,13 @@ def _operations(
     app: FastAPI, document: dict[str, Any], statuses: Mapping[str, int] | None
 ) -> Iterator[tuple[dict[str, Any], dict[int, str]]]:
     """Yield each operation of the document that uses the database, and its problems."""
-    # Older versions of FastAPI copy the routes of a router that is included to the application.
-    each: Any = getattr(routing, "iter_route_contexts", iter)
-    for route in each(app.routes):
-        if not _uses_database(getattr(route, "dependant", None)):
+    for route in unpromised.each_route(routing, app.routes):
+        if {get_session, get_read_session, get_database}.isdisjoint(unpromised.all_calls_of(route)):
             continue
         path = document.get("paths", {}).get(route.path_format, {})
         for method in route.methods:
             if (operation := path.get(method.lower())) is not None:
                 yield operation, answers(method, route.path_format, statuses=statuses)
-
-
-def _uses_database(dependant: Any) -> bool:
-    """Tell whether an endpoint, or a dependency of it, has a session or the database."""
-    return dependant is not None and any(
-        one.call in {get_session, get_read_session, get_database} or _uses_database(one)
-        for one in dependant.dependencies
-    )
 
 
 def _add_problems(document: dict[str, Any], operation: dict[str, Any], problems: Mapping[int, str]) -> None:
@@ -238,7 +230,7 @@ def _refuse_in_a_body(connection: HTTPConnection) -> None:
     route = connection.scope.get("route")
     if not isinstance(route, APIRoute) or not _yields(route.endpoint):
         return
-    if any(given.call in {get_session, get_read_session} for given in route.dependant.dependencies):
+    if not {get_session, get_read_session}.isdisjoint(unpromised.calls_of(route)):
         raise NoTransaction(
             f"{route.name}() yields its answer, and the unit of work ends before the first byte of that is sent.",
             hint=_IN_THE_BODY,

@@ -18,6 +18,7 @@ from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import ExceptionHandler, Scope
 from sqlalchemy import exc
 
+from .._frameworks import _litestar as unpromised
 from ..errors import ConfigurationError, KeelError
 from ..sessions._database import Database
 from ..sessions._session import Session
@@ -130,11 +131,7 @@ class SQLKeelPlugin(InitPlugin, ReceiveRoutePlugin):
                 if handler.include_in_schema is not False and _uses_database(handler):
                     problems = _described(answers(_method_of(handler), route.path_format, statuses=self.statuses))
                     handler.responses = {**problems, **(handler.responses or {})}
-        # Not a middleware: that is outside of the exception handlers. They take a response for started when its start
-        # passes them on its way out, and then answer nothing any more, a COMMIT that fails out there included.
-        changed: Any = route
-        kind = type(changed)
-        changed.__class__ = type(kind.__name__, (_InUnitOfWork, kind), {"__slots__": ()})
+        unpromised.handle_within(route, _InUnitOfWork)
 
     @asynccontextmanager
     async def _checked(self, app: Litestar) -> AsyncIterator[None]:
@@ -149,16 +146,7 @@ def _method_of(handler: HTTPRouteHandler) -> str:
 
 def _uses_database(handler: HTTPRouteHandler) -> bool:
     """Tell whether a handler, or a dependency of it, has a session or the database by name."""
-    provided = handler.resolve_dependencies()
-    names, known = [*handler.parsed_fn_signature.parameters], set[str]()
-    while names:
-        name = names.pop()
-        if name in known or name not in provided:
-            continue
-        known.add(name)
-        signature = provided[name].parsed_fn_signature
-        names += [] if signature is None else signature.parameters
-    return not known.isdisjoint(_OF_THE_DATABASE)
+    return not _OF_THE_DATABASE.isdisjoint(unpromised.names_given(handler))
 
 
 class _InUnitOfWork:
@@ -168,7 +156,7 @@ class _InUnitOfWork:
 
     async def handle(self, scope: Any, receive: Any, send: Any) -> None:
         route = _keeping(super().handle)  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
-        database = scope["litestar_app"].state[_STATE]
+        database = unpromised.application_of(scope).state[_STATE]
         await UnitOfWorkMiddleware(route, database)(scope, receive, _tagging(scope, send))
 
 
@@ -232,8 +220,7 @@ def _without_body(request: Request[Any, Any, Any], error: Exception) -> Response
     scope: Any = request.scope
     handler: HTTPRouteHandler = scope["route_handler"]
     # A cache needs those of a 200 (RFC 9110, 15.4.5); this is outside of the route, which would add them.
-    declared = [header for header in handler.resolve_response_headers() if not header.documentation_only]
-    headers = {header.name: str(header.value) for header in declared if header.name.lower() != "etag"}
+    headers = {name: value for name, value in unpromised.headers_of(handler).items() if name.lower() != "etag"}
     return Response(None, status_code=304, headers={**headers, "ETag": scope[_ETAG]})
 
 
@@ -287,7 +274,7 @@ def _unit_in(scope: Scope) -> UnitOfWork:
 
 
 def _database_in(scope: Scope) -> Database:
-    database = scope["litestar_app"].state.get(_STATE)
+    database = unpromised.application_of(scope).state.get(_STATE)
     return database if isinstance(database, Database) else _unit_in(scope).database
 
 

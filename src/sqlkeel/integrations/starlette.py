@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from sqlalchemy import exc
 from starlette.applications import Starlette
@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
 
+from .._frameworks import _starlette as unpromised
 from ..errors import ConfigurationError, KeelError, SessionClosed
 from ..sessions._database import Database
 from ..sessions._session import Session
@@ -64,17 +65,16 @@ def install(
     """
     if getattr(app.state, "sqlkeel", None) is not None:
         raise ConfigurationError("The application has a database already.", hint="Call install(app, db) once.")
-    if app.middleware_stack is not None:
+    if unpromised.has_started(app):
         raise ConfigurationError("The application has started.", hint="Call install(app, db) where app is made.")
     app.state.sqlkeel = database
-    app.router.lifespan_context = _lifespan(app.router.lifespan_context, database, check=check)
-    # Not add_middleware(): that is outside of the exception handlers, and a failed COMMIT would miss them.
-    app.router.middleware_stack = UnitOfWorkMiddleware(app.router.middleware_stack, database)
+    unpromised.wrap_lifespan(app, lambda own: _lifespan(own, database, check=check))
+    unpromised.put_inside(app, lambda routes: UnitOfWorkMiddleware(routes, database))
     for kind in (KeelError, exc.TimeoutError):
-        app.exception_handlers.setdefault(kind, _handler(statuses, docs))
+        unpromised.handle_unless_handled(app, kind, _handler(statuses, docs))
     # It is met behind the start, where nobody can answer: with a handler Starlette would say that, and hide the error.
-    app.exception_handlers.setdefault(SessionClosed, cast("Any", None))
-    app.exception_handlers.setdefault(NotModified, _without_body)
+    unpromised.handle_unless_handled(app, SessionClosed, None)
+    unpromised.handle_unless_handled(app, NotModified, _without_body)
 
 
 async def session_of(connection: HTTPConnection) -> Session:

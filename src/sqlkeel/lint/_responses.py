@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, get_args, get_type_hints
 
+from .._frameworks import _fastapi as fastapi_names
+from .._frameworks import _litestar as litestar_names
+
 __all__ = ["Answer", "answers_of", "fields_of", "is_app"]
 
 _UNRESOLVED: Final = (NameError, TypeError, AttributeError)
@@ -64,10 +67,7 @@ def _routes(routes: Iterable[Any]) -> Iterator[tuple[Any, Any, frozenset[str]]]:
             yield route.endpoint, route.response_model, _hidden(route)
         for handler in getattr(route, "route_handlers", ()):
             yield from _of_handler(handler)
-        # FastAPI keeps an included router as one route since 0.13x.
-        inside = getattr(route, "original_router", route)
-        if isinstance(getattr(inside, "routes", None), list):
-            yield from _routes(inside.routes)
+        yield from _routes(fastapi_names.routes_inside(route) or ())
 
 
 def _hidden(route: Any) -> frozenset[str]:
@@ -81,9 +81,8 @@ def _hidden(route: Any) -> frozenset[str]:
 
 def _of_handler(handler: Any) -> Iterator[tuple[Any, Any, frozenset[str]]]:
     """Read a route of Litestar; one with a DTO answers with what that leaves of the type."""
-    signature = getattr(handler, "parsed_fn_signature", None)
-    if signature is not None and handler.resolve_return_dto() is None:
-        yield getattr(handler.fn, "value", handler.fn), signature.return_type.annotation, frozenset()
+    if (answer := litestar_names.answer_of(handler)) is not None:
+        yield *answer, frozenset()
 
 
 def _collect(annotation: Any, seen: dict[type[Any], None]) -> None:

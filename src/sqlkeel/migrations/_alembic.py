@@ -5,21 +5,27 @@
 
 from __future__ import annotations
 
+import copy
+from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 from alembic.autogenerate import render
 from alembic.autogenerate.api import AutogenContext
+from alembic.config import Config
 from alembic.script import ScriptDirectory, write_hooks
 from sqlalchemy import Column, Index
 from sqlalchemy.types import TypeEngine
 
 __all__ = [
     "TABLE_OF_COPY",
+    "become",
     "difference_in_uniqueness",
     "file_of",
+    "is_command",
     "name_next_file",
+    "quiet",
     "render_column",
     "render_constraint",
     "render_type",
@@ -32,6 +38,23 @@ __all__ = [
 
 TABLE_OF_COPY: Final = "_alembic_tmp_"
 """What the name of a table begins with that is made anew on SQLite."""
+
+
+def become(operation: Any, kind: type[Any]) -> Any:
+    """Return a copy of an operation of autogenerate that is of a class of ours, which is written otherwise."""
+    other = copy.copy(operation)
+    other.__class__ = kind
+    return other
+
+
+def quiet() -> Namespace:
+    """Return the options of a command that says nothing of what it does."""
+    return Namespace(quiet=True)
+
+
+def is_command(config: Config) -> bool:
+    """Tell whether the command ``alembic`` runs, which prints a `CommandError` without a traceback."""
+    return hasattr(config.cmd_opts, "cmd")
 
 
 def steps_up(scripts: ScriptDirectory, target: str, now: Any) -> Iterable[Any]:

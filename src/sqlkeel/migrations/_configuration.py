@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-from argparse import Namespace
 from configparser import Error, InterpolationError
 from pathlib import Path
 from typing import Final
@@ -42,7 +41,7 @@ def read_configuration(root: Path) -> Config:
     """Return Alembic's configuration of the project in *root*: alembic.ini and [tool.alembic], as far as there."""
     files = [root / "alembic.ini", root / "pyproject.toml"]
     ini, toml = (str(path) if path.is_file() else None for path in files)
-    return Config(ini, toml_file=toml, cmd_opts=Namespace(quiet=True))
+    return Config(ini, toml_file=toml, cmd_opts=unpromised.quiet())
 
 
 def configuration_for(directory: Path, url: URL) -> Config:
@@ -51,7 +50,7 @@ def configuration_for(directory: Path, url: URL) -> Config:
     It is that of the nearest folder above which has one, if that speaks of this directory; a revision may read it.
     """
     config = next((one for one in map(read_configuration, _upwards(directory)) if _is_of(one, directory)), None)
-    config = config or Config(cmd_opts=Namespace(quiet=True))
+    config = config or Config(cmd_opts=unpromised.quiet())
     config.set_main_option("script_location", str(directory).replace("%", "%%"))
     stated = _option(config)
     if stated is None or not same_database(stated, url):

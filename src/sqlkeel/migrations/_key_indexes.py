@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from itertools import chain, count
 from typing import Any, cast
@@ -14,6 +13,7 @@ from alembic.util import PriorityDispatchResult, to_list
 from sqlalchemy import Table, UniqueConstraint
 
 from ..models._naming import fitting_name
+from . import _alembic as unpromised
 from ._databases import Migrator, migrator_for
 
 __all__ = ["HoldKeyIndex", "YieldKeyIndex", "index_keys"]
@@ -202,15 +202,13 @@ def _names(item: Any) -> list[str]:
 
 
 def _create_indexed(key: Any, index: Any) -> _CreateIndexedKey:
-    other: Any = copy.copy(key)
-    other.__class__ = _CreateIndexedKey
+    other = unpromised.become(key, _CreateIndexedKey)
     other.index = None if index is key else index
     return cast("_CreateIndexedKey", other)
 
 
 def _drop_indexed(key: ops.DropConstraintOp, index: str | None) -> _DropIndexedKey:
-    other: Any = copy.copy(key)
-    other.__class__ = _DropIndexedKey
+    other = unpromised.become(key, _DropIndexedKey)
     other.index_name = index
     return cast("_DropIndexedKey", other)
 

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..errors import ConfigurationError, DatabaseUnavailable, MigrationError, NotSupported
 from ..models._constraints import register_live_option, understand_live_indexes
+from . import _alembic as unpromised
 from ._comparing import comparison
 from ._databases import migrator_for
 from ._databases.migrator import Migrator
@@ -72,7 +73,7 @@ def run(**options: Any) -> None:
     try:
         _run_by_alembic(options)
     except (ConfigurationError, DatabaseUnavailable, MigrationError) as error:
-        if not hasattr(context.config.cmd_opts, "cmd"):
+        if not unpromised.is_command(context.config):
             raise
         raise CommandError(str(error)) from error  # which the command prints without a traceback
 
