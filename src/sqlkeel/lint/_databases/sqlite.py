@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -23,19 +22,17 @@ from sqlalchemy import (
 from sqlalchemy.sql.compiler import IdentifierPreparer
 from sqlalchemy.types import NullType
 
+from ..._sql_text import SQLITE
 from ...errors import ConfigurationError
 from .renamer import ConstraintRename, Renamer, Step, StoredCode, as_text, execute
 
 __all__ = ["SQLiteRenamer"]
 
 # What reflection does not read, or Alembic does not write again.
-_LOST: Final = re.compile(r"\b(COLLATE|AUTOINCREMENT|STRICT|WITHOUT|CONFLICT|GENERATED)\b", re.IGNORECASE)
-_LOST_OF_INDEX: Final = re.compile(r"\b(COLLATE|DESC)\b", re.IGNORECASE)
-_DEFERRABLE: Final = re.compile(r"(?<!NOT )\bDEFERRABLE\b", re.IGNORECASE)
-_TEXTS: Final = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|\[[^]]*\]|--[^\n]*|/\*.*?\*/", re.DOTALL)
+_LOST: Final = {"AUTOINCREMENT", "COLLATE", "CONFLICT", "GENERATED", "STRICT", "WITHOUT"}
+_LOST_OF_INDEX: Final = {"COLLATE", "DESC"}
 _OF_TABLE: Final = text("SELECT type, name, sql FROM sqlite_master WHERE tbl_name = :name AND sql IS NOT NULL")
 _INDEXES: Final = text("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
-_HEAD_OF_INDEX: Final = re.compile(r"(CREATE (?:UNIQUE )?INDEX )(\"(?:[^\"]|\"\")*\"|`[^`]*`|\[[^]]*\]|'[^']*'|\w+)")
 _KEYS: Final = text('SELECT "from", on_delete, on_update FROM pragma_foreign_key_list(:name)')
 _TEXT: Final = "sqlkeel.text"
 _SHADOWS: Final = text("SELECT name FROM pragma_table_list WHERE type = 'shadow'")
@@ -90,10 +87,10 @@ class SQLiteRenamer(Renamer):
                 return f"a copy of the table would lose the trigger {name}"
             if kind == "index" and name not in known:
                 return f"a copy of the table would lose the index {name}, which is over an expression"
-            if kind == "index" and (word := _LOST_OF_INDEX.search(_TEXTS.sub("''", sql))):
-                return f"a copy of the table would lose {word[0].upper()} of the index {name}"
-            if kind == "table" and (word := _LOST.search(_TEXTS.sub("''", sql))):
-                return f"a copy of the table would lose {word[0].upper()}"
+            if kind == "index" and (word := _first(sql, _LOST_OF_INDEX)):
+                return f"a copy of the table would lose {word} of the index {name}"
+            if kind == "table" and (word := _first(sql, _LOST)):
+                return f"a copy of the table would lose {word}"
         if untyped := [column.name for column in table.columns if isinstance(column.type, NullType)]:
             return f"a copy of the table needs a type for {', '.join(untyped)}"
         if any(isinstance(one, CheckConstraint) and one.name is None for one in table.constraints):
@@ -121,6 +118,10 @@ class SQLiteRenamer(Renamer):
         stops = [table.name, *([between] if between else []), new]
         for old, name in pairwise(stops):
             yield Step(f"op.rename_table({old!r}, {name!r})", f"op.rename_table({name!r}, {old!r})")
+
+
+def _first(sql: str, words: set[str]) -> str | None:
+    return next((token.key for token in SQLITE.tokens(sql) if token.key in words), None)
 
 
 def _present_name(item: Any) -> str:
@@ -164,7 +165,9 @@ def _remake(index: Any, new: str, preparer: IdentifierPreparer) -> Step:
     old = str(index.name)
 
     def make(dropped: str, made: str) -> str:
-        statement = _HEAD_OF_INDEX.sub(lambda head: head[1] + preparer.quote(made), index.info[_TEXT], count=1)
+        sql: str = index.info[_TEXT]
+        name = next(other for one, other in pairwise(SQLITE.tokens(sql)) if one.key == "INDEX")
+        statement = f"{sql[: name.start]}{preparer.quote(made)}{sql[name.end :]}"
         return f"{execute(f'DROP INDEX {preparer.quote(dropped)}')}\n{execute(statement)}"
 
     return Step(make(old, new), make(new, old))
@@ -179,15 +182,15 @@ def _rule_of_a_key(connection: Connection, table: Table) -> str | None:
             if rule != (known or "NO ACTION").upper():
                 return f"a copy of the table would lose ON {event} {rule} of {column}"
     sql = connection.scalar(_OF_TABLE_ITSELF, {"name": table.name})
-    if len(_DEFERRABLE.findall(_TEXTS.sub("''", str(sql)))) > sum(
-        bool(one.deferrable) for one in table.foreign_key_constraints
-    ):
+    words = [token.key for token in SQLITE.tokens(str(sql))]
+    deferrable = sum(word == "DEFERRABLE" and before != "NOT" for before, word in pairwise(words))
+    if deferrable > sum(bool(one.deferrable) for one in table.foreign_key_constraints):
         return "a copy of the table would lose DEFERRABLE"
     return None
 
 
 def _view_in_the_way(connection: Connection, table: Table) -> str | None:
     for name, sql in connection.execute(_VIEWS):
-        if re.search(rf"\b{re.escape(table.name)}\b", sql):
+        if table.name.lower() in {(token.name or "").lower() for token in SQLITE.tokens(sql)}:
             return f"the view {name} stands in the way of a copy of the table"
     return None

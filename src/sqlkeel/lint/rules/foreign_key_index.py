@@ -9,12 +9,12 @@ with the same columns.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
 from sqlalchemy import Column, Index, PrimaryKeyConstraint, Table, UniqueConstraint
 
+from ..._sql_text import SQLITE
 from ...models._constraints import is_live_key
 from .._finding import Problem, Schema
 from .association_key import pair_without_key
@@ -44,7 +44,7 @@ class Post(Base):
 """
 
 
-_NOT_NULL: Final = re.compile(r"\(?(?:[\"`]?\w+[\"`]?\.)?[\"`]?(\w+)[\"`]? IS NOT NULL\)?", re.IGNORECASE)
+_NOT_NULL: Final = ["IS", "NOT", "NULL"]
 
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
@@ -81,5 +81,15 @@ def _indexed(table: Table) -> Iterator[tuple[list[str], bool]]:
 def _leaves_out(index: Index) -> set[str]:
     """Return the columns whose NULLs a partial index leaves out; nothing looks for a parent that is NULL."""
     given = {str(value) for option, value in index.dialect_kwargs.items() if option.endswith("_where")}
-    found = [_NOT_NULL.fullmatch(condition) for condition in given]
-    return {one[1] if one else "" for one in found}
+    return {_not_null(condition) for condition in given}
+
+
+def _not_null(condition: str) -> str:
+    """Return the column that a condition keeps from being NULL; nothing for any other condition."""
+    tokens = [*SQLITE.tokens(condition)]  # it reads the quotes of every database
+    if [one.text for one in tokens[:1] + tokens[-1:]] == ["(", ")"]:
+        tokens = tokens[1:-1]
+    column, keys = tokens[:-3], [one.key for one in tokens[-3:]]
+    if keys != _NOT_NULL or [one.text for one in column[:-1]][1:] not in ([], ["."]):
+        return ""
+    return next((one.name or "" for one in column[-1:]), "")

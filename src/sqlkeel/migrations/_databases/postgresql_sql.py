@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from alembic.ddl.impl import ComparisonResult
 from sqlalchemy import Connection, Index, Table, text
 from sqlalchemy.exc import DBAPIError
 
+from ..._sql_text import POSTGRESQL, Token
 from .. import _alembic as unpromised
 
 __all__ = ["ComparesIndexes", "is_same"]
 
 # The planner drops what it has no use for in a list of columns.
-_COLLATION: Final = re.compile(r'\bCOLLATE\s+((?:"[^"]+"|\w+)(?:\.(?:"[^"]+"|\w+))?)', re.IGNORECASE)
-_TAIL: Final = re.compile(r"(?:\s+(\w+_ops))?(?:\s+(ASC|DESC))?(?:\s+NULLS\s+(FIRST|LAST))?\s*$", re.IGNORECASE)
 _IS_DEFAULT: Final = text("""
 SELECT c.opcdefault FROM pg_catalog.pg_opclass c JOIN pg_catalog.pg_am m ON m.oid = c.opcmethod
  WHERE c.opcname = :name AND m.amname = :using ORDER BY 1 DESC LIMIT 1
@@ -63,7 +61,15 @@ def is_same(connection: Connection, ours: str, theirs: str, *, kind: str | None 
 
 
 def _collations(sql: str) -> list[str]:
-    return [name.replace('"', "") for name in _COLLATION.findall(sql)]
+    """Return the collations that are named; the planner drops what it has no use for in a list of columns."""
+    tokens = [*POSTGRESQL.tokens(sql)]
+    places = [place for place, token in enumerate(tokens, 1) if token.key == "COLLATE"]
+    return [_name(tokens[place : place + 3]) for place in places]
+
+
+def _name(tokens: list[Token]) -> str:
+    first, *rest = [token.name or token.text for token in tokens]
+    return f"{first}.{rest[1]}" if rest[:1] == ["."] else first
 
 
 class ComparesIndexes:
@@ -126,22 +132,39 @@ class ComparesIndexes:
         return bool(self.connection.scalar(_IS_DEFAULT, {"name": operators, "using": using}))
 
 
+class _Tail(NamedTuple):
+    """What stands behind the expression in a part of an index, and where it begins."""
+
+    start: int
+    operators: str | None
+    is_down: bool
+    has_nulls_first: bool
+
+
+def _tail(part: str) -> _Tail:
+    tokens = [*POSTGRESQL.tokens(part)]
+    keys = [token.key for token in tokens]
+    nulls = keys.pop() if keys[-2:-1] == ["NULLS"] else None
+    keys = keys[:-1] if nulls else keys
+    order = keys.pop() if keys[-1:] in (["ASC"], ["DESC"]) else None
+    # Alone it would be a column.
+    has_operators = len(keys) > 1 and keys[-1].endswith("_OPS")
+    operators = tokens[len(keys) - 1].text if has_operators else None
+    last = tokens[len(keys) - 1 - has_operators]
+    is_down = order == "DESC"
+    return _Tail(last.end, operators, is_down, is_down if nulls is None else nulls == "FIRST")
+
+
 def _parted(part: str) -> tuple[str, tuple[bool, bool]]:
     """Return what is indexed, whether downwards, and whether NULL comes first."""
-    tail = _TAIL.search(part)
-    assert tail is not None  # it may be empty
-    _, order, nulls = tail.groups()
-    down = str(order).upper() == "DESC"
-    return part[: tail.start()], (down, down if nulls is None else nulls.upper() == "FIRST")
+    tail = _tail(part)
+    return part[: tail.start], (tail.is_down, tail.has_nulls_first)
 
 
 def _with_collation(part: str, collation: str | None) -> str:
-    tail = _TAIL.search(part)
-    if collation is None or tail is None:
-        return part
-    return f"{part[: tail.start()]} COLLATE {collation}{tail[0]}"
+    start = _tail(part).start
+    return part if collation is None else f"{part[:start]} COLLATE {collation}{part[start:]}"
 
 
 def _classes(parts: list[str]) -> list[str]:
-    tails = [_TAIL.search(part) for part in parts]
-    return [tail[1] for tail in tails if tail is not None and tail[1]]
+    return [tail.operators for tail in map(_tail, parts) if tail.operators]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import dropwhile, islice
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -28,6 +28,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.schema import CreateIndex
 
+from ..._sql_heads import has_phrase
+from ..._sql_text import SQLITE
 from ...errors import MigrationError
 from .._written import literal_text
 from .migrator import UNNAMED
@@ -35,7 +37,6 @@ from .migrator import UNNAMED
 __all__ = ["SQLiteCopy", "read_collations", "refuse_other_values"]
 
 _BINARY: Final = "BINARY"
-_LIST: Final = re.compile(r"""\W*(?P<column>\w+)\W+IN\s*\(""", re.IGNORECASE)
 _MASTER: Final = "SELECT name, sql FROM sqlite_master WHERE type = ? AND tbl_name = ? AND sql IS NOT NULL"
 _KIND: Final = "SELECT wr, strict FROM pragma_table_list WHERE schema = 'main' AND name = ?"
 
@@ -59,7 +60,7 @@ class _Traits:
             [(without_rowid, strict)] = memory.execute(_KIND, (name,)).fetchall()
             columns = [row[0] for row in memory.execute("SELECT name FROM pragma_table_xinfo(?)", (name,))]
             collations = {column: _collation(memory, name, column) for column in columns}
-        return cls(collations, counts_up, bool(without_rowid), bool(strict), "ON CONFLICT" in sql.upper())
+        return cls(collations, counts_up, bool(without_rowid), bool(strict), has_phrase(SQLITE, sql, "ON CONFLICT"))
 
 
 class SQLiteCopy:
@@ -244,8 +245,9 @@ class SQLiteCopy:
 
 def _listed(check: CheckConstraint) -> str | None:
     """Return the column that a CHECK keeps to a list."""
-    found = _LIST.match(str(check.sqltext))
-    return found and found["column"].casefold()
+    tokens = dropwhile(lambda token: token.text == "(", SQLITE.tokens(str(check.sqltext)))
+    column, *rest = islice(tokens, 3)
+    return column.name.casefold() if column.name and [one.key for one in rest] == ["IN", "("] else None
 
 
 def _as_read(check: CheckConstraint) -> TextClause:

@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Boolean, Column, Integer, Numeric
 
-__all__ = ["default_form", "form"]
+from ..._sql_text import SQLITE, Token
 
-_PIECES: Final = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|\s+|[^'\"\s]+")
-_NUMBER: Final = re.compile(r"'([+-]?\d+(?:\.\d+)?)'")
+__all__ = ["default_form", "form"]
 
 
 def form(sql: str) -> str:
-    """Return *sql* without brackets around it, spaces, quotes of names and capitals; texts stay as they are."""
-    pieces = _PIECES.findall(sql)
-    plain = "".join(one if one[0] == "'" else "".join(one.replace('"', "").split()).lower() for one in pieces)
-    while plain.startswith("(") and _closing(plain) == len(plain) - 1:
-        plain = plain[1:-1]
-    return plain
+    """Return *sql* without brackets around it, spaces, comments, quotes of names and capitals; texts stay."""
+    tokens = [*SQLITE.tokens(sql)]
+    while _is_wrapped(tokens):
+        tokens = tokens[1:-1]
+    return "".join(one.text if one.name is None else one.name.lower() for one in tokens)
 
 
 def default_form(sql: str, column: Column[Any]) -> str:
     """Return a server default; a number may stand in quotes for a column of numbers."""
     plain = form(sql)
-    number = _NUMBER.fullmatch(plain)
-    return number[1] if number and isinstance(column.type, (Boolean, Integer, Numeric)) else plain
+    is_number = (
+        plain.startswith("'") and isinstance(column.type, (Boolean, Integer, Numeric)) and _is_number(plain[1:-1])
+    )
+    return plain[1:-1] if is_number else plain
 
 
-def _closing(sql: str) -> int:
+def _is_number(text: str) -> bool:
+    return text.lstrip("+-").replace(".", "", 1).isdecimal()
+
+
+def _is_wrapped(tokens: list[Token]) -> bool:
+    """Tell whether the first bracket is closed by the last one."""
     depth = 0
-    for piece in re.finditer(r"'(?:[^']|'')*'|[()]", sql):
-        depth += {"(": 1, ")": -1}.get(piece[0], 0)
-        if depth == 0 and piece[0] == ")":
-            return piece.start()
-    return -1
+    for place, token in enumerate(tokens):
+        depth += {"(": 1, ")": -1}.get(token.text, 0)
+        if depth == 0:
+            return token.text == ")" and place == len(tokens) - 1
+    return False
