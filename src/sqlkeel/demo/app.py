@@ -7,15 +7,18 @@ from fastapi import FastAPI
 from sqlkeel import Database
 from sqlkeel.integrations.fastapi import install
 
-from .routes import payments, projects, releases
+from .routes import payments, projects, releases, service
 
 __all__ = ["create_app"]
 
 
 def create_app(db: Database) -> FastAPI:
     """Return the service on *db*, whose tables are there."""
-    app = FastAPI(title="Package index", description="What is installed on this machine.")
+    # FastAPI's own pages of the API load scripts from another host.
+    app = FastAPI(
+        title="Package index", description="What is installed on this machine.", docs_url=None, redoc_url=None
+    )
     install(app, db)
-    for routes in (projects, releases, payments):
+    for routes in (service, projects, releases, payments):
         app.include_router(routes.router)
     return app

@@ -17,6 +17,7 @@ __all__ = [
     "Amount",
     "BatchOut",
     "FileOut",
+    "HealthOut",
     "PageOut",
     "ProjectEdit",
     "ProjectIn",
@@ -161,3 +162,9 @@ class BatchOut(BaseModel):
 
     made: int
     refused: list[RefusedLine]
+
+
+class HealthOut(BaseModel):
+    """The kind of the database that has answered."""
+
+    database: str

@@ -29,6 +29,18 @@ async def list_releases(
     )
 
 
+@router.get("/withdrawn", response_model=list[ReleaseWithProjectOut])
+async def list_withdrawn(session: ReadSessionDep, limit: PageSize = 50) -> list[Release]:
+    """List the releases that were withdrawn and can be brought back, the last one first."""
+    return await ReleaseRepository(session).get_all(
+        Release.deleted_at.is_not(None),
+        order_by=Release.deleted_at.desc(),
+        limit=limit,
+        load=[Release.project],
+        include_deleted=True,
+    )
+
+
 @router.get("/{public_id}", response_model=ReleaseWithProjectOut)
 async def read_release(public_id: PathID[Release], session: ReadSessionDep) -> Release:
     """Return a release with its project."""
