@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from types import ModuleType
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from typer.testing import CliRunner
@@ -32,14 +33,44 @@ class TestDemo:
         """The exit code is that of the demo."""
         result = CliRunner().invoke(app, ["demo", "--database-url", "sqlite:///x.db", "--serve", "--keep"])
 
-        assert calls == [{"database_url": "sqlite:///x.db", "serve": True, "keep": True}]
+        assert calls == [{"database_url": "sqlite:///x.db", "serve": True, "keep": True, "command": ANY}]
         assert result.exit_code == 3
 
     def test_it_needs_no_options(self, calls: list[dict[str, Any]]) -> None:
         """Without any, the demo chooses for itself."""
         CliRunner().invoke(app, ["demo"])
 
-        assert calls == [{"database_url": None, "serve": False, "keep": False}]
+        assert calls == [{"database_url": None, "serve": False, "keep": False, "command": ANY}]
+
+    def test_it_says_something_before_it_imports_a_framework(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """That alone may take seconds."""
+        monkeypatch.delitem(sys.modules, "sqlkeel.demo.main", raising=False)
+        monkeypatch.setattr(sys, "meta_path", [_Missing(), *sys.meta_path])
+
+        result = CliRunner().invoke(app, ["demo"])
+
+        assert result.stdout.startswith("sqlkeel demo: ")
+
+    @pytest.mark.parametrize(
+        ("argument", "shown"),
+        [
+            (".venv/bin/sqlkeel", ".venv/bin/sqlkeel demo"),
+            ("/usr/bin/sqlkeel", "sqlkeel demo"),
+            ("/opt/other/sqlkeel", "/opt/other/sqlkeel demo"),
+            ("/opt/sqlkeel/__main__.py", "python -m sqlkeel demo"),
+        ],
+        ids=["relative", "on the path", "not on the path", "module"],
+    )
+    def test_the_next_command_is_one_that_works_here(
+        self, calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, argument: str, shown: str
+    ) -> None:
+        """It begins as this one did."""
+        monkeypatch.setattr(sys, "argv", [argument])
+        monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+
+        CliRunner().invoke(app, ["demo"])
+
+        assert calls[0]["command"] == shown
 
     def test_a_missing_extra_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The hint is the command that installs it."""

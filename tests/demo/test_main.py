@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
 from sqlkeel import Database
 from sqlkeel.demo import main
 from sqlkeel.demo.tour.plan import STEPS
-from sqlkeel.demo.tour.step import Step, Tour, expect, step
+from sqlkeel.demo.tour.step import Step, Tour, step
 from sqlkeel.errors import AuthenticationFailed, ConfigurationError, DatabaseUnavailable
 
 
 @step("Broken")
 async def broken(tour: Tour) -> str:
     """Expect what is not so."""
-    expect(False, "it is not so")
+    tour.expect(False, "it is not so")
     return "never"
 
 
@@ -60,6 +63,54 @@ class TestRun:
         assert code == 1
         assert "✗ Unexpected: it is not so" in table
         assert "Alembic Migration Naming" in table
+        assert re.search(r"2 steps, .* failed: Broken\n", table)
+
+    @pytest.mark.usefixtures("short", "wide")
+    async def test_it_ends_with_the_total_and_the_next_step(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Steps, statements, checks and seconds; then what to type, as it was typed."""
+        await main.run(command="bin/keel demo")
+
+        *_, total, following = capsys.readouterr().out.splitlines()
+        assert re.fullmatch(r"1 steps, \d+ statements, 1 checks, \d+\.\d s: everything as it has to be", total)
+        assert following == "Next: bin/keel demo --serve goes on serving, with a page of links."
+
+    @pytest.mark.usefixtures("short")
+    async def test_it_says_what_it_does_before_it_does_it(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The first line is there when the database is opened."""
+        before = []
+
+        @asynccontextmanager
+        async def opened(url: str | None, *, keep: bool) -> AsyncIterator[Database]:
+            before.append(capsys.readouterr().out)
+            raise DatabaseUnavailable("nowhere")
+            yield
+
+        monkeypatch.setattr(main, "empty_database", opened)
+
+        with pytest.raises(DatabaseUnavailable):
+            await main.run()
+
+        assert before == ["Making the tables of the demo, and starting its service …\n"]
+
+    async def test_a_row_is_printed_when_its_step_ends(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Nobody looks at nothing while the tour is walked, on a terminal or not."""
+        printed = []
+
+        @step("Second")
+        async def second(tour: Tour) -> str:
+            """Look at what is printed."""
+            printed.append(capsys.readouterr().out)
+            return "done"
+
+        monkeypatch.setattr(main, "STEPS", [STEPS[0], second])
+
+        await main.run()
+
+        assert "Migration" in printed[0]
 
     @pytest.mark.usefixtures("short")
     async def test_an_unreachable_server_is_one_error(self) -> None:
@@ -104,7 +155,7 @@ class TestRun:
         code = await task
 
         assert code == 0
-        assert "/docs until Ctrl-C" in capsys.readouterr().out
+        assert re.search(r"Serving http://127\.0\.0\.1:\d+/ until Ctrl-C", capsys.readouterr().out)
 
     @pytest.mark.usefixtures("short", "wide")
     async def test_what_is_kept_is_named(self, sqlite: Database, capsys: pytest.CaptureFixture[str]) -> None:

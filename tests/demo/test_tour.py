@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from sqlkeel import Database
 from sqlkeel.demo.tour.plan import STEPS
-from sqlkeel.demo.tour.step import Tour, Unexpected, expect, step
+from sqlkeel.demo.tour.step import Tour, Unexpected, step
 
 PATTERNS = [
     "Async Engine + Session",
@@ -101,12 +101,28 @@ class TestTake:
         @step("Pattern")
         async def walk(tour: Tour) -> str:
             """Expect too much."""
-            expect(False, "two and two are four")
+            tour.expect(False, "two and two are four")
             return "done"
 
         row = await tour.take(walk)
 
         assert (row.passed, row.result) == (False, "Unexpected: two and two are four")
+
+    async def test_what_is_checked_is_counted(self, tour: Tour) -> None:
+        """A fact that holds, one that does not, a budget, and the status of an answer."""
+
+        @step("Pattern")
+        async def walk(tour: Tour) -> str:
+            """Check four times."""
+            async with tour.counted(exactly=0), tour.counted():
+                await tour.call("GET", "/projects", status=404)
+            tour.expect(True, "it holds")
+            tour.expect(False, "it does not")
+            return "never"
+
+        row = await tour.take(walk)
+
+        assert (row.checks, row.passed) == (4, False)
 
     async def test_too_many_statements_fail_the_row(self, tour: Tour) -> None:
         """A budget is an expectation too; what was sent is shown."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,6 +32,8 @@ def demo(
 
     from ..errors import ConfigurationError
 
+    # Importing a web framework may take seconds: say something before.
+    typer.echo("sqlkeel demo: a service is asked over HTTP, and what it answers and leaves in the database is checked.")
     try:
         from ..demo.main import run
     except ModuleNotFoundError as error:
@@ -37,4 +42,12 @@ def demo(
         raise ConfigurationError(
             f"The demo needs {error.name}, which is not installed.", hint="pip install 'sqlkeel[demo]'"
         ) from None
-    raise typer.Exit(asyncio.run(run(database_url=database_url, serve=serve, keep=keep)))
+    raise typer.Exit(asyncio.run(run(database_url=database_url, serve=serve, keep=keep, command=f"{_typed()} demo")))
+
+
+def _typed() -> str:
+    """Return the command as it was typed: `make demo` runs one that is not on the path."""
+    program = sys.argv[0]
+    if Path(program).name == "__main__.py":
+        return "python -m sqlkeel"
+    return Path(program).name if shutil.which(Path(program).name) == program else program

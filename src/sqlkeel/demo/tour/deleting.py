@@ -11,7 +11,7 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlkeel.soft_delete import purge
 
 from ..models import Project, Release, ReleaseClassifier, ReleaseFile, ReleasePerson, ReleaseRequirement
-from .step import Tour, expect, step
+from .step import Tour, step
 
 __all__ = ["cascade_delete", "purge_old", "soft_delete"]
 
@@ -35,8 +35,10 @@ async def soft_delete(tour: Tour) -> str:
         .group_by(ReleaseFile.deletion_id)
     )
     sizes = sorted(count for _, count in deletions)
-    expect(sizes == sorted([1, files - 1]), f"deleted together: {sizes} of {files} files")
-    expect(await _rows(tour, ReleaseFile, ReleaseFile.release_id == release.id) == files, "files are gone for good")
+    tour.expect(sizes == sorted([1, files - 1]), f"deleted together: {sizes} of {files} files")
+    tour.expect(
+        await _rows(tour, ReleaseFile, ReleaseFile.release_id == release.id) == files, "files are gone for good"
+    )
 
     async with tour.counted():
         await tour.call("POST", f"{path}/restore")
@@ -44,7 +46,7 @@ async def soft_delete(tour: Tour) -> str:
     dead = await tour.see(
         select(ReleaseFile.path).where(ReleaseFile.release_id == release.id, ReleaseFile.deleted_at.is_not(None))
     )
-    expect([row.path for row in dead] == [first], f"still deleted: {len(dead)} files")
+    tour.expect([row.path for row in dead] == [first], f"still deleted: {len(dead)} files")
     return f"{files - 1:,} files went and came back with the release; the one withdrawn before stayed away"
 
 
@@ -54,8 +56,8 @@ async def purge_old(tour: Tour) -> str:
     before, dead = await _rows(tour, ReleaseFile), await _rows(tour, ReleaseFile, ReleaseFile.deleted_at.is_not(None))
     async with tour.counted():
         done = [progress async for progress in purge(tour.db, ReleaseFile, older_than=timedelta(microseconds=1))]
-    expect(dead > 0 and done[-1].removed == dead, f"{done[-1].removed} of {dead} removed")
-    expect(await _rows(tour, ReleaseFile) == before - dead, "others went, too")
+    tour.expect(dead > 0 and done[-1].removed == dead, f"{done[-1].removed} of {dead} removed")
+    tour.expect(await _rows(tour, ReleaseFile) == before - dead, "others went, too")
     return f"{dead} removed for good, {before - dead:,} live ones left"
 
 
@@ -69,9 +71,9 @@ async def cascade_delete(tour: Tour) -> str:
         await tour.call("DELETE", path, status=204)
     await tour.call("GET", path, status=404)
     left = await _rows(tour, ReleaseFile, ReleaseFile.release_id == release.id)
-    expect(left == 0, f"{left} files are left")
+    tour.expect(left == 0, f"{left} files are left")
     gone = sum(before) - sum([await _rows(tour, part) for part in PARTS])
-    expect(gone > release.files, f"only {gone} rows went")
+    tour.expect(gone > release.files, f"only {gone} rows went")
     return f"{gone:,} rows of {len(PARTS)} tables went with it"
 
 

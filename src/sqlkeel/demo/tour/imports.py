@@ -15,7 +15,7 @@ from ..importer import Importer
 from ..models import Project, Release, ReleaseFile
 from ..repositories import ReleaseRepository
 from ..source import Distribution, File
-from .step import Tour, expect, step
+from .step import Tour, step
 
 __all__ = ["bulk_insert", "bulk_update", "upsert_changed", "upsert_unchanged"]
 
@@ -29,7 +29,7 @@ async def bulk_insert(tour: Tour) -> str:
     written, seconds = await _import(tour, tour.distributions)
     rows = sum(result.inserted for result in written.values())
     found = await tour.see_one(select(func.count()).select_from(ReleaseFile))
-    expect(found == files, f"{found} files in the database, {files} in the environment")
+    tour.expect(found == files, f"{found} files in the database, {files} in the environment")
     return f"{rows:,} rows ({files:,} files, {len(tour.distributions)} releases): {rows / seconds:,.0f} rows/s"
 
 
@@ -40,7 +40,7 @@ async def bulk_update(tour: Tour) -> str:
         changed = await ReleaseRepository(session).measure()
     stored = await tour.see_one(select(func.sum(Release.size)))
     counted = await tour.see_one(select(func.sum(ReleaseFile.size)))
-    expect(stored == counted, f"the releases say {stored} bytes, the files {counted}")
+    tour.expect(stored == counted, f"the releases say {stored} bytes, the files {counted}")
     return f"{changed} releases updated; {int(stored) / 1e6:,.1f} MB in all"
 
 
@@ -51,8 +51,8 @@ async def upsert_unchanged(tour: Tour) -> str:
     written, seconds = await _import(tour, tour.distributions)
     rows = sum(result.unchanged for result in written.values())
     touched = {table: result for table, result in written.items() if result.inserted or result.updated}
-    expect(not touched, f"written again: {touched}")
-    expect(await _last_change(tour) == before, "updated_at moved")
+    tour.expect(not touched, f"written again: {touched}")
+    tour.expect(await _last_change(tour) == before, "updated_at moved")
     return f"0 inserted, 0 updated, {rows:,} unchanged: {rows / seconds:,.0f} rows/s"
 
 
@@ -62,8 +62,8 @@ async def upsert_changed(tour: Tour) -> str:
     written, _ = await _import(tour, _changed(tour.distributions))
     files = written["release_file"]
     others = {table: result for table, result in written.items() if result.inserted or result.updated}
-    expect(set(others) == {"release_file"}, f"other tables were written: {sorted(others)}")
-    expect((files.inserted, files.updated) == (1, ALTERED), f"{files}")
+    tour.expect(set(others) == {"release_file"}, f"other tables were written: {sorted(others)}")
+    tour.expect((files.inserted, files.updated) == (1, ALTERED), f"{files}")
     return f"{files.inserted} inserted, {files.updated} updated, {files.unchanged:,} unchanged"
 
 

@@ -12,7 +12,7 @@ from sqlkeel import lint
 
 from ..database import migrations
 from ..models import Base
-from .step import Tour, expect, step
+from .step import Tour, step
 
 __all__ = ["constraint_naming", "migration_naming", "table_naming"]
 
@@ -26,7 +26,7 @@ async def migration_naming(tour: Tour) -> str:
         applied = await migrations(tour.db).up()
     names = [revision.path.name for revision in applied]
     wrong = [name for name in names if not re.fullmatch(r"\d{4}-\d\d-\d\d_[a-z0-9_]+\.py", name)]
-    expect(bool(names) and not wrong, f"not named by date and words: {wrong}")
+    tour.expect(bool(names) and not wrong, f"not named by date and words: {wrong}")
     await migrations(tour.db).check()
     return f"{len(names)} applied, the last {names[-1]}; models and database agree"
 
@@ -35,10 +35,10 @@ async def migration_naming(tour: Tour) -> str:
 async def table_naming(tour: Tour) -> str:
     """Check the names of the models, and read those of the database."""
     findings = lint.check(Base)
-    expect(not findings, "; ".join(f"{finding.where}: {finding.message}" for finding in findings))
+    tour.expect(not findings, "; ".join(f"{finding.where}: {finding.message}" for finding in findings))
     columns = await _inspect(tour, _columns)
     wrong = [name for name in columns if not re.fullmatch(r"[a-z][a-z0-9_]*", name)]
-    expect(bool(columns) and not wrong, f"not lower_snake_case: {wrong}")
+    tour.expect(bool(columns) and not wrong, f"not lower_snake_case: {wrong}")
     prefixes = sorted({table.partition("_")[0] for table in Base.metadata.tables if "_" in table})
     return f"{len(columns)} tables and columns follow the rules; grouped under {', '.join(prefixes)}"
 
@@ -48,7 +48,7 @@ async def constraint_naming(tour: Tour) -> str:
     """Read the names of all constraints from the database."""
     names = await _inspect(tour, _constraints)
     wrong = [f"{found}, not {wanted}" for found, wanted in names if found != wanted]
-    expect(bool(names) and not wrong, "; ".join(wrong))
+    tour.expect(bool(names) and not wrong, "; ".join(wrong))
     return f"{len(names)} constraints are named by table and columns, such as {names[0][0]}"
 
 

@@ -12,7 +12,7 @@ from sqlkeel.errors import UnloadedAttribute
 
 from ..models import Project, Release
 from ..repositories import PersonRepository, ProjectRepository
-from .step import Tour, Unexpected, expect, step
+from .step import Tour, Unexpected, step
 
 __all__ = ["dual_id", "joined", "not_loaded", "repository", "selected", "sessions"]
 
@@ -26,10 +26,10 @@ async def sessions(tour: Tour) -> str:
     wanted = [str(ids[number % len(ids)]) for number in range(AT_ONCE)]
     async with tour.counted():
         answers = await asyncio.gather(*(tour.call("GET", f"/projects/{public_id}") for public_id in wanted))
-    expect([answer.json()["public_id"] for answer in answers] == wanted, "answers were mixed up")
+    tour.expect([answer.json()["public_id"] for answer in answers] == wanted, "answers were mixed up")
     pools = [engine.pool for engine in tour.db.engines]
     held = sum(pool.checkedout() for pool in pools if isinstance(pool, QueuePool))
-    expect(held == 0, f"{held} connections are still held")
+    tour.expect(held == 0, f"{held} connections are still held")
     return f"{AT_ONCE} answers; every connection is back in the pool"
 
 
@@ -40,9 +40,9 @@ async def selected(tour: Tour) -> str:
         await tour.call("GET", "/projects", params={"size": 5})
     async with queries(tour.db) as walk:
         names, pages = await _walk(tour)
-    expect(len(walk) == 2 * pages, f"{len(walk)} statements for {pages} pages")
+    tour.expect(len(walk) == 2 * pages, f"{len(walk)} statements for {pages} pages")
     listed = await tour.see_one(select(func.count()).select_from(Project))
-    expect(len(names) == len(set(names)) == listed, f"{len(set(names))} projects seen of {listed}")
+    tour.expect(len(names) == len(set(names)) == listed, f"{len(set(names))} projects seen of {listed}")
     return f"{listed} projects on {pages} pages, each once; 2 statements a page, of 5 rows or of 20"
 
 
@@ -63,8 +63,8 @@ async def joined(tour: Tour) -> str:
     """List releases by offset, each with its project."""
     async with tour.counted(exactly=1) as log:
         page = (await tour.call("GET", "/releases", params={"skip": 5, "limit": 20})).json()
-    expect(" JOIN " in next(iter(log)), "no JOIN was sent")
-    expect(all(item["project"]["name"] for item in page), "a release without its project")
+    tour.expect(" JOIN " in next(iter(log)), "no JOIN was sent")
+    tour.expect(all(item["project"]["name"] for item in page), "a release without its project")
     return f"{len(page)} releases with their projects in one statement with a JOIN"
 
 
@@ -87,9 +87,9 @@ async def dual_id(tour: Tour) -> str:
     async with tour.counted():
         shown = (await tour.call("GET", f"/projects/{public_id}")).json()
         await tour.call("GET", f"/projects/{key}", status=404)
-    expect("id" not in shown, "the internal id is shown")
+    tour.expect("id" not in shown, "the internal id is shown")
     joins = await tour.see_one(select(func.count()).select_from(Release).where(Release.project_id == key))
-    expect(joins > 0, "no release joins by the internal id")
+    tour.expect(joins > 0, "no release joins by the internal id")
     return f"the UUID finds it, {key} does not, though releases join by it"
 
 
@@ -101,9 +101,9 @@ async def repository(tour: Tour) -> str:
         async with tour.db.read() as session:
             projects = await ProjectRepository(session).get_many(keys)
         found = await asyncio.gather(*(tour.db.run_transaction(_get_or_create) for _ in range(20)))
-    expect([project.id for project in projects] == keys, "not in the order of the keys")
+    tour.expect([project.id for project in projects] == keys, "not in the order of the keys")
     made = [created for _, created in found].count(True)
-    expect(made == 1 and len({key for key, _ in found}) == 1, f"{made} people were made")
+    tour.expect(made == 1 and len({key for key, _ in found}) == 1, f"{made} people were made")
     return f"{len(keys)} projects in the order asked for; 20 callers share one new person"
 
 

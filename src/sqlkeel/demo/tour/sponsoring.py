@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlkeel.models import uuid7
 
 from ..models import PaymentAccount, PaymentTransfer, Project
-from .step import Tour, expect, step
+from .step import Tour, step
 
 __all__ = ["concurrency", "savepoint", "uuid_keys"]
 
@@ -26,10 +26,10 @@ async def uuid_keys(tour: Tour) -> str:
     async with tour.counted():
         await tour.call("POST", "/transfers", json=order, status=201)
         again = (await tour.call("POST", "/transfers", json=order, status=409)).json()
-    expect(again.get("columns") == ["id"], f"refused by {again}")
-    expect(await _balance(tour, recipient) == Decimal("9.50"), "paid twice")
+    tour.expect(again.get("columns") == ["id"], f"refused by {again}")
+    tour.expect(await _balance(tour, recipient) == Decimal("9.50"), "paid twice")
     keys = [row.id for row in await tour.see(select(PaymentTransfer.id).order_by(PaymentTransfer.created_at))]
-    expect({key.version for key in keys} == {7}, "not UUIDv7")
+    tour.expect({key.version for key in keys} == {7}, "not UUIDv7")
     return "the sender makes the UUIDv7; the second attempt is a 409, and the money moved once"
 
 
@@ -40,10 +40,10 @@ async def savepoint(tour: Tour) -> str:
     orders = [{"sender": sender, "recipient": recipient, "amount": amount} for amount in ("4.00", "1000.00", "5.99")]
     async with tour.counted():
         outcome = (await tour.call("POST", "/transfers/batch", json=orders)).json()
-    expect(outcome["made"] == 2, f"{outcome}")
-    expect(outcome["refused"] == [{"line": 2, "reason": "check-violation"}], f"{outcome}")
+    tour.expect(outcome["made"] == 2, f"{outcome}")
+    tour.expect(outcome["refused"] == [{"line": 2, "reason": "check-violation"}], f"{outcome}")
     balances = await _balance(tour, sender), await _balance(tour, recipient)
-    expect(balances == (Decimal("0.01"), Decimal("9.99")), f"{balances}")
+    tour.expect(balances == (Decimal("0.01"), Decimal("9.99")), f"{balances}")
     return "lines 1 and 3 made, line 2 refused by the CHECK on the balance; 0.01 and 9.99 remain"
 
 
@@ -57,8 +57,8 @@ async def concurrency(tour: Tour) -> str:
     async with tour.counted():
         await asyncio.gather(*(tour.call("POST", "/transfers", json=order, status=201) for order in orders))
     balances = await _balance(tour, left), await _balance(tour, right)
-    expect(balances == (Decimal("40.00"), Decimal("60.00")), f"an update was lost: {balances}")
-    expect(await _total(tour) == total + 100, "money was made or lost")
+    tour.expect(balances == (Decimal("40.00"), Decimal("60.00")), f"an update was lost: {balances}")
+    tour.expect(await _total(tour) == total + 100, "money was made or lost")
     return f"{TRANSFERS} transfers, no update lost, 100.00 in all before and after"
 
 

@@ -15,7 +15,7 @@ from sqlkeel.observe import QueryLog
 
 from ..source import Distribution
 
-__all__ = ["Row", "Step", "Tour", "Unexpected", "expect", "step"]
+__all__ = ["Row", "Step", "Tour", "Unexpected", "step"]
 
 Walk = Callable[["Tour"], Awaitable[str]]
 Progress = Callable[[int, int], None]
@@ -23,16 +23,6 @@ Progress = Callable[[int, int], None]
 
 class Unexpected(Exception):
     """Something is not as it has to be; the tour fails."""
-
-
-def expect(fact: bool, otherwise: str) -> None:
-    """Go on where *fact* holds.
-
-    Raises:
-        Unexpected: Where it does not, with the sentence *otherwise*.
-    """
-    if not fact:
-        raise Unexpected(otherwise)
 
 
 @dataclass(frozen=True)
@@ -60,6 +50,7 @@ class Row:
     pattern: str
     done: str
     statements: int
+    checks: int
     result: str
     passed: bool
 
@@ -78,19 +69,31 @@ class Tour:
     distributions: Sequence[Distribution]
     progress: Progress = field(default=lambda done, total: None)
     statements: int = 0
+    checks: int = 0
 
     async def take(self, step: Step) -> Row:
         """Walk one step."""
-        self.statements = 0
+        self.statements = self.checks = 0
         try:
             result, passed = await step.walk(self), True
         except Exception as error:  # noqa: BLE001 - one failed step must not hide what the others show
             result, passed = f"{type(error).__name__}: {error}".partition("\n")[0], False
-        return Row(step.pattern, step.done, self.statements, result, passed)
+        return Row(step.pattern, step.done, self.statements, self.checks, result, passed)
+
+    def expect(self, fact: bool, otherwise: str) -> None:
+        """Count a check, and go on where *fact* holds.
+
+        Raises:
+            Unexpected: Where it does not, with the sentence *otherwise*.
+        """
+        self.checks += 1
+        if not fact:
+            raise Unexpected(otherwise)
 
     @asynccontextmanager
     async def counted(self, *, exactly: int | None = None) -> AsyncIterator[QueryLog]:
         """Count what the service sends in the block: the pattern itself, without what prepares and checks it."""
+        self.checks += exactly is not None
         async with queries(self.db, exactly=exactly) as log:
             try:
                 yield log
@@ -114,5 +117,5 @@ class Tour:
             Unexpected: When it is answered with another status.
         """
         response = await self.http.request(method, path, **options)
-        expect(response.status_code == status, f"{method} {path}: {response.status_code}, not {status}")
+        self.expect(response.status_code == status, f"{method} {path}: {response.status_code}, not {status}")
         return response

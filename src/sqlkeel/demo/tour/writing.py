@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import func, select
 
 from ..models import Project
-from .step import Tour, expect, step
+from .step import Tour, step
 
 __all__ = ["commit", "duplicate", "not_modified", "optimistic_locking", "roll_back", "timestamps"]
 
@@ -21,8 +21,8 @@ async def commit(tour: Tour) -> str:
     body = {"name": "keel-demo", "releases": [{"number": "1.0"}]}
     async with tour.counted():
         made = (await tour.call("POST", "/projects", json=body, status=201)).json()
-    expect(await _count(tour, "keel-demo") == 1, "nobody else sees it")
-    expect(made["latest_release"]["number"] == "1.0", "without its release")
+    tour.expect(await _count(tour, "keel-demo") == 1, "nobody else sees it")
+    tour.expect(made["latest_release"]["number"] == "1.0", "without its release")
     return "201, and committed before the answer is sent"
 
 
@@ -32,7 +32,7 @@ async def roll_back(tour: Tour) -> str:
     body = {"name": "keel-broken", "releases": [{"number": "1.0"}, {"number": "1.0"}]}
     async with tour.counted():
         answer = await tour.call("POST", "/projects", json=body, status=409)
-    expect(await _count(tour, "keel-broken") == 0, "half of it was kept")
+    tour.expect(await _count(tour, "keel-broken") == 0, "half of it was kept")
     return f"409 {answer.json()['columns']}; the project is rolled back with it"
 
 
@@ -41,8 +41,8 @@ async def duplicate(tour: Tour) -> str:
     """Publish a project whose name is taken."""
     async with tour.counted():
         problem = (await tour.call("POST", "/projects", json={"name": "keel-demo"}, status=409)).json()
-    expect(problem["columns"] == ["name"], f"blames {problem}")
-    expect(await _count(tour, "keel-demo") == 1, "two projects have the name")
+    tour.expect(problem["columns"] == ["name"], f"blames {problem}")
+    tour.expect(await _count(tour, "keel-demo") == 1, "two projects have the name")
     return f"409 by {problem['constraint']}, columns {problem['columns']}"
 
 
@@ -55,9 +55,9 @@ async def optimistic_locking(tour: Tour) -> str:
     async with tour.counted():
         answers = await asyncio.gather(*(tour.http.patch(path, json=edit, headers={"If-Match": tag}) for edit in edits))
     refused, kept = sorted(answers, key=lambda answer: answer.status_code, reverse=True)
-    expect((kept.status_code, refused.status_code) == (200, 412), f"{kept.status_code} and {refused.status_code}")
+    tour.expect((kept.status_code, refused.status_code) == (200, 412), f"{kept.status_code} and {refused.status_code}")
     stored = await tour.see_one(select(Project.description).where(Project.name == "keel-demo"))
-    expect(stored == kept.json()["description"], f"stored is {stored!r}")
+    tour.expect(stored == kept.json()["description"], f"stored is {stored!r}")
     problem = refused.json()
     return f"one 200; the other 412: made on version {problem['expected']}, now at {problem['current']}"
 
@@ -71,7 +71,7 @@ async def not_modified(tour: Tour) -> str:
         same = await tour.call("GET", path, headers={"If-None-Match": tag}, status=304)
         await tour.call("PATCH", path, json={"description": "read again"}, headers={"If-Match": tag})
         other = await tour.call("GET", path, headers={"If-None-Match": tag})
-    expect(same.content == b"", "a 304 with a body")
+    tour.expect(same.content == b"", "a 304 with a body")
     return f"304 without a body for {tag}; after the edit 200 and {other.headers['ETag']}"
 
 
@@ -83,12 +83,12 @@ async def timestamps(tour: Tour) -> str:
     headers = {"If-Match": before.headers["ETag"]}
     async with tour.counted():
         after = (await tour.call("PATCH", path, json={"description": "edited"}, headers=headers)).json()
-    expect(after["created_at"] == before.json()["created_at"], "created_at moved")
+    tour.expect(after["created_at"] == before.json()["created_at"], "created_at moved")
     earlier, later = (datetime.fromisoformat(each["updated_at"]) for each in (before.json(), after))
-    expect(later > earlier, "updated_at did not move")
-    expect(later.utcoffset() == timedelta(0), f"{later} is not in UTC")
+    tour.expect(later > earlier, "updated_at did not move")
+    tour.expect(later.utcoffset() == timedelta(0), f"{later} is not in UTC")
     seconds = abs((datetime.now(UTC) - later).total_seconds())
-    expect(seconds < MAX_SKEW, f"the server's clock is {seconds:.0f} s from ours")
+    tour.expect(seconds < MAX_SKEW, f"the server's clock is {seconds:.0f} s from ours")
     return f"updated_at moved, created_at did not; aware, UTC, {seconds:.2f} s from our clock"
 
 
