@@ -6,6 +6,7 @@ ARGS ?=
 WORKERS ?= 2
 
 BIN := $(VENV)/bin
+DEMO := $(VENV)/.demo
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
@@ -23,7 +24,7 @@ help:
 	@echo "make packages lint, create, compare and migrate the models of other packages (ARGS='optuna --database mariadb')"
 	@echo "make clean    remove the virtual environment and caches"
 
-demo: $(READY)
+demo: $(DEMO)
 	@$(BIN)/sqlkeel demo $(ARGS)
 
 test: $(READY)
@@ -61,14 +62,28 @@ packages: $(READY)
 clean:
 	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
 
-# The stamp is written last: an interrupted installation is done again.
-$(READY): pyproject.toml
+# pip says what it collects. Its status is whether the stamp is there: that of a pipe is its last command's.
+INSTALL = rm -f $@; { $(BIN)/python -m pip install --progress-bar off
+TELL = && touch $@; } | sed -n -e 's/^Collecting \([^ (]*\).*/  \1/p' -e 's/^Installing coll.*/  unpacking/p'; test -e $@
+
+# A stamp is written last: an interrupted installation is done again.
+$(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "sqlkeel needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "This Python cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@echo "Making a virtual environment in $(VENV) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV) ..."
+	@echo "Updating its pip ..."
 	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --editable '.[demo,postgres,psycopg,mariadb]' --group dev
 	@touch $@
+
+# The demo runs on each database, so it has their drivers; it has none of the tools of the tests.
+$(DEMO): pyproject.toml | $(VENV)/.made
+	@echo "Installing what the demo needs into $(VENV):"
+	@$(INSTALL) --editable '.[demo,postgres,mariadb]' --group demo $(TELL)
+
+$(READY): pyproject.toml | $(VENV)/.made
+	@echo "Installing what the tests need into $(VENV):"
+	@$(INSTALL) --editable '.[demo,postgres,psycopg,mariadb]' --group dev $(TELL)
+	@touch $(DEMO)
