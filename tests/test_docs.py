@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from sqlalchemy import Dialect, Engine, event
 from sybil import Document, Example, Region, Sybil
 from sybil.document import Document as SybilDocument
 
@@ -34,6 +35,7 @@ DATABASES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mariadb": "MariaDB
 RUNS_ON = re.compile(r"^Runs on: (?P<names>.*)\.$", re.MULTILINE)
 TITLE = re.compile(r"\A# [^\n]*\n\n")
 # What the reader sees is a file; on the other databases each of these is the database of the test.
+SQLITE_FILE = b"SQLite format 3\0"
 FILE_URL = re.compile(r"sqlite(\+aiosqlite)?:///\w+\.db")
 
 
@@ -111,14 +113,40 @@ def run_page(page: Path, url: str) -> None:
         document.namespace.update(__runner__=runner, __name__="page", __database__=database, db=database)
         with own_modules() as modules:
             try:
-                for example in document.examples():
-                    example.evaluate()
+                with connected() as dialects:
+                    for example in document.examples():
+                        example.evaluate()
+                refuse_strangers(page, database, dialects)
                 if database.dialect == "sqlite":
                     refuse_findings(page, document.namespace)
             finally:
                 opened = {one for module in modules() for one in vars(module).values() if isinstance(one, Database)}
                 for one in (database, *opened):
                     runner.run(one.dispose())
+
+
+@contextmanager
+def connected() -> Iterator[set[str]]:
+    """Note the dialect of each engine of this process that connects."""
+    dialects: set[str] = set()
+
+    def connect(dialect: Dialect, *_: Any) -> None:
+        dialects.add(dialect.name)
+
+    event.listen(Engine, "do_connect", connect)
+    try:
+        yield dialects
+    finally:
+        event.remove(Engine, "do_connect", connect)
+
+
+def refuse_strangers(page: Path, database: Database, dialects: set[str]) -> None:
+    """Hold a page to the database of the test: one that uses SQLite everywhere shows nothing of the others."""
+    files = [one.name for one in Path.cwd().rglob("*") if one.is_file() and one.read_bytes()[:16] == SQLITE_FILE]
+    strangers = dialects - {database.dialect}
+    if database.dialect != "sqlite":
+        strangers |= {f"the file {name} of SQLite" for name in files}
+    assert not strangers, f"{page} runs on {database.dialect}, and uses {sorted(strangers)}"
 
 
 FAULTS = {
@@ -168,13 +196,52 @@ class TestExamples:
         """Each block runs after the one before it, in an empty folder, on an empty database of each kind."""
         monkeypatch.chdir(tmp_path)
         url = on(db, "sqlite+aiosqlite:///page.db")
-        failures: list[str] = []
-
-        thread = threading.Thread(target=lambda: failures.extend(caught(page, url)))  # a loop of its own
-        thread.start()
-        thread.join()
+        failures = failures_of(page, url)
 
         assert not failures, failures[0]
+
+
+class TestFences:
+    def test_what_is_not_run_is_known(self) -> None:
+        """``py`` is for lines of a revision and for the examples of the rules, which tests/lint/rules runs."""
+        shown = {
+            str(page)
+            for page in PAGES
+            for _ in re.finditer(r"^ *[`~]{3,} ?(?!python)py", (ROOT / page).read_text(), re.MULTILINE)
+        }
+
+        assert shown == {"docs/patterns/migrations.md", "docs/rules.md"}
+
+    def test_each_block_of_python_is_run(self) -> None:
+        """None is indented or fenced in a way that the tests do not see."""
+        text = "\n".join((ROOT / page).read_text() for page in PAGES)
+
+        assert len(re.findall(r"^ *[`~]{3,} ?(?:python|console)", text, re.MULTILINE)) == len(
+            re.findall(r"^```(?:python|console)[^\n]*\n.*?^```$", text, re.DOTALL | re.MULTILINE)
+        )
+
+
+class TestStrangers:
+    @pytest.mark.parametrize(
+        ("block", "stranger"),
+        [
+            ('async with Database("sqlite+aiosqlite://") as other: await other.check()', "'sqlite'"),
+            ('sqlite3.connect("other.db").execute("CREATE TABLE item (id INTEGER)")', "the file other.db of SQLite"),
+        ],
+        ids=["connection", "file"],
+    )
+    def test_a_page_that_uses_sqlite_on_a_server_fails(
+        self, block: str, stranger: str, postgres: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A reader with PostgreSQL would find out that the page speaks of SQLite."""
+        monkeypatch.chdir(tmp_path)
+        page = tmp_path / "page.md"
+        page.write_text(f"# Page\n\n```python\nimport sqlite3\nfrom sqlkeel import Database\n\n{block}\n```\n")
+
+        (failure,) = failures_of(page, on(postgres, "sqlite+aiosqlite:///page.db"))
+
+        assert f"{page} runs on postgresql, and uses" in failure
+        assert stranger in failure
 
 
 LINES = [
@@ -250,6 +317,15 @@ class TestReliability:
     def test_it_names_some(self) -> None:
         """Nothing could be missing from an empty list."""
         assert len(NAMED) > 100
+
+
+def failures_of(page: Path, url: str) -> list[str]:
+    """Run a page in a thread, and so in a loop, of its own."""
+    failures: list[str] = []
+    thread = threading.Thread(target=lambda: failures.extend(caught(page, url)))
+    thread.start()
+    thread.join()
+    return failures
 
 
 def caught(page: Path, url: str) -> list[str]:
