@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from alembic.ddl.impl import DefaultImpl
-from sqlalchemy import URL, Column, Connection, Date, DateTime, Dialect, String, Table, Time, inspect, make_url
+from sqlalchemy import URL, Column, Connection, Date, DateTime, Dialect, String, Table, Time, inspect, make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.sql.elements import quoted_name
 
@@ -33,6 +33,7 @@ _REFERENCES: Final = (
     "SELECT 1 FROM sqlite_master m JOIN pragma_foreign_key_list(m.name) f "
     "WHERE m.type = 'table' AND lower(f.\"table\") = lower(?)"
 )
+_DECLARED: Final = text("SELECT type FROM pragma_table_info(:table) WHERE lower(name) = lower(:column)")
 _SHADOWS: Final = "SELECT name FROM pragma_table_list WHERE type = 'shadow'"
 
 
@@ -168,6 +169,14 @@ class SQLiteMigrator(Migrator):
         """Compare the texts of the expressions."""
         ours, theirs = computed_sql(dialect, wanted), computed_sql(dialect, found)
         return ours is not None and theirs is not None and form(ours) == form(theirs)
+
+    def is_same_type(
+        self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
+    ) -> bool | None:
+        """Compare ours with what stands in the table: reflection takes a BINARY(16) for a NUMERIC(16)."""
+        declared = connection.execute(_DECLARED, {"table": found.table.name, "column": found.name}).scalar()
+        ours = dialect.type_compiler_instance.process(wanted.type)
+        return declared is not None and form(declared) == form(ours)
 
     def collation(self, connection: Connection, found: Column[Any]) -> str | None:
         """Read the statement that made the table: reflection says nothing of collations."""
