@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, WriteOnlyMapped, mapped_column
 import sqlkeel
 from sqlkeel.errors import CascadeMismatch
 from sqlkeel.models import association, children, parent
+from sqlkeel.models._relations import KeepsRows
 
 
 class Base(sqlkeel.Base):
@@ -129,14 +130,13 @@ def pair(
     team: dict[str, Any] = {"__tablename__": "team", "id": mapped_column(Integer, primary_key=True)}
     player: dict[str, Any] = {
         "__tablename__": "player",
-        "__soft_delete__": soft,
         "id": mapped_column(Integer, primary_key=True),
         "team_id": mapped_column(key, nullable=nullable),
     }
     # The registry holds its classes weakly.
     Base.models = (
         type("Team", (Base,), team | ({"players": down} if down is not None else {})),
-        type("Player", (Base,), player | ({"team": up} if up is not None else {})),
+        type("Player", (KeepsRows, Base) if soft else (Base,), player | ({"team": up} if up is not None else {})),
     )
     return Base
 

@@ -1,4 +1,4 @@
-"""Tests of sessions._savepoints: over `SyncSession` on engines that are not ours, a savepoint commits nothing."""
+"""Savepoints in the database: over `SyncSession` on engines that are not ours, a savepoint commits nothing."""
 
 from __future__ import annotations
 

@@ -224,11 +224,8 @@ class TestSyncSession:
             await session.execute(select(func.count()).select_from(User))
             await session.commit()
 
-        assert (session.sync_session._waiting, session.sync_session._committed, session.sync_session._due) == (
-            {},
-            set(),
-            [],
-        )
+        hooks = session.sync_session.hooks_at_end
+        assert (hooks._waiting, hooks._committed, hooks._due) == ({}, set(), [])
 
 
 class Flushing(SyncSession):

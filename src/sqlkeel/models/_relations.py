@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     # The public ``Relationship`` is no ``WriteOnlyMapped``; what ``relationship()`` returns is.
     from .._sqlalchemy import DeclaredRelationship
 
-__all__ = ["OnDelete", "association", "children", "configure_relations", "is_soft", "parent", "states_on_delete"]
+__all__ = [
+    "KeepsRows",
+    "OnDelete",
+    "association",
+    "children",
+    "configure_relations",
+    "is_soft",
+    "parent",
+    "states_on_delete",
+]
 
 OnDelete = Literal["cascade", "restrict", "set null"]
 
@@ -265,9 +274,13 @@ def _refuse_loss(relation: RelationshipProperty[Any], above: Mapper[Any], below:
         _refuse(relation, problem, hint)
 
 
+class KeepsRows:
+    """A base of models whose rows are marked when they are deleted, and not removed; the `SoftDeleteMixin` has it."""
+
+
 def is_soft(mapper: Mapper[Any]) -> bool:
     """Tell whether objects of the mapper are marked instead of removed."""
-    return bool(getattr(mapper.class_, "__soft_delete__", False))
+    return issubclass(mapper.class_, KeepsRows)
 
 
 def _configure_association(relation: RelationshipProperty[Any], on_delete: OnDelete) -> None:

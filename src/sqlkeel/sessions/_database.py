@@ -331,7 +331,7 @@ class Database(EnteredByAsyncWith):
     async def _give_back(self, session: Session) -> None:
         """Close a session that has only read: what it has read is right, whatever becomes of its connection."""
         try:
-            if self._reads_in_autocommit and not session.sync_session.has_hooks:
+            if self._reads_in_autocommit and not session.sync_session.hooks_at_end:
                 # A connection that commits by itself has nothing to end, so that a cancellation can cut nothing short.
                 await AsyncSession.close(session)
             else:

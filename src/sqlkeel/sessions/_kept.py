@@ -1,7 +1,8 @@
-"""What objects have loaded beside their columns: kept when a statement reads their rows over what they have."""
+"""What objects have loaded, kept where SQLAlchemy unloads it: by reading a row over its object, or by a rollback."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from sqlalchemy import orm
@@ -9,7 +10,7 @@ from sqlalchemy.orm import InstanceState, Mapper, RelationshipProperty
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.collections import collection_adapter
 
-__all__ = ["Kept"]
+__all__ = ["Kept", "Values"]
 
 Relations: TypeAlias = list[RelationshipProperty[Any]]
 
@@ -54,6 +55,45 @@ class Kept:
             if relation.key not in vars(obj):
                 set_committed_value(obj, relation.key, value)
         return {state: lost for state, names in self._deferred.items() if (lost := names - state.dict.keys())}
+
+
+class Values:
+    """The values of a session's objects before the last rollback, which expires them all."""
+
+    def __init__(self) -> None:
+        self._values: list[tuple[object, dict[str, Any]]] = []
+        self._loaded: dict[Any, frozenset[str]] = {}
+
+    def renew(self, states: Iterable[InstanceState[Any]]) -> None:
+        """Keep the values of these objects, and of no others."""
+        self._values = []
+        for state in states:
+            self.note(state)
+
+    def note(self, state: InstanceState[Any]) -> None:
+        """Keep the values of one more object."""
+        if (obj := state.obj()) is not None:
+            self._values.append((obj, dict(state.dict)))
+
+    def give_back(self) -> None:
+        """Give the objects the values that they miss, once."""
+        kept, self._values = self._values, []
+        for obj, values in kept:
+            for key in values.keys() - vars(obj).keys():
+                set_committed_value(obj, key, values[key])
+
+    def renew_loaded(self, states: Iterable[InstanceState[Any]]) -> None:
+        """Keep the names of what these objects have loaded, and of no others: those of a savepoint are read again."""
+        self._loaded = {state.key: frozenset(state.dict) for state in states}
+
+    def note_loaded(self, state: InstanceState[Any]) -> None:
+        """Keep the names of what one more object has loaded."""
+        self._loaded[state.key] = frozenset(state.dict)
+
+    def take_loaded(self) -> dict[Any, frozenset[str]]:
+        """Return, once, what the objects had loaded before the last savepoint was rolled back, by identity."""
+        loaded, self._loaded = self._loaded, {}
+        return loaded
 
 
 def _names(mapper: Mapper[Any]) -> tuple[Relations, set[str]]:

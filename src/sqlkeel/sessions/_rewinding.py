@@ -1,4 +1,4 @@
-"""Objects that were changed inside a savepoint by more than a flush: given back as they were when it is rolled back."""
+"""Savepoints: what is rolled back to one is as it was, in each database and in the objects that the session holds."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeAlias
 from weakref import WeakSet, ref
 
-from sqlalchemy import event, orm
+from sqlalchemy import Connection, event, orm
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.orm import InstanceState, ORMExecuteState, SessionTransaction
+from sqlalchemy.orm import InstanceState, ORMExecuteState, SessionTransaction, SessionTransactionOrigin
 from sqlalchemy.orm.collections import collection_adapter
 
 from .. import _sqlalchemy as private
+from ..engines._backend import begin_for_savepoint
+from ..errors import AlreadyFlushing
+from ._behaviour import Behaviour, register
 from ._sync_session import SyncSession
 
 __all__ = ["drop_gone", "expunge", "note_made", "note_read"]
@@ -21,6 +24,9 @@ _NOTES: Final = "sqlkeel.rewinding"
 
 _READ: Final = "sqlkeel.rewinding.read"
 """Where it keeps what was read inside the savepoint that was rolled back last."""
+
+_UNWRITTEN: Final = "sqlkeel.rewinding.unwritten"
+"""Where it keeps the savepoints that were made when the flush had written nothing yet."""
 
 _Way: TypeAlias = Callable[[orm.Session, Any], None]
 _State: TypeAlias = InstanceState[Any]
@@ -100,17 +106,72 @@ def _notes_of(session: orm.Session, transaction: SessionTransaction) -> _Notes:
     return open_ones[transaction]
 
 
-@SyncSession.at_savepoint
-def _begin(session: SyncSession, savepoint: SessionTransaction) -> None:
-    _notes_of(session, savepoint)
+class _Savepoints(Behaviour):
+    """Begins the transaction around each savepoint, and notes what a rollback to it is to take back."""
+
+    def at_savepoint(self, session: SyncSession, savepoint: SessionTransaction) -> None:
+        _notes_of(session, savepoint)
+        _begin_around(session)
+        _note_unwritten(session, savepoint)
+
+    def at_load_inside(self, state: ORMExecuteState) -> None:
+        savepoint = state.session.get_nested_transaction()
+        if savepoint is not None:
+            path: Any = state.loader_strategy_path
+            _notes_of(state.session, savepoint).relations.add(path.prop)
 
 
-@SyncSession.at_load_inside
-def _note_load(state: ORMExecuteState) -> None:
-    savepoint = state.session.get_nested_transaction()
-    if savepoint is not None:
-        path: Any = state.loader_strategy_path
-        _notes_of(state.session, savepoint).relations.add(path.prop)
+register(_Savepoints())
+
+
+def _begin_around(session: SyncSession) -> None:
+    """Begin the transaction in the database: engines that are not ours may do so with the first write only."""
+    root = session.get_transaction()
+    for connection in root.connections if root is not None else ():
+        begin_for_savepoint(connection)
+    # Only there: the listener would be called for each transaction of each session.
+    if session.connection_callable is not None and not event.contains(session, *_FLUSHES):
+        event.listen(session, *_FLUSHES)
+
+
+@event.listens_for(SyncSession, "after_begin")
+def _begin_below(session: SyncSession, transaction: SessionTransaction, connection: Connection) -> None:
+    # The first statement of a session comes in a savepoint.
+    if session.in_nested_transaction() and transaction.parent is None:
+        begin_for_savepoint(connection)
+
+
+def _open_in_shards(session: orm.Session, part: SessionTransaction) -> None:
+    """Open the savepoint in the shards to which a flush is about to write.
+
+    A ``ShardedSession`` flushes on the connections of the transaction around it, and a rollback to the savepoint would
+    take nothing back. A flush opens a part of the transaction, as the first thing after its listeners.
+    """
+    if part.nested or part.parent is None or not session.in_nested_transaction():
+        return
+    for obj in (*session.new, *session.dirty, *session.deleted):
+        bind = session.get_bind(orm.object_mapper(obj), instance=obj)
+        session.connection(bind_arguments={"bind": bind})
+
+
+_FLUSHES: Final = ("after_transaction_create", _open_in_shards)
+
+
+def _note_unwritten(session: SyncSession, savepoint: SessionTransaction) -> None:
+    # A savepoint flushes first, and a rollback takes for its own what was not written before it.
+    is_writing = savepoint.parent is not None and savepoint.parent.origin is SessionTransactionOrigin.SUBTRANSACTION
+    if not session.is_flushing or is_writing:
+        return
+    if _UNWRITTEN not in session.info:
+        session.info[_UNWRITTEN] = WeakSet()
+        event.listen(session, "after_soft_rollback", _remember_lost)
+    session.info[_UNWRITTEN].add(savepoint)
+
+
+def _remember_lost(session: SyncSession, ended: SessionTransaction) -> None:
+    """Have nothing committed after a rollback in ``before_flush``, with which what the flush was to write is gone."""
+    if ended in session.info[_UNWRITTEN]:
+        session.leave_half_done(AlreadyFlushing("rolled back to a savepoint what the flush was to write"))
 
 
 def _rewind(session: orm.Session) -> None:

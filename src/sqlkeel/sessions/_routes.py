@@ -22,6 +22,7 @@ __all__ = [
     "refuse_detour",
     "refuse_reading",
     "shard_of",
+    "unwritten",
     "windowed",
     "writing_bind",
     "writing_connection",
@@ -49,6 +50,15 @@ def refuse_reading(session: Any, to: str) -> None:
     """
     if is_for_reading(session):
         raise ReadOnlySession(f"The session was opened for reading; it cannot {to}.")
+
+
+def unwritten(session: orm.Session) -> Iterator[tuple[int, str]]:
+    """Name what a flush would write, without its values, and which object each is about."""
+    for word, objects in (("new", session.new), ("deleted", session.deleted)):
+        yield from ((id(one), f"a {word} {type(one).__name__}") for one in objects)
+    for one in filter(session.is_modified, session.dirty):
+        changed = [attribute.key for attribute in inspect(one).attrs if attribute.history.has_changes()]
+        yield id(one), f"a changed {type(one).__name__} ({', '.join(changed)})"
 
 
 def dialect_of(session: orm.Session, mapper: Mapper[Any]) -> Dialect:

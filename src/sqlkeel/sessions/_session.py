@@ -14,13 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 from ..engines._blocks import note_failed_rollback
 from ..engines._tasks import apart, current_task, finish, is_closing, take_back_cancellation
 from ..errors import CommitUnknown, SessionShared, TransientFault
-from . import _by_key, _joined, _locks, _savepoints, _wrapped  # noqa: F401 - the listeners are those of every session
+from . import _by_key, _joined, _locks, _wrapped  # noqa: F401 - the listeners are those of every session
 from ._blocks import EnteredByAsyncWith, block
+from ._hooks import Hook
 from ._links import keys_held, relink
 from ._refresh import reload_expired, update_with
 from ._rewinding import drop_gone
 from ._routes import READ_ONLY
-from ._sync_session import Hook, SyncSession
+from ._sync_session import SyncSession
 
 __all__ = [
     "Session",
@@ -99,7 +100,7 @@ class Session(EnteredByAsyncWith, AsyncSession):
 
     async def run_due_hooks(self) -> None:
         """Run the hooks of what has ended; `commit`, `rollback` and the blocks do so by themselves."""
-        hooks = self.sync_session.take_due_hooks()
+        hooks = self.sync_session.hooks_at_end.take_due()
         try:
             while hooks:
                 await self._run(hooks.pop(0))
@@ -112,7 +113,7 @@ class Session(EnteredByAsyncWith, AsyncSession):
 
     async def hooks_apart(self) -> None:
         """Run the hooks of what has ended in a task of their own, where there are any: as the end of a transaction."""
-        if self.sync_session.has_due_hooks:
+        if self.sync_session.hooks_at_end.are_due:
             await apart(self.run_due_hooks())
 
     async def _run(self, hook: Hook) -> None:
@@ -179,7 +180,7 @@ class Session(EnteredByAsyncWith, AsyncSession):
         try:
             await end
         except CommitUnknown:
-            self.sync_session.drop_hooks()
+            self.sync_session.hooks_at_end.drop()
             raise
         await self.hooks_apart()
 
@@ -221,11 +222,11 @@ class Session(EnteredByAsyncWith, AsyncSession):
                 # The transaction may be gone and the savepoint with it; an error about that would hide the fault.
                 raise fault  # noqa: B904 - it is the cause, not the consequence
             if self.is_active and not self.sync_session.has_lost_connection:
-                await self.run_sync(reload_expired, loaded=self.sync_session.take_loaded())
+                await self.run_sync(reload_expired, loaded=self.sync_session.kept_values.take_loaded())
                 drop_gone(self.sync_session)
             raise
         finally:
-            if self.sync_session.has_due_hooks:
+            if self.sync_session.hooks_at_end.are_due:
                 await finish(self.hooks_apart())
 
     async def lock_rows(

@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import islice
-from typing import Any, ClassVar, Final, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, event, inspect, orm
 from sqlalchemy.ext.asyncio import async_session
 from sqlalchemy.orm import Mapper, ORMExecuteState, SessionTransaction, SessionTransactionOrigin
-from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
-from sqlalchemy.util import immutabledict
-from sqlalchemy.util.concurrency import in_greenlet
+from sqlalchemy.orm.exc import StaleDataError
 
 from .. import _sqlalchemy as private
 from ..engines._tasks import current_task
 from ..errors import AlreadyFlushing, SessionShared, TransactionAborted
+from ._behaviour import REGISTERED
 from ._doors import Block, aborted, door, door_by_key, last_door, only_whole, past_flush, remembered, take_over, watched
-from ._hidden_loads import refuse_hidden_load
-from ._late_options import are_in_force, refuse_on_statement
+from ._hooks import Hook, Hooks
+from ._kept import Values
 from ._overriding import stand_before
-from ._routes import is_for_reading, refuse_reading
+from ._refusals import are_in_force, refuse_hidden_load, refuse_on_statement
+from ._routes import is_for_reading, refuse_reading, unwritten
 from ._sharing import Turn, at_once
 
-__all__ = ["Hook", "SyncSession"]
+__all__ = ["SyncSession"]
 
-_AtSavepoint: TypeAlias = "Callable[[SyncSession, SessionTransaction], None]"
 _M = TypeVar("_M")
 _BY_ITSELF: Final = SessionTransactionOrigin.AUTOBEGIN, SessionTransactionOrigin.SUBTRANSACTION
-
-
-class Hook(NamedTuple):
-    """What is called when a transaction has ended in the way it waits for."""
-
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    after_commit: bool
 
 
 class SyncSession(orm.Session):
@@ -55,14 +44,11 @@ class SyncSession(orm.Session):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._waiting: dict[SessionTransaction, list[Hook]] = defaultdict(list)
-        self._committed: set[SessionTransaction] = set()
-        self._due: list[Hook] = []
+        self.hooks_at_end = Hooks()
+        self.kept_values = Values()
         self._half_done: dict[SessionTransaction, BaseException] = {}
-        self._kept: list[tuple[object, dict[str, Any]]] = []
         self.is_flushing = False
         self._postponed: list[Callable[[], None]] = []
-        self._loaded: dict[Any, frozenset[str]] = {}
         self._refused: set[tuple[int, str]] = set()
         self.turn = Turn()
         self._stays_closed = options.get("close_resets_only", True) is False
@@ -72,29 +58,6 @@ class SyncSession(orm.Session):
 
     is_committed: bool = False
     """Whether COMMIT has succeeded since this was set to ``False``, whatever a listener did after it."""
-
-    _around_flush: ClassVar[list[Callable[[orm.Session], AbstractContextManager[None]]]] = []
-
-    @classmethod
-    def around_flush(cls, function: Callable[[orm.Session], Iterator[None]]) -> Callable[[orm.Session], Iterator[None]]:
-        """Let *function*, a generator with one ``yield``, surround every flush; for a mixin that reads its error."""
-        cls._around_flush.append(contextmanager(function))
-        return function
-
-    _at_savepoint: ClassVar[list[_AtSavepoint]] = []
-    _at_load_inside: ClassVar[list[Callable[[ORMExecuteState], None]]] = []
-
-    @classmethod
-    def at_savepoint(cls, function: _AtSavepoint) -> _AtSavepoint:
-        """Call *function* when a savepoint is made; a listener of SQLAlchemy's is called for each transaction."""
-        cls._at_savepoint.append(function)
-        return function
-
-    @classmethod
-    def at_load_inside(cls, function: Callable[[ORMExecuteState], None]) -> Callable[[ORMExecuteState], None]:
-        """Call *function* when a relation is loaded in a savepoint; a listener is called for each statement."""
-        cls._at_load_inside.append(function)
-        return function
 
     execute = door(watched(orm.Session.execute))
     scalar = door(orm.Session.scalar)  # type: ignore[assignment,arg-type]  # its overloads overlap
@@ -125,18 +88,25 @@ class SyncSession(orm.Session):
         if not self.has_changes:
             super().flush(objects)
             return
-        with ExitStack() as stack:
-            for surround in self._around_flush:
-                stack.enter_context(surround(self))
-            try:
-                self.is_flushing = True
-                super().flush(objects)
-            except BaseException:
-                self._postponed.clear()
-                raise
-            finally:
-                self.is_flushing = False
-            self._run_postponed()
+        is_written = False
+        try:
+            with ExitStack() as stack:
+                for surround in REGISTERED.around_flush:
+                    stack.enter_context(surround(self))
+                try:
+                    self.is_flushing = True
+                    super().flush(objects)
+                    is_written = True
+                except BaseException:
+                    self._postponed.clear()
+                    raise
+                finally:
+                    self.is_flushing = False
+                self._run_postponed()
+        except BaseException as error:
+            if is_written:  # what was to be done with it was not
+                self.leave_half_done(error)
+            raise
 
     def _autoflush(self) -> None:
         """Flush before a query, which has passed a door already; most of them find nothing to write."""
@@ -152,12 +122,8 @@ class SyncSession(orm.Session):
 
     def _run_postponed(self) -> None:
         due, self._postponed = self._postponed, []
-        try:
-            for function in due:
-                function()
-        except BaseException as error:
-            self.leave_half_done(error)  # the flush has written what the listener saw, and not what it asked for
-            raise
+        for function in due:
+            function()
 
     @door
     def connection(self, *args: Any, **options: Any) -> Connection:
@@ -213,12 +179,10 @@ class SyncSession(orm.Session):
 
     @at_once
     def delete(self, instance: object) -> None:
-        """Delete *instance*, in the way it wants to be deleted where its class has one of its own."""
-        own_way = getattr(instance, "__delete_from__", None)
-        if own_way is None or isinstance(instance, type):  # a class has the method too, and is refused as any other
+        """Delete *instance*, in the way of its class where a behaviour of that has one."""
+        state = _state_of(instance)
+        if state is None or not issubclass(state.class_, REGISTERED.deleting) or not REGISTERED.delete(self, state):
             super().delete(instance)
-        else:
-            own_way(self)
 
     def delete_all(self, instances: Iterable[object]) -> None:
         """Delete each of *instances* as `delete` does; SQLAlchemy's own would not ask its class."""
@@ -265,8 +229,8 @@ class SyncSession(orm.Session):
         return result.scalars() if "SelectOfScalar" in {one.__name__ for one in type(statement).__mro__} else result
 
     def _conflict_of(self, instance: object) -> Exception | None:
-        explain = getattr(instance, "__version_conflict__", None)
-        return explain(self) if explain is not None else None
+        state = _state_of(instance)
+        return None if state is None else REGISTERED.conflict(self, state)
 
     def _held(self, mapper: Mapper[Any], ident: Any) -> object:
         if isinstance(ident, Mapping):
@@ -275,31 +239,15 @@ class SyncSession(orm.Session):
         return self.identity_map.get(key)
 
     def _identity_lookup(self, mapper: Any, primary_key_identity: Any, *args: Any, **options: Any) -> Any:
-        """Return a loaded object for its key; one that is deleted does not count, for ``get()`` and lazy loads alike.
+        """Return a loaded object for its key, unless a behaviour hides it; for ``get()`` and lazy loads alike.
 
         SQLAlchemy's own extensions override it too (``horizontal_shard``): these two answer without a statement that
         a listener could see.
         """
         found = super()._identity_lookup(mapper, primary_key_identity, *args, **options)
-        if not getattr(found, "__soft_delete__", False) or self._shows_deleted(**options):
-            return found
-        return orm.LoaderCallableStatus.PASSIVE_CLASS_MISMATCH if self._is_deleted(found, **options) else found
-
-    def _is_deleted(self, found: Any, *, passive: orm.PassiveFlag = orm.PassiveFlag.PASSIVE_OFF, **_: Any) -> bool:
-        may_ask = passive & orm.PassiveFlag.SQL_OK and passive & orm.PassiveFlag.RELATED_OBJECT_OK
-        if "deleted_at" in vars(found) or not may_ask or (async_session(self) is not None and not in_greenlet()):
-            return vars(found).get("deleted_at") is not None
-        try:  # it has expired, or was left out by `load_only`
-            return found.deleted_at is not None
-        except ObjectDeletedError:
-            return True
-
-    def _shows_deleted(
-        self, *, lazy_loaded_from: Any = None, execution_options: Mapping[str, Any] = immutabledict(), **_: Any
-    ) -> bool:
-        shown = execution_options.get("include_deleted", self.execution_options.get("include_deleted", False))
-        marked = lazy_loaded_from.load_options if lazy_loaded_from is not None else ()
-        return bool(shown) or any(getattr(option, "shows_deleted", False) for option in marked)
+        if isinstance(found, REGISTERED.hiding) and REGISTERED.hides(self, found, options):
+            return orm.LoaderCallableStatus.PASSIVE_CLASS_MISMATCH
+        return found
 
     @property
     def read_only(self) -> bool:
@@ -323,20 +271,10 @@ class SyncSession(orm.Session):
         root = self.get_transaction()
         return root is not None and any(connection.invalidated for connection in root.connections)
 
-    @property
-    def has_hooks(self) -> bool:
-        """Whether something waits for the end of a transaction, or is due because of one."""
-        return bool(self._waiting or self._due)
-
-    @property
-    def has_due_hooks(self) -> bool:
-        """Whether a transaction or savepoint has ended for which something waited."""
-        return bool(self._due)
-
     def add_hook(self, hook: Hook) -> None:
         """Keep *hook* until the innermost open transaction ends."""
         current = self.get_nested_transaction() or self.get_transaction() or self.begin()
-        self._waiting[current].append(hook)
+        self.hooks_at_end.add(hook, current)
 
     def leave_half_done(self, error: BaseException) -> None:
         """Remember what ended a part of the work; only a rollback, of a savepoint around it at least, mends that."""
@@ -377,7 +315,7 @@ class SyncSession(orm.Session):
         """
         if not self.read_only or not self.has_changes:
             return
-        found = set(_unwritten(self))
+        found = set(unwritten(self))
         new = found if again else found - self._refused
         self._refused = found
         if new:
@@ -388,37 +326,27 @@ class SyncSession(orm.Session):
     def count_as_committed(self) -> None:
         """Treat the transaction as committed when it ends: the server says so, though its answer to COMMIT was lost."""
         if (root := self.get_transaction()) is not None:
-            self._committed.add(root)
+            self.hooks_at_end.note_commit(root)
 
     def keep_values(self, state: orm.InstanceState[Any]) -> None:
         """Keep what an object has that comes back into the session by a rollback, as of those that are in it."""
         if self.in_nested_transaction():
-            self._loaded[state.key] = frozenset(state.dict)
+            self.kept_values.note_loaded(state)
         elif self.keeps_values:
-            self._kept.append((state.obj(), dict(state.dict)))
-
-    def take_loaded(self) -> dict[Any, frozenset[str]]:
-        """Return, once, what the objects had loaded before the last savepoint was rolled back, by identity."""
-        loaded, self._loaded = self._loaded, {}
-        return loaded
-
-    def take_due_hooks(self) -> list[Hook]:
-        """Return the hooks whose transaction has ended in the way they wait for, once."""
-        due, self._due = self._due, []
-        return due
-
-    def drop_hooks(self) -> None:
-        """Forget the hooks of a transaction whose end nobody knows: neither kind may be called."""
-        self._waiting.clear()
-        self._due.clear()
+            self.kept_values.note(state)
 
     def let_go(self) -> None:
         """Detach every object, with the values that it had before a rollback expired them."""
         orm.Session.expunge_all(self)  # another task may be in the middle of a statement, which `close` interrupts
-        kept, self._kept = self._kept, []
-        for instance, values in kept:
-            for key in values.keys() - vars(instance).keys():
-                orm.attributes.set_committed_value(instance, key, values[key])
+        self.kept_values.give_back()
+
+
+def _state_of(instance: object) -> orm.InstanceState[Any] | None:
+    """Return the state of an object, or of what a proxy stands for; ``None`` for what is not mapped."""
+    try:
+        return orm.attributes.instance_state(instance)
+    except orm.exc.NO_STATE:
+        return None
 
 
 @event.listens_for(SyncSession, "after_transaction_create")
@@ -427,7 +355,7 @@ def _guard_block(session: SyncSession, transaction: SessionTransaction) -> None:
     if transaction.origin not in _BY_ITSELF:
         transaction.__class__ = Block
     if transaction.nested:
-        for function in session._at_savepoint:
+        for function in REGISTERED.at_savepoint:
             function(session, transaction)
 
 
@@ -442,24 +370,18 @@ def _note_commit(session: SyncSession) -> None:
     # Fires for a released savepoint too; the transaction itself is still the current one.
     current = session.get_nested_transaction() or session.get_transaction()
     if current is not None:
-        session._committed.add(current)
+        session.hooks_at_end.note_commit(current)
         session.is_committed = not current.nested
 
 
 @event.listens_for(SyncSession, "after_transaction_end")
 def _pass_hooks_on(session: SyncSession, ended: SessionTransaction) -> None:
-    hooks = session._waiting.pop(ended, ())
-    committed = ended in session._committed
-    session._committed.discard(ended)
+    committed = session.hooks_at_end.end(ended)
     failure = session._half_done.pop(ended, None)
     if ended.parent is None:
         session.turn.loop = session.turn.sharing = None
-    if committed and ended.nested and ended.parent is not None:
-        session._waiting[ended.parent].extend(hooks)
-        if failure is not None:
-            session._half_done.setdefault(ended.parent, failure)
-    elif hooks:
-        session._due.extend(hook for hook in hooks if hook.after_commit is committed)
+    if failure is not None and committed and ended.nested and ended.parent is not None:
+        session._half_done.setdefault(ended.parent, failure)
 
 
 @event.listens_for(SyncSession, "after_rollback")
@@ -467,25 +389,14 @@ def _keep_values(session: SyncSession) -> None:
     # Fires after the ROLLBACK that a failed flush sends, and before the objects expire.
     if session.get_nested_transaction() is not None:
         if async_session(session) is not None:
-            states = session.identity_map.all_states()
-            session._loaded = {state.key: frozenset(state.dict) for state in states}
+            session.kept_values.renew_loaded(session.identity_map.all_states())
     elif session.keeps_values:
-        states = session.identity_map.all_states()
-        session._kept = [(state.obj(), dict(state.dict)) for state in states if state.obj() is not None]
+        session.kept_values.renew(session.identity_map.all_states())
 
 
 @event.listens_for(SyncSession, "before_flush")
 def _refuse_flush(session: SyncSession, *_: Any) -> None:
     session.refuse_unwritten(again=True)
-
-
-def _unwritten(session: SyncSession) -> Iterator[tuple[int, str]]:
-    """Name what a flush would write, without its values, and which object each is about."""
-    for word, objects in (("new", session.new), ("deleted", session.deleted)):
-        yield from ((id(one), f"a {word} {type(one).__name__}") for one in objects)
-    for one in filter(session.is_modified, session.dirty):
-        changed = [attribute.key for attribute in inspect(one).attrs if attribute.history.has_changes()]
-        yield id(one), f"a changed {type(one).__name__} ({', '.join(changed)})"
 
 
 @event.listens_for(SyncSession, "do_orm_execute")
@@ -494,7 +405,7 @@ def _refuse(state: ORMExecuteState) -> None:
     if state.is_select:
         refuse_hidden_load(state)
         if state.session.in_nested_transaction() and state.is_relationship_load:
-            for function in SyncSession._at_load_inside:
+            for function in REGISTERED.at_load_inside:
                 function(state)
     elif state.is_insert or state.is_update or state.is_delete:
         refuse_reading(state.session, "run a statement that writes")

@@ -201,7 +201,7 @@ class UnitOfWork:
             ) from error
         committed = await apart(_first_answer(self._engine, ticket, self._backend)) if ticket is not None else None
         if committed is None:
-            self.session.sync_session.drop_hooks()
+            self.session.sync_session.hooks_at_end.drop()
             raise error
         if not committed:
             raise ConnectionLost(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -11,15 +11,20 @@ from typing import Any, Final
 from weakref import WeakSet
 
 from sqlalchemy import ColumnElement, Select, Uuid, event, orm
+from sqlalchemy.ext.asyncio import async_session
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import LoaderCriteriaOption, Mapped, Mapper, ORMExecuteState, with_loader_criteria
 from sqlalchemy.orm.interfaces import UserDefinedOption
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.util import immutabledict
+from sqlalchemy.util.concurrency import in_greenlet
 
 from .. import _sqlalchemy as private
 from ..errors import NotSupported
 from ..models._base import Base
 from ..models._mixed_columns import mixed_column, with_columns
+from ..models._relations import KeepsRows
+from ..sessions._behaviour import Behaviour, register
 from ..sessions._holding import AnyAsyncSession, AnySyncSession, session_in
 from ..sessions._session import SyncSession
 from ..types._exact import UTCDateTime
@@ -36,7 +41,7 @@ __all__ = ["SoftDeleteMixin", "include_deleted", "restore"]
 
 
 @with_columns
-class SoftDeleteMixin:
+class SoftDeleteMixin(KeepsRows):
     """``deleted_at`` and ``deletion_id``: a deleted row stays in its table and out of every answer.
 
     ``session.delete(obj)`` and ``Repository.delete`` mark the row, and every row that a relation made with `children`
@@ -48,8 +53,6 @@ class SoftDeleteMixin:
 
     Use `unique_live` for what must be unique, and a real delete where the law wants data gone.
     """
-
-    __soft_delete__ = True
 
     # The existing column: two classes of one table may have the mixin, and their base not.
     deleted_at: Mapped[datetime | None] = mixed_column(
@@ -68,15 +71,6 @@ class SoftDeleteMixin:
     @classmethod
     def _is_deleted(cls) -> ColumnElement[bool]:
         return cls.deleted_at.is_not(None)
-
-    def __delete_from__(self, session: orm.Session) -> None:
-        """Do what ``session.delete(self)`` is to do."""
-        deletion = Deletion(session, self)
-        deletion.check()
-        if isinstance(session, SyncSession):
-            session.run_after_flush(deletion.run)
-        else:
-            deletion.run()
 
 
 @contextmanager
@@ -116,7 +110,45 @@ class _Shown(UserDefinedOption):
     """Marks objects that were asked for with ``include_deleted``: their lazy loads show deleted rows, too."""
 
     propagate_to_loaders = True
-    shows_deleted = True
+
+
+class _SoftDelete(Behaviour):
+    """Marks the objects of a class with the mixin instead of deleting them, and hides those that are marked."""
+
+    def delete(self, session: SyncSession, obj: Any) -> bool:
+        deletion = Deletion(session, obj)
+        deletion.check()
+        session.run_after_flush(deletion.run)
+        return True
+
+    def hides(
+        self,
+        session: SyncSession,
+        obj: Any,
+        *,
+        passive: orm.PassiveFlag = orm.PassiveFlag.PASSIVE_OFF,
+        lazy_loaded_from: orm.InstanceState[Any] | None = None,
+        execution_options: Mapping[str, Any] = immutabledict(),
+        **_: Any,
+    ) -> bool:
+        if execution_options.get("include_deleted", session.execution_options.get("include_deleted", False)):
+            return False
+        if lazy_loaded_from is not None and any(isinstance(one, _Shown) for one in lazy_loaded_from.load_options):
+            return False
+        return _is_deleted(session, obj, passive)
+
+
+register(_SoftDelete(), of=SoftDeleteMixin)
+
+
+def _is_deleted(session: orm.Session, found: Any, passive: orm.PassiveFlag) -> bool:
+    may_ask = passive & orm.PassiveFlag.SQL_OK and passive & orm.PassiveFlag.RELATED_OBJECT_OK
+    if "deleted_at" in vars(found) or not may_ask or (async_session(session) is not None and not in_greenlet()):
+        return vars(found).get("deleted_at") is not None
+    try:  # it has expired, or was left out by `load_only`
+        return found.deleted_at is not None
+    except orm.exc.ObjectDeletedError:
+        return True
 
 
 class _InBlock:

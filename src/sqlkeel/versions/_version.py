@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import BindParameter, Column, Connection, Integer, event, orm, select
@@ -15,6 +16,7 @@ from ..errors import ConfigurationError, InvalidValue, NotSupported, TransientFa
 from ..models._conditions import conditions_of
 from ..models._key_columns import key_in, plain_key
 from ..models._mixed_columns import mixed_column, with_columns
+from ..sessions._behaviour import Behaviour, register
 from ..sessions._refresh import rows_below, update_with, update_with_all
 from ..sessions._routes import as_flushing, is_writing, shard_of, writing_connection
 from ..sessions._session import SyncSession
@@ -53,13 +55,6 @@ class VersionMixin:
                 hint="To check what a client saw: Repository.update(obj, values, expected_version=...).",
             )
         return value
-
-    def __version_conflict__(self, session: orm.Session) -> VersionConflict | None:
-        """Return the conflict that made ``session.merge(self)`` or ``get()`` fail, if it is one of this row."""
-        mapper = orm.object_mapper(self)
-        arguments = {"mapper": mapper, **shard_of(session, orm.attributes.instance_state(self))}
-        connection = session.connection(bind_arguments=arguments)
-        return find_conflict(connection, mapper, mapper.primary_key_from_instance(self), self.version)
 
 
 @event.listens_for(VersionMixin, "after_mapper_constructed", propagate=True)
@@ -377,18 +372,30 @@ def _versions(states: Iterable[orm.InstanceState[Any]]) -> Iterator[_Written]:
             yield _Written(mapper, identity, state.committed_state.get(key, state.dict.get(key)), state)
 
 
-@SyncSession.around_flush
-def _name_conflicts(session: orm.Session) -> Iterator[None]:
-    flush = _Flush(session)
-    session.info[_FLUSH] = flush
-    try:
-        yield
-    except StaleDataError as error:
-        if isinstance(error, VersionConflict) or (conflict := flush.conflict()) is None:
-            raise
-        raise conflict from error
-    finally:
-        del session.info[_FLUSH]
+class _Versions(Behaviour):
+    """Says which row made SQLAlchemy find stale data, and what it holds now."""
+
+    def conflict(self, session: orm.Session, obj: VersionMixin) -> VersionConflict | None:
+        mapper = orm.object_mapper(obj)
+        arguments = {"mapper": mapper, **shard_of(session, orm.attributes.instance_state(obj))}
+        connection = session.connection(bind_arguments=arguments)
+        return find_conflict(connection, mapper, mapper.primary_key_from_instance(obj), obj.version)
+
+    @contextmanager
+    def around_flush(self, session: orm.Session) -> Iterator[None]:
+        flush = _Flush(session)
+        session.info[_FLUSH] = flush
+        try:
+            yield
+        except StaleDataError as error:
+            if isinstance(error, VersionConflict) or (conflict := flush.conflict()) is None:
+                raise
+            raise conflict from error
+        finally:
+            del session.info[_FLUSH]
+
+
+register(_Versions(), of=VersionMixin)
 
 
 @event.listens_for(SyncSession, "after_transaction_create")

@@ -1,4 +1,4 @@
-"""Options that a connection is asked for too late, or a statement in vain: its objects are those of the session."""
+"""What a session refuses before it is sent: options that come too late or in vain, and loads that nobody awaits."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from sqlalchemy import FromClause, orm
+from sqlalchemy.ext.asyncio import async_session
 from sqlalchemy.orm import ORMExecuteState
+from sqlalchemy.util.concurrency import in_greenlet
 
 from .. import _sqlalchemy as private
-from ..errors import UsageError
+from ..errors import UnloadedAttribute, UsageError
 
-__all__ = ["ISOLATION", "are_in_force", "refuse_on_statement"]
+__all__ = ["ISOLATION", "are_in_force", "refuse_hidden_load", "refuse_on_statement"]
 
 ISOLATION: Final = 'async with db.transaction(isolation="serializable") as session: ...'
 """How to ask for an isolation level."""
@@ -89,3 +91,25 @@ def _meets_objects(state: ORMExecuteState) -> bool:
         return any(isinstance(one, FromClause) for one in private.returned_by(statement))
     described = getattr(statement, "column_descriptions", ())
     return any(one["entity"] is not None and one["expr"] is one["entity"] for one in described)
+
+
+def refuse_hidden_load(state: ORMExecuteState) -> None:
+    """Refuse a load that an attribute read of asynchronous code asks for, before it fails in the driver.
+
+    Raises:
+        UnloadedAttribute: With the attribute's name, and how to load it.
+    """
+    if in_greenlet() or not (state.is_relationship_load or state.is_column_load):  # the cheaper question first
+        return
+    if async_session(state.session) is None:
+        return
+    # Only a SELECT has the options that these read.
+    if state.is_column_load:
+        names = private.loads_only(state) or ("a column",)
+        raise UnloadedAttribute(
+            private.refreshed_state(state).class_.__name__, ", ".join(sorted(names)), is_column=True
+        )
+    parent, path = state.lazy_loaded_from, state.loader_strategy_path
+    if parent is not None:
+        attribute = path.prop.key if path is not None else "a relationship"  # type: ignore[attr-defined]
+        raise UnloadedAttribute(parent.class_.__name__, attribute)
