@@ -213,3 +213,29 @@ class TestVersionConflict:
         error = VersionConflict("Article", 7, expected=3, current=current)
 
         assert error.message == f"Article 7 {text}; the change was made on version 3."
+
+    @pytest.mark.parametrize(
+        ("expected", "text"),
+        [
+            (None, "change was made on another one"),
+            (frozenset({8, 1}), "client expected one of 1, 8"),
+            (frozenset({4}), "client expected version 4"),
+            (frozenset(), "client named no version"),
+            (frozenset(range(10)), "client expected one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"),
+            (frozenset(range(11)), "client expected one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …"),
+        ],
+        ids=["unknown", "two", "one of a set", "none", "ten", "eleven"],
+    )
+    def test_it_says_what_was_expected(self, expected: frozenset[int] | None, text: str) -> None:
+        """Several versions are named in order, ten of them at most."""
+        error = VersionConflict("Account", 1, expected=expected, current=1)
+
+        assert error.message == f"Account 1 is at version 1; the {text}."
+
+    def test_several_expected_versions_travel(self) -> None:
+        """Another process sees the same set and the same message."""
+        error = VersionConflict("Account", 1, expected=frozenset({4, 5}), current=1)
+
+        copy = pickle.loads(pickle.dumps(error))
+
+        assert (copy.expected, str(copy)) == (frozenset({4, 5}), str(error))

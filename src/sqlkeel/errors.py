@@ -533,9 +533,10 @@ class PreconditionRequired(KeelError):
 class VersionConflict(KeelError, orm_exc.StaleDataError):
     """Somebody else changed the row since it was read; nothing was written.
 
-    ``expected`` is the version that the caller had, ``current`` the one in the database (``None``: the row is gone),
-    ``current_row`` its values as they are now, by attribute. Where one flush met several changed rows, ``others`` holds
-    the rest.
+    ``expected`` is the version that the caller had, an ``int``. Where a client gave several, as ``If-Match`` may, it is
+    a ``frozenset`` of them; it is ``None`` where nobody knows the version, or the versions cannot be listed: more than
+    100, or ``If-Match: *``. ``current`` is the version in the database (``None``: the row is gone), ``current_row`` its
+    values as they are now, by attribute. Where one flush met several changed rows, ``others`` holds the rest.
     """
 
     code = "version-conflict"
@@ -546,19 +547,29 @@ class VersionConflict(KeelError, orm_exc.StaleDataError):
         model: str,
         key: object,
         *,
-        expected: int | None,
+        expected: int | frozenset[int] | None,
         current: int | None,
         current_row: Mapping[str, Any] | None = None,
     ) -> None:
         now = "is gone" if current is None else f"is at version {current}"
-        made_on = "another one" if expected is None else f"version {shown(expected)}"
-        super().__init__(f"{model} {shown(key)} {now}; the change was made on {made_on}.")
+        super().__init__(f"{model} {shown(key)} {now}; the {_expectation(expected)}.")
         self.model = model
         self.key = key
         self.expected = expected
         self.current = current
         self.current_row = current_row
         self.others: tuple[VersionConflict, ...] = ()
+
+
+def _expectation(expected: int | frozenset[int] | None) -> str:
+    """Say on which version a change was made, or of which a client expected one."""
+    if not isinstance(expected, frozenset):
+        return f"change was made on {'another one' if expected is None else f'version {shown(expected)}'}"
+    if not expected:
+        return "client named no version"
+    named = [shown(version) for version in sorted(expected)]
+    listing = ", ".join(named[:10]) + (", …" if len(named) > 10 else "")
+    return f"client expected {'one of' if len(named) > 1 else 'version'} {listing}"
 
 
 # --- what the server said ---------------------------------------------------------------------

@@ -119,6 +119,12 @@ class TestMembers:
 
         assert (body["expected"], body["current"]) == (3, 4)
 
+    def test_several_expected_versions_are_left_out(self) -> None:
+        """The client has named them itself, and a set is nothing that JSON has."""
+        body = describe(errors.VersionConflict("User", 7, expected=frozenset({3, 5}), current=4)).body
+
+        assert (body.get("expected"), body["current"]) == (None, 4)
+
     def test_a_row_that_is_gone_has_no_current_version(self) -> None:
         """Without a current version there is nothing to reload."""
         body = describe(errors.VersionConflict("User", 7, expected=3, current=None)).body

@@ -123,6 +123,6 @@ def attributes(error: UniqueViolation | ForeignKeyViolation, conflict: VersionCo
     assert_type(error.table, str | None)
     assert_type(error.columns, tuple[str, ...])
     assert_type(error.constraint, str | None)
-    assert_type(conflict.expected, int | None)
+    assert_type(conflict.expected, int | frozenset[int] | None)
     assert_type(conflict.current_row, Mapping[str, Any] | None)
     assert_type(conflict.others, tuple[VersionConflict, ...])

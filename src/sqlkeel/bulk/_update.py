@@ -12,6 +12,7 @@ from sqlalchemy import Column, ColumnElement, FromClause, Update, select, type_c
 from ..errors import InvalidKey, NotFound, NotSupported, VersionConflict
 from ..models._key_columns import plain_key
 from ..sessions._holding import AnyAsyncSession
+from ..versions._conflict import conflict_of
 from ._binder import Binder
 from ._columns import raw
 from ._families import companions
@@ -252,8 +253,5 @@ class _Matches:
         current = dict(self.rows)
         for key, expected in self.expected.items() if self.version is not None else ():
             row = current.get(key)
-            found = None if row is None else row[str(self.version)]
-            if found != expected:
-                yield VersionConflict(
-                    self.target.name, plain_key(key), expected=expected, current=found, current_row=row
-                )
+            if expected != (None if row is None else row[str(self.version)]):
+                yield conflict_of(self.target.name, key, row, version=str(self.version), expected=expected)

@@ -160,6 +160,8 @@ def _codes(error: BaseException) -> list[str]:
 
 def _problem(error: BaseException, kind: _Kind, docs: str) -> Problem:
     members = {name: value for name in _SHOWN if (value := getattr(error, name, None)) not in (None, ())}
+    if isinstance(members.get("expected"), frozenset):  # the client has named several, and knows them
+        del members["expected"]
     if (column := getattr(error, "column", None)) is not None:
         members = {"columns": (column,), **members}
     return Problem(f"{docs}#{_codes(error)[0]}", kind.title, kind.status, kind.detail, kind.retry_after, members)

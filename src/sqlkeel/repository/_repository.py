@@ -13,7 +13,7 @@ from ..models._relations import is_soft
 from ..sessions._holding import refuse_foreign, refuse_unheld
 from ..sessions._new_rows import NewRow
 from ..sessions._removal import flush_removal
-from ..versions._expected_versions import Versions, at_version, refuse_other_version
+from ..versions._conflict import Versions, at_version, refuse_other_version
 from ..versions._version import refuse_stale, refuse_version, touch
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from .._lazy import door
 
 if TYPE_CHECKING:
-    from ._expected_versions import Versions
+    from ._conflict import Versions
     from ._trigger_version import TriggerVersionMixin
     from ._version import VersionMixin, touch
 
@@ -20,7 +20,7 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = door(
         __name__,
         {
-            "_expected_versions": ["Versions"],
+            "_conflict": ["Versions"],
             "_trigger_version": ["TriggerVersionMixin"],
             "_version": ["VersionMixin", "touch"],
         },

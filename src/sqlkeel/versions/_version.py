@@ -14,12 +14,13 @@ from .. import _sqlalchemy as private
 from ..engines._backend import begin_for_savepoint
 from ..errors import ConfigurationError, InvalidValue, NotSupported, TransientFault, UsageError, VersionConflict, shown
 from ..models._conditions import conditions_of
-from ..models._key_columns import key_in, plain_key
+from ..models._key_columns import key_in
 from ..models._mixed_columns import mixed_column, with_columns
 from ..sessions._behaviour import Behaviour, register
 from ..sessions._refresh import rows_below, update_with, update_with_all
 from ..sessions._routes import as_flushing, is_writing, shard_of, writing_connection
 from ..sessions._session import SyncSession
+from ._conflict import conflict_of
 
 __all__ = ["VersionMixin", "find_conflict", "refuse_stale", "refuse_version", "touch"]
 
@@ -280,11 +281,10 @@ def find_conflict(
     # A locking read: a snapshot that is older than the conflict would show the version that was expected.
     row = connection.execute(statement.with_for_update(read=True)).one_or_none()
     values = None if row is None else dict(zip(columns, row, strict=True))
-    current = None if values is None else values[mapper.get_property_by_column(version).key]
-    if current == expected:
+    name = mapper.get_property_by_column(version).key
+    if expected == (None if values is None else values[name]):
         return None
-    key = plain_key(identity)
-    return VersionConflict(mapper.class_.__name__, key, expected=expected, current=current, current_row=values)
+    return conflict_of(mapper.class_.__name__, identity, values, version=name, expected=expected)
 
 
 def refuse_stale(session: orm.Session, obj: object) -> None:

@@ -14,11 +14,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 import sqlkeel
 from sqlkeel.errors import InvalidValue, UsageError, VersionConflict
+from sqlkeel.integrations._preconditions import ANY
 from sqlkeel.models import IntKeyMixin
 from sqlkeel.repository import Repository
 from sqlkeel.sessions import Database, SyncSession
 from sqlkeel.versions import VersionMixin
-from sqlkeel.versions._expected_versions import refuse_other_version
+from sqlkeel.versions._conflict import refuse_other_version
 
 
 class Base(sqlkeel.Base):
@@ -66,6 +67,37 @@ class TestRefusal:
         assert (conflict.model, conflict.key, conflict.current) == (kind.__name__, row.id, 1)
         assert conflict.current_row is not None
         assert conflict.current_row["title"] == "t"
+
+    @pytest.mark.parametrize(
+        ("expected", "kept", "text"),
+        [
+            (7, 7, "the change was made on version 7"),
+            ({5, 4}, frozenset({4, 5}), "the client expected one of 4, 5"),
+            ([4], frozenset({4}), "the client expected version 4"),
+            (set(), frozenset(), "the client named no version"),
+            (range(2, 102), frozenset(range(2, 102)), "the client expected one of 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, …"),
+            (range(2, 103), None, "the change was made on another one"),
+            (range(2, 10**12), None, "the change was made on another one"),
+            ({"4"}, None, "the change was made on another one"),
+            (ANY, None, "the change was made on another one"),
+        ],
+        ids=["one", "a set", "a list of one", "an empty set", "100", "101", "a huge range", "texts", "any"],
+    )
+    async def test_the_conflict_says_what_was_expected(
+        self, sqlite: Database, kind: type[Page], expected: Any, kept: Any, text: str
+    ) -> None:
+        """What was given is kept where it can be told, and the message names it; here the row is gone."""
+        row = await add(sqlite, kind)
+        async with async_sessionmaker(sqlite.engine, sync_session_class=SyncSession)() as session:
+            gone = await session.get_one(kind, row.id)
+            await session.commit()
+            await session.execute(delete(Page), execution_options={"synchronize_session": False})
+
+            with pytest.raises(VersionConflict) as caught:
+                await session.run_sync(lambda _: refuse_other_version(gone, expected))
+
+        assert caught.value.message == f"{kind.__name__} {row.id} is gone; {text}."
+        assert caught.value.expected == kept
 
     @pytest.mark.parametrize(
         "expected", ["1", "", 1.0, object(), True, b"\1", bytearray(1), IntEnum, IPv4Network("10.0.0.0/8")]

@@ -1,8 +1,9 @@
-"""The version that a client saw, compared with that of the object which is about to be changed."""
+"""Conflicts of versions: which versions are expected, and the error where a row is at another one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, TypeAlias, cast
 
 from sqlalchemy import inspect as sa_inspect
@@ -12,13 +13,41 @@ from sqlalchemy.orm.exc import ObjectDeletedError
 from ..errors import InvalidValue, NotSupported, UsageError, VersionConflict, shown
 from ..models._key_columns import plain_key
 
-__all__ = ["Versions", "at_version", "refuse_other_version"]
+__all__ = ["Versions", "at_version", "conflict_of", "refuse_other_version"]
 
 Versions: TypeAlias = int | Container[int]
 """The version that a client expects, or several of them."""
 
 _NO_VERSIONS: Final = (bool, str, bytes, bytearray, memoryview, type)
 """What would pass for one or for several: True equals 1, and bytes are numbers."""
+
+_MOST_NAMED: Final = 100
+"""How many expected versions a conflict keeps: a range may have more than fit into memory."""
+
+
+def conflict_of(
+    model: str, identity: Sequence[Any], row: Mapping[str, Any] | None, *, version: str, expected: Versions | None
+) -> VersionConflict:
+    """Return the error for a row that is at another version than the *expected* one, or one of them; it is not checked.
+
+    Args:
+        model: The name of its class.
+        identity: The values of its key.
+        row: Its values as they are now, by attribute; ``None`` where it is gone.
+        version: The attribute that holds the version.
+        expected: What the caller had, or gave; ``None`` where nobody knows.
+    """
+    current = None if row is None else row[version]
+    return VersionConflict(model, plain_key(identity), expected=_named(expected), current=current, current_row=row)
+
+
+def _named(expected: Versions | None) -> int | frozenset[int] | None:
+    """Return the one version that is expected, or the several, as far as they can be told one by one."""
+    if isinstance(expected, _NO_VERSIONS) or not isinstance(expected, Container):
+        return cast("int | None", expected)  # a version that a project generates itself may be a text
+    named = list(islice(expected, _MOST_NAMED + 1)) if isinstance(expected, Collection) else [None]
+    are_told = len(named) <= _MOST_NAMED and all(isinstance(version, int) for version in named)
+    return frozenset(cast("list[int]", named)) if are_told else None
 
 
 async def at_version(session: AsyncSession, function: Callable[..., object], obj: Any, *args: Any) -> None:
@@ -48,15 +77,15 @@ def refuse_other_version(obj: Any, expected: Versions) -> None:
         raise InvalidValue(f"{shown(expected)} is no version.", hint="expected_version=3, or a set of several.")
     if state.identity is None:
         raise UsageError(f"The {name} is not written yet, and has no version.", hint="Leave out the version.")
-    current = _version(obj, mapper.get_property_by_column(mapper.version_id_col).key)
+    version = mapper.get_property_by_column(mapper.version_id_col).key
+    current = _version(obj, version)
     accepted: Container[int] = (expected,) if isinstance(expected, int) else expected
     if current is None or not _holds(accepted, current):
-        known = expected if isinstance(expected, int) else None
-        key, loaded = state.identity, vars(obj)
+        loaded = vars(obj)
         row = None
         if current is not None:
             row = {prop.key: loaded[prop.key] for prop in mapper.column_attrs if prop.key in loaded}
-        raise VersionConflict(name, plain_key(key), expected=known, current=current, current_row=row)
+        raise conflict_of(name, state.identity, row, version=version, expected=expected)
 
 
 def _holds(accepted: Container[int], version: int) -> bool:
