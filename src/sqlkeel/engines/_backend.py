@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from math import inf
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias
 
 from sqlalchemy import URL, Connection, Engine, PoolProxiedConnection, make_url, orm
 from sqlalchemy.engine import ExceptionContext
@@ -28,6 +28,7 @@ __all__ = [
     "Backend",
     "ConnectArguments",
     "Diagnosis",
+    "IsolationLevel",
     "Limits",
     "backend_for",
     "backend_of",
@@ -44,6 +45,18 @@ ABORTED: Final = "sqlkeel_aborted"
 
 CONNECT_ARGUMENTS: Final = "sqlkeel_connect_arguments"
 """Where a connection's ``info`` keeps what the driver was called with, to call it once more the same way."""
+
+IsolationLevel: TypeAlias = Literal[
+    "read uncommitted",
+    "read committed",
+    "repeatable read",
+    "serializable",
+    "READ UNCOMMITTED",
+    "READ COMMITTED",
+    "REPEATABLE READ",
+    "SERIALIZABLE",
+]
+"""A level of the SQL standard, in small letters or as SQLAlchemy writes it."""
 
 ISOLATION_LEVELS: Final = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 """The levels of the SQL standard; AUTOCOMMIT is no transaction."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
+from uuid import UUID
 
 from sqlalchemy import BooleanClauseList, ColumnElement, FromClause
 from sqlalchemy.orm import Mapper, RelationshipProperty
@@ -14,6 +15,8 @@ from .. import _sqlalchemy as private
 from ..errors import UsageError
 
 __all__ = ["parts", "refuse_joins", "refuse_other_tables", "refuse_other_than_conditions"]
+
+_VALUES: Final = (bool, bytes, float, int, str, UUID, Mapping, list, set, tuple)
 
 
 def conditions_of(statement: Any) -> list[Any]:
@@ -51,16 +54,16 @@ def refuse_other_tables(mapper: Mapper[Any], where: ColumnElement[Any] | None) -
 
 
 def refuse_other_than_conditions(model: type[Any], where: Iterable[Any]) -> None:
-    """Refuse a truth value of Python, which ``User.name is None`` and ``User.name in names`` are, and a text.
+    """Refuse a truth value of Python, which ``User.name is None`` and ``User.name in names`` are, and other values.
 
-    SQLAlchemy takes False for a condition that no row has: the list would be empty, and nobody told.
+    SQLAlchemy takes False and None for a condition that no row has: the list would be empty, and nobody told.
 
     Raises:
         UsageError: Says how such a condition is written.
     """
     for one in where:
-        if isinstance(one, bool | str | Mapping):
-            name, given = model.__name__, one if isinstance(one, bool) else type(one).__name__
+        if one is None or isinstance(one, _VALUES):
+            name, given = model.__name__, one if one is None or isinstance(one, bool) else type(one).__name__
             raise UsageError(
                 f"A condition on {name} is a comparison of SQL, not {given}.",
                 hint=f"{name}.field == value; .is_(None) for is None, .in_(values) for in; & and | for and, or.",

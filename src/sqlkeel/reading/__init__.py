@@ -6,10 +6,11 @@ from .._lazy import door
 
 if TYPE_CHECKING:
     from ._loading import Load, loader_options
-    from ._pagination import Page
+    from ._pagination import OrderBy, Page
 
 __all__ = [
     "Load",
+    "OrderBy",
     "Page",
     "loader_options",
 ]
@@ -19,6 +20,6 @@ if not TYPE_CHECKING:
         __name__,
         {
             "_loading": ["Load", "loader_options"],
-            "_pagination": ["Page"],
+            "_pagination": ["OrderBy", "Page"],
         },
     )

@@ -9,7 +9,7 @@ import hmac
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from sqlalchemy import (
     ARRAY,
@@ -36,18 +36,22 @@ from sqlalchemy import (
     type_coerce,
 )
 from sqlalchemy import inspect as sa_inspect
-from sqlalchemy.orm import Mapper
+from sqlalchemy.orm import Mapper, QueryableAttribute
 from sqlalchemy.orm.exc import UnmappedColumnError
 from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import OrderByList
 from sqlalchemy.types import TypeEngine
 
 from .. import _sqlalchemy as private
 from ..errors import ConfigurationError, InvalidCursor, InvalidValue, NotSupported, UnknownField, shown
 from ..types._stored import Stored, read_values, write_values
 
-__all__ = ["Keyset", "Page", "check_bound"]
+__all__ = ["Keyset", "OrderBy", "Page", "check_bound"]
 
 T = TypeVar("T")
+_Term: TypeAlias = QueryableAttribute[Any] | ColumnElement[Any] | OrderByList
+OrderBy: TypeAlias = _Term | Sequence[_Term]
+"""Columns of the model, one or several, each plain or with ``.desc()``."""
 
 _KEYS: Final = "sqlkeel.page_keys"
 """Where a metadata's ``info`` keeps the parts of the orders that pages were asked for in."""

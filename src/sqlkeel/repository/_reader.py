@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from typing import Any, ClassVar, Final, Generic, TypeVar, cast, get_args, get_origin
@@ -20,7 +20,7 @@ from ..models._public_ids import PublicID, uuid_of
 from ..models._relations import is_soft
 from ..models._row_keys import RowKeys, among, keys_of
 from ..reading._loading import Load, listed, loader_options, refuse_options, reloading
-from ..reading._pagination import Keyset, Page, check_bound
+from ..reading._pagination import Keyset, OrderBy, Page, check_bound
 from ..sessions._holding import AnyAsyncSession, refuse_other_than_session, session_in
 from ..sessions._routes import dialect_of, in_order, windowed
 from ..sessions._session import Session, SyncSession
@@ -70,7 +70,7 @@ class Reader(Generic[M]):
         """The session; of an ``async_scoped_session`` the one of the running task, also where it is another one now."""
         return cast("Session", session_in(self._session))  # with what methods of a user's own want: lock_rows()
 
-    async def get(self, key: Any, *, load: Iterable[Load] = (), include_deleted: bool = False) -> M | None:
+    async def get(self, key: Any, *, load: Sequence[Load] = (), include_deleted: bool = False) -> M | None:
         """Return the row with this key, or ``None``; a composite key is a tuple or a mapping.
 
         A row that is in the session already is returned without a statement, unless *load* asks for more: that is
@@ -92,7 +92,7 @@ class Reader(Generic[M]):
         except MultipleResultsFound:
             raise MultipleFound(self._name) from None
 
-    async def get_one(self, key: Any, *, load: Iterable[Load] = (), include_deleted: bool = False) -> M:
+    async def get_one(self, key: Any, *, load: Sequence[Load] = (), include_deleted: bool = False) -> M:
         """Return the row with this key.
 
         Raises:
@@ -105,7 +105,7 @@ class Reader(Generic[M]):
         return found
 
     async def get_by_public_id(
-        self, public_id: PublicID[M] | UUID | str, *, load: Iterable[Load] = (), include_deleted: bool = False
+        self, public_id: PublicID[M] | UUID | str, *, load: Sequence[Load] = (), include_deleted: bool = False
     ) -> M | None:
         """Return the row that the outside knows by this id, or ``None``.
 
@@ -120,7 +120,7 @@ class Reader(Generic[M]):
         return await self.one_or_none(column == wanted, load=load, include_deleted=include_deleted)
 
     async def get_one_by_public_id(
-        self, public_id: PublicID[M] | UUID | str, *, load: Iterable[Load] = (), include_deleted: bool = False
+        self, public_id: PublicID[M] | UUID | str, *, load: Sequence[Load] = (), include_deleted: bool = False
     ) -> M:
         """Return the row that the outside knows by this id, as `get_by_public_id` does.
 
@@ -134,7 +134,7 @@ class Reader(Generic[M]):
         return found
 
     async def one(
-        self, *where: ColumnExpressionArgument[bool], load: Iterable[Load] = (), include_deleted: bool = False
+        self, *where: ColumnExpressionArgument[bool], load: Sequence[Load] = (), include_deleted: bool = False
     ) -> M:
         """Return the only row that matches.
 
@@ -148,7 +148,7 @@ class Reader(Generic[M]):
         return found
 
     async def one_or_none(
-        self, *where: ColumnExpressionArgument[bool], load: Iterable[Load] = (), include_deleted: bool = False
+        self, *where: ColumnExpressionArgument[bool], load: Sequence[Load] = (), include_deleted: bool = False
     ) -> M | None:
         """Return the only row that matches, or ``None``.
 
@@ -164,7 +164,7 @@ class Reader(Generic[M]):
         return found[0] if found else None
 
     async def get_many(
-        self, keys: Iterable[Any], *, load: Iterable[Load] = (), include_deleted: bool = False
+        self, keys: Iterable[Any], *, load: Sequence[Load] = (), include_deleted: bool = False
     ) -> list[M]:
         """Return the rows with these keys, in the order of the keys; keys without a row are left out.
 
@@ -197,10 +197,10 @@ class Reader(Generic[M]):
     async def get_all(
         self,
         *where: ColumnExpressionArgument[bool],
-        order_by: Any = (),
+        order_by: OrderBy = (),
         skip: int = 0,
         limit: int | None = None,
-        load: Iterable[Load] = (),
+        load: Sequence[Load] = (),
         include_deleted: bool = False,
     ) -> list[M]:
         """Return the rows that match, in a fixed order; *skip* and *limit* make a numbered page.
@@ -225,11 +225,11 @@ class Reader(Generic[M]):
     async def page(
         self,
         *where: ColumnExpressionArgument[bool],
-        order_by: Any = (),
+        order_by: OrderBy = (),
         size: int = 50,
         after: str | None = None,
         before: str | None = None,
-        load: Iterable[Load] = (),
+        load: Sequence[Load] = (),
         include_deleted: bool = False,
     ) -> Page[M]:
         """Return one page and the cursors to its neighbours; rows that come or go meanwhile shift nothing.
@@ -251,8 +251,8 @@ class Reader(Generic[M]):
     async def stream(
         self,
         *where: ColumnExpressionArgument[bool],
-        order_by: Any = (),
-        load: Iterable[Load] = (),
+        order_by: OrderBy = (),
+        load: Sequence[Load] = (),
         batch: int = 1_000,
         include_deleted: bool = False,
     ) -> AsyncIterator[M]:
@@ -316,7 +316,7 @@ class Reader(Generic[M]):
         refuse_other_tables(self._mapper, statement.whereclause)
         return statement.execution_options(**_shown(include_deleted))
 
-    def _keyset(self, order_by: Any) -> Keyset:
+    def _keyset(self, order_by: OrderBy) -> Keyset:
         terms = order_by if isinstance(order_by, (list, tuple)) else (order_by,)
         dialect = dialect_of(self.session.sync_session, self._mapper)
         return Keyset(self.model, terms, secret=self.cursor_secret, dialect=dialect)

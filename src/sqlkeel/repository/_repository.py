@@ -17,6 +17,8 @@ from ..versions._conflict import Versions, at_version, refuse_other_version
 from ..versions._version import refuse_stale, refuse_version, touch
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import QueryableAttribute
+
     from ..bulk import Upserted, UpsertResult
     from ..soft_delete import Purged
 
@@ -156,7 +158,12 @@ class Repository(Reader[M]):
         return await bulk.get_or_create(self.session, self.model, key, defaults or {})
 
     async def upsert(
-        self, values: Mapping[str, Any], *, on: Sequence[Any], update: Sequence[Any] | None = None, revive: bool = False
+        self,
+        values: Mapping[str, Any],
+        *,
+        on: Sequence[QueryableAttribute[Any]],
+        update: Sequence[QueryableAttribute[Any]] | None = None,
+        revive: bool = False,
     ) -> Upserted[M]:
         """Insert the row or, where the unique columns *on* exist, update it: one statement; tells which it was.
 
@@ -180,8 +187,8 @@ class Repository(Reader[M]):
         self,
         rows: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
         *,
-        on: Sequence[Any],
-        update: Sequence[Any] | None = None,
+        on: Sequence[QueryableAttribute[Any]],
+        update: Sequence[QueryableAttribute[Any]] | None = None,
         revive: bool = False,
     ) -> UpsertResult:
         """Insert or update *rows*; rows that would not change are not written. Returns what was done, counted."""

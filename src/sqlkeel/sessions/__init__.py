@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from .._lazy import door
 
 if TYPE_CHECKING:
+    from ..engines._backend import IsolationLevel
     from ._database import Database
     from ._holding import AnyAsyncSession
     from ._retry import retry_on_conflict
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AnyAsyncSession",
     "Database",
+    "IsolationLevel",
     "Session",
     "SyncSession",
     "retry_on_conflict",
@@ -23,7 +25,7 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = door(
         __name__,
         {
-            "_database": ["Database"],
+            "_database": ["Database", "IsolationLevel"],
             "_holding": ["AnyAsyncSession"],
             "_retry": ["retry_on_conflict"],
             "_session": ["Session"],

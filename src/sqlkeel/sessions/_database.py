@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 
 from ..engines import _faults as faults
 from ..engines import _traces as traces
-from ..engines._backend import ISOLATION_LEVELS, LIMITS, Backend, Limits, backend_for, parse_url
+from ..engines._backend import ISOLATION_LEVELS, LIMITS, Backend, IsolationLevel, Limits, backend_for, parse_url
 from ..engines._blocks import EngineOfBlocks
 from ..engines._forks import renew_after_fork
 from ..engines._loops import bind_to_loop
@@ -131,7 +131,7 @@ class Database(EnteredByAsyncWith):
     async def transaction(
         self,
         *,
-        isolation: str | None = None,
+        isolation: IsolationLevel | None = None,
         read_only: bool = False,
         timeout: float | None = None,
         lock_timeout: float | None = None,
@@ -215,7 +215,7 @@ class Database(EnteredByAsyncWith):
         function: Callable[Concatenate[Session, ...], Awaitable[T]],
         *args: Any,
         attempts: int,
-        isolation: str | None = None,
+        isolation: IsolationLevel | None = None,
         deadline: float | None = None,
         **kwargs: Any,
     ) -> T: ...
@@ -225,7 +225,7 @@ class Database(EnteredByAsyncWith):
         self,
         function: Callable[Concatenate[Session, ...], Awaitable[T]],
         *args: Any,
-        isolation: str,
+        isolation: IsolationLevel,
         deadline: float | None = None,
         **kwargs: Any,
     ) -> T: ...
@@ -245,7 +245,7 @@ class Database(EnteredByAsyncWith):
         function: Callable[Concatenate[Session, ...], Awaitable[T]],
         *args: Any,
         attempts: int = 5,
-        isolation: str | None = None,
+        isolation: IsolationLevel | None = None,
         deadline: float | None = None,
         **kwargs: Any,
     ) -> T:
@@ -277,7 +277,7 @@ class Database(EnteredByAsyncWith):
         return await retry(attempt, attempts=attempts, deadline=deadline)
 
     def transactional(
-        self, *given: Never, attempts: int = 5, isolation: str | None = None, deadline: float | None = None
+        self, *given: Never, attempts: int = 5, isolation: IsolationLevel | None = None, deadline: float | None = None
     ) -> Callable[[Callable[Concatenate[Session, P], Awaitable[T]]], Callable[P, Coroutine[Any, Any, T]]]:
         """Decorate a function whose first parameter is a session, so that a call of it is a `run_transaction`.
 
@@ -346,8 +346,10 @@ class Database(EnteredByAsyncWith):
         unit = self._open.get(ref_to(current_task()))
         return None if unit is None or await unit.is_over() else unit
 
-    async def _begin(self, session: Session, isolation: str | None, read_only: bool, limits: Limits | None) -> None:
-        level = None if isolation is None else isolation.upper().replace("_", " ")
+    async def _begin(
+        self, session: Session, isolation: IsolationLevel | None, read_only: bool, limits: Limits | None
+    ) -> None:
+        level = isolation.upper().replace("_", " ") if isinstance(isolation, str) else isolation
         if level is not None and level not in ISOLATION_LEVELS:
             raise InvalidValue(f"{isolation!r} is no isolation level.", hint=f"One of {', '.join(ISOLATION_LEVELS)}.")
         options = self._backend.begin_options(read_only=read_only, isolation=level)

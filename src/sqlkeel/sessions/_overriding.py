@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from sqlalchemy.orm import Session
 
@@ -13,23 +13,23 @@ from ..errors import ConfigurationError
 
 __all__ = ["renewable", "stand_before"]
 
-_F = TypeVar("_F", bound=Callable[..., Any])
+_W = TypeVar("_W", bound=Callable[..., Any])
 
 _AROUND: Final = "_sqlkeel_around"
 """Where a method keeps what wraps another one as it is wrapped itself."""
 
 
-def renewable(wrap: Callable[[_F], _F]) -> Callable[[_F], _F]:
+def renewable(wrap: _W) -> _W:
     """Let what *wrap* has made of a method be made of another one, by `stand_before`."""
 
     @functools.wraps(wrap)
-    def wrapping(method: _F) -> _F:
+    def wrapping(method: Any) -> Any:
         wrapped = wrap(method)
         inner = getattr(method, _AROUND, None)
         setattr(wrapped, _AROUND, lambda other: wrapping(other if inner is None else inner(other)))
         return wrapped
 
-    return wrapping
+    return cast("_W", wrapping)
 
 
 def stand_before(kind: type, ours: type) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from ..engines._backend import IsolationLevel
 from ..errors import CommitUnknown, TransientFault, VersionConflict
 
 __all__ = ["is_transient", "retry", "retry_on_conflict"]
@@ -85,7 +86,7 @@ class _Opens(Protocol[S_co]):
     """What opens transactions: a `Database`."""
 
     def transaction(
-        self, *, isolation: str | None = None, durable: bool = False
+        self, *, isolation: IsolationLevel | None = None, durable: bool = False
     ) -> AbstractAsyncContextManager[S_co]: ...
 
 
@@ -106,7 +107,7 @@ class _Conflicts:
 
 
 def retry_on_conflict(
-    database: _Opens[S], *, attempts: int = 5, isolation: str | None = None, deadline: float | None = None
+    database: _Opens[S], *, attempts: int = 5, isolation: IsolationLevel | None = None, deadline: float | None = None
 ) -> Callable[[Callable[Concatenate[S, P], Awaitable[T]]], Callable[P, Coroutine[Any, Any, T]]]:
     """Decorate a function that reads rows and changes them, so that it does so again after a conflict.
 
