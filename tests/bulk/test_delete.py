@@ -9,9 +9,9 @@ import pytest
 
 from sqlkeel import queries
 from sqlkeel.bulk import delete_many, insert_many, insert_many_returning
-from sqlkeel.errors import ForeignKeyViolation, InvalidKey, NotSupported, ReadOnlySession
+from sqlkeel.errors import ForeignKeyViolation, InvalidKey, ReadOnlySession
 from sqlkeel.sessions import Database
-from tests.bulk.models import Animal, Base, Cabin, Dog, Member, Parcel, Seat, User, count_of, values_of
+from tests.bulk.models import Animal, Base, Cabin, Dog, Parcel, Seat, User, count_of, values_of
 
 pytestmark = pytest.mark.tables(Base.metadata)
 
@@ -74,12 +74,6 @@ class TestKeys:
 
 
 class TestRefused:
-    async def test_rows_that_stay(self, every_driver: Database) -> None:
-        """A model whose rows are only marked is refused, with what to do instead."""
-        async with every_driver.transaction() as session, queries(every_driver, exactly=0):
-            with pytest.raises(NotSupported, match="delete"):
-                await delete_many(session, Member, [1])
-
     async def test_a_row_that_is_pointed_to(self, every_driver: Database) -> None:
         """A foreign key that restricts is a ForeignKeyViolation, and nothing is deleted."""
         async with every_driver.transaction() as session:

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Iterable
 from typing import Any, TypeVar
 
+from sqlalchemy import Table
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from ..errors import InvalidKey, NotSupported, shown
-from ..sessions._holding import AnyAsyncSession
+from ..models._relations import is_soft
+from ..models._row_keys import keys_of
+from ..sessions._holding import AnyAsyncSession, session_in
+from ..sessions._routes import dialect_of, refuse_detour, refuse_reading
+from ..soft_delete._deletion import DeletionOfMany
+from ..soft_delete._marks import Mark
 from ._binder import Binder
 from ._families import has_soft_rows
-from ._rows import Batch, Record, chunks, in_order, index_of, sorted_keys
+from ._rows import Batch, Record, chunks, close, in_order, index_of, reading, sorted_keys
 from ._target import Target
 from ._work import Work
 
@@ -25,16 +34,24 @@ async def delete_many(session: AnyAsyncSession, model: type[M], keys: Iterable[A
     A composite key is a tuple in the order of the primary key. What hangs on the rows goes by the database's own ON
     DELETE; relations of the ORM are not looked at. Objects of deleted rows leave the session.
 
+    Rows of a soft-deletable model are marked, with all that belongs to them, as ``session.delete`` does it: some
+    statements for each 500 keys, and some for each level below. One call is one deletion: they share the time and the
+    ``deletion_id``, and `restore` of any of these rows brings all of them back. Rows that are to come back one by one
+    are deleted one by one. Versions are not compared.
+
     Raises:
-        NotSupported: For a model whose rows, or those of a class below it, are marked as deleted instead.
-        InvalidKey: For a key of the wrong length.
+        NotSupported: For a model some of whose rows are marked as deleted, and others removed.
+        InvalidKey: For a key of the wrong length; for a soft-deletable model also for one of the wrong type.
         InvalidValue: For an expression of SQL; nothing is deleted.
         ForeignKeyViolation: When other rows still point to one of them; nothing is deleted.
+        NoTransaction: Where each statement commits by itself.
         ReadOnlySession: When the session was opened for reading.
     """
+    if is_soft(sa_inspect(model)):
+        return await _mark(session_in(session), model, keys)
     deleted = 0
     async with Work(session, model) as work:
-        _refuse_soft_delete(work.target)
+        _refuse_mixed(work.target)
         binder: Binder | None = None
         read = 0
         async for chunk in chunks(work.read(keys, "delete_many", "key"), _KEYS_AT_ONCE):
@@ -48,12 +65,34 @@ async def delete_many(session: AnyAsyncSession, model: type[M], keys: Iterable[A
     return deleted
 
 
-def _refuse_soft_delete(target: Target) -> None:
-    if has_soft_rows(target.mapper):
-        some = "Rows" if target.is_soft_deletable else "Some rows"
+async def _mark(session: AsyncSession, model: type[Any], keys: Iterable[Any] | AsyncIterable[Any]) -> int:
+    """Mark the rows of *keys*, which are all read before the first one is."""
+    mapper, sync = sa_inspect(model), session.sync_session
+    refuse_reading(session, f"delete rows of {model.__name__}")
+    refuse_detour(sync, mapper, "A bulk call")
+    if not isinstance(Mark(mapper).table, Table):
         raise NotSupported(
-            f"{some} of {target.name} are marked as deleted, and stay.",
-            hint="repository.delete(obj) marks it and what belongs to it; a delete() statement removes rows for good.",
+            f"{model.__name__} is read from several tables, none of which holds the mark of all rows.",
+            hint="Delete the rows of each class below it: delete_many(session, Below, keys).",
+        )
+    source = reading(keys, f"Keys of {model.__name__}", hint=f"delete_many(session, {model.__name__}, [key])")
+    try:
+        given = [key async for chunk in chunks(source, _KEYS_AT_ONCE) for key in chunk]
+    finally:
+        await close(source)
+    identities = list(dict.fromkeys(keys_of(mapper, dialect_of(sync, mapper)).identities(given)))
+    if not identities:
+        return 0
+    deletion = DeletionOfMany(sync, mapper)
+    in_turn = in_order(identities, len(identities[0]))
+    return await session.run_sync(lambda _: deletion.run(in_turn))
+
+
+def _refuse_mixed(target: Target) -> None:
+    if has_soft_rows(target.mapper):
+        raise NotSupported(
+            f"Some rows of {target.name} are marked as deleted, and others removed.",
+            hint="Give delete_many() a class below it; or repository.delete(obj), which does what is right for each.",
         )
 
 

@@ -179,7 +179,7 @@ class Repository(Reader[M]):
         """Insert *rows* at the speed of the database's bulk path; returns how many."""
         return await bulk.insert_many(self.session, self.model, rows)
 
-    async def update_many(self, rows: Iterable[Mapping[str, Any]]) -> int:
+    async def update_many(self, rows: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]) -> int:
         """Update rows by the key that each mapping holds; a version in it is checked."""
         return await bulk.update_many(self.session, self.model, rows)
 
@@ -194,6 +194,6 @@ class Repository(Reader[M]):
         """Insert or update *rows*; rows that would not change are not written. Returns what was done, counted."""
         return await bulk.upsert_many(self.session, self.model, rows, on=on, update=update, revive=revive)
 
-    async def delete_many(self, keys: Iterable[Any]) -> int:
+    async def delete_many(self, keys: Iterable[Any] | AsyncIterable[Any]) -> int:
         """Delete rows by key; returns how many there were."""
         return await bulk.delete_many(self.session, self.model, keys)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from typing import Any
@@ -19,9 +19,10 @@ from sqlalchemy.orm.interfaces import ONETOMANY
 
 from ..engines._backend import backend_for, begin_for_savepoint, unique_violation
 from ..errors import ForeignKeyViolation, NotFound, NoTransaction, RestoreConflict, TransientFault, UsageError
-from ..models._key_columns import VALUES_AT_ONCE, key_in, plain_key, row_value
+from ..models._key_columns import VALUES_AT_ONCE, key_in, plain_key, portions, row_value
 from ..models._keys import uuid7
 from ..models._relations import is_soft
+from ..models._row_keys import among
 from ..sessions._holding import AnySyncSession, refuse_foreign, session_in
 from ..sessions._rewinding import expunge, note_read
 from ..sessions._routes import refuse_reading, shard_of, writing_connection
@@ -29,20 +30,128 @@ from ..sessions._session import reload_expired
 from ..types._exact import utc_now
 from ..versions._version import find_conflict
 from ._edges import Edge, edges_above, edges_below, tree_below
-from ._marks import Mark, next_version
+from ._marks import Mark, kinds, next_version
 
-__all__ = ["Deletion", "below_deleted", "refuse_below_deleted", "restore"]
+__all__ = ["Deletion", "DeletionOfMany", "below_deleted", "refuse_below_deleted", "restore"]
 
 
-class Deletion:
-    """Marks a row and all below it, set by set: the number of statements does not grow with the rows."""
+class _Marking:
+    """Marks rows and all below them, set by set: the number of statements does not grow with the rows.
 
-    def __init__(self, session: orm.Session, obj: Any) -> None:
+    Args:
+        session: The session, whose objects of marked rows leave it.
+        state: That of the object to delete, where there is one.
+    """
+
+    def __init__(self, session: orm.Session, state: InstanceState[Any] | None = None) -> None:
         self.session = session
-        self.obj = obj
+        self.state = state
         self.id = uuid7()
         self.moment: datetime
         self.marked: dict[Mapper[Any], None] = {}
+
+    def _begin(self, mapper: Mapper[Any]) -> None:
+        self.moment = self._execute(mapper, select(utc_now())).scalar_one()
+
+    def _mark(self, mapper: Mapper[Any], conditions: Iterable[ColumnElement[bool]]) -> int:
+        mark = Mark(mapper)
+        values = {mark.at: self.moment, mark.deletion: self.id, **next_version(mapper, mark.table)}
+        statement = update(mark.table).where(*conditions, mark.at.is_(None)).values(values)
+        marked: int = self._execute(mapper, statement).rowcount
+        if marked:
+            self.marked[mapper] = None
+        return marked
+
+    def _mark_below(self, top: Mapper[Any]) -> None:
+        """Mark what belongs to the rows of *top* that are marked, level by level."""
+        _move_companions(self._connection(top), Mark(top), self.id)
+        level = [top]
+        while level:
+            below: dict[Mapper[Any], None] = {}
+            for mapper in level:
+                just_marked = Mark(mapper).deletion == self.id
+                self._refuse_restricted(mapper, just_marked)
+                for edge in edges_below(mapper):
+                    if self._mark(edge.target, [edge.match_all(just_marked)]):
+                        _move_companions(self._connection(edge.target), Mark(edge.target), self.id)
+                        below[edge.target] = None
+            level = list(below)
+
+    def _connection(self, mapper: Mapper[Any]) -> Connection:
+        return writing_connection(self.session, mapper, self.state)
+
+    def _execute(self, mapper: Mapper[Any], statement: Any) -> Any:
+        return self._connection(mapper).execute(statement)
+
+    def _refuse_restricted(self, mapper: Mapper[Any], just_marked: ColumnElement[bool]) -> None:
+        for edge in edges_below(mapper, restricting=True):
+            rows = select(*edge.below).select_from(edge.target.persist_selectable)
+            mark = Mark(edge.target)
+            live = rows.where(*edge.rows(just_marked), mark.at.is_(None)).limit(1)
+            # A locking read: a snapshot would not show a row that came since, and still show one that is gone.
+            live = live.with_for_update(read=True, of=mark.table)
+            if self._execute(edge.target, live).first() is not None:
+                columns = tuple(column.name for column in edge.below)
+                raise ForeignKeyViolation(table=edge.below[0].table.name, columns=columns)
+
+    def _forget(self) -> None:
+        """Take the marked rows out of the session and out of the loaded collections they are in."""
+        gone = {}
+        if (own := self._own()) is not None:
+            # It may belong to no session, or to another; and its key may read otherwise than it was given.
+            gone[id(own)] = own
+            set_committed_value(own, "deleted_at", self.moment)
+            set_committed_value(own, "deletion_id", self.id)
+        for written, objects in self._loaded_by_columns().items():
+            gone |= {id(obj): obj for obj in self._note_marks(written, objects)}
+        expunge(self.session, gone.values())
+        _drop_from_collections(self.session, gone)
+
+    def _own(self) -> Any:
+        return None if self.state is None else self.state.obj()
+
+    def _loaded_by_columns(self) -> dict[tuple[Any, ...], list[Any]]:
+        """Return the loaded objects whose rows may be marked, by the columns that are to be read again."""
+        tables = {Mark(mapper).table for mapper in self.marked}
+        written: dict[Mapper[Any], tuple[Any, ...]] = {}
+        found: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
+        held = (state.obj() for state in list(self.session.identity_map.all_states()) if self._is_near(state))
+        for obj in {id(obj): obj for obj in (*held, self._own()) if obj is not None}.values():
+            mapper = sa_inspect(obj).mapper
+            if mapper not in written:
+                written[mapper] = _written(mapper, tables)
+            if written[mapper]:
+                found[written[mapper]].append(obj)
+        return found
+
+    def _is_near(self, state: InstanceState[Any]) -> bool:
+        """Tell whether an object is of the same database: two shards may have rows of one key."""
+        return shard_of(self.session, state) == shard_of(self.session, self.state)
+
+    def _note_marks(self, written: tuple[Any, ...], objects: list[Any]) -> Iterator[Any]:
+        mapper = sa_inspect(objects[0]).mapper
+        mark = Mark(mapper)
+        loaded: dict[Any, list[Any]] = defaultdict(list)
+        for obj in objects:
+            loaded[sa_inspect(obj).identity].append(obj)
+        rows = mark.table if {column.table for column in written} == {mark.table} else mapper.persist_selectable
+        statement = select(*mark.key, *written).select_from(rows).where(mark.deletion == self.id)
+        if len(loaded) <= VALUES_AT_ONCE:
+            keys = [plain_key(key) for key in loaded]
+            statement = statement.where(row_value(mark.key).in_(keys))
+        for row in self._execute(mapper, statement):
+            for obj in loaded.get(tuple(row[: len(mark.key)]), ()):
+                for column, value in zip(written, row[len(mark.key) :], strict=True):
+                    set_committed_value(obj, sa_inspect(obj).mapper.get_property_by_column(column).key, value)
+                yield obj
+
+
+class Deletion(_Marking):
+    """Marks the row of an object and all below it."""
+
+    def __init__(self, session: orm.Session, obj: Any) -> None:
+        super().__init__(session, sa_inspect(obj))
+        self.obj = obj
 
     def check(self) -> None:
         """Refuse what cannot be deleted, before anything is sent.
@@ -68,11 +177,11 @@ class Deletion:
         self.session.flush()
         self._read_expired_version(state)
         restricts = any(any(edges_below(one, restricting=True)) for one in tree_below(mapper))
-        with _savepoint(self.session, state) if restricts else nullcontext():
-            self.moment = self._execute(mapper, select(utc_now())).scalar_one()
+        with _savepoint(self.session, mapper, state) if restricts else nullcontext():
+            self._begin(mapper)
             if not self._mark(mapper, _match_as_read(state)):
                 raise _missing(self.session, state)
-            self._descend(mapper)
+            self._mark_below(mapper)
         self._forget()
 
     def _read_expired_version(self, state: Any) -> None:
@@ -85,90 +194,49 @@ class Deletion:
         except orm.exc.ObjectDeletedError:
             raise NotFound(state.mapper.class_.__name__, plain_key(state.identity)) from None
 
-    def _mark(self, mapper: Mapper[Any], conditions: Iterable[ColumnElement[bool]]) -> bool:
-        mark = Mark(mapper)
-        values = {mark.at: self.moment, mark.deletion: self.id, **next_version(mapper, mark.table)}
-        statement = update(mark.table).where(*conditions, mark.at.is_(None)).values(values)
-        if not self._execute(mapper, statement).rowcount:
-            return False
-        _move_companions(self._connection(mapper), mark, self.id)
-        self.marked[mapper] = None
-        return True
 
-    def _connection(self, mapper: Mapper[Any]) -> Connection:
-        return writing_connection(self.session, mapper, sa_inspect(self.obj))
+class DeletionOfMany(_Marking):
+    """Marks the rows of many keys and all below them, as one deletion; the session is not of several shards."""
 
-    def _execute(self, mapper: Mapper[Any], statement: Any) -> Any:
-        return self._connection(mapper).execute(statement)
+    def __init__(self, session: orm.Session, mapper: Mapper[Any]) -> None:
+        super().__init__(session)
+        self.mapper = mapper
 
-    def _descend(self, top: Mapper[Any]) -> None:
-        level = [top]
-        while level:
-            below: dict[Mapper[Any], None] = {}
-            for mapper in level:
-                just_marked = Mark(mapper).deletion == self.id
-                self._refuse_restricted(mapper, just_marked)
-                for edge in edges_below(mapper):
-                    if self._mark(edge.target, [edge.match_all(just_marked)]):
-                        below[edge.target] = None
-            level = list(below)
+    def run(self, identities: Sequence[tuple[Any, ...]]) -> int:
+        """Mark the rows that have one of *identities* and what belongs to them; return how many have one.
 
-    def _refuse_restricted(self, mapper: Mapper[Any], just_marked: ColumnElement[bool]) -> None:
-        for edge in edges_below(mapper, restricting=True):
-            rows = select(*edge.below).select_from(edge.target.persist_selectable)
-            mark = Mark(edge.target)
-            live = rows.where(*edge.rows(just_marked), mark.at.is_(None)).limit(1)
-            # A locking read: a snapshot would not show a row that came since, and still show one that is gone.
-            live = live.with_for_update(read=True, of=mark.table)
-            if self._execute(edge.target, live).first() is not None:
-                columns = tuple(column.name for column in edge.below)
-                raise ForeignKeyViolation(table=edge.below[0].table.name, columns=columns)
+        Raises:
+            ForeignKeyViolation: When a relation that restricts still has live rows; nothing is marked then.
+            NoTransaction: Where each statement commits by itself.
+        """
+        mapper, key = self.mapper, Mark(self.mapper).key
+        self.session.flush()
+        with _savepoint(self.session, mapper):
+            self._begin(mapper)
+            of_class = self._of_class()
+            some = portions(identities, len(key), values=1 if _is_made_by_row(mapper) else VALUES_AT_ONCE)
+            marked = sum(self._mark(mapper, [among(key, portion), *of_class]) for portion in some)
+            if marked:
+                self._mark_below(mapper)
+        if marked:
+            self._forget()
+        return marked
 
-    def _forget(self) -> None:
-        """Take the marked rows out of the session and out of the loaded collections they are in."""
-        # It may belong to no session, or to another; and its key may read otherwise than it was given.
-        gone = {id(self.obj): self.obj}
-        set_committed_value(self.obj, "deleted_at", self.moment)
-        set_committed_value(self.obj, "deletion_id", self.id)
-        for written, objects in self._loaded_by_columns().items():
-            gone |= {id(obj): obj for obj in self._note_marks(written, objects)}
-        expunge(self.session, gone.values())
-        _drop_from_collections(self.session, gone)
+    def _of_class(self) -> list[ColumnElement[bool]]:
+        """Match the rows of the class, in a statement on the table that holds the mark."""
+        conditions, mark = kinds(self.mapper), Mark(self.mapper)
+        if self.mapper.persist_selectable is mark.table:
+            return conditions
+        rows = select(*mark.key).select_from(self.mapper.persist_selectable).where(*conditions).subquery()
+        return [row_value(mark.key).in_(select(rows))]
 
-    def _loaded_by_columns(self) -> dict[tuple[Any, ...], list[Any]]:
-        """Return the loaded objects whose rows may be marked, by the columns that are to be read again."""
-        tables = {Mark(mapper).table for mapper in self.marked}
-        written: dict[Mapper[Any], tuple[Any, ...]] = {}
-        found: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
-        held = (state.obj() for state in list(self.session.identity_map.all_states()) if self._is_near(state))
-        for obj in {id(obj): obj for obj in (*held, self.obj) if obj is not None}.values():
-            mapper = sa_inspect(obj).mapper
-            if mapper not in written:
-                written[mapper] = _written(mapper, tables)
-            if written[mapper]:
-                found[written[mapper]].append(obj)
-        return found
 
-    def _is_near(self, state: InstanceState[Any]) -> bool:
-        """Tell whether an object is of the same database: two shards may have rows of one key."""
-        return shard_of(self.session, state) == shard_of(self.session, sa_inspect(self.obj))
-
-    def _note_marks(self, written: tuple[Any, ...], objects: list[Any]) -> Iterator[Any]:
-        mapper = sa_inspect(objects[0]).mapper
-        mark = Mark(mapper)
-        loaded: dict[Any, list[Any]] = defaultdict(list)
-        for obj in objects:
-            loaded[sa_inspect(obj).identity].append(obj)
-        rows = mark.table if {column.table for column in written} == {mark.table} else mapper.persist_selectable
-        statement = select(*mark.key, *written).select_from(rows).where(mark.deletion == self.id)
-        if len(loaded) <= VALUES_AT_ONCE:
-            keys = [plain_key(key) for key in loaded]
-            statement = statement.where(row_value(mark.key).in_(keys))
-        for row in self._execute(mapper, statement):
-            for obj in loaded.get(tuple(row[: len(mark.key)]), ()):
-                for column, value in zip(written, row[len(mark.key) :], strict=True):
-                    set_committed_value(obj, sa_inspect(obj).mapper.get_property_by_column(column).key, value)
-                yield obj
+def _is_made_by_row(mapper: Mapper[Any]) -> bool:
+    """Tell whether a function of Python makes what a change moves in the row: one statement calls it once."""
+    mark = Mark(mapper)
+    functions = (getattr(column.onupdate, "is_callable", False) for column in mark.table.columns)
+    made = (isinstance(value, ColumnElement) for value in next_version(mapper, mark.table).values())
+    return any(functions) or not all(made)
 
 
 def _written(mapper: Mapper[Any], tables: Collection[Any]) -> tuple[Any, ...]:
@@ -217,7 +285,7 @@ def restore(session: AnySyncSession, obj: Any) -> None:
     refuse_below_deleted(connection, mapper, lambda column: getattr(obj, mapper.get_property_by_column(column).key))
     tree = tree_below(mapper)
     try:
-        with _savepoint(session, state):
+        with _savepoint(session, mapper, state):
             connections = {below: writing_connection(session, below, state) for below in tree}
             restored = [below for below in tree if _unmark(connections[below], below, deletion)]
             _refuse_moved_below_deleted(session, state)
@@ -268,10 +336,10 @@ def _take_back(session: orm.Session, obj: Any, tree: Iterable[Mapper[Any]], dele
 
 
 @contextmanager
-def _savepoint(session: orm.Session, state: InstanceState[Any]) -> Iterator[None]:
-    connection = writing_connection(session, state.mapper, state)
+def _savepoint(session: orm.Session, mapper: Mapper[Any], state: InstanceState[Any] | None = None) -> Iterator[None]:
+    connection = writing_connection(session, mapper, state)
     if backend_for(connection.engine.url).commits_by_itself(connection):
-        name = state.mapper.class_.__name__
+        name = mapper.class_.__name__
         raise NoTransaction(f"The connection commits each statement by itself; a {name} is several.")
     begin_for_savepoint(connection)  # a SyncSession does so itself, a stock one does not
     fault: TransientFault | None = None

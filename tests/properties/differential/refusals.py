@@ -49,7 +49,6 @@ def _has_twins(case: Case, step: Step) -> bool:
 
 REFUSALS: Final = [
     Refusal(BULK, "NotSupported", lambda c, s: c.made.plan.inheritance == "joined_child", "rows of several tables"),
-    Refusal(frozenset({"delete_many"}), "NotSupported", lambda c, s: c.made.soft, "rows are marked and stay"),
     Refusal(
         frozenset({"delete_many"}),
         "ForeignKeyViolation",
