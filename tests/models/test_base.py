@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from sqlalchemy import ForeignKey, MetaData, String, Text, Uuid, func, null, select, text
+from sqlalchemy import ForeignKey, MetaData, String, Text, Uuid, create_engine, func, null, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.mysql import mariadb
 from sqlalchemy.dialects.postgresql import JSONB
@@ -18,6 +18,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 import sqlkeel
 from sqlkeel.bulk import insert_many
+from sqlkeel.errors import UsageError
 from sqlkeel.models import metadata_with_names
 from sqlkeel.observe import queries
 from sqlkeel.sessions import Database
@@ -95,6 +96,13 @@ class TestProject:
 
         assert Person.metadata is Base.metadata
         assert Abstract.metadata is Base.metadata
+
+    def test_the_base_of_all_has_no_tables(self) -> None:
+        """What makes the tables of ``sqlkeel.Base`` would make none, and nobody would be told."""
+        engine = create_engine("sqlite://")
+
+        with pytest.raises(UsageError, match="has no tables"):
+            sqlkeel.Base.metadata.create_all(engine)
 
     def test_a_metadata_of_your_own_is_kept(self) -> None:
         """A project may give its schema, or a naming convention of its own."""

@@ -18,6 +18,7 @@ from sqlalchemy.types import TypeEngine
 
 from .. import _sqlalchemy as private
 from .._syntax import parse_expression
+from ..errors import UsageError
 from ..types._choice import Choice, is_choice, not_of_values
 from ..types._exact import Money, UTCDateTime
 from ..types._times import Duration, PlainDate, PlainTime
@@ -59,6 +60,15 @@ class Base(AsyncAttrs, DeclarativeBase):
         identity = inspect(self).identity
         key = "new" if identity is None else ", ".join(map(str, identity))
         return f"<{type(self).__name__} {key}>"
+
+
+@event.listens_for(Base.metadata, "before_create")
+def _refuse_no_tables(metadata: MetaData, *_: Any, **__: Any) -> None:
+    if not metadata.tables:
+        raise UsageError(
+            "sqlkeel.Base has no tables: it is what the base of a project inherits from.",
+            hint="class Base(sqlkeel.Base): ..., and then Base.metadata.create_all",
+        )
 
 
 @event.listens_for(Base, "after_mapper_constructed", propagate=True)
