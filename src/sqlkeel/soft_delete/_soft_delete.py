@@ -20,7 +20,8 @@ from sqlalchemy.util import immutabledict
 from sqlalchemy.util.concurrency import in_greenlet
 
 from .. import _sqlalchemy as private
-from ..errors import NotSupported
+from ..errors import InvalidValue, NotSupported
+from ..errors import shown as refused
 from ..models._base import Base
 from ..models._mixed_columns import mixed_column, with_columns
 from ..models._relations import KeepsRows
@@ -233,8 +234,11 @@ def _leave_out_deleted(state: ORMExecuteState) -> None:
         return
     if state.is_relationship_load:
         _drop_condition(state)
-    if shown is not _IN_BLOCK:
-        _add_options(state, [_SHOWN])
+    if shown is _IN_BLOCK:
+        return
+    if shown is not True:
+        raise InvalidValue(f"The execution option include_deleted is True or False, not {refused(shown)}.")
+    _add_options(state, [_SHOWN])
 
 
 def _leave_out_beside(state: ORMExecuteState, *, written: bool) -> None:
