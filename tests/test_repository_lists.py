@@ -54,7 +54,7 @@ class TestGetAll:
         """A stream in batches of nothing would never end."""
         async with sqlite.session() as session:
             with pytest.raises(InvalidValue, match="batch="):
-                await anext(Repository(session, User).stream(batch=batch))
+                await anext(Repository(session, User).iterate(batch=batch))
 
     async def test_the_largest_bounds_are_allowed(self, every_driver: Database) -> None:
         """As many rows as a database can count may be asked for, or skipped."""
@@ -142,7 +142,7 @@ class TestPage:
             repository = Repository(session, User)
             first = await repository.page(User.created_at <= utc_now(), size=2)
             second = await repository.page(User.created_at <= utc_now(), size=2, after=first.next)
-            streamed = [user async for user in repository.stream(User.created_at <= utc_now(), batch=1)]
+            streamed = [user async for user in repository.iterate(User.created_at <= utc_now(), batch=1)]
             with pytest.raises(InvalidCursor):
                 await repository.page(User.created_at > utc_now(), size=2, after=first.next)
 
@@ -170,7 +170,7 @@ class TestPage:
             repository = Repository(session, User)
             first = await repository.page(size=3, include_deleted=True)
             rest = await repository.page(size=3, include_deleted=True, after=first.next)
-            streamed = [user.id async for user in repository.stream(batch=1, include_deleted=True)]
+            streamed = [user.id async for user in repository.iterate(batch=1, include_deleted=True)]
             with pytest.raises(InvalidCursor):
                 await repository.page(size=3, after=first.next)
 
@@ -183,7 +183,7 @@ class TestStream:
         keys = await add(every_driver, *users(25))
 
         async with every_driver.session() as session:
-            found = [user.id async for user in Repository(session, User).stream(batch=10)]
+            found = [user.id async for user in Repository(session, User).iterate(batch=10)]
 
         assert found == keys
 
@@ -192,7 +192,7 @@ class TestStream:
         await add(every_driver, *(User(email=str(n), articles=[Article(title=str(n))]) for n in range(5)))
 
         async with every_driver.session() as session:
-            stream = Repository(session, User).stream(load=[User.articles, User.manager], batch=2)
+            stream = Repository(session, User).iterate(load=[User.articles, User.manager], batch=2)
             found = [(user.email, [article.title for article in user.articles]) async for user in stream]
 
         assert found == [(str(n), [str(n)]) for n in range(5)]
@@ -203,7 +203,7 @@ class TestStream:
 
         async with every_driver.transaction() as session:
             repository = Repository(session, User)
-            async for user in repository.stream(batch=2):
+            async for user in repository.iterate(batch=2):
                 await repository.update(user, {"name": str(await repository.count())})
 
         async with every_driver.session() as session:
@@ -214,7 +214,7 @@ class TestStream:
         await add(every_driver, *users(5))
 
         async with every_driver.read() as session:
-            found = [user async for user in Repository(session, User).stream(batch=2)]
+            found = [user async for user in Repository(session, User).iterate(batch=2)]
 
         assert len(found) == 5
 
@@ -224,7 +224,7 @@ class TestStream:
         await add(db, *users(rows))
 
         async with db.session() as session, queries(db, exactly=statements):
-            found = [user async for user in Repository(session, User).stream(batch=2)]
+            found = [user async for user in Repository(session, User).iterate(batch=2)]
 
         assert len(found) == rows
 
@@ -233,7 +233,7 @@ class TestStream:
         await add(every_driver, *users(5))
 
         async with every_driver.session() as session:
-            stream = Repository(session, User).stream(batch=2)
+            stream = Repository(session, User).iterate(batch=2)
             first = await anext(stream)
             await stream.aclose()
             count = await Repository(session, User).count()

@@ -100,7 +100,7 @@ async def read(session: Any) -> None:
     assert [author.id for author in await authors.get_many([2, 1])] == [2, 1]
     assert len((await authors.get_all(load=[Author.articles]))[0].articles) == 1
     assert (await authors.page(order_by=Author.email, size=1)).has_next
-    assert len([author async for author in authors.stream(batch=1)]) == await authors.count() == 2
+    assert len([author async for author in authors.iterate(batch=1)]) == await authors.count() == 2
     with include_deleted(session):
         assert await authors.exists(Author.email == "a")
 

@@ -117,9 +117,9 @@ class TestShards:
             lambda authors: authors.get_all(limit=3),
             lambda authors: authors.get_all(skip=1),
             lambda authors: authors.get_all(order_by=Author.email),
-            lambda authors: anext(authors.stream(batch=3)),
+            lambda authors: anext(authors.iterate(batch=3)),
         ],
-        ids=["page", "limit", "skip", "order", "stream"],
+        ids=["page", "limit", "skip", "order", "iterate"],
     )
     async def test_an_order_over_several_is_refused(self, shards: Shards, call: Callable[[Any], Any]) -> None:
         """They answer one after the other: a page would leave out rows, and a limit hold for each."""
@@ -138,7 +138,7 @@ class TestShards:
             rest = await authors.page(where, size=2, after=page.next)
 
             assert [author.id for author in (*page, *rest)] == [5, 6, 7]
-            assert [author.id async for author in authors.stream(where, batch=2)] == [5, 6, 7]
+            assert [author.id async for author in authors.iterate(where, batch=2)] == [5, 6, 7]
             assert [author.id for author in await authors.get_all(where, skip=1, limit=1)] == [6]
             assert [author.id for author in await authors.get_all(where, skip=2)] == [7]
 

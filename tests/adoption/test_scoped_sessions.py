@@ -85,7 +85,7 @@ class TestRegistryOfTasks:
         await registry.commit()
 
         page = await tags.page(order_by=Tag.id, size=2)
-        streamed = [tag.uses async for tag in tags.stream()]
+        streamed = [tag.uses async for tag in tags.iterate()]
         await registry.remove()
 
         assert [tag.uses for tag in page] == [5, 6]

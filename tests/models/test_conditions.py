@@ -86,15 +86,15 @@ class TestWhatIsNoCondition:
             await question(Repository(session, Author), true())
 
 
-async def _stream(repository: Repository[Any], *where: Any) -> list[Any]:
-    return [row async for row in repository.stream(*where, batch=2)]
+async def _iterate(repository: Repository[Any], *where: Any) -> list[Any]:
+    return [row async for row in repository.iterate(*where, batch=2)]
 
 
 QUESTIONS: dict[str, Callable[..., Awaitable[Any]]] = {
     "get_all": lambda repository, *where: repository.get_all(*where),
     "limit": lambda repository, *where: repository.get_all(*where, limit=2),
     "page": lambda repository, *where: repository.page(*where, size=2),
-    "stream": _stream,
+    "iterate": _iterate,
     "count": lambda repository, *where: repository.count(*where),
     "exists": lambda repository, *where: repository.exists(*where),
     "one_or_none": lambda repository, *where: repository.one_or_none(*where),
@@ -105,7 +105,7 @@ LOADING: dict[str, Callable[..., Awaitable[Any]]] = {
     "one_or_none": lambda repository, load: repository.one_or_none(Author.id == 1, load=load),
     "get_all": lambda repository, load: repository.get_all(load=load),
     "page": lambda repository, load: repository.page(size=2, load=load),
-    "stream": lambda repository, load: anext(repository.stream(load=load)),
+    "iterate": lambda repository, load: anext(repository.iterate(load=load)),
 }
 JOINING: dict[str, Callable[[], Any]] = {
     "column": lambda: Author.id == Book.author_id,
@@ -190,7 +190,7 @@ class TestAllowed:
 
         async with every_driver.session() as session:
             authors = Repository(session, Author)
-            walked = await _stream(authors, condition)
+            walked = await _iterate(authors, condition)
 
             assert len(walked) == len(set(walked)) == await authors.count(condition) > 0
 

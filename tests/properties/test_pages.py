@@ -86,7 +86,7 @@ class TestBesideWriters:
         async with db.read() as session:
             entries = Repository(session, Entry)
             held = await entries.get_all() if holds else []
-            async for entry in entries.stream(order_by=order, batch=size):
+            async for entry in entries.iterate(order_by=order, batch=size):
                 met.append(entry.id)
                 change = next(waiting, None)
                 if change is not None:

@@ -134,7 +134,7 @@ READS: dict[str, Callable[[Repository[Author], list[Any]], Awaitable[object]]] =
     "get_all": lambda authors, load: authors.get_all(load=load),
     "one_or_none": lambda authors, load: authors.one_or_none(load=load),
     "page": lambda authors, load: authors.page(load=load),
-    "stream": lambda authors, load: anext(authors.stream(load=load)),
+    "iterate": lambda authors, load: anext(authors.iterate(load=load)),
 }
 CONTRADICTIONS: dict[str, list[Any]] = {
     "two options": [selectinload(Author.books), joinedload(Author.books)],

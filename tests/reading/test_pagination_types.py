@@ -63,7 +63,7 @@ class TestPages:
             await rows.insert_many(HOSTS)
             order = [getattr(Host, name)]
 
-            met = [host.id async for host in rows.stream(order_by=order, batch=1)]
+            met = [host.id async for host in rows.iterate(order_by=order, batch=1)]
 
             assert met == [host.id for host in await rows.get_all(order_by=order)]
             assert sorted(met) == [0, 1, 2, 3]

@@ -122,7 +122,7 @@ VERBS: dict[str, Verb] = {
     "one_or_none": of_members(lambda members, _: members.one_or_none(Member.id == 1)),
     "get_all": of_members(lambda members, _: members.get_all()),
     "page": of_members(lambda members, _: members.page()),
-    "stream": of_members(lambda members, _: read(members.stream())),
+    "iterate": of_members(lambda members, _: read(members.iterate())),
     "count": of_members(lambda members, _: members.count()),
     "exists": of_members(lambda members, _: members.exists()),
     "create": of_members(lambda members, _: members.create(id=9, name="b")),

@@ -271,7 +271,7 @@ class TestFresh:
 
             assert (key, article.author.id) == (key, other)
 
-    @pytest.mark.parametrize("question", ["get_one", "one_or_none", "get_many", "get_all", "page", "stream"])
+    @pytest.mark.parametrize("question", ["get_one", "one_or_none", "get_many", "get_all", "page", "iterate"])
     async def test_what_was_called_empty_is_looked_at(self, every_driver: Database, question: str) -> None:
         """A collection that was empty when its row was made shows the rows that came by their foreign key."""
         async with every_driver.transaction() as session:
@@ -314,7 +314,7 @@ async def ask(users: Repository[User], question: str, key: int) -> None:
         "get_many": lambda: users.get_many([key], load=load),
         "get_all": lambda: users.get_all(load=load),
         "page": lambda: users.page(load=load),
-        "stream": lambda: anext(users.stream(load=load)),
+        "iterate": lambda: anext(users.iterate(load=load)),
     }
     await asked[question]()
 
@@ -343,7 +343,7 @@ class TestSubclasses:
             assert len(cat.lives) == 1  # type: ignore[attr-defined]
             assert other.owner is cat.owner
 
-    @pytest.mark.parametrize("question", ["get_one", "page", "stream", "one_or_none", "get_many"])
+    @pytest.mark.parametrize("question", ["get_one", "page", "iterate", "one_or_none", "get_many"])
     async def test_by_every_question(self, every_driver: Database, question: str) -> None:
         """Each question loads it."""
         await fill_animals(every_driver)
@@ -358,7 +358,7 @@ class TestSubclasses:
                 "one_or_none": lambda: animals.one_or_none(Animal.id == dog.id, load=load),
                 "get_many": lambda: animals.get_many([dog.id], load=load),
                 "page": lambda: animals.page(load=load),
-                "stream": lambda: anext(animals.stream(load=load)),
+                "iterate": lambda: anext(animals.iterate(load=load)),
             }
             answer = await asked[question]()
             found = next(iter(answer)) if question in {"get_many", "page"} else answer

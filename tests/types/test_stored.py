@@ -184,7 +184,7 @@ async def walk(db: Database, column: Any, size: int) -> list[int]:
     """Return the keys that a stream meets, of at most a hundred."""
     seen: list[int] = []
     async with db.session() as session:
-        stream = Repository(session, Reading).stream(order_by=column, batch=size)
+        stream = Repository(session, Reading).iterate(order_by=column, batch=size)
         async for row in stream:
             seen.append(row.id)
             assert len(seen) < 100, "the stream has no end"

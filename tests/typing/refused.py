@@ -41,7 +41,7 @@ async def orders(users: Repository[User]) -> None:
     await users.get_all(order_by="email")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await users.get_all(order_by=["email"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     await users.page(order_by="-email")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    users.stream(order_by="email")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    users.iterate(order_by="email")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def loads(users: Repository[User]) -> None:

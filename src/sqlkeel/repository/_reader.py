@@ -13,7 +13,7 @@ from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.exc import MultipleResultsFound, SQLAlchemyError
 from sqlalchemy.orm import Mapper
 
-from ..errors import InvalidKey, MultipleFound, NotFound, NotSupported, shown
+from ..errors import InvalidKey, InvalidValue, MultipleFound, NotFound, NotSupported, shown
 from ..models._conditions import refuse_joins, refuse_other_tables, refuse_other_than_conditions
 from ..models._key_columns import portions
 from ..models._public_ids import PublicID, uuid_of
@@ -248,7 +248,7 @@ class Reader(Generic[M]):
         rows = in_order(self.session.sync_session, keyset.rows(await self._execute(paged, load)))
         return keyset.page(statement, rows, size=size, after=after, before=before)
 
-    async def stream(
+    async def iterate(
         self,
         *where: ColumnExpressionArgument[bool],
         order_by: OrderBy = (),
@@ -256,11 +256,13 @@ class Reader(Generic[M]):
         batch: int = 1_000,
         include_deleted: bool = False,
     ) -> AsyncIterator[M]:
-        """Yield the rows that match, *batch* at a time, so that memory stays bounded.
+        """Yield the rows that match, *batch* at a time, so that memory stays bounded: ``async for row in …``.
 
-        Each batch is a statement that goes on where the last one ended. The session may be used in between, and rows
-        that come or go shift nothing; but it is not one snapshot, unless the transaction is. Any order but that of the
-        key wants an index, or each batch sorts the table.
+        Each batch is a statement that goes on where the last one ended, as the pages of `page` do. The session may be
+        used in between, and rows that come or go shift nothing; but it is not one snapshot, unless the transaction is.
+        Any order but that of the key wants an index, or each batch sorts the table. ``session.stream_scalars()`` is
+        another thing: one statement whose cursor stays open on the server, which sees one snapshot, and keeps the
+        connection, and on MariaDB the session, busy until its last row.
 
         Raises:
             InvalidValue: When *batch* is not positive.
@@ -349,5 +351,8 @@ class Reader(Generic[M]):
 
 
 def _shown(include_deleted: bool) -> dict[str, bool]:
+    if not isinstance(include_deleted, bool):
+        # A text from a URL, "false", would be taken for true.
+        raise InvalidValue(f"include_deleted= is True or False, not {shown(include_deleted)}.")
     # Left out rather than False, which would overrule a session that shows them.
     return {"include_deleted": True} if include_deleted else {}

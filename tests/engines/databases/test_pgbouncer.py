@@ -294,7 +294,7 @@ class TestWork:
         async with pooled.transaction() as session:
             users = Repository(session, User)
             await users.insert_many({"email": f"{number}@x.org"} for number in range(30))
-            counts = [await users.count(User.id == user.id) async for user in users.stream(batch=10)]
+            counts = [await users.count(User.id == user.id) async for user in users.iterate(batch=10)]
 
         assert counts == [1] * 30
 

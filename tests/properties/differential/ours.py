@@ -104,7 +104,7 @@ class _Verbs:
     async def stream(self) -> Any:
         """Return all rows."""
         found: list[Any] = []
-        async for obj in self.rows.stream(order_by=self._order(), batch=self.step.size):
+        async for obj in self.rows.iterate(order_by=self._order(), batch=self.step.size):
             found.append(obj)
             if len(found) > 50:
                 break
