@@ -54,7 +54,7 @@ class TestQueries:
     async def test_transactions_are_not_counted(self, every_driver: Database) -> None:
         """BEGIN, COMMIT, savepoints and settings of the connection are no queries."""
         async with queries(every_driver) as seen:
-            async with every_driver.transaction(read_only=True, lock_timeout=1, timeout=9):
+            async with every_driver.transaction(read_only=True, lock_timeout=1, statement_timeout=9):
                 pass
             async with every_driver.transaction() as session, session.savepoint():
                 await session.execute(select(Row))

@@ -787,7 +787,7 @@ class StatementTimeout(DatabaseFault, sa_exc.OperationalError):
     """The statement ran longer than it may; the server stopped it."""
 
     code = "statement-timeout"
-    hint = "db.transaction(timeout=300) allows its statements more seconds, 0 any number; see first why it is slow."
+    hint = "db.transaction(statement_timeout=300) allows more seconds, 0 any number; see first why it is slow."
 
 
 class ReadOnlyViolation(DatabaseFault, sa_exc.OperationalError, sa_exc.InternalError):

@@ -125,7 +125,7 @@ class TestMemory:
             "insert": lambda session: insert_many(session, User, self.source()),
             "upsert": lambda session: upsert_many(session, User, self.source(), on=[User.email]),
         }
-        async with postgres.transaction(timeout=0) as session:
+        async with postgres.transaction(statement_timeout=0) as session:
             tracemalloc.start()
             try:
                 await calls[work](session)

@@ -50,7 +50,7 @@ class TestTicket:
             await connection.execute(text(SLOW_TICKET))
 
         with pytest.raises(StatementTimeout):
-            async with server.transaction(timeout=0.2) as session:
+            async with server.transaction(statement_timeout=0.2) as session:
                 await session.execute(one)
                 await session.execute(text("set local search_path = slow, pg_catalog, public"))
 

@@ -361,9 +361,9 @@ class TestRaces:
 
 class TestLimits:
     async def test_a_statement_that_takes_too_long(self, every_driver: Database) -> None:
-        """timeout= stops a statement, on SQLite too."""
+        """statement_timeout= stops a statement, on SQLite too."""
         with pytest.raises(StatementTimeout):
-            async with every_driver.transaction(timeout=0.1) as session:
+            async with every_driver.transaction(statement_timeout=0.1) as session:
                 await session.execute(text(SLOW[every_driver.dialect]))
 
     async def test_a_transaction_that_idles_too_long(self, server: Database, open_database: OpenDatabase) -> None:

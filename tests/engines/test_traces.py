@@ -148,7 +148,7 @@ class TestNextBorrower:
         """Limits, locks and read-only transactions of ours keep the connection, and are gone nevertheless."""
         before, seen = await send(database, "select 1"), await look(database)
 
-        async with database.transaction(timeout=9, lock_timeout=9) as session:
+        async with database.transaction(statement_timeout=9, lock_timeout=9) as session:
             await session.advisory_lock("left_over")
         async with database.transaction(read_only=True) as session:
             await session.execute(text("select 1"))

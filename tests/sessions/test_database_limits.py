@@ -43,7 +43,7 @@ class TestLimits:
         """They end with the transaction, for whoever gets the connection next."""
         database = open_database(server, pool_size=1, max_overflow=0, statement_timeout=7, lock_timeout=3)
 
-        async with database.transaction(timeout=2, lock_timeout=1) as session:
+        async with database.transaction(statement_timeout=2, lock_timeout=1) as session:
             inside = await _limits(session)
         async with database.transaction() as session:
             after = await _limits(session)
@@ -55,7 +55,7 @@ class TestLimits:
         """Nor does a rollback leave them."""
         database = open_database(server, pool_size=1, max_overflow=0, statement_timeout=7, lock_timeout=3)
         with pytest.raises(Failure):
-            async with database.transaction(timeout=2, lock_timeout=1):
+            async with database.transaction(statement_timeout=2, lock_timeout=1):
                 raise Failure
 
         async with database.transaction() as session:
@@ -70,7 +70,7 @@ class TestLimits:
         )
         async with database.transaction() as session:
             before = await _limits(session)
-        async with database.transaction(timeout=2, lock_timeout=1):
+        async with database.transaction(statement_timeout=2, lock_timeout=1):
             pass
 
         async with database.transaction() as session:

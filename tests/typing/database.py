@@ -39,7 +39,7 @@ async def transfer(session: Session, source: int, target: int, amount: Decimal, 
 
 async def blocks(db: Database) -> None:
     """Every block gives a Session."""
-    async with db.transaction(isolation="serializable", timeout=5) as session:
+    async with db.transaction(isolation="serializable", statement_timeout=5) as session:
         assert_type(session, Session)
         async with session.savepoint():
             session.on_commit(print, "done", sep="")

@@ -133,7 +133,7 @@ class Database(EnteredByAsyncWith):
         *,
         isolation: IsolationLevel | None = None,
         read_only: bool = False,
-        timeout: float | None = None,
+        statement_timeout: float | None = None,
         lock_timeout: float | None = None,
         savepoint: bool = False,
         durable: bool = False,
@@ -150,7 +150,7 @@ class Database(EnteredByAsyncWith):
             isolation: ``"serializable"``, ``"repeatable read"``, …; for this transaction only. SQLite has only the
                 first, and gives it for any.
             read_only: Let the server refuse writes; reads see one snapshot where *isolation* gives one.
-            timeout: Seconds that a statement of this transaction may run, 0 for no limit.
+            statement_timeout: Seconds that a statement of this transaction may run, 0 for no limit.
             lock_timeout: Seconds to wait for a lock in this transaction, 0 for no limit. MariaDB counts whole seconds.
             savepoint: Inside another transaction, open a savepoint: if this block fails, the outer one can go on.
             durable: What the block wrote must be committed when it ends; refuse to run inside another transaction.
@@ -162,8 +162,9 @@ class Database(EnteredByAsyncWith):
             TransactionAborted: When an error was swallowed that had ended the transaction on the server.
             InvalidValue: When *isolation* is no isolation level.
         """
-        limits = None if timeout is None and lock_timeout is None else Limits(timeout, lock_timeout)
-        is_plain = isolation is None and not read_only and (limits is None or limits == Limits())
+        is_limited = statement_timeout is not None or lock_timeout is not None
+        limits = Limits(statement_timeout, lock_timeout) if is_limited else None
+        is_plain = isolation is None and not read_only and limits is None
         task = ref_to(current_task())
         if (outer := await self._outer()) is not None:
             if durable or not is_plain:

@@ -77,7 +77,7 @@ class TestSession:
         """Only a transaction with limits of its own sends them, and only the next one takes them back."""
         database = open_database(mariadb, pool_size=1, max_overflow=0)
         sent: list[str] = []
-        async with database.transaction(timeout=1) as session:
+        async with database.transaction(statement_timeout=1) as session:
             await session.execute(text("select 1"))
         event.listen(database.engine.sync_engine, "before_cursor_execute", lambda *args: sent.append(args[2]))
 

@@ -126,7 +126,7 @@ class TestLoad:
 class TestLimits:
     async def test_they_are_in_force(self, pooled: Database) -> None:
         """The usual ones hold in each transaction, its own come before them, and a client that goes away is noticed."""
-        async with pooled.transaction(timeout=3) as session:
+        async with pooled.transaction(statement_timeout=3) as session:
             found = await session.execute(
                 text(
                     "select current_setting('statement_timeout'), current_setting('lock_timeout'),"
@@ -139,7 +139,7 @@ class TestLimits:
 
     async def test_they_end_with_the_transaction(self, pooled: Database, plain: AsyncEngine) -> None:
         """Whoever gets the same connection of the server next finds it as it was."""
-        async with pooled.transaction(timeout=3, lock_timeout=2) as session, session.savepoint():
+        async with pooled.transaction(statement_timeout=3, lock_timeout=2) as session, session.savepoint():
             before = await session.scalar(text("select pg_backend_pid()"))
         async with plain.connect() as connection:
             after = (await connection.execute(text("select pg_backend_pid()"))).scalar_one()
@@ -150,7 +150,7 @@ class TestLimits:
 
     async def test_the_next_transaction_has_the_usual_ones(self, pooled: Database) -> None:
         """What one transaction asked for is not kept by the connection to the pooler either."""
-        async with pooled.transaction(timeout=3) as session:
+        async with pooled.transaction(statement_timeout=3) as session:
             await session.execute(text("select 1"))
 
         assert await show(pooled.engine, "statement_timeout") == ("30s",)
@@ -158,7 +158,7 @@ class TestLimits:
     async def test_a_late_statement_is_stopped(self, pooled: Database) -> None:
         """The server ends it."""
         with pytest.raises(StatementTimeout):
-            async with pooled.transaction(timeout=0.1) as session:
+            async with pooled.transaction(statement_timeout=0.1) as session:
                 await session.execute(text(SLOW["postgresql"]))
 
     async def test_a_read_has_them_too(self, url: str, open_database: OpenDatabase) -> None:
@@ -181,7 +181,7 @@ class TestLimits:
 
     async def test_the_longest_limit(self, pooled: Database) -> None:
         """A year is more than the server can count, and becomes the longest it can."""
-        async with pooled.transaction(timeout=31_536_000) as session:
+        async with pooled.transaction(statement_timeout=31_536_000) as session:
             assert await session.scalar(
                 text("select setting from pg_settings where name = 'statement_timeout'")
             ) == str(2**31 - 1)
@@ -194,7 +194,7 @@ class TestLimits:
         with monkeypatch.context() as patch, pytest.raises(DBAPIError, match="outside the valid range"):
             # What the servers of today refuse, `Limits` refuses before them.
             patch.setattr(pgbouncer_module, "settings_of", lambda limits: {"statement_timeout": "-1"})
-            async with one.transaction(timeout=1) as session:
+            async with one.transaction(statement_timeout=1) as session:
                 await session.execute(text("select 1"))
 
         async with one.transaction() as session:

@@ -58,7 +58,7 @@ class TestLimits:
     async def test_they_end_with_the_transaction(self, database: Database, open_database: OpenDatabase) -> None:
         """A released savepoint does not carry them out either."""
         one = open_database(database, pool_size=1, max_overflow=0)
-        async with one.transaction(timeout=3) as session, session.savepoint():
+        async with one.transaction(statement_timeout=3) as session, session.savepoint():
             inside = await session.scalar(text("show statement_timeout"))
         async with one.transaction() as session:
             after = await session.scalar(text("show statement_timeout"))
@@ -67,7 +67,7 @@ class TestLimits:
 
     async def test_zero_is_no_limit(self, database: Database) -> None:
         """A report that may take its time says so."""
-        async with database.transaction(timeout=0) as session:
+        async with database.transaction(statement_timeout=0) as session:
             assert await session.scalar(text("show statement_timeout")) == "0"
 
     async def test_a_read_has_them_too(self, database: Database, open_database: OpenDatabase) -> None:

@@ -353,7 +353,7 @@ class TestStatementTimeout:
 
     async def test_the_next_statement_is_not_hit(self, one: Database) -> None:
         """A limit that was not reached ends with its statement."""
-        async with one.transaction(timeout=0.1) as session:
+        async with one.transaction(statement_timeout=0.1) as session:
             await session.execute(text("insert into number values (1)"))
             await asyncio.sleep(0.2)
             await session.execute(text("insert into number values (2)"))
@@ -362,7 +362,7 @@ class TestStatementTimeout:
 
     async def test_a_failed_statement_leaves_no_timer(self, one: Database) -> None:
         """An error ends the limit as well."""
-        async with one.transaction(timeout=0.1) as session:
+        async with one.transaction(statement_timeout=0.1) as session:
             with pytest.raises(Exception, match="syntax error"):
                 await session.execute(text("selec 1"))
             await asyncio.sleep(0.2)
