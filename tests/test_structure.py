@@ -43,6 +43,7 @@ FRONT_DOOR = [
     "UUIDKeyMixin",
     "VersionMixin",
     "association",
+    "child",
     "children",
     "errors",
     "include_deleted",

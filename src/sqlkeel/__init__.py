@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .models._base import Base
     from .models._constraints import live_parent, unique_live
     from .models._keys import DualIDMixin, IntKeyMixin, UUIDKeyMixin
-    from .models._relations import association, children, parent
+    from .models._relations import association, child, children, parent
     from .observe import queries
     from .reading._pagination import Page
     from .repository._repository import Repository
@@ -39,6 +39,7 @@ __all__ = [
     "UUIDKeyMixin",
     "VersionMixin",
     "association",
+    "child",
     "children",
     "errors",
     "include_deleted",
@@ -60,7 +61,7 @@ if not TYPE_CHECKING:
             "models._base": ["Base"],
             "models._constraints": ["live_parent", "unique_live"],
             "models._keys": ["DualIDMixin", "IntKeyMixin", "UUIDKeyMixin"],
-            "models._relations": ["association", "children", "parent"],
+            "models._relations": ["association", "child", "children", "parent"],
             "observe": ["queries"],
             "reading._pagination": ["Page"],
             "repository._repository": ["Repository"],

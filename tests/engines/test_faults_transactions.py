@@ -165,7 +165,7 @@ class TestAbortedTransactions:
         endless = SLOW["sqlite"].replace("select count(*) from n", "select -i, i from n")
 
         with pytest.raises(TransactionAborted):
-            async with sqlite.transaction(timeout=0.1) as session:
+            async with sqlite.transaction(statement_timeout=0.1) as session:
                 await session.execute(insert(person).values(id=1, email="a"))
                 with pytest.raises(StatementTimeout):
                     await session.execute(text(f"insert into person (id, email) {endless}"))

@@ -21,7 +21,7 @@ from sqlalchemy.orm import (
 
 import sqlkeel
 from sqlkeel.errors import UnloadedAttribute
-from sqlkeel.models import DualIDMixin, IntKeyMixin, UUIDKeyMixin, association, children, parent
+from sqlkeel.models import DualIDMixin, IntKeyMixin, UUIDKeyMixin, association, child, children, parent
 from sqlkeel.observe import queries
 from sqlkeel.repository import Repository
 from sqlkeel.sessions import Database
@@ -50,7 +50,7 @@ class User(DualIDMixin, Base):
     )
     shown: Mapped[list[Article]] = relationship(viewonly=True)
     archive: WriteOnlyMapped[Article] = relationship(viewonly=True)
-    profile: Mapped[Profile | None] = children(uselist=False)
+    profile: Mapped[Profile | None] = child()
     logs: Mapped[list[Log]] = relationship(primaryjoin=lambda: User.id == foreign(Log.user_no))
     groups: Mapped[set[Group]] = association("user_group")
     stamps: Mapped[list[Stamp]] = relationship(passive_deletes=True, cascade="all")
@@ -66,7 +66,7 @@ class Article(IntKeyMixin, Base):
 
 class Profile(IntKeyMixin, Base):
     __tablename__ = "profile"
-    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"), index=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"), unique=True)
 
 
 class Log(IntKeyMixin, Base):

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, deferred, mapped_column, relationship, select
 
 import sqlkeel
 from sqlkeel.errors import UnknownField, UnloadedAttribute
-from sqlkeel.models import IntKeyMixin, association, children, parent
+from sqlkeel.models import IntKeyMixin, association, child, children, parent
 from sqlkeel.observe import queries
 from sqlkeel.repository import Repository
 from sqlkeel.sessions import Database
@@ -27,7 +27,7 @@ class User(IntKeyMixin, VersionMixin, Base):
     note: Mapped[str | None] = deferred(mapped_column(String(20)))
     articles: Mapped[list[Article]] = children(back_populates="author", order_by="Article.id")
     roles: Mapped[list[Role]] = children()
-    profile: Mapped[Profile | None] = children(uselist=False)
+    profile: Mapped[Profile | None] = child()
 
 
 class Article(IntKeyMixin, Base):
@@ -60,7 +60,7 @@ class Role(IntKeyMixin, Base):
 
 class Profile(IntKeyMixin, Base):
     __tablename__ = "profile"
-    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"), index=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"), unique=True)
 
 
 class Owner(IntKeyMixin, Base):

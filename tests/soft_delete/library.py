@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, WriteOnlyMapped, attribute_keyed_dict, column_property, mapped_column, relationship
 
 import sqlkeel
-from sqlkeel.models import IntKeyMixin, association, children, parent, unique_live
+from sqlkeel.models import IntKeyMixin, association, child, children, parent, unique_live
 from sqlkeel.sessions import Database
 from sqlkeel.soft_delete import SoftDeleteMixin, restore
 from sqlkeel.timestamps import TimestampMixin
@@ -63,7 +63,7 @@ class Author(IntKeyMixin, TimestampMixin, SoftDeleteMixin, VersionMixin, Base):
     name: Mapped[str] = mapped_column(String(50))
     books: Mapped[list[Book]] = children(back_populates="author", order_by="Book.id")
     loans: Mapped[list[Loan]] = children(back_populates="author", on_delete="restrict")
-    profile: Mapped[Profile | None] = children(back_populates="author", uselist=False)
+    profile: Mapped[Profile | None] = child(back_populates="author")
     shelf: WriteOnlyMapped[Book] = relationship(viewonly=True)
 
 

@@ -18,6 +18,7 @@ from sqlkeel import (
     UUIDKeyMixin,
     VersionMixin,
     association,
+    child,
     children,
     parent,
     unique_live,
@@ -58,7 +59,7 @@ class Project(DualIDMixin, TimestampMixin, VersionMixin, Base):
     description: Mapped[str] = mapped_column(server_default="")
 
     releases: Mapped[list[Release]] = children(back_populates="project", on_delete="cascade")
-    account: Mapped[PaymentAccount | None] = children(back_populates="project", on_delete="set null", uselist=False)
+    account: Mapped[PaymentAccount | None] = child(back_populates="project", on_delete="set null")
 
     @property
     def latest_release(self) -> Release | None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ._keys import DualIDMixin, IntKeyMixin, UUIDKeyMixin, server_uuid7, uuid7
     from ._naming import NAMING_CONVENTION, metadata_with_names
     from ._public_ids import PublicID
-    from ._relations import OnDelete, association, children, parent
+    from ._relations import OnDelete, association, child, children, parent
 
 __all__ = [
     "NAMING_CONVENTION",
@@ -21,6 +21,7 @@ __all__ = [
     "PublicID",
     "UUIDKeyMixin",
     "association",
+    "child",
     "children",
     "live_parent",
     "metadata_with_names",
@@ -39,6 +40,6 @@ if not TYPE_CHECKING:
             "_keys": ["DualIDMixin", "IntKeyMixin", "UUIDKeyMixin", "server_uuid7", "uuid7"],
             "_naming": ["NAMING_CONVENTION", "metadata_with_names"],
             "_public_ids": ["PublicID"],
-            "_relations": ["OnDelete", "association", "children", "parent"],
+            "_relations": ["OnDelete", "association", "child", "children", "parent"],
         },
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NoReturn
 from weakref import WeakSet, ref
 
@@ -22,6 +23,7 @@ __all__ = [
     "KeepsRows",
     "OnDelete",
     "association",
+    "child",
     "children",
     "configure_relations",
     "is_soft",
@@ -43,10 +45,11 @@ _ACCEPTED: Final[dict[OnDelete, tuple[str, ...]]] = {
     "restrict": ("RESTRICT", "NO ACTION"),
     "set null": ("SET NULL",),
 }
+_SET_BY_US: Final = frozenset({"cascade", "passive_deletes", "secondary", "viewonly"})
 
 
 class _Relation(NamedTuple):
-    kind: Literal["association", "children", "parent"]
+    kind: Literal["association", "child", "children", "parent"]
     on_delete: OnDelete | None
 
 
@@ -77,25 +80,63 @@ def children(
         CascadeMismatch: At the call, for options that contradict each other; when the mappers are configured, for a
             foreign key or a reverse side that disagrees. The message holds the text to write.
     """
-    _refuse_options("children", options, {"cascade", "passive_deletes", "secondary", "viewonly"})
-    rule_name: OnDelete = "cascade" if on_delete is None else on_delete
-    _refuse_unknown(rule_name)
-    if delete_orphan and rule_name != "cascade":
+    if "uselist" in options:
+        raise CascadeMismatch("children() are several rows.", hint="One row is child(...): Mapped[Model | None].")
+    _refuse_options("children", options, _SET_BY_US)
+    _refuse_contradictions("children", on_delete, back_populates, delete_orphan=delete_orphan)
+    rule, marked = _rule(on_delete, delete_orphan=delete_orphan), _marked(options, "children", on_delete)
+    return _watched(relationship(back_populates=back_populates, order_by=order_by, **marked, **rule))
+
+
+def child(
+    *, back_populates: str | None = None, on_delete: OnDelete | None = None, delete_orphan: bool = False, **options: Any
+) -> DeclaredRelationship[Any]:
+    """Declare the only row that points to this one, ``Mapped[Account | None]``, and what becomes of it with this one.
+
+    All that `children` says of several rows holds for it: ORM and database do the same when this row is deleted. A
+    unique constraint on the foreign key is asked for, because nothing else keeps a second row from pointing here; of a
+    soft-deletable model that is ``unique_live("user_id")``, so that a deleted row lets another one take its place. A
+    query loads it by a join where ``load=`` names it. ``Mapped[Account]`` says that there always is one, which no
+    database checks.
+
+    Args:
+        back_populates: The `parent` attribute on the other side.
+        on_delete: As in `children`.
+        delete_orphan: Delete the row that another one, or ``None``, takes the place of. A flush inserts before it
+            deletes: where one follows the other, assign ``None`` and flush before.
+        options: All else that `sqlalchemy.orm.relationship` takes, such as ``lazy`` or ``foreign_keys``.
+
+    Raises:
+        CascadeMismatch: As `children` does; and when the mappers are configured, where the foreign key is not unique.
+    """
+    _refuse_options("child", options, {*_SET_BY_US, "order_by", "uselist"})
+    _refuse_contradictions("child", on_delete, back_populates, delete_orphan=delete_orphan)
+    rule, marked = _rule(on_delete, delete_orphan=delete_orphan), _marked(options, "child", on_delete)
+    return _watched(relationship(back_populates=back_populates, uselist=False, **marked, **rule))
+
+
+def _rule(on_delete: OnDelete | None, *, delete_orphan: bool) -> dict[str, Any]:
+    rule = _RULES[on_delete or "cascade"]
+    return {**rule, "cascade": "all, delete-orphan"} if delete_orphan else rule
+
+
+def _refuse_contradictions(
+    call: str, on_delete: OnDelete | None, back_populates: str | None, *, delete_orphan: bool
+) -> None:
+    if on_delete is not None:
+        _refuse_unknown(on_delete)
+    if delete_orphan and on_delete not in {None, "cascade"}:
         raise CascadeMismatch(
-            f'children(on_delete="{on_delete}", delete_orphan=True) keeps children and deletes them.',
+            f'{call}(on_delete="{on_delete}", delete_orphan=True) keeps children and deletes them.',
             hint='Drop delete_orphan=True, or use on_delete="cascade".',
         )
     if on_delete == "restrict" and back_populates is None:
         # SQLAlchemy leaves the foreign key alone under passive_deletes="all"; only the other side writes it.
+        place = "the collection" if call == "children" else "its place"
         raise CascadeMismatch(
-            'children(on_delete="restrict") would not save that a child was taken out of the collection.',
-            hint='Name the other side: children(on_delete="restrict", back_populates="...").',
+            f'{call}(on_delete="restrict") would not save that a child was taken out of {place}.',
+            hint=f'Name the other side: {call}(on_delete="restrict", back_populates="...").',
         )
-    rule = dict(_RULES[rule_name])
-    if delete_orphan:
-        rule["cascade"] = "all, delete-orphan"
-    marked = _marked(options, "children", on_delete)
-    return _watched(relationship(back_populates=back_populates, order_by=order_by, **marked, **rule))
 
 
 def parent(
@@ -111,7 +152,7 @@ def parent(
         CascadeMismatch: At the call, for options that contradict each other; when the mappers are configured, for a
             foreign key or a reverse side that disagrees, or when nothing says what happens.
     """
-    _refuse_options("parent", options, {"cascade", "passive_deletes", "secondary", "viewonly"})
+    _refuse_options("parent", options, _SET_BY_US)
     if on_delete is not None:
         _refuse_unknown(on_delete)
     return _watched(relationship(back_populates=back_populates, **_marked(options, "parent", on_delete)))
@@ -148,7 +189,7 @@ def _marked(options: dict[str, Any], kind: Any, on_delete: OnDelete | None) -> d
     return {**options, "info": {**(options.get("info") or {}), _KEY: _Relation(kind, on_delete)}}
 
 
-def _refuse_options(call: str, options: dict[str, Any], refused: set[str]) -> None:
+def _refuse_options(call: str, options: dict[str, Any], refused: AbstractSet[str]) -> None:
     wrong = sorted(refused & options.keys())
     if wrong:
         raise CascadeMismatch(
@@ -215,10 +256,18 @@ def _configure(prop: RelationshipProperty[Any]) -> None:
 
 def _configure_children(relation: RelationshipProperty[Any], stated: OnDelete | None) -> None:
     on_delete: OnDelete = stated or "cascade"
+    is_one, name = relation.info[_KEY].kind == "child", relation.mapper.class_.__name__
     if relation.direction is not RelationshipDirection.ONETOMANY:
-        _refuse(relation, "points to one row, not to children.", "Use parent() on the side of the foreign key.")
+        problem = "holds the foreign key itself." if is_one else "points to one row, not to children."
+        _refuse(relation, problem, "Use parent() on the side of the foreign key.")
+    if is_one and (relation.collection_class is not None or relation.uselist):
+        _refuse(relation, "is one row, and is annotated as several.", f"Mapped[{name} | None], or children(...).")
+    if not is_one and not relation.uselist:
+        _refuse(relation, "is annotated as one row.", f"{relation} = child(...), or Mapped[list[{name}]].")
     for key in _foreign_keys(relation, relation.synchronize_pairs):
         _set_on_delete(relation, key, on_delete)
+        if is_one:
+            _refuse_not_unique(relation, key)
     target = relation.mapper
     if relation.cascade.delete_orphan and any(map(is_soft, target.self_and_descendants)):
         _refuse(
@@ -244,7 +293,7 @@ def _configure_parent(relation: RelationshipProperty[Any], on_delete: OnDelete |
     if theirs is not None:
         said = theirs.on_delete or "cascade"
         if on_delete not in {None, said}:
-            hint = f'{reverse} = children(on_delete="{on_delete}", ...), or no on_delete= here.'
+            hint = f'{reverse} = {theirs.kind}(on_delete="{on_delete}", ...), or no on_delete= here.'
             _refuse(relation, f'says "{on_delete}" and {reverse} says "{said}".', hint)
         return
     for key in _foreign_keys(relation, relation.synchronize_pairs):
@@ -308,6 +357,7 @@ def _configure_association(relation: RelationshipProperty[Any], on_delete: OnDel
 
 _CONFIGURE: Final[dict[str, Any]] = {
     "association": _configure_association,
+    "child": _configure_children,
     "children": _configure_children,
     "parent": _configure_parent,
 }
@@ -360,7 +410,8 @@ def _check_reverse(
         return
     wanted = _RULES[rule]
     if reverse.cascade.delete != ("cascade" in wanted) or reverse.passive_deletes != wanted["passive_deletes"]:
-        hint = f'{reverse} = children(on_delete="{rule}", back_populates="{relation.key}").'
+        word = "children" if reverse.uselist else "child"
+        hint = f'{reverse} = {word}(on_delete="{rule}", back_populates="{relation.key}").'
         _refuse(relation, f"has ON DELETE {key.ondelete}, and {reverse} does something else.", hint)
 
 
@@ -399,6 +450,28 @@ def _unique_sets(table: Table) -> Iterator[set[str]]:
             yield {column.name for column in constraint.columns}
     for index in table.indexes:
         if isinstance(index, Index) and index.unique and not index.dialect_kwargs:
+            yield {column.name for column in index.columns}
+
+
+def _refuse_not_unique(relation: RelationshipProperty[Any], key: ForeignKeyConstraint) -> None:
+    """Refuse a foreign key by which a second row could point to the same one."""
+    columns = {column.name for column in key.columns}
+    if any(unique <= columns for unique in (*_unique_sets(key.table), *_live_sets(key.table))):
+        return
+    listing, one = ", ".join(f'"{name}"' for name in key.column_keys), relation.mapper.class_.__name__
+    unique = f"UniqueConstraint({listing})" if len(columns) > 1 else "unique=True on the column"
+    hint = f"unique_live({listing})" if is_soft(relation.mapper) else unique
+    _refuse(
+        relation,
+        f"is one row, and {_describe(key)} lets several point to it.",
+        f"{hint}, in {one}; or children(...) of Mapped[list[{one}]].",
+    )
+
+
+def _live_sets(table: Table) -> Iterator[set[str]]:
+    """Yield the columns that are unique among living rows, by ``unique_live``."""
+    for index in table.indexes:
+        if index.unique and index.dialect_kwargs.get("mariadb_live") and len(index.columns) == len(index.expressions):
             yield {column.name for column in index.columns}
 
 
