@@ -67,6 +67,17 @@ async def attributes(session: Session, users: Repository[User]) -> None:
     await bulk.upsert_many(session, User, [row], on="email")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
+async def values(users: Repository[User], user: User) -> None:
+    """What a row is given is a mapping, or keywords, or both."""
+    await users.create({"email": "a"}, email="b")
+    await users.update(user, email="b", expected_version=1)
+    await users.get_or_create(email="b", defaults={"email": "c"})
+    await users.upsert(email="b", on=[User.email])
+    await users.create(user)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await users.update(user, [("email", "b")])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await users.upsert(email="b")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
 async def conditions(users: Repository[User]) -> None:
     """A condition is a comparison."""
     await users.one(User.email == "a")

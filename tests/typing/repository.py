@@ -42,6 +42,7 @@ async def rows(session: Session) -> None:
     assert_type(await users.count(), int)
     assert_type(await users.exists(User.email == "a"), bool)
     assert_type(await users.create(email="a"), User)
+    assert_type(await users.insert_many_returning([{"email": "a"}]), list[User])
 
 
 async def without_a_class(session: Session) -> None:

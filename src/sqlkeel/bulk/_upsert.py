@@ -117,7 +117,7 @@ async def upsert(
 
 
 async def get_or_create(
-    session: AnyAsyncSession, model: type[M], key: Mapping[str, Any], defaults: Mapping[str, Any]
+    session: AnyAsyncSession, model: type[M], key: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
 ) -> tuple[M, bool]:
     """Return the row with *key*, or make it from *key* and *defaults*; and whether it was made.
 
@@ -134,6 +134,7 @@ async def get_or_create(
     """
     async with Work(session, model) as work:
         refuse_unreadable(work.target.mapper)
+        defaults = {} if defaults is None else defaults
         refuse_other_than_mappings([key, defaults])
         values = {**defaults, **key}
         work.target.check(values)

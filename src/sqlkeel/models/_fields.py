@@ -12,7 +12,31 @@ from sqlalchemy.orm.attributes import flag_modified
 
 from ..errors import InvalidValue, UnknownField
 
-__all__ = ["assign", "changes_row", "refusal_of_field", "refuse_fields"]
+__all__ = ["assign", "changes_row", "refusal_of_field", "refuse_fields", "values_of_row"]
+
+
+def values_of_row(model: type[Any], values: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what one row is given: of the mapping, and of the keywords, *fields*, which win.
+
+    Raises:
+        InvalidValue: When *values* is no mapping.
+        UnknownField: When a field is not given by its name.
+    """
+    if values is None:
+        return dict(fields)
+    if not isinstance(values, Mapping):
+        name = model.__name__
+        raise InvalidValue(
+            f"The values of a {name} are a mapping of field names, or keywords, and not a {type(values).__name__}.",
+            hint="Such as row._mapping, dataclasses.asdict(obj), model.model_dump(). session.add() takes an object.",
+        )
+    for field in values:
+        if not isinstance(field, str):
+            named = getattr(field, "key", None) or "field"
+            raise UnknownField(
+                f"{model.__name__} has no field {field}: one is named by a text.", hint=f'{{"{named}": ...}}'
+            )
+    return {**values, **fields}
 
 
 def refuse_fields(model: type[Any], fields: Iterable[str]) -> None:

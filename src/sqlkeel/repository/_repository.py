@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from .. import bulk, soft_delete  # loaded when a verb of theirs is first called
 from ..errors import NotSupported
-from ..models._fields import assign, changes_row, refuse_fields
+from ..models._fields import assign, changes_row, refuse_fields, values_of_row
 from ..models._relations import is_soft
 from ..sessions._holding import refuse_foreign, refuse_unheld
 from ..sessions._new_rows import NewRow
@@ -27,6 +27,7 @@ from ._reader import Reader
 __all__ = ["Repository"]
 
 M = TypeVar("M")
+Rows: TypeAlias = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
 
 
 class Repository(Reader[M]):
@@ -37,17 +38,24 @@ class Repository(Reader[M]):
     Deleted rows do not exist here unless ``include_deleted=True`` is said. It works with any mapped class and any
     `AsyncSession`; for what it does not have, write the ``select()``.
 
+    What one row is given is a mapping, or keywords, or both, of which the keywords win: ``create(payload,
+    author_id=user.id)``. A field with the name of an option, such as ``on``, comes in the mapping. Many rows are an
+    iterable of mappings, also an asynchronous one. A reader with ``one`` in its name raises `NotFound`, another one
+    returns ``None``. A verb for one row that exists takes its object; one for many rows takes keys.
+
     Raises:
         NotSupported: Without a model; for a soft-deletable model in a session that is not made over `SyncSession`.
     """
 
-    async def create(self, **values: Any) -> M:
+    async def create(self, values: Mapping[str, Any] | None = None, /, **fields: Any) -> M:
         """Insert a row and return it with what the database has filled in.
 
         Raises:
             UnknownField: When the model has no such field.
+            InvalidValue: When *values* is no mapping.
             ConstraintViolation: When the database refuses the row.
         """
+        values = values_of_row(self.model, values, fields)
         refuse_fields(self.model, values)
         obj = self.model(**values)
         row = NewRow(obj)
@@ -56,7 +64,15 @@ class Repository(Reader[M]):
         row.complete()
         return obj
 
-    async def update(self, obj: M, values: Mapping[str, Any], *, expected_version: Versions | None = None) -> M:
+    async def update(
+        self,
+        obj: M,
+        values: Mapping[str, Any] | None = None,
+        /,
+        *,
+        expected_version: Versions | None = None,
+        **fields: Any,
+    ) -> M:
         """Change *obj*, which this session holds, and write it.
 
         A session holds what it has loaded or been given with ``add()``; load an object of another one here first.
@@ -68,10 +84,11 @@ class Repository(Reader[M]):
         Raises:
             VersionConflict: When the row is not at that version any more.
             UnknownField: When the model has no such field, or computes it.
-            InvalidValue: For a version in *values*.
+            InvalidValue: For a version among the values, and when *values* is no mapping.
             UsageError: When nothing would be written: this session does not hold the object, or has deleted it.
             ConstraintViolation: When the database refuses the values.
         """
+        values = values_of_row(self.model, values, fields)
         refuse_fields(type(obj) if isinstance(obj, self.model) else self.model, values)
         refuse_unheld(self.session.sync_session, obj, model=self.model, call="update()")
         if expected_version is not None:
@@ -147,23 +164,32 @@ class Repository(Reader[M]):
         """
         return await soft_delete.purge_in(self.session, self.model, older_than=older_than, batch=batch)
 
-    async def get_or_create(self, key: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> tuple[M, bool]:
+    async def get_or_create(
+        self, key: Mapping[str, Any] | None = None, /, defaults: Mapping[str, Any] | None = None, **fields: Any
+    ) -> tuple[M, bool]:
         """Return the row with the unique values *key*, made with *defaults* if there is none, and whether it was made.
 
-        Of any number of concurrent callers, one makes the row and all get it.
+        Of any number of concurrent callers, one makes the row and all get it: ``get_or_create(email="a",
+        defaults={"name": "Ann"})``.
 
         Raises:
+            NotSupported: When the fields of *key* are not unique.
+            InvalidValue: When a value of *key* is ``None``, any is an expression of SQL, or either is no mapping.
+            UnknownField: When the model has no such field.
             ConstraintViolation: When the new row breaks another constraint.
         """
-        return await bulk.get_or_create(self.session, self.model, key, defaults or {})
+        key = values_of_row(self.model, key, fields)
+        return await bulk.get_or_create(self.session, self.model, key, values_of_row(self.model, defaults, {}))
 
     async def upsert(
         self,
-        values: Mapping[str, Any],
+        values: Mapping[str, Any] | None = None,
+        /,
         *,
         on: Sequence[QueryableAttribute[Any]],
         update: Sequence[QueryableAttribute[Any]] | None = None,
         revive: bool = False,
+        **fields: Any,
     ) -> Upserted[M]:
         """Insert the row or, where the unique columns *on* exist, update it: one statement; tells which it was.
 
@@ -171,29 +197,72 @@ class Repository(Reader[M]):
         move. With *revive*, the row that was deleted last comes back where no live one has the values.
 
         Raises:
-            ConstraintViolation: When the row breaks another constraint.
+            NotSupported: When *on* is not unique; for *revive*, when the model keeps no deleted rows.
+            InvalidValue: When a value of *on* is missing or ``None``, or *values* is no mapping.
+            UnknownField: When the model has no such field, and for what is no attribute of it in *on* or *update*.
+            UniqueViolation: When the row breaks another unique constraint, or the one that is there is deleted.
+            UsageError: When the row above the one to revive is deleted.
         """
+        values = values_of_row(self.model, values, fields)
         return await bulk.upsert(self.session, self.model, values, on=on, update=update, revive=revive)
 
-    async def insert_many(self, rows: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]) -> int:
-        """Insert *rows* at the speed of the database's bulk path; returns how many."""
+    async def insert_many(self, rows: Rows) -> int:
+        """Insert *rows* at the speed of the database's bulk path; returns how many. All or nothing.
+
+        Raises:
+            UnknownField: For a field that the model does not have.
+            InvalidValue: For an expression of SQL as a value, and for a row that is no mapping.
+            ConstraintViolation: When the database refuses a row.
+        """
         return await bulk.insert_many(self.session, self.model, rows)
 
-    async def update_many(self, rows: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]) -> int:
-        """Update rows by the key that each mapping holds; a version in it is checked."""
+    async def insert_many_returning(self, rows: Rows) -> list[M]:
+        """Insert *rows* and return their objects, in the order of the rows; several times slower than `insert_many`.
+
+        Raises:
+            UnknownField, InvalidValue, ConstraintViolation: As `insert_many` does.
+            NotSupported: When objects are read from several tables, or an expression tells their class.
+        """
+        return await bulk.insert_many_returning(self.session, self.model, rows)
+
+    async def update_many(self, rows: Rows) -> int:
+        """Update rows by the key that each mapping holds, and return how many; a version in it is checked.
+
+        Raises:
+            NotFound: When there is no row of a key, or it is deleted; nothing is updated.
+            VersionConflict: When rows have another version than was given; nothing is updated.
+            InvalidKey: When a row leaves out a part of the key.
+            InvalidValue: For an expression of SQL as a value, and for a row that is no mapping.
+            UnknownField: For a field that the model does not have.
+        """
         return await bulk.update_many(self.session, self.model, rows)
 
     async def upsert_many(
         self,
-        rows: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
+        rows: Rows,
         *,
         on: Sequence[QueryableAttribute[Any]],
         update: Sequence[QueryableAttribute[Any]] | None = None,
         revive: bool = False,
     ) -> UpsertResult:
-        """Insert or update *rows*; rows that would not change are not written. Returns what was done, counted."""
+        """Insert or update *rows*; rows that would not change are not written. Returns what was done, counted.
+
+        Raises:
+            NotSupported: When *on* is not unique; for *revive*, when the model keeps no deleted rows.
+            InvalidValue: When a value of *on* is missing or ``None``, and for a row that is no mapping.
+            UnknownField: As `upsert` does.
+            ConstraintViolation: When the database refuses a row; nothing is written.
+        """
         return await bulk.upsert_many(self.session, self.model, rows, on=on, update=update, revive=revive)
 
     async def delete_many(self, keys: Iterable[Any] | AsyncIterable[Any]) -> int:
-        """Delete rows by key; returns how many there were."""
+        """Delete rows by key, and return how many there were; a composite key is a tuple.
+
+        Rows of a soft-deletable model are marked with what belongs to them, as one deletion: `restore` of one of them
+        brings back all that this call deleted.
+
+        Raises:
+            InvalidKey: For a key of another shape than the model's.
+            ForeignKeyViolation: When other rows still point to one of them; nothing is deleted.
+        """
         return await bulk.delete_many(self.session, self.model, keys)
