@@ -12,11 +12,12 @@ from sqlalchemy import Column, Connection, Dialect, Index, Table, inspect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateColumn, CreateIndex
 
+from ..._sql_text import MARIADB
+
 __all__ = ["MadeColumn", "column_as_made", "default_in", "has_same_index", "index_made_for"]
 
 _PROBE: Final = "sqlkeel_probe"
 _USUAL: Final = re.compile(r"\).* (DEFAULT CHARSET=\w+(?: COLLATE=\w+)?)")
-_PIECES: Final = re.compile(r"'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)*`|[()]|\s+|[^\s'`()]+")
 
 
 @dataclass(frozen=True)
@@ -122,14 +123,14 @@ def default_in(connection: Connection, table: str, column: str) -> str | None:
 
 def _default_of(line: str) -> str | None:
     """Return what stands behind DEFAULT, with its ON UPDATE; ``None`` where that is NULL or nothing."""
-    words = [""]
-    depth = 0
-    for piece in _PIECES.findall(line):
-        depth += {"(": 1, ")": -1}.get(piece, 0)
-        if piece.isspace() and depth == 0:
+    words: list[str] = []
+    depth, end = 0, -1
+    for token in MARIADB.tokens(line):
+        if depth == 0 and token.start > end:
             words.append("")
-        else:
-            words[-1] += piece
+        words[-1] += line[end : token.end] if depth else token.text
+        depth += {"(": 1, ")": -1}.get(token.text, 0)
+        end = token.end
     if "DEFAULT" not in words:
         return None
     first = words.index("DEFAULT") + 1
