@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from .reading._pagination import Page
     from .repository._repository import Repository
     from .sessions._database import Database
-    from .sessions._session import Session
-    from .sessions._sync_session import SyncSession
+    from .sessions._session import Session, SyncSession
     from .soft_delete._soft_delete import SoftDeleteMixin, include_deleted
     from .timestamps import TimestampMixin
     from .types._exact import Money, UTCDateTime
@@ -66,8 +65,8 @@ if not TYPE_CHECKING:
             "reading._pagination": ["Page"],
             "repository._repository": ["Repository"],
             "sessions._database": ["Database"],
-            "sessions._session": ["Session"],
-            "sessions._sync_session": ["SyncSession"],
+            # Not of the module that defines it: the listeners and behaviours of every session come with this one.
+            "sessions._session": ["Session", "SyncSession"],
             "soft_delete._soft_delete": ["SoftDeleteMixin", "include_deleted"],
             "timestamps": ["TimestampMixin"],
             "types._exact": ["Money", "UTCDateTime"],

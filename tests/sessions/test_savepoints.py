@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -188,3 +192,27 @@ class TestAutocommit:
         await engine.dispose()
 
         assert found == [(1, False, 1), (2, True, 2)]
+
+
+class TestSyncSessionAlone:
+    @pytest.mark.parametrize("door", ["sqlkeel", "sqlkeel.sessions"])
+    def test_it_brings_the_savepoints(self, tmp_path: Path, door: str) -> None:
+        """A program that imports nothing else of sqlkeel has sessions whose savepoints commit nothing."""
+        program = f"""
+            from {door} import SyncSession
+            from sqlalchemy import create_engine, text
+
+            with SyncSession(create_engine({f"sqlite:///{tmp_path}/alone.db"!r})) as session:
+                session.execute(text("CREATE TABLE note (id INTEGER PRIMARY KEY)"))
+                session.commit()
+                with session.begin_nested():
+                    session.execute(text("INSERT INTO note VALUES (1)"))
+                session.rollback()
+                print(session.scalar(text("SELECT count(*) FROM note")))
+        """
+
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True
+        )
+
+        assert done.stdout.split() == ["0"]

@@ -9,8 +9,7 @@ if TYPE_CHECKING:
     from ._database import Database
     from ._holding import AnyAsyncSession
     from ._retry import retry_on_conflict
-    from ._session import Session
-    from ._sync_session import SyncSession
+    from ._session import Session, SyncSession
 
 __all__ = [
     "AnyAsyncSession",
@@ -28,7 +27,7 @@ if not TYPE_CHECKING:
             "_database": ["Database", "IsolationLevel"],
             "_holding": ["AnyAsyncSession"],
             "_retry": ["retry_on_conflict"],
-            "_session": ["Session"],
-            "_sync_session": ["SyncSession"],
+            # Not of the module that defines it: the listeners and behaviours of every session come with this one.
+            "_session": ["Session", "SyncSession"],
         },
     )
