@@ -72,4 +72,6 @@ if not TYPE_CHECKING:
             "types._exact": ["Money", "UTCDateTime"],
             "versions._version": ["VersionMixin"],
         },
+        # A session counts the version of a model without the mixin, too.
+        beside={"sessions._database": "versions._version", "sessions._session": "versions._version"},
     )

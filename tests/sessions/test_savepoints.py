@@ -196,6 +196,16 @@ class TestAutocommit:
 
 class TestSyncSessionAlone:
     @pytest.mark.parametrize("door", ["sqlkeel", "sqlkeel.sessions"])
+    @pytest.mark.parametrize("name", ["Database", "Session", "SyncSession"])
+    def test_it_brings_the_versions(self, door: str, name: str) -> None:
+        """A model may count by SQLAlchemy's own ``version_id_col``, and the program name no mixin and no repository."""
+        program = f"from {door} import {name}; import sys; print('sqlkeel.versions._version' in sys.modules)"
+
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+        assert done.stdout.split() == ["True"]
+
+    @pytest.mark.parametrize("door", ["sqlkeel", "sqlkeel.sessions"])
     def test_it_brings_the_savepoints(self, tmp_path: Path, door: str) -> None:
         """A program that imports nothing else of sqlkeel has sessions whose savepoints commit nothing."""
         program = f"""

@@ -30,4 +30,6 @@ if not TYPE_CHECKING:
             # Not of the module that defines it: the listeners and behaviours of every session come with this one.
             "_session": ["Session", "SyncSession"],
         },
+        # A session counts the version of a model without the mixin, too.
+        beside={"_database": ".versions._version", "_session": ".versions._version"},
     )
