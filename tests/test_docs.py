@@ -189,6 +189,8 @@ def own_modules() -> Iterator[Callable[[], list[ModuleType]]]:
 
 
 class TestExamples:
+    # advanced-alchemy imports a decorator that SQLAlchemy no longer needs.
+    @pytest.mark.filterwarnings("ignore:The declarative_mixin decorator:sqlalchemy.exc.SADeprecationWarning")
     @pytest.mark.parametrize("page", PAGES, ids=str)
     def test_the_examples_of_the_page_run(
         self, page: Path, db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
