@@ -16,19 +16,27 @@ PACKAGE = Path(inspect.getfile(sqlkeel)).parent
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 PUBLIC = {one.stem for one in PACKAGE.iterdir() if re.match(r"[a-z]\w*(\.py)?$", one.name)}
 ROOMS = sorted(PUBLIC - {"cli", "demo"})
+DATABASES = ["mariadb", "postgresql", "sqlite"]
 EXAMPLES = {
-    "<name>": "timestamps",
-    "<rule>": "snake_case",
-    "<framework>": "fastapi",
-    "<database>": "postgresql",
-    "<suite>": "orm",
+    "<name>": ["timestamps"],
+    "<rule>": sorted(one.stem for one in (PACKAGE / "lint/rules").glob("[a-z]*.py")),
+    "<framework>": ["fastapi", "litestar", "starlette"],
+    "<database>": ["mariadb", "postgresql"],
+    "<suite>": ["async", "orm"],
 }
-"""What stands for a placeholder: one that is there."""
+"""What stands for a placeholder: a recipe is right where those who are there have followed it."""
+
+CODE = "\n".join(
+    one.read_text() for folder in (PACKAGE, ROOT / "tests", ROOT / "suites") for one in folder.rglob("*.py")
+)
 
 TREE = re.compile(r"^```\{toctree\}\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
 # What `make` builds is not there before.
 NAMED = sorted(set(re.findall(r"`(?!build/)([\w.<>/-]+(?:/|\.(?:py|toml|md))|[\w.<>-]+/[\w.<>/-]+)`", CONTRIBUTING)))
 MODULES = sorted(set(re.findall(r"\b(?:\w+/)+\w+\.py\b", (DOCS / "architecture.md").read_text())))
+# Classes, constants and settings of ours: what other projects name in CONTRIBUTING is written in small letters.
+IDENTIFIERS = sorted(set(re.findall(r"`([A-Z]\w+(?:\.\w+)*)`", CONTRIBUTING)))
+GRID = re.findall(r"^\| `(\w+/_databases)` \| (.+) \|$", CONTRIBUTING, re.MULTILINE)
 TARGETS = sorted(set(re.findall(r"`make (\w+)", CONTRIBUTING)))
 
 
@@ -41,10 +49,16 @@ def pages_below(page: Path) -> Iterator[Path]:
             yield from pages_below(page.parent / f"{entry}.md")
 
 
+def followed(name: str) -> list[str]:
+    """Return the files that a recipe means by *name*, one for each example of what is there."""
+    for placeholder, examples in EXAMPLES.items():
+        if placeholder in name:
+            return [name.replace(placeholder, example) for example in examples]
+    return [name]
+
+
 def places_of(name: str) -> list[Path]:
     """Return where the file or folder may be that CONTRIBUTING means: in the repository, the package, or anywhere."""
-    for placeholder, example in EXAMPLES.items():
-        name = name.replace(placeholder, example)
     if "/" not in name:
         return [*ROOT.glob(name), *PACKAGE.rglob(name), *(ROOT / "tests").rglob(name)]
     inside = re.sub(r"^src/sqlkeel/?", "", name)  # the wheel is tested without src
@@ -82,8 +96,28 @@ class TestArchitecture:
 
 class TestContributing:
     def test_what_it_names_is_there(self) -> None:
-        """A file or folder of a recipe exists, with an example in the place of ``<name>``."""
-        assert {name for name in NAMED if not places_of(name)} == set()
+        """A file or folder of a recipe exists, for each rule, framework and database that is there."""
+        assert {one for name in NAMED for one in followed(name) if not places_of(one)} == set()
+
+    def test_a_name_of_the_code_is_one(self) -> None:
+        """A class, a constant or a setting of a recipe stands in the source or the tests."""
+        wrong = {name for name in IDENTIFIERS if not all(re.search(rf"\b{part}\b", CODE) for part in name.split("."))}
+
+        assert wrong == set()
+
+    @pytest.mark.parametrize(("folder", "row"), GRID)
+    def test_each_database_has_its_class(self, folder: str, row: str) -> None:
+        """The table of what differs names the class in each module of the folder."""
+        named = re.findall(r"`(\w+)`", row)
+        files = [(PACKAGE / folder / f"{database}.py").read_text() for database in DATABASES]
+
+        assert [f"class {name}(" in text for name, text in zip(named, files, strict=True)] == [True] * 3
+
+    def test_the_table_has_each_folder(self) -> None:
+        """A feature that differs between databases stands in it."""
+        assert sorted(folder for folder, _ in GRID) == sorted(
+            str(one.relative_to(PACKAGE)) for one in PACKAGE.rglob("_databases") if one.is_dir()
+        )
 
     def test_it_names_some(self) -> None:
         """Nothing could be missing from an empty list."""
