@@ -191,8 +191,10 @@ class TestOpenDatabase:
 
     def test_something_else_is_refused(self, folder: Path) -> None:
         """A class or a string is no Database."""
-        with pytest.raises(errors.ConfigurationError, match=r"is Base \(a class\), not a sqlkeel Database"):
+        with pytest.raises(errors.ConfigurationError, match=r"is Base \(a class\), not a sqlkeel Database") as caught:
             project(folder, database="shop_models:Base").open_database()
+
+        assert "DATABASE_URL" in caught.value.hint  # as a project with an engine of its own has it
 
 
 class TestModels:

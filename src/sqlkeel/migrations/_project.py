@@ -132,7 +132,10 @@ class Project:
             return Database.from_env(_VARIABLE)
         found = self._load("database", setting)
         if not isinstance(found, Database):
-            raise ConfigurationError(f"database = {setting!r} is {_kind(found)}, not a sqlkeel Database.")
+            raise ConfigurationError(
+                f"database = {setting!r} is {_kind(found)}, not a sqlkeel Database.",
+                hint=f"Without a Database leave the setting out, and put the URL into {_VARIABLE}.",
+            )
         return found
 
     def models(self) -> Any:
