@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import sqlkeel
 
 ROOT = Path(__file__).parents[1]
