@@ -41,7 +41,7 @@ class TestGetAll:
 
         assert [keys.index(user.id) for user in found] == expected
 
-    @pytest.mark.parametrize("bound", [-1, 2**63 - 1, 2**63, 2**64, 1.5, "2"])
+    @pytest.mark.parametrize("bound", [-1, 2**63 - 1, 2**63, 2**64, 1.5, "2", True])
     @pytest.mark.parametrize("name", ["skip", "limit"])
     async def test_what_is_no_number_of_rows_is_refused(self, every_driver: Database, name: str, bound: Any) -> None:
         """A bound that one database would refuse and another take for none is refused before a statement is sent."""

@@ -44,6 +44,8 @@ _EXACT: Final = {int, UUID}
 """Types of which Python and every database call the same values equal."""
 _ASKED_AT_ONCE: Final = 100
 """SQLite takes 500 parts of a UNION, and MariaDB is slow with more."""
+_DIGITS: Final = 20
+"""How long the longest number of 64 bits is, with its sign."""
 _NESTED: Final = 100
 """SQLite takes expressions up to 1,000 deep, and each OR is one deeper."""
 
@@ -297,6 +299,8 @@ def _as_number(value: Any) -> str:
     try:
         int(value)
     except (ValueError, TypeError, OverflowError):
+        if isinstance(value, str) and len(value) > _DIGITS:
+            return "get(1), the number itself; what the outside knows a row by goes to get_by_public_id(id)"
         return "get(1), the number itself"
     return f"int({shown(value)})"
 

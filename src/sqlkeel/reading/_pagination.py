@@ -332,7 +332,7 @@ def check_bound(name: str, value: int, *, least: int) -> None:
     Raises:
         InvalidValue: When it is no whole number from *least* on that fits 64 bits.
     """
-    if not isinstance(value, int) or not least <= value <= _LARGEST:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _LARGEST:
         what = "A page has at least one row, not" if name == "size" else f"{name}= is a number of rows, not"
         raise InvalidValue(
             f"{what} {shown(value)}.", hint=f"{name}={max(least, 1) * 50}, a whole number from {least} on."

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 from ..engines._blocks import note_failed_rollback
 from ..engines._tasks import apart, current_task, finish, is_closing, take_back_cancellation
-from ..errors import CommitUnknown, SessionShared, TransientFault
+from ..errors import CommitUnknown, SessionShared, TransientFault, UsageError, shown
 from . import _by_key, _joined, _locks, _wrapped  # noqa: F401 - the listeners are those of every session
 from ._blocks import EnteredByAsyncWith, block
 from ._hooks import Hook
@@ -87,7 +87,11 @@ class Session(EnteredByAsyncWith, AsyncSession):
         For what cannot be rolled back: a mail, a message, a cache. A hook made inside a savepoint is dropped when that
         rolls back. The data is committed by then, so a hook that fails is logged on ``sqlkeel.session`` and does not
         stop the others; what must not be lost belongs into a table instead.
+
+        Raises:
+            UsageError: When *function* is not one: it was called, and this is what it returned.
         """
+        _refuse_called(function, "on_commit")
         self.sync_session.add_hook(Hook(function, args, kwargs, after_commit=True))
 
     def on_rollback(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
@@ -95,7 +99,11 @@ class Session(EnteredByAsyncWith, AsyncSession):
 
         For what was done outside of the database already: a file that was written, a lock that was taken elsewhere.
         Sync or async, in order, once; a hook that fails is logged and does not stop the others.
+
+        Raises:
+            UsageError: As `on_commit` does.
         """
+        _refuse_called(function, "on_rollback")
         self.sync_session.add_hook(Hook(function, args, kwargs, after_commit=False))
 
     async def run_due_hooks(self) -> None:
@@ -271,3 +279,13 @@ class Session(EnteredByAsyncWith, AsyncSession):
             UsageError: When *name* is no text.
         """
         await self.run_sync(_locks.advisory_lock, name, nowait=nowait)
+
+
+def _refuse_called(function: object, call: str) -> None:
+    if not callable(function):
+        if inspect.iscoroutine(function):
+            function.close()  # nobody is going to wait for it
+        raise UsageError(
+            f"{call}() is given {shown(function)}, and not a function.",
+            hint=f"session.{call}(send_mail, user.email), and not send_mail(user.email).",
+        )
