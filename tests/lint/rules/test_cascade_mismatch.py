@@ -110,6 +110,13 @@ class TestChildren:
 
         assert finding.message == "User.entries loads every child to delete it."
 
+    @pytest.mark.parametrize(("relation", "rule"), [('cascade="all"', ""), ("", "CASCADE"), ("", "RESTRICT")])
+    def test_one_child_has_its_own_word(self, relation: str, rule: str) -> None:
+        """What brings one row is to be child()."""
+        (finding,) = children(f"relationship(uselist=False, {relation})", rule)
+
+        assert "or child(" in str(finding)
+
 
 class TestSharedColumn:
     def test_other_key(self) -> None:

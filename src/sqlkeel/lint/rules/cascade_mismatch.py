@@ -81,23 +81,24 @@ def _relations(schema: Schema) -> Iterator[RelationshipProperty[Any]]:
 
 def _children(relation: RelationshipProperty[Any], key: ForeignKeyConstraint, rule: str) -> tuple[str, str] | None:
     deletes, passive = relation.cascade.delete, relation.passive_deletes
+    word = "children" if relation.uselist else "child"
     if deletes and rule in _REFUSING:
         message = f"{relation} deletes children, and the foreign key has {_describe(rule)}."
         return message, 'Write ondelete="CASCADE" and passive_deletes=True, or take "delete" out of cascade=.'
     if deletes and rule != "CASCADE":
         message = f"{relation} deletes children, and the foreign key has {_describe(rule)}."
-        return message, 'Write ondelete="CASCADE" and passive_deletes=True, or children().'
+        return message, f'Write ondelete="CASCADE" and passive_deletes=True, or {word}().'
     if deletes and not passive and relation.uselist:
         return f"{relation} loads every child to delete it.", "Write passive_deletes=True, or children()."
     if not deletes and rule == "CASCADE" and passive != "all":
         message = f"The database deletes the children of {relation}, and the ORM sets their key to NULL."
-        return message, 'Write cascade="all" and passive_deletes=True, or children().'
+        return message, f'Write cascade="all" and passive_deletes=True, or {word}().'
     if rule == "SET NULL" and not passive and relation.uselist:
         message = f"{relation} loads every child to set its key to NULL."
         return message, 'Write passive_deletes=True, or children(on_delete="set null").'
     if rule in _REFUSING and passive != "all":
         message = f"The database refuses to delete a row with {relation}, and the ORM sets their key to NULL."
-        return message, 'Write passive_deletes="all", or children(on_delete="restrict", back_populates=...).'
+        return message, f'Write passive_deletes="all", or {word}(on_delete="restrict", back_populates=...).'
     return None
 
 
