@@ -31,6 +31,14 @@ class TestRules:
 
         assert headings == [rule.code for rule in load_rules()]
 
+    def test_page_begins_with_a_table_of_the_rules(self) -> None:
+        """Each rule has a line before the first heading: its code as a link to the section, and its summary."""
+        contents = render_rules().partition("\n## ")[0]
+
+        rows = [line for line in contents.splitlines() if line.startswith("| [")]
+
+        assert rows == [f"| [{rule.code}](#{rule.code}) | {rule.summary} |" for rule in load_rules()]
+
     def test_summary(self) -> None:
         """The first sentence of a rule is its summary, on one line."""
         assert all(rule.summary and "\n" not in rule.summary for rule in load_rules())

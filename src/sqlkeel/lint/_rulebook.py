@@ -22,8 +22,9 @@ __all__ = ["Rule", "explain", "load_rules", "render_rules", "require_rules"]
 _HEAD = """\
 # Rules
 
-`sqlkeel lint` and `sqlkeel.lint.check(Base)` hold the models to these rules, and `sqlkeel lint --explain CODE` prints
-one. Made from the rules' own text by `sqlkeel.lint.render_rules()`.
+`sqlkeel lint` and `sqlkeel.lint.check(Base)` check models against these rules, and `sqlkeel lint --explain CODE` prints
+one of them. [Lint](patterns/lint.md) shows how to run the rules and how to make an exception. This page is generated from
+the docstrings of the rules by `sqlkeel.lint.render_rules()`.
 """
 
 
@@ -93,7 +94,12 @@ def explain(code: str) -> str:
 
 def render_rules() -> str:
     """Return the page of the docs on all rules."""
-    return "\n".join([_HEAD, *(_section(rule) for rule in load_rules())])
+    return "\n".join([_HEAD, _contents(), *(_section(rule) for rule in load_rules())])
+
+
+def _contents() -> str:
+    rows = [f"| [{rule.code}](#{rule.code}) | {rule.summary} |" for rule in load_rules()]
+    return "\n".join(["| rule | what it asks for |", "|---|---|", *rows, ""])
 
 
 def _load(name: str) -> Rule:
