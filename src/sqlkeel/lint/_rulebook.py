@@ -23,8 +23,8 @@ _HEAD = """\
 # Rules
 
 `sqlkeel lint` and `sqlkeel.lint.check(Base)` check models against these rules, and `sqlkeel lint --explain CODE` prints
-one of them. [Lint](patterns/lint.md) shows how to run the rules and how to make an exception. This page is generated from
-the docstrings of the rules by `sqlkeel.lint.render_rules()`.
+one of them. [Lint](patterns/lint.md) shows how to run the rules and how to make an exception. This page is generated
+from the docstrings of the rules by `sqlkeel.lint.render_rules()`.
 """
 
 
