@@ -275,7 +275,7 @@ def steps_of(option: Any) -> Sequence[Any]:
 
 
 def reads_join(option: Any) -> bool:
-    """Tell whether an option is ``contains_eager()``, or leads to one."""
+    """Return whether an option is ``contains_eager()``, or leads to one."""
     return any("eager_from_alias" in step.local_opts for step in steps_of(option))
 
 
@@ -300,7 +300,7 @@ def fails_as_it_is(error: Any) -> None:
 
 
 def makes_dataclass(model: type[Any]) -> bool:
-    """Tell whether SQLAlchemy is to make a dataclass of a model."""
+    """Return whether SQLAlchemy is to make a dataclass of a model."""
     return bool(getattr(model, "_sa_apply_dc_transforms", None))
 
 
@@ -381,7 +381,7 @@ def raise_adapted(raw: Any, error: Exception) -> None:
 
 
 def is_waiting(raw: Any) -> bool:
-    """Tell whether a task waits for the answer to a statement: the adapter of asyncmy keeps that to itself."""
+    """Return whether a task waits for the answer to a statement: the adapter of asyncmy keeps that to itself."""
     return bool(raw._execute_mutex.locked())
 
 

@@ -132,12 +132,12 @@ class Binder:
         self._shapes: dict[tuple[str, ...], _Shape] = {}
 
     def in_sql(self, fields: tuple[str, ...]) -> bool:
-        """Tell whether a value of these rows is an expression of SQL, which only a statement can hold."""
+        """Return whether a value of these rows is an expression of SQL, which only a statement can hold."""
         shape = self._shape(fields)
         return shape.in_function or shape.in_default
 
     def has_sql_default(self, fields: tuple[str, ...]) -> bool:
-        """Tell whether a default of what these rows leave out is an expression of SQL."""
+        """Return whether a default of what these rows leave out is an expression of SQL."""
         return self._shape(fields).in_default
 
     def refuse_expressions(self) -> None:
@@ -348,7 +348,7 @@ def _is_sql_default(column: Column[Any], dialect: Dialect) -> bool:
 
 
 def _is_of_server(column: Column[Any], default: Any) -> bool:
-    """Tell whether the server's own default makes the same, so that the column may be left out."""
+    """Return whether the server's own default makes the same, so that the column may be left out."""
     own = getattr(column.server_default, "arg", None)
     if not isinstance(own, ClauseElement):
         return False

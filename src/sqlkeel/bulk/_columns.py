@@ -28,14 +28,14 @@ def raw(column: ColumnElement[Any]) -> ColumnElement[Any]:
 
 
 def makes_expression(kind: TypeEngine[Any]) -> bool:
-    """Tell whether the type wraps its values in a function of SQL, which only a statement can hold."""
+    """Return whether the type wraps its values in a function of SQL, which only a statement can hold."""
     # Most types have no such function, and a parameter takes longer to make than all the rest of an answer.
     own = type(kind).bind_expression is not TypeEngine.bind_expression
     return own and kind.bind_expression(bindparam("value")) is not None
 
 
 def replaces_null(column: Column[Any], dialect: Dialect) -> bool:
-    """Tell whether a flush stores what the type makes of ``None`` for an object that leaves *column* out."""
+    """Return whether a flush stores what the type makes of ``None`` for an object that leaves *column* out."""
     kind = column.type
     if column.primary_key or column.default is not None or column.server_default is not None:
         return False
@@ -49,7 +49,7 @@ def replaces_null(column: Column[Any], dialect: Dialect) -> bool:
 
 
 def is_expression(value: Any) -> bool:
-    """Tell whether *value* is an expression of SQL, a column or an attribute of a model."""
+    """Return whether *value* is an expression of SQL, a column or an attribute of a model."""
     return isinstance(value, ClauseElement) or hasattr(type(value), "__clause_element__")
 
 

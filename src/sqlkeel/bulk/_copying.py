@@ -55,7 +55,7 @@ def kind_of(connection: AsyncConnection, table: Table) -> ScalarSelect[str]:
 
 
 async def copies(connection: AsyncConnection, into: _Into, rows: BoundRows) -> bool:
-    """Tell whether COPY takes such rows: tried once in a process, with none.
+    """Return whether COPY takes such rows: tried once in a process, with none.
 
     asyncpg writes COPY in binary, and some types (citext, hstore, ltree) have no binary form there; PostgreSQL refuses
     COPY into a view, and into a table with row-level security. What the type in the model says is not enough: a

@@ -21,7 +21,7 @@ __all__ = ["companions", "has_soft_rows", "live", "refuse_companions", "refuse_u
 
 
 def has_soft_rows(mapper: Mapper[Any]) -> bool:
-    """Tell whether rows of the class, or of one below it in its table, are marked as deleted instead of removed."""
+    """Return whether rows of the class, or of one below it in its table, are marked as deleted instead of removed."""
     return any(_marks(mapper))
 
 

@@ -191,7 +191,7 @@ def newly_loaded(session: AsyncSession) -> Iterator[list[Any]]:
 
 
 def _of_two_types(keys: Iterable[Identity], held: Iterable[Identity]) -> bool:
-    """Tell whether a part of the key is given as another type than that of the objects."""
+    """Return whether a part of the key is given as another type than that of the objects."""
     return any(len(set(map(type, part))) > 1 for part in zip(*keys, *held, strict=True))
 
 

@@ -151,7 +151,7 @@ def unmarked(merge: Merge) -> dict[Any, Any]:
 
 
 def _is_of(error: IntegrityError, work: Work, merge: Merge) -> bool:
-    """Tell whether it is the constraint by which the row is found."""
+    """Return whether it is the constraint by which the row is found."""
     found = unique_violation(error, work.connection.engine.url)
     if found is None:
         return False

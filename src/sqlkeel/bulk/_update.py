@@ -225,7 +225,7 @@ class _Matches:
         return cls(target, version, expected, rows, len(expected) < len(whole))
 
     def has_kept(self) -> bool:
-        """Tell whether a row is left at the version that was given."""
+        """Return whether a row is left at the version that was given."""
         return any(row[str(self.version)] == self.expected.get(key) for key, row in self.rows)
 
     def refuse(self) -> None:

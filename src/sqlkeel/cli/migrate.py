@@ -97,7 +97,7 @@ def status(*, database_url: Url = None) -> None:
 
 @app.command()
 def check(*, database_url: Url = None) -> None:
-    """See that the database has every revision and is what the models say; else exit with 1.
+    """Check that the database has every revision and is what the models say; else exit with 1.
 
     Example:  sqlkeel migrate check
     """

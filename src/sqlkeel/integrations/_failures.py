@@ -1,4 +1,4 @@
-"""Exceptions that Starlette or FastAPI answers inside of a unit of work: it is rolled back before a handler runs."""
+"""Exceptions that Starlette or FastAPI answers inside a unit of work: it is rolled back before a handler runs."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class _Endpoint:
 
 
 def _watch_endpoint(route: Any) -> None:
-    """Watch the endpoint of *route*, inside of the middlewares that are of this route alone: they may catch, too."""
+    """Watch the endpoint of *route*, inside the middlewares that are of this route alone: they may catch, too."""
     holder = _around_endpoint(route) if hasattr(route, "endpoint") else None
     if holder is not None:
         # A middleware that cannot be changed is left as it is; what its handlers answer is seen all the same.
@@ -191,7 +191,7 @@ class _Handlers(Mapping[Any, Any]):
 
 
 def are_watched(scope: Mapping[str, Any]) -> bool:
-    """Tell whether the exception handlers of *scope*, where it has any, roll back first."""
+    """Return whether the exception handlers of *scope*, where it has any, roll back first."""
     return _HANDLERS not in scope or isinstance(scope[_HANDLERS][0], _Handlers)
 
 
@@ -207,7 +207,7 @@ def answered() -> BaseException | None:
 
 
 def _has_answered() -> bool:
-    """Tell whether the route that looks for a handler has sent its start, though a middleware may hold that back."""
+    """Return whether the route that looks for a handler has sent its start, though a middleware may hold that back."""
     error = sys.exception()
     return error is not None and starlette_names.has_answered(error)
 

@@ -80,7 +80,7 @@ def require(versions: Versions | None) -> Versions:
 
 
 def is_known(lines: Iterable[str], version: int) -> bool:
-    """Tell whether the lines of ``If-None-Match`` name *version*, compared weakly: the client has it already.
+    """Return whether the lines of ``If-None-Match`` name *version*, compared weakly: the client has it already.
 
     Raises:
         InvalidETag: When it is no list of entity tags.

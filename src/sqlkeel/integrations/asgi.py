@@ -147,7 +147,7 @@ class UnitOfWorkMiddleware:
 
     A status below 400 commits, any other status and any exception rolls back; so does one that Starlette, FastAPI or a
     mounted Litestar answers inside, whatever the status, and a cancellation that a middleware of theirs answers. When
-    COMMIT fails, the response is dropped and the error raised out of the application, so put this inside of whatever
+    COMMIT fails, the response is dropped and the error raised out of the application, so put this inside whatever
     turns exceptions into responses: the client never reads a success that is not one. `Session.on_commit` hooks run
     before the response is sent; background tasks and the body of a streaming response come after it, and use a session
     of their own.
@@ -173,7 +173,7 @@ class UnitOfWorkMiddleware:
             await self._serve_in(unit, scope, receive, send)
         finally:
             if outer is not None:
-                # Of an application around this one, whose exception handlers run outside of here.
+                # Of an application around this one, whose exception handlers run outside here.
                 scope[KEY] = outer
 
     async def _serve_in(self, unit: UnitOfWork, scope: Scope, receive: Receive, send: Send) -> None:
@@ -226,7 +226,7 @@ def unit_of_work(scope: Scope) -> UnitOfWork:
     """Return the unit of work of the connection that *scope* describes.
 
     Raises:
-        ConfigurationError: When the application has no `UnitOfWorkMiddleware`, or who asks is outside of it.
+        ConfigurationError: When the application has no `UnitOfWorkMiddleware`, or who asks is outside it.
     """
     unit = scope.get(KEY)
     if not isinstance(unit, UnitOfWork):

@@ -68,7 +68,7 @@ def install(
 ) -> None:
     """Give *app* a unit of work per request, problem documents, and a database that is closed with it.
 
-    The unit of work sits inside of every middleware and of the exception handlers, however they are added: a COMMIT
+    The unit of work sits inside every middleware and the exception handlers, however they are added: a COMMIT
     that fails is answered by them. A handler of your own for an error of ours, or for one class of them, wins. What
     ``response_model=`` or ``model_validate()`` reads of an object and is not loaded is such an error, too; FastAPI and
     pydantic raise one of their own.

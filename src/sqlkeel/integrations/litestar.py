@@ -69,8 +69,8 @@ class SQLKeelPlugin(InitPlugin, ReceiveRoutePlugin):
 
     ``Litestar(handlers, plugins=[SQLKeelPlugin(db)])`` provides the dependencies ``session``, ``read_session`` and
     ``database``, and for conditional requests ``if_match``, ``optional_if_match`` and ``etag``. The unit of work sits
-    inside of every middleware, of the response cache and of the exception handlers, on whatever layer they are: a
-    COMMIT that fails is answered by them. Guards and dependencies are inside of it. A dependency of your own with one
+    inside every middleware, the response cache and the exception handlers, on whatever layer they are: a
+    COMMIT that fails is answered by them. Guards and dependencies are inside it. A dependency of your own with one
     of these names wins, and so does an exception handler of your own for an error of ours or for one class of them. A
     parameter of a query or path with one of these names needs another: ``QueryParameter(name="etag")``.
 
@@ -261,7 +261,7 @@ async def read_session_of(connection: Connection) -> Session:
 
 
 def database_of(connection: Connection) -> Database:
-    """Return the database, for work outside of the request's own session: in a middleware, a WebSocket, a task.
+    """Return the database, for work outside the request's own session: in a middleware, a WebSocket, a task.
 
     Raises:
         ConfigurationError: When the application has no plugin.

@@ -49,7 +49,7 @@ def install(
 ) -> None:
     """Give *app* a unit of work per request, problem documents, and a database that is closed with it.
 
-    The unit of work sits inside of every middleware and of the exception handlers, however they are added: a COMMIT
+    The unit of work sits inside every middleware and the exception handlers, however they are added: a COMMIT
     that fails is answered by them. A handler of your own for an error of ours, or for one class of them, wins.
 
     Args:
@@ -98,7 +98,7 @@ async def read_session_of(connection: HTTPConnection) -> Session:
 
 
 def database_of(connection: HTTPConnection) -> Database:
-    """Return the database, for work outside of the request's own session: a WebSocket, a background task.
+    """Return the database, for work outside the request's own session: a WebSocket, a background task.
 
     Raises:
         ConfigurationError: When the application was not installed on.

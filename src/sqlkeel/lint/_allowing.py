@@ -47,7 +47,7 @@ class Allowance:
     """Where it was written, for one at a model."""
 
     def covers(self, code: str, where: str) -> bool:
-        """Tell whether it lets this pass."""
+        """Return whether it lets this pass."""
         return code == self.code and any(fnmatchcase(where, place) for place in self.places)
 
 

@@ -26,7 +26,7 @@ Named = PrimaryKeyConstraint | ForeignKeyConstraint | UniqueConstraint | CheckCo
 
 
 def has_our_convention(metadata: MetaData) -> bool:
-    """Tell whether constraints are named as `metadata_with_names` does: the project goes by the rules of sqlkeel."""
+    """Return whether constraints are named as `metadata_with_names` does: the project goes by the rules of sqlkeel."""
     return bool(metadata.naming_convention.get("pk") == NAMING_CONVENTION["pk"])
 
 

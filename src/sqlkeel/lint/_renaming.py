@@ -240,7 +240,7 @@ class _Planner:
                 yield ConstraintRename(item, wanted)
 
     def _must_move(self, table: Table, item: Named, new: str) -> bool:
-        """Tell whether the name is wrong, or becomes wrong; a good name of somebody's own is kept."""
+        """Return whether the name is wrong, or becomes wrong; a good name of somebody's own is kept."""
         if not follows(item, table.name) or not follows(item, new):
             return True
         return str(item.name) == convention_name(item, table=table.name, columns={})

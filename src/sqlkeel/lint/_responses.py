@@ -17,7 +17,7 @@ _UNRESOLVED: Final = (NameError, TypeError, AttributeError)
 
 @dataclass(frozen=True)
 class Answer:
-    """A class that a route answers with, as it is or inside of another one."""
+    """A class that a route answers with, as it is or inside another one."""
 
     model: type[Any]
     route: str
@@ -28,7 +28,7 @@ class Answer:
 
 
 def is_app(candidate: object) -> bool:
-    """Tell whether this is an application with routes; FastAPI and Litestar say there what they answer."""
+    """Return whether this is an application with routes; FastAPI and Litestar say there what they answer."""
     routes = getattr(candidate, "routes", None)
     return not isinstance(candidate, type) and isinstance(routes, list) and callable(candidate)
 

@@ -68,7 +68,7 @@ def load_rules() -> tuple[Rule, ...]:
 
 
 def require_rules(codes: Iterable[str]) -> None:
-    """See that there are rules with these codes.
+    """Check that there are rules with these codes.
 
     Raises:
         ConfigurationError: With all codes, when there are not.

@@ -71,7 +71,7 @@ class ChangeChoices(MigrateOperation):
 
     @property
     def differs(self) -> bool:
-        """Whether the two sides let other members pass; a text is about something else than members."""
+        """Whether the two sides let other members pass; a text is about something other than members."""
         return isinstance(self.found, str) or set(self.found or ()) != set(self.wanted or ())
 
     def reverse(self) -> ChangeChoices:
@@ -125,7 +125,7 @@ def _compare(context: AutogenContext, check: Any, reflected: Sequence[Any]) -> C
 
 
 def _may_be(context: AutogenContext, check: Any, found: str | None) -> bool:
-    """Tell whether a CHECK in the database may be that of an enumeration: both without a name, or it on SQLite."""
+    """Return whether a CHECK in the database may be that of an enumeration: both without a name, or it on SQLite."""
     if found is None or name_of(context, check) is not None:
         return found is None
     backend = migrator_for(context.migration_context.dialect.name)
@@ -150,7 +150,7 @@ def render_check(constraint: Any, context: AutogenContext) -> str | None:
     column = choice_of(constraint)
     if column is None:
         return None
-    # Alembic describes a new table by a copy outside of the models, where nothing is named.
+    # Alembic describes a new table by a copy outside the models, where nothing is named.
     model = context.table_key_to_table[constraint.table.key]
     name = next(check.name for check in _checks(model) if _column(check).name == column.name)
     return f"sa.CheckConstraint({_condition(constraint, _members(constraint))}, name=op.f({str(name)!r}))"

@@ -91,7 +91,7 @@ def _compare_default(
 
 
 def _is_same_default(context: AutogenContext, found: Column[Any], wanted: Column[Any]) -> bool | None:
-    """Tell whether two defaults are one; ``None`` where that is Alembic's to say."""
+    """Return whether two defaults are one; ``None`` where that is Alembic's to say."""
     dialect = context.migration_context.dialect
     backend = migrator_for(dialect.name)
     both = (wanted.server_default, found.server_default)
@@ -140,7 +140,7 @@ def _compare_type(
 
 
 def _has_other_length(context: AutogenContext, found: Column[Any], wanted: Column[Any]) -> bool:
-    """Tell whether the server has another length, precision or character set: one that only one side names.
+    """Return whether the server has another length, precision or character set: one that only one side names.
 
     Alembic passes over these. How wide a whole number is displayed says nothing of its values.
     """
@@ -189,7 +189,7 @@ def _plain(kind: Any, dialect: Dialect) -> Any:
 
 
 def _is_told(context: AutogenContext, what: str) -> bool:
-    """Tell whether the project compares by a function of its own, or not at all."""
+    """Return whether the project compares by a function of its own, or not at all."""
     option: Any = context.opts.get(f"compare_{what}", True)
     return option is not True
 

@@ -54,7 +54,7 @@ def skip_conditional(
 
 
 def write_conditions(metadata: MetaData, directives: list[ops.MigrationScript]) -> None:
-    """Have what is made or dropped outside of CREATE TABLE written with its condition."""
+    """Have what is made or dropped outside CREATE TABLE written with its condition."""
     items = {_key(item): item for table in metadata.tables.values() for item in _conditional(table)}
     for script in directives if items else ():
         for container in (script.upgrade_ops, script.downgrade_ops):

@@ -103,7 +103,7 @@ def url_of_file(config: Config) -> str | None:
 
 
 def same_database(one: str | URL, other: URL) -> bool:
-    """Tell whether two URLs name one database for one user; the driver and the password may differ.
+    """Return whether two URLs name one database for one user; the driver and the password may differ.
 
     Raises:
         InvalidURL: When the first cannot be read.
@@ -145,7 +145,7 @@ def _read(config: Config, name: str) -> str | None:
         is_of_toml = not isinstance(error, (Error, CommandError))
         file = config.toml_file_name if is_of_toml else config.config_file_name
         reason = f"{name} has a % of its own" if is_of_toml or isinstance(error, InterpolationError) else _where(error)
-    # Outside of the handler, so that no context holds that error: it repeats the value, which may be a password.
+    # Outside the handler, so that no context holds that error: it repeats the value, which may be a password.
     raise ConfigurationError(
         f"{file} cannot be read: {reason}.",
         hint="Write %% for each % that is not one of Alembic's, such as %(here)s; %40 in a password is %%40.",

@@ -80,7 +80,7 @@ def make_directory(directory: Path) -> Iterator[None]:
 
 
 def require_environment(directory: Path) -> None:
-    """See that the directory is one of ours.
+    """Check that the directory is one of ours.
 
     Raises:
         MigrationError: When it is missing, or its ``env.py`` would not run on our connection.

@@ -205,7 +205,7 @@ def _is(one: Any, kind: ENUM) -> bool:
 
 
 def _names(default: Any, members: Iterable[str]) -> bool:
-    """Tell whether a default may be one of the members, or an array with one."""
+    """Return whether a default may be one of the members, or an array with one."""
     written = str(getattr(default, "arg", ""))
     return any(re.search(rf"(?<!\w){re.escape(one)}(?!\w)", written) for one in members)
 

@@ -301,7 +301,7 @@ def as_postgresql(kind: Any) -> Any:
 
 
 def named_type(kind: Any) -> NamedType | None:
-    """Return the type that PostgreSQL has by a name, also inside of a decorator or an array."""
+    """Return the type that PostgreSQL has by a name, also inside a decorator or an array."""
     found = as_postgresql(kind)
     if isinstance(found, ARRAY):
         return named_type(found.item_type)
@@ -309,7 +309,7 @@ def named_type(kind: Any) -> NamedType | None:
 
 
 def _is_used(context: AutogenContext, kind: NamedType, *, but_for: Iterable[_Use]) -> bool:
-    """Tell whether a table that is not the project's has the type."""
+    """Return whether a table that is not the project's has the type."""
     if context.migration_context.dialect.name != "postgresql":
         return True
     assert context.connection is not None

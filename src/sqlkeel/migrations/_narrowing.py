@@ -55,7 +55,7 @@ class KeepsValues:
         theirs.alter_column(table_name, column_name, **options)
 
     def is_told(self, column_name: str, options: dict[str, Any]) -> bool:
-        """Tell whether the revision says what becomes of the values."""
+        """Return whether the revision says what becomes of the values."""
         return False
 
     def as_both(self, value: Any, old: Any, new: Any) -> tuple[Any, Any]:

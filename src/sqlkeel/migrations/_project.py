@@ -202,7 +202,7 @@ def metadata_of(models: Any) -> MetaData:
 
 
 def refuse_unknown(settings: Mapping[str, Any], known: Iterable[str], *, where: str) -> None:
-    """See that somebody reads every setting: one that is spelled wrong would be as if it were not there.
+    """Check that somebody reads every setting: one that is spelled wrong would be as if it were not there.
 
     Raises:
         ConfigurationError: When nobody reads one, with the one that was meant.

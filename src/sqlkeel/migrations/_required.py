@@ -33,7 +33,7 @@ def mark_required(directives: list[ops.MigrationScript]) -> None:
 def refuse_made_up_values(
     connection: Connection | None, column: Column[Any], *, table_name: str, schema: str | None
 ) -> None:
-    """See that no row would get a value that nobody has given it; where SQL is printed only, there is none to ask.
+    """Check that no row would get a value that nobody has given it; where SQL is printed only, there is none to ask.
 
     A row that is inserted between this look and the statement is not seen: MariaDB commits before it changes a table.
 
@@ -51,10 +51,10 @@ def refuse_made_up_values(
 
 
 def refuse_missing_values(connection: Connection, name: str, *, table_name: str, schema: str | None) -> None:
-    """See that each row has a value for a column that becomes required.
+    """Check that each row has a value for a column that becomes required.
 
     Raises:
-        MigrationError: When one has none: outside of its strict mode MariaDB would make up one.
+        MigrationError: When one has none: outside its strict mode MariaDB would make up one.
     """
     rows = table(table_name, column(name), schema=schema)
     if connection.scalar(select(exists(select(literal(1)).select_from(rows).where(rows.c[name].is_(None))))):

@@ -136,7 +136,7 @@ class Migrations:
             return await self._status(scripts, connection)
 
     async def check(self) -> None:
-        """See that the database is at the newest revision, and that it is what the models say.
+        """Check that the database is at the newest revision, and that it is what the models say.
 
         For CI and for the readiness probe of a service.
 
@@ -210,7 +210,7 @@ class Migrations:
             error.hint = f"For rows that have no value: {FILL}."
 
     def require_database(self) -> None:
-        """See that the database is there: connecting to a file of SQLite that is not would make it.
+        """Check that the database is there: connecting to a file of SQLite that is not would make it.
 
         Raises:
             MigrationError: When it is not there.
@@ -359,7 +359,7 @@ def _refuse_unknown(scripts: ScriptDirectory, heads: Sequence[str]) -> None:
 
 
 def _refuse_forks(scripts: ScriptDirectory, heads: Sequence[str], target: str) -> None:
-    """See that there is one line to go back on, where *target* is a number of steps."""
+    """Check that there is one line to go back on, where *target* is a number of steps."""
     steps = -int(target) if re.fullmatch(r"-\d+", target) else 0
     ends = list(heads)
     if steps and len(ends) > 1:

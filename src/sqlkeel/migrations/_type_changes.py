@@ -69,7 +69,7 @@ class CastsValues:
             raise
 
     def is_told(self, column_name: str, options: dict[str, Any]) -> bool:
-        """Tell whether the revision says what becomes of the values, in other words than `write_casts`."""
+        """Return whether the revision says what becomes of the values, in other words than `write_casts`."""
         using = options.get("postgresql_using")
         return using is not None and using != _cast(self.dialect, column_name, options["type_"])
 
@@ -101,7 +101,7 @@ def write_casts(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) 
 
 
 def is_array(kind: Any) -> bool:
-    """Tell whether PostgreSQL has an array for a type; what is not of PostgreSQL's dialect may be none."""
+    """Return whether PostgreSQL has an array for a type; what is not of PostgreSQL's dialect may be none."""
     return isinstance(as_postgresql(kind), ARRAY)
 
 

@@ -19,7 +19,7 @@ __all__ = ["comes_with_type", "given_a_type", "is_made", "name_of", "skip_checks
 
 
 def comes_with_type(constraint: Any) -> bool:
-    """Tell whether a constraint is made by the type of its column, which is all that a revision has to write.
+    """Return whether a constraint is made by the type of its column, which is all that a revision has to write.
 
     The CHECK of a `Choice` is written by itself: a revision keeps the members of its day.
     """
@@ -104,7 +104,7 @@ def name_of(context: AutogenContext, constraint: Any) -> str | None:
 
 
 def is_made(context: AutogenContext, constraint: Any) -> bool:
-    """Tell whether the type needs the constraint in this database."""
+    """Return whether the type needs the constraint in this database."""
     dialect = context.migration_context.dialect
     compiler: Any = dialect.ddl_compiler(dialect, None)  # type: ignore[arg-type]  # without a statement
     return private.is_made_in(constraint, compiler)

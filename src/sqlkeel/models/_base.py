@@ -134,7 +134,7 @@ def _literal_in(text: str, names: Mapping[str, Any]) -> Any:
 
 
 def _names(annotation: TypeResolve, kind: Any) -> bool:
-    """Tell whether the project's own map has an entry for this annotation, as SQLAlchemy looks for it."""
+    """Return whether the project's own map has an entry for this annotation, as SQLAlchemy looks for it."""
     known = annotation.registry.type_annotation_map
     above = [one for one in kind.__mro__ if issubclass(one, Enum)] if isinstance(kind, type) else [Literal]
     written = annotation.raw_type, annotation.raw_pep_593_type, annotation.raw_pep_695_type, kind

@@ -136,7 +136,7 @@ def marker_of(index: Index, preparer: IdentifierPreparer) -> str:
 
 
 def is_live_marker(reflected: Column[Any]) -> bool:
-    """Tell whether a reflected column is the generated one of `unique_live`, which no model has."""
+    """Return whether a reflected column is the generated one of `unique_live`, which no model has."""
     return _deleted_column(reflected) is not None
 
 
@@ -232,7 +232,7 @@ def live_parent(*columns: str) -> SchemaItem:
 
 
 def is_live_key(key: ForeignKeyConstraint) -> bool:
-    """Tell whether a foreign key is the second one of `live_parent`."""
+    """Return whether a foreign key is the second one of `live_parent`."""
     return any(_LIVE_KEYS in one.info for one in key.columns)
 
 

@@ -44,7 +44,7 @@ def refuse_fields(model: type[Any], fields: Iterable[str]) -> None:
 
     Raises:
         UnknownField: For the first of them.
-        InvalidValue: When a relationship is given something else than objects; a client may have sent it.
+        InvalidValue: When a relationship is given something other than objects; a client may have sent it.
     """
     for field in fields:
         if (reason := refusal_of_field(model, field)) is not None:
@@ -63,7 +63,7 @@ def _refuse_strangers(model: type[Any], values: Mapping[str, Any]) -> None:
 
 
 def _is_strange(value: Any) -> bool:
-    """Tell whether it cannot be a collection of objects, whatever the class of the collection."""
+    """Return whether it cannot be a collection of objects, whatever the class of the collection."""
     given = value.values() if isinstance(value, Mapping) else value
     if isinstance(given, str | bytes | int | float | None) or _are_objects([value]):
         return True
@@ -124,7 +124,7 @@ def assign(obj: Any, field: str, value: Any) -> None:
 
 
 def changes_row(obj: Any) -> bool:
-    """Tell whether the next flush writes a column of *obj*, by what the object itself has been given."""
+    """Return whether the next flush writes a column of *obj*, by what the object itself has been given."""
     state = sa_inspect(obj)
     return any(state.attrs[attribute.key].history.has_changes() for attribute in state.mapper.column_attrs)
 

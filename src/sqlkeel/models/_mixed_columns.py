@@ -95,7 +95,7 @@ def _refuse_other_columns(mapper: Mapper[Any], mixin: type[Any], kinds: Mapping[
 
 
 def _holds(found: TypeEngine[Any], kind: TypeEngine[Any] | None) -> bool:
-    """Tell whether a column can hold the values of the mixin: what SQLite reflects of a UUID is a text."""
+    """Return whether a column can hold the values of the mixin: what SQLite reflects of a UUID is a text."""
     if kind is None or isinstance(found, TypeDecorator):
         return True
     if isinstance(kind, TypeDecorator):  # UTCDateTime is the only one of them

@@ -99,7 +99,7 @@ def _claim(constraint: Named, table: Table, stem: str, suffix: str) -> str:
 
 
 def _is_current(constraint: Named, table: Table) -> bool:
-    """Tell whether *table* still stands in its metadata with *constraint* on it."""
+    """Return whether *table* still stands in its metadata with *constraint* on it."""
     if table.metadata.tables.get(table.key) is not table:
         return False
     if constraint in table.constraints or constraint in table.indexes:

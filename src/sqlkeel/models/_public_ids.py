@@ -36,7 +36,7 @@ class PublicID(Generic[M_co]):
 
     Raises:
         ConfigurationError: When it is made without a model: ``PublicID(...)``.
-        InvalidKey: When it is made of something else than a UUID; a text is given to `parse`.
+        InvalidKey: When it is made of something other than a UUID; a text is given to `parse`.
     """
 
     __slots__ = ("uuid",)

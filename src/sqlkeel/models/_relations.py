@@ -181,7 +181,7 @@ def association(secondary: Any, *, back_populates: str | None = None, **options:
 
 
 def states_on_delete(relation: RelationshipProperty[Any]) -> bool:
-    """Tell whether a relation was declared here, so that what a delete takes along was said and compared."""
+    """Return whether a relation was declared here, so that what a delete takes along was said and compared."""
     return _KEY in relation.info
 
 

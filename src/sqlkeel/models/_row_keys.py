@@ -94,7 +94,7 @@ def _is_array(kind: TypeEngine[Any]) -> bool:
 
 
 def are_exact(identities: Iterable[tuple[Any, ...]]) -> bool:
-    """Tell whether two of these keys are one to the database only where they are to Python."""
+    """Return whether two of these keys are one to the database only where they are to Python."""
     return {type(value) for identity in identities for value in identity} <= _EXACT
 
 
@@ -206,7 +206,7 @@ def refusal_of_shape(mapper: Mapper[Any], key: Any) -> InvalidKey | None:
 
 
 def _is_identity_key(value: Any) -> bool:
-    """Tell whether it is what SQLAlchemy finds a loaded object by: its class, its key, and a token."""
+    """Return whether it is what SQLAlchemy finds a loaded object by: its class, its key, and a token."""
     return type(value) is tuple and len(value) == 3 and type(value[1]) is tuple and hasattr(value[0], "__mapper__")
 
 
@@ -241,7 +241,7 @@ class _Part:
         self.smallest, self.largest = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
 
     def holds(self, value: int) -> bool:
-        """Tell whether the column can hold the number."""
+        """Return whether the column can hold the number."""
         return self.smallest <= value <= self.largest
 
     def read(self, value: Any) -> Any:

@@ -36,7 +36,7 @@ class Entry(NamedTuple):
         return self.block() is None
 
     def is_around(self, frame: FrameType) -> bool:
-        """Tell whether a frame runs in the generators of the block, and not between two of their values."""
+        """Return whether a frame runs in the generators of the block, and not between two of their values."""
         return bool(self.generators) and set(self.generators) <= set(_generators_around(frame))
 
 

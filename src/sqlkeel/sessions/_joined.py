@@ -107,7 +107,7 @@ def _kind_elsewhere(mapper: Mapper[Any]) -> NotSupported:
 
 
 def _stands_in(given: Iterable[Any], condition: Any) -> bool:
-    """Tell whether the statement has *condition* already, whichever column comes first."""
+    """Return whether the statement has *condition* already, whichever column comes first."""
     return all(any(one.compare(part) for one in given) for part in parts([condition]))
 
 

@@ -80,7 +80,7 @@ def advisory_lock(session: AnySyncSession, name: str, *, nowait: bool = False) -
 
 
 def holds_lock(session: orm.Session, state: InstanceState[Any]) -> bool:
-    """Tell whether this transaction has locked the row, and a plain read may not show it as it is."""
+    """Return whether this transaction has locked the row, and a plain read may not show it as it is."""
     transaction = session.get_transaction()
     return transaction is not None and state.key in _held.get(transaction, ())
 

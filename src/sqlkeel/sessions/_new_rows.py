@@ -75,7 +75,7 @@ def called_empty(session: orm.Session, key: str) -> list[Any]:
 
 
 def has_called_empty(session: orm.Session, obj: object = None) -> bool:
-    """Tell whether a relation of *obj*, or of any object, was called empty in this session."""
+    """Return whether a relation of *obj*, or of any object, was called empty in this session."""
     states = session.info.get(_CALLED_EMPTY, ())
     return bool(states) if obj is None else sa_inspect(obj) in states
 
@@ -104,7 +104,7 @@ def _tables(relation: RelationshipProperty[Any]) -> list[Any]:
 
 
 def _awaits_rows(relation: RelationshipProperty[Any], made: set[Any]) -> bool:
-    """Tell whether the rows point by a foreign key to a value of *made*."""
+    """Return whether the rows point by a foreign key to a value of *made*."""
     return any(
         local in made and remote.references(local) and _compares(relation, (local, remote))
         for local, remote in relation.synchronize_pairs
@@ -112,7 +112,7 @@ def _awaits_rows(relation: RelationshipProperty[Any], made: set[Any]) -> bool:
 
 
 def _compares(relation: RelationshipProperty[Any], pair: tuple[Any, Any]) -> bool:
-    """Tell whether the join demands that the two columns are equal, whatever else it demands."""
+    """Return whether the join demands that the two columns are equal, whatever else it demands."""
     clause = relation.primaryjoin
     conjuncts = (
         clause.clauses if isinstance(clause, BooleanClauseList) and clause.operator is operators.and_ else [clause]

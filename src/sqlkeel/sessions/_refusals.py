@@ -29,7 +29,7 @@ _NOT_SET: Final = object()
 def are_in_force(
     session: orm.Session, execution_options: Mapping[str, Any], bind_arguments: Mapping[str, Any] | None = None
 ) -> bool:
-    """Tell whether the connection of a session is open and has such options, so that it need not be given them.
+    """Return whether the connection of a session is open and has such options, so that it need not be given them.
 
     Raises:
         UsageError: When it is open without them: SQLAlchemy would ignore them, with a warning.
@@ -83,7 +83,7 @@ def refuse_on_statement(state: ORMExecuteState) -> None:
 
 
 def _meets_objects(state: ORMExecuteState) -> bool:
-    """Tell whether a statement makes objects, or changes those that the session holds."""
+    """Return whether a statement makes objects, or changes those that the session holds."""
     if state.is_update or state.is_delete:
         return state.is_orm_statement and state.execution_options.get("synchronize_session") is not False
     statement: Any = state.statement

@@ -22,7 +22,7 @@ def flush_removal(session: orm.Session, obj: object) -> None:
     before. A versioned row is SQLAlchemy's to check, and ``confirm_deleted_rows=False`` of a mapper switches it off.
 
     Raises:
-        NotFound: Inside of the flush, which is rolled back: what was to be removed with the row may belong to another
+        NotFound: Inside the flush, which is rolled back: what was to be removed with the row may belong to another
             one by now.
     """
     mapper = sa_inspect(obj, raiseerr=True).mapper
@@ -65,7 +65,7 @@ class _Removal:
 
 
 def _is_row(obj: object, statement: Delete, values: Mapping[str, Any]) -> bool:
-    """Tell whether the parameters of a DELETE are the key of the object, in any table of its class."""
+    """Return whether the parameters of a DELETE are the key of the object, in any table of its class."""
     state = sa_inspect(obj, raiseerr=True)
     table: Any = statement.table
     if table not in state.mapper.tables:

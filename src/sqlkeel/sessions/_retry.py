@@ -62,7 +62,7 @@ async def retry(
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tell whether the same unit of work, run again, may succeed.
+    """Return whether the same unit of work, run again, may succeed.
 
     A fault can hide another one: after a deadlock inside a savepoint, MariaDB complains that there is no savepoint. So
     what a database error came from is looked at too. The caller's own exception is the caller's decision, whatever it

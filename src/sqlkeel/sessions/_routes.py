@@ -34,7 +34,7 @@ READ_ONLY: Final = "sqlkeel_read_only"
 
 
 def is_for_reading(session: Any) -> bool:
-    """Tell whether the session was opened for reading."""
+    """Return whether the session was opened for reading."""
     return bool(session.info.get(READ_ONLY))
 
 
@@ -158,7 +158,7 @@ def as_flushing(session: orm.Session) -> Iterator[None]:
 
 
 def is_writing(session: orm.Session) -> bool:
-    """Tell whether a flush is past its ``before_flush``: SQLAlchemy may take what is changed for written."""
+    """Return whether a flush is past its ``before_flush``: SQLAlchemy may take what is changed for written."""
     # The public ways name the outermost transaction and the savepoint, and a flush has a part of its own.
     part = private.part_of_transaction(session)
     return private.is_flushing(session) and part is not None and part.origin is SessionTransactionOrigin.SUBTRANSACTION

@@ -97,7 +97,7 @@ class Session(EnteredByAsyncWith, AsyncSession):
     def on_rollback(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Call ``function(*args, **kwargs)`` after the transaction, or the savepoint around the call, was rolled back.
 
-        For what was done outside of the database already: a file that was written, a lock that was taken elsewhere.
+        For what was done outside the database already: a file that was written, a lock that was taken elsewhere.
         Sync or async, in order, once; a hook that fails is logged and does not stop the others.
 
         Raises:

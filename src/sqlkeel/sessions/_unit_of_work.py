@@ -71,7 +71,7 @@ class UnitOfWork:
             logger.warning("%s", left_behind("Blocks had joined a transaction whose async generator was closed early"))
 
     async def is_over(self) -> bool:
-        """Tell whether a block can no longer join: this one is ending, or was dropped, and is rolled back."""
+        """Return whether a block can no longer join: this one is ending, or was dropped, and is rolled back."""
         # A generator may be dropped: asyncio makes a task in the next turn that closes it, and starts it in the one
         # after; then the generator that it was reading is dropped. A savepoint in it ends first, in one more turn.
         left = turns = 3 * len(self._entry.generators)
@@ -99,7 +99,7 @@ class UnitOfWork:
 
     @asynccontextmanager
     async def join(self, *, savepoint: bool) -> AsyncIterator[Session]:
-        """Use the session for a block inside of this one, which leaves the end to it.
+        """Use the session for a block inside this one, which leaves the end to it.
 
         A block that fails without a savepoint has done half of its work, so that nothing may be committed any more,
         unless a savepoint around it is rolled back.
@@ -151,7 +151,7 @@ class UnitOfWork:
 
     async def _abandon(self, error: BaseException) -> None:
         """End the session without a COMMIT; what ends badly here is less than *error*, and does not take its place."""
-        # A rollback expires every object, and reading an expired one outside of a session fails.
+        # A rollback expires every object, and reading an expired one outside a session fails.
         self.session.sync_session.let_go()
         try:
             await self._close()

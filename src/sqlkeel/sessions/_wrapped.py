@@ -1,4 +1,4 @@
-"""``select(Model).from_statement(update(Model)…)``: an UPDATE or DELETE inside of a SELECT, run as what it is."""
+"""``select(Model).from_statement(update(Model)…)``: an UPDATE or DELETE inside a SELECT, run as what it is."""
 
 from __future__ import annotations
 

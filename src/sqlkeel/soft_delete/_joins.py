@@ -82,7 +82,7 @@ def _of(entity: Any) -> list[Living]:
 
 
 def _is_made_by_hand(table: Any) -> bool:
-    """Tell whether it is a join, and not the tables of an inherited class."""
+    """Return whether it is a join, and not the tables of an inherited class."""
     inner = table.element if isinstance(table, FromGrouping) else table
     entity = private.notes_of(inner).get(ENTITY)  # of a join that SQLAlchemy's ORM has made, that on the left
     return isinstance(inner, Join) and (entity is None or inner != entity.selectable)

@@ -78,7 +78,7 @@ def living(entity: Any) -> Living:
 
 
 def stands_apart(entity: Any) -> bool:
-    """Tell whether the mark may be in another table than that of the columns that are named."""
+    """Return whether the mark may be in another table than that of the columns that are named."""
     whole = entity.selectable
     return isinstance(whole, Join) or (entity.is_mapper and whole is not entity.persist_selectable)
 

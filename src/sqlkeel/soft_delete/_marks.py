@@ -79,7 +79,7 @@ def next_version(mapper: Mapper[Any], table: Any) -> dict[Any, Any]:
 
 
 def has_mark(mapper: Mapper[Any]) -> bool:
-    """Tell whether some objects of the mapper, or all, are marked instead of removed."""
+    """Return whether some objects of the mapper, or all, are marked instead of removed."""
     return is_soft(mapper) or any(True for _ in soft_parts(mapper))
 
 

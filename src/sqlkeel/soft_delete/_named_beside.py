@@ -22,7 +22,7 @@ __all__ = ["ReadingOption", "conditions_beside", "refuse_inner_writes"]
 
 
 class ReadingOption(MarkingOption):
-    """`MarkingOption` that refuses an UPDATE or DELETE inside of a SELECT whose conditions have no place there."""
+    """`MarkingOption` that refuses an UPDATE or DELETE inside a SELECT whose conditions have no place there."""
 
     __slots__ = ()
     _traverse_internals = MarkingOption._traverse_internals
@@ -78,7 +78,7 @@ def _named(statement: Any) -> dict[Any, set[Any]]:
 
 
 def _is_same_row(own: Any, entity: Any) -> bool:
-    """Tell whether a class stands for the row that is written, or for another part of it (`joined`)."""
+    """Return whether a class stands for the row that is written, or for another part of it (`joined`)."""
     if isinstance(own, Table):  # a statement on the table finds all rows of it
         return entity.is_mapper and own in entity.mapper.tables
     if not own.is_mapper or not entity.is_mapper:

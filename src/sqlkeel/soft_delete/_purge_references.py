@@ -56,7 +56,7 @@ class References:
         return tuple(dict.fromkeys(one.local_table for one in family if isinstance(one.local_table, Table)))
 
     def has_own(self, table: Table) -> bool:
-        """Tell whether anything but the rest of the same row points to *table*."""
+        """Return whether anything but the rest of the same row points to *table*."""
         return any(not self._joins_parts(key) for key in self._keys[table])
 
     def needing(self, table: Table, row: FromClause, path: _Path = ()) -> Iterator[ColumnElement[bool]]:
@@ -97,7 +97,7 @@ class References:
                 yield self.soft[key.table]
 
     def _may_hold(self, table: Table, passed: frozenset[Table] = frozenset()) -> bool:
-        """Tell whether anything on the way down from *table* may have to stay."""
+        """Return whether anything on the way down from *table* may have to stay."""
         ways = (key for key in self._binding(table) if key.table not in passed)
         return any(not self._goes_along(key) or self._may_hold(key.table, passed | {table}) for key in ways)
 

@@ -32,7 +32,7 @@ have to be configured first, and its properties are marked then."""
 
 
 class MarkingOption(LoaderCriteriaOption):
-    """``with_loader_criteria`` that marks the SELECTs inside of a statement when that is compiled, and so once."""
+    """``with_loader_criteria`` that marks the SELECTs inside a statement when that is compiled, and so once."""
 
     __slots__ = ()
     _traverse_internals = LoaderCriteriaOption._traverse_internals
@@ -72,7 +72,7 @@ class _Marked:
 
 
 def _is_a_lambda(option: Any) -> bool:
-    """Tell whether it is one of the user's own."""
+    """Return whether it is one of the user's own."""
     if isinstance(option, MarkingOption | _Marked) or not option.deferred_where_criteria:
         return False
     return private.condition_behind(option) not in OF_BASES
@@ -197,7 +197,7 @@ def _joined(table: Any) -> Iterator[Any]:
 
 
 def _entities(parts: Iterable[Any]) -> Iterator[Any]:
-    """Yield the classes that are named outside of the SELECTs in the parts of one."""
+    """Yield the classes that are named outside the SELECTs in the parts of one."""
     for part in parts_of(*parts, without=lambda part: isinstance(part, SelectBase)):
         if (entity := private.notes_of(part).get(ENTITY)) is not None:
             yield entity

@@ -96,7 +96,7 @@ class Server(ABC):
 
     @abstractmethod
     def _is_ready(self) -> bool:
-        """Tell whether a started server takes connections."""
+        """Return whether a started server takes connections."""
 
     @property
     def running(self) -> bool:

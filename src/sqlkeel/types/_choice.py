@@ -26,7 +26,7 @@ _INTEGERS: Final = range(-(2**31), 2**31)
 
 
 def is_choice(annotation: Any) -> bool:
-    """Tell whether an annotation is an enumeration or a ``Literal``."""
+    """Return whether an annotation is an enumeration or a ``Literal``."""
     return get_origin(annotation) is Literal or (isinstance(annotation, type) and issubclass(annotation, enum.Enum))
 
 
@@ -51,7 +51,7 @@ class Choice(TypeDecorator[Any]):
     Raises:
         NotSupported: For flags, which are combined, and for a ``Literal`` of anything else.
         ConfigurationError: When there is no member, or one is longer than *length*.
-        InvalidValue: When something else than a member is bound; the text of a member is not a member.
+        InvalidValue: When something other than a member is bound; the text of a member is not a member.
         UnexpectedValue: When the database holds what is no member.
     """
 

@@ -49,7 +49,7 @@ class UTCDateTime(TypeDecorator[datetime]):
 
     Raises:
         NaiveDatetime: When a value without a time zone is bound.
-        InvalidValue: When something else than a datetime is bound; arithmetic with moments belongs into Python.
+        InvalidValue: When something other than a datetime is bound; arithmetic with moments belongs into Python.
     """
 
     impl = DateTime(timezone=True)

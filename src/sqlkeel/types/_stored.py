@@ -182,7 +182,7 @@ _SQLITE_CLASSES: Final[tuple[tuple[Any, tuple[type, ...]], ...]] = (
 
 
 def _fits_sqlite(inner: TypeEngine[Any], value: Any) -> bool:
-    """Tell whether a column of SQLite that is declared so can hold the value."""
+    """Return whether a column of SQLite that is declared so can hold the value."""
     classes = next(
         (classes for kinds, classes in _SQLITE_CLASSES if isinstance(inner, kinds)), (int, float, str, bytes)
     )
@@ -192,7 +192,7 @@ def _fits_sqlite(inner: TypeEngine[Any], value: Any) -> bool:
 
 
 def _fits_server(inner: TypeEngine[Any], value: Any, dialect: Dialect) -> bool:
-    """Tell whether a column of this type can hold the value, which the driver then can send."""
+    """Return whether a column of this type can hold the value, which the driver then can send."""
     is_postgresql = dialect.name == "postgresql"
     own = inner.__module__.startswith("sqlalchemy.dialects.postgresql") and inner.__visit_name__ != "OID"
     if own and _class_of(inner) is None and type(value) is not str:
@@ -233,7 +233,7 @@ def _class_of(inner: TypeEngine[Any]) -> type[Any] | None:
 
 
 def _is_sound(value: Any, inner: TypeEngine[Any]) -> bool:
-    """Tell whether the driver can send the value: a whole number in its range, a text of characters."""
+    """Return whether the driver can send the value: a whole number in its range, a text of characters."""
     if inner.__visit_name__ == "OID":  # without a sign, and no Integer; importing PostgreSQL's types costs everybody
         return type(value) is int and 0 <= value < 1 << 32
     if isinstance(value, int):
@@ -264,7 +264,7 @@ def _is_uuid(text: str) -> bool:
 
 
 def _is_number(value: Decimal, *, wide: bool) -> bool:
-    """Tell whether the database has such a number: the manuals' largest, and NaN on PostgreSQL alone."""
+    """Return whether the database has such a number: the manuals' largest, and NaN on PostgreSQL alone."""
     if not value.is_finite():
         return wide and not value.is_snan()
     exponent: Any = value.as_tuple().exponent

@@ -23,7 +23,7 @@ class PlainDate(TypeDecorator[date]):
     named. Here it is refused.
 
     Raises:
-        InvalidValue: When a datetime, or anything else than a date, is bound.
+        InvalidValue: When a datetime, or anything other than a date, is bound.
     """
 
     impl = Date
@@ -46,7 +46,7 @@ class PlainTime(TypeDecorator[time]):
     """A time of day to the microsecond, without a zone; ``Mapped[time]`` is this.
 
     Raises:
-        InvalidValue: When a time with a zone, which would be lost, or anything else than a time is bound.
+        InvalidValue: When a time with a zone, which would be lost, or anything other than a time is bound.
     """
 
     impl = Time
@@ -85,7 +85,7 @@ class Duration(TypeDecorator[timedelta]):
     fractions of a second on MariaDB.
 
     Raises:
-        InvalidValue: When something else than a timedelta is bound, or one of more than 292,000 years.
+        InvalidValue: When something other than a timedelta is bound, or one of more than 292,000 years.
     """
 
     impl = Interval

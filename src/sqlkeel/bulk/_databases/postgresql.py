@@ -265,13 +265,13 @@ def _note_one_more() -> ColumnElement[bool]:
 
 
 def _is_flat(rows: BoundRows, dialect: Dialect) -> bool:
-    """Tell whether an array of each column's values arrives as these values do."""
+    """Return whether an array of each column's values arrives as these values do."""
     kinds = [engine_type(one.type, dialect) for one in rows.columns]
     return not rows.in_sql and all(isinstance(kind, _FLAT) and not isinstance(kind, CITEXT) for kind in kinds)
 
 
 def _is_mixed(records: list[Record], dialect: Dialect) -> bool:
-    """Tell whether a column has values that no array holds as they are.
+    """Return whether a column has values that no array holds as they are.
 
     These are lists, which ``unnest`` would spread over the rows, and values of several types, which psycopg puts into
     no array: 1 and 2.5, for one.

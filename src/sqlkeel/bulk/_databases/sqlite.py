@@ -140,7 +140,7 @@ class SQLiteWriter(Writer):
 
 
 async def _may_leave_out(connection: AsyncConnection, table: Table) -> bool:
-    """Tell whether a trigger of *table* may leave a row out without an error, by RAISE(IGNORE)."""
+    """Return whether a trigger of *table* may leave a row out without an error, by RAISE(IGNORE)."""
     schema = schema_of(connection, table)
     own = "" if schema is None else f"{quoted(connection.dialect, [schema])}."
     for master in ("sqlite_temp_master", f"{own}sqlite_master"):

@@ -52,7 +52,7 @@ class Renamer(ABC):
 
     @abstractmethod
     def require(self, url: URL) -> None:
-        """See that there is a database to read.
+        """Check that there is a database to read.
 
         Raises:
             ConfigurationError: When connecting would make one.

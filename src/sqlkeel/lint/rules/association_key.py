@@ -82,7 +82,7 @@ def _pair(table: Table, schema: Schema) -> set[str]:
 
 
 def _is_only_links(table: Table, schema: Schema) -> bool:
-    """Tell whether a table has nothing but foreign keys, or a number of its own and one key to each of two tables."""
+    """Return whether a table has nothing but foreign keys, or a number of its own and one key to each of two tables."""
     own = [column for column in table.columns if not column.foreign_keys]
     if not own:
         return True

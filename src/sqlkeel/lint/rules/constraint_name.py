@@ -69,7 +69,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
 
 
 def follows(constraint: Any, table: str) -> bool:
-    """Tell whether the name has the form that the convention gives it on a table of this name."""
+    """Return whether the name has the form that the convention gives it on a table of this name."""
     if constraint.name is None:
         return False
     ending = next((word for kind, word in _ENDINGS.items() if isinstance(constraint, kind)), "_idx")
@@ -104,7 +104,7 @@ def _problem(table: Table, constraint: Any) -> Problem:
 
 
 def _is_made_later(constraint: Any) -> bool:
-    """Tell whether this is no constraint of the program's: an empty primary key, or the CHECK of an Enum."""
+    """Return whether this is no constraint of the program's: an empty primary key, or the CHECK of an Enum."""
     if isinstance(constraint, PrimaryKeyConstraint) and not len(constraint.columns):
         return True
     return constraint.name is not None and not isinstance(constraint.name, str)

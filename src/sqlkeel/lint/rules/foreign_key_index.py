@@ -63,7 +63,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
 
 
 def _serves(columns: list[str], names: list[str], *, is_unique: bool) -> bool:
-    """Tell whether an index begins with the columns of a key; where some of them are unique, these are enough."""
+    """Return whether an index begins with the columns of a key; where some of them are unique, these are enough."""
     return set(columns[: len(names)]) == set(names) or (is_unique and set(columns) <= set(names))
 
 

@@ -2,7 +2,7 @@
 
 PostgreSQL cuts a longer identifier off and says so in a notice that nobody reads (manual, 4.1.1, "Identifiers and Key
 Words"): the name in the models is not the name in the database, and two that differ only at the end collide. Letters
-outside of ASCII take two bytes and more.
+outside ASCII take two bytes and more.
 
 Instead: a shorter name. Names made by a convention are cut with a hash and always fit.
 """

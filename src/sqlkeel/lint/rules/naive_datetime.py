@@ -55,7 +55,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
 
 
 def is_naive(column: Column[Any]) -> bool:
-    """Tell whether a column keeps a datetime without a zone; a type that converts values answers for itself."""
+    """Return whether a column keeps a datetime without a zone; a type that converts values answers for itself."""
     kind = plain_type(column.type)
     return isinstance(kind, DateTime) and not kind.timezone
 

@@ -112,7 +112,7 @@ def _stem(name: str, forms: Collection[str]) -> str:
 
 @lru_cache(maxsize=4)
 def _joins_id(schema: Schema) -> bool:
-    """Tell whether ``userid`` is how the project writes the names of its keys."""
+    """Return whether ``userid`` is how the project writes the names of its keys."""
     columns = (column for table in schema.metadata.tables.values() for column in table.columns)
     names = [column.name for column in columns if column.foreign_keys]
     joined = [name for name in names if name.endswith("id") and not name.endswith("_id")]
@@ -127,7 +127,7 @@ def _forms(table: str, schema: Schema) -> list[str]:
 
 
 def _is_short(stem: str, form: str, schema: Schema) -> bool:
-    """Tell whether this is ``usr`` or ``users`` for ``user``."""
+    """Return whether this is ``usr`` or ``users`` for ``user``."""
     words, full = stem.split("_"), form.split("_")
     if len(words) != len(full):
         return False

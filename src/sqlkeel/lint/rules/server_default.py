@@ -86,7 +86,7 @@ def _document(value: Any, column: Column[Any]) -> str:
 
 
 def _asks(expression: Any) -> bool:
-    """Tell whether an expression reads rows, which the default of a database cannot."""
+    """Return whether an expression reads rows, which the default of a database cannot."""
     return any(isinstance(part, SelectBase) for part in visitors.iterate(expression))
 
 

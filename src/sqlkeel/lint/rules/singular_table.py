@@ -69,7 +69,7 @@ def singular_name(name: str, schema: Schema) -> str | None:
 
 @lru_cache(maxsize=4)
 def _are_plurals(schema: Schema) -> bool:
-    """Tell whether this is what the project calls its tables; one on `sqlkeel.Base` and a database are told."""
+    """Return whether this is what the project calls its tables; one on `sqlkeel.Base` and a database are told."""
     if schema.database is not None or has_our_convention(schema.metadata):
         return False
     names = [table.name for table in schema.metadata.tables.values()]

@@ -73,7 +73,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
 
 
 def is_soft_deletable(table: FromClause) -> bool:
-    """Tell whether rows of this table are marked as deleted: it has a ``deleted_at`` that may be NULL."""
+    """Return whether rows of this table are marked as deleted: it has a ``deleted_at`` that may be NULL."""
     mark = table.columns.get(_MARK)
     return isinstance(mark, Column) and bool(mark.nullable)
 
@@ -95,7 +95,7 @@ def _distinguishes_no_nulls(unique: UniqueConstraint | Index) -> bool:
 
 
 def _is_given_once(column: Column[Any], schema: Schema) -> bool:
-    """Tell whether another row never has this value: a key, a UUID made for the row, a marker of live rows."""
+    """Return whether another row never has this value: a key, a UUID made for the row, a marker of live rows."""
     if column.primary_key or column.identity is not None or column.computed is not None:
         return True
     if not column.foreign_keys and column.name not in _MARKS and _is_given_out(column.name):
@@ -119,7 +119,7 @@ def _is_uuid(column: Column[Any], schema: Schema) -> bool:
 
 
 def _is_target(columns: Iterable[Column[Any]], schema: Schema) -> bool:
-    """Tell whether a foreign key needs this constraint: a partial index cannot be pointed to."""
+    """Return whether a foreign key needs this constraint: a partial index cannot be pointed to."""
     wanted = {f"{column.table.fullname}.{column.name}" for column in columns}
     keys = (key for table in schema.metadata.tables.values() for key in table.foreign_key_constraints)
     return any({element.target_fullname for element in key.elements} == wanted for key in keys)

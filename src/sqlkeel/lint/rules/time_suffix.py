@@ -96,7 +96,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
 
 
 def _counts_seconds(column: Column[Any]) -> bool:
-    """Tell whether a number may be a moment: the seconds since 1970."""
+    """Return whether a number may be a moment: the seconds since 1970."""
     stored = column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
     return isinstance(stored, (Integer, Numeric))
 
@@ -107,7 +107,7 @@ def _says_so(name: str) -> bool:
 
 @lru_cache(maxsize=4)
 def _lacks_suffix(wanted: str, schema: Schema) -> bool:
-    """Tell whether most columns of this kind have no such suffix."""
+    """Return whether most columns of this kind have no such suffix."""
     columns = (column for table in schema.metadata.tables.values() for column in table.columns)
     names = [column.name for column in columns if _SUFFIXES.get(python_type_of(column)) == wanted]
     others = sum(not name.endswith(wanted) for name in names)

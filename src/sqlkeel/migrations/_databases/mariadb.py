@@ -112,7 +112,7 @@ class MariaDBMigrator(Migrator):
 
 
 def _comes_with_key(index: Index) -> bool:
-    """Tell whether the server has named it, after its first column or ``user_id_2``, or cannot do without it.
+    """Return whether the server has named it, after its first column or ``user_id_2``, or cannot do without it.
 
     A key that takes the place of another one goes on with the index that has the other's name.
     """

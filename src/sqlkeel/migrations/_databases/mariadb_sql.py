@@ -47,7 +47,7 @@ def column_as_made(connection: Connection, dialect: Dialect, column: Column[Any]
 
 
 def has_same_index(connection: Connection, dialect: Dialect, index: Index) -> bool:
-    """Tell whether the table has an index as the server would make this one: lengths, order, columns, kind."""
+    """Return whether the table has an index as the server would make this one: lengths, order, columns, kind."""
     assert index.table is not None
     preparer = dialect.identifier_preparer
     table, quoted = preparer.format_table(index.table), preparer.format_index(index)

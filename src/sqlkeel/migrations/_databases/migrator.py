@@ -75,18 +75,18 @@ class Migrator(ABC):
     def is_same_default(
         self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
     ) -> bool:
-        """Tell whether the server default of the models is the one that was read; either may be missing."""
+        """Return whether the server default of the models is the one that was read; either may be missing."""
 
     @abstractmethod
     def is_same_computed(
         self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
     ) -> bool:
-        """Tell whether a generated column of the models is the one that was read; either may be a plain one."""
+        """Return whether a generated column of the models is the one that was read; either may be a plain one."""
 
     def is_same_type(
         self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
     ) -> bool | None:
-        """Tell whether a type that looks different is what the server makes of the one in the models.
+        """Return whether a type that looks different is what the server makes of the one in the models.
 
         ``None`` where it makes nothing of it.
         """
@@ -98,11 +98,11 @@ class Migrator(ABC):
         return collation
 
     def names_check(self, table: Table, name: str) -> bool:
-        """Tell whether a CHECK that has no name gets one like this from the server."""
+        """Return whether a CHECK that has no name gets one like this from the server."""
         return False
 
     def is_missing(self, url: URL) -> bool:
-        """Tell whether connecting would make the database."""
+        """Return whether connecting would make the database."""
         return False
 
     def reading_options(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class Migrator(ABC):
 
     @abstractmethod
     def is_generated(self, kind: str, reflected: Any) -> bool:
-        """Tell whether the database made this object by itself, so that the models need not have it."""
+        """Return whether the database made this object by itself, so that the models need not have it."""
 
     @abstractmethod
     def parts(self, connection: Connection) -> set[tuple[str | None, str]]:

@@ -63,7 +63,7 @@ class SQLiteMigrator(Migrator):
         return _Impl
 
     def prepare(self, connection: Connection, lock_timeout: float) -> None:
-        """Switch foreign keys off, which works outside of a transaction only."""
+        """Switch foreign keys off, which works outside a transaction only."""
         self._enforced = bool(_pragma(connection, "foreign_keys")[0][0])
         _pragma(connection, "foreign_keys=OFF")
 
@@ -113,7 +113,7 @@ class SQLiteMigrator(Migrator):
         self._views_before = {name for name in _views(connection) if _fault_of(connection, name) is None}
 
     def verify(self, connection: Connection) -> None:
-        """See that the run left no rows that point nowhere, lost no trigger by copying its table, and broke no view.
+        """Check that the run left no rows that point nowhere, lost no trigger by copying its table, and broke no view.
 
         Raises:
             MigrationError: When it did.
@@ -296,7 +296,7 @@ def _begin_at_once(connection: Connection) -> None:
 
 
 def _refuse_cascade(connection: Connection, table: str) -> None:
-    """See that dropping the old copy of a table does not delete the rows that refer to it.
+    """Check that dropping the old copy of a table does not delete the rows that refer to it.
 
     Raises:
         MigrationError: When foreign keys are on, as on a connection that the caller of Alembic has given.

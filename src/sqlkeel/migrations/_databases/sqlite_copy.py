@@ -257,7 +257,7 @@ def _as_read(check: CheckConstraint) -> TextClause:
 
 
 def read_collations(connection: Connection, table: str) -> dict[str, str]:
-    """Return the collation of each column of a table; nothing for one that cannot be made outside of its file."""
+    """Return the collation of each column of a table; nothing for one that cannot be made outside its file."""
     rows = connection.exec_driver_sql(_MASTER, ("table", table)).all()
     try:
         return _Traits.read(table, rows[0].sql).collations if rows else {}
@@ -266,7 +266,7 @@ def read_collations(connection: Connection, table: str) -> dict[str, str]:
 
 
 def refuse_other_values(connection: Connection, column: Column[Any], cast: ColumnElement[Any]) -> None:
-    """See that the values of a column survive its new type.
+    """Check that the values of a column survive its new type.
 
     Raises:
         MigrationError: When one would become another: SQLite casts ``'12 pieces'`` to 12 and a date to its year.
