@@ -55,7 +55,7 @@ class TestExplain:
         """A rule is explained with why, what instead, and both examples."""
         shown = explain("naive-datetime")
 
-        assert shown.startswith("naive-datetime\n\nA moment is stored with its time zone.\n")
+        assert shown.startswith("naive-datetime\n\nA point in time is stored with its time zone.\n")
         assert "\nInstead: " in shown
         assert "\nNot judged in a live database of sqlite: " in shown
         assert "\nRefused:\n\n    class Visit(Base):\n        __tablename__" in shown

@@ -1,7 +1,7 @@
-"""Rules for models, live databases and responses: names, types, indexes, and what must not go out.
+"""Lint rules for models, live databases and API responses: names, types, indexes, and leaked internal ids.
 
-``check(Base)`` returns what breaks them; ``sqlkeel lint`` prints it. A rule is one file in ``rules/``: its docstring
-is its page in ``docs/rules.md``, its examples are its tests, and no list has to be edited to add one.
+``check(Base)`` returns what breaks the rules; ``sqlkeel lint`` prints it. Each rule is one file in ``rules/``. Its
+docstring is its section in ``docs/rules.md``, its examples are its tests, and rules are discovered, not listed.
 """
 
 from ._allowing import allow

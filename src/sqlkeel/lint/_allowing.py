@@ -1,4 +1,4 @@
-"""What is let through, and why: at the model, or in pyproject.toml."""
+"""Exceptions from the rules and their reasons: written in the model, or in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _EXAMPLE: Final = 'ignore = {"singular-table:posts" = "the name that customers k
 
 
 def allow(code: str, reason: str) -> dict[str, str]:
-    """Let a column or table break a rule, and say why; for ``info=``.
+    """Return an ``info=`` that exempts a column or table from a rule, with the reason.
 
-    ``mapped_column(Float, info=allow("inexact-money", "an estimate"))`` for a column, ``__table_args__ = {"info":
-    allow(...)}`` for a table with all that is in it; several are joined, ``allow(...) | allow(...)``. One that lets
-    nothing through is found by the rule ``unused-ignore``.
+    ``mapped_column(Float, info=allow("inexact-money", "an estimate"))`` exempts a column, ``__table_args__ = {"info":
+    allow(...)}`` a table and all its columns. Join several with ``allow(...) | allow(...)``. The rule ``unused-ignore``
+    reports an exception that suppresses nothing.
 
     Raises:
         ConfigurationError: When the reason is empty.
@@ -37,22 +37,22 @@ class Allowance:
 
     code: str
     places: tuple[str, ...]
-    """Patterns, ``*`` for anything; a finding is covered when one of them is its place."""
+    """Patterns with ``*`` as wildcard; a finding is covered if one of them matches its place."""
 
     reason: str
     text: str
-    """How it was written, so that it can be found again."""
+    """The exception as it was written, so that the user can find it."""
 
     source: Source | None = field(default=None, compare=False)
-    """Where it was written, for one at a model."""
+    """Where an exception in a model was written."""
 
     def covers(self, code: str, where: str) -> bool:
-        """Return whether it lets this pass."""
+        """Return whether the exception suppresses such a finding."""
         return code == self.code and any(fnmatchcase(where, place) for place in self.places)
 
 
 def allowances_in(schema: Schema) -> Iterator[Allowance]:
-    """Yield what `allow` says in the ``info`` of tables and columns."""
+    """Yield the exceptions that `allow` put into the ``info`` of tables and columns."""
     for table in schema.metadata.tables.values():
         mappers = schema.mappers_of(table)
         for code, reason in _marks(table.info):
@@ -65,7 +65,7 @@ def allowances_in(schema: Schema) -> Iterator[Allowance]:
 
 
 def parse_ignore(ignore: Any, *, setting: str = "ignore") -> list[Allowance]:
-    """Read ``{"code": reason, "code:place": reason}``; without a place it holds everywhere, ``*`` stands for anything.
+    """Read ``{"code": reason, "code:place": reason}``; without a place, the exception applies everywhere.
 
     Raises:
         ConfigurationError: For a list, which has no reasons, and for an empty reason.
@@ -76,7 +76,7 @@ def parse_ignore(ignore: Any, *, setting: str = "ignore") -> list[Allowance]:
 
 
 def sift(found: Iterable[Finding], allowances: Iterable[Allowance]) -> tuple[list[Finding], list[Allowance]]:
-    """Return the findings that nothing lets through, sorted, and the allowances that let nothing through."""
+    """Return the findings that no exception suppresses, sorted, and the exceptions that suppress nothing."""
     given, idle, kept = list(allowances), set(allowances), []
     for finding in sorted(set(found)):
         covering = {one for one in given if one.covers(finding.code, finding.where)}

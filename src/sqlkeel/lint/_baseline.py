@@ -1,4 +1,4 @@
-"""What an existing project had when it began to lint: let through until it is repaired, and nothing new with it."""
+"""The findings that an existing project starts with: tolerated until they are fixed, while new ones are reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _VERSION = 1
 
 
 def fingerprint(finding: Finding) -> str:
-    """Return what a finding is known by from run to run: its rule and its place, not its words or its line."""
+    """Return what identifies a finding from run to run: its rule and its place, but not its message or its line."""
     return f"{finding.code}:{finding.where}"
 
 
@@ -29,15 +29,15 @@ class Baseline:
 
     @classmethod
     def of(cls, findings: Iterable[Finding]) -> Baseline:
-        """Take these findings for known."""
+        """Record these findings as known."""
         return cls(Counter(map(fingerprint, findings)))
 
     @classmethod
     def read(cls, path: Path) -> Baseline:
-        """Read what `write` has written.
+        """Read a file that `write` has written.
 
         Raises:
-            ConfigurationError: When there is no such file, or another one.
+            ConfigurationError: When the file does not exist or is not a baseline.
         """
         hint = f"sqlkeel lint --write-baseline {path}"
         try:
@@ -50,7 +50,7 @@ class Baseline:
         return cls(known)
 
     def write(self, path: Path) -> None:
-        """Write it sorted, a finding a line, so that a version control shows what was repaired.
+        """Write the baseline sorted, one finding per line, so that a diff shows what was fixed.
 
         Raises:
             ConfigurationError: When the file cannot be written.
@@ -62,9 +62,10 @@ class Baseline:
             raise ConfigurationError(f"The baseline {path} cannot be written: {error.strerror}.") from None
 
     def sift(self, findings: Iterable[Finding]) -> tuple[list[Finding], list[str]]:
-        """Return the findings that are new, and what does not occur any more.
+        """Return the new findings, and the fingerprints that no longer occur.
 
-        Where a place has one more of a kind than before, all of them are returned: nothing tells which is the new one.
+        If a place has more findings of a kind than before, all of them are returned, because nothing identifies the
+        new one.
         """
         found = list(findings)
         now = Counter(map(fingerprint, found))

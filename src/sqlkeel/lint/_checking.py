@@ -1,4 +1,4 @@
-"""Hold models, what an application answers, or a live database to the rules."""
+"""Check models, the responses of an application, or a live database against the rules."""
 
 from __future__ import annotations
 
@@ -34,15 +34,16 @@ def check(
 ) -> list[Finding]:
     """Return what breaks the rules in the models of *target*, sorted by table.
 
-    Needs no database. Put it into a test, ``assert not check(Base)``, or run ``sqlkeel lint``.
+    It does not need a database. Put it into a test, ``assert not check(Base)``, or run ``sqlkeel lint``.
 
     Args:
-        target: A declarative base, a `MetaData`, or a module that holds one or the other.
-        apps: FastAPI or Litestar applications that answer with these models.
-        singular: Words that look like a plural and are none, ``["news"]``.
-        ignore: What is let through and why: ``{"code": reason}`` everywhere, ``{"code:table.column": reason}`` at one
-            place, ``*`` for anything. What lets nothing through is found itself. `allow` says it at the model.
-        exclude: Tables that are not looked at and why, ``{"legacy_*": reason}``.
+        target: A declarative base, a `MetaData`, or a module that contains either.
+        apps: FastAPI or Litestar applications whose responses are built from these models.
+        singular: Words that look like a plural but are not, ``["news"]``.
+        ignore: Exceptions and their reasons: ``{"code": reason}`` everywhere, ``{"code:table.column": reason}`` at one
+            place, with ``*`` as wildcard. An exception that suppresses nothing is reported. `allow` does the same in
+            the model.
+        exclude: Tables to skip and why, ``{"legacy_*": reason}``.
 
     Raises:
         ConfigurationError: When *target* holds no tables, a rule does not exist, or a reason is missing.
@@ -68,19 +69,19 @@ async def check_database(
     ignore: Mapping[str, str] | None = None,
     exclude: Mapping[str, str] | None = None,
 ) -> list[Finding]:
-    """Return what breaks the rules in a live database, sorted by table; it is read only.
+    """Return what breaks the rules in a live database, sorted by table; the database is only read.
 
-    For a database that other programs made, or to see what the models do not show. A rule says nothing where this
-    database does not show what it needs to see. An exception that lets nothing through is no finding here: the same
-    list serves the models, of which a database shows a part.
+    Use it for a database that other applications created, or for what the models do not show. A rule is skipped on a
+    database that does not show what the rule needs. Unlike `check`, this does not report exceptions that suppress
+    nothing: the same list serves the models, and the database shows only part of them.
 
     Args:
         database: A `Database`, or an `AsyncEngine`.
-        models: Where `allow` says what is let through.
-        schemas: The schemas to look at; without, the default one.
+        models: The models whose `allow` exceptions apply.
+        schemas: The schemas to check; by default, the default schema.
         singular: As for `check`.
         ignore: As for `check`.
-        exclude: As for `check`; ``alembic_version`` is always left out.
+        exclude: As for `check`; ``alembic_version`` is always excluded.
 
     Raises:
         ConfigurationError: When a rule does not exist or a reason is missing.
@@ -96,7 +97,7 @@ async def check_database(
 
 
 def judge(schema: Schema, *, apps: Iterable[Any] = (), exclude: Iterable[str] = ()) -> Iterator[Finding]:
-    """Yield all that the rules find in a schema, whatever is let through."""
+    """Yield everything that the rules find in a schema, before exceptions are applied."""
     rules = [rule for rule in load_rules() if schema.database not in rule.unseen_on]
     for table in schema.metadata.tables.values():
         if not any(fnmatchcase(table.fullname, pattern) for pattern in exclude):
@@ -111,7 +112,7 @@ def _finding(rule: Rule, problem: Problem, table: Table, schema: Schema) -> Find
     _, _, column = problem.where.partition(".")
     where = f"{table.schema}.{problem.where}" if table.schema else problem.where
     source = problem.source or source_of(schema.mappers_of(table), column or None, table=table)
-    # A line that stands for a column in several tables is that of a mixin.
+    # If several tables have a column from the same line, that line is in a mixin.
     cause = problem.cause or (str(source) if column and source is not None else None)
     return Finding(where, rule.code, problem.message, problem.fix, problem.rename, source, cause)
 
@@ -121,7 +122,7 @@ def _plain(rule: Rule, problem: Problem) -> Finding:
 
 
 def one_per_cause(findings: Iterable[Finding]) -> list[Finding]:
-    """Return the first of the findings that one change mends, which tells in how many other tables it is."""
+    """Return one finding per cause, the first, and add in how many other tables it occurs."""
     places: dict[tuple[str, str | None], list[Finding]] = defaultdict(list)
     for number, one in enumerate(findings):
         places[one.code, one.cause or f"alone {number}"].append(one)
@@ -137,7 +138,7 @@ def _with_others(first: Finding, *others: Finding) -> Finding:
 
 
 def _unused(idle: Iterable[Allowance], allowances: Iterable[Allowance], *, with_apps: bool) -> list[Finding]:
-    # Without an application nobody knows what the rules on its answers would have found.
+    # Without an application, the rules about responses did not run, so their exceptions cannot be judged.
     silent = set() if with_apps else {rule.code for rule in load_rules() if rule.is_about_apps}
     judged = [one for one in idle if one.code not in silent]
     found = [_plain(rule, problem) for rule in load_rules() for problem in rule.check_idle(judged)]
@@ -165,7 +166,7 @@ def _depth(mapper: Mapper[Any]) -> tuple[int, str]:
 
 
 def _registries(candidate: object) -> set[registry]:
-    """Return the registry of a base, or those of the classes below one that does not tell it, as SQLModel's."""
+    """Return the registry of a base; if it has none, as SQLModel's, the registries of its subclasses."""
     if (own := _registry(candidate)) is not None:
         return {own}
     if not isinstance(candidate, type) or not isinstance(getattr(candidate, "metadata", None), MetaData):
@@ -189,7 +190,7 @@ def _metadata(candidate: object) -> MetaData | None:
     if isinstance(candidate, Table):
         return candidate.metadata
     for models in _registries(candidate):
-        # Configured mappers have written ON DELETE into the foreign keys.
+        # Configuring the mappers writes ON DELETE into the foreign keys.
         models.configure()
     metadata = getattr(candidate, "metadata", candidate)
     return metadata if isinstance(metadata, MetaData) else None

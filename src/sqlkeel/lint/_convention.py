@@ -1,4 +1,4 @@
-"""The name that the convention gives a constraint or index, on whatever table and columns it is going to stand."""
+"""The name that the convention gives a constraint or index, for any table and columns."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ Named = PrimaryKeyConstraint | ForeignKeyConstraint | UniqueConstraint | CheckCo
 
 
 def has_our_convention(metadata: MetaData) -> bool:
-    """Return whether constraints are named as `metadata_with_names` does: the project goes by the rules of sqlkeel."""
+    """Return whether constraints are named as by `metadata_with_names`, so that the project follows our rules."""
     return bool(metadata.naming_convention.get("pk") == NAMING_CONVENTION["pk"])
 
 
 def convention_name(constraint: Named, *, table: str, columns: Mapping[str, str]) -> str | None:
-    """Return what `metadata_with_names` would call *constraint*; ``None`` where nothing tells.
+    """Return what `metadata_with_names` would call *constraint*; ``None`` if that cannot be determined.
 
-    It is asked alone: the hash by which two constraints that would share a name are told apart is not part of it.
+    Each constraint is named on its own: the hash that distinguishes two constraints with the same name is not included.
 
     Args:
         constraint: A constraint or index of a table, or one read from a database.
-        table: The name of the table that it will stand on.
-        columns: New names of columns, by their present ones.
+        table: The name that its table will have.
+        columns: New names of columns, by their current names.
     """
     names = columns_of(constraint)
     bare = None if names is None else _bare(constraint, [columns.get(name, name) for name in names])
@@ -50,7 +50,7 @@ def convention_name(constraint: Named, *, table: str, columns: Mapping[str, str]
 
 
 def columns_of(constraint: Named) -> list[str] | None:
-    """Return the columns that name it; ``None`` for an index over an expression that is known as text only."""
+    """Return the columns for the name; ``None`` for an index over an expression that is only known as text."""
     if not isinstance(constraint, Index):
         return [column.name for column in constraint.columns]
     found = [
@@ -61,7 +61,7 @@ def columns_of(constraint: Named) -> list[str] | None:
 
 
 def _bare(constraint: Named, names: list[str]) -> Any:
-    """Return a constraint of the same kind that nobody has named yet."""
+    """Return an unnamed constraint of the same kind."""
     match constraint:
         case PrimaryKeyConstraint():
             return PrimaryKeyConstraint(*names)
@@ -77,7 +77,7 @@ def _bare(constraint: Named, names: list[str]) -> Any:
 
 
 def _subject(check: CheckConstraint) -> str | None:
-    """Return what a CHECK is about: its name, without what the convention put around it."""
+    """Return the subject of a CHECK: its name without the parts that the convention added."""
     if not isinstance(check.name, str):
         return None
     return check.name.removeprefix(f"{check.table.name}_").removesuffix("_check")

@@ -1,4 +1,4 @@
-"""Where a table or column is written: the file and line of its class, or of the call that makes it."""
+"""Find where a table or column is written: the file and line of its class, or of the call that creates it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def source_of(mappers: Iterable[Mapper[Any]], column: str | None, *, table: Table | None = None) -> Source | None:
-    """Return where the mapped classes of a table write it, or one of its columns; without a class, where it is made.
+    """Return where a mapped class writes the table or column; without a class, the call that creates the table.
 
-    A column from a mixin of another package is taken for written by the class that uses the mixin. ``None`` where no
-    file has it.
+    A column from a mixin of another package is located at the class that uses the mixin. ``None`` if no file has it.
     """
     written = _source_of_mapped(mappers, column)
     return source_of_table(table, column) if written is None and table is not None else written
@@ -51,7 +50,7 @@ def _source_of_mapped(mappers: Iterable[Mapper[Any]], column: str | None) -> Sou
 
 
 def _attribute(mapper: Mapper[Any], column: str) -> str | None:
-    """Return what the class calls the column."""
+    """Return the attribute that the class maps to the column."""
     own = mapper.local_table.columns.get(column)
     return next((prop.key for prop in mapper.column_attrs if own in prop.columns), None) if own is not None else None
 
@@ -67,10 +66,10 @@ def _package(model: type[Any]) -> str:
 
 @cache
 def _lines(model: Any) -> tuple[Path | None, Mapping[str | None, int]]:
-    """Return the file of a class, and the line of each name in its body; its own is under ``None``."""
+    """Return the file of a class and the line of each name in its body; the class's own line is under ``None``."""
     file, classes = _classes_of(sys.modules.get(model.__module__))
     written = [{None: node.lineno, **dict(_names(node))} for node in classes.get(model.__qualname__, ())]
-    # Of two classes with one name, as in both arms of an if, it is the one with these attributes.
+    # If two classes have the same name, as in both branches of an if, choose the one with these attributes.
     lines = max(written, key=lambda one: _likeness(model, one), default=None)
     return (file, lines) if lines else (None, {})
 
@@ -82,7 +81,7 @@ def _likeness(model: Any, names: Mapping[str | None, int]) -> int:
 
 @cache
 def _classes_of(module: ModuleType | None) -> tuple[Path | None, Mapping[str, list[ast.ClassDef]]]:
-    """Return the file of a module and its classes by qualified name; none where it is not Python that one can read."""
+    """Return the file of a module and its classes by qualified name; empty if its source is not readable Python."""
     found = defaultdict[str, list[ast.ClassDef]](list)
     file, tree = tree_of(module)
     for name, node in _classes(tree, ""):
@@ -91,7 +90,7 @@ def _classes_of(module: ModuleType | None) -> tuple[Path | None, Mapping[str, li
 
 
 def _classes(node: ast.AST, inside: str) -> Iterator[tuple[str, ast.ClassDef]]:
-    """Yield the classes below a statement, each with what Python calls it in ``__qualname__``."""
+    """Yield the classes inside a statement, each with its ``__qualname__``."""
     for child in _body(node):
         if isinstance(child, ast.ClassDef):
             yield inside + child.name, child
@@ -101,7 +100,7 @@ def _classes(node: ast.AST, inside: str) -> Iterator[tuple[str, ast.ClassDef]]:
 
 
 def _names(node: ast.ClassDef) -> Iterator[tuple[str, int]]:
-    """Yield what a class body defines, with its line; a mixin may do it by a function."""
+    """Yield the names that a class body defines and their lines; a mixin may define one as a function."""
     for child in _body(node):
         if isinstance(child, _FUNCTIONS):
             yield child.name, child.lineno
@@ -111,8 +110,8 @@ def _names(node: ast.ClassDef) -> Iterator[tuple[str, int]]:
 
 
 def _body(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the statements of a body, and those in the arms of an if, a try or a match."""
-    # Without recursion: a chain of elif is a tree as deep as it is long.
+    """Yield the statements of a body, including those in the branches of an if, a try or a match."""
+    # Not recursive: a long chain of elif nests as deep as it is long.
     waiting = [node]
     while waiting:
         for child in ast.iter_child_nodes(waiting.pop()):

@@ -1,4 +1,4 @@
-"""The source of a module as a tree of its statements, read once."""
+"""The source of a module as a syntax tree, read once."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["tree_of"]
 
 @cache
 def tree_of(module: ModuleType | None) -> tuple[Path | None, ast.Module]:
-    """Return the file of a module and what stands in it; an empty tree where it is not Python that one can read.
+    """Return the file of a module and its syntax tree; an empty tree if its source is not readable Python.
 
-    The file is read as a whole: the lines of one class alone need not be a program.
+    The whole file is parsed, because the lines of one class alone may not be valid Python.
     """
     try:
         file = inspect.getsourcefile(cast("Any", module))

@@ -1,4 +1,4 @@
-"""The type behind a decorator that only gives it another name."""
+"""The type inside a decorator that only gives it another name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CONVERTS: Final = (
 
 
 def plain_type(kind: Any) -> Any:
-    """Return what a column stores; a `TypeDecorator` that converts values is a type of its own, and stays."""
+    """Return the type that a column stores; a `TypeDecorator` that converts values is returned as it is."""
     if not isinstance(kind, TypeDecorator) or any(
         getattr(type(kind), name) is not getattr(TypeDecorator, name) for name in _CONVERTS
     ):

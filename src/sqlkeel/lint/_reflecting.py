@@ -1,4 +1,4 @@
-"""Read the tables of a live database, as the models that made them would have them."""
+"""Reflect the tables of a live database as their models would describe them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def engine_of(database: HasEngine) -> AsyncEngine:
 
 
 def reading_options(engine: AsyncEngine) -> dict[str, object]:
-    """Return the options of a connection that writes nothing and waits for no writer."""
+    """Return the options of a connection that only reads and never waits for a writer."""
     return backend_for(engine.url).begin_options(read_only=True)
 
 
@@ -65,7 +65,7 @@ def _read(connection: Connection, backend: Renamer, schemas: Sequence[str | None
             return name not in parts and not any(fnmatchcase(place, pattern) for pattern in exclude)
 
         with warnings.catch_warnings():
-            # Of types and indexes that SQLAlchemy cannot describe; there is no rule about them.
+            # The warnings are about types and indexes that SQLAlchemy cannot describe; no rule needs them.
             warnings.simplefilter("ignore", SAWarning)
             metadata.reflect(connection, schema=schema, only=wanted, resolve_fks=False)
     backend.adapt(metadata, connection)

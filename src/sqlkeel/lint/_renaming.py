@@ -1,4 +1,4 @@
-"""What renames repair in a live database: the plan, and the code of the revision that does it."""
+"""Plan the renames that fix findings in a live database, and write the code of the revision."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _RULE: Final = "constraint-name"
 
 @dataclass(frozen=True)
 class RenamePlan:
-    """The renames, the bodies of the revision that makes them and takes them back, and what cannot be renamed."""
+    """The renames, the bodies of the revision that makes and reverts them, and the names that cannot be changed."""
 
     renames: tuple[str, ...]
-    """One line for each, ``post.likedBy → liked_by``."""
+    """One line for each rename, ``post.likedBy → liked_by``."""
 
     upgrade: str
     downgrade: str
     refused: tuple[str, ...]
-    """One line for each finding that a rename would repair and this database does not allow, with the reason."""
+    """One line for each finding whose rename this database does not allow, with the reason."""
 
 
 async def plan_renames(
@@ -47,19 +47,19 @@ async def plan_renames(
     ignore: Mapping[str, str] | None = None,
     exclude: Mapping[str, str] | None = None,
 ) -> RenamePlan:
-    """Find the names in a live database that break the rules, and say how each is changed without touching a row.
+    """Find the names in a live database that break the rules, and plan how to change each without rewriting rows.
 
-    Nothing is written. Names of constraints are those that the convention gives on the renamed tables and columns, so
-    that the models, renamed by hand, agree with the database afterwards. What is let through keeps its name. A program
-    that is running with the old names fails as soon as they are gone: stop it first.
+    Nothing is written. Constraints get the names that the convention gives them on the renamed tables and columns, so
+    that the models agree with the database once you have renamed them by hand. Names with an exception are kept. An
+    application that still uses the old names fails as soon as they are gone, so stop it first.
 
     Args:
         database: A `Database`, or an `AsyncEngine`.
-        models: Where `allow` says what keeps its name.
-        schemas: As for `check_database`, and so are the others.
-        singular: Words that look like a plural and are none.
-        ignore: What keeps its name.
-        exclude: Tables that are left alone.
+        models: The models whose `allow` exceptions apply.
+        schemas: As for `check_database`.
+        singular: Words that look like a plural but are not.
+        ignore: Names to keep, as for `check_database`.
+        exclude: Tables to skip, as for `check_database`.
 
     Raises:
         ConfigurationError: When a reason is missing.
@@ -92,11 +92,11 @@ class _Planner:
     taken: dict[str | None, set[str]] = field(default_factory=dict)
 
     def plan(self) -> RenamePlan:
-        """Settle tables and columns first: the names of constraints follow from them."""
+        """Plan tables and columns first, because the names of constraints depend on them."""
         self._settle()
         self._refuse_what_stored_code_names(list(self.backend.stored_code(self.connection)))
         self._refuse_taken_names()
-        # Constraints come first, while everything is still called as it was read.
+        # Constraints are renamed first, while tables and columns still have their old names.
         steps = [*self._constraint_steps(), *self._column_steps(), *self._table_steps()]
         up, down = [one.up for one in steps], [one.down for one in reversed(steps)]
         return RenamePlan(tuple(self.renames), "\n".join(up), "\n".join(down), tuple(self.refused))
@@ -110,18 +110,18 @@ class _Planner:
         return self.connection.dialect.identifier_preparer
 
     def _settle(self) -> None:
-        """Ask the rules until they have nothing to rename: one rule's new name may be another rule's finding."""
+        """Ask the rules until they have nothing to rename: one rule's new name may break another rule."""
         for _ in range(_ROUNDS):
             moved: set[tuple[Table, str | None]] = set()
             for table, code, column, new in list(self._wanted()):
-                # A second name for the same thing was made from the first one's old name: ask again.
+                # Another rule derived its new name for the same thing from the old name: ask again.
                 if (table, column) not in moved and self._take(table, code, column, new):
                     moved.add((table, column))
             if not moved:
                 return
 
     def _wanted(self) -> Iterator[tuple[Table, str, str | None, str]]:
-        """Yield table, code, column and new name of what the rules rename in the schema as it would be by now."""
+        """Yield table, code, column and new name of each rename that the rules want in the planned schema."""
         shadows = self._shadows()
         schema = replace(self.schema, metadata=next(iter(shadows)).metadata) if shadows else self.schema
         for shadow, table in shadows.items():
@@ -134,13 +134,13 @@ class _Planner:
                         yield table, rule.code, present.get(str(rename.old), rename.old), rename.new
 
     def _shadows(self) -> dict[Table, Table]:
-        """Return the tables with their new names, and the present table of each."""
+        """Return the tables with their new names, each with its current table."""
         metadata, made = MetaData(), {}
         for table in self._all():
             columns = [Column(self._column(table, one.name), one.type) for one in table.columns]
             keys = [self._shadow_of(key) for key in table.foreign_key_constraints]
             name = self.tables.get(table, table.name)
-            # Two tables may want one name until that is refused.
+            # Two tables may want the same name until _refuse_taken_names() has run.
             made[Table(name, metadata, *columns, *keys, schema=table.schema, extend_existing=True)] = table
         return made
 
@@ -159,7 +159,7 @@ class _Planner:
         return self.columns.get(table, {}).get(name, name)
 
     def _take(self, table: Table, code: str, column: str | None, new: str) -> bool:
-        """Note a rename, unless it is let through; return whether it is news."""
+        """Record a rename unless an exception covers it; return whether it is new."""
         if self._allows(code, table.fullname if column is None else f"{table.fullname}.{column}"):
             return False
         if column is None:
@@ -173,13 +173,13 @@ class _Planner:
         return any(one.covers(code, where) for one in self.allowances)
 
     def _taken(self, schema: str | None) -> set[str]:
-        """Return the names that are in use, also by what is not looked at."""
+        """Return the names that are in use, including those of excluded objects."""
         if schema not in self.taken:
             self.taken[schema] = self.backend.taken(self.connection, schema)
         return self.taken[schema]
 
     def _refuse_taken_names(self) -> None:
-        """Keep the name of what would be called like something else."""
+        """Keep the old name if another object has the new one."""
         after = Counter((table.schema, self.tables.get(table, table.name)) for table in self._all())
         for table, new in list(self.tables.items()):
             if after[table.schema, new] > 1 or new in self._taken(table.schema):
@@ -202,7 +202,7 @@ class _Planner:
                     self._refuse(table, column, f"{code.name} names it")
 
     def _all(self) -> list[Table]:
-        # Reflected in any order.
+        # Reflection returns them in any order.
         return sorted(self.schema.metadata.tables.values(), key=lambda table: table.fullname)
 
     def _refuse(self, table: Table, column: str | None, reason: str) -> None:
@@ -215,7 +215,7 @@ class _Planner:
         for table in self._all():
             renames = self._without_taken(table, list(self._constraints(table)))
             reason = self.backend.why_not(self.connection, table) if renames else None
-            # An index has a text of its own, everywhere.
+            # An index can always be renamed, even when a constraint cannot.
             for one in [one for one in renames if reason and _is_constraint(one.item)]:
                 self.refused.append(f"{_named(table, one.item)} → {one.new}: {reason}")
                 renames.remove(one)
@@ -223,7 +223,7 @@ class _Planner:
             yield from self.backend.rename_constraints(table, renames, self.preparer)
 
     def _constraints(self, table: Table) -> Iterator[ConstraintRename]:
-        """Yield what has another name than the convention gives it on the table as it will be."""
+        """Yield the constraints whose name differs from what the convention gives them on the renamed table."""
         if self._allows(_RULE, table.fullname):
             return
         new, columns = self.tables.get(table, table.name), self.columns.get(table, {})
@@ -240,7 +240,7 @@ class _Planner:
                 yield ConstraintRename(item, wanted)
 
     def _must_move(self, table: Table, item: Named, new: str) -> bool:
-        """Return whether the name is wrong, or becomes wrong; a good name of somebody's own is kept."""
+        """Return whether the name is wrong, or will be; a good name that the project chose is kept."""
         if not follows(item, table.name) or not follows(item, new):
             return True
         return str(item.name) == convention_name(item, table=table.name, columns={})
@@ -250,7 +250,7 @@ class _Planner:
         present = {str(one.name) for one in items} | self._taken(table.schema)
         wanted = Counter(one.new for one in renames)
         for one in list(renames):
-            # An index has its name for itself in the whole schema, on PostgreSQL and SQLite.
+            # On PostgreSQL and SQLite the name of an index is unique in the whole schema.
             if wanted[one.new] > 1 or one.new in present | self.claimed:
                 self.refused.append(f'{_named(table, one.item)} → {one.new}: "{one.new}" is taken')
                 renames.remove(one)

@@ -1,4 +1,4 @@
-"""Findings as text, JSON, GitHub's annotations, or SARIF."""
+"""Findings as text, JSON, GitHub annotations, or SARIF."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/sch
 
 
 def report(findings: Sequence[Finding], style: Format = "text") -> str:
-    """Return all findings in one text; empty where the format has nothing to say of none."""
+    """Return all findings as one text; empty if there are none and the format allows that."""
     return FORMATS[style](findings)
 
 
@@ -49,7 +49,7 @@ def _entry(finding: Finding) -> dict[str, Any]:
 
 
 def _github(findings: Sequence[Finding]) -> str:
-    """Write workflow commands; see "Workflow commands for GitHub Actions" in its documentation."""
+    """Write workflow commands; see "Workflow commands for GitHub Actions" in GitHub's documentation."""
     return "\n".join(
         f"::error {_properties(one)}::{_escape(f'{one.where}: {one.message} {one.fix}')}" for one in findings
     )
@@ -67,7 +67,7 @@ def _escape(text: str) -> str:
 
 
 def _sarif(findings: Sequence[Finding]) -> str:
-    """Write SARIF 2.1.0 (OASIS), with all rules, so that a viewer shows why."""
+    """Write SARIF 2.1.0 (OASIS) that includes all rules, so that a viewer can show the reasons."""
     rules = load_rules()
     index = {rule.code: number for number, rule in enumerate(rules)}
     driver = {

@@ -1,4 +1,4 @@
-"""What a web application answers with: the types of its responses and their fields, read without its framework."""
+"""The response types of a web application and their fields, read without importing its framework."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _UNRESOLVED: Final = (NameError, TypeError, AttributeError)
 
 @dataclass(frozen=True)
 class Answer:
-    """A class that a route answers with, as it is or inside another one."""
+    """A class in a route's response, either the response itself or nested in it."""
 
     model: type[Any]
     route: str
-    """The function that answers."""
+    """The endpoint function."""
 
     hidden: frozenset[str] = frozenset()
-    """Fields that the route leaves out."""
+    """Fields that the route excludes."""
 
 
 def is_app(candidate: object) -> bool:
-    """Return whether this is an application with routes; FastAPI and Litestar say there what they answer."""
+    """Return whether this is an application with routes, as FastAPI's and Litestar's are."""
     routes = getattr(candidate, "routes", None)
     return not isinstance(candidate, type) and isinstance(routes, list) and callable(candidate)
 
 
 def answers_of(app: Any) -> Iterator[Answer]:
-    """Yield each class once for each route that answers with it."""
+    """Yield each class once for each route whose response contains it."""
     for route, annotation, hidden in _routes(app.routes):
         name = getattr(route, "__qualname__", str(route))
         seen: dict[type[Any], None] = {}
@@ -45,7 +45,7 @@ def answers_of(app: Any) -> Iterator[Answer]:
 
 
 def fields_of(model: type[Any]) -> dict[str, Any]:
-    """Return name and type of what is written of a pydantic model, dataclass, msgspec struct or typed dict."""
+    """Return the names and types of the fields that a pydantic model, dataclass, struct or typed dict writes."""
     pydantic = getattr(model, "__pydantic_fields__", None)
     if isinstance(pydantic, Mapping):
         return {name: one.annotation for name, one in pydantic.items() if not one.exclude}
@@ -61,7 +61,7 @@ def fields_of(model: type[Any]) -> dict[str, Any]:
 
 
 def _routes(routes: Iterable[Any]) -> Iterator[tuple[Any, Any, frozenset[str]]]:
-    """Yield the function, the type and what is left out of it, of all routes and what is mounted under them."""
+    """Yield function, response type and excluded fields of all routes, including mounted applications."""
     for route in routes:
         if getattr(route, "response_model", None) is not None:
             yield route.endpoint, route.response_model, _hidden(route)
@@ -71,7 +71,7 @@ def _routes(routes: Iterable[Any]) -> Iterator[tuple[Any, Any, frozenset[str]]]:
 
 
 def _hidden(route: Any) -> frozenset[str]:
-    """Return the names that FastAPI's options of a route leave out."""
+    """Return the field names that FastAPI's options exclude from a route's response."""
     hidden: set[str] = set(route.response_model_exclude or ())
     included = route.response_model_include
     if included is not None:

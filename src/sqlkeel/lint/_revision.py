@@ -1,4 +1,4 @@
-"""Put code into an empty revision, whatever template it was made from."""
+"""Write code into an empty revision, whatever template created it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def fill_revision(path: Path, *, upgrade: str, downgrade: str) -> None:
     """Write the bodies of ``upgrade()`` and ``downgrade()`` in place of ``pass``.
 
     Raises:
-        ConfigurationError: When the file has no such empty functions; it is deleted, it would do nothing.
+        ConfigurationError: When the file has no such empty functions. The file is deleted, as it would do nothing.
     """
     source = path.read_text(encoding="utf-8")
     for name, body in (("upgrade", upgrade), ("downgrade", downgrade)):
@@ -28,7 +28,7 @@ def fill_revision(path: Path, *, upgrade: str, downgrade: str) -> None:
 
 
 def _line(path: Path, source: str, function: str) -> int:
-    """Return the line of the ``pass`` that an empty function has."""
+    """Return the line of the ``pass`` in an empty function."""
     for node in parse_module(source).body:
         if isinstance(node, ast.FunctionDef) and node.name == function and isinstance(node.body[-1], ast.Pass):
             return node.body[-1].lineno

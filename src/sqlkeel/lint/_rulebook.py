@@ -1,4 +1,4 @@
-"""The rules: found in the folder, each a module, explained, and written out as a page of the docs."""
+"""The rules: one module each, discovered in the folder, explained, and rendered as a page of the docs."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def _nothing(*_: Any) -> Iterator[Problem]:
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule: its code, why it is there, an example that breaks it, one that keeps it, and the checks themselves.
+    """One rule: its code, its reason, an example that breaks it, an example that follows it, and its checks.
 
-    A rule is about tables, about what a web application answers, or about the exceptions from other rules; its module
-    has the function for that.
+    A rule checks tables, the responses of a web application, or the exceptions from other rules. Its module has the
+    function for that.
     """
 
     code: str
@@ -48,11 +48,11 @@ class Rule:
     check_app: Callable[[Any, Schema], Iterator[Problem]] = _nothing
     check_idle: Callable[[Iterable[Allowance]], Iterator[Problem]] = _nothing
     unseen_on: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """Databases that do not show what the rule needs to see, and why."""
+    """Databases that do not show what the rule needs, and why."""
 
     @property
     def is_about_apps(self) -> bool:
-        """Whether it has nothing to judge without an application."""
+        """Whether the rule checks only applications."""
         return self.check_app is not _nothing
 
     @property
@@ -63,15 +63,15 @@ class Rule:
 
 @cache
 def load_rules() -> tuple[Rule, ...]:
-    """Return all rules, by code: every module in ``rules/``."""
+    """Return all rules, sorted by code: every module in ``rules/``."""
     return tuple(_load(name) for _, name, _ in sorted(pkgutil.iter_modules(_shelf.__path__), key=lambda one: one.name))
 
 
 def require_rules(codes: Iterable[str]) -> None:
-    """Check that there are rules with these codes.
+    """Check that rules with these codes exist.
 
     Raises:
-        ConfigurationError: With all codes, when there are not.
+        ConfigurationError: When one does not; the message names all that are missing.
     """
     known = [rule.code for rule in load_rules()]
     unknown = sorted(set(codes) - set(known))
@@ -83,7 +83,7 @@ def explain(code: str) -> str:
     """Return what a rule asks for, why, and both examples.
 
     Raises:
-        ConfigurationError: When there is no such rule.
+        ConfigurationError: When the rule does not exist.
     """
     require_rules([code])
     rule = next(rule for rule in load_rules() if rule.code == code)

@@ -7,7 +7,7 @@ from typing import Final
 
 __all__ = ["singular"]
 
-# Words without a rule, also at the end of another one: salesmen, grandchildren, bookshelves.
+# Irregular words, also at the end of another word: salesmen, grandchildren, bookshelves.
 _IRREGULAR: Final[Mapping[str, str]] = {
     "analyses": "analysis", "bases": "base", "calves": "calf", "children": "child", "crises": "crisis",
     "criteria": "criterion", "diagnoses": "diagnosis", "elves": "elf", "feet": "foot", "geese": "goose",
@@ -17,7 +17,7 @@ _IRREGULAR: Final[Mapping[str, str]] = {
     "synopses": "synopsis", "teeth": "tooth", "theses": "thesis", "thieves": "thief", "vertices": "vertex",
     "wives": "wife", "wolves": "wolf",
 }  # fmt: skip
-# Their singular ends in "e", where the endings below would take that away as well.
+# Words whose singular ends in "e"; the endings below would strip it.
 _WITH_E: Final = frozenset({
     "aches", "axes", "axles", "caches", "calories", "cliches", "cookies", "excuses", "fuses", "headaches", "lies",
     "movies", "muses", "mustaches", "neckties", "niches", "pies", "quiches", "refuses", "reuses", "rookies", "selfies",
@@ -35,7 +35,7 @@ _ENDINGS: Final = (
 
 
 def singular(word: str) -> str:
-    """Return the singular of a word that is a plural; the word itself where it has no ending of one."""
+    """Return the singular of a plural word; the word itself if it does not have a plural ending."""
     if word in _NO_PLURAL:
         return word
     for plural, one in _IRREGULAR.items():

@@ -1,4 +1,4 @@
-"""Where a module makes a table without a class: the line of ``Table("name", …)``, or of a column in it."""
+"""Find where a module creates a table without a class: the line of ``Table("name", …)``, or of a column in it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["source_of_table"]
 
 
 def source_of_table(table: Table, column: str | None) -> Source | None:
-    """Return the line of a table, or of one of its columns, in a module that has the table or its MetaData by name.
+    """Return the line that creates a table, or a column of it, in a module that names the table or its MetaData.
 
-    ``None`` where no module has, or where several calls make a table of this name.
+    ``None`` if no module does, or if several calls create a table of this name.
     """
     found = dict(_sources(table, column))
     return found.popitem()[1] if len(found) == 1 else None
@@ -40,10 +40,10 @@ def _sources(table: Table, column: str | None) -> Iterator[tuple[str, Source]]:
 
 @lru_cache(maxsize=1)
 def _holders(modules: int) -> Mapping[int, list[ModuleType]]:
-    """Return the modules that have a table or a MetaData by name, by its identity; anew when there are more modules."""
+    """Return the modules that name a table or a MetaData, by its identity; recomputed when modules are added."""
     found = defaultdict[int, list[ModuleType]](list)
     for module in [*sys.modules.values()]:
-        # What stands in a module may be of any kind, and compare as it likes.
+        # A module may contain any object, and its __eq__ may do anything.
         for value in [*vars(module).values()] if isinstance(module, ModuleType) else ():
             if isinstance(value, Table | MetaData):
                 found[id(value)].append(module)
@@ -59,7 +59,7 @@ def _tables_in(module: ModuleType) -> Mapping[Any, list[ast.Call]]:
 
 
 def _calls(tree: ast.AST, function: str, name: str | None) -> Iterator[ast.Call]:
-    """Yield the calls whose first argument is the name, or any."""
+    """Yield the calls whose first argument is the name, or any string if there is no name."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and node.args and _called(node) == function:
             first = node.args[0]

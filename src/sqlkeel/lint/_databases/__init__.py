@@ -1,3 +1,3 @@
-"""What differs between databases when they are read and renamed: one file for each."""
+"""What differs between databases when names are read and changed: one file for each database."""
 
 __all__: list[str] = []

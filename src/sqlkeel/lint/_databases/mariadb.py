@@ -1,4 +1,4 @@
-"""Names on MariaDB: indexes are renamed in place, foreign keys and CHECKs are stated anew in one statement."""
+"""Names on MariaDB: indexes are renamed in place; foreign keys and CHECKs are replaced in one statement."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ _TAKEN = "SELECT table_name FROM information_schema.tables WHERE table_schema = 
 
 
 class MariaDBRenamer(Renamer):
-    """A primary key is PRIMARY, a unique constraint is an index, and a day has no zone, whatever the models said."""
+    """A primary key is always PRIMARY, a unique constraint is an index, and a DATETIME has no zone."""
 
     name = "mariadb"
     names_keys = False
 
     def adapt(self, metadata: MetaData, connection: Connection) -> None:
-        """Name primary keys, tell unique constraints from indexes, and read `unique_live` back."""
+        """Name primary keys, distinguish unique constraints from indexes, and recognise `unique_live`."""
         for table in metadata.tables.values():
             table.primary_key.name = f"{table.name}_pkey"
             for index in list(table.indexes):
@@ -58,29 +58,29 @@ class MariaDBRenamer(Renamer):
                     check.name = None
 
     def require(self, url: URL) -> None:
-        """Leave it to the server."""
+        """Check nothing: connecting to a missing database fails."""
 
     def parts(self, connection: Connection, schema: str | None) -> set[str]:
-        """Return nothing: a partition is no table."""
+        """Return nothing: partitions are not tables."""
         return set()
 
     def taken(self, connection: Connection, schema: str | None) -> set[str]:
-        """Return tables and views."""
+        """Return the names of tables and views."""
         return set(connection.scalars(text(_TAKEN), {"schema": schema}))
 
     def stored_code(self, connection: Connection) -> Iterator[StoredCode]:
-        """Yield views, triggers and routines: all are kept as text."""
+        """Yield views, triggers and routines, which MariaDB keeps as text."""
         for name, body in connection.execute(text(_STORED)):
             yield StoredCode(name, body or "")
 
     def why_not(self, connection: Connection, table: Table) -> str | None:
-        """Find nothing in the way."""
+        """Return nothing: every constraint can be renamed."""
         return None
 
     def rename_constraints(
         self, table: Table, renames: Iterable[ConstraintRename], preparer: IdentifierPreparer
     ) -> Iterator[Step]:
-        """Yield one statement for each, so that no row is written between two of them unchecked."""
+        """Yield one statement for each, so that the constraint is never missing in between."""
         place = f"ALTER TABLE {preparer.format_table(table)}"
         for item, new in renames:
             old = str(item.name)
@@ -89,7 +89,7 @@ class MariaDBRenamer(Renamer):
             yield Step(up, down)
 
     def rename_table(self, table: Table, new: str, preparer: IdentifierPreparer) -> Iterator[Step]:
-        """Yield the one statement; foreign keys of other tables follow."""
+        """Yield one statement; foreign keys of other tables follow the rename."""
         yield Step(f"op.rename_table({table.name!r}, {new!r})", f"op.rename_table({new!r}, {table.name!r})")
 
 
@@ -104,7 +104,7 @@ def _adapt_index(table: Table, index: Index) -> None:
 
 
 def _clauses(item: Any, old: str, new: str, preparer: IdentifierPreparer) -> str:
-    """Return what stands behind ALTER TABLE."""
+    """Return what comes after ALTER TABLE."""
     before, after = preparer.quote(old), preparer.quote(new)
     if isinstance(item, (Index, UniqueConstraint)):
         clause = f"RENAME INDEX {before} TO {after}"
@@ -118,7 +118,7 @@ def _clauses(item: Any, old: str, new: str, preparer: IdentifierPreparer) -> str
 
 
 def _foreign_key(key: ForeignKeyConstraint, preparer: IdentifierPreparer) -> str:
-    """Write a foreign key, whether or not the table that it points to was read."""
+    """Return a foreign key in SQL, even if the table that it references was not reflected."""
     targets = [element.target_fullname.split(".") for element in key.elements]
     columns = ", ".join(preparer.quote(column.name) for column in key.columns)
     place = ".".join(preparer.quote(word) for word in targets[0][:-1])

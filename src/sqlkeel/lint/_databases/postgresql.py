@@ -1,4 +1,4 @@
-"""Names on PostgreSQL: everything is renamed in place, without touching a row."""
+"""Names on PostgreSQL: everything is renamed in place, without rewriting a row."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .renamer import ConstraintRename, Renamer, Step, StoredCode, execute
 
 __all__ = ["PostgreSQLRenamer"]
 
-# Views and rules are kept by the numbers of what they use and follow a rename; a function is kept as text. One whose
-# body was parsed when it was made (BEGIN ATOMIC) follows too, and has no text.
+# PostgreSQL stores views and rules by object id, so they follow a rename, but it stores a function as text. A function
+# with a BEGIN ATOMIC body was parsed when it was created; it also follows a rename, and has no text.
 _FUNCTIONS = """
 SELECT p.proname, p.prosrc FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
  WHERE l.lanname NOT IN ('internal', 'c') AND p.prosrc <> '' AND p.pronamespace NOT IN (
@@ -31,38 +31,38 @@ SELECT c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.
 
 
 class PostgreSQLRenamer(Renamer):
-    """Each rename is an entry of the catalogue, made under a lock that is held for an instant."""
+    """Each rename changes one catalogue entry, under a lock that is held only briefly."""
 
     name = "postgresql"
     names_keys = True
 
     def adapt(self, metadata: MetaData, connection: Connection) -> None:
-        """Change nothing: the catalogue has it all."""
+        """Change nothing: the catalogue keeps everything."""
 
     def require(self, url: URL) -> None:
-        """Leave it to the server."""
+        """Check nothing: connecting to a missing database fails."""
 
     def parts(self, connection: Connection, schema: str | None) -> set[str]:
-        """Return partitions and what inherits: their columns are renamed with those of the parent, and only so."""
+        """Return partitions and inheriting tables: their columns are renamed only together with the parent's."""
         return set(connection.scalars(text(_PARTS), {"schema": schema}))
 
     def taken(self, connection: Connection, schema: str | None) -> set[str]:
-        """Return all relations: indexes and sequences stand in one list with tables."""
+        """Return all relations: indexes and sequences share one namespace with tables."""
         return set(connection.scalars(text(_TAKEN), {"schema": schema}))
 
     def stored_code(self, connection: Connection) -> Iterator[StoredCode]:
-        """Yield the functions that are kept as text."""
+        """Yield the functions that PostgreSQL keeps as text."""
         for name, body in connection.execute(text(_FUNCTIONS)):
             yield StoredCode(f"the function {name}()", body)
 
     def why_not(self, connection: Connection, table: Table) -> str | None:
-        """Find nothing in the way."""
+        """Return nothing: every constraint can be renamed."""
         return None
 
     def rename_constraints(
         self, table: Table, renames: Iterable[ConstraintRename], preparer: IdentifierPreparer
     ) -> Iterator[Step]:
-        """Yield one statement for each; the index of a constraint goes with it."""
+        """Yield one statement for each; renaming a constraint also renames its index."""
         schema = f"{preparer.quote_schema(table.schema)}." if table.schema else ""
         for item, new in renames:
             old, wanted = preparer.quote(str(item.name)), preparer.quote(new)
@@ -74,7 +74,7 @@ class PostgreSQLRenamer(Renamer):
             yield Step(execute(up), execute(down))
 
     def rename_table(self, table: Table, new: str, preparer: IdentifierPreparer) -> Iterator[Step]:
-        """Yield the one statement."""
+        """Yield one statement."""
         schema = f", schema={table.schema!r}" if table.schema else ""
         yield Step(
             f"op.rename_table({table.name!r}, {new!r}{schema})", f"op.rename_table({new!r}, {table.name!r}{schema})"

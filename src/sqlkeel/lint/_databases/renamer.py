@@ -1,4 +1,4 @@
-"""What every database file has to say, and how to find the one for a dialect."""
+"""The interface that each database implements for renames, and the function that finds the one for a dialect."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ __all__ = ["ConstraintRename", "Renamer", "Step", "StoredCode", "as_text", "exec
 
 @dataclass(frozen=True)
 class Step:
-    """A piece of a revision, and the piece that takes it back."""
+    """A piece of a revision, and the piece that reverts it."""
 
     up: str
     down: str
 
 
 class ConstraintRename(NamedTuple):
-    """A constraint or index and the name that it shall have."""
+    """A constraint or index and its new name."""
 
     item: Named
     new: str
 
 
 class StoredCode(NamedTuple):
-    """A program in the database that a rename does not reach: what to call it, and its text."""
+    """Code in the database that a rename does not update: a label for it, and its text."""
 
     name: str
     text: str
 
 
 class Renamer(ABC):
-    """One database: what its reflection hides, and how things are renamed there."""
+    """One database: what its reflection misses, and how to rename things in it."""
 
     name: str
 
@@ -48,41 +48,41 @@ class Renamer(ABC):
 
     @abstractmethod
     def adapt(self, metadata: MetaData, connection: Connection) -> None:
-        """Give reflected tables what the models would have, where the database does not keep it."""
+        """Add to reflected tables what the models would have and the database does not keep."""
 
     @abstractmethod
     def require(self, url: URL) -> None:
         """Check that there is a database to read.
 
         Raises:
-            ConfigurationError: When connecting would make one.
+            ConfigurationError: When connecting would create one.
         """
 
     @abstractmethod
     def parts(self, connection: Connection, schema: str | None) -> set[str]:
-        """Return the tables that are part of another one, and change with it."""
+        """Return the tables that are part of another table and change with it."""
 
     @abstractmethod
     def taken(self, connection: Connection, schema: str | None) -> set[str]:
-        """Return the names that no table can have, because a table, a view or an index has them."""
+        """Return the names that a table, a view or an index has, so that no other table can have them."""
 
     @abstractmethod
     def stored_code(self, connection: Connection) -> Iterator[StoredCode]:
-        """Yield the programs that name tables and columns in a text that no rename changes."""
+        """Yield code that names tables and columns in a text that a rename does not update."""
 
     @abstractmethod
     def why_not(self, connection: Connection, table: Table) -> str | None:
-        """Return why constraints of this table cannot be renamed; ``None`` where they can."""
+        """Return why constraints of this table cannot be renamed; ``None`` if they can."""
 
     @abstractmethod
     def rename_constraints(
         self, table: Table, renames: Iterable[ConstraintRename], preparer: IdentifierPreparer
     ) -> Iterator[Step]:
-        """Yield what renames constraints and indexes of one table."""
+        """Yield the steps that rename constraints and indexes of one table."""
 
     @abstractmethod
     def rename_table(self, table: Table, new: str, preparer: IdentifierPreparer) -> Iterator[Step]:
-        """Yield what renames a table."""
+        """Yield the steps that rename a table."""
 
 
 def execute(statement: str) -> str:
@@ -91,11 +91,11 @@ def execute(statement: str) -> str:
 
 
 def as_text(sql: str) -> str:
-    """Return SQL as ``text()`` takes it, for which a colon begins a parameter."""
+    """Return SQL escaped for ``text()``, where a colon begins a parameter."""
     return sql.replace(":", "\\:")
 
 
 def renamer_for(dialect: str) -> Renamer:
-    """Return what renames on a database, by SQLAlchemy's name of its dialect."""
+    """Return the renamer for SQLAlchemy's name of a dialect."""
     kind: type[Renamer] = class_for("lint", dialect)
     return kind()

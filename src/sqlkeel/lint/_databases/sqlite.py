@@ -1,4 +1,4 @@
-"""Names on SQLite: tables and columns are renamed in place, a constraint with a copy of its table."""
+"""Names on SQLite: tables and columns are renamed in place, a constraint by a copy of its table."""
 
 from __future__ import annotations
 
@@ -45,37 +45,37 @@ _NAMES: Final = {
     "uq": "%(table_name)s_%(column_0_N_name)s_key",
     "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
 }
-"""What the copy calls constraints that have no name, so that they can be spoken of."""
+"""The names that the copy gives to unnamed constraints, so that operations can refer to them."""
 
 
 class SQLiteRenamer(Renamer):
-    """The name of a constraint is a word in the text of its table; the table is copied to change it."""
+    """SQLite keeps a constraint's name only in the SQL text of its table, so changing it copies the table."""
 
     name = "sqlite"
     names_keys = True
 
     def adapt(self, metadata: MetaData, connection: Connection) -> None:
-        """Keep the text of each index: DESC and COLLATE are not read from it."""
+        """Keep the SQL text of each index, because SQLAlchemy does not reflect DESC and COLLATE."""
         texts = {row.name: row.sql for row in connection.execute(_INDEXES)}
         for index in (index for table in metadata.tables.values() for index in table.indexes):
             index.info[_TEXT] = texts[index.name]
 
     def require(self, url: URL) -> None:
-        """Refuse a file that is not there: a mistyped path would be an empty database without a fault."""
+        """Refuse a file that does not exist: a mistyped path would be an empty database without findings."""
         path = url.database
         if path and path != ":memory:" and not path.startswith("file:") and not Path(path).exists():
             raise ConfigurationError(f"There is no database file {path}.", hint="Is the path right, from this folder?")
 
     def parts(self, connection: Connection, schema: str | None) -> set[str]:
-        """Return the tables in which a virtual table keeps its rows."""
+        """Return the tables in which virtual tables keep their rows."""
         return set(connection.scalars(_SHADOWS))
 
     def taken(self, connection: Connection, schema: str | None) -> set[str]:
-        """Return tables, views, indexes and triggers."""
+        """Return the names of tables, views, indexes and triggers."""
         return set(connection.scalars(_TAKEN))
 
     def stored_code(self, connection: Connection) -> Iterator[StoredCode]:
-        """Yield nothing: SQLite rewrites views and triggers."""
+        """Yield nothing: SQLite updates views and triggers."""
         return iter(())
 
     def why_not(self, connection: Connection, table: Table) -> str | None:
@@ -100,7 +100,7 @@ class SQLiteRenamer(Renamer):
     def rename_constraints(
         self, table: Table, renames: Iterable[ConstraintRename], preparer: IdentifierPreparer
     ) -> Iterator[Step]:
-        """Yield one copy for all constraints of the table; an index is made anew, which needs none."""
+        """Yield one copy of the table for all its constraints; an index is recreated without a copy."""
         constraints = []
         for rename in renames:
             if isinstance(rename.item, Index):
@@ -113,7 +113,7 @@ class SQLiteRenamer(Renamer):
             yield Step(_copy(table, pairs), _copy(table, back))
 
     def rename_table(self, table: Table, new: str, preparer: IdentifierPreparer) -> Iterator[Step]:
-        """Yield one statement, or two where only capitals differ, which SQLite takes for the same name."""
+        """Yield one statement, or two if only the case changes: SQLite considers such names equal."""
         between = f"{new}_renamed" if table.name.lower() == new.lower() else None
         stops = [table.name, *([between] if between else []), new]
         for old, name in pairwise(stops):
@@ -174,7 +174,7 @@ def _remake(index: Any, new: str, preparer: IdentifierPreparer) -> Step:
 
 
 def _rule_of_a_key(connection: Connection, table: Table) -> str | None:
-    """Return what a foreign key beside its column says: SQLAlchemy reads that of FOREIGN KEY (...) only."""
+    """Return what a foreign key in a column definition says; SQLAlchemy reads only that of FOREIGN KEY (...)."""
     read = {column.name: key for key in table.foreign_key_constraints for column in key.columns}
     for column, on_delete, on_update in connection.execute(_KEYS, {"name": table.name}):
         key = read[column]

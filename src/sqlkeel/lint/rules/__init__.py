@@ -1,3 +1,3 @@
-"""One rule a file: the docstring says why and what instead, ``BAD`` and ``GOOD`` are its tests."""
+"""One rule per file: the docstring gives the reason and the fix, and ``BAD`` and ``GOOD`` are its tests."""
 
 __all__: list[str] = []

@@ -1,9 +1,10 @@
-"""A table between two others holds each pair once.
+"""An association table holds each pair once.
 
-Without a key the same two rows are linked twice: the collection shows one, a join counts two, and to take it out of
-the collection fails, because the DELETE meets two rows. A surrogate ``id`` does not help: it tells the two apart.
+Without a key the same two rows can be linked twice. Then the collection shows one link, a join counts two, and removing
+the link from the collection fails, because the DELETE matches two rows. A surrogate ``id`` does not help: each of the
+two links gets its own.
 
-Instead: the two foreign keys are the primary key, or are unique together beside an ``id``.
+Instead: make the two foreign keys the primary key, or make them unique together and keep the ``id``.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ Table(
 
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
-    """Yield a table of links that lets a pair in twice."""
+    """Yield the association table if it can hold a pair twice."""
     columns = pair_without_key(table, schema)
     if columns:
         kind = "UniqueConstraint" if len(table.primary_key) else "PrimaryKeyConstraint"
@@ -63,7 +64,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
 
 
 def pair_without_key(table: Table, schema: Schema) -> list[str]:
-    """Return the columns of a link that can stand twice, in the order of the key that it lacks."""
+    """Return the columns of a pair that no key keeps unique, in table order; empty if there is one."""
     pair = _pair(table, schema) if len(table.foreign_key_constraints) > 1 else set()
     if any(unique <= pair or pair <= unique for unique in _unique_sets(table)):
         return []
@@ -71,7 +72,7 @@ def pair_without_key(table: Table, schema: Schema) -> list[str]:
 
 
 def _pair(table: Table, schema: Schema) -> set[str]:
-    """Return the columns of a link; none where the table is more than that."""
+    """Return the columns of the pair; empty if the table is not just an association."""
     for mapper in (mapper for mappers in schema.mappers.values() for mapper in mappers):
         for relation in mapper.relationships:
             if relation.secondary is table and not relation.viewonly:
@@ -82,7 +83,7 @@ def _pair(table: Table, schema: Schema) -> set[str]:
 
 
 def _is_only_links(table: Table, schema: Schema) -> bool:
-    """Return whether a table has nothing but foreign keys, or a number of its own and one key to each of two tables."""
+    """Return whether a table has only foreign keys, or a surrogate key and one foreign key to each of two tables."""
     own = [column for column in table.columns if not column.foreign_keys]
     if not own:
         return True
@@ -99,7 +100,7 @@ def _target(key: ForeignKey) -> str:
 
 
 def _unique_sets(table: Table) -> Iterator[set[str]]:
-    """Yield what is unique, also among some rows only: a link may be soft-deletable."""
+    """Yield the unique sets of columns, including partial ones, because an association may be soft-deletable."""
     for constraint in table.constraints:
         if isinstance(constraint, (PrimaryKeyConstraint, UniqueConstraint)) and len(constraint.columns):
             yield {column.name for column in constraint.columns}

@@ -1,11 +1,11 @@
 """The ORM and the database do the same when a row with children is deleted.
 
-``cascade="all, delete"`` without ON DELETE CASCADE deletes children in this program only: every other DELETE is
-refused. The reverse deletes them in the database, while the ORM first sets their foreign key to NULL. And without
-``passive_deletes=True`` the ORM loads every child to send one DELETE for each, which the database does in the same
-statement.
+``cascade="all, delete"`` without ON DELETE CASCADE deletes the children only when the ORM deletes the parent; the
+database refuses every other DELETE. With ON DELETE CASCADE and no ``delete`` cascade, the database deletes the
+children, but the ORM sets their foreign key to NULL first. And without ``passive_deletes=True`` the ORM loads every
+child and sends one DELETE for each, although the database deletes them all with the parent.
 
-Instead: ``sqlkeel.children(on_delete=...)``, which sets all three together; or write them all.
+Instead: use ``sqlkeel.children(on_delete=...)``, which sets all three together, or write all three yourself.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _REFUSING: Final = frozenset({"NO ACTION", "RESTRICT"})
 
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
-    """Yield foreign keys with which a relationship does not agree."""
+    """Yield the foreign keys that a relationship disagrees with."""
     for relation in _relations(schema):
         compare = _COMPARE[relation.direction]
         for key in _keys(relation.synchronize_pairs):
@@ -73,7 +73,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
 
 
 def _relations(schema: Schema) -> Iterator[RelationshipProperty[Any]]:
-    """Yield each relationship that does not only read; a subclass has those of its base."""
+    """Yield each writable relationship once: subclasses inherit those of their base."""
     mappers = (mapper for mappers in schema.mappers.values() for mapper in mappers)
     found = dict.fromkeys(relation for mapper in mappers for relation in mapper.relationships)
     return (relation for relation in found if not relation.viewonly)
@@ -130,6 +130,6 @@ def _describe(rule: str) -> str:
 
 
 def _keys(pairs: Iterable[Any]) -> list[ForeignKeyConstraint]:
-    """Return the foreign keys that a relationship follows; none where it joins by something else."""
+    """Return the foreign keys that a relationship follows; empty if it joins by another condition."""
     found = {key.constraint: None for above, below in pairs for key in below.foreign_keys if key.column is above}
     return [key for key in found if key is not None and not is_live_key(key)]

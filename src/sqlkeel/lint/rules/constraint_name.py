@@ -1,13 +1,14 @@
 """Constraints and indexes are named by the convention.
 
-A constraint without a name gets one from the database, a different one on each; a migration that drops it has to look
-it up first, and an error that names it says nothing. ``user_email_key`` says the table, the columns and the kind.
+A constraint without a name gets one from the database, and each database chooses another. A migration has to look the
+name up before it can drop the constraint, and an error that contains it explains nothing. ``user_email_key`` gives the
+table, the columns and the kind.
 
-A project with a convention of its own, ``MetaData(naming_convention=…)``, keeps it: what has a name there is right.
-Without any, that is one finding, and not one for each constraint.
+A project that has its own convention, ``MetaData(naming_convention=…)``, keeps it: any name that it gives is accepted.
+A project without any convention gets one finding, not one for each constraint.
 
-Instead: inherit from ``sqlkeel.Base``, or make the ``MetaData`` with ``sqlkeel.models.metadata_with_names()``, and
-name nothing by hand but a CHECK.
+Instead: inherit from ``sqlkeel.Base``, or create the ``MetaData`` with ``sqlkeel.models.metadata_with_names()``, and
+name only CHECK constraints by hand.
 """
 
 from __future__ import annotations
@@ -54,11 +55,11 @@ _ROOM_TO_CUT: Final = 40
 
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
-    """Yield constraints and indexes without a name, or with one of another form."""
+    """Yield constraints and indexes that have no name, or a name that does not follow the convention."""
     keys = {key.name for key in table.foreign_key_constraints}
     named: list[Any] = [*table.constraints, *table.indexes]
     for constraint in named:
-        # MariaDB makes an index with a foreign key, and calls it the same.
+        # MariaDB creates an index with each foreign key, under the same name.
         is_by_product = isinstance(constraint, Index) and constraint.name in keys
         if is_by_product or _is_made_later(constraint) or follows(constraint, table.name):
             continue
@@ -69,17 +70,17 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
 
 
 def follows(constraint: Any, table: str) -> bool:
-    """Return whether the name has the form that the convention gives it on a table of this name."""
+    """Return whether the name has the form that the convention produces on the table *table*."""
     if constraint.name is None:
         return False
     ending = next((word for kind, word in _ENDINGS.items() if isinstance(constraint, kind)), "_idx")
-    # A long table name is cut to make room for a hash.
+    # The convention shortens a long table name to make room for a hash.
     head = f"{table[:_ROOM_TO_CUT]}_"[:_ROOM_TO_CUT]
     return str(constraint.name).startswith(head) and str(constraint.name).endswith(ending)
 
 
 def _nameless(table: Table, constraint: Any) -> Problem:
-    """Tell that the project's convention has no name for this kind, or that there is no convention: once for all."""
+    """Return the finding that the convention lacks this kind, or that there is no convention; reported once."""
     kind = type(constraint).__name__
     short = next((key for key, one in _KEYS.items() if isinstance(constraint, one)), "ix")
     if isinstance(constraint, CheckConstraint) and "ck" in table.metadata.naming_convention:
@@ -104,7 +105,7 @@ def _problem(table: Table, constraint: Any) -> Problem:
 
 
 def _is_made_later(constraint: Any) -> bool:
-    """Return whether this is no constraint of the program's: an empty primary key, or the CHECK of an Enum."""
+    """Return whether the constraint is not the project's own: an empty primary key, or the CHECK of an Enum."""
     if isinstance(constraint, PrimaryKeyConstraint) and not len(constraint.columns):
         return True
     return constraint.name is not None and not isinstance(constraint.name, str)

@@ -1,9 +1,9 @@
 """A foreign key has an index that begins with its columns.
 
-Neither PostgreSQL nor SQLite makes one. Without it every delete of a parent reads the whole child table to look for
-children, under a lock, and so does every query from parent to children.
+Neither PostgreSQL nor SQLite creates one. Without it, every delete of a parent scans the whole child table for
+children while it holds locks, and so does every query from a parent to its children.
 
-Instead: ``mapped_column(ForeignKey(...), index=True)``, or an index, unique constraint or primary key that begins
+Instead: ``mapped_column(ForeignKey(...), index=True)``, or any index, unique constraint or primary key that begins
 with the same columns.
 """
 
@@ -48,13 +48,13 @@ _NOT_NULL: Final = ["IS", "NOT", "NULL"]
 
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
-    """Yield foreign keys that no index begins with."""
+    """Yield foreign keys that no index covers."""
     indexed = list(_indexed(table))
-    # The key that association-key asks for serves its first column.
+    # association-key will ask for this key, and it covers its first column.
     indexed += [(columns, True)] if (columns := pair_without_key(table, schema)) else []
     for key in table.foreign_key_constraints:
         names = [column.name for column in key.columns]
-        # The index of the plain key serves the one of live_parent too.
+        # The index of the plain foreign key also covers the foreign key of live_parent.
         served = any(_serves(columns, names, is_unique=unique) for columns, unique in indexed)
         if not is_live_key(key) and not served:
             where = f"{table.name}.{names[0]}"
@@ -63,12 +63,12 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
 
 
 def _serves(columns: list[str], names: list[str], *, is_unique: bool) -> bool:
-    """Return whether an index begins with the columns of a key; where some of them are unique, these are enough."""
+    """Return whether an index begins with the columns of a key; a unique index on some of them is enough."""
     return set(columns[: len(names)]) == set(names) or (is_unique and set(columns) <= set(names))
 
 
 def _indexed(table: Table) -> Iterator[tuple[list[str], bool]]:
-    """Yield what an index serves, and whether it is unique; one that leaves out more than NULLs does not serve all."""
+    """Yield the columns of each index and whether it is unique; skip partial indexes that omit more than NULLs."""
     for constraint in table.constraints:
         if isinstance(constraint, (PrimaryKeyConstraint, UniqueConstraint)):
             yield [column.name for column in constraint.columns], len(constraint.columns) > 0
@@ -79,7 +79,7 @@ def _indexed(table: Table) -> Iterator[tuple[list[str], bool]]:
 
 
 def _leaves_out(index: Index) -> set[str]:
-    """Return the columns whose NULLs a partial index leaves out; nothing looks for a parent that is NULL."""
+    """Return the columns whose NULLs a partial index omits; no lookup of a parent searches for NULL."""
     given = {str(value) for option, value in index.dialect_kwargs.items() if option.endswith("_where")}
     return {_not_null(condition) for condition in given}
 

@@ -1,10 +1,10 @@
 """No name is longer than 63 bytes.
 
-PostgreSQL cuts a longer identifier off and says so in a notice that nobody reads (manual, 4.1.1, "Identifiers and Key
-Words"): the name in the models is not the name in the database, and two that differ only at the end collide. Letters
-outside ASCII take two bytes and more.
+PostgreSQL truncates a longer identifier and reports that in a NOTICE, which is easily overlooked (manual, 4.1.1,
+"Identifiers and Key Words"). The name in the models is then not the name in the database, and two names that differ
+only at the end collide. A letter outside ASCII takes two bytes or more.
 
-Instead: a shorter name. Names made by a convention are cut with a hash and always fit.
+Instead: a shorter name. Names that a convention produces are shortened with a hash and always fit.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
     places = {table.name: table.name}
     places |= {f"{table.name}.{column.name}": column.name for column in table.columns}
     named: list[Constraint | Index] = [*table.constraints, *table.indexes]
-    # What a convention makes, SQLAlchemy cuts with a hash where it is too long.
+    # SQLAlchemy shortens a name from a convention with a hash.
     given = [(table.name, one.name) for one in named if isinstance(one.name, str) and not isinstance(one.name, conv)]
     for where, name in [*places.items(), *given]:
         size = len(name.encode())

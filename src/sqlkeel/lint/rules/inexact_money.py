@@ -1,11 +1,10 @@
 """An amount of money is exact.
 
-Binary floating point has no 0.10: sums drift, and two ways to the same total differ by a cent that somebody has to
-find.
+Binary floating point cannot represent 0.10. Sums drift, and two ways to compute the same total differ by a cent.
 
-Left alone is what ends in the word for a measure: ``price_index``, ``fee_rate``.
+The rule ignores names that end in the word for a measure: ``price_index``, ``fee_rate``.
 
-Instead: ``sqlkeel.Money``, which ``Mapped[Decimal]`` is on ``sqlkeel.Base``; ``Numeric(18, 2)`` elsewhere.
+Instead: ``sqlkeel.Money``, which ``Mapped[Decimal]`` means on ``sqlkeel.Base``; ``Numeric(18, 2)`` elsewhere.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Product(Base):
     weight: Mapped[float]
 """
 
-# What is measured of money, and is none.
+# Last words of names that measure something about money, but are not amounts.
 _MEASURES: Final = frozenset(
     {"factor", "index", "multiplier", "percent", "percentage", "rate", "ratio", "score", "weight"}
 )
@@ -44,7 +43,7 @@ _WORDS: Final = frozenset(
 
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
-    """Yield floating point columns that a word of their name makes money."""
+    """Yield floating point columns with a word for money in their name."""
     for column in table.columns:
         words = column.name.lower().split("_")
         if isinstance(column.type, Float) and _WORDS & set(words) and words[-1] not in _MEASURES:

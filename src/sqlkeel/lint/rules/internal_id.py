@@ -1,13 +1,14 @@
-"""What goes out over the API has no internal ``id``.
+"""API responses do not contain an internal ``id``.
 
-A model with ``DualIDMixin`` has an integer for joins and a ``public_id`` for everybody else. A response that carries
-the integer, or a foreign key to it, tells how many rows there are, invites guessing the next one, and ties callers to a
-number that was never meant to be kept.
+A model with ``DualIDMixin`` has an integer for joins and a ``public_id`` for clients. A response that contains the
+integer, or a foreign key to it, reveals how many rows there are, invites clients to guess the next one, and makes them
+depend on a number that may change.
 
-The responses are those of the routes of a FastAPI or Litestar application (``app = "app.main:app"`` in pyproject.toml),
-with all that is nested in them. What a response was made from is guessed: the mapped class that has all of its fields,
-and among several the one whose name its own begins with; where names do not tell, all of them must leak. A response
-that renames its fields, or is built as a dict, is not found.
+The rule reads the response types of the routes of a FastAPI or Litestar application (``app = "app.main:app"`` in
+pyproject.toml), including nested types. It guesses which mapped class a response was built from: a class that has all
+of the response's fields and, if there are several, the one whose name the response's name begins with. If the names do
+not decide, the rule reports a field only if all candidates would leak. It does not see responses that rename their
+fields or are built as a dict.
 
 Instead: ``public_id: UUID`` in the response, or ``id: UUID = Field(validation_alias="public_id")``.
 """
@@ -67,7 +68,7 @@ async def users() -> list[UserOut]: ...
 
 
 def check_app(app: Any, schema: Schema) -> Iterator[Problem]:
-    """Yield fields of responses that hold the internal key of a row, each once."""
+    """Yield each response field that holds the internal key of a row, once."""
     mappers = [mapper for mappers in schema.mappers.values() for mapper in mappers]
     seen = set()
     for answer in answers_of(app):
@@ -91,7 +92,7 @@ def _leaks(answer: Answer, mappers: list[Mapper[Any]]) -> Iterator[tuple[str, Ma
 
 
 def _origins(model: type[Any], fields: set[str], mappers: list[Mapper[Any]]) -> list[Mapper[Any]]:
-    """Return the mapped classes that a response may have been read from."""
+    """Return the mapped classes that a response may have been built from."""
     if mapped := [mapper for mapper in mappers if mapper.class_ is model]:
         return mapped
     fitting = [mapper for mapper in mappers if all(hasattr(mapper.class_, name) for name in fields)]
@@ -103,7 +104,7 @@ def _origins(model: type[Any], fields: set[str], mappers: list[Mapper[Any]]) -> 
 
 
 def _owner(origin: Mapper[Any], name: str, mappers: list[Mapper[Any]]) -> Mapper[Any] | None:
-    """Return the class whose internal key this attribute holds."""
+    """Return the class whose internal key the attribute holds."""
     attribute = origin.column_attrs.get(name)
     if attribute is None or not isinstance(attribute.columns[0], Column):
         return None

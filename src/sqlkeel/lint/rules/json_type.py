@@ -1,10 +1,11 @@
-"""A document is ``jsonb`` on PostgreSQL, and not ``json``.
+"""A JSON document is stored as ``jsonb`` on PostgreSQL, not as ``json``.
 
-``json`` keeps the text as it came: each access parses it anew, no GIN index covers it, and it has no ``=``, so that
-DISTINCT, GROUP BY and UNION over such a row fail (manual, 8.14, "JSON Types"). To change it later rewrites the table.
+``json`` stores the text as it came. Each access parses it again, no GIN index can cover it, and it has no ``=``
+operator, so that DISTINCT, GROUP BY and UNION fail on such a row (manual, 8.14, "JSON Types"). Changing the type later
+rewrites the table.
 
-Instead: ``JSON().with_variant(JSONB(), "postgresql")``, which ``Mapped[dict[str, Any]]`` is on ``sqlkeel.Base``. Let a
-document through that has to come back byte by byte, such as a signed one.
+Instead: ``JSON().with_variant(JSONB(), "postgresql")``, which ``Mapped[dict[str, Any]]`` means on ``sqlkeel.Base``.
+Allow ``json`` for a document that must come back byte for byte, such as a signed one.
 """
 
 from __future__ import annotations

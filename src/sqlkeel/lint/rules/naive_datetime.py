@@ -1,11 +1,11 @@
-"""A moment is stored with its time zone.
+"""A point in time is stored with its time zone.
 
-A naive ``datetime`` is a wall clock without a town: the driver or the server guesses the zone, each its own, and the
-hour that summer time repeats is two hours.
+A naive ``datetime`` is a wall clock without a place. The driver and the server each guess the zone, perhaps
+differently, and the hour that repeats when summer time ends is ambiguous.
 
-Where no moment of a project has a zone, that is one finding.
+A project in which no datetime column has a zone gets one finding.
 
-Instead: ``sqlkeel.UTCDateTime``, which ``Mapped[datetime]`` is on ``sqlkeel.Base``; ``DateTime(timezone=True)``
+Instead: ``sqlkeel.UTCDateTime``, which ``Mapped[datetime]`` means on ``sqlkeel.Base``; ``DateTime(timezone=True)``
 elsewhere.
 """
 
@@ -46,7 +46,7 @@ UNSEEN_ON: Final = {
 
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
-    """Yield columns that keep a datetime without a zone."""
+    """Yield columns that store a datetime without a zone."""
     cause = "no zones" if _has_no_zones(schema) else None
     for column in filter(is_naive, table.columns):
         where = f"{table.name}.{column.name}"
@@ -55,7 +55,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
 
 
 def is_naive(column: Column[Any]) -> bool:
-    """Return whether a column keeps a datetime without a zone; a type that converts values answers for itself."""
+    """Return whether a column stores a datetime without a zone; a type that converts values is trusted."""
     kind = plain_type(column.type)
     return isinstance(kind, DateTime) and not kind.timezone
 

@@ -1,13 +1,13 @@
-"""The values of an enumeration are changed by a migration that somebody planned, or by none.
+"""Every change to the values of an enumeration is written in a migration.
 
-A native ``ENUM`` is a type of its own. PostgreSQL adds a value, but not for use in the same transaction, and takes
-none away; MariaDB copies the table for each change but one at the end. Autogenerate sees neither: a new member of the
-Python class passes all tests, and the first INSERT in production fails.
+A native ``ENUM`` is a separate type. PostgreSQL can add a value, but the same transaction cannot use it, and it cannot
+remove one. MariaDB copies the table for every change except a value added at the end. Autogenerate sees none of these
+changes: a new member of the Python class passes all tests, and its first INSERT in production fails.
 
-Instead: ``Mapped[Status]``, which is a text with a CHECK on ``sqlkeel.Base``; elsewhere ``Enum(Status,
-native_enum=False, length=32)``, a text with room for the next name that the program alone checks. Where the migrations
-make and change the type, say so: ``Enum(..., create_type=False)``. Nothing is said where ``alembic-postgresql-enum`` is
-installed, whose autogenerate sees the changes.
+Instead: ``Mapped[Status]``, which is a VARCHAR with a CHECK on ``sqlkeel.Base``. Elsewhere ``Enum(Status,
+native_enum=False, length=32)``, a VARCHAR with room for longer names that only Python checks. If your migrations create
+and change the type, write ``Enum(..., create_type=False)``. The rule reports nothing if ``alembic-postgresql-enum`` is
+installed, because its autogenerate sees the changes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Order(Base):
 """
 
 _FOLLOWS: Final = "alembic_postgresql_enum"
-"""The module of the extension of Alembic that compares the types in the database with those of the models."""
+"""The Alembic extension that compares the enum types in the database with those of the models."""
 
 UNSEEN_ON: Final = {
     "sqlite": "It has no such type.",
@@ -48,7 +48,7 @@ UNSEEN_ON: Final = {
 
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
-    """Yield enumerations that the models make a type of."""
+    """Yield enumerations that become a native type."""
     if find_spec(_FOLLOWS) is not None:
         return
     for column in table.columns:

@@ -1,10 +1,10 @@
 """A boolean is true or false.
 
-With NULL it has three values, and two of them look alike: ``WHERE NOT active`` leaves the NULL rows out, ``WHERE
-active IS NOT TRUE`` does not, and Python's ``if not user.active`` takes both for the same.
+With NULL it has three values, and two of them are easily confused: ``WHERE NOT active`` omits the NULL rows, ``WHERE
+active IS NOT TRUE`` includes them, and Python's ``if not user.active`` treats NULL as false.
 
-Instead: ``Mapped[bool] = mapped_column(server_default=false())``; where "unknown" is an answer, a text with three
-names, or the moment of the answer: ``confirmed_at``.
+Instead: ``Mapped[bool] = mapped_column(server_default=false())``. If "unknown" is a possible answer, use a text with
+three values, or the time of the answer: ``confirmed_at``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ UNSEEN_ON: Final = {"mariadb": "Its BOOLEAN is TINYINT(1), which may as well be 
 
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
-    """Yield booleans that may be NULL; not a computed one, and not one that only a subclass in the table has."""
+    """Yield booleans that may be NULL, except computed ones and columns that only a subclass in the table has."""
     for column in table.columns:
         if column.nullable and column.computed is None and _is_boolean(column) and _is_of_all(column, schema):
             where = f"{table.name}.{column.name}"
@@ -47,7 +47,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
 
 
 def _default(column: Column[Any]) -> str:
-    """Say which default a row then has: the one that it has now, or false."""
+    """Return which default to add: the one that the column has already, or false."""
     if column.server_default is not None:
         return ", with the server_default that it has"
     default: Any = column.default

@@ -1,9 +1,10 @@
-"""A child that is only marked as deleted is no orphan to be removed.
+"""A relationship to a soft-deletable class does not delete orphans.
 
-``cascade="all, delete-orphan"`` sends a DELETE for what is taken out of the collection: the row is gone for good,
-with the history that the soft delete was to keep, and nothing brings it back.
+``cascade="all, delete-orphan"`` sends a DELETE for each child that is removed from the collection. The row and the
+history that the soft delete should preserve are lost for good.
 
-Instead: leave ``delete-orphan`` out, give the row above the mixin, and ``session.delete(child)``, which marks it.
+Instead: leave ``delete-orphan`` out, give the parent class the mixin, and call ``session.delete(child)``, which marks
+the row as deleted.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Post(SoftDeleteMixin, Base):
 
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
-    """Yield relationships that remove what is to be marked."""
+    """Yield relationships that remove rows which should be marked as deleted."""
     for mapper in schema.mappers_of(table):
         for relation in mapper.relationships:
             if relation.cascade.delete_orphan and any(map(is_soft_deletable, relation.mapper.tables)):

@@ -1,11 +1,11 @@
-"""A UUID that is a primary key is ordered by time: version 7, and not version 4.
+"""A UUID primary key is ordered by time: version 7, not version 4.
 
-Random keys fall anywhere in the index. Once it is larger than memory, each insert reads a page and writes it back, on
-PostgreSQL in full to the log after each checkpoint; on MariaDB and in SQLite's WITHOUT ROWID the rows themselves lie in
-that order. Keys that grow touch the last page only.
+Random keys are spread over the whole index. Once the index is larger than memory, each insert reads a page and writes
+it back; after each checkpoint, PostgreSQL also writes the whole page to its log. On MariaDB and in SQLite's WITHOUT
+ROWID tables the rows themselves are stored in key order. Ascending keys touch only the last page.
 
-Instead: ``sqlkeel.UUIDKeyMixin``, or ``default=sqlkeel.models.uuid7``; on PostgreSQL 18 ``server_uuid7()``. Let it pass
-where rows are spread over machines by their key, and for a table that stays small.
+Instead: ``sqlkeel.UUIDKeyMixin``, or ``default=sqlkeel.models.uuid7``; on PostgreSQL 18 ``server_uuid7()``. Allow
+version 4 if rows are distributed over machines by their key, and for a table that stays small.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's
 
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
-    """Yield primary keys that Python or the database makes at random."""
+    """Yield primary keys that Python or the database generates at random."""
     for column in table.primary_key:
         maker = _python_maker(column) or _sql_maker(column)
         if maker is not None:
@@ -54,7 +54,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
 
 
 def _ordered(column: Column[Any]) -> str:
-    """Write the default; a text takes no UUID."""
+    """Return the default to write; a string column needs a string."""
     is_text = python_type_of(column) is str
     return "default=lambda: str(sqlkeel.models.uuid7())" if is_text else "default=sqlkeel.models.uuid7"
 

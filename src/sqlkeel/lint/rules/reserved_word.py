@@ -1,10 +1,10 @@
 """No name is a reserved word that SQLAlchemy does not quote.
 
-A table ``user`` or ``order`` is fine: SQLAlchemy knows these words and quotes them everywhere, and this rule does not
-mention them. A few it does not know, and a statement with one of them is a syntax error: ``lateral``, ``collation``,
-``concurrently`` and ``tablesample`` on PostgreSQL, ``portion`` and three longer ones on MariaDB.
+A table ``user`` or ``order`` is fine: SQLAlchemy knows these words and quotes them everywhere, so this rule ignores
+them. SQLAlchemy does not know a few others, and a statement that contains one is a syntax error: ``lateral``,
+``collation``, ``concurrently`` and ``tablesample`` on PostgreSQL, ``portion`` and three longer ones on MariaDB.
 
-Instead: another word, or one more (``time_portion``).
+Instead: choose another word, or add one (``time_portion``).
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ UNQUOTED: Final = {
     "master_demote_to_slave": "MariaDB",
     "portion": "MariaDB",
 }
-"""What a database reserves and SQLAlchemy does not know of; a test asks the servers."""
+"""The words that a database reserves and SQLAlchemy does not quote; a test asks the servers."""
 
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
-    """Yield tables and columns with such a name."""
+    """Yield tables and columns with such names."""
     places = {table.name: table.name} | {f"{table.name}.{column.name}": column.name for column in table.columns}
     for where, name in places.items():
         product = UNQUOTED.get(name.lower())

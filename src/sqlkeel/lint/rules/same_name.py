@@ -1,11 +1,11 @@
-"""One thing has one name: the foreign key to ``user`` is ``user_id`` in every table, or ``<role>_id``.
+"""Every foreign key to one table has the same name: ``user_id``, or ``<role>_id``.
 
-``usr`` here and ``user_id`` there have to be known by heart, and a query that is copied from one table to the other
-breaks. A key called ``author`` also takes the name that its relationship wants.
+If one table has ``usr`` and another ``user_id``, you have to remember which, and a query copied from one table to the
+other breaks. A foreign key called ``author`` also takes the name that its relationship needs.
 
-Found is a key to an ``id`` that does not end in ``_id`` (a role that ends in a preposition stands: ``created_by``), and
-a short or plural form of the table's name where another key to that table says it differently. Where most keys are
-written ``userid``, that is the project's convention.
+The rule reports a key to an ``id`` whose name does not end in ``_id``, except a role that ends in a preposition
+(``created_by``). It also reports a short or plural form of the table's name if another key to that table uses another
+form. If most keys of the project are written ``userid``, that is its convention.
 
 Instead: the name of the table and ``_id``, or the role and ``_id``: ``author_id``.
 """
@@ -62,13 +62,13 @@ class Vote(Base):
 _PREPOSITIONS: Final = frozenset({"by", "for", "from", "in", "of", "on", "to", "with"})
 _BEFORE: Final = frozenset({"fk", "id"})
 _ENOUGH: Final = 4
-"""Keys of another form that make a convention."""
+"""How many keys of another form make it a convention."""
 
 _BEHIND: Final = frozenset({"fk", "id", "uuid"})
 
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
-    """Yield foreign keys whose name is not the one that the target has elsewhere, or no name of a key."""
+    """Yield foreign keys whose name differs from other keys to the same target, or does not look like a key."""
     for column in table.columns:
         for target in targets_of(column):
             wanted = _wanted(column.name, target, schema)
@@ -80,7 +80,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
 
 
 def _wanted(name: str, target: Column[Any], schema: Schema) -> str | None:
-    """Return the name to use, or ``None`` where this one is right."""
+    """Return the name to use; ``None`` if this one is right."""
     if name == target.name or not name.islower() or not f"_{target.name}".endswith("_id"):
         return None
     forms = _forms(target.table.name, schema)
@@ -98,7 +98,7 @@ def _wanted(name: str, target: Column[Any], schema: Schema) -> str | None:
 
 
 def _stem(name: str, forms: Collection[str]) -> str:
-    """Return what is left of ``user_id``, ``id_user``, ``user_fk`` and ``userid``: the words for the row."""
+    """Return the words for the row in ``user_id``, ``id_user``, ``user_fk`` or ``userid``."""
     joined = name.removesuffix("id")
     for form in forms if joined != name else ():
         for written in (form, form.replace("_", "")):
@@ -112,7 +112,7 @@ def _stem(name: str, forms: Collection[str]) -> str:
 
 @lru_cache(maxsize=4)
 def _joins_id(schema: Schema) -> bool:
-    """Return whether ``userid`` is how the project writes the names of its keys."""
+    """Return whether the project writes the names of its keys as ``userid``."""
     columns = (column for table in schema.metadata.tables.values() for column in table.columns)
     names = [column.name for column in columns if column.foreign_keys]
     joined = [name for name in names if name.endswith("id") and not name.endswith("_id")]
@@ -120,14 +120,14 @@ def _joins_id(schema: Schema) -> bool:
 
 
 def _forms(table: str, schema: Schema) -> list[str]:
-    """Return how a key may call a table in full: ``payment_account`` or, without the module, ``account``."""
+    """Return the full names that a key may use for a table: ``payment_account``, or without the module ``account``."""
     head, underscore, word = table.rpartition("_")
     words = f"{head}{underscore}{singular_of(word, schema) or word}".split("_")
     return ["_".join(words[start:]) for start in range(len(words))]
 
 
 def _is_short(stem: str, form: str, schema: Schema) -> bool:
-    """Return whether this is ``usr`` or ``users`` for ``user``."""
+    """Return whether the stem abbreviates the form, or is its plural: ``usr`` or ``users`` for ``user``."""
     words, full = stem.split("_"), form.split("_")
     if len(words) != len(full):
         return False
@@ -141,6 +141,6 @@ def _abbreviates(short: str, word: str) -> bool:
 
 
 def _names_for(target: Column[Any], schema: Schema) -> set[str]:
-    """Return the names of all keys to this column."""
+    """Return the names of all foreign keys to this column."""
     columns = (column for table in schema.metadata.tables.values() for column in table.columns)
     return {column.name for column in columns if column.foreign_keys and target in set(targets_of(column))}

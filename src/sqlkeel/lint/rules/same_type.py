@@ -1,9 +1,9 @@
-"""A key has the same type wherever it stands.
+"""A foreign key has the type of the column that it references.
 
-A ``user_id`` INTEGER that points to a BIGINT compares slowly, because the index of one side cannot be used as
-it is, and the narrower one ends at 2,147,483,647 while the wider goes on.
+A ``user_id`` INTEGER that references a BIGINT makes joins slow, because the index of one side cannot be used directly,
+and it overflows at 2,147,483,647 while the referenced key keeps counting.
 
-Instead: the type of the column that the foreign key points to; leave the type out, and it is taken over.
+Instead: use the type of the referenced column. If you leave the type out, SQLAlchemy takes it from there.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's
 
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
-    """Yield foreign keys whose type is not that of the column they point to."""
+    """Yield foreign keys whose type differs from that of the column they reference."""
     for column in table.columns:
         for model in targets_of(column):
             ours, theirs = _type(column, schema), _type(model, schema)
@@ -63,17 +63,17 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
 
 
 def targets_of(column: Column[Any]) -> Iterator[Column[Any]]:
-    """Yield the columns that the foreign keys of this one point to, as far as their tables are here."""
+    """Yield the columns that this column's foreign keys reference, except those of tables that are not loaded."""
     for key in column.foreign_keys:
         try:
             yield key.column
-        except NoReferenceError:  # a table of another metadata, which is not here to compare with
+        except NoReferenceError:  # the table is in another MetaData, which we do not have
             continue
 
 
 def _type(column: Column[Any], schema: Schema) -> str:
     if schema.database == "sqlite" and isinstance(column.type, Integer):
-        return "INTEGER"  # of 64 bits, whatever it is called
+        return "INTEGER"  # always 64 bits, whatever its declared name
     try:
         return str(column.type.compile(_DIALECT))
     except CompileError:

@@ -1,11 +1,12 @@
-"""A NOT NULL column with a default has it in the database, too.
+"""A NOT NULL column with a default also has it in the database.
 
-``default=`` is known to this program only. A migration, a script, a bulk load or another service that inserts without
-the column is refused, and the column cannot be added to a table that has rows.
+Only this application knows ``default=``. A migration, a script, a bulk load or another service that inserts a row
+without the column gets an error, and the column cannot be added to a table that has rows.
 
-A value that only a program can make, such as a UUIDv7 or a token, stays where it is made.
+The rule ignores values that only Python can create, such as a UUIDv7 or a token.
 
-Instead: ``server_default=`` beside ``default=``, or alone; for a moment ``server_default=sqlkeel.types.utc_now()``.
+Instead: add ``server_default=`` to ``default=``, or use it alone; for a point in time,
+``server_default=sqlkeel.types.utc_now()``.
 """
 
 from __future__ import annotations
@@ -48,12 +49,12 @@ _CLOCKS: Final = {datetime: "sqlkeel.types.utc_now()", date: "func.current_date(
 
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
-    """Yield NOT NULL columns whose default the database could have, and has not."""
+    """Yield NOT NULL columns whose default could be in the database, but is not."""
     versions = {mapper.version_id_col for mapper in schema.mappers_of(table)}
     for column in table.columns:
         if column.nullable or column.server_default is not None:
             continue
-        # The ORM counts versions from one without being told so in a default.
+        # The ORM starts versions at one without a default that says so.
         first = 'Add server_default="1".' if column in versions else None
         fix = first if column.default is None else _fix(column, column.default)
         if fix is not None:
@@ -75,23 +76,23 @@ def _fix(column: Column[Any], default: Any) -> str | None:
 
 
 def _zoned(column: Column[Any]) -> str:
-    """Say what comes first: PostgreSQL writes the clock of the session's zone into a column without one."""
+    """Return the change to make first: PostgreSQL would store the session's local time in a column without a zone."""
     return ", and make it UTCDateTime()" if is_naive(column) else ""
 
 
 def _document(value: Any, column: Column[Any]) -> str:
-    """Return the text in SQL of a document, or of an empty array."""
+    """Return the SQL literal of a document, or of an empty array."""
     written = "{}" if isinstance(column.type, ARRAY) and not value else json.dumps(value, ensure_ascii=False)
     return "'" + written.replace("'", "''") + "'"
 
 
 def _asks(expression: Any) -> bool:
-    """Return whether an expression reads rows, which the default of a database cannot."""
+    """Return whether an expression reads rows, which a server default cannot do."""
     return any(isinstance(part, SelectBase) for part in visitors.iterate(expression))
 
 
 def _literal(value: object, column: Column[Any]) -> str:
-    """Write a value as one would behind ``server_default=``."""
+    """Return the Python code for a value after ``server_default=``."""
     if isinstance(value, bool):
         return f"{value}()".lower()
     if isinstance(value, Enum):
@@ -102,9 +103,9 @@ def _literal(value: object, column: Column[Any]) -> str:
     if isinstance(value, (str, int)):
         return json.dumps(str(value), ensure_ascii=False)
     if isinstance(value, (list, dict)):
-        # As a text: the type would have to be imported for it, and the list repeated.
+        # As text(): a typed literal would need an import of the type, and would repeat the list.
         return f"text({json.dumps(escaped(_document(value, column)), ensure_ascii=False)})"
     if value == 0:
         return '"0"'
-    # Text would go past the type, which keeps an amount in cents on SQLite.
+    # A plain string would bypass the type, which stores an amount in cents on SQLite.
     return f"literal({value!r}, {column.type!r})"

@@ -1,11 +1,11 @@
 """A table is named after one row: ``post``, ``post_like``, ``user_playlist``.
 
-One rule for all tables ends the guessing: the foreign key to ``user`` is ``user_id``, the class is ``User``, and no
-plural has to be formed to get from one to the other.
+One rule for all tables ends the guessing: the foreign key to ``user`` is ``user_id``, the class is ``User``, and you
+never have to form a plural.
 
-Where most tables of a project that has no naming convention of sqlkeel's are plurals, that is its own convention.
+The rule accepts plurals if most tables have plural names and the project does not use sqlkeel's naming convention.
 
-Instead: the singular of the last word. A word that only looks like a plural goes into ``singular = ["news"]``.
+Instead: the singular of the last word. If a word only looks like a plural, add it to ``singular = ["news"]``.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ class Like(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
 """
 
-# Read as one thing, whatever a dictionary says.
+# Singular for us, whatever a dictionary says.
 _SINGULAR: Final = frozenset({
     "agenda", "alias", "atlas", "bias", "canvas", "chaos", "corps", "cosmos", "data", "gas", "headquarters", "https",
     "kubernetes", "lens", "means", "media", "metadata", "news", "postgres", "series", "settings", "species",
 })  # fmt: skip
-# No plural of a thing ends so: address, status, analysis, statistics.
+# Endings that no plural has: address, status, analysis, statistics.
 _SINGULAR_ENDINGS: Final = ("ss", "us", "is", "ics")
 _SHORTEST: Final = 4
 _ENOUGH: Final = 3
-"""Plurals that make a convention."""
-# Most words are no plural at first sight.
+"""How many plurals make it a convention."""
+# A cheap first test: most words are not plural.
 _PLURAL_ENDINGS: Final = ("s", "men", "people", "children", "mice", "geese", "feet", "teeth", "criteria", "phenomena")
 
 
@@ -57,7 +57,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
 
 
 def singular_name(name: str, schema: Schema) -> str | None:
-    """Return the name of one row: of ``post_likes`` it is ``post_like``, of a table between two it is ``role_user``."""
+    """Return the singular table name: ``post_like`` for ``post_likes``, ``role_user`` for an association table."""
     head, underscore, word = name.rpartition("_")
     one = singular_of(word, schema)
     if one is None:
@@ -69,7 +69,7 @@ def singular_name(name: str, schema: Schema) -> str | None:
 
 @lru_cache(maxsize=4)
 def _are_plurals(schema: Schema) -> bool:
-    """Return whether this is what the project calls its tables; one on `sqlkeel.Base` and a database are told."""
+    """Return whether plurals are the project's convention; never on `sqlkeel.Base` or in a live database."""
     if schema.database is not None or has_our_convention(schema.metadata):
         return False
     names = [table.name for table in schema.metadata.tables.values()]
@@ -78,7 +78,7 @@ def _are_plurals(schema: Schema) -> bool:
 
 
 def singular_of(word: str, schema: Schema) -> str | None:
-    """Return the singular of a word that is surely a plural, else ``None``."""
+    """Return the singular of a word that is surely a plural; ``None`` for any other word."""
     known = word in _SINGULAR or word in schema.singular
     if known or len(word) < _SHORTEST or not word.isalpha() or word.endswith(_SINGULAR_ENDINGS):
         return None

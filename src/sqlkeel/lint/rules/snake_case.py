@@ -1,9 +1,10 @@
-"""Tables and columns are written lower_snake_case.
+"""Tables and columns are written in lower_snake_case.
 
-A name with a capital letter must be quoted in every statement that is written by hand, and PostgreSQL does not find
-it otherwise; whether MariaDB tells ``User`` from ``user`` depends on the file system of the server.
+A name with a capital letter has to be quoted in every hand-written statement; PostgreSQL does not find it otherwise.
+Whether MariaDB distinguishes ``User`` and ``user`` depends on the server's file system.
 
-Instead: small letters, digits, and one underscore between words. One in front is not a fault: it needs no quotes.
+Instead: lower-case letters, digits, and one underscore between words. A leading underscore is accepted: it needs no
+quotes.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ class PostLike(Base):
 """
 
 _SNAKE = re.compile(r"_?[a-z][a-z0-9]*(_[a-z0-9]+)*")
-# Between words; any other sign means something, and a name without it says something else.
+# Snake case drops these characters only. A name with any other one would lose meaning, so we propose no new name.
 _KEPT = re.compile(r"[A-Za-z0-9_ .:/-]+")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[0-9]+")
 
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
-    """Yield names that are written differently."""
+    """Yield names that are not in lower_snake_case."""
     if not _SNAKE.fullmatch(table.name):
         yield _problem(table.name, "table", table.name)
     for column in table.columns:

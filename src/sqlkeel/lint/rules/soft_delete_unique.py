@@ -1,11 +1,11 @@
-"""What is unique in a table with soft delete is unique among its live rows.
+"""A unique constraint on a table with soft delete covers only live rows.
 
-``unique=True`` counts deleted rows too: an account that was deleted keeps its email address taken for ever. And
-``UniqueConstraint("email", "deleted_at")`` keeps nothing apart: NULL equals nothing, so that two live rows pass.
+``unique=True`` includes deleted rows: a deleted account keeps its email address taken forever. And
+``UniqueConstraint("email", "deleted_at")`` does not constrain live rows at all, because NULL does not equal NULL.
 
-Left alone is what no second row can have: a key, a UUID made for the row, columns that a foreign key points to. And
-what shall not come a second time, by its name: a token, a hash, a secret, a code or number that was given out, an id at
-somebody else's.
+The rule ignores values that no second row can have: a key, a UUID generated for the row, columns that a foreign key
+references. It also ignores columns whose name says that a value is never reused: a token, a hash, a secret, an issued
+code or number, an id in another system.
 
 Instead: ``unique_live("email")`` in ``__table_args__``.
 """
@@ -45,19 +45,19 @@ _GIVEN_OUT: Final = frozenset(
     {"checksum", "digest", "fingerprint", "hash", "jti", "nonce", "secret", "serial", "signature", "token"}
 )
 _GIVEN_OUT_WITH_A_WORD: Final = frozenset({"code", "id", "key", "number", "ref", "reference"})
-"""The last word of a name; alone, it may be what the row is called."""
+"""Last words of a name that mean an issued value if another word precedes them; alone, they may name the row."""
 
 _COMES_AGAIN: Final = frozenset(
     {"phone", "mobile", "telephone", "fax", "country", "currency", "language", "house", "room"}
 )
-"""What has a number or a code, which belongs to whoever has it now."""
+"""Things whose number or code can pass to another owner."""
 
 _MARK: Final = "deleted_at"
 _MARKS: Final = frozenset({_MARK, "deletion_id"})
 
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
-    """Yield unique constraints and indexes that deleted rows take part in."""
+    """Yield unique constraints and indexes that include deleted rows."""
     if not is_soft_deletable(table):
         return
     for unique in _uniques(table):
@@ -73,13 +73,13 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
 
 
 def is_soft_deletable(table: FromClause) -> bool:
-    """Return whether rows of this table are marked as deleted: it has a ``deleted_at`` that may be NULL."""
+    """Return whether rows of this table are soft-deleted: it has a ``deleted_at`` that may be NULL."""
     mark = table.columns.get(_MARK)
     return isinstance(mark, Column) and bool(mark.nullable)
 
 
 def _uniques(table: Table) -> Iterator[Any]:
-    """Yield what is unique in all rows; a partial index, which ``unique_live`` is, takes some."""
+    """Yield unique constraints on all rows; a partial index, as from ``unique_live``, covers some."""
     for constraint in table.constraints:
         if isinstance(constraint, UniqueConstraint) and not _distinguishes_no_nulls(constraint):
             yield constraint
@@ -95,7 +95,7 @@ def _distinguishes_no_nulls(unique: UniqueConstraint | Index) -> bool:
 
 
 def _is_given_once(column: Column[Any], schema: Schema) -> bool:
-    """Return whether another row never has this value: a key, a UUID made for the row, a marker of live rows."""
+    """Return whether no other row ever has the value: a key, a UUID generated for the row, a marker of live rows."""
     if column.primary_key or column.identity is not None or column.computed is not None:
         return True
     if not column.foreign_keys and column.name not in _MARKS and _is_given_out(column.name):
@@ -114,12 +114,12 @@ def _is_given_out(name: str) -> bool:
 def _is_uuid(column: Column[Any], schema: Schema) -> bool:
     if schema.database in {None, "postgresql"}:
         return isinstance(column.type, Uuid)
-    # Where there is no such type, SQLAlchemy keeps 32 digits.
+    # On databases without a UUID type, SQLAlchemy stores 32 hex digits.
     return isinstance(column.type, Uuid) or getattr(column.type, "length", None) == 32
 
 
 def _is_target(columns: Iterable[Column[Any]], schema: Schema) -> bool:
-    """Return whether a foreign key needs this constraint: a partial index cannot be pointed to."""
+    """Return whether a foreign key references these columns; it cannot reference a partial index."""
     wanted = {f"{column.table.fullname}.{column.name}" for column in columns}
     keys = (key for table in schema.metadata.tables.values() for key in table.foreign_key_constraints)
     return any({element.target_fullname for element in key.elements} == wanted for key in keys)

@@ -1,7 +1,6 @@
 """Tables of one module begin with the same word, written the same way.
 
-``payment_account`` and ``payment_bill`` stand together in every list. ``payments_refund`` among them is sorted and
-searched for apart.
+``payment_account`` and ``payment_bill`` are sorted together in every list; ``payments_refund`` is not.
 
 Instead: one form of the word for the whole group, the singular.
 """
@@ -43,7 +42,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
     prefix, _, rest = table.name.partition("_")
     one = singular_of(prefix, schema) if rest else None
     if one is None or singular_name(table.name, schema) == f"{one}_{singular_of(rest, schema)}":
-        return  # singular-table says so
+        return  # singular-table reports it
     group = sorted(
         other.name
         for other in table.metadata.tables.values()

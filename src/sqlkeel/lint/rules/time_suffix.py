@@ -1,11 +1,11 @@
-"""A moment ends in ``_at``, a day in ``_date``, and nothing else does.
+"""Names of points in time end in ``_at``, names of days in ``_date``, and no other names do.
 
-Who reads ``created_at`` knows that it has a time and a zone, and who reads ``birth_date`` knows that it has none,
-without looking at the type. Comparing the two is a bug that the names show.
+``created_at`` then has a time and a zone, and ``birth_date`` has neither; you need not look at the type. If code
+compares the two, the names show the bug.
 
-Left alone are names that say it with another word, ``valid_until``, ``resolve_by``, ``period_end``, ``date_added``,
-``timestamp``, a number of seconds called ``expires_at``, and ``up_to_date``, which is a phrase. Where most of a
-project's moments have no ``_at``, that is its convention.
+The rule ignores names that express it with another word: ``valid_until``, ``resolve_by``, ``period_end``,
+``date_added``, ``timestamp``. It also ignores a number of seconds called ``expires_at``, and ``up_to_date``, which is
+a phrase. If most points in time of a project have no ``_at``, that is its convention.
 
 Instead: ``published`` → ``published_at``; a date called ``due_at`` → ``due_date``.
 """
@@ -67,17 +67,17 @@ _SAID_BEHIND = frozenset(
     }
     | {"start", "started", "time", "timestamp", "to", "ts", "until", "utc"}
 )
-"""First and last words that say that a column is a moment or a day; with the type beside it, nobody mistakes it."""
+"""First and last words that mark a column as a point in time or a day; the type makes clear which it is."""
 
 _ENOUGH = 4
-"""Moments without the suffix that make a convention."""
+"""How many names without the suffix make it a convention."""
 
 _PHRASES = ("up_to_date", "out_of_date")
 _KEEP_TIMES_AS_TEXT = frozenset({"sqlite"})
 
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
-    """Yield columns whose name and type tell different stories."""
+    """Yield columns whose name and type contradict each other."""
     for column in table.columns:
         wanted = _SUFFIXES.get(python_type_of(column))
         has = _suffix(column.name)
@@ -96,7 +96,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
 
 
 def _counts_seconds(column: Column[Any]) -> bool:
-    """Return whether a number may be a moment: the seconds since 1970."""
+    """Return whether a number may be a point in time: the seconds since 1970."""
     stored = column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
     return isinstance(stored, (Integer, Numeric))
 
@@ -107,7 +107,7 @@ def _says_so(name: str) -> bool:
 
 @lru_cache(maxsize=4)
 def _lacks_suffix(wanted: str, schema: Schema) -> bool:
-    """Return whether most columns of this kind have no such suffix."""
+    """Return whether most columns of this kind lack the suffix."""
     columns = (column for table in schema.metadata.tables.values() for column in table.columns)
     names = [column.name for column in columns if _SUFFIXES.get(python_type_of(column)) == wanted]
     others = sum(not name.endswith(wanted) for name in names)
@@ -128,7 +128,7 @@ def _misnamed(where: str, name: str, *, has: str | None, wanted: str) -> Problem
 
 
 def python_type_of(column: Column[Any]) -> Any:
-    """Return the class of the values that the column stores; ``None`` where its type does not say."""
+    """Return the Python class of the values that the column stores; ``None`` if its type does not say."""
     stored = column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
     try:
         return stored.python_type

@@ -1,9 +1,10 @@
-r"""A colon before a word is a parameter in ``text()``: without a value, CREATE TABLE has NULL in its place.
+r"""A colon before a word in ``text()`` is a bind parameter; CREATE TABLE renders NULL in its place.
 
-``text("'a :b'")`` becomes ``'a NULL'``, and ``:1`` in a JSON document likewise. Nothing says so: not in a default, a
-CHECK, a generated column or the condition of an index. A string in ``CheckConstraint`` or ``Computed`` is read alike.
+``text("'a :b'")`` becomes ``'a NULL'``, and so does ``:1`` in a JSON document. Neither SQLAlchemy nor the database
+reports it: not in a default, a CHECK, a generated column or the condition of an index. SQLAlchemy parses a string in
+``CheckConstraint`` or ``Computed`` in the same way.
 
-Instead: a backslash before the colon, which is two in a Python string: ``text("'a \\:b'")``. A plain string in
+Instead: write a backslash before the colon, which is two in a Python string: ``text("'a \\:b'")``. A plain string in
 ``server_default=`` has no parameters.
 """
 
@@ -45,12 +46,12 @@ _COLON: Final = re.compile(r"(?<![:\w\\]):(?=\w)")
 
 
 def escaped(sql: str) -> str:
-    """Return SQL as ``text()`` takes it, with no parameter in it."""
+    """Return SQL escaped for ``text()``, without any parameters."""
     return _COLON.sub(r"\\:", sql)
 
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
-    """Yield each piece of SQL in a table that has a parameter without a value."""
+    """Yield each SQL fragment of a table that has a parameter without a value."""
     for where, what, clause in _pieces(table):
         names = _parameters(clause)
         if names:
@@ -76,6 +77,6 @@ def _pieces(table: Table) -> Iterator[tuple[str, str, Any]]:
 
 def _parameters(clause: Any) -> list[str]:
     if not hasattr(clause, "get_children"):
-        return []  # a plain string, which is sent as it is
+        return []  # a plain string, which SQLAlchemy sends unchanged
     parts = visitors.iterate(clause)
     return list(dict.fromkeys(one.key for one in parts if isinstance(one, BindParameter) and one.required))

@@ -1,13 +1,15 @@
-"""A text has a limit because its values have one.
+"""A string column has a length limit only if its values have one.
 
-255 and 256 are what a length byte could count, 191 is what the index of an old MySQL could hold in utf8mb4: no value
-has these lengths. PostgreSQL and SQLite store a short text alike in every type, so the number saves nothing; and when
-it turns out too small, the change locks the table and every prepared statement on it fails once.
+255 and 256 come from the range of a length byte, and 191 from the longest utf8mb4 text that an index of an old MySQL
+could hold; no real value has these limits. PostgreSQL and SQLite store a short text the same way in every type, so the
+limit saves nothing. When it turns out too small, the change locks the table, and each prepared statement on it fails
+once.
 
-A key or an index is a reason: MariaDB indexes no text without a length, so 255 stands there. The habit is told once.
+The rule accepts 255 in a key or an index, because MariaDB can only index a text that has a length. The habit is
+reported once per project.
 
-Instead: ``Text()``, which ``Mapped[str]`` is on ``sqlkeel.Base``, with a CHECK where there is a rule; or the length of
-the longest right value, ``String(320)`` for an email address.
+Instead: ``Text()``, which ``Mapped[str]`` means on ``sqlkeel.Base``, with a CHECK if there is a rule; or the length of
+the longest valid value, ``String(320)`` for an email address.
 """
 
 from __future__ import annotations
@@ -41,12 +43,12 @@ class Person(Base):
 """
 
 _HABITS: Final = frozenset({191, 255, 256})
-# Not Text, CHAR, ENUM and SET, which are strings to SQLAlchemy too.
+# Without Text, CHAR, ENUM and SET, which SQLAlchemy also treats as strings.
 _KINDS: Final = frozenset({"NVARCHAR", "VARCHAR", "string", "unicode"})
 
 
 def check(table: Table, schema: Schema) -> Iterator[Problem]:
-    """Yield texts with a length of habit that no key and no index asks for."""
+    """Yield string columns with a habitual length that neither a key nor an index requires."""
     keyed = set(_keyed(table))
     for column in table.columns:
         if column.name not in keyed and not column.foreign_keys and _is_habit(column):

@@ -1,9 +1,9 @@
-"""What is let through is there to be let through.
+"""An exception that suppresses nothing is itself reported.
 
-An exception that covers nothing any more hides the next mistake at the same place, and a long list of them is not read.
-It was for a model that has been repaired or renamed, or its place was mistyped.
+An exception that no longer matches a finding hides the next mistake at the same place, and nobody reads a long list of
+them. Its model was fixed or renamed, or its place is misspelled.
 
-Instead: delete the entry of ``ignore`` in pyproject.toml, or the ``allow()`` at the model.
+Instead: delete the entry of ``ignore`` in pyproject.toml, or the ``allow()`` in the model.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Product(Base):
 
 
 def check_idle(idle: Iterable[Allowance]) -> Iterator[Problem]:
-    """Yield exceptions that let nothing through."""
+    """Yield exceptions that suppress no finding."""
     for one in idle:
         where = one.text.partition(":")[2] or one.text
         message = f'Nothing here breaks "{one.code}", which is let through because: {one.reason}'
