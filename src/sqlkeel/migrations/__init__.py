@@ -1,4 +1,4 @@
-"""Migrations: Alembic's files and history, run one at a time, with the traps of each database taken care of."""
+"""Migrations: Alembic's files and history, run by one process at a time, with each database's pitfalls handled."""
 
 from ._project import Project
 from ._runner import Migrations, Revision

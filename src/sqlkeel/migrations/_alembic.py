@@ -1,6 +1,6 @@
-"""What we use of Alembic that it does not promise: private names stand here and nowhere else.
+"""Alembic's private names that we use, all in this module.
 
-`tests/migrations/test_alembic.py` has a canary for each, which says what breaks.
+`tests/migrations/test_alembic.py` has a canary test for each, which says what breaks without it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 TABLE_OF_COPY: Final = "_alembic_tmp_"
-"""What the name of a table begins with that is made anew on SQLite."""
+"""The prefix of the temporary table to which Alembic copies a SQLite table."""
 
 
 def become(operation: Any, kind: type[Any]) -> Any:
@@ -58,27 +58,27 @@ def is_command(config: Config) -> bool:
 
 
 def steps_up(scripts: ScriptDirectory, target: str, now: Any) -> Iterable[Any]:
-    """Return the revisions that lead from where a database is to *target*."""
+    """Return the revisions that lead from the database's current state up to *target*."""
     return scripts._upgrade_revs(target, now)
 
 
 def steps_down(scripts: ScriptDirectory, target: str, now: Any) -> Iterable[Any]:
-    """Return the revisions to be taken back from where a database is to *target*."""
+    """Return the revisions to revert from the database's current state down to *target*."""
     return scripts._downgrade_revs(target, now)
 
 
 def file_of(scripts: ScriptDirectory, folder: Path, *, revision: str, message: str) -> Path:
-    """Return the file that Alembic would write a new revision to, by the template of the project."""
+    """Return the file to which Alembic would write a new revision, by the project's template."""
     return Path(scripts._rev_path(folder, revision, message, scripts._generate_create_date()))
 
 
 def name_next_file(scripts: ScriptDirectory, stem: str) -> None:
-    """Have the next revision written to a file of this name, whatever the template of the project is."""
+    """Make Alembic write the next revision to a file of this name, whatever the project's template is."""
     scripts.file_template = stem.replace("%", "%%")
 
 
 def take_hooks(scripts: ScriptDirectory) -> Any:
-    """Take away the project's hooks, to be run later."""
+    """Remove and return the project's hooks, so that they can run later."""
     hooks, scripts.hooks = scripts.hooks, []
     return hooks
 
@@ -89,26 +89,26 @@ def run_hooks(path: Path, hooks: Any) -> None:
 
 
 def render_type(kind: TypeEngine[Any], context: AutogenContext) -> str:
-    """Write a type as a revision has it."""
+    """Return the code for a type in a revision."""
     return render._repr_type(kind, context)
 
 
 def render_column(column: Column[Any], context: AutogenContext) -> str:
-    """Write a column as a revision has it."""
+    """Return the code for a column in a revision."""
     return render._render_column(column, context)
 
 
 def render_constraint(constraint: Any, context: AutogenContext) -> str | None:
-    """Write a constraint of a new table as a revision has it."""
+    """Return the code for a constraint of a new table in a revision."""
     return render._render_constraint(constraint, context, None)
 
 
 def difference_in_uniqueness(implementation: Any, wanted: Index, found: Index) -> str | None:
-    """Say that one of two indexes is unique, and the other not."""
+    """Return a description if only one of two indexes is unique."""
     difference: str | None = implementation._compare_index_unique(wanted, found)
     return difference
 
 
 def sql_of(implementation: Any, element: Any) -> str:
-    """Write an expression of an index as Alembic compares it."""
+    """Return an expression of an index as Alembic compares it."""
     return str(implementation._compile_element(element))

@@ -1,4 +1,4 @@
-"""The CHECKs of enumerations in migrations: written with the members of that day, and found when these change."""
+"""The CHECKs of enumerations in migrations: written with the members at that time, and compared with the database."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ from ._type_checks import comes_with_type, given_a_type, is_made, name_of
 __all__ = ["ChangeChoices", "compare_choices", "render_check", "render_type"]
 
 Members = tuple[Any, ...] | str
-"""What a CHECK lets pass; its text where it is about something else."""
+"""The members that a CHECK allows; the text of a CHECK that is not a list of members."""
 
 _KIND: Final = ("check_constraint", False, None)
-# MariaDB writes a quote as \\', the others take a backslash as it is.
+# MariaDB escapes with a backslash; on the other databases a backslash is an ordinary character.
 _TEXTS: Final = (re.compile(r"'((?:[^']|'')*)'"), re.compile(r"'((?:[^'\\]|''|\\.)*)'"))
 _NUMBER: Final = re.compile(r"-?\d+")
 
 
 class ChangeChoices(MigrateOperation):
-    """Put another CHECK in the place of one, or make or drop it where the members on one side are ``None``.
+    """Replace a CHECK by another one; add or drop it if one side has no members (``None``).
 
-    One that is *unnamed* is on SQLite, where the copy of the table leaves it out for the one that is made; it comes
-    back as *former*.
+    An *unnamed* CHECK is one on SQLite: the copy of the table omits it and adds the new one, and the downgrade adds it
+    again under the name *former*.
     """
 
     def __init__(
@@ -71,15 +71,15 @@ class ChangeChoices(MigrateOperation):
 
     @property
     def differs(self) -> bool:
-        """Whether the two sides let other members pass; a text is about something other than members."""
+        """Whether the two sides allow different members; a text always differs from a list of members."""
         return isinstance(self.found, str) or set(self.found or ()) != set(self.wanted or ())
 
     def reverse(self) -> ChangeChoices:
-        """Return what takes it back."""
+        """Return the operation that reverts this one."""
         return ChangeChoices(self.constraint, self.former, found=self.wanted, wanted=self.found, former=self.name)
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
-        """Return what differs in the words of Alembic."""
+        """Return the difference as one of Alembic's tuples."""
         if self.found is None:
             return "add_constraint", self.constraint
         table = self.constraint.table
@@ -90,7 +90,7 @@ class ChangeChoices(MigrateOperation):
 def compare_choices(
     context: AutogenContext, modify: ops.ModifyTableOps, schema: Any, name: Any, found: Any, wanted: Table | None
 ) -> PriorityDispatchResult:
-    """Compare the members that a CHECK lets pass with those of the model; Alembic compares its name only."""
+    """Compare the members that a CHECK allows with those of the model; Alembic compares only its name."""
     if found is None or wanted is None:
         return PriorityDispatchResult.CONTINUE
     modify.ops[:] = [_by_members(op) for op in modify.ops]
@@ -110,7 +110,7 @@ def compare_choices(
 
 
 def _compare(context: AutogenContext, check: Any, reflected: Sequence[Any]) -> ChangeChoices | None:
-    """Return what puts a CHECK in the place of the one in the database; ``None`` where there is none."""
+    """Return the operation that replaces the CHECK in the database; ``None`` if there is no such CHECK."""
     members, name = _members(check), name_of(context, check)
     text = next((str(one["sqltext"]) for one in reflected if name is not None and one["name"] == name), None)
     if text is not None:
@@ -119,13 +119,13 @@ def _compare(context: AutogenContext, check: Any, reflected: Sequence[Any]) -> C
     lists = [(one["name"], passing) for one in likely if (passing := _passing(context, check, str(one["sqltext"])))]
     if not lists:
         return None
-    found, passing = min(lists, key=lambda one: set(one[1]) != set(members))  # of two lists the one that is the same
+    found, passing = min(lists, key=lambda one: set(one[1]) != set(members))  # prefers a list with the same members
     former = found or fitting_name(f"{UNNAMED}{check.table.name}_{_column(check).name}", "check")
     return ChangeChoices(check, name or former, found=passing, wanted=members, former=former, unnamed=found is None)
 
 
 def _may_be(context: AutogenContext, check: Any, found: str | None) -> bool:
-    """Return whether a CHECK in the database may be that of an enumeration: both without a name, or it on SQLite."""
+    """Return whether a CHECK in the database may belong to an enumeration, judging by their names."""
     if found is None or name_of(context, check) is not None:
         return found is None
     backend = migrator_for(context.migration_context.dialect.name)
@@ -138,7 +138,7 @@ def _makes(operation: Any, name: str) -> bool:
 
 
 def render_type(kind: Choice) -> str:
-    """Write the column without the class, which will have other members when the revision runs again."""
+    """Return a plain column type, because the class of the enumeration will have changed when the revision runs."""
     if isinstance(kind.impl, Integer):
         return "sa.Integer()"
     exact = f"sa.String(length={kind.length}, collation={kind.collation!r})"
@@ -146,11 +146,11 @@ def render_type(kind: Choice) -> str:
 
 
 def render_check(constraint: Any, context: AutogenContext) -> str | None:
-    """Write the CHECK of a new table; ``None`` for any other CHECK."""
+    """Return the code for the CHECK of a new table; ``None`` for any other CHECK."""
     column = choice_of(constraint)
     if column is None:
         return None
-    # Alembic describes a new table by a copy outside the models, where nothing is named.
+    # Alembic describes a new table by a copy that is not in the models' MetaData and names nothing.
     model = context.table_key_to_table[constraint.table.key]
     name = next(check.name for check in _checks(model) if _column(check).name == column.name)
     return f"sa.CheckConstraint({_condition(constraint, _members(constraint))}, name=op.f({str(name)!r}))"
@@ -172,7 +172,7 @@ def _render(context: AutogenContext, change: ChangeChoices) -> list[str]:
 
 
 def _by_members(op: Any) -> Any:
-    """Replace a CHECK that is to be made: as text it would fit one database, and no member with a ``:``."""
+    """Replace the creation of a CHECK: its SQL text fits only one database and breaks on a member with a ``:``."""
     if isinstance(op, ops.CreateCheckConstraintOp):
         column = getattr(op.condition, "left", None)
         table = column.table if isinstance(column, Column) else None
@@ -187,7 +187,7 @@ def _checks(table: Table) -> Iterator[Any]:
 
 
 def _checks_of_enums(context: AutogenContext, table: Table) -> Iterator[Any]:
-    """Yield the CHECKs that an ``Enum(create_constraint=True)`` brings in this database."""
+    """Yield the CHECKs that ``Enum(create_constraint=True)`` creates in this database."""
     bound = [one for one in table.constraints if comes_with_type(one) and is_made(context, one)]
     return (one for one in bound if isinstance(_plain(_column(one).type), Enum))
 
@@ -209,7 +209,7 @@ def _plain(kind: Any) -> Any:
 
 def _condition(constraint: CheckConstraint, members: Members) -> str:
     if isinstance(members, str):
-        return repr(members.replace(":", "\\:"))  # no parameters in it
+        return repr(members.replace(":", "\\:"))  # escaped: text() would see parameters
     return f"sa.column({_column(constraint).name!r}).in_({list(members)!r})"
 
 
@@ -218,9 +218,9 @@ def _listed(members: Members) -> str:
 
 
 def _passing(context: AutogenContext, check: Any, text: str) -> tuple[Any, ...]:
-    """Return what a CHECK lets pass, of the members and of all that its text may name; the database is asked.
+    """Ask the database which values a CHECK allows, of the members and of the literals in its text.
 
-    Nothing where it is no list of values: where it is about other columns, too, or lets something else pass.
+    Return nothing if the CHECK is not a list of values, because it uses other columns or allows other values.
     """
     connection, column, members = context.connection, _column(check), _members(check)
     assert connection is not None
@@ -239,19 +239,19 @@ def _passing(context: AutogenContext, check: Any, text: str) -> tuple[Any, ...]:
 
 
 def _others(kind: type) -> Iterator[Any]:
-    """Yield what no enumeration has, one short value after the other."""
+    """Yield short values that no enumeration has."""
     return itertools.count() if issubclass(kind, int) else map(chr, itertools.count(ord("~")))
 
 
 def _exactly(value: Any, kind: Any) -> ColumnElement[Any]:
-    # A cast keeps the length and not the collation, by which MariaDB would take one member for another.
+    # A cast keeps the length but not the collation, and MariaDB's default one could confuse two members.
     collation = getattr(kind, "collation", None)
     plain = sql_cast(literal(value), kind)
     return plain.collate(collation) if collation else plain
 
 
 def _named(check: str, kind: type) -> Iterator[Any]:
-    """Yield what might be a member in the text of a CHECK; too much does no harm."""
+    """Yield every literal in the text of a CHECK that could be a member; surplus values do no harm."""
     if issubclass(kind, int):
         yield from map(int, _NUMBER.findall(check))
         return

@@ -1,4 +1,4 @@
-"""Tables that refer to each other: the keys that close the circle are made when all tables are there."""
+"""Tables that reference each other: the foreign keys that close the cycle are added once all tables exist."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ __all__ = ["CreateCircularKey", "DropCircularKey", "close_circles"]
 
 @Operations.register_operation("create_circular_key")
 class CreateCircularKey(ops.CreateForeignKeyOp):
-    """``op.create_circular_key(…)``: ``create_foreign_key``, but for SQLite, where CREATE TABLE has made it."""
+    """``op.create_circular_key(…)``: ``create_foreign_key``, except on SQLite, whose CREATE TABLE has added it."""
 
     @classmethod
     def create_circular_key(cls, operations: Operations, *key: Any, **options: Any) -> None:
-        """Add a foreign key that the table was created without."""
+        """Add a foreign key that CREATE TABLE omitted."""
         if operations.get_context().dialect.supports_alter:
             operations.create_foreign_key(*key, **options)
 
     def reverse(self) -> DropCircularKey:
-        """Return what takes it back."""
+        """Return the operation that reverts this one."""
         return DropCircularKey(self.constraint_name, self.source_table, schema=self.kw.get("source_schema"), add=self)
 
 
 @Operations.register_operation("drop_circular_key")
 class DropCircularKey(ops.DropConstraintOp):
-    """``op.drop_circular_key("author_id", "article")``: before the tables are dropped; SQLite has nothing to do."""
+    """``op.drop_circular_key("author_id", "article")``: needed before tables are dropped, except on SQLite."""
 
     def __init__(self, name: Any, table_name: str, *, schema: str | None = None, add: CreateCircularKey) -> None:
         super().__init__(name, table_name, type_="foreignkey", schema=schema)
@@ -41,12 +41,12 @@ class DropCircularKey(ops.DropConstraintOp):
 
     @classmethod
     def drop_circular_key(cls, operations: Operations, name: str, table_name: str, **options: Any) -> None:
-        """Drop a foreign key that stands in the way of dropping the table that it refers to."""
+        """Drop a foreign key so that the table it references can be dropped."""
         if operations.get_context().dialect.supports_alter:
             operations.drop_constraint(name, table_name, type_="foreignkey", **options)
 
     def reverse(self) -> CreateCircularKey:
-        """Return what takes it back."""
+        """Return the operation that reverts this one."""
         return self.add
 
 
@@ -64,10 +64,10 @@ def _render_drop(context: AutogenContext, operation: DropCircularKey) -> str:
 
 
 def close_circles(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) -> PriorityDispatchResult:
-    """Write the foreign keys to tables that are made later in a revision, and those with ``use_alter``, behind them.
+    """Add the foreign keys that have ``use_alter``, or whose target is created later, after the tables.
 
-    Alembic writes them into CREATE TABLE only: with ``use_alter`` they are not made at all, without it the table that
-    they refer to is not there yet.
+    Alembic writes them only into CREATE TABLE. There a key with ``use_alter`` is never added, and a key without it
+    references a table that does not exist yet.
     """
     created = [one for one in upgrade.ops if isinstance(one, ops.CreateTableOp)]
     waiting = {(one.schema, one.table_name) for one in created}
@@ -87,7 +87,7 @@ def _is_late(key: Any, waiting: set[tuple[str | None, str]]) -> bool:
 
 
 def _left_to_alter(key: Any) -> ForeignKeyConstraint:
-    """Return the key as CREATE TABLE has it on SQLite, and leaves it out elsewhere; the model's own is not changed."""
+    """Return a copy of the key that CREATE TABLE includes only on SQLite."""
     other: ForeignKeyConstraint = copy.copy(key)
     other.use_alter = True
     return other

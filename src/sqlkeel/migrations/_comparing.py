@@ -1,4 +1,4 @@
-"""How models are compared with a database, as a plugin of Alembic: what means the same is not a difference."""
+"""Compare models with a database, as a plugin of Alembic: SQL that means the same is not a difference."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ _ours: Final = Plugin(_NAME)
 
 
 def comparison(backend: Migrator, ownership: Ownership, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of ``context.configure`` that compare types, defaults and CHECKs, and write what differs.
+    """Return the options of ``context.configure`` that compare types, defaults and CHECKs, and render differences.
 
-    The *options* of the project win. Its own ``include_object`` and ``include_name`` are asked about everything that
-    is the project's.
+    The project's *options* take precedence. Its ``include_object`` and ``include_name`` are asked about every
+    object that the project owns.
     """
     include = options.get("include_object")
     every_schema = bool(options.get("include_schemas"))
@@ -81,7 +81,7 @@ def _compare_default(
     same = None if _is_told(context, "server_default") else _is_same_default(context, found, wanted)
     if same is None:
         return PriorityDispatchResult.CONTINUE
-    # MariaDB states a column anew when anything of it changes, and loses what is not stated.
+    # MariaDB redefines the whole column when any part changes, and drops the parts that are not repeated.
     op.existing_server_default = found.server_default
     if wanted.table.autoincrement_column is wanted:
         op.kw["autoincrement"] = True
@@ -91,12 +91,12 @@ def _compare_default(
 
 
 def _is_same_default(context: AutogenContext, found: Column[Any], wanted: Column[Any]) -> bool | None:
-    """Return whether two defaults are one; ``None`` where that is Alembic's to say."""
+    """Return whether two defaults are equal; ``None`` to let Alembic decide."""
     dialect = context.migration_context.dialect
     backend = migrator_for(dialect.name)
     both = (wanted.server_default, found.server_default)
     if any(isinstance(one, Computed) for one in both):
-        return True  # compare_computed() has looked at them.
+        return True  # compare_computed() compares them.
     if isinstance(wanted.server_default, Identity):
         return True if found.server_default is None and not backend.has_identity else None
     if both == (None, None) or not all(one is None or isinstance(one, DefaultClause) for one in both):
@@ -115,16 +115,16 @@ def _compare_type(
     found: Column[Any],
     wanted: Column[Any],
 ) -> PriorityDispatchResult:
-    """Compare collations and what only one side names, which Alembic does not; find what differs in its name only."""
+    """Compare collations and options that only one side states, which Alembic ignores; accept mere synonyms."""
     if _is_told(context, "type"):
         return PriorityDispatchResult.CONTINUE
     if private.affinity_of(found.type) is NullType:
-        op.existing_type = wanted.type  # Reflection does not know it; a column is stated with it where more changes.
+        op.existing_type = wanted.type  # Reflection does not know the type; a redefined column still needs one.
         return PriorityDispatchResult.STOP
     dialect = context.migration_context.dialect
     backend = migrator_for(dialect.name)
     is_other = context.migration_context.impl.compare_type(found, wanted)
-    # Alembic reads INTEGER[] as INTEGER.
+    # Alembic treats INTEGER[] as INTEGER.
     if dialect.name == "postgresql" and is_array(found.type) != is_array(wanted.type):
         op.existing_type, op.modify_type = found.type, wanted.type
         return PriorityDispatchResult.STOP
@@ -140,9 +140,9 @@ def _compare_type(
 
 
 def _has_other_length(context: AutogenContext, found: Column[Any], wanted: Column[Any]) -> bool:
-    """Return whether the server has another length, precision or character set: one that only one side names.
+    """Return whether the database has another length, precision or character set than the models.
 
-    Alembic passes over these. How wide a whole number is displayed says nothing of its values.
+    Alembic ignores one that only one side states. The display width of an integer does not count.
     """
     dialect = context.migration_context.dialect
     backend = migrator_for(dialect.name)
@@ -150,13 +150,13 @@ def _has_other_length(context: AutogenContext, found: Column[Any], wanted: Colum
         return False
     try:
         ours, theirs = (dialect.type_compiler_instance.process(one.type) for one in (wanted, found))
-    except CompileError:  # of a type that SQLAlchemy does not know
+    except CompileError:  # a type that SQLAlchemy does not know
         return False
     return ours != theirs and backend.is_same_type(_connection(context), dialect, found, wanted) is False
 
 
 def _compare_collation(context: AutogenContext, op: AlterColumnOp, found: Column[Any], wanted: Column[Any]) -> bool:
-    """Note a changed collation in *op*; leave alone what is no text, and what names none on either side."""
+    """Record a changed collation in *op*; skip columns that are not strings or have no collation on either side."""
     connection, dialect = _connection(context), context.migration_context.dialect
     backend = migrator_for(dialect.name)
     asked = _plain(wanted.type, dialect)
@@ -183,13 +183,13 @@ def _collated(kind: Any, collation: str | None) -> Any:
 
 
 def _plain(kind: Any, dialect: Dialect) -> Any:
-    # The implementation of a TypeDecorator, or the variant of this database.
+    # The type inside a TypeDecorator, or the variant for this database.
     found = kind.dialect_impl(dialect)
     return found.impl_instance if isinstance(found, TypeDecorator) else found
 
 
 def _is_told(context: AutogenContext, what: str) -> bool:
-    """Return whether the project compares by a function of its own, or not at all."""
+    """Return whether the project compares by its own function, or not at all."""
     option: Any = context.opts.get(f"compare_{what}", True)
     return option is not True
 

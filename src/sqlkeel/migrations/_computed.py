@@ -1,4 +1,4 @@
-"""Generated columns whose expression changed: dropped and added again, since no database changes one."""
+"""Generated columns whose expression changed: dropped and added again, because no database can change one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["RemakeColumn", "compare_computed"]
 
 
 class RemakeColumn(MigrateOperation):
-    """Drop a column and add it in another form; what a generated one holds is computed anew, as are its indexes."""
+    """Drop a column and add it in its new form; its values are recomputed and its indexes are recreated."""
 
     def __init__(
         self, found: Column[Any], wanted: Column[Any], texts: tuple[str | None, str | None], parts: Sequence[Any]
@@ -29,11 +29,11 @@ class RemakeColumn(MigrateOperation):
         self.parts = parts
 
     def reverse(self) -> RemakeColumn:
-        """Return what takes it back."""
+        """Return the operation that reverts this one."""
         return RemakeColumn(self.wanted, self.found, (self.texts[1], self.texts[0]), self.parts)
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
-        """Return what differs in the words of Alembic."""
+        """Return the difference as one of Alembic's tuples."""
         table = self.wanted.table
         return "modify_computed", table.schema, table.name, self.wanted.name, {}, *self.texts
 
@@ -46,7 +46,7 @@ def compare_computed(
     found: Table | None,
     wanted: Table | None,
 ) -> PriorityDispatchResult:
-    """Compare the expressions of generated columns; Alembic warns that it cannot change them, and goes on."""
+    """Compare the expressions of generated columns; Alembic only warns that it cannot change them."""
     if found is None or wanted is None:
         return PriorityDispatchResult.CONTINUE
     assert context.connection is not None, "comparing needs a database"
@@ -60,14 +60,14 @@ def compare_computed(
             continue
         if not backend.is_same_computed(context.connection, dialect, other, without_parameters(column)):
             modify.ops[:] = [one for one in modify.ops if getattr(one, "column_name", None) != column.name]
-            # A copy of a SQLite table keeps them.
+            # On SQLite, the copy of the table keeps its indexes.
             parts = [] if backend.batch else _parts(found, wanted, column.name)
             modify.ops.append(RemakeColumn(other, column, (_text(other.computed), _text(column.computed)), parts))
     return PriorityDispatchResult.CONTINUE
 
 
 def _parts(found: Table, wanted: Table, column: str) -> list[Any]:
-    """Return the indexes and UNIQUEs that stay and name a column: with it the server drops or cuts them."""
+    """Return the remaining indexes and UNIQUEs on a column: the server drops them, or their column, with it."""
     there: dict[Any, Any] = {_key(one): one for one in _keyed(found)}
     kept = [one for one in _keyed(wanted) if column in one.columns and _key(one) in there]
     return [one if isinstance(one.name, str) else there[_key(one)] for one in kept]
@@ -78,7 +78,7 @@ def _keyed(table: Table) -> list[Any]:
 
 
 def _key(item: Any) -> tuple[type, Any]:
-    # The models may leave a UNIQUE unnamed.
+    # By columns, not by name: the models may leave a UNIQUE unnamed.
     is_index = isinstance(item, Index)
     return type(item), item.name if is_index else tuple(sorted(one.name for one in item.columns))
 

@@ -1,4 +1,4 @@
-"""Indexes and constraints with ``ddl_if(dialect=…)``: written with their condition, missed only where it holds."""
+"""Indexes and constraints with ``ddl_if(dialect=…)``: written with their condition, required only where it holds."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ __all__ = ["render_conditional", "skip_conditional", "write_conditions"]
 
 _PLAIN: Final = "sqlkeel.plain"
 Key = tuple[str | None, str, str]
-"""Schema, table, and the name of an index or constraint."""
+"""Schema, table, and name of an index or constraint."""
 
 
 class _Conditional(MigrateOperation):
-    """An operation that is done on some databases."""
+    """An operation that runs only on some databases."""
 
     def __init__(self, operation: MigrateOperation, dialects: tuple[str, ...]) -> None:
         self.operation = operation
         self.dialects = dialects
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
-        """Return the operation in the words of Alembic."""
+        """Return the wrapped operation as one of Alembic's tuples."""
         found: tuple[Any, ...] = self.operation.to_diff_tuple()
         return found
 
@@ -46,7 +46,7 @@ def _render(context: AutogenContext, conditional: _Conditional) -> list[str]:
 def skip_conditional(
     context: AutogenContext, modify: ops.ModifyTableOps, schema: Any, name: Any, found: Any, wanted: Table | None
 ) -> PriorityDispatchResult:
-    """Miss nothing in a table that is there whose condition does not hold for this database."""
+    """Do not report as missing what has a condition that this database does not meet."""
     if found is not None and wanted is not None:
         idle = {str(item.name) for item in _conditional(wanted) if not _holds(context, item)}
         modify.ops[:] = [one for one in modify.ops if not (_adds(one) and _name(one) in idle)]
@@ -54,7 +54,7 @@ def skip_conditional(
 
 
 def write_conditions(metadata: MetaData, directives: list[ops.MigrationScript]) -> None:
-    """Have what is made or dropped outside CREATE TABLE written with its condition."""
+    """Write each create or drop outside CREATE TABLE with the condition of its object."""
     items = {_key(item): item for table in metadata.tables.values() for item in _conditional(table)}
     for script in directives if items else ():
         for container in (script.upgrade_ops, script.downgrade_ops):
@@ -63,7 +63,7 @@ def write_conditions(metadata: MetaData, directives: list[ops.MigrationScript]) 
 
 
 def render_conditional(constraint: Any, context: AutogenContext) -> str | None:
-    """Write a constraint of a new table with its condition; ``None`` for one that has none."""
+    """Return the code for a constraint of a new table with its condition; ``None`` if it has no condition."""
     if constraint.info.get(_PLAIN):
         return None
     model = context.table_key_to_table.get(constraint.table.key)
@@ -86,7 +86,7 @@ def _wrap(container: Any, items: dict[Key, Any]) -> None:
 
 
 def _conditional(table: Table) -> Iterator[Any]:
-    """Yield what has a condition; there is no public way to ask."""
+    """Yield the indexes and constraints with a condition; SQLAlchemy has no public way to ask."""
     parts: list[Any] = [*table.indexes, *table.constraints]
     return (item for item in parts if private.ddl_condition_of(item) is not None)
 

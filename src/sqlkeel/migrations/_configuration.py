@@ -1,4 +1,4 @@
-"""What Alembic's own configuration says: which database, and where the revisions are."""
+"""Alembic's own configuration: which database it names, and where the revisions are."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ __all__ = [
 
 _URL: Final = "sqlalchemy.url"
 _PLACEHOLDER: Final = "driver://"
-"""What ``alembic init`` writes, and many projects leave there."""
+"""The URL that ``alembic init`` writes, and that many projects never change."""
 _TEMPLATE: Final = "file_template"
 _PORTS: Final = {"mariadb": 3306, "mysql": 3306, "postgresql": 5432}
 _SAME: Final = {"mysql": "mariadb", "postgres": "postgresql"}
 
 
 def read_configuration(root: Path) -> Config:
-    """Return Alembic's configuration of the project in *root*: alembic.ini and [tool.alembic], as far as there."""
+    """Return the Alembic configuration of the project in *root*, from alembic.ini and [tool.alembic] if present."""
     files = [root / "alembic.ini", root / "pyproject.toml"]
     ini, toml = (str(path) if path.is_file() else None for path in files)
     return Config(ini, toml_file=toml, cmd_opts=unpromised.quiet())
 
 
 def configuration_for(directory: Path, url: URL) -> Config:
-    """Return the configuration of the revisions in *directory*, for a run on the database at *url*.
+    """Return the configuration for a run of the revisions in *directory* on the database at *url*.
 
-    It is that of the nearest folder above which has one, if that speaks of this directory; a revision may read it.
+    It comes from the nearest parent folder that has one, if that names this directory; a revision may read it.
     """
     config = next((one for one in map(read_configuration, _upwards(directory)) if _is_of(one, directory)), None)
     config = config or Config(cmd_opts=unpromised.quiet())
@@ -59,10 +59,10 @@ def configuration_for(directory: Path, url: URL) -> Config:
 
 
 def location_in(config: Config) -> Path | None:
-    """Return the folder that ``script_location`` names, which may be in a package; ``None`` without one.
+    """Return the folder that ``script_location`` names, possibly in a package; ``None`` if it is not set.
 
     Raises:
-        ConfigurationError: When there is no such package, or the file cannot be read.
+        ConfigurationError: When the package does not exist, or the file cannot be read.
     """
     stated = _read(config, "script_location")
     if stated is None:
@@ -74,9 +74,9 @@ def location_in(config: Config) -> Path | None:
 
 
 def scripts_in(config: Config) -> ScriptDirectory:
-    """Return the revisions where *config* says they are, named and finished as it says.
+    """Return the revisions in the folder that *config* names, with its file names and hooks.
 
-    Unlike Alembic it adds to ``sys.path`` once, and not with every call.
+    Alembic would add to ``sys.path`` with every call; this does it only once.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "No path_separator found", DeprecationWarning)
@@ -88,13 +88,13 @@ def scripts_in(config: Config) -> ScriptDirectory:
 
 
 def url_of_caller(config: Config) -> str | None:
-    """Return the URL that a program has set in *config*; ``None`` where it is the file's own."""
+    """Return the URL that the caller of Alembic has set in *config*; ``None`` if it is the URL in the file."""
     url = _option(config)
     return None if url == url_of_file(config) else url
 
 
 def url_of_file(config: Config) -> str | None:
-    """Return the URL in the file of *config*; ``None`` where there is none but Alembic's placeholder."""
+    """Return the URL in the file of *config*; ``None`` if it has none, or only Alembic's placeholder."""
     if config.config_file_name is None or not Path(config.config_file_name).is_file():
         return None
     return _option(
@@ -103,15 +103,15 @@ def url_of_file(config: Config) -> str | None:
 
 
 def same_database(one: str | URL, other: URL) -> bool:
-    """Return whether two URLs name one database for one user; the driver and the password may differ.
+    """Return whether two URLs name the same database and user; driver and password may differ.
 
     Raises:
-        InvalidURL: When the first cannot be read.
+        InvalidURL: When the first URL cannot be parsed.
     """
     try:
         return _identity(make_url(one)) == _identity(other)
     except ArgumentError:
-        # The URL is not repeated: it may hold a password.
+        # The message does not contain the URL, because it may hold a password.
         raise InvalidURL("The sqlalchemy.url of Alembic's configuration cannot be read.") from None
 
 
@@ -125,9 +125,9 @@ def _identity(url: URL) -> tuple[object, ...]:
 
 
 def stem_of(config: Config, scripts: ScriptDirectory, folder: Path, *, revision: str, message: str) -> str | None:
-    """Return the name that the ``file_template`` of the project gives a new file; ``None`` where it states none."""
+    """Return the name that the project's ``file_template`` gives a new file; ``None`` if it is not set."""
     if _read(config, _TEMPLATE) is None:
-        return None  # Alembic's own names have no date.
+        return None  # Alembic's default template has no date.
     made = unpromised.file_of(scripts, folder, revision=revision, message=message)
     return str(made.relative_to(folder).with_suffix(""))
 
@@ -141,11 +141,11 @@ def _read(config: Config, name: str) -> str | None:
     try:
         return config.get_alembic_option(name)
     except (Error, CommandError, ValueError, TypeError, KeyError) as error:
-        # Alembic formats what stands in pyproject.toml by Python's %, and ConfigParser reads alembic.ini.
+        # Alembic interpolates pyproject.toml with Python's %, and alembic.ini with ConfigParser.
         is_of_toml = not isinstance(error, (Error, CommandError))
         file = config.toml_file_name if is_of_toml else config.config_file_name
         reason = f"{name} has a % of its own" if is_of_toml or isinstance(error, InterpolationError) else _where(error)
-    # Outside the handler, so that no context holds that error: it repeats the value, which may be a password.
+    # Raised outside the handler: the original error contains the value, which may be a password, and would be chained.
     raise ConfigurationError(
         f"{file} cannot be read: {reason}.",
         hint="Write %% for each % that is not one of Alembic's, such as %(here)s; %40 in a password is %%40.",
@@ -153,9 +153,9 @@ def _read(config: Config, name: str) -> str | None:
 
 
 def _where(error: Exception) -> str:
-    """Say where a file is wrong; what stands there is not repeated."""
+    """Return where a file is wrong, without its content."""
     if isinstance(error, CommandError):
-        return str(error)  # which names the setting alone
+        return str(error)  # which names only the setting
     lines = [number for number, _ in getattr(error, "errors", ())] or [getattr(error, "lineno", None)]
     return f"{type(error).__name__} in line {lines[0]}" if lines[0] is not None else type(error).__name__
 
@@ -166,7 +166,7 @@ def _is_of(config: Config, directory: Path) -> bool:
     try:
         location = location_in(config)
     except ConfigurationError:
-        return False  # of another project, further up
+        return False  # belongs to another project, further up
     if location is None:
         return False
     folder = Path(config.config_file_name or config.toml_file_name or ".").resolve().parent

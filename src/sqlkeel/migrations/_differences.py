@@ -1,4 +1,4 @@
-"""What differs between models and database, in words."""
+"""Describe the differences between models and database in words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _KINDS: Final = {"fk": "foreign key"}
 
 
 def describe(differences: Iterable[Any]) -> list[str]:
-    """Return one line for each difference: what the database lacks, has too much, or has otherwise."""
+    """Return one line per difference: what is missing in the database, extra in it, or different."""
     return list(_lines(differences))
 
 

@@ -1,4 +1,4 @@
-"""Dropped tables come last in a revision, children before their parents: no foreign key stands in the way."""
+"""Drop tables at the end of a revision, children before parents, so that no foreign key prevents it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["put_drops_last"]
 
 
 def put_drops_last(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) -> PriorityDispatchResult:
-    """Sort the tables that are dropped, and move them behind the changes of those that stay.
+    """Sort the dropped tables, and move them after the changes of the remaining tables.
 
-    Alembic drops them in the order of a set, and before a table that stays loses its foreign key to one of them.
+    Alembic drops them in the order of a set, and before a remaining table loses its foreign key to one of them.
     """
     dropped = {id(one): one.to_table() for one in upgrade.ops if isinstance(one, ops.DropTableOp)}
     kept = [one for one in upgrade.ops if id(one) not in dropped]
@@ -26,7 +26,7 @@ def put_drops_last(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: An
 
 
 def _in_order(tables: list[Table], *, can_alter: bool) -> Iterator[ops.MigrateOperation]:
-    """Yield what drops the tables; of a circle that can be altered, the foreign keys first."""
+    """Yield the drops; for a cycle, first drop its foreign keys if the database can alter tables."""
     drops: list[ops.MigrateOperation] = []
     while tables:
         free = [table for table in tables if not any(_keys(other, table) for other in tables)]
@@ -41,6 +41,6 @@ def _in_order(tables: list[Table], *, can_alter: bool) -> Iterator[ops.MigrateOp
 
 
 def _keys(child: Table, parent: Table) -> list[ForeignKeyConstraint]:
-    """Return the foreign keys of another table to *parent*."""
+    """Return the foreign keys from another table to *parent*."""
     found = [one for one in child.constraints if isinstance(one, ForeignKeyConstraint) and child is not parent]
     return [one for one in found if one.elements[0].target_fullname.rpartition(".")[0] == parent.fullname]

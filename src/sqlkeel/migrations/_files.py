@@ -1,4 +1,4 @@
-"""The files of a migrations directory: what they are called, and the two that every directory has."""
+"""The files of a migrations directory: their names, and the two that every directory has."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ _MARK: Final = "sqlkeel.migrations"
 
 @contextmanager
 def make_directory(directory: Path) -> Iterator[None]:
-    """Make what is missing: the directory, ``env.py``, ``script.py.mako``; change nothing else.
+    """Create what is missing: the directory, ``env.py``, ``script.py.mako``; change nothing else.
 
-    What was made goes again if the block fails.
+    The new files are deleted again if the block fails.
     """
     made = [folder for folder in (directory / "versions", directory, *directory.parents) if not folder.exists()]
     directory.mkdir(parents=True, exist_ok=True)
@@ -74,16 +74,16 @@ def make_directory(directory: Path) -> Iterator[None]:
             path.unlink()
         for folder in made:
             shutil.rmtree(folder / "__pycache__", ignore_errors=True)
-            with suppress(OSError):  # Somebody has put something there.
+            with suppress(OSError):  # The folder is not empty: someone else has added a file.
                 folder.rmdir()
         raise
 
 
 def require_environment(directory: Path) -> None:
-    """Check that the directory is one of ours.
+    """Check that sqlkeel can use the directory.
 
     Raises:
-        MigrationError: When it is missing, or its ``env.py`` would not run on our connection.
+        MigrationError: When it does not exist, or its ``env.py`` would not run on our connection.
     """
     env = directory / "env.py"
     if not env.exists():
@@ -109,11 +109,11 @@ def slug(message: str) -> str:
 
 @contextmanager
 def new_file(versions: Path, message: str, *, day: date | None = None, stem: str | None = None) -> Iterator[Path]:
-    """Take a name like ``2024-08-24_add_users_table.py`` that no file has, with ``_2``, ``_3`` where it is taken.
+    """Create a file with an unused name like ``2024-08-24_add_users_table.py``; append ``_2``, ``_3`` if it is taken.
 
-    With *stem* that is the name, which the project's own ``file_template`` has made.
+    *stem* replaces that name by one from the project's own ``file_template``.
 
-    The name is taken by making the file, so that two callers never get the same one; it goes again if the block fails.
+    Creating the file reserves the name, so that two callers never get the same one. It is deleted if the block fails.
     """
     path = _take(versions, stem or f"{day or datetime.now(UTC).date():%Y-%m-%d}_{slug(message)}")
     try:
@@ -132,4 +132,4 @@ def _take(versions: Path, stem: str) -> Path:
         except FileExistsError:
             continue
         return path
-    raise AssertionError  # count() does not end
+    raise AssertionError  # unreachable: count() does not end

@@ -1,4 +1,4 @@
-"""Foreign keys are dropped first and added last in a revision: they need what the same one makes or drops."""
+"""Drop foreign keys first in a revision and add them last: they depend on what it creates and drops."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["order_foreign_keys"]
 
 
 def order_foreign_keys(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) -> PriorityDispatchResult:
-    """Move the foreign keys that tables lose before all else, and those that they get behind it.
+    """Move dropped foreign keys to the beginning of the revision, and added ones to its end.
 
-    Alembic goes from table to table by name, and would let a child refer to a constraint that its parent gets later,
-    or drop an index that a key needs. SQLite copies a table, and has no order in it to keep.
+    Alembic goes through the tables by name. A child could then reference a constraint that its parent gets later, or
+    an index could be dropped that a key still needs. SQLite copies tables, so there the order does not matter.
     """
     held = _take(upgrade, lambda one: isinstance(one, HoldKeyIndex))
     first = _take(upgrade, _is_dropped) if context.migration_context.dialect.supports_alter else []
@@ -29,7 +29,7 @@ def order_foreign_keys(context: AutogenContext, upgrade: ops.UpgradeOps, schemas
 
 
 def _take(upgrade: ops.UpgradeOps, is_meant: Callable[[Any], bool]) -> list[ops.MigrateOperation]:
-    """Return what is meant of the changes of each table, and leave the rest."""
+    """Remove the matching changes from each table and return them."""
     taken: list[ops.MigrateOperation] = []
     for table in filter(_changes, upgrade.ops):
         keys = [one for one in table.ops if is_meant(one)]

@@ -1,4 +1,4 @@
-"""The layout of a revision that was written from the models: as a formatter would have it, and with what it does."""
+"""Lay out a generated revision as a formatter would, with docstrings that list its changes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _COLUMN_OF: Final = {"add_column", "alter_column", "drop_column"}
 
 
 def formatted(source: str) -> str:
-    """Return a revision with the same code and comments: double quotes, lines that fit, and what each function does.
+    """Return the revision with double quotes, short lines and docstrings; code and comments stay the same.
 
-    A function that cannot be laid out without a loss stays as it is, as does whatever the project's template adds.
+    A function that cannot be laid out without loss stays as it is, and so does what the project's template adds.
     """
     source = _DOCSTRING.sub(lambda found: re.sub(r" +$", "", found[0], flags=re.MULTILINE), source)
     source = _HEAD.sub(lambda found: _imports(found[1]) + "\n", source)
@@ -35,7 +35,7 @@ def formatted(source: str) -> str:
 
 
 def _imports(lines: str) -> str:
-    """Return each module once: those that are imported whole, then those that names come from."""
+    """Return each module once: first plain imports, then from-imports."""
     whole, names = set(), defaultdict(set)
     for line in filter(None, lines.split("\n")):
         source, _, name = line.partition(" import ")
@@ -99,7 +99,7 @@ class _Layout:
 
 
 def _laid(node: ast.expr, indent: int, before: str, after: str) -> list[str]:
-    """Return the lines of an expression: one, or its outermost brackets opened."""
+    """Return an expression on one line, or split at its outermost parentheses."""
     start, whole = " " * indent, before + _quoted(ast.unparse(node)) + after
     opened = _opened(node)
     if len(start + whole) <= _WIDTH or opened is None:
@@ -114,7 +114,7 @@ def _laid(node: ast.expr, indent: int, before: str, after: str) -> list[str]:
 
 
 def _opened(node: ast.expr) -> tuple[str, list[tuple[str, ast.expr]], str] | None:
-    """Return what stands before the brackets, in them and behind; ``None`` where there is nothing in any."""
+    """Return the text before the parentheses, their items and the text after; ``None`` if there are no items."""
     if isinstance(node, ast.Call) and (node.args or node.keywords):
         named = [(f"{one.arg}=" if one.arg else "**", one.value) for one in node.keywords]
         return _quoted(ast.unparse(node.func)) + "(", [*(("", one) for one in node.args), *named], ")"
@@ -124,7 +124,7 @@ def _opened(node: ast.expr) -> tuple[str, list[tuple[str, ast.expr]], str] | Non
 
 
 def _quoted(code: str) -> str:
-    """Return code with its texts in double quotes, but for those with a double quote in them."""
+    """Return code with strings in double quotes, except strings that contain a double quote."""
     lines = code.splitlines(keepends=True)
     for token in reversed(list(tokenize.generate_tokens(io.StringIO(code).readline))):
         if token.type == tokenize.STRING and token.string.startswith("'") and '"' not in token.string:
@@ -135,7 +135,7 @@ def _quoted(code: str) -> str:
 
 
 def _described(tree: ast.Module) -> str:
-    """Return the docstring of a function: each change in the words of its operation."""
+    """Return the docstring of a function, which lists each operation in words."""
     found = [" ".join(words) for words in _changes(tree) if words]
     steps = list(dict.fromkeys(found)) or ["change what the operations below say"]
     line = "; ".join(steps)
@@ -162,7 +162,7 @@ def _changes(tree: ast.Module) -> Iterator[list[str]]:
 
 
 def _names(call: Any) -> list[str]:
-    """Return the texts among the arguments, also of ``op.f()`` and of a column."""
+    """Return the strings among the arguments, including those in ``op.f()`` and in columns."""
     found = []
     for one in call.args:
         if isinstance(one, ast.Constant) and isinstance(one.value, str):

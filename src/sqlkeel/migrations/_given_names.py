@@ -1,4 +1,4 @@
-"""Names for the constraints that the models leave unnamed: a revision can only drop what has a name."""
+"""Names for constraints that the models leave unnamed: a revision can only drop a constraint that has a name."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ..models._naming import fitting_name
 __all__ = ["drop_unnamed_uniques", "name_constraints"]
 
 _UNNAMED: Final = {"fk": "%(table_name)s_%(column_0_N_name)s_fkey", "uq": "%(table_name)s_%(column_0_N_name)s_key"}
-"""What a copy of a SQLite table calls the constraints that have no name."""
+"""The names that a copy of a SQLite table gives to unnamed constraints."""
 
 _Adds = (ops.CreateUniqueConstraintOp, ops.CreateForeignKeyOp)
 
 
 class _ModifyUnnamed(ops.ModifyTableOps):
-    """Changes of a SQLite table which drop a constraint that has no name in the database."""
+    """Changes of a SQLite table, one of which drops an unnamed constraint."""
 
 
 @renderers.dispatch_for(_ModifyUnnamed)
@@ -39,13 +39,14 @@ def drop_unnamed_uniques(
     found: Table | None,
     wanted: Table | None,
 ) -> PriorityDispatchResult:
-    """Drop a UNIQUE without a name, which only SQLite has, where the models have none on its columns.
+    """Drop an unnamed UNIQUE, which only SQLite has, if the models have none on its columns.
 
-    Alembic compares those with a name, and would drop one with its column, so that `downgrade` did not bring it back.
+    Alembic compares only named ones. It would lose an unnamed UNIQUE together with its column, and `downgrade` would
+    not restore it.
     """
     if found is not None and wanted is not None:
         kept = set(_unique_columns(wanted))
-        unnamed = {_columns(one): one for one in _unnamed_uniques(found)}  # Reflected by SQLAlchemy, and by Alembic.
+        unnamed = {_columns(one): one for one in _unnamed_uniques(found)}  # SQLAlchemy and Alembic both reflect it.
         for columns, one in sorted(unnamed.items()):
             if columns not in kept and context.run_object_filters(one, None, "unique_constraint", True, None):
                 modify.ops.append(ops.DropConstraintOp.from_constraint(one))
@@ -53,10 +54,10 @@ def drop_unnamed_uniques(
 
 
 def name_constraints(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) -> PriorityDispatchResult:
-    """Give each constraint that is added to a table, or dropped from one, the name that sqlkeel's convention makes.
+    """Give each constraint that a revision adds to or drops from a table the name of sqlkeel's convention.
 
-    Without one PostgreSQL and MariaDB would make up a name that `downgrade` does not know, and SQLite refuses to copy
-    the table. The models may go on without: a constraint without a name is compared by its columns.
+    Otherwise PostgreSQL and MariaDB would choose a name that `downgrade` does not know, and SQLite would refuse to copy
+    the table. The models may leave it unnamed: an unnamed constraint is compared by its columns.
     """
     taken = {str(one.name) for table in context.sorted_tables for one in _parts(table)}
     for position, change in enumerate(upgrade.ops):
@@ -111,7 +112,7 @@ def _unnamed_uniques(table: Table) -> list[UniqueConstraint]:
 
 
 def _unique_columns(table: Table) -> Iterator[tuple[str, ...]]:
-    """Yield the columns of each UNIQUE, among the constraints or the indexes of a table."""
+    """Yield the columns of each UNIQUE constraint and unique index of a table."""
     parts = [one for one in _parts(table) if isinstance(one, UniqueConstraint) or getattr(one, "unique", False)]
     return map(_columns, parts)
 

@@ -1,4 +1,4 @@
-"""Identity columns of PostgreSQL: a revision changes their options, and does not lose where they stand."""
+"""Identity columns of PostgreSQL: a revision can change their options without losing their current value."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["ChangesIdentity"]
 
 
 class ChangesIdentity:
-    """Part of Alembic's implementation for PostgreSQL: a revision does not say what kind a column was."""
+    """The part of Alembic's PostgreSQL implementation that checks a column's kind, which revisions do not state."""
 
     connection: Any
 
     def alter_column(self, table_name: str, column_name: str, **options: Any) -> None:
-        """Change the options of an identity column, which Alembic would add to it a second time.
+        """Change the options of an identity column; Alembic would try to add the identity a second time.
 
         Raises:
-            MigrationError: When a column that counts by its default would count by an identity, or the other way.
+            MigrationError: When a column with a sequence default would become an identity column, or the reverse.
         """
         default = options.get("server_default", False)
         if self.connection is not None and (default is None or isinstance(default, Identity)):

@@ -1,4 +1,4 @@
-"""Columns of foreign keys that change their type on MariaDB: the key is dropped before, and made again behind."""
+"""Type changes of foreign key columns on MariaDB: the key is dropped before the change and recreated after it."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Place = tuple[str | None, str, str]
 
 
 class SuspendKey(MigrateOperation):
-    """Drop a key for the time of a change, or make it again: neither is a difference by itself."""
+    """Drop a key temporarily, or recreate it; neither is a difference between models and database."""
 
     def __init__(self, key: ops.CreateForeignKeyOp, *, ends: bool) -> None:
         self.key = key
         self.ends = ends
 
     def reverse(self) -> SuspendKey:
-        """Return what takes it back."""
+        """Return the operation that reverts this one."""
         return SuspendKey(self.key, ends=not self.ends)
 
     def to_diff_tuple(self) -> Any:
-        """Return no difference in the words of Alembic, for which several are a list."""
+        """Return no difference: Alembic accepts an empty list."""
         return []
 
 
@@ -42,9 +42,9 @@ def _render(context: AutogenContext, change: SuspendKey) -> list[str]:
 
 
 def suspend_keys(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) -> PriorityDispatchResult:
-    """Have the server change both columns of a key, which it refuses while the key is there.
+    """Suspend a foreign key while both its columns change; the server refuses such a change while the key exists.
 
-    Where one of them keeps its type the key could not be made again: nothing is dropped, and the server refuses it.
+    If only one of the columns changes, the key could not be recreated. Then it is not dropped, and the server refuses.
     """
     changes = [one for modify in upgrade.ops if isinstance(modify, ops.ModifyTableOps) for one in modify.ops]
     changed = {(one.schema, one.table_name, one.column_name) for one in changes if types_changed_by(one)}  # type: ignore[attr-defined]  # an AlterColumnOp
@@ -60,7 +60,7 @@ def suspend_keys(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any)
 
 
 def _keys(context: AutogenContext, changed: set[Place]) -> Iterator[ops.CreateForeignKeyOp]:
-    """Yield the keys in the database that have columns which change, each with the one that it refers to."""
+    """Yield the keys in the database whose columns all change, on both sides."""
     for table in context.sorted_tables:
         if context.inspector.has_table(table.name, schema=table.schema):
             for key in context.inspector.get_foreign_keys(table.name, schema=table.schema):

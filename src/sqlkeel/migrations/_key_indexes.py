@@ -1,4 +1,4 @@
-"""The index that MariaDB makes for a foreign key: it goes when the key goes, and stands in where no other is left."""
+"""The index that MariaDB creates for a foreign key: it is dropped with the key, and used if the key has no other."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ __all__ = ["HoldKeyIndex", "YieldKeyIndex", "index_keys"]
 
 
 class HoldKeyIndex(ops.CreateIndexOp):
-    """An index for a key, made before the last one that it could use is dropped."""
+    """An index for a key, created before the last other index that the key could use is dropped."""
 
     def reverse(self) -> YieldKeyIndex:
-        """Return what takes it back."""
+        """Return the operation that reverts this one."""
         return YieldKeyIndex(self.index_name, self.table_name, self.columns, schema=self.schema)
 
 
 class YieldKeyIndex(ops.DropIndexOp):
-    """The index of a key, dropped behind what takes its place; one that the server made is gone by itself then."""
+    """The index of a key, dropped after its replacement exists; the server drops one that it created itself."""
 
     def __init__(self, name: Any, table_name: str, columns: Any, *, schema: str | None = None) -> None:
         super().__init__(name, table_name, schema=schema, if_exists=True)
         self.columns = columns
 
     def reverse(self) -> HoldKeyIndex:
-        """Return what takes it back."""
+        """Return the operation that reverts this one."""
         return HoldKeyIndex(self.index_name, str(self.table_name), self.columns, schema=self.schema)
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
-        """Return the drop in the words of Alembic."""
+        """Return the drop as one of Alembic's tuples."""
         return "remove_index", self.to_index()
 
 
 class _CreateIndexedKey(ops.CreateForeignKeyOp):
-    """A foreign key that gets an index of its own, which may be called like a later key on its columns."""
+    """A foreign key that gets its own index, possibly with the name of a later key on the same columns."""
 
     index: Any = None
 
     @property
     def index_name(self) -> str | None:
-        """Return the name of the index, once the keys have theirs."""
+        """Return the name of the index, once the keys have names."""
         if isinstance(self.index, ops.CreateForeignKeyOp):
             return str(self.index.constraint_name)
         return cast("str | None", self.index)
@@ -60,7 +60,7 @@ class _CreateIndexedKey(ops.CreateForeignKeyOp):
 
 
 class _DropIndexedKey(ops.DropConstraintOp):
-    """A foreign key whose index goes with it."""
+    """A foreign key that is dropped with its index."""
 
     index_name: str | None = None
 
@@ -76,7 +76,7 @@ def index_keys(
     found: Table | None,
     wanted: Table | None,
 ) -> PriorityDispatchResult:
-    """Have each key that is added or dropped take along the index that the server makes for it."""
+    """Let each added or dropped key include the index that the server creates for it."""
     backend = migrator_for(context.migration_context.dialect.name)
     if found is not None and wanted is not None and backend.indexes_keys:
         modify.ops.sort(key=_position)
@@ -87,7 +87,7 @@ def index_keys(
 
 
 def _position(change: Any) -> tuple[int, int]:
-    """Drop a key before one whose index it uses, and add it behind."""
+    """Return the sort key: drop a key before another key whose index it uses, and add it after that key."""
     if isinstance(change, ops.CreateForeignKeyOp):
         return 1, -len(_columns(change))
     if isinstance(change, ops.DropConstraintOp) and change.constraint_type == "foreignkey":
@@ -98,7 +98,7 @@ def _position(change: Any) -> tuple[int, int]:
 def _stand_ins(
     changes: list[ops.MigrateOperation], found: Table, wanted: Table, backend: Migrator
 ) -> tuple[list[HoldKeyIndex], list[YieldKeyIndex]]:
-    """Return the indexes of keys that stay: those to make first, and those that something else takes the place of."""
+    """Return the indexes of remaining keys that must be created first, and those that other indexes replace."""
     held: dict[tuple[str, ...], HoldKeyIndex] = {}
     yielded: dict[tuple[str, ...], YieldKeyIndex] = {}
     dropped = {_dropped_index(one) for one in changes}
@@ -107,7 +107,7 @@ def _stand_ins(
         if list(columns) not in _keys(wanted) or _starts([_names(found.primary_key)], columns):
             continue
         usable = [one for one in found.indexes if _starts([_names(one)], columns)]
-        # By name: a table is reflected by SQLAlchemy, and once more by Alembic.
+        # Compared by name, because SQLAlchemy and Alembic each reflect the table.
         left = [*{one.name: one for one in usable if one.name not in dropped}.values()]
         name, schema = _free_name(key, found, wanted), found.schema
         if not left and usable:
@@ -149,7 +149,7 @@ def _dropped_index(change: Any) -> str | None:
 def _with_indexes(
     changes: list[ops.MigrateOperation], found: Table, wanted: Table, backend: Migrator
 ) -> Iterator[ops.MigrateOperation]:
-    """Yield the changes; of several keys on the same columns the one that is made first, and dropped last, is told."""
+    """Yield the changes; of several keys on the same columns, only the first created and last dropped has the index."""
     indexed = [*_keys(found), *_covered(wanted)]
     added = [one for one in changes if isinstance(one, ops.CreateForeignKeyOp)]
     dropped = [one for one in changes if isinstance(one, ops.DropConstraintOp) and one.constraint_type == "foreignkey"]
@@ -157,7 +157,7 @@ def _with_indexes(
         is_last = one in dropped and _like(one, dropped)[-1] is one
         if one in added and not _starts(indexed, _columns(one)):
             indexed.append(_columns(one))
-            # Each of them replaces the index of the one before.
+            # Each index replaces that of the previous key.
             yield _create_indexed(one, _like(one, added)[-1])
         elif isinstance(one, ops.DropConstraintOp) and is_last and not _starts(_keys(wanted), _columns(one)):
             index = _index_of(_like(one, dropped), found, wanted, backend)
@@ -175,7 +175,7 @@ def _columns(key: Any) -> list[str]:
 
 
 def _index_of(keys: list[Any], found: Table, wanted: Table, backend: Migrator) -> str | None:
-    """Return the index that nobody needs without the keys, and that is not compared because of them."""
+    """Return the index that only these keys need and that comparison therefore ignores."""
     kept = {index.name for index in wanted.indexes} | {one.name for one in wanted.constraints}
     named = {key.constraint_name for key in keys}
     spare = [one for one in found.indexes if one.name not in kept and _names(one) == _columns(keys[0])]
@@ -188,7 +188,7 @@ def _keys(table: Table) -> list[list[str]]:
 
 
 def _covered(table: Table) -> list[list[str]]:
-    """Return the columns that the models have an index on."""
+    """Return the columns of each index in the models."""
     keyed: list[Any] = [one for one in table.constraints if not one.__visit_name__.startswith(("foreign", "check"))]
     return [_names(one) for one in (*table.indexes, *keyed) if hasattr(one, "columns")]
 

@@ -1,4 +1,4 @@
-"""The members of an enumeration that PostgreSQL has by name: added in place, or the type made anew."""
+"""The members of a native PostgreSQL ENUM: added in place, or by recreating the type."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SELECT CAST(CAST(c.oid AS regclass) AS text) AS name, quote_ident(a.attname) AS 
 
 @Operations.register_operation("change_members")
 class ChangeMembers(MigrateOperation):
-    """``op.change_members("color", ["red"], ["red", "blue"])``: on PostgreSQL; elsewhere a column has its members."""
+    """``op.change_members("color", ["red"], ["red", "blue"])``: changes the type on PostgreSQL, nothing elsewhere."""
 
     def __init__(
         self, name: str, found: Sequence[str], wanted: Sequence[str], *, schema: str | None = None, anew: bool = False
@@ -57,21 +57,22 @@ class ChangeMembers(MigrateOperation):
         schema: str | None = None,
         anew: bool = False,
     ) -> None:
-        """Give an enumeration of PostgreSQL other members.
+        """Change the members of a native PostgreSQL ENUM.
 
-        Those that are only added are added in place. Otherwise a type is made anew, and each column that has it is
-        copied: a row with a member that is gone stops the revision.
+        New members are added in place. Any other change recreates the type and rewrites each column that has it; a row
+        with a removed member makes the revision fail.
 
         Args:
-            operations: Alembic's.
+            operations: Alembic's operations.
             name: The name of the type.
             found: The members before.
             wanted: The members afterwards.
             schema: The schema of the type, if not the default one.
-            anew: Make it anew also where members are only added, to have them in the same transaction.
+            anew: Recreate the type even if members are only added, so that the same transaction can use them.
 
         Raises:
-            NotSupported: When a type has to be made anew, and SQL is printed only: the database knows its columns.
+            NotSupported: When the type has to be recreated in offline mode (``--sql``): only the database knows its
+                columns.
         """
         context: Any = operations.get_context()
         if context.dialect.name == "postgresql":
@@ -79,16 +80,16 @@ class ChangeMembers(MigrateOperation):
             context.impl.change_members(kind, found, anew=anew or not _only_adds(found, wanted))
 
     def reverse(self) -> ChangeMembers:
-        """Return what takes it back."""
+        """Return the operation that reverts this one."""
         return ChangeMembers(self.name, self.wanted, self.found, schema=self.schema, anew=self.anew)
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
-        """Return what differs, like the change of a column."""
+        """Return the difference in the form of a column change."""
         return "modify_type", self.schema, None, self.name, {}, ", ".join(self.found), ", ".join(self.wanted)
 
 
 class ChangesMembers:
-    """Part of Alembic's implementation for PostgreSQL: changes the members of an enumeration."""
+    """The part of Alembic's PostgreSQL implementation that changes the members of an ENUM."""
 
     execute: Any
     as_sql: bool
@@ -96,7 +97,7 @@ class ChangesMembers:
     dialect: Dialect
 
     def change_members(self, kind: ENUM, found: Sequence[str], *, anew: bool) -> None:
-        """Give a type the members of *kind*; which members it has is said, for SQL that is printed only."""
+        """Give a type the members of *kind*; *found* is needed only in offline mode."""
         preparer: Any = self.dialect.identifier_preparer
         name: str = preparer.format_type(kind)
         if not anew:
@@ -129,7 +130,7 @@ class ChangesMembers:
 
 
 def compare_members(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) -> PriorityDispatchResult:
-    """Compare the members of each enumeration that a column has already; Alembic compares its name only."""
+    """Compare the members of each ENUM that a column already has; Alembic compares only its name."""
     if context.migration_context.dialect.name != "postgresql":
         return PriorityDispatchResult.CONTINUE
     assert context.connection is not None
@@ -141,9 +142,9 @@ def compare_members(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: A
 
 
 def _write(context: AutogenContext, upgrade: ops.UpgradeOps, change: ChangeMembers, kind: ENUM) -> None:
-    """Put the change before what makes a column of the type, or behind what drops one: there and back they agree.
+    """Put the change before a new column of the type is created, and after an old one is dropped.
 
-    Where the revision does both, the type has the members of both meanwhile.
+    If the revision does both, the type has the members of both versions in between.
     """
     key = (kind.schema, str(kind.name))
     one_sided = set(change.found).symmetric_difference(change.wanted)
@@ -158,7 +159,7 @@ def _write(context: AutogenContext, upgrade: ops.UpgradeOps, change: ChangeMembe
 def _split(
     change: ChangeMembers, *, is_made: bool, is_dropped: bool
 ) -> tuple[list[ChangeMembers], list[ChangeMembers]]:
-    """Return what comes first in a revision, and what comes last."""
+    """Return the changes at the beginning of a revision, and those at its end."""
     found, wanted = change.found, change.wanted
     if not is_dropped or (is_made and _only_adds(found, wanted)):
         return [change], []
@@ -171,7 +172,7 @@ def _split(
 
 
 def _defaults(upgrade: ops.UpgradeOps, kind: ENUM, members: set[str]) -> tuple[list[Any], list[Any]]:
-    """Take each change to or from a default that is a member on one side only apart: off before, on behind."""
+    """Split each default change that involves an added or removed member: drop before, set after the members change."""
     before, behind = [], []
     for modify in upgrade.ops:
         for change in modify.ops if isinstance(modify, ops.ModifyTableOps) else ():
@@ -205,7 +206,7 @@ def _is(one: Any, kind: ENUM) -> bool:
 
 
 def _names(default: Any, members: Iterable[str]) -> bool:
-    """Return whether a default may be one of the members, or an array with one."""
+    """Return whether a default may contain one of the members, alone or in an array."""
     written = str(getattr(default, "arg", ""))
     return any(re.search(rf"(?<!\w){re.escape(one)}(?!\w)", written) for one in members)
 

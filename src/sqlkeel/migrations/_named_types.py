@@ -1,4 +1,4 @@
-"""Types that PostgreSQL has by name, ENUM and DOMAIN: made before the column that has one, dropped behind the last."""
+"""Named types of PostgreSQL, ENUM and DOMAIN: created before the first column that uses one, dropped after the last."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = [
 DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
 NamedType = ENUM | DOMAIN
 TypeName = tuple[str | None, str]
-"""A schema, if not the default one, and a name in it."""
+"""A schema, unless it is the default one, and a name."""
 _USERS: Final = """
 SELECT count(*) FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
   JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
@@ -53,10 +53,10 @@ class _TypeOperation(MigrateOperation):
 
 
 class UseType(_TypeOperation):
-    """Nothing to write: what makes the first column of a type makes the type."""
+    """A type that is used; nothing to write, because creating its first column creates it."""
 
     def reverse(self) -> DropType:
-        """Return what takes it back."""
+        """Return the operation that reverts this one."""
         return DropType(self.kind)
 
     def to_diff_tuple(self) -> tuple[str, NamedType]:
@@ -65,14 +65,14 @@ class UseType(_TypeOperation):
 
 
 class DropType(_TypeOperation):
-    """Drop a type that no column has any more; on the other databases, nothing."""
+    """Drop a type that no column uses any more; does nothing on other databases."""
 
     def reverse(self) -> UseType:
-        """Return what takes it back."""
+        """Return the operation that reverts this one."""
         return UseType(self.kind)
 
     def to_diff_tuple(self) -> tuple[str, NamedType]:
-        """Return what the database has too much."""
+        """Return what exists in the database only."""
         return "remove_type", self.kind
 
 
@@ -86,16 +86,16 @@ def _render_drop(context: AutogenContext, operation: DropType) -> str:
     if isinstance(operation.kind, ENUM):
         schema = f", schema={operation.kind.schema!r}" if operation.kind.schema else ""
         return f"sa.Enum(name={str(operation.kind.name)!r}{schema}).drop(op.get_bind())"
-    # Of SQLAlchemy's own drop() the other databases know nothing.
+    # SQLAlchemy's own drop() for a DOMAIN fails on other databases.
     name = DIALECT.identifier_preparer.format_type(operation.kind)  # type: ignore[attr-defined]  # of PostgreSQL's
     return f"if op.get_context().dialect.name == 'postgresql': op.execute({f'DROP DOMAIN {name}'!r})"
 
 
 def compare_types(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) -> PriorityDispatchResult:
-    """Write that a type goes with the last column that has it, here and on the way back.
+    """Drop a type after its last column, in the upgrade and in the downgrade.
 
-    Alembic makes the type with the table, and leaves it when the table goes: made again, it is there already. For a
-    column that changes to another type it makes none.
+    Alembic creates the type with the table, but keeps it when the table is dropped, so that creating the table again
+    fails. For a column that changes its type, Alembic does not create the new one.
     """
     made, dropped = _changed_uses(upgrade)
     lasting, models = lasting_types(context, upgrade), {*map(_key, _kinds(_uses(context)))}
@@ -106,7 +106,7 @@ def compare_types(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any
 
 
 def lasting_types(context: AutogenContext, upgrade: ops.UpgradeOps) -> dict[TypeName, NamedType]:
-    """Return the types that some column has before the revision, and one of the models behind it."""
+    """Return the types that have a column before the revision, and one in the models after it."""
     made, dropped = _changed_uses(upgrade)
     uses, new = _uses(context), {use[:2] for use in made}
     before = {*map(_key, _kinds([*(use for use in uses if use[:2] not in new), *dropped]))}
@@ -114,13 +114,13 @@ def lasting_types(context: AutogenContext, upgrade: ops.UpgradeOps) -> dict[Type
 
 
 def types_made_and_dropped(upgrade: ops.UpgradeOps) -> tuple[set[TypeName], set[TypeName]]:
-    """Return the types that a column gets in the revision, and those that one loses."""
+    """Return the types that a column gets in the revision, and those that a column loses."""
     made, dropped = _changed_uses(upgrade)
     return {*_named(made)}, {*_named(dropped)}
 
 
 def defaults_of(context: AutogenContext, upgrade: ops.UpgradeOps, name: TypeName) -> list[Any]:
-    """Return the defaults of the columns that have a type in the models, and of those that lose it in the revision."""
+    """Return the defaults of columns that have the type in the models, or lose it in the revision."""
     uses = [*_uses(context), *_changed_uses(upgrade)[1]]
     return [use.default for use in uses if name in _named([use])]
 
@@ -149,7 +149,7 @@ class _Use(NamedTuple):
 
 
 class MakesTypes:
-    """Part of Alembic's implementation for PostgreSQL: a type that is there is used, one that is not is made."""
+    """The part of Alembic's PostgreSQL implementation that creates a missing type and uses an existing one."""
 
     execute: Any
     as_sql: bool
@@ -158,24 +158,24 @@ class MakesTypes:
     memo: dict[str, Any]
 
     def create_table(self, table: Table, **options: Any) -> None:
-        """Have the types of the columns there before."""
+        """Create the types of the columns before the table."""
         for column in table.columns:
             self.provide_type(column)
         theirs: Any = super()
         theirs.create_table(table, **options)
 
     def alter_column(self, table_name: str, column_name: str, **options: Any) -> None:
-        """Have the new type of the column there before."""
+        """Create the new type of the column before the change."""
         if options.get("type_") is not None:
             self.provide_type(Column(column_name, options["type_"]))
         theirs: Any = super()
         theirs.alter_column(table_name, column_name, **options)
 
     def provide_type(self, column: Column[Any]) -> None:
-        """Make the type of a column, if it has one by name and that is not there; SQL that is printed makes each once.
+        """Create the named type of a column unless it exists; in offline mode, create each type once.
 
         Raises:
-            MigrationError: When there is one of that name without some of the members.
+            MigrationError: When a type of that name exists without some of the members.
         """
         kind = named_type(column.type)
         if kind is None or not kind.create_type:
@@ -193,22 +193,22 @@ class MakesTypes:
         made.add((kind.schema, kind.name))
 
     def _members(self, kind: NamedType, made: Any) -> list[str] | None:
-        """Return what a type that is there may hold, nothing for a DOMAIN; ``None`` for one that is not there."""
+        """Return the members of an existing type, empty for a DOMAIN; ``None`` if the type does not exist."""
         if self.as_sql:
             return getattr(kind, "enums", []) if (kind.schema, kind.name) in made else None
         return members_of(self.connection, kind)
 
 
 class PassesTypes:
-    """Part of Alembic's implementation for the other databases: what a column is on PostgreSQL only is not made.
+    """The part of Alembic's implementation for other databases that creates no PostgreSQL types.
 
-    SQLAlchemy makes the type of a variant with the table, whatever the database is.
+    SQLAlchemy would create the type of a variant with the table on any database.
     """
 
     memo: dict[str, Any]
 
     def create_table(self, table: Table, **options: Any) -> None:
-        """Have the types of the columns taken for made."""
+        """Mark the types of the columns as already created."""
         for column in table.columns:
             kind = named_type(column.type)
             if kind is not None:
@@ -218,13 +218,13 @@ class PassesTypes:
 
 
 def _made(memo: dict[str, Any], kind: NamedType) -> set[tuple[str | None, str | None]]:
-    # Not public: where SQLAlchemy notes what a run has made; TestEveryDatabase is the canary.
+    # Private: where SQLAlchemy records what a run has created; TestEveryDatabase is the canary.
     made: set[tuple[str | None, str | None]] = memo.setdefault(f"pg_{kind.__visit_name__}", set())
     return made
 
 
 def members_of(connection: Any, kind: NamedType) -> list[str] | None:
-    """Return what a type may hold in the database, nothing for a DOMAIN; ``None`` for one that is not there."""
+    """Return the members of a type in the database, empty for a DOMAIN; ``None`` if it does not exist."""
     inspector: Any = inspect(connection)
     read = inspector.get_enums if isinstance(kind, ENUM) else inspector.get_domains
     found = read(schema=kind.schema or connection.dialect.default_schema_name)
@@ -253,14 +253,14 @@ def _dropped_by(operation: MigrateOperation) -> list[_Use]:
 
 
 def _changed_by(operation: Any) -> list[_Use]:
-    """Return the new and the old type of a column that changes from one to another; none where it keeps its own."""
+    """Return new and old type of a column that changes from one to another; empty if it keeps its type."""
     both = [_use(operation, Column(operation.column_name, one)) for one in types_changed_by(operation)]
     both[1:] = [use._replace(default=operation.existing_server_default) for use in both[1:]]
     return [] if _named(both[:1]).keys() == _named(both[1:]).keys() else both
 
 
 def types_changed_by(operation: MigrateOperation) -> list[Any]:
-    """Return the new and the old type of an ALTER COLUMN that gives another one."""
+    """Return new and old type of an ALTER COLUMN that changes the type."""
     if not isinstance(operation, ops.AlterColumnOp) or operation.modify_type is None or not operation.existing_type:
         return []
     return [operation.modify_type, operation.existing_type]
@@ -285,7 +285,7 @@ def _named(uses: Iterable[_Use]) -> dict[TypeName, NamedType]:
 
 
 def as_postgresql(kind: Any) -> Any:
-    """Return what PostgreSQL has for a type; a SET of MariaDB, which it has nothing for, as it is.
+    """Return PostgreSQL's form of a type; a MariaDB SET, which has none, is returned as it is.
 
     Raises:
         TypeError: When another type cannot be adapted.
@@ -293,7 +293,7 @@ def as_postgresql(kind: Any) -> Any:
     try:
         found = kind.dialect_impl(DIALECT)
     except TypeError:
-        # SQLAlchemy's SET gives its own options to the class of each dialect that it is asked for.
+        # SQLAlchemy's SET passes its own options to the class of each dialect, whose constructor may refuse them.
         found = getattr(kind, "impl_instance", kind)
         if not isinstance(found, SET):
             raise
@@ -301,7 +301,7 @@ def as_postgresql(kind: Any) -> Any:
 
 
 def named_type(kind: Any) -> NamedType | None:
-    """Return the type that PostgreSQL has by a name, also inside a decorator or an array."""
+    """Return the named PostgreSQL type of a column, even inside a decorator or an array."""
     found = as_postgresql(kind)
     if isinstance(found, ARRAY):
         return named_type(found.item_type)
@@ -309,7 +309,7 @@ def named_type(kind: Any) -> NamedType | None:
 
 
 def _is_used(context: AutogenContext, kind: NamedType, *, but_for: Iterable[_Use]) -> bool:
-    """Return whether a table that is not the project's has the type."""
+    """Return whether a table outside the project uses the type."""
     if context.migration_context.dialect.name != "postgresql":
         return True
     assert context.connection is not None

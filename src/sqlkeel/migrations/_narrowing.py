@@ -1,4 +1,4 @@
-"""A changed type keeps what the rows hold: no digit, fraction of a second or time of day is cut off silently."""
+"""Type changes that keep every value: no digit, fraction of a second or time of day is lost silently."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ..errors import MigrationError
 
 __all__ = ["KeepsValues"]
 
-# From each of the first to each of the second a server converts by itself, and rounds.
+# Servers convert from each type on the left to each on the right implicitly, and round.
 _ROUNDED: Final[tuple[tuple[tuple[type, ...], tuple[type, ...]], ...]] = (
     ((Integer, Numeric, Float), (Integer, Numeric)),
     ((Date, DateTime, Time), (Date, DateTime, Time)),
@@ -37,16 +37,16 @@ _ROUNDED: Final[tuple[tuple[tuple[type, ...], tuple[type, ...]], ...]] = (
 
 
 class KeepsValues:
-    """Part of Alembic's implementation for a database that rounds what does not fit into a new type."""
+    """The part of Alembic's implementation for databases that round values to fit a new type."""
 
     connection: Any
     dialect: Dialect
 
     def alter_column(self, table_name: str, column_name: str, **options: Any) -> None:
-        """Change a column, where the values of its rows survive it.
+        """Change a column if the values of its rows survive.
 
         Raises:
-            MigrationError: When a value would become another one. Text that is too long is refused by the servers.
+            MigrationError: When a value would change. The servers themselves refuse text that is too long.
         """
         new = options.get("type_")
         if self.connection is not None and new is not None and not self.is_told(column_name, options):
@@ -55,11 +55,11 @@ class KeepsValues:
         theirs.alter_column(table_name, column_name, **options)
 
     def is_told(self, column_name: str, options: dict[str, Any]) -> bool:
-        """Return whether the revision says what becomes of the values."""
+        """Return whether the revision states how to convert the values."""
         return False
 
     def as_both(self, value: Any, old: Any, new: Any) -> tuple[Any, Any]:
-        """Return a value as the new type, and as what it is compared with."""
+        """Return a value cast to the new type, and the value to compare it with."""
         return cast(value, new), value
 
     def _refuse_rounding(self, table_name: str, column_name: str, options: dict[str, Any]) -> None:

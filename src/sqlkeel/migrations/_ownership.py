@@ -1,4 +1,4 @@
-"""Which tables of a database are the project's: those that its models have, and those that its revisions made."""
+"""Decide which tables of a database belong to the project: those of its models, and those its revisions created."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._databases import Migrator
 __all__ = ["Ownership", "made_by"]
 
 Name = tuple[str | None, str]
-"""Schema and table; no schema is the default one."""
+"""Schema and table; no schema means the default one."""
 
 _MAKES: Final = "create_table"
 _DROPS: Final = "drop_table"
@@ -25,11 +25,11 @@ _RENAMES: Final = "rename_table"
 
 
 class Ownership:
-    """Tell the project's own schemas and tables from those of somebody else in the same database.
+    """Distinguish the project's own schemas and tables from others in the same database.
 
-    A database is shared: with extensions, other programs, another history of revisions. A table that neither the
-    models nor a revision of this directory know is not compared, so no revision drops it. Nor is one dropped that goes
-    with another: a partition, a child by inheritance, a table of an extension.
+    A database may be shared with extensions, other applications or another history of revisions. A table that neither
+    the models nor a revision of this directory know is not compared, so no revision drops it. Tables that belong to
+    another one are not dropped either: partitions, inheriting tables, tables of an extension.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Ownership:
         self._parts = partial(backend.parts, connection)
 
     def filter(self, *, every_schema: bool, also: Callable[..., bool] | None) -> Callable[..., bool]:
-        """Return what Alembic calls ``include_name``; *also* is the project's own, which may leave out more."""
+        """Return the ``include_name`` for Alembic; *also* is the project's own, which may exclude more."""
 
         def include_name(name: str | None, kind: str, parents: Mapping[str, Any]) -> bool:
             if kind == "schema" and not every_schema and name not in self._schemas:
@@ -54,7 +54,7 @@ class Ownership:
 
     @cached_property
     def _schemas(self) -> set[str | None]:
-        """The schemas of the models, and those in which a table stands that the revisions made."""
+        """The schemas of the models, and those of tables that the revisions created."""
         return {None, *(schema for schema, _ in self._owned)}
 
     @cached_property
@@ -67,10 +67,10 @@ class Ownership:
 
 
 def made_by(scripts: Iterable[Script]) -> set[Name]:
-    """Return the tables that stand after these revisions, as far as they were made by ``op.create_table``.
+    """Return the tables that exist after these revisions, if ``op.create_table`` created them.
 
-    The files are read, not run: a revision may ask a database that is not there. What a revision makes by SQL of its
-    own, it also drops by its own.
+    The files are parsed, not run, because a revision may query a database that is not available. A table that a
+    revision creates by raw SQL is not seen; such a revision also has to drop it by raw SQL.
     """
     made: set[Name] = set()
     for script in scripts:
@@ -93,14 +93,14 @@ def _apply(verb: str, names: list[Any], schema: str | None, made: set[Name]) -> 
 
 
 def _calls(module: ast.Module) -> Iterator[ast.Call]:
-    """Yield the calls in the order of the file, without those that take a revision back."""
+    """Yield the calls in the order of the file, without those in ``downgrade``."""
     kept = [one for one in module.body if not (isinstance(one, ast.FunctionDef) and one.name.startswith("downgrade"))]
     found = (node for part in kept for node in ast.walk(part) if isinstance(node, ast.Call))
     yield from sorted(found, key=lambda call: (call.lineno, call.col_offset))
 
 
 def _constant(value: ast.expr, module: Any) -> Any:
-    """Return what stands there: a text, or the name of one at the top of the file."""
+    """Return a string argument, given as a literal or by the name of a module-level constant."""
     if isinstance(value, ast.Constant):
         return value.value
     return getattr(module, value.id, None) if isinstance(value, ast.Name) else None

@@ -1,4 +1,4 @@
-"""What a project says of itself in pyproject.toml: its database, its models, where its migrations are."""
+"""The settings of a project in pyproject.toml: its database, its models, and where its migrations are."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ _USUAL_NAMES: Final = {"database": "db", "models": "Base"}
 
 @dataclass(frozen=True)
 class Project:
-    """The folder with a pyproject.toml, and what its ``[tool.sqlkeel]`` says.
+    """The folder that contains pyproject.toml, and the settings in its ``[tool.sqlkeel]``.
 
     ``models`` names a base class or a `MetaData`, ``database`` a `Database`, each as ``"package.module:name"`` (the
-    usual names ``Base`` and ``db`` may be left out); importing the models must import all of them. Without
-    ``database``, the environment variable DATABASE_URL is used, or ``sqlalchemy.url`` in alembic.ini.
+    names ``Base`` and ``db`` may be omitted). Importing the module of ``models`` must import all models. Without
+    ``database``, the environment variable DATABASE_URL applies, or ``sqlalchemy.url`` in alembic.ini.
     """
 
     root: Path
@@ -52,7 +52,7 @@ class Project:
         """Read the nearest pyproject.toml with ``[tool.sqlkeel]``, from *start* upwards.
 
         Raises:
-            ConfigurationError: When there is none, it cannot be read, or it has a setting that nobody knows.
+            ConfigurationError: When there is none, it cannot be read, or it contains an unknown setting.
         """
         found = cls.find_if_any(start)
         if found is None:
@@ -63,10 +63,10 @@ class Project:
 
     @classmethod
     def find_if_any(cls, start: Path) -> Project | None:
-        """Read the same, for a command that can do without; ``None`` where there is none.
+        """Like `find`, for a command that can run without a project; ``None`` if there is none.
 
         Raises:
-            ConfigurationError: When it cannot be read, or has a setting that nobody knows.
+            ConfigurationError: When it cannot be read, or contains an unknown setting.
         """
         folder = start.resolve()
         for root in (folder, *folder.parents):
@@ -77,10 +77,10 @@ class Project:
 
     @property
     def directory(self) -> Path:
-        """Where the migrations are: the setting, else what Alembic's own configuration says, else ``migrations``.
+        """The migrations directory: the setting, else the one in Alembic's configuration, else ``migrations``.
 
         Raises:
-            ConfigurationError: When the setting is not a text.
+            ConfigurationError: When the setting is not a string.
         """
         setting = _table(self.settings, "migrations", "[tool.sqlkeel]").get("directory")
         if setting is not None:
@@ -93,15 +93,15 @@ class Project:
     def open_database(self, url: str | None = None, *, config: Config | None = None) -> Database:
         """Return the database at *url*, or the one that a caller of Alembic names, or the project's own.
 
-        The project's own is that of the setting or of DATABASE_URL, else that of ``sqlalchemy.url`` in alembic.ini.
+        The project's own is the setting or DATABASE_URL, else ``sqlalchemy.url`` in alembic.ini.
 
         Args:
-            url: What the user of a command asks for.
-            config: Alembic's configuration, where it was started by Alembic.
+            url: The URL from the command line.
+            config: Alembic's configuration, if Alembic started the run.
 
         Raises:
-            ConfigurationError: When the setting names no `Database`, or alembic.ini names another one.
-            InvalidURL: When there is no database at all, or one that sqlkeel cannot use.
+            ConfigurationError: When the setting does not name a `Database`, or alembic.ini names a different one.
+            InvalidURL: When no database is named, or one that sqlkeel cannot use.
         """
         if url is not None:
             return Database(url)
@@ -152,7 +152,7 @@ class Project:
         return found
 
     def metadata(self) -> MetaData:
-        """Return the tables of the models, complete."""
+        """Return all tables of the models."""
         return metadata_of(self.models())
 
     def _be_importable(self) -> None:
@@ -162,7 +162,7 @@ class Project:
     def _load(self, setting: str, path: Any) -> Any:
         self._be_importable()
         if "://" in str(path):
-            # It is not repeated: it may hold a password.
+            # The message does not contain the value, because it may hold a password.
             raise ConfigurationError(
                 f"{setting} in [tool.sqlkeel] is a URL, and not a text like 'package.module:name'.",
                 hint=f"Put the URL into {_VARIABLE}, in the environment, or write --database-url URL.",
@@ -176,7 +176,7 @@ class Project:
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
             if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-                raise  # The module is there, and imports one that is not.
+                raise  # The module exists, but one that it imports does not.
             raise ConfigurationError(f"{wrong}: there is no module {error.name!r} in {self.root}.") from None
         try:
             return attrgetter(name)(module)
@@ -185,7 +185,7 @@ class Project:
 
 
 def metadata_of(models: Any) -> MetaData:
-    """Return the tables of a base class or `MetaData`, with what relations add when the mappers are configured.
+    """Return the tables of a base class or `MetaData`, including what configuring the mappers adds.
 
     Raises:
         ConfigurationError: When *models* is neither.
@@ -202,10 +202,10 @@ def metadata_of(models: Any) -> MetaData:
 
 
 def refuse_unknown(settings: Mapping[str, Any], known: Iterable[str], *, where: str) -> None:
-    """Check that somebody reads every setting: one that is spelled wrong would be as if it were not there.
+    """Check that every setting is known: a misspelled one would otherwise be ignored.
 
     Raises:
-        ConfigurationError: When nobody reads one, with the one that was meant.
+        ConfigurationError: When one is unknown; the hint suggests the nearest name.
     """
     names = sorted(known)
     unknown = sorted(set(settings) - set(names))

@@ -1,4 +1,4 @@
-"""What looks like one thing dropped and another added may be a rename: a revision says so, and how to write it."""
+"""Mark a drop that may be half of a rename: the revision says so, and shows how to write the rename."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = ["mark_renames"]
 
 
 class _Doubtful(MigrateOperation):
-    """A drop, written with a line that says what to write for a rename."""
+    """A drop that is written with a comment on how to write a rename instead."""
 
     def __init__(self, drop: ops.DropColumnOp | ops.DropTableOp, line: str) -> None:
         self.drop = drop
         self.line = line
 
     def reverse(self) -> MigrateOperation:
-        """Return what takes the drop back."""
+        """Return the operation that reverts the drop."""
         return self.drop.reverse()
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
-        """Return the drop in the words of Alembic."""
+        """Return the drop as one of Alembic's tuples."""
         found: tuple[Any, ...] = self.drop.to_diff_tuple()
         return found
 
@@ -38,7 +38,7 @@ def _render(context: AutogenContext, doubtful: _Doubtful) -> list[str]:
 
 
 def mark_renames(directives: list[ops.MigrationScript]) -> None:
-    """Have each column and table that may have another name now written with what to do for it."""
+    """Write each drop of a column or table that may have been renamed with a comment on the rename."""
     for script in directives:
         upgrade: Any = script.upgrade_ops
         for change in upgrade.ops if upgrade is not None else ():
@@ -69,7 +69,7 @@ def _tables(operations: list[MigrateOperation]) -> Iterator[MigrateOperation]:
         like = []
         if isinstance(one, ops.DropTableOp):
             columns = set(one.to_table().c.keys())
-            # More than half of its columns: every table has an id.
+            # More than half of the columns, because every table has an id.
             like = [name for name, others in made.items() if 2 * len(columns & others) > len(columns)]
         yield _doubtful_table(one, like[0]) if isinstance(one, ops.DropTableOp) and like else one
 

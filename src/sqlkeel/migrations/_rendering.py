@@ -1,4 +1,4 @@
-"""How types and defaults are written into a revision, with the import that they need."""
+"""Render types and defaults in a revision, with the imports that they need."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _POSTGRESQL: Final = PostgresqlImpl(DIALECT, None, True, None, None, {})
 
 
 def render_item(kind: str, item: Any, context: AutogenContext) -> str | Literal[False] | None:
-    """Write types that are not SQLAlchemy's, and defaults, as code that runs on every database.
+    """Return code that runs on every database for custom types and defaults.
 
-    Alembic would write ``app.types.Email()`` without importing it, and a default as the SQL of the database at hand.
+    Alembic would write ``app.types.Email()`` without the import, and a default in the SQL of the current database.
     """
     if kind == "type":
         return _type(item, context)
@@ -49,7 +49,7 @@ def render_item(kind: str, item: Any, context: AutogenContext) -> str | Literal[
 
 
 def _type(item: Any, context: AutogenContext) -> str | Literal[False]:
-    """Write a type with its variants; Alembic leaves these to whoever writes the type."""
+    """Return the code for a type with its variants, which Alembic's hook for types has to render itself."""
     written = _without_variants(item, context)
     for dialect, kind in sorted(private.variants_of(item).items()) if written else ():
         variant = unpromised.render_type(kind, context)
@@ -62,11 +62,11 @@ def _without_variants(item: Any, context: AutogenContext) -> str | Literal[False
     if isinstance(item, Choice):
         return render_type(item)
     if kind is NullType:
-        return "sa.types.NullType()"  # a type that reflection does not know
+        return "sa.types.NullType()"  # the fallback for a type that reflection does not know
     if kind is Interval:
         return _interval(item)
     if kind.__module__.startswith(postgresql.__name__):
-        # As a variant it stands in revisions of other databases, whose part of Alembic knows nothing of it.
+        # The variant also appears in revisions for other databases, whose Alembic implementations cannot render it.
         written = _POSTGRESQL.render_type(item, context)
         if written:
             context.imports.add("from sqlalchemy.dialects import postgresql")
@@ -78,7 +78,7 @@ def _without_variants(item: Any, context: AutogenContext) -> str | Literal[False
 
 
 def _interval(item: Interval) -> str:
-    """Write the options, which SQLAlchemy's own text leaves out."""
+    """Return the code with options, which SQLAlchemy's own repr() omits."""
     usual = {"native": True, "second_precision": None, "day_precision": None}
     options = {name: getattr(item, name) for name, value in usual.items() if getattr(item, name) != value}
     return f"sa.Interval({', '.join(f'{name}={value!r}' for name, value in options.items())})"
@@ -89,14 +89,14 @@ def _default(value: Any, context: AutogenContext) -> str | Literal[False]:
         context.imports.add(f"from {_door(utc_now.__module__)} import {utc_now.__name__}")
         return f"{utc_now.__name__}()"
     if isinstance(value, str):
-        return repr(value)  # Alembic takes off a quote at either end, also one that belongs to the value.
+        return repr(value)  # Alembic strips a quote from either end, even one that belongs to the value.
     if isinstance(value, (True_, False_)):
         return f"sa.{str(value).lower()}()"
     return False
 
 
 def _door(module: str) -> str:
-    """Return where users import what a module of ours has: a revision stays, and what is private may move."""
+    """Return the public module that exports a name of ours: private modules may move, but a revision stays."""
     return module.partition("._")[0] if module.startswith("sqlkeel.") else module
 
 
@@ -110,7 +110,7 @@ def finish_script(context: Any, revision: Any, directives: list[ops.MigrationScr
 
 
 def _keep_types_whole(directives: list[ops.MigrationScript]) -> None:
-    """Have a new table written with the types it was given: Alembic's copy of an Enum lacks variants and charset."""
+    """Restore the original types in a new table: Alembic's copy of an Enum loses variants and character set."""
     containers = [one for script in directives for one in (script.upgrade_ops, script.downgrade_ops)]
     for container in containers:
         for change in container.ops if container is not None else ():
@@ -119,13 +119,13 @@ def _keep_types_whole(directives: list[ops.MigrationScript]) -> None:
 
 
 def _copied(column: Column[Any]) -> Column[Any]:
-    copied = private.copy_of_column(column)  # Alembic copies no column without a table
+    copied = private.copy_of_column(column)  # Alembic cannot copy a column that has no table
     copied.type = column.type
     return copied
 
 
 def _skip_needless_drops(directives: list[ops.MigrationScript]) -> None:
-    """Leave out DROP INDEX before DROP TABLE, which MariaDB refuses where a foreign key needs the index."""
+    """Omit DROP INDEX before DROP TABLE; MariaDB refuses it if a foreign key needs the index."""
     for script in directives:
         for container in (script.upgrade_ops, script.downgrade_ops):
             if container is not None:

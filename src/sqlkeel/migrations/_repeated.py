@@ -1,4 +1,4 @@
-"""A UNIQUE that says what the primary key or another UNIQUE says: PostgreSQL does not make it, and it is not missed."""
+"""A UNIQUE that repeats the primary key or another UNIQUE: PostgreSQL does not create it, so it is not missing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def skip_repeated(
     found: Table | None,
     wanted: Table | None,
 ) -> PriorityDispatchResult:
-    """Add no UNIQUE on the columns of one that is there; one with options, such as DEFERRABLE, is another thing."""
+    """Do not add a UNIQUE on columns that have one; a UNIQUE with options, such as DEFERRABLE, counts as different."""
     if found is not None and migrator_for(context.migration_context.dialect.name).merges_unique:
         dropped = {one.constraint_name for one in modify.ops if isinstance(one, ops.DropConstraintOp)}
         there = _uniques(found, without=dropped)
@@ -34,7 +34,7 @@ def skip_repeated(
 def _without_repeated(
     changes: list[ops.MigrateOperation], there: set[tuple[str, ...]]
 ) -> Iterator[ops.MigrateOperation]:
-    """Yield the changes; of several UNIQUEs on the same columns the first."""
+    """Yield the changes; of several UNIQUEs on the same columns, only the first."""
     for one in changes:
         columns = _added_unique(one)
         if columns is None or columns not in there:

@@ -1,4 +1,4 @@
-"""Required columns for tables that have rows: a revision says how, and no database makes up a value."""
+"""Required columns on tables that have rows: the revision says how to fill them, and no database invents values."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ..errors import MigrationError
 __all__ = ["FILL", "mark_required", "refuse_made_up_values", "refuse_missing_values"]
 
 FILL: Final = "add the column with nullable=True, fill it, then alter_column(…, nullable=False)"
-"""What to do instead, in the words of a revision."""
+"""What to do instead, in terms of a revision."""
 
 
 class _AddRequiredColumn(ops.AddColumnOp):
-    """A column that rows need a value for, written with a line that says so."""
+    """A required column without a default, written with a comment on how to fill existing rows."""
 
 
 def mark_required(directives: list[ops.MigrationScript]) -> None:
-    """Have each column that may find rows without a value written with what to do for them."""
+    """Write each required column that existing rows have no value for with a comment on how to fill it."""
     containers = [one for script in directives for one in (script.upgrade_ops, script.downgrade_ops)]
     for container in containers:
         for change in container.ops if container is not None else ():
@@ -33,12 +33,12 @@ def mark_required(directives: list[ops.MigrationScript]) -> None:
 def refuse_made_up_values(
     connection: Connection | None, column: Column[Any], *, table_name: str, schema: str | None
 ) -> None:
-    """Check that no row would get a value that nobody has given it; where SQL is printed only, there is none to ask.
+    """Check that the server would not invent values for existing rows; skipped in offline mode.
 
-    A row that is inserted between this look and the statement is not seen: MariaDB commits before it changes a table.
+    A row inserted between this check and the statement is not seen, because MariaDB commits before it alters a table.
 
     Raises:
-        MigrationError: When the column is required and has no value for the rows that are there.
+        MigrationError: When the column is required and existing rows have no value for it.
     """
     if connection is None or not _needs_value(column):
         return
@@ -54,7 +54,7 @@ def refuse_missing_values(connection: Connection, name: str, *, table_name: str,
     """Check that each row has a value for a column that becomes required.
 
     Raises:
-        MigrationError: When one has none: outside its strict mode MariaDB would make up one.
+        MigrationError: When a row has none; without its strict mode, MariaDB would invent one.
     """
     rows = table(table_name, column(name), schema=schema)
     if connection.scalar(select(exists(select(literal(1)).select_from(rows).where(rows.c[name].is_(None))))):

@@ -1,4 +1,4 @@
-"""Migrations as an object: make them, run them, take them back, ask where the database stands."""
+"""Migrations as an object: create, run and revert them, and ask for the state of the database."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Revision:
 
     @property
     def day(self) -> str:
-        """The day in the file's name, ``2024-08-24``; empty where it has none."""
+        """The day in the file's name, ``2024-08-24``; empty if the name has none."""
         day, _, rest = self.path.name.partition("_")
         return day if rest and day.count("-") == 2 else ""
 
@@ -69,8 +69,8 @@ class Migrations:
     Args:
         database: A `Database`, or an `AsyncEngine`.
         models: The declarative base or `MetaData` that the database is compared with.
-        directory: Where ``env.py`` and ``versions/`` are; `new` makes it.
-        lock_timeout: Seconds that a statement waits for its lock. Whoever comes later waits behind it.
+        directory: The folder with ``env.py`` and ``versions/``; `new` creates it.
+        lock_timeout: Seconds that a statement waits for a lock. Later statements on the table wait behind it.
         wait: Seconds to wait for another migrator of this database.
     """
 
@@ -90,30 +90,30 @@ class Migrations:
         self.wait = wait
 
     async def up(self, target: str = "head") -> list[Revision]:
-        """Apply what is missing up to *target*, and return it in order.
+        """Apply all missing revisions up to *target*, and return them in order.
 
-        Two callers take turns; the second finds nothing to do. A revision that fails raises what failed in it, with a
-        note that names the revision and what it left behind: nothing on PostgreSQL and SQLite, half of it on MariaDB,
-        which commits every DDL statement.
+        If two processes call it, one waits for the other and then finds nothing to do. When a revision fails, its error
+        is raised with a note that names the revision and what it left behind: nothing on PostgreSQL and SQLite, but on
+        MariaDB, which commits every DDL statement, the statements that ran.
 
         Args:
-            target: ``"head"``, a revision id, ``"+1"``, or ``"heads"`` where the history has several ends.
+            target: ``"head"``, a revision id, ``"+1"``, or ``"heads"`` if the history has several heads.
 
         Raises:
-            MigrationError: When the files or the target make no sense.
+            MigrationError: When the files or the target are invalid.
             LockTimeout: When a table was in use for longer than ``lock_timeout``; run it again.
         """
         scripts = self._scripts(one_end=target == "head")
         return await self._move(scripts, lambda now: unpromised.steps_up(scripts, target, now), applied=True)
 
     async def down(self, target: str = "-1") -> list[Revision]:
-        """Take back revisions down to *target*, which stays, and return what was taken back.
+        """Revert revisions down to *target*, which stays applied, and return the reverted ones.
 
         Args:
             target: ``"-1"``, a revision id, or ``"base"`` for all.
 
         Raises:
-            MigrationError: When the files or the target make no sense, as a number of steps where branches meet.
+            MigrationError: When the files or the target are invalid, such as a number of steps past a merge.
         """
         scripts = self._scripts(one_end=False)
 
@@ -124,7 +124,7 @@ class Migrations:
         return await self._move(scripts, steps, applied=False)
 
     async def status(self) -> list[Revision]:
-        """Return all revisions in order, the oldest first, and whether each is applied.
+        """Return all revisions, oldest first, and whether each is applied.
 
         Raises:
             MigrationError: When the database is at a revision that is not in the directory.
@@ -136,14 +136,14 @@ class Migrations:
             return await self._status(scripts, connection)
 
     async def check(self) -> None:
-        """Check that the database is at the newest revision, and that it is what the models say.
+        """Check that the database is at the newest revision and matches the models.
 
-        For CI and for the readiness probe of a service.
+        Use it in CI and in the readiness probe of a service.
 
         Raises:
-            MigrationError: When the database is a file that is not there; it is not made.
+            MigrationError: When the database is a file that does not exist; it is not created.
             DatabaseBehind: When revisions are not applied.
-            ModelsDiffer: When the models and the database differ, with each difference.
+            ModelsDiffer: When the models and the database differ; it lists each difference.
         """
         scripts = self._scripts()
         self.require_database()
@@ -155,19 +155,19 @@ class Migrations:
             raise ModelsDiffer(describe(operations.as_diffs()))
 
     async def new(self, message: str, *, autogenerate: bool = True) -> Path | None:
-        """Write a revision with what the models have and the database has not; return its path.
+        """Write a revision with the differences between models and database; return its path.
 
-        Read it before you run it: a renamed column looks like one dropped and one added.
+        Read it before you run it: a renamed column looks like a dropped one and an added one.
 
         Args:
-            message: A sentence about the change; it names the file.
-            autogenerate: ``False`` for an empty file to be written by hand; the database is not asked then.
+            message: A sentence about the change; it also names the file.
+            autogenerate: ``False`` writes an empty revision to fill by hand, without connecting to the database.
 
         Returns:
-            The new file, or ``None`` where nothing differs: an empty revision is not written.
+            The new file, or ``None`` if there is no difference: an empty revision is not written.
 
         Raises:
-            DatabaseBehind: When revisions are not applied; they would be written again.
+            DatabaseBehind: When revisions are not applied; their changes would be written a second time.
         """
         with make_directory(self.directory):
             return await self._new(_one_line(message), autogenerate=autogenerate)
@@ -210,10 +210,10 @@ class Migrations:
             error.hint = f"For rows that have no value: {FILL}."
 
     def require_database(self) -> None:
-        """Check that the database is there: connecting to a file of SQLite that is not would make it.
+        """Check that the database exists: connecting to a missing SQLite file would create it.
 
         Raises:
-            MigrationError: When it is not there.
+            MigrationError: When it does not exist.
         """
         if self._is_missing():
             raise MigrationError(
@@ -226,7 +226,7 @@ class Migrations:
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[AsyncConnection]:
-        """Open a connection that waits for no writer, and keeps nothing of what a comparison tries."""
+        """Open a connection that never waits for a writer, and keeps no changes from a comparison."""
         options = migrator_for(self.engine.dialect.name).reading_options()
         async with _alembic(), self.engine.connect() as connection:
             yield await connection.execution_options(**options)
@@ -275,10 +275,10 @@ class Migrations:
         return configuration_for(self.directory, self.engine.url)
 
     def _scripts(self, *, one_end: bool = True) -> ScriptDirectory:
-        """Read the directory.
+        """Read the migrations directory.
 
         Raises:
-            MigrationError: When it is not there, cannot be read, or has two ends and may have one.
+            MigrationError: When it does not exist, cannot be read, or has several heads where only one is allowed.
         """
         require_environment(self.directory)
         with _readable():
@@ -299,11 +299,11 @@ _PAUSE: Final = 0.01
 
 @asynccontextmanager
 async def _alembic() -> AsyncIterator[None]:
-    """Have Alembic for oneself: ``alembic.op`` and ``alembic.context`` are globals of the process.
+    """Use Alembic exclusively: ``alembic.op`` and ``alembic.context`` are globals of the process.
 
-    Always taken before a lock of the database, never while holding one.
+    It is always acquired before a lock in the database, never while holding one.
     """
-    # Polled: a lock of asyncio belongs to one event loop, and one of threading would stop the whole loop.
+    # Polled: an asyncio lock belongs to one event loop, and a threading lock would block the whole loop.
     while not _in_use.acquire(blocking=False):  # noqa: ASYNC110 - there is no event that all loops could await
         await asyncio.sleep(_PAUSE)
     try:
@@ -322,7 +322,7 @@ def _readable() -> Iterator[None]:
 
 def _heads(scripts: ScriptDirectory) -> list[str]:
     with warnings.catch_warnings():
-        # Alembic warns of a gap, and fails on it with a bare KeyError.
+        # Alembic only warns about a gap, and then fails with a bare KeyError.
         warnings.filterwarnings("error", message="Revision .* is not present", category=UserWarning)
         try:
             with _readable():
@@ -337,7 +337,7 @@ def _heads(scripts: ScriptDirectory) -> list[str]:
 
 
 def _place_in(error: Exception, scripts: ScriptDirectory) -> str | None:
-    """Return the revision that fails as a module, and the line; ``None`` where it is not one of them."""
+    """Return file and line of the error in a revision; ``None`` if it was raised elsewhere."""
     frames = [(Path(one.filename), one.lineno) for one in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename is not None:
         frames.append((Path(error.filename), error.lineno))
@@ -359,7 +359,7 @@ def _refuse_unknown(scripts: ScriptDirectory, heads: Sequence[str]) -> None:
 
 
 def _refuse_forks(scripts: ScriptDirectory, heads: Sequence[str], target: str) -> None:
-    """Check that there is one line to go back on, where *target* is a number of steps."""
+    """Check that the history is linear from here, because *target* is a number of steps."""
     steps = -int(target) if re.fullmatch(r"-\d+", target) else 0
     ends = list(heads)
     if steps and len(ends) > 1:
@@ -371,7 +371,7 @@ def _refuse_forks(scripts: ScriptDirectory, heads: Sequence[str], target: str) -
 
 
 def _before(scripts: ScriptDirectory, revision: str) -> Iterator[str]:
-    """Yield the revisions that one follows: several where it joins two branches."""
+    """Yield the revisions that one follows; a merge follows several."""
     follows = scripts.get_revision(revision).down_revision
     yield from (follows,) if isinstance(follows, str) else follows or ()
 
@@ -398,7 +398,7 @@ def _arguments(message: str) -> dict[str, Any]:
 
 
 def _one_line(message: str) -> str:
-    """Return *message* fit for the first line of a docstring."""
+    """Return *message* as one line that fits into a docstring."""
     text = " ".join(message.split()).replace("\\", "/").replace('"', "'")
     if not text:
         raise MigrationError("A revision needs a message.", hint='sqlkeel migrate new "add users table"')
@@ -416,7 +416,7 @@ def _write(scripts: ScriptDirectory, revision: RevisionContext) -> Path:
         for _ in revision.generate_scripts():
             pass
         path.write_text(formatted(path.read_text(encoding="utf-8")), encoding="utf-8")
-        unpromised.run_hooks(path, hooks)  # the project's own have the last word
+        unpromised.run_hooks(path, hooks)  # after our formatting, so that the project's hooks win
     return path
 
 
@@ -426,7 +426,7 @@ def _folders(scripts: ScriptDirectory) -> list[Path]:
 
 
 def _folder_of(scripts: ScriptDirectory) -> Path:
-    """Return where a new revision goes: beside the one that it follows."""
+    """Return the folder for a new revision: that of the revision it follows."""
     folders = _folders(scripts)
     beside = [Path(scripts.get_revision(head).path).parent for head in scripts.get_heads()]
     return next((one for one in beside if one in folders), folders[0])

@@ -1,4 +1,4 @@
-"""Sequences that models name: made before the tables that count by them, and found missing."""
+"""Sequences that the models name: created before the tables that use them, and found if missing."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class _SequenceOperation(MigrateOperation):
 
 
 class CreateSequence(_SequenceOperation):
-    """Make a sequence; where the database has no such thing, that is nothing."""
+    """Create a sequence; does nothing on a database without sequences."""
 
     def reverse(self) -> DropSequence:
-        """Return what takes it back."""
+        """Return the operation that reverts this one."""
         return DropSequence(self.sequence)
 
     def to_diff_tuple(self) -> tuple[str, Sequence]:
@@ -43,19 +43,19 @@ class DropSequence(_SequenceOperation):
     """Drop a sequence."""
 
     def reverse(self) -> CreateSequence:
-        """Return what takes it back."""
+        """Return the operation that reverts this one."""
         return CreateSequence(self.sequence)
 
     def to_diff_tuple(self) -> tuple[str, Sequence]:
-        """Return what the database has too much."""
+        """Return what exists in the database only."""
         return "remove_sequence", self.sequence
 
 
 def compare_sequences(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) -> PriorityDispatchResult:
-    """Write the sequences that are missing, before all else.
+    """Create missing sequences before everything else.
 
-    SQLAlchemy asks a sequence for the key of a row. Alembic writes a column that counts by itself instead, and every
-    INSERT would ask for a sequence that is not there.
+    SQLAlchemy asks a sequence for the key of a row. Alembic writes an auto-incremented column instead, and then every
+    INSERT asks for a sequence that does not exist.
     """
     metadata = context.metadata
     assert isinstance(metadata, MetaData)
@@ -65,14 +65,14 @@ def compare_sequences(context: AutogenContext, upgrade: ops.UpgradeOps, schemas:
 
 
 def render_column(column: Column[Any], context: AutogenContext) -> str | None:
-    """Write a column that a sequence counts with the sequence; ``None`` for any other."""
+    """Return the code for a column with its sequence; ``None`` for a column without one."""
     if not isinstance(column.default, Sequence):
         return None
     bare = copy.copy(column)
     bare.default = None
     written = unpromised.render_column(bare, context)
     call: Any = ast.parse(written, mode="eval").body
-    # In bytes, as ast counts.
+    # In bytes, because ast's offsets count bytes.
     head, tail = written.encode()[: call.args[-1].end_col_offset], written.encode()[call.args[-1].end_col_offset :]
     return f"{head.decode()}, {_written(column.default)}{tail.decode()}"
 
@@ -107,7 +107,7 @@ def _missing(context: AutogenContext, metadata: MetaData) -> Iterator[Sequence]:
 
 
 def _compared(context: AutogenContext, metadata: MetaData) -> Iterator[Table]:
-    """Yield the tables that the project does not leave out."""
+    """Yield the tables that the project does not exclude."""
     for table in metadata.tables.values():
         if context.run_object_filters(table, table.name, "table", False, None):
             yield table
@@ -119,7 +119,7 @@ def _unused(metadata: MetaData) -> Iterator[Sequence]:
 
 
 def _of_new_tables(upgrade: ops.UpgradeOps, metadata: MetaData) -> Iterable[Sequence]:
-    """Return what only new tables use: whether the others have theirs, a database without sequences does not tell."""
+    """Return the sequences that only new tables use: a database without sequences cannot tell about the others."""
     made = {(one.schema, one.table_name) for one in upgrade.ops if isinstance(one, ops.CreateTableOp)}
     new: list[Table] = []
     old: list[Table] = []

@@ -1,4 +1,4 @@
-"""Version triggers in migrations: made, dropped, and found missing."""
+"""Version triggers in migrations: created, dropped, and found if missing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _TriggerOperation(MigrateOperation):
 
     @property
     def arguments(self) -> dict[str, str]:
-        """What differs from the usual."""
+        """The options that differ from the defaults."""
         usual: dict[str, Any] = {"column": "version", "schema": None}
         given = {"column": self.trigger.column, "schema": self.trigger.table.schema}
         return {name: value for name, value in given.items() if value is not None and value != usual[name]}
@@ -30,15 +30,15 @@ class _TriggerOperation(MigrateOperation):
 
 @Operations.register_operation("create_version_trigger")
 class CreateVersionTrigger(_TriggerOperation):
-    """``op.create_version_trigger("article")``: have the database count the versions of a table."""
+    """``op.create_version_trigger("article")``: let the database increment the versions of a table."""
 
     @classmethod
     def create_version_trigger(cls, operations: Operations, table_name: str, **options: Any) -> None:
-        """Make the trigger of a table that is there; one that is there already is made anew."""
+        """Create the trigger of an existing table, replacing one that exists."""
         operations.invoke(cls(table_name, **options))
 
     def reverse(self) -> DropVersionTrigger:
-        """Return what takes it back."""
+        """Return the operation that reverts this one."""
         return DropVersionTrigger(self.trigger.table.name, **self.arguments)
 
     def to_diff_tuple(self) -> tuple[str, VersionTrigger]:
@@ -47,7 +47,7 @@ class CreateVersionTrigger(_TriggerOperation):
 
 
 class _KeepVersionTrigger(CreateVersionTrigger):
-    """Made anew around a change of the table, which SQLite makes by copying it: a copy has no triggers."""
+    """Recreate the trigger after SQLite has copied its table, because the copy has no triggers."""
 
     def reverse(self) -> _KeepVersionTrigger:  # type: ignore[override]  # it is its own opposite
         return self
@@ -55,19 +55,19 @@ class _KeepVersionTrigger(CreateVersionTrigger):
 
 @Operations.register_operation("drop_version_trigger")
 class DropVersionTrigger(_TriggerOperation):
-    """``op.drop_version_trigger("article")``: stop counting."""
+    """``op.drop_version_trigger("article")``: stop incrementing versions."""
 
     @classmethod
     def drop_version_trigger(cls, operations: Operations, table_name: str, **options: Any) -> None:
-        """Drop the trigger, before its table is dropped: PostgreSQL would keep the function."""
+        """Drop the trigger before its table is dropped; PostgreSQL would keep its function otherwise."""
         operations.invoke(cls(table_name, **options))
 
     def reverse(self) -> CreateVersionTrigger:
-        """Return what takes it back."""
+        """Return the operation that reverts this one."""
         return CreateVersionTrigger(self.trigger.table.name, **self.arguments)
 
     def to_diff_tuple(self) -> tuple[str, VersionTrigger]:
-        """Return what the database has too much."""
+        """Return what exists in the database only."""
         return "remove_version_trigger", self.trigger
 
 
@@ -99,7 +99,7 @@ def _call(name: str, operation: _TriggerOperation) -> str:
 
 
 def compare_triggers(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) -> PriorityDispatchResult:
-    """Write what the triggers of the database lack or have too much; after the tables, which come first."""
+    """Add missing triggers and drop extra ones, after the tables have been compared."""
     batch = bool(context.opts.get("render_as_batch"))
     for table in context.sorted_tables:
         if not context.run_object_filters(table, table.name, "table", False, None):
@@ -107,7 +107,7 @@ def compare_triggers(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: 
         wanted, found = VersionTrigger.of(table), VersionTrigger(table).exists(_connection(context))
         arguments: dict[str, Any] = {"column": wanted.column if wanted else "version", "schema": table.schema}
         if wanted is None and found:
-            # Before the table changes, which may drop the column.
+            # First, because a later change may drop the column.
             upgrade.ops.insert(0, DropVersionTrigger(table.name, **arguments))
         elif wanted is not None and not found:
             upgrade.ops.append(CreateVersionTrigger(table.name, **arguments))

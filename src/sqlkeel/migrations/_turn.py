@@ -1,4 +1,4 @@
-"""One migrator at a time: a connection that is prepared for migrations, and has the database to itself."""
+"""One migrator at a time: a connection that is prepared for migrations and holds the migration lock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._databases import Migrator, migrator_for
 __all__ = ["LOCK_TIMEOUT", "WAIT", "turn"]
 
 LOCK_TIMEOUT: Final = 3.0
-"""Seconds a DDL statement waits for its lock. All that comes later waits behind it, so this is short."""
+"""Seconds a DDL statement waits for a lock. Later statements wait behind it, so this is short."""
 
 WAIT: Final = 900.0
 """Seconds to wait for another migrator to finish."""
@@ -29,9 +29,9 @@ _PAUSE: Final = 0.1
 async def turn(
     engine: AsyncEngine, *, lock_timeout: float = LOCK_TIMEOUT, wait: float = WAIT
 ) -> AsyncIterator[AsyncConnection]:
-    """Open the connection on which migrations run, when no other migrator is at work.
+    """Open the connection on which migrations run, once no other migrator is running.
 
-    The lock belongs to this connection: it goes when the connection goes, whatever kills the process.
+    The lock belongs to this connection. It is released when the connection closes, even if the process is killed.
 
     Raises:
         MigrationError: When another migrator has not finished after *wait* seconds, or the result cannot be kept.
@@ -57,4 +57,4 @@ async def _wait_for_turn(connection: AsyncConnection, backend: Migrator, wait: f
                 f"Another migration has been running on this database for {wait:g} s.",
                 hint="Wait for it, or look what it waits for; its lock ends with its connection.",
             )
-        await asyncio.sleep(_PAUSE * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the questions, guards nothing
+        await asyncio.sleep(_PAUSE * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the retries; not security

@@ -1,4 +1,4 @@
-"""Columns of PostgreSQL that change to a native ENUM, or away from one, or that text is read as: with a cast."""
+"""PostgreSQL columns that change to or from a native ENUM, or from text: written with a cast."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _STOP: Final = (
 )
 
 
-# Of a text the first four take all or nothing, of the others `KeepsValues` sees that nothing is cut off.
+# The first four parse a text completely or fail; for the others, `KeepsValues` checks that nothing is lost.
 _READ_FROM_TEXT: Final = (Boolean, Integer, JSON, Uuid, Numeric, Date, DateTime)
 _MISMATCH: Final = "42804"
 
 
 class ChangeType(MigrateOperation):
-    """Change the type of a column whose values and default PostgreSQL does not convert by itself."""
+    """Change the type of a column whose values and default PostgreSQL does not convert implicitly."""
 
     def __init__(self, change: ops.AlterColumnOp, *, found: Any, wanted: Any) -> None:
         self.change = change
@@ -38,21 +38,21 @@ class ChangeType(MigrateOperation):
         self.wanted = wanted
 
     def reverse(self) -> ChangeType:
-        """Return what takes it back."""
+        """Return the operation that reverts this one."""
         return ChangeType(self.change.reverse(), found=self.wanted, wanted=self.found)
 
     def to_diff_tuple(self) -> Any:
-        """Return what differs in the words of Alembic."""
+        """Return the difference as one of Alembic's tuples."""
         return self.change.to_diff_tuple()
 
 
 class CastsValues:
-    """Part of Alembic's implementation for PostgreSQL: casts what a revision changes that was written elsewhere."""
+    """The part of Alembic's PostgreSQL implementation that adds casts to revisions written on another database."""
 
     dialect: Dialect
 
     def alter_column(self, table_name: str, column_name: str, **options: Any) -> None:
-        """Change a column; to or from a type that PostgreSQL has by name with a cast, and without its default."""
+        """Change a column; cast to or from a named type, and drop its default before the change."""
         theirs: Any = super()
         if _casts_by_itself(options):
             default = options.get("existing_server_default", False)
@@ -69,7 +69,7 @@ class CastsValues:
             raise
 
     def is_told(self, column_name: str, options: dict[str, Any]) -> bool:
-        """Return whether the revision says what becomes of the values, in other words than `write_casts`."""
+        """Return whether the revision converts the values by another expression than `write_casts` writes."""
         using = options.get("postgresql_using")
         return using is not None and using != _cast(self.dialect, column_name, options["type_"])
 
@@ -89,9 +89,9 @@ def _casts_by_itself(options: dict[str, Any]) -> bool:
 
 
 def write_casts(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) -> PriorityDispatchResult:
-    """Have each change written with a cast that PostgreSQL does not make by itself, as to a type that it has by name.
+    """Write each type change that PostgreSQL does not do implicitly with a cast, such as to a named type.
 
-    The default is taken off before, for it has the old type, and put back behind.
+    The default has the old type, so it is dropped before the change and set again after it.
     """
     if context.migration_context.dialect.name == "postgresql":
         for modify in upgrade.ops:
@@ -101,7 +101,7 @@ def write_casts(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) 
 
 
 def is_array(kind: Any) -> bool:
-    """Return whether PostgreSQL has an array for a type; what is not of PostgreSQL's dialect may be none."""
+    """Return whether PostgreSQL has an array for a type; the type may come from another dialect."""
     return isinstance(as_postgresql(kind), ARRAY)
 
 
@@ -113,14 +113,14 @@ def _needs_cast(operation: Any) -> bool:
 
 
 def _is_read_from_text(kind: Any) -> bool:
-    # A text without a zone would be a moment of whoever migrates.
+    # A timestamptz would read a text without a zone in the time zone of the migrating session.
     return isinstance(kind, _READ_FROM_TEXT) and not getattr(kind, "timezone", False)
 
 
 def _changed(context: AutogenContext, change: Any) -> ChangeType:
     key = f"{change.schema}.{change.table_name}" if change.schema else change.table_name
     default: Any = context.table_key_to_table[key].columns[change.column_name].server_default
-    # Not the one that was read: it has the old type in it.
+    # The model's default; the reflected one contains the old type.
     kept = default if change.existing_server_default else None
     wanted = kept if change.modify_server_default is False else change.modify_server_default
     return ChangeType(change, found=change.existing_server_default, wanted=wanted)
@@ -153,7 +153,7 @@ def _written(context: AutogenContext, operation: MigrateOperation) -> list[str]:
 
 
 def _cast(dialect: Dialect, name: str, kind: Any) -> str:
-    """Return the value as the new type; as a text it is not cut to the length, but refused where it is too long."""
+    """Return the cast of the value to the new type; a text that is too long is refused, not truncated."""
     column = dialect.identifier_preparer.quote(name)
     new = as_postgresql(kind)
     item = new.item_type if isinstance(new, ARRAY) else new

@@ -1,4 +1,4 @@
-"""The CHECKs that a type brings, as ``Boolean(create_constraint=True)`` does: the type writes them, if need be."""
+"""The CHECKs that a type creates, as ``Boolean(create_constraint=True)`` does: rendering the type renders them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["comes_with_type", "given_a_type", "is_made", "name_of", "skip_checks
 
 
 def comes_with_type(constraint: Any) -> bool:
-    """Return whether a constraint is made by the type of its column, which is all that a revision has to write.
+    """Return whether the type of a column creates this constraint, so that a revision only writes the type.
 
-    The CHECK of a `Choice` is written by itself: a revision keeps the members of its day.
+    The CHECK of a `Choice` is written separately, because a revision keeps the members at that time.
     """
     return bool(private.is_bound_to_type(constraint)) and choice_of(constraint) is None
 
@@ -34,10 +34,10 @@ def skip_checks_of_types(
     found: Table | None,
     wanted: Table | None,
 ) -> PriorityDispatchResult:
-    """Add no CHECK of a type that needs none in this database, or comes with a column; drop none without a name.
+    """Skip CHECKs of a type that this database does not need or a column brings; drop no unnamed ones.
 
-    A type that changes makes its CHECK: one of this name goes before, and comes back on the way back. One without a
-    name could not be dropped on the way back, so it is not made.
+    A changed type creates its own CHECK. An old CHECK of that name is dropped first, and the downgrade recreates it.
+    An unnamed CHECK is not created, because the downgrade could not drop it.
     """
     if wanted is not None:
         unnamed = {name for one in wanted.constraints if _is_unnamed(context, one) for name in _columns(one)}
@@ -78,7 +78,7 @@ def _drops(context: AutogenContext, table: Table, names: set[str]) -> Iterator[o
 
 
 def given_a_type(operation: Any) -> list[str]:
-    """Return the column that gets its type, and a CHECK with it."""
+    """Return the column that gets a new type, and with it a CHECK."""
     if isinstance(operation, ops.AddColumnOp):
         return [operation.column.name]
     changes = isinstance(operation, ops.AlterColumnOp) and operation.modify_type is not None
@@ -98,7 +98,7 @@ def _is_settled(operation: Any, made: dict[str | None, bool], come: set[str | No
 
 
 def name_of(context: AutogenContext, constraint: Any) -> str | None:
-    """Return the name that CREATE TABLE gives it, which a naming convention may make."""
+    """Return the name that CREATE TABLE gives the constraint, possibly from a naming convention."""
     preparer = context.migration_context.dialect.identifier_preparer
     return None if constraint.name is None else preparer.format_constraint(constraint)
 

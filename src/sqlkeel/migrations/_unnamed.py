@@ -1,4 +1,4 @@
-"""CHECKs that the models give no name are left alone: the database has named them, and nothing says which is which."""
+"""CHECKs that the models leave unnamed are kept: the database has named them, and they cannot be matched."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def keep_unnamed_checks(
     found: Table | None,
     wanted: Table | None,
 ) -> PriorityDispatchResult:
-    """Drop no CHECK with a name of the server's own, where the model of its table has one without a name."""
+    """Do not drop a CHECK with a server-generated name if the model of its table has an unnamed CHECK."""
     if wanted is not None and any(_is_unnamed(one) for one in wanted.constraints):
         backend = migrator_for(context.migration_context.dialect.name)
         modify.ops[:] = [one for one in modify.ops if not backend.names_check(wanted, _dropped_check(one))]
@@ -34,6 +34,6 @@ def _is_unnamed(constraint: Any) -> bool:
 
 
 def _dropped_check(operation: Any) -> str:
-    """Return the name of the CHECK that is dropped; nothing for another operation."""
+    """Return the name of the CHECK that is dropped; empty for any other operation."""
     drops = isinstance(operation, ops.DropConstraintOp) and operation.constraint_type == "check"
     return str(operation.constraint_name) if drops else ""

@@ -1,4 +1,4 @@
-"""The body of a project's ``migrations/env.py``, whoever starts it: ``sqlkeel migrate``, ``alembic`` or a test."""
+"""The body of a project's ``migrations/env.py``, for runs by ``sqlkeel migrate``, ``alembic`` or a test."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ._written import PLAIN, plain
 __all__ = ["TARGET", "Target", "run"]
 
 TARGET: Final = "sqlkeel.target"
-"""Where `Migrations` leaves the `Target` in the attributes of Alembic's configuration."""
+"""The attribute of Alembic's configuration under which `Migrations` passes the `Target`."""
 
 
 _TENANTS: Final = (
@@ -43,27 +43,28 @@ _TENANTS: Final = (
 
 @dataclass(frozen=True)
 class Target:
-    """The open connection that the revisions run on, and the models they are compared with."""
+    """The open connection on which the revisions run, and the models to compare with."""
 
     connection: Connection
     metadata: MetaData
 
 
 def run(**options: Any) -> None:
-    """Run what was asked for; the whole of ``env.py`` is this call.
+    """Run what was requested; ``env.py`` consists of this call.
 
-    Started by `Migrations` it uses the connection given. Started by ``alembic`` it reads ``[tool.sqlkeel]`` of the
-    pyproject.toml above it, connects, and keeps the same rules: one migrator at a time, short waits for locks, foreign
-    keys of SQLite checked. A program that calls Alembic says which database: ``config.attributes["connection"]`` is
-    used as it is, ``config.set_main_option("sqlalchemy.url", …)`` is connected to.
+    If `Migrations` started the run, it provides the connection. If ``alembic`` started it, this reads
+    ``[tool.sqlkeel]`` in the pyproject.toml above, connects, and follows the same rules: one migrator at a time, short
+    lock timeouts, foreign keys of SQLite checked. An application that calls Alembic chooses the database:
+    ``config.attributes["connection"]`` is used as it is; ``config.set_main_option("sqlalchemy.url", …)`` is connected
+    to.
 
     Args:
-        options: What Alembic's ``context.configure`` takes: ``include_object``, ``version_table``, …. Yours win.
+        options: Options for Alembic's ``context.configure``: ``include_object``, ``version_table``, …. Yours win.
 
     Raises:
-        MigrationError: When it is started by Alembic's Python functions inside a running event loop.
+        MigrationError: When Alembic's Python functions are called inside a running event loop.
         ConfigurationError: When alembic.ini and the project name different databases.
-        CommandError: In place of these in the command ``alembic``, and of a database that cannot be reached.
+        CommandError: Instead of these, and when the database cannot be reached, under the ``alembic`` command.
     """
     register_live_option()
     target = context.config.attributes.get(TARGET)
@@ -75,7 +76,7 @@ def run(**options: Any) -> None:
     except (ConfigurationError, DatabaseUnavailable, MigrationError) as error:
         if not unpromised.is_command(context.config):
             raise
-        raise CommandError(str(error)) from error  # which the command prints without a traceback
+        raise CommandError(str(error)) from error  # alembic prints it without a traceback
 
 
 def _run_by_alembic(options: dict[str, Any]) -> None:
@@ -92,7 +93,7 @@ def _run_by_alembic(options: dict[str, Any]) -> None:
 
 
 def _run_on(lent: Any, project: Project, options: dict[str, Any]) -> None:
-    """Run on what the caller of Alembic gives: the database, the transaction and the limits are the caller's."""
+    """Run on the caller's connection or engine; the caller is responsible for transaction and limits."""
     if isinstance(lent, Engine):
         with lent.connect() as connection:
             _run_on(connection, project, options)
@@ -159,7 +160,7 @@ def _migrate(target: Target, options: dict[str, Any]) -> None:
 
 
 def _put_before(migration: MigrationContext, backend: Migrator) -> None:
-    """Put our part for the database before the implementation that Alembic has, or whoever has registered another."""
+    """Put our mixin before Alembic's implementation for the database, or before one that the project registered."""
     understand_live_indexes(migration.dialect)
     theirs = migration.impl
     derived: type[DefaultImpl] = type(type(theirs).__name__, (backend.implementation(), type(theirs)), {})
@@ -176,7 +177,7 @@ def _put_before(migration: MigrationContext, backend: Migrator) -> None:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Keep quiet about what reflection passes over, a copy keeps, and `close_circles` sorts."""
+    """Suppress warnings about things that we handle: skipped indexes, unnamed CHECKs, cyclic tables."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Skipped unsupported reflection of expression-based index", SAWarning)
         warnings.filterwarnings("ignore", "Cannot correctly sort tables", SAWarning)
@@ -185,7 +186,7 @@ def _without_warnings() -> Iterator[None]:
 
 
 def _dialect(project: Project, lent: Any) -> str:
-    """Return the database that SQL is printed for: that of the connection that the caller gives, else the project's."""
+    """Return the dialect for offline mode: that of the caller's connection, else the project's."""
     if lent is None:
         return project.open_database(config=context.config).engine.dialect.name
     if isinstance(lent, (AsyncEngine, Connection, Engine)):
@@ -194,7 +195,7 @@ def _dialect(project: Project, lent: Any) -> str:
 
 
 def _write_sql(project: Project, options: dict[str, Any], dialect: str) -> None:
-    """Print the statements instead of sending them: ``alembic upgrade head --sql``."""
+    """Print the statements instead of executing them: ``alembic upgrade head --sql``."""
     context.configure(
         dialect_name=dialect,
         target_metadata=project.metadata(),

@@ -1,4 +1,4 @@
-"""What differs between databases while a migration runs; one file per database."""
+"""How a migration runs on each database: one file per database."""
 
 from .migrator import Migrator, migrator_for
 

@@ -1,4 +1,4 @@
-"""Migrations on MariaDB: every DDL statement commits, so a failed revision stays where it failed."""
+"""Migrations on MariaDB: every DDL statement commits, so a failed revision stays half applied."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COUNTED: Final = re.compile(r"_\d+$")
 
 
 class MariaDBMigrator(Migrator):
-    """DDL is not transactional; a metadata lock is waited for a day unless it is limited."""
+    """DDL is not transactional, and a statement waits for a metadata lock for a day by default."""
 
     batch = False
     has_identity = False
@@ -37,13 +37,14 @@ class MariaDBMigrator(Migrator):
     )
 
     def implementation(self) -> type[DefaultImpl]:
-        """Return what reads the index of `unique_live` as what it was made from."""
+        """Return the mixin that recognises the index of `unique_live`."""
         return _Impl
 
     def prepare(self, connection: Connection, lock_timeout: float) -> None:
-        """Lift the application's limits for this session, and have values refused that do not fit.
+        """Lift the application's limits for this session, and make the server refuse values that do not fit.
 
-        Without the strict mode, which an engine that is not ours may lack, a changed column cuts them or makes them 0.
+        An engine that is not ours may lack the strict mode. Without it, changing a column truncates such values or
+        stores 0.
         """
         seconds = max(round(lock_timeout), 1)
         connection.exec_driver_sql(
@@ -54,29 +55,29 @@ class MariaDBMigrator(Migrator):
         connection.commit()
 
     def try_lock(self, connection: Connection) -> bool:
-        """Take the user lock of this database; the names are the server's, hence the hash of the database's."""
+        """Acquire a user lock; lock names are global to the server, so the name contains a hash of the database's."""
         got = connection.execute(text("SELECT GET_LOCK(CONCAT('sqlkeel:', MD5(DATABASE())), 0)")).scalar_one()
         connection.commit()
         return bool(got)
 
     def verify(self, connection: Connection) -> None:
-        """Find nothing: what stands is committed already, but for rows."""
+        """Check nothing: DDL is already committed."""
 
     def restore(self, connection: Connection) -> None:
-        """Close the connection: with it go the lock and all that a revision has set in the session."""
+        """Close the connection, which releases the lock and discards the settings of the session."""
         connection.invalidate()
 
     def is_same_default(
         self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
     ) -> bool:
-        """Compare what was read with what the server makes of ours: 0.00 of ``'0'``, 1 of ``true``."""
+        """Compare the reflected default with what the server makes of ours, such as 0.00 for ``'0'``."""
         made = column_as_made(connection, dialect, wanted, like=found.table)
         return made is not None and made.default == read_default(found)
 
     def is_same_computed(
         self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
     ) -> bool:
-        """Compare what was read with what the server makes of ours."""
+        """Compare the reflected expression with what the server makes of ours."""
         if found.computed is None or wanted.computed is None:
             return False
         made = column_as_made(connection, dialect, wanted, like=found.table)
@@ -88,7 +89,7 @@ class MariaDBMigrator(Migrator):
     def is_same_type(
         self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
     ) -> bool | None:
-        """Ask what the server makes of ours: a TINYBLOB of a BLOB(5)."""
+        """Ask the server what it makes of our type: a BLOB(5) becomes a TINYBLOB."""
         bare: Column[Any] = Column(wanted.name, wanted.type)
         made = column_as_made(connection, dialect, bare, like=found.table)
         if made is None:
@@ -97,24 +98,24 @@ class MariaDBMigrator(Migrator):
         return process(made.reflected["type"]) == process(found.type)
 
     def names_check(self, table: Table, name: str) -> bool:
-        """Recognise ``CONSTRAINT_1``, and the name of the column for one that stands with it."""
+        """Recognise ``CONSTRAINT_1``, and the name of the column for a CHECK in a column definition."""
         return name in table.columns or _CHECK.fullmatch(name) is not None
 
     def is_generated(self, kind: str, reflected: Any) -> bool:
-        """Recognise the column beside the index of `unique_live`, and the index that comes with a foreign key."""
+        """Recognise the hidden column of `unique_live`, and the index that a foreign key creates."""
         if kind == "index":
             return _comes_with_key(reflected)
         return kind == "column" and is_live_marker(reflected)
 
     def parts(self, connection: Connection) -> set[tuple[str | None, str]]:
-        """Return nothing: a partition is not a table."""
+        """Return nothing: partitions are not tables."""
         return set()
 
 
 def _comes_with_key(index: Index) -> bool:
-    """Return whether the server has named it, after its first column or ``user_id_2``, or cannot do without it.
+    """Return whether the server named the index, after its first column or ``user_id_2``, or a key requires it.
 
-    A key that takes the place of another one goes on with the index that has the other's name.
+    A key that replaces another one keeps using the index with the old key's name.
     """
     names, table = _names(index), index.table
     if index.unique or not names or table is None:
@@ -127,7 +128,7 @@ def _comes_with_key(index: Index) -> bool:
 
 
 def _members(kind: Any) -> tuple[str, ...]:
-    """Return what a column of ENUM or SET may hold, by which it is sorted; SQLAlchemy's Enum may be a VARCHAR."""
+    """Return the members of an ENUM or SET in sort order; empty for an Enum stored as VARCHAR."""
     if isinstance(kind, SET):
         return tuple(kind.values)
     return tuple(kind.enums) if isinstance(kind, Enum) and kind.native_enum else ()
@@ -138,10 +139,10 @@ def _names(item: Any) -> list[str]:
 
 
 class _Impl(KeepsValues, PassesTypes, WritesText, DefaultImpl):
-    """Alembic's part for MariaDB, which reads the index of `unique_live` as what it was made from.
+    """Alembic's implementation for MariaDB, which recognises the index of `unique_live`.
 
-    It refuses to add a required column to rows, which MariaDB gives 0, an empty text, the date 0000-00-00, the first
-    member of an ENUM or a UUID of zeros, in every SQL mode.
+    It refuses to add a required column to a table with rows. In every SQL mode, MariaDB would fill it with 0, an empty
+    string, the date 0000-00-00, the first member of an ENUM or a UUID of zeros.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -153,22 +154,22 @@ class _Impl(KeepsValues, PassesTypes, WritesText, DefaultImpl):
         super().add_column(table_name, column, schema=schema, **options)
 
     def compare_type(self, inspector_column: Column[Any], metadata_column: Column[Any]) -> bool:
-        """Compare UNSIGNED, and the order of members, too, which Alembic passes over."""
+        """Also compare UNSIGNED and the order of members, which Alembic ignores."""
         types = [one.type.dialect_impl(self.dialect) for one in (inspector_column, metadata_column)]
         traits = {(bool(getattr(one, "unsigned", False)), _members(one)) for one in types}
         return len(traits) > 1 or super().compare_type(inspector_column, metadata_column)
 
     def alter_column(self, table_name: str, column_name: str, **options: Any) -> None:
-        """Change a column, which is not made required where rows have no value: the server would speak of lengths."""
+        """Change a column; refuse NOT NULL if rows hold NULL, because the server's error would talk about lengths."""
         if options.get("nullable") is False and self.connection is not None:
             refuse_missing_values(self.connection, column_name, table_name=table_name, schema=options.get("schema"))
         super().alter_column(table_name, column_name, **options)
 
     def drop_constraint(self, const: Any, **options: Any) -> None:
-        """Drop also the CHECK of a type, and the index of a foreign key that the server has made by itself.
+        """Also drop the CHECK of a type, and the index that the server created for a foreign key.
 
-        The first is added with the type by Alembic, which leaves it when the type goes. Of the second a revision that
-        was made on another database knows nothing.
+        Alembic adds the CHECK with the type, but does not drop it with the type. A revision that was written on another
+        database does not mention the index.
         """
         if isinstance(const, CheckConstraint) and isinstance(const.name, str):
             self.execute(DropConstraint(const, **options))
@@ -182,7 +183,7 @@ class _Impl(KeepsValues, PassesTypes, WritesText, DefaultImpl):
             super().drop_constraint(const, **options)
 
     def drop_index(self, index: Index, **options: Any) -> None:
-        """Drop an index, but for that of a key which went with it: a revision made on MariaDB says so, too."""
+        """Drop an index, unless it was dropped with its key: a revision written on MariaDB also drops it."""
         table = index.table
         place = (table.schema, table.name, str(index.name)) if table is not None else None
         if place in self._gone:
@@ -191,7 +192,7 @@ class _Impl(KeepsValues, PassesTypes, WritesText, DefaultImpl):
             super().drop_index(index, **options)
 
     def autogen_column_reflect(self, inspector: Any, table: Table, column_info: Any) -> None:
-        """Read a default whole: reflection cuts an expression at its first bracket or quote."""
+        """Read the whole default; reflection truncates an expression at its first parenthesis or quote."""
         assert self.connection is not None
         if not column_info.get("computed"):
             name = self.dialect.identifier_preparer.format_table(table)
@@ -199,7 +200,7 @@ class _Impl(KeepsValues, PassesTypes, WritesText, DefaultImpl):
         super().autogen_column_reflect(inspector, table, column_info)
 
     def compare_indexes(self, metadata_index: Index, reflected_index: Index) -> ComparisonResult:
-        """Have the server make ours, and compare with what it says of the other: the order is not reflected."""
+        """Create our index in a probe table and compare the server's definitions: order is not reflected."""
         assert self.connection is not None
         if metadata_index.dialect_kwargs.get("mariadb_live") is not None:
             return super().compare_indexes(metadata_index, reflected_index)

@@ -1,4 +1,4 @@
-"""What MariaDB makes of a column or an index of the models: it is made in a temporary table, and read back."""
+"""What MariaDB makes of a model's column or index: it is created in a temporary table and read back."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _USUAL: Final = re.compile(r"\).* (DEFAULT CHARSET=\w+(?: COLLATE=\w+)?)")
 
 @dataclass(frozen=True)
 class MadeColumn:
-    """A column that the server has made, as it is reflected, and its default as the server writes it."""
+    """A column as the server created it: the reflected column, and the default as the server writes it."""
 
     reflected: Any
     default: str | None
 
 
 def column_as_made(connection: Connection, dialect: Dialect, column: Column[Any], *, like: Table) -> MadeColumn | None:
-    """Return what the server makes of a column; ``None`` for one that it refuses.
+    """Return what the server makes of a column; ``None`` if the server refuses it.
 
     Args:
-        connection: Not read-only: there MariaDB makes no temporary table. The user needs the right to make one.
-        dialect: Writes the column.
-        column: As the models have it.
-        like: The table in the database, whose columns it may name.
+        connection: Not read-only, because MariaDB then refuses temporary tables. The user needs that privilege.
+        dialect: Compiles the column.
+        column: The column of the model.
+        like: The existing table, whose columns the new column may refer to.
     """
     create: Any = CreateColumn(column)
     compiler: Any = dialect.ddl_compiler(dialect, create)
@@ -47,7 +47,7 @@ def column_as_made(connection: Connection, dialect: Dialect, column: Column[Any]
 
 
 def has_same_index(connection: Connection, dialect: Dialect, index: Index) -> bool:
-    """Return whether the table has an index as the server would make this one: lengths, order, columns, kind."""
+    """Return whether the table has an index exactly as the server would create this one."""
     assert index.table is not None
     preparer = dialect.identifier_preparer
     table, quoted = preparer.format_table(index.table), preparer.format_index(index)
@@ -62,10 +62,10 @@ def has_same_index(connection: Connection, dialect: Dialect, index: Index) -> bo
 
 
 def index_made_for(connection: Connection, dialect: Dialect, table: Table, key: str) -> str | None:
-    """Return the index that the server has made for a foreign key, and that no other key needs.
+    """Return the index that the server created for a foreign key and that no other key needs.
 
-    It says nowhere which it has made by itself, and lets only these give way to another index on their columns: such a
-    one is made in an empty copy.
+    MariaDB does not record which indexes it created itself, but it replaces only those by another index on the same
+    columns. So we add such an index to an empty copy of the table and see which one disappears.
     """
     reader = inspect(connection)
     keys = {one["name"]: one["constrained_columns"] for one in reader.get_foreign_keys(table.name, schema=table.schema)}
@@ -85,7 +85,7 @@ def index_made_for(connection: Connection, dialect: Dialect, table: Table, key: 
 def _probe(connection: Connection, dialect: Dialect, like: Table) -> Iterator[None]:
     name = dialect.identifier_preparer.format_table(like)
     if not _send(connection, f"CREATE TEMPORARY TABLE {_PROBE} LIKE {name}"):
-        # InnoDB has no FULLTEXT index in a temporary table.
+        # InnoDB does not support FULLTEXT indexes in a temporary table.
         usual = next(found for line in _lines(connection, name) if (found := _USUAL.match(line)))
         empty = f"CREATE TEMPORARY TABLE {_PROBE} {usual[1]} ENGINE=MyISAM SELECT * FROM {name} LIMIT 0"  # noqa: S608 - a name
         connection.exec_driver_sql(empty)
@@ -97,7 +97,7 @@ def _probe(connection: Connection, dialect: Dialect, like: Table) -> Iterator[No
 
 def _send(connection: Connection, statement: str) -> bool:
     try:
-        # Without parameters no driver looks for them in a text.
+        # Without parameters, the driver does not interpret % in the statement.
         connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
     except DBAPIError:
         return False
@@ -117,7 +117,7 @@ def _index_in(connection: Connection, table: str, name: str) -> str | None:
 def default_in(connection: Connection, table: str, column: str) -> str | None:
     """Return the server default of a column as the server writes it; *table* is quoted."""
     prefix = f"{_quoted(column)} "
-    # Columns come first; a CHECK of several lines may begin one with a name, too.
+    # Columns come first; a line of a multi-line CHECK may also begin with a name.
     return _default_of(next(line for line in _lines(connection, table) if line.startswith(prefix)))
 
 

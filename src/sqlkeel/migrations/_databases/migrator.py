@@ -1,4 +1,4 @@
-"""What every database file says about running migrations."""
+"""The interface that each database implements for running migrations."""
 
 from __future__ import annotations
 
@@ -16,117 +16,117 @@ from ..._databases import class_for
 __all__ = ["UNNAMED", "Migrator", "computed_sql", "default_sql", "migrator_for", "read_default"]
 
 UNNAMED: Final = "unnamed_"
-"""How the name of a CHECK begins that a revision on SQLite makes for one without a name."""
+"""The prefix of the name that a revision on SQLite gives to an unnamed CHECK."""
 
 
 class Migrator(ABC):
-    """One run of migrations on one connection: prepare, wait for the turn, work, verify, restore."""
+    """One run of migrations on one connection: prepare, acquire the lock, run, verify, restore."""
 
     batch: bool
-    """Whether ALTER TABLE is written as a copy of the table."""
+    """Whether ALTER TABLE is executed by copying the table."""
 
     has_identity: bool
-    """Whether the database tells an identity column from a column that counts up."""
+    """Whether the database distinguishes an identity column from other auto-incremented columns."""
 
     merges_unique: bool = False
-    """Whether a UNIQUE on the columns of the primary key, or of another UNIQUE, is left out or cannot be seen."""
+    """Whether a UNIQUE that repeats the primary key or another UNIQUE is merged with it, or not reflected."""
 
     indexes_keys: bool = False
-    """Whether a foreign key gets an index where no other begins with its columns."""
+    """Whether the server creates an index for a foreign key that has none."""
 
     has_character_sets: bool = False
-    """Whether a column may get its collation from a character set, or a flag like BINARY, that its type names."""
+    """Whether a type can give its column a collation by a character set, or by a flag like BINARY."""
 
     keeps_lengths: bool = True
-    """Whether a length or a precision means anything."""
+    """Whether the database respects lengths and precisions."""
 
     usual_collation: str | None = None
-    """What a changed column has to name where it is to have the usual collation again."""
+    """The collation that a changed column has to state to get the default collation again."""
 
     after_failure: str
-    """What a failed revision leaves behind, in a sentence that starts after the revision's name."""
+    """What a failed revision leaves behind: the rest of a sentence that begins with the revision's name."""
 
     @abstractmethod
     def implementation(self) -> type[DefaultImpl]:
-        """Return what goes before Alembic's implementation for the database in a run; it registers itself nowhere."""
+        """Return the mixin for Alembic's implementation in this run; it is not registered anywhere."""
 
     @abstractmethod
     def prepare(self, connection: Connection, lock_timeout: float) -> None:
-        """Set the session: no limit on statements, a short one on waiting for locks."""
+        """Configure the session: no limit for statements, a short one for waiting on locks."""
 
     @abstractmethod
     def try_lock(self, connection: Connection) -> bool:
-        """Become the only migrator of this database, or say at once that another one is at work."""
+        """Acquire the migration lock of this database without waiting; return whether that succeeded."""
 
     @abstractmethod
     def verify(self, connection: Connection) -> None:
-        """Look at the result before it is committed."""
+        """Check the result before it is committed."""
 
     @abstractmethod
     def restore(self, connection: Connection) -> None:
-        """Give the lock back, and the connection as it was, whatever has happened."""
+        """Release the lock and restore the connection, even after an error."""
 
     @contextmanager
     def borrow(self, connection: Connection) -> Iterator[None]:
-        """Work on a connection of the caller's: its settings, its transaction and its turn are left to the caller."""
+        """Work on a caller's connection; the caller is responsible for its settings, transaction and lock."""
         yield
 
     @abstractmethod
     def is_same_default(
         self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
     ) -> bool:
-        """Return whether the server default of the models is the one that was read; either may be missing."""
+        """Return whether the model's server default equals the reflected one; either may be missing."""
 
     @abstractmethod
     def is_same_computed(
         self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
     ) -> bool:
-        """Return whether a generated column of the models is the one that was read; either may be a plain one."""
+        """Return whether the model's generated column equals the reflected one; either may be a plain column."""
 
     def is_same_type(
         self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
     ) -> bool | None:
-        """Return whether a type that looks different is what the server makes of the one in the models.
+        """Return whether a reflected type that looks different is what the server makes of the model's.
 
-        ``None`` where it makes nothing of it.
+        ``None`` if the server cannot create the model's type.
         """
         return None
 
     def collation(self, connection: Connection, found: Column[Any]) -> str | None:
-        """Return the collation of a column that was read, where it is not the usual one."""
+        """Return the collation of a reflected column; ``None`` if it is the default collation."""
         collation: str | None = getattr(found.type, "collation", None)
         return collation
 
     def names_check(self, table: Table, name: str) -> bool:
-        """Return whether a CHECK that has no name gets one like this from the server."""
+        """Return whether the server gives such a name to an unnamed CHECK."""
         return False
 
     def is_missing(self, url: URL) -> bool:
-        """Return whether connecting would make the database."""
+        """Return whether connecting would create the database."""
         return False
 
     def reading_options(self) -> dict[str, Any]:
-        """Return the options of a transaction that compares: it is rolled back, so what it tries is not kept."""
+        """Return the options of a comparing transaction; it is rolled back, so that probes leave nothing behind."""
         return {}
 
     @abstractmethod
     def is_generated(self, kind: str, reflected: Any) -> bool:
-        """Return whether the database made this object by itself, so that the models need not have it."""
+        """Return whether the database created this object itself, so that the models need not have it."""
 
     @abstractmethod
     def parts(self, connection: Connection) -> set[tuple[str | None, str]]:
-        """Return schema and name of the tables that go with another one, or with an extension."""
+        """Return schema and name of the tables that belong to another table or to an extension."""
 
 
 def default_sql(dialect: Dialect, column: Column[Any]) -> str | None:
-    """Return the server default of a column of the models as it is written in CREATE TABLE."""
+    """Return the server default of a model's column as CREATE TABLE writes it."""
     compiler = _compiler(dialect, column)
     sql: str | None = compiler.get_column_default_string(column)
     return sql
 
 
 def computed_sql(dialect: Dialect, column: Column[Any]) -> str | None:
-    """Return the expression of a generated column as it is written in CREATE TABLE."""
+    """Return the expression of a generated column as CREATE TABLE writes it."""
     if column.computed is None:
         return None
     compiler = _compiler(dialect, column)
@@ -134,7 +134,7 @@ def computed_sql(dialect: Dialect, column: Column[Any]) -> str | None:
 
 
 def read_default(column: Column[Any]) -> str | None:
-    """Return the server default of a column as it was read."""
+    """Return the server default of a reflected column."""
     default = column.server_default
     return str(default.arg) if isinstance(default, DefaultClause) else None
 
@@ -145,6 +145,6 @@ def _compiler(dialect: Dialect, column: Column[Any]) -> Any:
 
 
 def migrator_for(dialect: str) -> Migrator:
-    """Return what one run on a database needs, by SQLAlchemy's name of its dialect."""
+    """Return the migrator for SQLAlchemy's name of a dialect."""
     kind: type[Migrator] = class_for("migrations", dialect)
     return kind()

@@ -1,4 +1,4 @@
-"""Migrations on PostgreSQL: a transaction for each revision, a short wait for locks, an advisory lock around all."""
+"""Migrations on PostgreSQL: one transaction per revision, short lock timeouts, an advisory lock around the run."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from .postgresql_sql import ComparesIndexes, is_same
 __all__ = ["PostgreSQLMigrator"]
 
 _LOCK_KEY: Final = 0x73716C6B65656C
-"""Advisory locks belong to a database, so one number serves all; it spells "sqlkeel"."""
+"""Advisory locks are local to a database, so one number is enough for all; it spells "sqlkeel"."""
 _CHECK: Final = re.compile(r"_check\d*$")
-_KEPT: Final = 28  # of a table's name that is too long, beside a column's
+_KEPT: Final = 28  # characters of a long table name that PostgreSQL keeps in a CHECK's name beside the column
 _NULL: Final = "NULL"
 _PARTS: Final = text("""
 SELECT n.nspname AS schema, c.relname AS name
@@ -59,7 +59,7 @@ SELECT CAST(CAST(seqrelid AS regclass) AS text) FROM pg_catalog.pg_sequence
 
 
 class PostgreSQLMigrator(Migrator):
-    """DDL is transactional, but a statement that waits for its lock makes everybody behind it wait too."""
+    """DDL is transactional, but a statement that waits for a lock blocks every later statement on the table."""
 
     batch = False
     has_identity = True
@@ -67,7 +67,7 @@ class PostgreSQLMigrator(Migrator):
     after_failure = "was rolled back; the revisions before it are applied"
 
     def implementation(self) -> type[DefaultImpl]:
-        """Return what makes and casts to native types."""
+        """Return the mixin that creates native types and casts to them."""
         return _Impl
 
     def prepare(self, connection: Connection, lock_timeout: float) -> None:
@@ -82,33 +82,33 @@ class PostgreSQLMigrator(Migrator):
         connection.commit()
 
     def try_lock(self, connection: Connection) -> bool:
-        """Ask for a session lock that never waits.
+        """Try to acquire a session-level lock without waiting.
 
-        The waiting form holds a snapshot, and CREATE INDEX CONCURRENTLY waits for all snapshots: two migrators would
-        deadlock. For the same reason the transaction of the question ends with it.
+        The waiting form holds a snapshot, and CREATE INDEX CONCURRENTLY waits for all snapshots, so two migrators would
+        deadlock. For the same reason the transaction of this statement ends immediately.
         """
         got = connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK_KEY}).scalar_one()
         connection.commit()
         return bool(got)
 
     def verify(self, connection: Connection) -> None:
-        """Find nothing: the server has checked everything by then."""
+        """Check nothing: the server has already checked everything."""
 
     def restore(self, connection: Connection) -> None:
-        """Close the connection: with it go the lock and all that a revision has set in the session."""
+        """Close the connection, which releases the lock and discards the settings of the session."""
         connection.invalidate()
 
     def is_same_default(
         self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
     ) -> bool:
-        """Ask the server about both as values of the column; a missing one is NULL."""
+        """Ask the server whether both are the same value of the column; a missing default is NULL."""
         ours, theirs = default_sql(dialect, wanted) or _NULL, read_default(found) or _NULL
         return is_same(connection, ours, theirs, kind=_type(dialect, found))
 
     def is_same_type(
         self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
     ) -> bool | None:
-        """Ask the server what it makes of both: a REAL of a FLOAT(24)."""
+        """Ask the server whether both are the same type: a FLOAT(24) is a REAL."""
         ours, theirs = _type(dialect, wanted), _type(dialect, found)
         if ours is None or theirs is None:
             return None
@@ -117,7 +117,7 @@ class PostgreSQLMigrator(Migrator):
     def is_same_computed(
         self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
     ) -> bool:
-        """Ask the server about both expressions."""
+        """Ask the server whether both expressions are the same."""
         ours, theirs = computed_sql(dialect, wanted), computed_sql(dialect, found)
         if ours is None or theirs is None:
             return False
@@ -125,15 +125,15 @@ class PostgreSQLMigrator(Migrator):
         return is_same(connection, ours, theirs, table=name)
 
     def names_check(self, table: Table, name: str) -> bool:
-        """Recognise ``a_check``, ``a_x_check`` and ``a_check1``, cut to what fits."""
+        """Recognise ``a_check``, ``a_x_check`` and ``a_check1``, also when truncated."""
         return name.startswith(table.name[:_KEPT]) and _CHECK.search(name) is not None
 
     def is_generated(self, kind: str, reflected: Any) -> bool:
-        """Find nothing that the server makes by itself."""
+        """Return that nothing is generated by the server."""
         return False
 
     def parts(self, connection: Connection) -> set[tuple[str | None, str]]:
-        """Return partitions, what inherits, and the tables of extensions."""
+        """Return partitions, inheriting tables, and the tables of extensions."""
         return {(row.schema, row.name) for row in connection.execute(_PARTS)}
 
 
@@ -144,20 +144,20 @@ def _type(dialect: Dialect, column: Column[Any]) -> str | None:
         kind.collation = None
     try:
         return dialect.type_compiler_instance.process(kind)
-    except CompileError:  # of a type that SQLAlchemy does not know
+    except CompileError:  # a type that SQLAlchemy does not know
         return None
 
 
 class _Impl(
     ChangesIdentity, ChangesMembers, MakesTypes, CastsValues, KeepsValues, WritesText, ComparesIndexes, DefaultImpl
 ):
-    """Alembic's part for PostgreSQL, which writes a text that looks like a parameter as what it is.
+    """Alembic's implementation for PostgreSQL, which escapes text that looks like a parameter.
 
-    PostgreSQL refuses a required column for rows by itself, in words that say nothing of rows.
+    PostgreSQL itself refuses to add a required column to a table with rows, but its message does not mention the rows.
     """
 
     def autogen_column_reflect(self, inspector: Any, table: Table, column_info: Any) -> None:
-        """Read what a column of a DOMAIN says itself: reflection gives it the default and the NOT NULL of the type."""
+        """Read only the column's own default and NOT NULL; reflection adds those of its DOMAIN."""
         assert self.connection is not None
         if isinstance(column_info["type"], DOMAIN):
             place = {"table": self.dialect.identifier_preparer.format_table(table), "column": column_info["name"]}
@@ -167,8 +167,8 @@ class _Impl(
         super().autogen_column_reflect(inspector, table, column_info)
 
     def alter_column(self, table_name: str, column_name: str, **options: Any) -> None:
-        """Change a column, and with it the sequence that it counts by: one of SERIAL would end where INTEGER does."""
-        options.pop("autoincrement", None)  # It is for MariaDB, and Alembic warns of it.
+        """Change a column and the sequence that feeds it: the sequence of a SERIAL would stop at INTEGER's maximum."""
+        options.pop("autoincrement", None)  # meant for MariaDB; Alembic would warn about it here
         super().alter_column(table_name, column_name, **options)
         if self.connection is not None and isinstance(options.get("type_"), BigInteger):
             table = Table(table_name, MetaData(), schema=options.get("schema"))
@@ -177,7 +177,7 @@ class _Impl(
                 self.execute(f"ALTER SEQUENCE {sequence} AS BIGINT")
 
     def as_both(self, value: Any, old: Any, new: Any) -> tuple[Any, Any]:
-        """Compare a text as a moment or a number of any length: it may have a time of day, a zone, more digits."""
+        """Compare a text as a timestamp or number of any length: it may have a time, a zone or more digits."""
         if not isinstance(old, String):
             return super().as_both(value, old, new)
         if isinstance(new, (Date, DateTime)):
@@ -187,14 +187,14 @@ class _Impl(
         return cast(value, new), cast(value, widest)
 
     def add_constraint(self, const: Any, **options: Any) -> None:
-        """Add a constraint; Alembic's description of the table has only the columns that a UNIQUE is on."""
+        """Add a constraint; Alembic's description of the table contains only the columns of the UNIQUE itself."""
         for name in const.dialect_kwargs.get("postgresql_include") or ():
             if name not in const.table.c:
                 const.table.append_column(Column(name))
         super().add_constraint(const, **options)
 
     def add_column(self, table_name: str, column: Column[Any], *, schema: str | None = None, **options: Any) -> None:
-        # An identity, and a DOMAIN by its default, may have a value for the rows.
+        # An identity, or the default of a DOMAIN, can provide a value for existing rows.
         if column.identity is None and not isinstance(as_postgresql(column.type), DOMAIN):
             refuse_made_up_values(self.connection, column, table_name=table_name, schema=schema)
         self.provide_type(column)

@@ -1,4 +1,4 @@
-"""Whether two pieces of SQL mean the same to PostgreSQL: its planner writes both in one form."""
+"""Find out whether two pieces of SQL mean the same to PostgreSQL: its planner normalises both."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SELECT c.opcdefault FROM pg_catalog.pg_opclass c JOIN pg_catalog.pg_am m ON m.oi
  WHERE c.opcname = :name AND m.amname = :using ORDER BY 1 DESC LIMIT 1
 """)
 
-# Those that an index states, and its columns do not have by themselves.
+# Collations that the index states and that differ from those of its columns.
 _COLLATIONS: Final = text("""
 SELECT CASE WHEN a.attcollation <> coalesce(t.attcollation, y.typcollation) THEN quote_ident(c.collname) END
   FROM pg_catalog.pg_index i
@@ -33,15 +33,15 @@ SELECT CASE WHEN a.attcollation <> coalesce(t.attcollation, y.typcollation) THEN
 
 
 def is_same(connection: Connection, ours: str, theirs: str, *, kind: str | None = None, table: str = "") -> bool:
-    """Ask the server, which plans both and runs neither; a read-only transaction and a standby will do.
+    """Ask the server, which plans both and runs neither; a read-only transaction or a standby is enough.
 
     Args:
-        connection: In a transaction, which goes on whatever the server says.
-        ours: As the models have it. What the server does not understand, most often for a column that is not there
-            yet, is not the same.
-        theirs: As it was read.
-        kind: The SQL of a type that both become.
-        table: The quoted table whose columns they may name.
+        connection: In a transaction, which stays usable whatever the server answers.
+        ours: The SQL of the models. If the server does not understand it, usually because a column does not exist yet,
+            the two are different.
+        theirs: The reflected SQL.
+        kind: The SQL of a type that both are cast to.
+        table: The quoted name of the table whose columns they may use.
     """
     if ours == theirs:
         return True
@@ -52,7 +52,7 @@ def is_same(connection: Connection, ours: str, theirs: str, *, kind: str | None 
     statement = f"EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) SELECT {both}{source}"
     try:
         with connection.begin_nested():
-            # Without parameters no driver looks for them in a text.
+            # Without parameters, the driver does not interpret % in the statement.
             plan: Any = connection.exec_driver_sql(statement, execution_options={"no_parameters": True}).scalar_one()
     except DBAPIError:
         return False
@@ -73,12 +73,12 @@ def _name(tokens: list[Token]) -> str:
 
 
 class ComparesIndexes:
-    """Part of Alembic's implementation for PostgreSQL, which compares the texts of expressions, and few options."""
+    """The part of Alembic's PostgreSQL implementation that compares expressions and options of indexes fully."""
 
     connection: Any
 
     def compare_indexes(self, metadata_index: Index, reflected_index: Index) -> ComparisonResult:
-        """Compare an index in all that it is made of, but for storage parameters."""
+        """Compare all parts of an index except its storage parameters."""
         differences = [*filter(None, [unpromised.difference_in_uniqueness(self, metadata_index, reflected_index)])]
         ours, found = (
             [unpromised.sql_of(self, part) for part in one.expressions] for one in (metadata_index, reflected_index)

@@ -38,11 +38,11 @@ _SHADOWS: Final = "SELECT name FROM pragma_table_list WHERE type = 'shadow'"
 
 
 class SQLiteMigrator(Migrator):
-    """ALTER TABLE is a copy: new table, rows over, old one dropped, new one renamed.
+    """ALTER TABLE copies the table: create the new table, copy the rows, drop the old table, rename the new one.
 
-    With foreign keys on, that DROP deletes the rows of every child table with ON DELETE CASCADE. So they are off while
-    the run lasts, and the run is refused where a row points nowhere at its end. The write lock, held from the first
-    read to the commit, keeps a second migrator out.
+    With foreign keys on, that DROP would delete the rows of every child table with ON DELETE CASCADE. So they are off
+    during the run, and the run is refused if a row violates a foreign key at its end. The write lock, held from the
+    first read to the commit, keeps a second migrator out.
     """
 
     batch = True
@@ -59,16 +59,16 @@ class SQLiteMigrator(Migrator):
         self._views_before: set[str] = set()
 
     def implementation(self) -> type[DefaultImpl]:
-        """Return what copies tables with all that belongs to them."""
+        """Return the mixin that copies tables completely."""
         return _Impl
 
     def prepare(self, connection: Connection, lock_timeout: float) -> None:
-        """Switch foreign keys off, which works outside a transaction only."""
+        """Switch foreign keys off; SQLite ignores that inside a transaction."""
         self._enforced = bool(_pragma(connection, "foreign_keys")[0][0])
         _pragma(connection, "foreign_keys=OFF")
 
     def try_lock(self, connection: Connection) -> bool:
-        """Begin the transaction that writes."""
+        """Begin the write transaction."""
         try:
             connection.begin()
             _begin_at_once(connection)
@@ -82,13 +82,13 @@ class SQLiteMigrator(Migrator):
 
     @contextmanager
     def borrow(self, connection: Connection) -> Iterator[None]:
-        """Work in the caller's transaction, or make one for the whole run; verify it in either.
+        """Work in the caller's transaction, or begin one for the whole run; verify it in both cases.
 
-        Foreign keys cannot be switched off in a transaction that is open. Where they are on, a copy of a table that
-        another one refers to is refused.
+        Foreign keys cannot be switched off inside a transaction. If they are on, copying a table that another one
+        references is refused.
 
         Raises:
-            MigrationError: When somebody else writes, or `verify` finds something.
+            MigrationError: When another connection is writing, or `verify` finds a problem.
         """
         if connection.in_transaction():
             _begin_at_once(connection)
@@ -113,7 +113,7 @@ class SQLiteMigrator(Migrator):
         self._views_before = {name for name in _views(connection) if _fault_of(connection, name) is None}
 
     def verify(self, connection: Connection) -> None:
-        """Check that the run left no rows that point nowhere, lost no trigger by copying its table, and broke no view.
+        """Check that the run violated no foreign key, lost no trigger by copying its table, and broke no view.
 
         Raises:
             MigrationError: When it did.
@@ -151,14 +151,14 @@ class SQLiteMigrator(Migrator):
                 )
 
     def restore(self, connection: Connection) -> None:
-        """Roll back what is not committed and check foreign keys again."""
+        """Roll back uncommitted changes and switch foreign keys back on."""
         connection.rollback()
         _pragma(connection, f"foreign_keys={'ON' if self._enforced else 'OFF'}")
 
     def is_same_default(
         self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
     ) -> bool:
-        """Compare the texts; a missing one is NULL."""
+        """Compare the SQL texts; a missing default is NULL."""
         texts = (default_sql(dialect, wanted) or _NULL, read_default(found) or _NULL)
         ours, theirs = (default_form(one, wanted) for one in texts)
         return ours == theirs
@@ -166,7 +166,7 @@ class SQLiteMigrator(Migrator):
     def is_same_computed(
         self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
     ) -> bool:
-        """Compare the texts of the expressions."""
+        """Compare the SQL texts of the expressions."""
         ours, theirs = computed_sql(dialect, wanted), computed_sql(dialect, found)
         return ours is not None and theirs is not None and form(ours) == form(theirs)
 
@@ -179,36 +179,36 @@ class SQLiteMigrator(Migrator):
         return declared is not None and form(declared) == form(ours)
 
     def collation(self, connection: Connection, found: Column[Any]) -> str | None:
-        """Read the statement that made the table: reflection says nothing of collations."""
+        """Read the statement that created the table, because reflection ignores collations."""
         collation = read_collations(connection, found.table.name).get(found.name, self.usual_collation)
         return None if collation == self.usual_collation else collation
 
     def names_check(self, table: Table, name: str) -> bool:
-        """Recognise the name that a revision has given: a CHECK without one cannot be changed in a batch."""
+        """Recognise the name that a revision gave to a CHECK: a batch cannot change an unnamed one."""
         return name.startswith(UNNAMED)
 
     def is_missing(self, url: URL) -> bool:
-        """Look for the file."""
+        """Return whether the file does not exist."""
         path = url.database or ":memory:"
         return path != ":memory:" and not path.startswith("file:") and not Path(path).exists()
 
     def reading_options(self) -> dict[str, Any]:
-        """Let a comparison wait for no writer: there is one write lock for the whole file."""
+        """Return options for reading without waiting: the whole file has one write lock."""
         return backend_for(make_url("sqlite://")).begin_options(read_only=True)
 
     def is_generated(self, kind: str, reflected: Any) -> bool:
-        """Find nothing that the database makes by itself."""
+        """Return that nothing is generated by the database."""
         return False
 
     def parts(self, connection: Connection) -> set[tuple[str | None, str]]:
-        """Return the tables in which a virtual table keeps its rows."""
+        """Return the tables in which virtual tables keep their rows."""
         return {(None, name) for name in connection.exec_driver_sql(_SHADOWS).scalars()}
 
 
 class _Impl(PassesTypes, WritesText, DefaultImpl):
-    """Alembic's part for SQLite: a copy of a table keeps its rows, and what reflection does not read of it.
+    """Alembic's implementation for SQLite: the copy of a table keeps its rows and what reflection does not read.
 
-    SQLite refuses a required column for rows by itself, in words that say nothing of rows.
+    SQLite itself refuses to add a required column to a table with rows, but its message does not mention the rows.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -237,7 +237,7 @@ class _Impl(PassesTypes, WritesText, DefaultImpl):
     def cast_for_batch_migrate(self, existing: Column[Any], existing_transfer: Any, new_type: Any) -> None:
         before = existing_transfer["expr"]
         if isinstance(existing.type, String) and issubclass(private.affinity_of(new_type), _KEPT_AS_TEXT):
-            return  # A cast would make a number of it: for SQLite these types are numeric.
+            return  # A cast would produce a number, because SQLite gives these types NUMERIC affinity.
         super().cast_for_batch_migrate(existing, existing_transfer, new_type)  # type: ignore[no-untyped-call]
         if existing_transfer["expr"] is not before and isinstance(before, Column) and self.connection is not None:
             refuse_other_values(self.connection, before, existing_transfer["expr"])
@@ -254,11 +254,11 @@ class _Impl(PassesTypes, WritesText, DefaultImpl):
     def correct_for_autogen_constraints(
         self, conn_uniques: Any, conn_indexes: Any, metadata_unique_constraints: Any, metadata_indexes: Any
     ) -> None:
-        """Take an index over an expression for what the models have, where there is one of its name."""
+        """Treat an index over an expression as unchanged if the models have one of its name."""
         read = {index.name: index for index in conn_indexes}
         for index in list(metadata_indexes):
             if len(index.columns) < len(index.expressions) and index.name in read:
-                # SQLite tells the column of text("day DESC"), of which the models know no column.
+                # SQLAlchemy reflects the column of text("day DESC"), which the models' index does not know.
                 conn_indexes.discard(read[index.name])
                 metadata_indexes.discard(index)
             elif index.name not in read and (index.table.name, index.name) in _index_names(self.connection):
@@ -269,7 +269,7 @@ class _Trigger(NamedTuple):
     table: str
     sql: str
     root_page: int
-    """Where the table begins in the file: a copy of it begins somewhere else."""
+    """The first page of the table in the file; a copy of the table begins at another page."""
 
 
 def _triggers(connection: Connection) -> dict[str, _Trigger]:
@@ -289,17 +289,17 @@ def _root_pages(connection: Connection) -> dict[str, int]:
 
 
 def _begin_at_once(connection: Connection) -> None:
-    """Begin the transaction in the file, too: the driver of an engine that is not ours begins late, and not for DDL."""
+    """Begin the transaction in the file too: the driver of a foreign engine begins late, and not for DDL."""
     driver: Any = connection.connection.driver_connection
     if not driver.in_transaction:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _refuse_cascade(connection: Connection, table: str) -> None:
-    """Check that dropping the old copy of a table does not delete the rows that refer to it.
+    """Check that dropping the old copy of a table does not delete the rows that reference it.
 
     Raises:
-        MigrationError: When foreign keys are on, as on a connection that the caller of Alembic has given.
+        MigrationError: When foreign keys are on, which is possible on a connection from the caller of Alembic.
     """
     if _pragma(connection, "foreign_keys")[0][0] and connection.exec_driver_sql(_REFERENCES, (table,)).first():
         raise MigrationError(
@@ -309,7 +309,7 @@ def _refuse_cascade(connection: Connection, table: str) -> None:
 
 
 def _pragma(connection: Connection, pragma: str) -> list[Any]:
-    """Send a pragma without beginning a transaction, in which it might have no effect."""
+    """Execute a pragma without beginning a transaction, because some have no effect inside one."""
     cursor = connection.connection.cursor()
     try:
         cursor.execute(f"PRAGMA {pragma}")
@@ -327,10 +327,10 @@ def _views(connection: Connection) -> set[str]:
 
 
 def _fault_of(connection: Connection, view: str) -> str | None:
-    """Return why a view cannot be read."""
+    """Return why a view cannot be read; ``None`` if it can."""
     name = connection.dialect.identifier_preparer.quote(view)
     try:
-        # No EXPLAIN: the driver keeps the statement, and SQLite does not see that its plan is old.
+        # EXPLAIN would not do: the driver caches the statement, and SQLite does not notice that its plan is old.
         connection.exec_driver_sql(f"SELECT * FROM {name} LIMIT 0").close()  # noqa: S608 - a quoted name
     except OperationalError as error:
         return str(error.orig)
@@ -338,10 +338,10 @@ def _fault_of(connection: Connection, view: str) -> str | None:
 
 
 def _drop_old_copies(connection: Connection) -> None:
-    """Remove what an interrupted copy has left; it would stop every later one.
+    """Drop the table that an interrupted copy left behind; it would make every later copy fail.
 
     Raises:
-        MigrationError: When the table it was made from is gone, so that it holds the only rows.
+        MigrationError: When the original table is gone, so that the copy holds the only rows.
     """
     tables = set(inspect(connection).get_table_names())
     for copy in sorted(name for name in tables if name.startswith(unpromised.TABLE_OF_COPY)):

@@ -1,4 +1,4 @@
-"""A copy of a SQLite table keeps what reflection does not read: collations, indexes as written, AUTOINCREMENT."""
+"""A copy of a SQLite table that keeps what reflection does not read: collations, index SQL, AUTOINCREMENT."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _KIND: Final = "SELECT wr, strict FROM pragma_table_list WHERE schema = 'main' A
 
 @dataclass(frozen=True)
 class _Traits:
-    """What a table is beside its columns, read from the statement that made it."""
+    """What a table has besides its columns, read from the statement that created it."""
 
     collations: dict[str, str]
     counts_up: bool
@@ -53,7 +53,7 @@ class _Traits:
 
     @classmethod
     def read(cls, name: str, sql: str) -> _Traits:
-        """Make the table in memory: SQLite tells the collation of an index, and of a column nowhere."""
+        """Create the table in memory, because SQLite reports the collation of an index, but not of a column."""
         with closing(sqlite3.connect(":memory:")) as memory:
             memory.execute(sql)
             counts_up = bool(memory.execute("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'").fetchall())
@@ -64,7 +64,7 @@ class _Traits:
 
 
 class SQLiteCopy:
-    """One copy of one table: prepared before the new table is made, finished when it has the old one's name."""
+    """One copy of one table: prepared before the new table is created, finished once it has the old name."""
 
     def __init__(self, connection: Connection, batch: Any, table: Table) -> None:
         self._connection = connection
@@ -78,10 +78,10 @@ class SQLiteCopy:
         self._indexes = dict(self._take_indexes())
 
     def prepare(self) -> None:
-        """Give the new table what reflection has not read of the old one, and no CHECK of a column that goes.
+        """Add to the new table what reflection has not read, and remove CHECKs on dropped columns.
 
         Raises:
-            MigrationError: When a CHECK names a column that goes, and one that stays.
+            MigrationError: When a CHECK uses both a dropped and a remaining column.
         """
         new = self._batch.new_table
         for column in self._stated_nowhere():
@@ -114,7 +114,7 @@ class SQLiteCopy:
                 )
 
     def _columns_in(self, check: CheckConstraint) -> set[str]:
-        """Return the columns that a CHECK names, as SQLite reads it."""
+        """Return the columns that a CHECK uses, according to SQLite's parser."""
         found: set[str] = set()
 
         def note(action: int, table: str | None, column: str | None, *_: object) -> int:
@@ -127,7 +127,7 @@ class SQLiteCopy:
         with closing(sqlite3.connect(":memory:")) as memory:
             memory.execute(sql)
             memory.set_authorizer(note)
-            memory.execute(f"SELECT ({check.sqltext}) FROM {name}")  # noqa: S608 - what the table has, in a copy of it
+            memory.execute(f"SELECT ({check.sqltext}) FROM {name}")  # noqa: S608 - the table's own CHECK, on a copy
         return found
 
     def _refuse_shared_names(self) -> None:
@@ -140,9 +140,9 @@ class SQLiteCopy:
 
     @contextmanager
     def without_views(self) -> Iterator[None]:
-        """Rename the new table while SQLite does not read the views: the one that they name is not there.
+        """Rename the new table without SQLite checking the views, which name a table that does not exist now.
 
-        They name it again afterwards, and are read at the end of the run.
+        After the rename it exists again; the end of the run checks that the views can be read.
         """
         before = self._connection.exec_driver_sql("PRAGMA legacy_alter_table").scalar()
         self._connection.exec_driver_sql("PRAGMA legacy_alter_table=ON")
@@ -152,7 +152,7 @@ class SQLiteCopy:
             self._connection.exec_driver_sql(f"PRAGMA legacy_alter_table={before}")
 
     def finish(self) -> None:
-        """Make the indexes again, go on counting, and see that nothing else was lost.
+        """Recreate the indexes, restore the AUTOINCREMENT counter, and check that nothing else was lost.
 
         Raises:
             MigrationError: When the copy has lost something; the run is rolled back.
@@ -186,7 +186,7 @@ class SQLiteCopy:
         )
 
     def _take_indexes(self) -> Iterator[tuple[str, Executable]]:
-        """Yield the indexes that are made as they were written; what the batch drops, renames or changes is its own."""
+        """Yield the indexes to recreate as written, except those that the batch drops, renames or changes."""
         dropped = {index.name for index in self._table.indexes} - self._batch.indexes.keys()
         for name, sql in self._statements("index").items():
             known = self._batch.indexes.get(name)
@@ -203,7 +203,7 @@ class SQLiteCopy:
         return all(one.name in columns and columns[one.name].name == one.name for one in index.columns)
 
     def _columns(self) -> Iterator[Column[Any]]:
-        """Yield the columns of the new table that are there under the same name."""
+        """Yield the columns of the new table that keep their name."""
         new = self._batch.new_table
         return (new.c[name] for name in self._batch.column_transfers if name in new.c)
 
@@ -218,7 +218,7 @@ class SQLiteCopy:
         return found if self._batch.reflected else []
 
     def _drop_replaced_lists(self) -> None:
-        """Let a new list of what a column may be replace one without a name, which no batch can drop."""
+        """Remove an unnamed IN list that a new list for the same column replaces; no batch can drop it."""
         before = {str(one.sqltext) for one in self._table.constraints if isinstance(one, CheckConstraint)}
         checks = [one for one in self._batch.new_table.constraints if isinstance(one, CheckConstraint)]
         new = {_listed(one) for one in checks if str(one.sqltext) not in before} - {None}
@@ -251,13 +251,13 @@ def _listed(check: CheckConstraint) -> str | None:
 
 
 def _as_read(check: CheckConstraint) -> TextClause:
-    """Return a reflected condition without the parameters that text() sees in it."""
+    """Return a reflected condition without the parameters that text() would see in it."""
     condition: Any = check.sqltext
     return text(literal_text(condition.text))
 
 
 def read_collations(connection: Connection, table: str) -> dict[str, str]:
-    """Return the collation of each column of a table; nothing for one that cannot be made outside its file."""
+    """Return the collation of each column; empty for a table that cannot be created outside its file."""
     rows = connection.exec_driver_sql(_MASTER, ("table", table)).all()
     try:
         return _Traits.read(table, rows[0].sql).collations if rows else {}
@@ -269,7 +269,7 @@ def refuse_other_values(connection: Connection, column: Column[Any], cast: Colum
     """Check that the values of a column survive its new type.
 
     Raises:
-        MigrationError: When one would become another: SQLite casts ``'12 pieces'`` to 12 and a date to its year.
+        MigrationError: When a value would change: SQLite casts ``'12 pieces'`` to 12, and a date to its year.
     """
     if connection.scalar(select(exists(select(literal(1)).where(cast.is_distinct_from(column))))):
         raise MigrationError(

@@ -1,4 +1,4 @@
-"""Whether two pieces of SQL are written alike for SQLite, which keeps them as they were written."""
+"""Compare pieces of SQL on SQLite, which stores them exactly as they were written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def form(sql: str) -> str:
 
 
 def default_form(sql: str, column: Column[Any]) -> str:
-    """Return a server default; a number may stand in quotes for a column of numbers."""
+    """Return a normalised server default; a number for a numeric column may be quoted."""
     plain = form(sql)
     is_number = (
         plain.startswith("'") and isinstance(column.type, (Boolean, Integer, Numeric)) and _is_number(plain[1:-1])
