@@ -1,4 +1,4 @@
-"""What is sent to the database: counted, listed, and held to a budget."""
+"""Count and list the statements that are sent to the database, and limit them by a budget."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["QueryLog", "queries", "record"]
 _ABOUT_TRANSACTIONS: Final = (
     *("PRAGMA", "BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK", "SET "),
     *("SELECT set_config(", "SELECT pg_current_xact"),
-    "SELECT relkind::text",  # Of a table that is upserted into, once in a process.
+    "SELECT relkind::text",  # Sent by an upsert, once per table and process.
 )
 
 
 class QueryLog:
-    """The statements of a block, in order; iterate it, take its length, or read `statements`."""
+    """The statements of a block, in order; iterate over it, take its length, or read `statements`."""
 
     def __init__(self) -> None:
         self.statements: list[str] = []
@@ -47,15 +47,15 @@ _open_logs: WeakKeyDictionary[Engine, list[QueryLog]] = WeakKeyDictionary()
 async def queries(
     database: _HasEngines | AsyncEngine, *, at_most: int | None = None, exactly: int | None = None
 ) -> AsyncIterator[QueryLog]:
-    """Count the statements that *database* is sent in the block, and hold them to a budget.
+    """Count the statements that the block sends to *database*, and check them against a budget.
 
-    Put it around a handler in a test, and an N+1 cannot come back unseen. It counts what reaches the driver: lazy
-    loads, flushes and COPY too, an ``executemany`` once; BEGIN, COMMIT, savepoints and pragmas are not counted. It
-    sees every task that uses the database, so do not use it beside other traffic.
+    Put it around a handler in a test, and a new N+1 makes the test fail. It counts every statement that reaches the
+    driver, including lazy loads, flushes and COPY; an ``executemany`` counts once. BEGIN, COMMIT, savepoints and
+    pragmas do not count. It sees every task that uses the database, so do not use it while there is other traffic.
 
     Raises:
         QueryBudgetExceeded: When the block ends and has sent more than *at_most*, or not *exactly*, statements. An
-            error of the block itself is never hidden.
+            exception of the block itself takes precedence.
     """
     engines = (database,) if isinstance(database, AsyncEngine) else database.engines
     log = QueryLog()
@@ -73,7 +73,7 @@ async def queries(
 
 
 def record(engine: Engine, statement: str) -> None:
-    """Note a statement that did not pass through SQLAlchemy, such as a COPY."""
+    """Record a statement that bypassed SQLAlchemy, such as a COPY."""
     for log in _open_logs.get(engine, ()):
         log.statements.append(statement)
 

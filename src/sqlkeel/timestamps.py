@@ -1,4 +1,4 @@
-"""When a row was made and last changed, by the server's clock."""
+"""When a row was created and last changed, by the server's clock."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ __all__ = ["TimestampMixin"]
 class TimestampMixin:
     """``created_at`` and ``updated_at``: aware, in UTC, set by the server.
 
-    Any INSERT gets both, from whichever program. ``updated_at`` moves with every flush, every ``update()`` statement
-    and every upsert and bulk update of sqlkeel; raw SQL of other programs has to set it itself. The new value is read
-    back with the statement, so that it can be used at once.
+    Every INSERT sets both, whichever application sends it. Every flush, every ``update()`` statement, and every upsert
+    and bulk update of sqlkeel sets ``updated_at``; raw SQL has to set it itself. The statement returns the new value,
+    so that you can use it at once.
     """
 
     created_at: Mapped[datetime] = mixed_column(
@@ -36,7 +36,7 @@ class TimestampMixin:
 
 @event.listens_for(TimestampMixin, "after_mapper_constructed", propagate=True)
 def _read_back(mapper: Mapper[Any], cls: type) -> None:
-    # Set here and not in __mapper_args__: a model's own __mapper_args__ would replace a mixin's.
+    # Not in __mapper_args__, because a model's own __mapper_args__ would replace a mixin's.
     private.read_back_defaults(mapper)
     column = mapper.columns["updated_at"]
     if getattr(column, "onupdate", None) is None and getattr(column, "server_onupdate", None) is None:
@@ -46,7 +46,7 @@ def _read_back(mapper: Mapper[Any], cls: type) -> None:
 
 
 def _move_by_itself(mapper: Mapper[Any], connection: Connection, obj: Any) -> None:
-    """Move the time of an object whose table was made elsewhere (reflected, imperative), and does not say so."""
+    """Set the time of an object whose table was defined elsewhere (reflected, imperative) without ``onupdate``."""
     state = orm.attributes.instance_state(obj)
     changed = [key for key in state.committed_state if key in mapper.column_attrs]
     if "updated_at" not in changed and any(state.attrs[key].history.has_changes() for key in changed):
@@ -54,7 +54,7 @@ def _move_by_itself(mapper: Mapper[Any], connection: Connection, obj: Any) -> No
 
 
 def _move_with_another_table(mapper: Mapper[Any], connection: Connection, obj: Any) -> None:
-    """Move the time of an object of which only other tables change: ``onupdate`` sees its own table's UPDATE."""
+    """Set the time of an object if only its other tables change: ``onupdate`` fires only for its own table's UPDATE."""
     state = orm.attributes.instance_state(obj)
     changed = (key for key in list(state.committed_state) if key in mapper.column_attrs)
     columns = (mapper.column_attrs[key].columns for key in changed if state.attrs[key].history.has_changes())
@@ -65,13 +65,13 @@ def _move_with_another_table(mapper: Mapper[Any], connection: Connection, obj: A
 
 @event.listens_for(SyncSession, "do_orm_execute", retval=True)
 def _move(state: ORMExecuteState) -> Any:
-    """Let loaded objects see the time of an ``update()`` statement, which the column alone would not tell them."""
+    """Refresh loaded objects with the time of an ``update()`` statement, which ``onupdate`` alone does not do."""
     if state.statement.is_select:  # as in `joined`
         return None
     mapper = state.bind_mapper if state.is_update else None
     if mapper is None:
         return None
-    # The rows of a base class may be those of a class with times.
+    # Rows of a base class may belong to a subclass with timestamps.
     mappers = [mapper] if issubclass(mapper.class_, TimestampMixin) else rows_below(mapper)
     dated = [one.columns["updated_at"] for one in mappers if issubclass(one.class_, TimestampMixin)]
     return update_with_all(state, {column: utc_now() for column in dated})

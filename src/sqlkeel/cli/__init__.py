@@ -1,4 +1,4 @@
-"""The command ``sqlkeel``."""
+"""The ``sqlkeel`` command."""
 
 from .app import app, main
 

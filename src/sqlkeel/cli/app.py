@@ -1,4 +1,4 @@
-"""The root of the command line: its groups, and how an error reaches the user."""
+"""The root of the command line: its command groups, and how errors are shown to the user."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["app", "main"]
 
 
 class _Commands(TyperGroup):
-    """Commands whose errors end as a message and exit code 1; a bug keeps its traceback."""
+    """Commands that show one of our errors as a message with exit code 1; any other exception keeps its traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -35,7 +35,7 @@ app = typer.Typer(
     help="The data layer of a Python backend: migrations, model rules, and a tour of what it does.",
     no_args_is_help=True,
     add_completion=False,
-    # Its tracebacks would show local variables, and with them passwords.
+    # Typer's tracebacks would show local variables, including passwords.
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
@@ -61,7 +61,7 @@ def _options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Take what stands before the command."""
+    """Accept the options before the command."""
 
 
 def main() -> None:

@@ -18,18 +18,18 @@ __all__ = ["print_error", "print_failure", "print_line", "print_table", "results
 
 @contextmanager
 def results_alone() -> Iterator[None]:
-    """Send what the project prints and logs to standard error: standard output holds the results alone."""
+    """Redirect what the project prints to standard error, so that standard output holds only the results."""
     with redirect_stdout(sys.stderr):
         yield
 
 
 def print_line(text: str, *, style: str = "") -> None:
-    """Print *text* as it is: brackets are no markup, and long lines are not broken."""
+    """Print *text* literally, without markup and without line breaks."""
     Console(highlight=False, soft_wrap=True).print(Text(text, style=style))
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows under *headers*; what is narrow enough stays on one line."""
+    """Print rows under *headers*; short values stay on one line."""
     table = Table(*headers, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*map(Text, row))
@@ -37,7 +37,7 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def print_error(error: KeelError) -> None:
-    """Print what happened, the statement that it happened in, and what to type next."""
+    """Print what happened, the failed statement, and what to type next."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(Text(error.message, style="bold red"))
     for note in getattr(error, "__notes__", ()):
@@ -49,7 +49,7 @@ def print_error(error: KeelError) -> None:
 
 
 def print_failure(error: Exception, place: str) -> None:
-    """Print what a revision raised that is no error of sqlkeel: what it says, where, and the statement."""
+    """Print an exception of a revision that is not one of ours: message, place and statement."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     said = str(error.orig if isinstance(error, DBAPIError) else error)
     console.print(Text(f"{place}: {type(error).__name__}: {' '.join(said.split())}", style="bold red"))

@@ -24,7 +24,7 @@ def demo(
     ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave tables and rows behind.")] = False,
 ) -> None:
-    """Run the reference service and show, step by step, what it is spared.
+    """Run the reference service and show, step by step, what the library does for it.
 
     Example:  sqlkeel demo --database-url postgresql://postgres@localhost/demo
     """

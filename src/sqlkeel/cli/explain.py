@@ -13,7 +13,7 @@ __all__ = ["explain"]
 def explain(
     code: Annotated[str, typer.Argument(help="The last word of an error, or its class.")],
 ) -> None:
-    """Say what an error means and what to do about it.
+    """Explain what an error means and what to do about it.
 
     Example:  sqlkeel explain unique-violation
     """

@@ -1,4 +1,4 @@
-"""``sqlkeel lint``: hold models, a live database and an application's answers to the rules."""
+"""``sqlkeel lint``: check models, a live database and an application's responses against the rules."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def lint(
     write_baseline: _Write = None,
     fix_migration: _Fix = False,
 ) -> None:
-    """Hold the models to the rules for names, types and indexes.
+    """Check the models against the rules for names, types and indexes.
 
-    Exit code 0: nothing found; 1: findings; 2: the command or its settings are wrong, or a database cannot be reached.
-    DATABASE_URL is not read: a variable of the shell does not decide whether models or a database are looked at.
+    Exit code 0: no findings; 1: findings; 2: the command or its settings are wrong, or a database cannot be reached.
+    DATABASE_URL is not read: an environment variable must not decide whether models or a database are checked.
 
     Example:  sqlkeel lint app.models:Base
     """
@@ -115,7 +115,7 @@ def _lint(target: str | None, url: str | None, output: _Output) -> None:
 
 
 def _refuse_beside(option: str, *others: object) -> None:
-    """Refuse what would be taken for looked at, and is not."""
+    """Refuse options that would silently be ignored."""
     given = [str(one) for one in others if one is not None]
     if given:
         raise _wrong(f"{', '.join(given)} cannot stand beside {option}.")
@@ -135,7 +135,7 @@ def _of_models(project: Project, target: str | None) -> list[Finding]:
         raise _wrong(f"app = {path!r} is no application with routes.")
     with _loading("The models"):
         models = project.models() if named is None or is_app(named) else named
-    with _loading("The models", SQLAlchemyError):  # of mappers, which are configured now
+    with _loading("The models", SQLAlchemyError):  # the rules configure the mappers, which may raise
         return check(models, apps=[app] if is_app(app) else [], **_options(settings))
 
 
@@ -206,7 +206,7 @@ def _without_known(findings: list[Finding], path: Path) -> list[Finding]:
 
     fresh, gone = Baseline.read(path).sift(findings)
     if gone:
-        # Not to standard output, where a report is read by a program.
+        # Not to standard output, where another program may read the report.
         typer.echo(f"{len(gone)} finding(s) of {path} are repaired: {', '.join(gone)}", err=True)
         typer.echo(f"hint: sqlkeel lint --write-baseline {path}", err=True)
     return fresh
@@ -265,7 +265,7 @@ def _load(project: Project, path: str) -> Any:
 
 @contextmanager
 def _loading(what: str, kind: type[Exception] = Exception) -> Iterator[None]:
-    """Say in one message what went wrong in the project's own code, and where: it was not judged."""
+    """Report an error in the project's own code as one message with its place; nothing was checked."""
     import traceback
 
     from ..errors import KeelError
@@ -282,7 +282,7 @@ def _loading(what: str, kind: type[Exception] = Exception) -> Iterator[None]:
 
 
 def _resolve(project: Project, path: str) -> Any:
-    """Import ``package.module`` or what it has under a name."""
+    """Import ``package.module``, or an object in it."""
     import pkgutil
     import sys
 
@@ -292,7 +292,7 @@ def _resolve(project: Project, path: str) -> Any:
         return pkgutil.resolve_name(path)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{path.partition(':')[0]}.".startswith(f"{error.name}."):
-            raise  # The module is there, and imports one that is not.
+            raise  # The module exists, but one that it imports does not.
         raise _wrong(f"{path!r} cannot be found: there is no module {error.name!r} in {project.root}.") from None
     except (AttributeError, ValueError) as error:
         raise _wrong(f"{path!r} cannot be found: {error}.") from None

@@ -1,4 +1,4 @@
-"""``sqlkeel migrate``: make migrations, run them, take them back, ask where the database stands."""
+"""``sqlkeel migrate``: create, run and revert migrations, and show the state of the database."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def new(
     empty: Annotated[bool, typer.Option("--empty", help="Write an empty revision; do not ask the database.")] = False,
     database_url: Url = None,
 ) -> None:
-    """Write a revision with what the models have and the database has not.
+    """Write a revision with the differences between models and database.
 
-    Nothing is written where both agree; the exit code is 0 then too.
+    If there are none, no file is written, and the exit code is still 0.
 
     Example:  sqlkeel migrate new "add users table"
     """
@@ -56,8 +56,8 @@ def up(
 ) -> None:
     """Apply the revisions that the database lacks.
 
-    Two at once take turns. On PostgreSQL and SQLite a revision that fails leaves nothing behind; MariaDB commits every
-    DDL statement, and keeps what ran before the one that failed.
+    If two processes run this, one waits for the other. On PostgreSQL and SQLite a failed revision leaves nothing
+    behind. MariaDB commits every DDL statement, so the statements before the failed one stay.
 
     Example:  sqlkeel migrate up
     """
@@ -70,7 +70,7 @@ def down(
     *,
     database_url: Url = None,
 ) -> None:
-    """Take the last revision back, or several.
+    """Revert the last revision, or several.
 
     Example:  sqlkeel migrate down
     """
@@ -79,7 +79,7 @@ def down(
 
 @app.command()
 def status(*, database_url: Url = None) -> None:
-    """List all revisions, and which of them the database has.
+    """List all revisions, and show which of them are applied.
 
     Example:  sqlkeel migrate status
     """
@@ -97,7 +97,7 @@ def status(*, database_url: Url = None) -> None:
 
 @app.command()
 def check(*, database_url: Url = None) -> None:
-    """Check that the database has every revision and is what the models say; else exit with 1.
+    """Check that the database has every revision and matches the models; exit with 1 if not.
 
     Example:  sqlkeel migrate check
     """
@@ -108,7 +108,7 @@ def check(*, database_url: Url = None) -> None:
 
 
 def _doubts(path: Path) -> list[str]:
-    """Return what the revision says in comments: each asks for a decision before it runs."""
+    """Return the comments in a new revision: each asks for a decision before the revision runs."""
     lines = (line.strip() for line in path.read_text(encoding="utf-8").partition("def downgrade")[0].splitlines())
     return [line.removeprefix("# ") for line in lines if line.startswith("# ") and not line.startswith("# ###")]
 
@@ -140,10 +140,10 @@ def _run(url: str | None, work: Callable[[Migrations], Awaitable[T]]) -> T:
 
 
 def _place_in_revision(error: Exception) -> str | None:
-    """Return file and line of the revision that raised *error*; ``None`` where none did."""
+    """Return file and line of the revision that raised *error*; ``None`` if no revision did."""
     import traceback
 
-    # What runs revisions has this name, and is called by nothing else.
+    # Only Alembic calls functions of these names, in a revision.
     frames = traceback.extract_tb(error.__traceback__)
     found = [frame for frame in frames if frame.name in {"upgrade", "downgrade"} and "alembic" not in frame.filename]
     return f"{_short(Path(found[-1].filename))}:{found[-1].lineno}" if found else None

@@ -1,4 +1,4 @@
-"""``sqlkeel purge``: remove deleted rows for good when they are old enough."""
+"""``sqlkeel purge``: permanently remove rows that were deleted long enough ago."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["purge"]
 
 _UNITS: Final = {"h": "hours", "d": "days", "w": "weeks"}
-"""Not minutes: whoever types 6m means months, and would lose the rows of today."""
+"""No unit for minutes: a user who types 6m means months, and would lose the rows of today."""
 
 
 _MODULE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:|$)")
@@ -38,10 +38,10 @@ def purge(
         typer.Option(help="The database, instead of the one in pyproject.toml or DATABASE_URL.", metavar="URL"),
     ] = None,
 ) -> None:
-    """Remove rows for good that were deleted longer ago than a time; children first, a batch at a time.
+    """Permanently remove rows that were deleted longer ago than a given time, children first, in batches.
 
-    What is removed stays removed when it is interrupted; run it again to go on. Rows to which something still points
-    are kept.
+    An interrupted purge keeps the batches that it has removed; run it again to continue. Rows that other rows still
+    reference are kept.
 
     Example:  sqlkeel purge --older-than 30d
     """
@@ -68,7 +68,7 @@ def _age(text: str) -> timedelta:
 
 
 def _project(models: str) -> Any:
-    """Return what pyproject.toml says, where there is one, with other models."""
+    """Return the project's settings, if it has any, with other models."""
     from ..errors import InvalidValue
     from ..migrations import Project
 
@@ -102,7 +102,7 @@ async def _purge(database: Database, models: Any, age: timedelta, batch: int) ->
 
     found: dict[str, Purged] = {}
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    # To standard error, and gone at the end: what is left to read, and to pipe, is the table.
+    # On standard error, and erased at the end: only the table remains on standard output, to read or to pipe.
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None)

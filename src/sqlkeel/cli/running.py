@@ -1,4 +1,4 @@
-"""Work of a command that needs a database: opened for it, and closed without a complaint."""
+"""Run the database work of a command: open the database for it, and close it quietly."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ T = TypeVar("T")
 
 
 def run_with(database: Database, work: Callable[[Database], Awaitable[T]]) -> T:
-    """Return what *work* makes of a database, in an event loop of its own; the database is closed then."""
-    # Its driver logs every note of MariaDB as a warning.
+    """Run *work* on a database in a new event loop, close the database, and return the result of *work*."""
+    # asyncmy logs each NOTE of MariaDB as a warning.
     logging.getLogger("asyncmy").setLevel(logging.ERROR)
     others = set(threading.enumerate())
 
@@ -33,7 +33,7 @@ def run_with(database: Database, work: Callable[[Database], Awaitable[T]]) -> T:
 
 
 def _join_drivers(others: set[threading.Thread]) -> None:
-    """Let the threads of the SQLite driver end before the loop closes; one that could not connect would complain."""
+    """Wait for the SQLite driver's threads before the loop closes; a failed connection would log an error otherwise."""
     for thread in set(threading.enumerate()) - others:
         if thread.daemon:
             thread.join(1)

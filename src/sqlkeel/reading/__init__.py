@@ -1,4 +1,4 @@
-"""Reading: relationships that are loaded with the query, and pages."""
+"""Reading: relationships loaded with the query, and pages."""
 
 from typing import TYPE_CHECKING
 

@@ -32,28 +32,28 @@ _ONE_WAY: Final = "Name each relationship and column once: the relationship itse
 _ON_THE_WAY: Final = "Begin at the model: load=[selectinload(Model.relationship).selectinload(Other.next)]."
 
 Load: TypeAlias = QueryableAttribute[Any] | Sequence[QueryableAttribute[Any]] | ORMOption
-"""What to load with a query: a relationship, a path of them as a tuple, or an option of SQLAlchemy's."""
+"""What to load with a query: a relationship, a path of relationships as a tuple, or a SQLAlchemy option."""
 
 
 _Taken: TypeAlias = tuple[Any, str, Any]
-"""An object, the name of a relation, and what that had loaded."""
+"""An object, the name of a relationship, and the value that it had loaded."""
 
 
 class _Tree(dict[int, tuple[Any, "_Tree"]]):
-    """The steps of all paths, each with those that go on from it."""
+    """The steps of all paths, each with the steps that follow it."""
 
 
 def loader_options(load: Iterable[Load], model: type[Any] | None = None) -> list[ORMOption]:
     """Choose how each relationship is loaded: collections by a second statement, single rows by a join.
 
-    A join repeats the parent for each member of a collection and breaks LIMIT; a second statement for a single row is
-    a round trip more. So ``load=[User.articles, (User.articles, Article.tags), Article.author]`` is one statement for
-    each collection on the way and none for the rest. A relationship of a subclass, ``Dog.toys`` of animals, loads what
-    the rows of that class have in tables of their own, too.
+    A join repeats the parent for each member of a collection and breaks LIMIT; a second statement for a single row
+    costs another round trip. So ``load=[User.articles, (User.articles, Article.tags), Article.author]`` sends one
+    statement for each collection on the way and none for the rest. A relationship of a subclass, such as ``Dog.toys``
+    in a query for animals, also loads the columns in the subclass's own table.
 
     Args:
         load: Relationships, paths, options.
-        model: What the query selects; relationships of other models are refused then.
+        model: The class that the query selects; relationships of other classes are refused.
 
     Raises:
         UnknownField: When an element is not a relationship, or not one of the model.
@@ -67,10 +67,10 @@ def loader_options(load: Iterable[Load], model: type[Any] | None = None) -> list
 
 
 def listed(load: Iterable[Load]) -> list[Load]:
-    """Return what is to be loaded as a list.
+    """Return the relationships to load as a list.
 
     Raises:
-        UnknownField: When it is not several of them: ``load=User.articles`` lacks the brackets.
+        UnknownField: When the argument is a single one: ``load=User.articles`` lacks the brackets.
     """
     if isinstance(load, str):
         raise UnknownField(f"load={load!r} is not a list of relationships.", hint=f"load=[Model.{load}]")
@@ -80,13 +80,13 @@ def listed(load: Iterable[Load]) -> list[Load]:
 
 
 def refuse_options(statement: Select[Any], error: Exception) -> None:
-    """Raise an error of ours where SQLAlchemy has failed with *error* because of the options of *statement*.
+    """Raise our own error if SQLAlchemy failed with *error* because of the options of *statement*.
 
-    It looks at them only when it compiles the statement, so that what a call of ours was given fails in its words.
+    SQLAlchemy looks at options only when it compiles the statement, so its error would not name our argument.
 
     Raises:
-        UsageError: When two of them load the same in different ways.
-        UnknownField: When one is of another model.
+        UsageError: When two options load the same relationship in different ways.
+        UnknownField: When an option belongs to another model.
     """
     if isinstance(error, KeelError) or not isinstance(error, (InvalidRequestError, ArgumentError)):
         return
@@ -102,11 +102,11 @@ def refuse_options(statement: Select[Any], error: Exception) -> None:
 
 @contextmanager
 def reloading(session: orm.Session, load: Iterable[Load], *, held: Any = None) -> Iterator[None]:
-    """Let the query in the block load again what is in doubt, and lose nothing that it does not bring.
+    """Let the query in the block reload relationships that may be stale, and keep the values that it does not load.
 
-    A query fills in what an object of the session has not loaded, and leaves alone what it has. Of what *load* names
-    all is in doubt that *held* has, the object that is asked for by its key; of others, what was called empty when
-    their row was inserted. Changes that wait to be written stay.
+    A query fills only attributes that an object of the session has not loaded yet. Of the relationships in *load*, all
+    those that *held* has loaded may be stale (the object that the caller asked for by its key). On other objects, those
+    that were assumed empty when their row was inserted may be stale. Pending changes are kept.
     """
     taken: dict[tuple[int, str], _Taken] = {}
     for path in (_path(element) for element in load if not isinstance(element, ORMOption)):
@@ -114,7 +114,7 @@ def reloading(session: orm.Session, load: Iterable[Load], *, held: Any = None) -
         _find([held] if held is not None else [], doubted, taken)
         for key in doubted:
             _find(called_empty(session, key), [key], taken)
-    # Only when all are found: two paths may begin with the same step.
+    # Expired only after all are collected, because two paths may begin with the same step.
     for owner, key, _ in taken.values():
         session.expire(owner, [key])
     try:
@@ -126,7 +126,7 @@ def reloading(session: orm.Session, load: Iterable[Load], *, held: Any = None) -
 
 
 def _find(owners: Iterable[Any], keys: Sequence[str], taken: dict[tuple[int, str], _Taken]) -> None:
-    """Note what the objects have loaded of a relation, and go on from there, unless it has changes that wait."""
+    """Record what the objects have loaded along a path; skip relationships with pending changes."""
     if not keys:
         return
     reached: list[Any] = []
@@ -153,12 +153,12 @@ def _plant(tree: _Tree, element: Load) -> None:
         raise UnknownField("An empty path is not a relationship.", hint="load=[(Model.relationship, Other.next)]")
     for attribute in path:
         _relation(attribute)
-        # By identity: an attribute's == makes a condition.
+        # By identity: == on an attribute creates a SQL condition.
         tree = tree.setdefault(id(attribute), (attribute, _Tree({})))[1]
 
 
 def _branches(tree: _Tree, start: Mapper[Any] | None) -> list[Any]:
-    """Return the options for the paths that begin at *start*, each step below the one before."""
+    """Return the options for the paths that begin at *start*, each step nested in the one before."""
     options: list[Any] = []
     subclasses: dict[type[Any], None] = {}
     for attribute, below in tree.values():
@@ -170,12 +170,12 @@ def _branches(tree: _Tree, start: Mapper[Any] | None) -> list[Any]:
         options.append(option.options(*_branches(below, _target(attribute, relation))) if below else option)
     if start is None or not subclasses:
         return options
-    # One for all: SQLAlchemy refuses a second one for the same rows.
+    # One option for all subclasses: SQLAlchemy refuses a second one for the same rows.
     return [selectin_polymorphic(start.entity, list(subclasses)), *options]
 
 
 def _owner(attribute: Any, start: Mapper[Any] | None) -> Mapper[Any] | None:
-    """Return the mapper that has the relationship, which the rows of *start* are to be of; ``None`` for an alias."""
+    """Return the mapper that has the relationship and must match the rows of *start*; ``None`` for an alias."""
     if attribute.parent.is_aliased_class:
         return None
     own: Mapper[Any] = sa_inspect(attribute.class_)
@@ -187,7 +187,7 @@ def _owner(attribute: Any, start: Mapper[Any] | None) -> Mapper[Any] | None:
 
 
 def _target(attribute: Any, relation: RelationshipProperty[Any]) -> Mapper[Any] | None:
-    # An of_type() says itself what it leads to.
+    # The target of of_type() is in the attribute itself.
     return relation.mapper if private.subtype_of(attribute) is None else None
 
 

@@ -1,4 +1,4 @@
-"""Pages by position in the order: the last costs what the first does, and no row is skipped or seen twice."""
+"""Pages by position in the order: the last page costs as much as the first, and no row is skipped or repeated."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ OrderBy: TypeAlias = _Term | Sequence[_Term]
 """Columns of the model, one or several, each plain or with ``.desc()``."""
 
 _KEYS: Final = "sqlkeel.page_keys"
-"""Where a metadata's ``info`` keeps the parts of the orders that pages were asked for in."""
+"""The key in a metadata's ``info`` for the parts of the orders that pages have used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some rows of a longer list, and the cursors that lead on.
+    """Some rows of a longer list, and the cursors of the neighbouring pages.
 
-    Pass ``next`` as ``after=`` and ``previous`` as ``before=``; ``None`` means that there is nothing there.
+    Pass ``next`` as ``after=`` and ``previous`` as ``before=``; ``None`` means that there is no such page.
     """
 
     items: list[T]
@@ -70,7 +70,7 @@ class Page(Generic[T]):
 
     @property
     def has_next(self) -> bool:
-        """Whether rows follow."""
+        """Whether more rows follow."""
         return self.next is not None
 
     def __iter__(self) -> Iterator[T]:
@@ -81,7 +81,7 @@ class Page(Generic[T]):
 
 
 class _Key:
-    """One part of the order: a column of the model, its direction, and whether it can be NULL (which comes last)."""
+    """One part of the order: a column of the model, its direction, and whether it can be NULL (NULLs come last)."""
 
     def __init__(
         self, attribute: str, column: ColumnElement[Any], *, descending: bool, nullable: bool, place: int | None = None
@@ -125,7 +125,7 @@ class _Key:
         return same
 
     def reach(self, value: Any, *, backwards: bool) -> ColumnElement[bool] | None:
-        """Bound the first column alone: what an index can start from, where it cannot from an OR."""
+        """Return a bound on the first column alone, which an index can use; it cannot use the OR."""
         if self.nullable or value is None:
             return None
         down = self.descending != backwards
@@ -134,7 +134,7 @@ class _Key:
         return bound
 
     def _bound(self, value: Any) -> ColumnElement[Any]:
-        # A parameter even for True and False, which SQLAlchemy would write out and refuse to compare by order.
+        # A bind parameter even for True and False, which SQLAlchemy would render inline and refuse to order.
         return literal(value, self.column.type)
 
 
@@ -143,19 +143,20 @@ def _entity_of(row: Any) -> int:
 
 
 class Keyset:
-    """An order of a model's rows that is total: what was asked for, and then the key.
+    """A total order of a model's rows: the requested columns, then the primary key.
 
     Args:
         model: The mapped class.
-        order_by: Columns of it, plain or with ``.desc()``. NULL comes last, on every database.
-        secret: Signs the cursors. With ``None`` a cursor is only bound to its order and filter; a forged one can still
-            do no more than choose where the page starts.
-        dialect: The database's, for conditions that are written for some databases only.
+        order_by: Columns of the model, plain or with ``.desc()``. NULLs come last on every database.
+        secret: Signs the cursors. With ``None`` a cursor is only bound to its order and filter; a forged one can only
+            choose where the page starts.
+        dialect: That of the database, for conditions that depend on it.
 
     Raises:
         UnknownField: When the order is not by columns of the model.
-        NotSupported: When a column's values are not compared as they are sorted: Enum, Float, JSON, ARRAY.
-        ConfigurationError: When the secret is empty, with which everybody could sign, or is not of bytes.
+        NotSupported: When the database compares a column's values differently from how it sorts them: Enum, Float,
+            JSON, ARRAY.
+        ConfigurationError: When the secret is empty, so that anyone could sign, or is not bytes.
     """
 
     def __init__(
@@ -180,20 +181,20 @@ class Keyset:
         self._read_beside = [key.column for key in self.keys if key.place is None]
 
     def order(self, *, backwards: bool = False) -> list[ColumnElement[Any]]:
-        """Return the ORDER BY."""
+        """Return the ORDER BY terms."""
         return [term for key in self.keys for term in (key.backwards if backwards else key.forwards)]
 
     def select(
         self, statement: Select[Any], *, size: int, after: str | None = None, before: str | None = None
     ) -> Select[Any]:
-        """Return *statement* for one page and one row more, which tells whether another page follows.
+        """Return *statement* for one page and one extra row, which shows whether another page follows.
 
-        Behind the entity stand the columns of the order as the row has them, of which `page` makes the cursors: an
-        object that the session held before may be older than the row, or be changed already.
+        After the entity, it selects the columns of the order as the row has them; `page` makes the cursors from these.
+        An object that the session already held may be older than the row, or already changed.
 
         Raises:
-            InvalidCursor: When the cursor is damaged or was made for another order or filter; when it holds what its
-                column cannot, as the statement is sent.
+            InvalidCursor: When the cursor is damaged or belongs to another order or filter, or, when the statement is
+                sent, if it holds a value that its column cannot have.
             InvalidValue: When *size* is not positive, or both cursors are given.
         """
         check_bound("size", size, least=1)
@@ -207,10 +208,10 @@ class Keyset:
         return statement.add_columns(*beside).order_by(*self.order(backwards=backwards)).limit(size + 1)
 
     def rows(self, result: Result[Any]) -> Sequence[Any]:
-        """Return what `page` makes a page of; without columns beside the entity, the entities alone."""
+        """Return the rows for `page`; if only the entity is selected, the entities themselves."""
         if not self._read_beside:
             return result.scalars().unique().all()
-        # A row is one where its entity is: to compare the columns, too, takes longer than to load them.
+        # Rows are unique by their entity: comparing the other columns takes longer than loading them.
         return result.unique(_entity_of).all()
 
     def page(
@@ -222,7 +223,7 @@ class Keyset:
         after: str | None = None,
         before: str | None = None,
     ) -> Page[Any]:
-        """Make the page of the `rows` that `select` brought; *statement* is the one that was given to it."""
+        """Build the page from the `rows` of `select`; *statement* is the one that was passed to it."""
         more, shown = len(rows) > size, list(rows[:size])
         if before is not None:
             shown.reverse()
@@ -278,7 +279,7 @@ class Keyset:
         return hmac.new(self.secret, message, hashlib.sha256).digest()[:12]
 
     def _fingerprint(self, statement: Select[Any]) -> str:
-        """Tell one filter from another: conditions with their values, and whether deleted rows count."""
+        """Return a text that identifies a filter: its conditions and values, and whether deleted rows are included."""
         shown = "deleted rows too " if statement.get_execution_options().get("include_deleted") else ""
         clause = statement.whereclause
         if clause is None:
@@ -300,9 +301,9 @@ def _checked(secret: bytes) -> bytes:
 
 
 def _told(bind: BindParameter[Any], value: Any, dialect: Dialect) -> Any:
-    """Return the text of a value that another process has for it, too."""
+    """Return a text for a value that is the same in every process."""
     if bind.expanding and isinstance(value, (list, tuple)):
-        # Of a set, whose texts have another order in each process.
+        # Sorted, because the order of a set differs between processes.
         return sorted(_text_of(bind, one, dialect) for one in value)
     return _text_of(bind, value, dialect)
 
@@ -310,27 +311,27 @@ def _told(bind: BindParameter[Any], value: Any, dialect: Dialect) -> Any:
 def _text_of(bind: BindParameter[Any], value: Any, dialect: Dialect) -> str:
     kind: Any = type(value)
     if kind.__repr__ is object.__repr__:
-        # It tells where the object lies; what is sent of it tells more.
+        # The default repr() contains a memory address; the value that is sent is stable.
         sent = bind.type.dialect_impl(dialect).bind_processor(dialect)
         value = value if sent is None else sent(value)
     try:
         return repr(value)
-    except (ValueError, RecursionError):  # more digits than Python writes, lists in lists: the database refuses them
+    except (ValueError, RecursionError):  # more digits than Python converts, or deep lists: the database refuses them
         return f"<{type(value).__name__}>"
 
 
 _LONGEST: Final = 2**20
-"""How long a cursor may be. A statement holds its values three times, and MariaDB breaks a connection over 16 MB."""
+"""The maximum length of a cursor. A statement has its values three times; MariaDB drops a connection over 16 MB."""
 
 _LARGEST: Final = 2**63 - 2
-"""One row more than a page has is asked for, and LIMIT has 64 bits."""
+"""The largest page: we ask for one extra row, and LIMIT is a 64-bit number."""
 
 
 def check_bound(name: str, value: int, *, least: int) -> None:
-    """Refuse a number of rows that a database would refuse, or take for no bound at all.
+    """Refuse a number of rows that the database would refuse or treat as unlimited.
 
     Raises:
-        InvalidValue: When it is no whole number from *least* on that fits 64 bits.
+        InvalidValue: When it is not an integer of at least *least* that fits into 64 bits.
     """
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _LARGEST:
         what = "A page has at least one row, not" if name == "size" else f"{name}= is a number of rows, not"
@@ -340,7 +341,7 @@ def check_bound(name: str, value: int, *, least: int) -> None:
 
 
 def _kind_in_union(mapper: Mapper[Any]) -> list[_Key]:
-    """Return the name of the class as a part of the order in a union of tables, of which each may have the same key."""
+    """Return the class name as a part of the order in a union of tables, which may have equal keys."""
     kind: Any = mapper.polymorphic_on
     if not isinstance(getattr(kind, "table", None), FromClause) or isinstance(kind.table, Table):
         return []
@@ -364,7 +365,7 @@ def _key(mapper: Mapper[Any], element: Any) -> _Key:
 
 
 def _order_meant(mapper: Mapper[Any], given: Any) -> str:
-    """Say how the order is written that was most likely meant: of a text the attribute of that name."""
+    """Return a hint with the order that was probably meant: for a string, the attribute of that name."""
     name = mapper.class_.__name__
     if isinstance(given, str) and (field := given.lstrip("+-")) in mapper.column_attrs:
         return f"order_by=[{name}.{field}{'.desc()' if given.startswith('-') else ''}]"
@@ -374,7 +375,7 @@ def _order_meant(mapper: Mapper[Any], given: Any) -> str:
 
 
 def _attribute_of(mapper: Mapper[Any], element: Any) -> str | None:
-    """Return the model's name for a column, by the column itself: a label or another model may have the same name."""
+    """Return the model's attribute for a column, by the column itself: another model's may have the same name."""
     clause = element.__clause_element__() if hasattr(element, "__clause_element__") else element
     while isinstance(clause, Label):
         clause = clause.element
@@ -389,7 +390,7 @@ def _attribute_of(mapper: Mapper[Any], element: Any) -> str | None:
 
 
 def _key_of(mapper: Mapper[Any], attribute: str, *, descending: bool) -> _Key:
-    """Return the part of an order, made once: the type of its column is a class of its own, and slow to make."""
+    """Return a part of the order, cached because the type of its column is a new class, and slow to create."""
     known: dict[Any, _Key] = mapper.registry.metadata.info.setdefault(_KEYS, {})
     key = known.get((mapper, attribute, descending))
     if key is None:
@@ -411,11 +412,11 @@ def _made_key(mapper: Mapper[Any], attribute: str, *, descending: bool) -> _Key:
 
 
 def _disorder(kind: TypeEngine[Any]) -> str | None:
-    """Say what to do instead where values of this type are not compared as they are sorted."""
+    """Return what to do instead if values of this type are not compared in the way they are sorted."""
     if isinstance(kind, Enum):
         return "Databases sort an Enum by position and compare it by name; order by a number or text."
     if isinstance(kind, Float) and not isinstance(kind, Double):
         return "MariaDB keeps a Float in single precision, which equals no value sent to it; map it as Double."
-    # What Python cannot hash is a document, a list, a mapping or an object, whatever the type is called.
+    # A Python value that is not hashable is a document, a list, a mapping or an object, whatever the type is called.
     has_parts = isinstance(kind, (ARRAY, JSON)) or not kind.hashable
     return "Documents, arrays and mappings have no order; order by a number, a time or text." if has_parts else None

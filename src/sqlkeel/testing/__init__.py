@@ -1,4 +1,4 @@
-"""Throw-away database servers for tests: the real server, no container, nothing left behind."""
+"""Throw-away database servers for tests: the real server, without a container, and nothing left behind."""
 
 from ._mariadb import MariaDBServer
 from ._pgbouncer import PgBouncerServer

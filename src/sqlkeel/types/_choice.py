@@ -1,4 +1,4 @@
-"""A column that holds one of a fixed set: an enumeration or a ``Literal``, stored as plain values behind a CHECK."""
+"""A column for one of a fixed set of values, an enumeration or a ``Literal``: plain values behind a CHECK."""
 
 from __future__ import annotations
 
@@ -31,34 +31,35 @@ def is_choice(annotation: Any) -> bool:
 
 
 def choice_of(constraint: Any) -> Column[Any] | None:
-    """Return the column that a CHECK keeps to its members; ``None`` for any other constraint."""
+    """Return the column whose members a CHECK enforces; ``None`` for any other constraint."""
     column: Column[Any] | None = constraint.info.get(_MARK)
     return column
 
 
 class Choice(TypeDecorator[Any]):
-    """One of a fixed set of values, checked in Python and by a CHECK of the database.
+    """One of a fixed set of values, checked in Python and by a CHECK in the database.
 
-    ``Mapped[Status]`` and ``Mapped[Literal["draft", "live"]]`` are this. What is stored: the values of an enumeration
-    where all are texts; the numbers of an ``IntEnum``; the names of any other, whose values say nothing (``auto()``).
-    ``VARCHAR`` and not the database's own ENUM: a new member then is a new CHECK and no new type, in a migration that
-    can be taken back. The column has room for longer members; on MariaDB it is compared byte by byte, as elsewhere.
+    ``Mapped[Status]`` and ``Mapped[Literal["draft", "live"]]`` use it. The column stores the values of an enumeration
+    if all are strings, the numbers of an ``IntEnum``, and the names of any other, whose values mean nothing
+    (``auto()``). It is a ``VARCHAR`` and not the database's own ENUM, so that a new member changes only the CHECK, in a
+    migration that can be reverted. The column has room for longer members. On MariaDB it compares byte by byte, as
+    other databases do.
 
     Args:
-        kind: A subclass of ``enum.Enum``, or a ``Literal`` of texts or of integers.
-        length: Room for the longest member.
+        kind: A subclass of ``enum.Enum``, or a ``Literal`` of strings or of integers.
+        length: The length of the column; at least that of the longest member.
 
     Raises:
-        NotSupported: For flags, which are combined, and for a ``Literal`` of anything else.
-        ConfigurationError: When there is no member, or one is longer than *length*.
-        InvalidValue: When something other than a member is bound; the text of a member is not a member.
-        UnexpectedValue: When the database holds what is no member.
+        NotSupported: For flags, which can be combined, and for a ``Literal`` of other types.
+        ConfigurationError: When there are no members, or one is longer than *length*.
+        InvalidValue: When a value that is not a member is bound; the string of a member does not count as one.
+        UnexpectedValue: When the database holds a value that is not a member.
     """
 
     impl: Any = String
     cache_ok = True
     collation: ClassVar[str] = "utf8mb4_nopad_bin"
-    """MariaDB's that compares byte by byte; its usual ones take ``LIVE`` for ``live``."""
+    """A MariaDB collation that compares byte by byte; its default ones treat ``LIVE`` and ``live`` as equal."""
 
     def __init__(self, kind: Any, *, length: int = 64) -> None:
         super().__init__(length)
@@ -80,22 +81,22 @@ class Choice(TypeDecorator[Any]):
 
     @property
     def sort_key_function(self) -> Callable[[Any], Any]:  # type: ignore[override]  # a property above, too
-        """Sort members by what is stored: those of an ``Enum`` have no order, and keys need one."""
+        """Sort members by their stored values: members of an ``Enum`` have no order, but keys need one."""
         return self._store
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Compare byte by byte on MariaDB, as the others do."""
+        """Compare byte by byte on MariaDB, as other databases do."""
         if self._counts:
             return dialect.type_descriptor(Integer())
         exact = self.collation if dialect.name in {"mariadb", "mysql"} else None
         return dialect.type_descriptor(String(self.length, collation=exact))
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | int | None:
-        """Return what is stored for a member."""
+        """Return the stored value of a member."""
         return None if value is None else self._store(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """Return the member."""
+        """Return the member for a stored value."""
         if value is None:
             return None
         try:
@@ -104,7 +105,7 @@ class Choice(TypeDecorator[Any]):
             raise UnexpectedValue(f"The database holds {value!r}, which is no {self._name}.") from None
 
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
-        """Take a member on the other side of a comparison, and a text in LIKE."""
+        """Bind the other side of a comparison as a member, but a pattern of LIKE as a string."""
         return self if op in _COMPARISONS else self.impl_instance.coerce_compared_value(op, value)
 
     @property
@@ -116,13 +117,13 @@ class Choice(TypeDecorator[Any]):
         return str(getattr(self.kind, "__name__", self.kind)).removeprefix("typing.")
 
     def _store(self, value: Any) -> str | int:
-        # By class first: a StrEnum's member equals its text, True equals 1.
+        # Checked by class first, because a StrEnum's member equals its string, and True equals 1.
         if isinstance(value, self.python_type) and not isinstance(value, bool) and value in self.stored:
             return self.stored[value]
         raise InvalidValue(f"{shown(value)} is no {self._name}.", hint=self._hint(value))
 
     def _hint(self, value: Any) -> str:
-        """Name the member that a text or number stands for, as one would write it, or all."""
+        """Return a hint: the member for a string or number, as code, or else all members."""
         if not (isinstance(self.kind, type) and issubclass(self.kind, enum.Enum)):
             return f"One of {', '.join(map(repr, self.stored))}."
         for member in self.kind:
@@ -132,7 +133,7 @@ class Choice(TypeDecorator[Any]):
 
 
 def _stored(kind: Any, length: int) -> dict[Any, str | int]:
-    """Return the members and what is stored for each."""
+    """Return the members and the stored value of each."""
     stored = _of_literal(kind) if get_origin(kind) is Literal else _of_enum(kind)
     if not stored:
         raise ConfigurationError(f"{kind.__name__} has no members.")
@@ -148,7 +149,7 @@ def _stored(kind: Any, length: int) -> dict[Any, str | int]:
 
 
 def not_of_values(kind: Any) -> NotSupported:
-    """Return the error for a ``Literal`` that no column can hold."""
+    """Return the error for a ``Literal`` that no column can store."""
     return NotSupported(
         f"{kind} is neither of texts nor of integers.",
         hint='Mapped[Literal["a", "b"] | None] is a column that may be NULL.',
@@ -182,8 +183,8 @@ def _check_when_in_table(kind: Choice, column: Column[Any]) -> None:
 def _add_check(column: Column[Any], table: Table) -> None:
     if isinstance(column.type, Choice):
         condition = column.in_(list(column.type.stored))
-        # Bound to the type, as SQLAlchemy does for Enum: a copy of the table would have it twice otherwise.
+        # Bound to the type, as SQLAlchemy does for Enum: otherwise a copy of the table would have the CHECK twice.
         table.append_constraint(CheckConstraint(condition, info={_MARK: column}, **private.bound_to_type()))
         if column.autoincrement == "auto":
-            # SQLAlchemy would have the server count up a key that is one number; what it counts is no choice.
+            # SQLAlchemy would auto-increment an integer primary key, but generated numbers are not members.
             column.autoincrement = False

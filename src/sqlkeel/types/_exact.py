@@ -1,4 +1,4 @@
-"""Column types that store a value exactly or refuse it."""
+"""Column types for points in time and decimal numbers, which store a value exactly or refuse it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ..errors import InexactNumber, InvalidValue, NaiveDatetime, NotSupported, s
 __all__ = ["ExactNumeric", "Money", "UTCDateTime", "meaningless", "scale_of", "utc_now"]
 
 _EXACT: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
-"""Never rounds, whatever the thread's own context does."""
+"""A decimal context that never rounds, whatever the current thread's context does."""
 
 _ROUNDING: Final = frozenset({operators.mul, operators.truediv, operators.floordiv, operators.mod})
 _OF_ONE_UNIT: Final = frozenset(
@@ -42,14 +42,14 @@ _UNCHECKED: Final = frozenset({operators.is_, operators.is_not})
 
 
 class UTCDateTime(TypeDecorator[datetime]):
-    """A moment: aware datetimes only, kept to the microsecond, UTC on the way back.
+    """A point in time: accepts only aware datetimes, keeps microseconds, and returns UTC.
 
-    ``timestamptz`` on PostgreSQL, ``DATETIME(6)`` in UTC on MariaDB, text in UTC on SQLite. The drivers would take a
+    ``timestamptz`` on PostgreSQL, ``DATETIME(6)`` in UTC on MariaDB, text in UTC on SQLite. The drivers would accept a
     naive datetime and guess its zone; this type refuses it.
 
     Raises:
         NaiveDatetime: When a value without a time zone is bound.
-        InvalidValue: When something other than a datetime is bound; arithmetic with moments belongs into Python.
+        InvalidValue: When anything other than a datetime is bound. Do arithmetic with datetimes in Python.
     """
 
     impl = DateTime(timezone=True)
@@ -58,14 +58,14 @@ class UTCDateTime(TypeDecorator[datetime]):
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Keep microseconds on MariaDB, whose plain DATETIME drops them."""
         if dialect.name in {"mysql", "mariadb"}:
-            # Imported here: a program that does not use MariaDB need not load its dialect.
+            # Imported here, so that an application without MariaDB does not load its dialect.
             from sqlalchemy.dialects.mysql import DATETIME
 
             return dialect.type_descriptor(DATETIME(fsp=6))
         return dialect.type_descriptor(DateTime(timezone=True))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Turn an aware datetime into UTC, or refuse it."""
+        """Convert an aware datetime to UTC; refuse a naive one."""
         if value is None:
             return None
         if not isinstance(value, datetime):
@@ -81,7 +81,7 @@ class UTCDateTime(TypeDecorator[datetime]):
         return moment if dialect.name == "postgresql" else moment.replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | str | None, dialect: Dialect) -> datetime | None:
-        """Return the moment in UTC; where a column and a value meet, in COALESCE, MariaDB makes text of both."""
+        """Return the datetime in UTC; MariaDB returns text when a column and a value meet, as in COALESCE."""
         if value is None:
             return None
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
@@ -89,31 +89,31 @@ class UTCDateTime(TypeDecorator[datetime]):
 
 
 class ExactNumeric(TypeDecorator[Decimal]):
-    """A decimal number of fixed scale: no float, no NaN, no silent rounding, on every database.
+    """A decimal number of fixed scale: no float, no NaN and no silent rounding, on every database.
 
-    ``NUMERIC(precision, scale)`` on PostgreSQL and MariaDB. SQLite has no decimals, so the number is kept there as a
-    whole number of its smallest unit (thousandths for ``scale=3``), and sums, comparisons and order in SQL stay exact.
-    Multiply with whole numbers in SQL, with anything else in Python. ``avg()`` is refused there: sum and count instead.
+    ``NUMERIC(precision, scale)`` on PostgreSQL and MariaDB. SQLite has no decimals, so it stores an integer count of
+    the smallest unit (thousandths for ``scale=3``); sums, comparisons and ORDER BY in SQL stay exact. In SQL multiply
+    only by integers, and do other multiplications in Python. ``avg()`` is refused on SQLite: use sum and count instead.
 
     Args:
-        precision: All digits, at most 18 where SQLite is used.
-        scale: Digits behind the point.
+        precision: The number of digits, at most 18 if the application uses SQLite.
+        scale: The number of decimal places.
 
     Raises:
-        InexactNumber: When a float, NaN, infinity or a value with more digits than fit is bound.
-        NotSupported: In an expression whose result would be rounded, or mean something else on SQLite.
+        InexactNumber: When a float, NaN, infinity or a value with too many digits is bound.
+        NotSupported: In an expression whose result would be rounded, or would mean something else on SQLite.
     """
 
     impl = Numeric
     cache_ok = True
 
     class Comparator(TypeDecorator.Comparator[Decimal], Numeric.Comparator[Decimal]):
-        """Refuses to meet a column of another scale; values are checked when they are bound."""
+        """Refuses columns of another scale as operands; values are checked when they are bound."""
 
         def operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
-            """Check the columns on the other side."""
+            """Check the columns among the other operands."""
             kind = cast("ExactNumeric", self.type)
-            # An equality may be asked for and never sent: SQLAlchemy looks for columns in lists of others.
+            # Equality is not checked here: SQLAlchemy also uses == to look for columns in lists, without sending it.
             refusals = (
                 () if op in _EQUALITY else filter(None, (kind.refusal_of(op, one) for one in _operands(op, other)))
             )
@@ -130,7 +130,7 @@ class ExactNumeric(TypeDecorator[Decimal]):
         self.scale = scale
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Use integers where there are no decimals."""
+        """Use integers on a database without decimals."""
         if dialect.name == "sqlite":
             if self.precision > 18:
                 raise NotSupported(
@@ -141,14 +141,14 @@ class ExactNumeric(TypeDecorator[Decimal]):
         return dialect.type_descriptor(Numeric(self.precision, self.scale))
 
     def process_bind_param(self, value: Decimal | int | None, dialect: Dialect) -> Any:
-        """Return the exact number in the database's own form, or refuse it."""
+        """Return the number in the database's form, or refuse it if it is not exact."""
         if value is None:
             return None
         number = self._exact(value)
         return int(number.scaleb(self.scale, _EXACT)) if dialect.name == "sqlite" else number
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
-        """Return the number with exactly *scale* digits behind the point."""
+        """Return the number with exactly *scale* decimal places."""
         if value is None:
             return None
         if dialect.name == "sqlite":
@@ -156,7 +156,7 @@ class ExactNumeric(TypeDecorator[Decimal]):
         return Decimal(value).quantize(Decimal(1).scaleb(-self.scale), context=_EXACT)
 
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
-        """Check the other side of a comparison or sum as such a number, and a factor as a whole number."""
+        """Bind the other operand of a comparison or sum as such a number, and a factor as an integer."""
         if op is operators.mul and isinstance(value, int):
             return Integer()
         if op in _ROUNDING:
@@ -164,11 +164,11 @@ class ExactNumeric(TypeDecorator[Decimal]):
         return self
 
     def refusal_between(self, op: Any, given: Any) -> NotSupported | None:
-        """Say why the number does not meet another one in arithmetic or a comparison, on either side of it."""
+        """Return the error if arithmetic or a comparison with another exact number is not possible."""
         return self.refusal_of(op, given) if op in _OF_ONE_UNIT | _ROUNDING else None
 
     def refusal_of(self, op: Any, given: Any) -> NotSupported | None:
-        """Say why a number does not meet another operand, on whichever side of the operator it stands."""
+        """Return the error if an operation with another operand, on either side, is not possible."""
         if op not in _OF_ONE_UNIT | _ROUNDING | _MEMBERSHIP | _UNCHECKED:
             return meaningless(getattr(op, "opstring", None) or op.__name__.removesuffix("_op"))
         other = given.__clause_element__() if hasattr(given, "__clause_element__") else given
@@ -195,22 +195,22 @@ class ExactNumeric(TypeDecorator[Decimal]):
 
 
 class Money(ExactNumeric):
-    """An exact amount, ``NUMERIC(18, 2)`` unless told otherwise; ``Mapped[Decimal]`` is this.
+    """An exact amount of money, ``NUMERIC(18, 2)`` by default; ``Mapped[Decimal]`` uses it.
 
-    An `ExactNumeric` whose name says what it holds; keep the currency in a column of its own.
+    It is an `ExactNumeric` with a telling name. Store the currency in another column.
     """
 
     cache_ok = True
 
 
 def scale_of(operand: Any) -> int | None:
-    """Return the digits behind the point of an exact number, ``None`` of anything else."""
+    """Return the decimal places of an exact number; ``None`` for anything else."""
     kind = getattr(operand, "type", None)
     return kind.scale if isinstance(kind, ExactNumeric) else None
 
 
 def _operands(op: Any, given: Any) -> Any:
-    """Return what stands on the other side, for IN each of them."""
+    """Return the other operands: for IN each of its values."""
     if op not in _MEMBERSHIP:
         return given
     if isinstance(given[0], SelectBase):
@@ -234,15 +234,15 @@ def _rounded(operand: str) -> NotSupported:
 
 
 def meaningless(operation: str, *, hint: str = "Load the number, and compute in Python.") -> NotSupported:
-    """Return the refusal of an operation that SQLite would do with counts of smallest units."""
+    """Return the error for an operation that SQLite would apply to the counts of smallest units."""
     return NotSupported(f"On SQLite {operation} would take a count of smallest units for the number.", hint=hint)
 
 
 class utc_now(FunctionElement[datetime]):  # noqa: N801 - reads as a SQL function
-    """The server's clock, in UTC, to the microsecond (millisecond on SQLite); fixed within a statement.
+    """The server's clock in UTC, to the microsecond (millisecond on SQLite); constant within a statement.
 
-    Use it for ``server_default`` and ``onupdate``: one clock for all writers, whatever their own says. On PostgreSQL it
-    is the start of the transaction, as ``now()`` is.
+    Use it for ``server_default`` and ``onupdate``, so that all writers share one clock. On PostgreSQL it is the start
+    of the transaction, like ``now()``.
     """
 
     type = UTCDateTime()
@@ -257,7 +257,7 @@ def _postgresql_now(element: utc_now, compiler: SQLCompiler, **kw: Any) -> str:
 
 @compiles(utc_now, "sqlite")
 def _sqlite_now(element: utc_now, compiler: SQLCompiler, **kw: Any) -> str:
-    # Six digits, as SQLAlchemy writes them: the text is compared character by character.
+    # Six digits, as SQLAlchemy writes them, because SQLite compares the text character by character.
     return "(strftime('%Y-%m-%d %H:%M:%f000', 'now'))"
 
 

@@ -1,4 +1,4 @@
-"""What stands beside an exact number, a moment or a choice in a statement: checked when it is compiled."""
+"""Check and bind the operands next to an exact number, a datetime or a choice when a statement is compiled."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ._times import Duration, PlainDate, PlainTime
 __all__ = ["check_operands"]
 
 _CHECKED: Final = (Choice, Duration, ExactNumeric, PlainDate, PlainTime, UTCDateTime)
-"""The types that check what is bound."""
+"""The types that check bound values."""
 
 
 def check_operands(dialect: Dialect) -> None:
-    """Let the statements of one engine be compiled with their operands checked.
+    """Make the compiler of one engine check the operands in its statements.
 
-    A type sees what stands to the right of its column, and no more: neither a plain column on the left, nor the values
-    in COALESCE or CASE, which SQLAlchemy binds as what Python takes them for.
+    A type sees only the operand to the right of its column. It sees neither a column to its left, nor the values in
+    COALESCE or CASE, which SQLAlchemy binds by their Python type.
     """
     usual = dialect.statement_compiler
     exact = _SQLiteOperands if dialect.name == "sqlite" else _Operands
@@ -31,7 +31,7 @@ def check_operands(dialect: Dialect) -> None:
 
 
 class _Operands:
-    """The part of a compiler that is the same everywhere."""
+    """The part of the compiler that is the same for every database."""
 
     def visit_binary(self, binary: BinaryExpression[Any], **kw: Any) -> Any:
         for one, other in ((binary.left, binary.right), (binary.right, binary.left)):
@@ -54,7 +54,7 @@ class _Operands:
 
 
 class _SQLiteOperands(_Operands):
-    """SQLite's, which keeps exact numbers as whole numbers of their smallest units."""
+    """The compiler for SQLite, which stores exact numbers as integer counts of their smallest unit."""
 
     def visit_function(self, func: Function[Any], **kw: Any) -> Any:
         scales = {scale for one in func.clauses if (scale := scale_of(one)) is not None}
@@ -79,6 +79,6 @@ class _SQLiteOperands(_Operands):
 
 
 def _checked(operand: Any, kind: Any) -> Any:
-    """Bind a plain value as one of its neighbours' type; SQLAlchemy does so for operators only."""
+    """Bind a plain value with the type of its neighbour; SQLAlchemy does that only for operators."""
     plain = isinstance(operand, BindParameter) and not isinstance(operand.type, type(kind))
     return type_coerce(operand, kind) if plain else operand

@@ -1,4 +1,4 @@
-"""What a page cursor holds: values of a row as the database keeps them, in JSON, and checked on their way back."""
+"""The values in a page cursor: as the database stores them, encoded as JSON, and checked when they come back."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ __all__ = ["Stored", "bits_of", "engine_type", "read_values", "write_values"]
 
 
 class Stored(TypeDecorator[Any]):
-    """A column's values as the database keeps them: read without what its type does with them, and sent so again.
+    """A column's values as the database stores them, read and bound without its type's conversions.
 
-    A position has to be exact, and reading may lose some of it: SQLite's numbers are rounded to the column's scale and
-    its texts parsed as times, a decorator may fold or cut. SQLite hands over numbers, texts and bytes as they are
-    stored; the other drivers' own values are exact once decorators are left out.
+    A cursor needs exact values, and a conversion may lose some of that: SQLite's numbers are rounded to the column's
+    scale, its text is parsed into times, and a decorator may fold case or truncate. SQLite returns numbers, text and
+    bytes as they are stored; the values of other drivers are exact without the decorators.
 
     Args:
         kind: The type of the column.
@@ -58,11 +58,11 @@ class Stored(TypeDecorator[Any]):
         self.kind = kind
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Leave out decorators, and on SQLite everything."""
+        """Omit decorators, and on SQLite every conversion."""
         if dialect.name == "sqlite":
             return NullType()
         inner = engine_type(self.kind, dialect)
-        # What is read as the other kind of number has lost digits.
+        # Read as the other kind of number, a value would lose digits.
         if isinstance(inner, Float):
             return Double() if inner.asdecimal else inner
         if isinstance(inner, UserDefinedType) and dialect.name == "postgresql":
@@ -70,7 +70,7 @@ class Stored(TypeDecorator[Any]):
         return Numeric(inner.precision, inner.scale) if isinstance(inner, Numeric) else inner
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        """Let a value pass that the column can hold."""
+        """Accept only a value that the column can hold."""
         if dialect.name == "sqlite":
             allowed = _fits_sqlite(engine_type(self.kind, dialect), value)
         else:
@@ -80,18 +80,18 @@ class Stored(TypeDecorator[Any]):
         if not allowed:
             raise InvalidCursor("The cursor holds a value that its column cannot have.")
         if dialect.name == "postgresql" and isinstance(value, str) and _is_padded(self.kind):
-            return value.rstrip(" ")  # the padding that it was read with counts where it is sent as text
+            return value.rstrip(" ")  # padding is read, but would count when it is sent as text
         return value
 
 
 @cache
 def _with_cast(kind: type[UserDefinedType[Any]]) -> type[UserDefinedType[Any]]:
-    """Return the type with its values cast to it: of a composite type, PostgreSQL reads no value that is not."""
+    """Return a subtype that casts its values: PostgreSQL cannot parse a value of a composite type without a cast."""
     return type(kind.__name__, (kind,), {"render_bind_cast": True})
 
 
 def engine_type(kind: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
-    """Return the type that *kind* is on this database, below its variants and decorators."""
+    """Return the type that *kind* becomes on this database, without variants and decorators."""
     inner: TypeEngine[Any] = kind.dialect_impl(dialect)
     while isinstance(inner, TypeDecorator):
         inner = inner.impl_instance.dialect_impl(dialect)
@@ -105,10 +105,10 @@ def _is_padded(kind: TypeEngine[Any]) -> bool:
 
 
 def bits_of(inner: TypeEngine[Any]) -> int:
-    """Return how wide the integers are that may be sent to a column of this type without an error."""
+    """Return the widest integer, in bits, that can be sent to a column of this type without an error."""
     if getattr(inner, "unsigned", False):
         return 65
-    # Where values are cast to the column's type, a wider one is an error; elsewhere it only equals nothing.
+    # If values are cast to the column's type, a wider integer is an error; otherwise it just equals no value.
     if not inner.render_bind_cast or isinstance(inner, BigInteger):
         return 64
     return 16 if isinstance(inner, SmallInteger) else 32
@@ -118,16 +118,16 @@ def write_values(values: Sequence[Any]) -> bytes:
     """Return the values as JSON.
 
     Raises:
-        NotSupported: For a value of which nobody knows how to write it.
+        NotSupported: For a value that has no JSON form here.
     """
     return json.dumps([_pack(value) for value in values], separators=(",", ":")).encode()
 
 
 def read_values(body: bytes, count: int) -> list[Any]:
-    """Return the *count* values again.
+    """Decode *count* values.
 
     Raises:
-        InvalidCursor: When *body* is not what `write_values` makes of as many.
+        InvalidCursor: When *body* is not the output of `write_values` for that many values.
     """
     try:
         written = json.loads(body)
@@ -182,7 +182,7 @@ _SQLITE_CLASSES: Final[tuple[tuple[Any, tuple[type, ...]], ...]] = (
 
 
 def _fits_sqlite(inner: TypeEngine[Any], value: Any) -> bool:
-    """Return whether a column of SQLite that is declared so can hold the value."""
+    """Return whether a SQLite column of this declared type can hold the value."""
     classes = next(
         (classes for kinds, classes in _SQLITE_CLASSES if isinstance(inner, kinds)), (int, float, str, bytes)
     )
@@ -192,11 +192,11 @@ def _fits_sqlite(inner: TypeEngine[Any], value: Any) -> bool:
 
 
 def _fits_server(inner: TypeEngine[Any], value: Any, dialect: Dialect) -> bool:
-    """Return whether a column of this type can hold the value, which the driver then can send."""
+    """Return whether a column of this type can hold the value, so that the driver can send it."""
     is_postgresql = dialect.name == "postgresql"
     own = inner.__module__.startswith("sqlalchemy.dialects.postgresql") and inner.__visit_name__ != "OID"
     if own and _class_of(inner) is None and type(value) is not str:
-        return False  # an address, bits or words, which no class of Python's is read for
+        return False  # addresses, bit strings and text search vectors are read as plain strings
     if type(value) is not (_class_of(inner) or type(value)):
         return False
     match value:
@@ -214,7 +214,7 @@ def _fits_server(inner: TypeEngine[Any], value: Any, dialect: Dialect) -> bool:
 
 
 def _as_read(inner: TypeEngine[Any], value: Any) -> Any:
-    """Return a text as the class in which it was read, where that is a text of a class of its own: BIT's."""
+    """Return a string in the str subclass in which it was read, as BIT has one."""
     kind = _class_of(inner)
     if type(value) is not str or kind is None or kind is str or not issubclass(kind, str):
         return value
@@ -229,12 +229,12 @@ def _class_of(inner: TypeEngine[Any]) -> type[Any] | None:
         kind = inner.python_type
     except NotImplementedError:
         return None
-    return None if kind is object else kind  # SQLAlchemy does not say; the value goes as it is
+    return None if kind is object else kind  # SQLAlchemy does not know it; the value is sent unchanged
 
 
 def _is_sound(value: Any, inner: TypeEngine[Any]) -> bool:
-    """Return whether the driver can send the value: a whole number in its range, a text of characters."""
-    if inner.__visit_name__ == "OID":  # without a sign, and no Integer; importing PostgreSQL's types costs everybody
+    """Return whether the driver can send the value: an integer in range, or a string without surrogates."""
+    if inner.__visit_name__ == "OID":  # unsigned, and not an Integer; compared by name to avoid importing the dialect
         return type(value) is int and 0 <= value < 1 << 32
     if isinstance(value, int):
         half = 1 << (bits_of(inner) - 1)
@@ -264,7 +264,7 @@ def _is_uuid(text: str) -> bool:
 
 
 def _is_number(value: Decimal, *, wide: bool) -> bool:
-    """Return whether the database has such a number: the manuals' largest, and NaN on PostgreSQL alone."""
+    """Return whether the database supports such a number: up to the manuals' limits, and NaN only on PostgreSQL."""
     if not value.is_finite():
         return wide and not value.is_snan()
     exponent: Any = value.as_tuple().exponent

@@ -1,4 +1,4 @@
-"""Dates, times of day and durations that are stored to the microsecond, and for nothing else."""
+"""Dates, times of day and durations, exact to the microsecond; values of other types are refused."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _LONGEST: Final = 2**63
 
 
 class PlainDate(TypeDecorator[date]):
-    """A day of the calendar, without a time; ``Mapped[date]`` is this.
+    """A calendar day without a time; ``Mapped[date]`` uses it.
 
-    A ``datetime`` is a ``date`` for Python, and the drivers cut its time off, or take its day in a zone that nobody
-    named. Here it is refused.
+    In Python a ``datetime`` is a ``date``. The drivers would truncate its time, or take the day in an unspecified zone;
+    this type refuses it.
 
     Raises:
         InvalidValue: When a datetime, or anything other than a date, is bound.
@@ -30,7 +30,7 @@ class PlainDate(TypeDecorator[date]):
     cache_ok = True
 
     def process_bind_param(self, value: date | None, dialect: Dialect) -> date | None:
-        """Let a date pass."""
+        """Accept only a date."""
         if isinstance(value, datetime):
             raise InvalidValue(f"{value!r} is a moment, not a day.", hint="value.astimezone(zone).date()")
         if value is not None and not isinstance(value, date):
@@ -38,12 +38,12 @@ class PlainDate(TypeDecorator[date]):
         return value
 
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
-        """Check the other side of a comparison as a date; compute with dates in Python."""
+        """Bind the other operand of a comparison as a date; compute with dates in Python."""
         return self
 
 
 class PlainTime(TypeDecorator[time]):
-    """A time of day to the microsecond, without a zone; ``Mapped[time]`` is this.
+    """A time of day to the microsecond, without a zone; ``Mapped[time]`` uses it.
 
     Raises:
         InvalidValue: When a time with a zone, which would be lost, or anything other than a time is bound.
@@ -55,14 +55,14 @@ class PlainTime(TypeDecorator[time]):
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Keep microseconds on MariaDB, whose plain TIME drops them."""
         if dialect.name in {"mysql", "mariadb"}:
-            # Imported here: a program that does not use MariaDB need not load its dialect.
+            # Imported here, so that an application without MariaDB does not load its dialect.
             from sqlalchemy.dialects.mysql import TIME
 
             return dialect.type_descriptor(TIME(fsp=6))
         return dialect.type_descriptor(Time())
 
     def process_bind_param(self, value: time | None, dialect: Dialect) -> time | None:
-        """Let a time without a zone pass."""
+        """Accept only a time without a zone."""
         if value is None:
             return None
         if not isinstance(value, time):
@@ -73,30 +73,30 @@ class PlainTime(TypeDecorator[time]):
         return value
 
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
-        """Check the other side of a comparison as a time; compute with times in Python."""
+        """Bind the other operand of a comparison as a time; compute with times in Python."""
         return self
 
 
 class Duration(TypeDecorator[timedelta]):
-    """A length of time to the microsecond, of either sign; ``Mapped[timedelta]`` is this.
+    """A length of time to the microsecond, positive or negative; ``Mapped[timedelta]`` uses it.
 
-    ``INTERVAL`` on PostgreSQL, where moments take it: ``Job.started_at + Job.limit``. A whole number of microseconds
-    elsewhere, which sums, compares and sorts exactly; SQLAlchemy's own ``Interval`` is a date in 1970 there, and drops
-    fractions of a second on MariaDB.
+    ``INTERVAL`` on PostgreSQL, where you can add it to a datetime: ``Job.started_at + Job.limit``. Elsewhere an integer
+    number of microseconds, which sums, compares and sorts exactly. SQLAlchemy's own ``Interval`` is a date in 1970
+    there, and loses fractions of a second on MariaDB.
 
     Raises:
-        InvalidValue: When something other than a timedelta is bound, or one of more than 292,000 years.
+        InvalidValue: When anything other than a timedelta is bound, or one of more than 292,000 years.
     """
 
     impl = Interval
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Use integers where there are no intervals."""
+        """Use integers on a database without intervals."""
         return dialect.type_descriptor(Interval() if dialect.name == "postgresql" else BigInteger())
 
     def process_bind_param(self, value: timedelta | None, dialect: Dialect) -> timedelta | int | None:
-        """Return the duration in the database's own form."""
+        """Return the duration in the database's form."""
         if value is None:
             return None
         if not isinstance(value, timedelta):
@@ -107,16 +107,16 @@ class Duration(TypeDecorator[timedelta]):
         return value if dialect.name == "postgresql" else microseconds
 
     def process_result_value(self, value: Any, dialect: Dialect) -> timedelta | None:
-        """Return the duration; MariaDB sums integers to decimals."""
+        """Return the duration; MariaDB returns sums of integers as decimals."""
         if value is None or isinstance(value, timedelta):
             return value
         return timedelta(microseconds=int(value))
 
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
-        """Check the other side of a comparison or sum as a duration."""
+        """Bind the other operand of a comparison or sum as a duration."""
         return self
 
 
 def _hint(value: Any, kind: str, parts: str) -> str:
-    """Say how a text becomes such a value, or what one looks like."""
+    """Return a hint: how to convert a string to such a value, or an example of one."""
     return f"{kind}.fromisoformat(text)" if isinstance(value, str) else f"{kind}({parts})"
