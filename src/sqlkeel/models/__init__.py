@@ -1,4 +1,4 @@
-"""Models: the base, keys, names of constraints, relationships, and what holds among rows that are not deleted."""
+"""Models: the base class, keys, constraint names, relationships, and constraints among live rows."""
 
 from typing import TYPE_CHECKING
 

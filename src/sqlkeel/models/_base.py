@@ -1,4 +1,4 @@
-"""The declarative base: names for constraints, exact types, a repr that loads nothing."""
+"""The declarative base: constraint names, exact types, and a repr() that loads nothing."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ __all__ = ["Base"]
 class Base(AsyncAttrs, DeclarativeBase):
     """The class that a project's own base inherits from: ``class Base(sqlkeel.Base): ...``.
 
-    Each direct subclass has a metadata and a registry of its own, so that two applications, or two tests, do not share
-    tables. Annotations become columns that lose nothing: ``datetime`` an aware moment, ``date`` a day, ``Decimal`` an
-    exact amount, an enumeration or ``Literal`` a checked text, ``dict[...]`` and ``list[...]`` JSON (``jsonb`` on
-    PostgreSQL), ``str`` text without a limit (give ``String(320)`` where there is one, and always for a key or an index
-    on MariaDB). docs/patterns/types.md has the whole table. A ``type_annotation_map`` of your own comes first.
+    Each direct subclass has its own metadata and registry, so that two applications, or two tests, do not share tables.
+    Annotations map to types that lose nothing: ``datetime`` to an aware timestamp, ``date`` to a day, ``Decimal`` to an
+    exact amount, an enumeration or ``Literal`` to a checked string, ``dict[...]`` and ``list[...]`` to JSON (``jsonb``
+    on PostgreSQL), ``str`` to text without a limit (write ``String(320)`` if there is one, and always for a key or an
+    index on MariaDB). docs/patterns/types.md has the whole table. Your own ``type_annotation_map`` takes precedence.
     """
 
     metadata: ClassVar[MetaData] = metadata_with_names()
@@ -56,7 +56,7 @@ class Base(AsyncAttrs, DeclarativeBase):
         super().__init_subclass__(**kwargs)
 
     def __repr__(self) -> str:
-        """Name the class and the key; never touch the database."""
+        """Return the class and the key; never load anything."""
         identity = inspect(self).identity
         key = "new" if identity is None else ", ".join(map(str, identity))
         return f"<{type(self).__name__} {key}>"
@@ -73,7 +73,7 @@ def _refuse_no_tables(metadata: MetaData, *_: Any, **__: Any) -> None:
 
 @event.listens_for(Base, "after_mapper_constructed", propagate=True)
 def _read_back(mapper: Mapper[Any], cls: type) -> None:
-    # What the server fills in on an UPDATE too: SQLAlchemy would expire it, and asynchronous code could not read it.
+    # Also fetches what the server sets on an UPDATE: SQLAlchemy would expire it, and async code could not read it.
     if mapper.eager_defaults == "auto":
         private.read_back_defaults(mapper)
 
@@ -91,12 +91,12 @@ def _make_base(cls: type[Base]) -> None:
     cls.registry = registry(metadata=cls.metadata, type_annotation_map=cls.type_annotation_map)
     private.declare_in(cls, cls.registry)
     event.listen(cls.registry, "resolve_type_annotation", _resolve)
-    # The relations write ON DELETE into the foreign keys when the mappers are configured: before any table is made.
+    # Relationships write ON DELETE into the foreign keys when the mappers are configured, so do that before any CREATE.
     event.listen(cls.metadata, "before_create", lambda *_, **__: cls.registry.configure())
 
 
 def _resolve(annotation: TypeResolve) -> TypeEngine[Any] | None:
-    """Return the type of annotations that are too many to be listed in a map: each enumeration, each JSON shape."""
+    """Return the type of annotations that a map cannot list: each enumeration, and each shape of JSON."""
     kind: Any = annotation.resolved_type
     if _names(annotation, kind):
         return None
@@ -106,9 +106,10 @@ def _resolve(annotation: TypeResolve) -> TypeEngine[Any] | None:
 
 
 def _as_written(annotation: TypeResolve, kind: Any) -> Any:
-    """Return the ``Literal`` that the class has in its source, where annotations are kept as texts.
+    """Return the ``Literal`` from the class's source, if annotations are kept as strings.
 
-    SQLAlchemy puts quotes around what it takes for the name of a class, and makes texts of the numbers in it.
+    SQLAlchemy quotes what looks like a class name in such a string, and turns the numbers in a ``Literal`` into
+    strings.
     """
     if get_origin(kind) is not Literal or not all(isinstance(value, str) for value in get_args(kind)):
         return kind
@@ -129,12 +130,12 @@ def _literal_in(text: str, names: Mapping[str, Any]) -> Any:
     values = inner.elts if isinstance(inner, ast.Tuple) else [inner]
     try:
         return Literal[tuple(ast.literal_eval(value) for value in values)]
-    except ValueError:  # the members of an enumeration
+    except ValueError:  # members of an enumeration are not literals
         raise not_of_values(text) from None
 
 
 def _names(annotation: TypeResolve, kind: Any) -> bool:
-    """Return whether the project's own map has an entry for this annotation, as SQLAlchemy looks for it."""
+    """Return whether the project's own map has an entry for this annotation, by SQLAlchemy's rules."""
     known = annotation.registry.type_annotation_map
     above = [one for one in kind.__mro__ if issubclass(one, Enum)] if isinstance(kind, type) else [Literal]
     written = annotation.raw_type, annotation.raw_pep_593_type, annotation.raw_pep_695_type, kind
@@ -142,8 +143,8 @@ def _names(annotation: TypeResolve, kind: Any) -> bool:
 
 
 def _document() -> TypeEngine[Any]:
-    # Imported here: the dialect costs a tenth of the time of `import sqlkeel`.
+    # Imported here: the dialect would take a tenth of the time of `import sqlkeel`.
     from sqlalchemy.dialects.postgresql import JSONB
 
-    # None is NULL, as everywhere else; a JSON null would not be found by IS NULL.
+    # None is stored as NULL, as in other columns; IS NULL would not find a JSON null.
     return JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")

@@ -1,4 +1,4 @@
-"""The conditions of a question to one table: another table among them would bring rows several times."""
+"""Check the conditions of a query on one table: joining another table would return rows several times."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _VALUES: Final = (bool, bytes, float, int, str, UUID, Mapping, list, set, tuple)
 
 
 def conditions_of(statement: Any) -> list[Any]:
-    """Return the conditions of a statement that all have to hold, each by itself."""
+    """Return the conditions of a statement that are joined by AND, as a list."""
     return [] if statement.whereclause is None else parts([statement.whereclause])
 
 
 def parts(conditions: Iterable[Any]) -> list[Any]:
-    """Return the conditions that all have to hold, each by itself."""
+    """Return the conditions that are joined by AND, as a flat list."""
     found: list[Any] = []
     for condition in conditions:
         both = isinstance(condition, BooleanClauseList) and condition.operator is operators.and_
@@ -34,10 +34,10 @@ def parts(conditions: Iterable[Any]) -> list[Any]:
 
 
 def refuse_other_tables(mapper: Mapper[Any], where: ColumnElement[Any] | None) -> None:
-    """Refuse conditions that join another table to that of *mapper*; one inside ``exists()`` or ``any()`` joins none.
+    """Refuse conditions that join another table to that of *mapper*; ``exists()`` and ``any()`` do not.
 
-    Each row would come once for each row of the other table: a page then is short and its cursor missing, a count is a
-    multiple.
+    Each row would be returned once per row of the other table. A page would then be short and its cursor missing, and a
+    count too high.
 
     Raises:
         UsageError: Names the table, and what to write instead.
@@ -59,7 +59,7 @@ def refuse_other_than_conditions(model: type[Any], where: Iterable[Any]) -> None
     SQLAlchemy takes False and None for a condition that no row has: the list would be empty, and nobody told.
 
     Raises:
-        UsageError: Says how such a condition is written.
+        UsageError: Shows how to write such a condition.
     """
     for one in where:
         if one is None or isinstance(one, _VALUES):
@@ -71,10 +71,10 @@ def refuse_other_than_conditions(model: type[Any], where: Iterable[Any]) -> None
 
 
 def refuse_joins(options: Iterable[ORMOption]) -> None:
-    """Refuse ``contains_eager()``, which reads another table that is for the caller's own statement to join.
+    """Refuse ``contains_eager()``, which needs a join that only the caller's own statement can have.
 
     Raises:
-        UsageError: For such an option, or one that leads to it.
+        UsageError: For such an option, or a path that ends with one.
     """
     for option in options:
         if private.reads_join(option):
@@ -85,7 +85,7 @@ def refuse_joins(options: Iterable[ORMOption]) -> None:
 
 
 def _sources(where: ColumnElement[Any]) -> Iterable[FromClause]:
-    # The public get_final_froms() compiles the whole statement.
+    # Private, because the public get_final_froms() compiles the whole statement.
     found: Iterable[FromClause] = private.tables_in(where)
     return found
 

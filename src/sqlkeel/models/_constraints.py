@@ -1,4 +1,4 @@
-"""What holds among the rows that are not deleted: unique values, and parents that are there."""
+"""Constraints among live rows: unique values, and parents that are not deleted."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ __all__ = [
 _DELETED: Final = "deleted_at"
 _LIVE: Final = "is_live"
 _LIVE_KEYS: Final = "sqlkeel.live_keys"
-"""What the ``info`` of a column ``is_live`` of `live_parent` holds."""
+"""The key in the ``info`` of a column ``is_live`` of `live_parent`."""
 
 _WITHOUT_PARTIAL_INDEXES: Final = ("mariadb", "mysql")
 
@@ -54,12 +54,12 @@ _MARKER: Final = re.compile(r"\(?case when `?(\w+)`? is null then 1 end\)?", re.
 
 @cache
 def register_live_option() -> None:
-    """Let an `Index` take ``mariadb_live=``; `unique_live` does so by itself, a migration needs it before it runs.
+    """Let an `Index` accept ``mariadb_live=``; `unique_live` calls this, and so must a migration before it runs.
 
-    MariaDB has no partial index. There the index covers one column more, generated and invisible, that is 1 in live
-    rows and NULL in deleted ones, and NULL equals nothing. The option keeps its name in Alembic's files.
+    MariaDB has no partial indexes. There the index has an extra column, generated and invisible, that is 1 in live rows
+    and NULL in deleted rows, and NULLs are not equal. Alembic's files contain the option by name.
     """
-    # Not at import: it loads the dialect, which costs a third of the time of `import sqlkeel`.
+    # Not at import, because it loads the dialect, which would take a third of the time of `import sqlkeel`.
     Index.argument_for("mariadb", "live", None)
 
 
@@ -67,17 +67,17 @@ def unique_live(*columns: str | ColumnElement[Any], deleted: str = "deleted_at")
     """Make *columns* unique among the rows that are not deleted; for ``__table_args__``.
 
     A deleted user then does not keep an email address taken, and any number of deleted rows may share it. A plain
-    ``unique=True`` refuses that, and ``UniqueConstraint("email", "deleted_at")`` lets two live rows in: NULL equals
-    nothing. SQLite and PostgreSQL get a partial index. MariaDB gets a generated invisible column beside the index, made
-    and dropped with it; an expression instead of a column cannot be indexed there.
+    ``unique=True`` refuses that, and ``UniqueConstraint("email", "deleted_at")`` allows two equal live rows, because
+    NULLs are not equal. SQLite and PostgreSQL get a partial index. MariaDB gets an index with a generated invisible
+    column that is created and dropped with it; there the index cannot cover an expression.
 
     Args:
-        columns: Names of columns; on SQLite and PostgreSQL expressions too.
+        columns: Names of columns; on SQLite and PostgreSQL also expressions.
         deleted: The column that is NULL in live rows.
 
     Raises:
-        ConfigurationError: Without a column; when the table is declared, and has no column *deleted*.
-        NotSupported: When the table is created, for an expression on MariaDB.
+        ConfigurationError: Without a column, and when the table is declared without the column *deleted*.
+        NotSupported: When the table is created on MariaDB and the index has an expression.
     """
     if not columns:
         raise ConfigurationError("unique_live() names no column.", hint='unique_live("email")')
@@ -90,10 +90,10 @@ def unique_live(*columns: str | ColumnElement[Any], deleted: str = "deleted_at")
 
 
 def understand_live_indexes(dialect: Dialect) -> None:
-    """Let one engine write the indexes of `unique_live` for MariaDB, which has no partial ones.
+    """Teach one engine to render the indexes of `unique_live` for MariaDB, which has no partial indexes.
 
-    A `Database` does it, and so does any engine that creates or drops the table. SQL that is only printed, by a dialect
-    that was made for it, needs the call.
+    A `Database` does this, and so does any engine that creates or drops the table. Call it for a dialect that you only
+    use to print SQL.
     """
     usual = dialect.ddl_compiler
     if dialect.name in _WITHOUT_PARTIAL_INDEXES and not issubclass(usual, _LiveIndexes):
@@ -101,7 +101,7 @@ def understand_live_indexes(dialect: Dialect) -> None:
 
 
 def _follow(index: Index, table: Any) -> None:
-    """Have each engine that makes the index or its table understand it; a copy of the table has the listeners, too."""
+    """Teach each engine that creates the index or its table to render it; copies of the table keep the listeners."""
     event.listen(index, "before_create", _understand)
     event.listen(index, "before_drop", _understand)
     event.listen(table, "before_create", _understand, propagate=True)
@@ -127,7 +127,7 @@ def marker_name(index_name: str) -> str:
 
 def marker_of(index: Index, preparer: IdentifierPreparer) -> str:
     """Return the name of the generated column that belongs to an index of `unique_live`, not quoted."""
-    # What quotes a name for a driver also doubles each percent sign in it.
+    # The quoting for some drivers also doubles each percent sign in a name.
     percent, name = (
         preparer.unformat_identifiers(quoted)[-1]
         for quoted in (preparer.quote_identifier("%"), preparer.format_index(index))
@@ -136,14 +136,14 @@ def marker_of(index: Index, preparer: IdentifierPreparer) -> str:
 
 
 def is_live_marker(reflected: Column[Any]) -> bool:
-    """Return whether a reflected column is the generated one of `unique_live`, which no model has."""
+    """Return whether a reflected column is the generated column of `unique_live`, which no model has."""
     return _deleted_column(reflected) is not None
 
 
 def live_index(reflected: Index) -> Index | None:
-    """Return what `unique_live` would have made for an index reflected from MariaDB; ``None`` for any other index.
+    """Return what `unique_live` would have created for an index reflected from MariaDB; ``None`` for any other index.
 
-    The result belongs to no table: compare and render it in place of the reflected one, so that a migration creates
+    The result belongs to no table. Compare and render it in place of the reflected index, so that a migration creates
     and drops the generated column together with the index.
     """
     *columns, marker = reflected.columns or (None,)
@@ -163,7 +163,7 @@ def _deleted_column(reflected: Column[Any]) -> str | None:
 
 
 class _LiveIndexes(DDLCompiler):
-    """The part of a compiler of DDL that makes and drops an index together with its generated column."""
+    """The part of a DDL compiler that creates and drops an index together with its generated column."""
 
     def visit_create_index(self, create: CreateIndex, *args: Any, **options: Any) -> str:
         index = create.element
@@ -172,7 +172,7 @@ class _LiveIndexes(DDLCompiler):
             return str(super().visit_create_index(create, *args, **options))  # type: ignore[no-untyped-call]
         table, name, marker, quote = _names(index, self)
         exists = "IF NOT EXISTS " if create.if_not_exists else ""
-        # Dropped first: DROP INDEX without our option, as reflection writes it, leaves the column behind.
+        # Dropped first, because DROP INDEX without our option, as reflection renders it, leaves the column behind.
         return (
             f"ALTER TABLE {table} DROP COLUMN IF EXISTS {marker}, "
             f"ADD COLUMN {marker} TINYINT AS (CASE WHEN {quote(deleted)} IS NULL THEN 1 END) VIRTUAL INVISIBLE, "
@@ -188,7 +188,7 @@ class _LiveIndexes(DDLCompiler):
 
 
 def _names(index: Index, compiler: DDLCompiler) -> tuple[str, str, str, Any]:
-    """Return the quoted table, index and marker, and the function that quotes."""
+    """Return the quoted table, index and marker, and the function that quotes a name."""
     preparer = compiler.preparer
     assert index.table is not None
     marker = preparer.quote(marker_of(index, preparer))
@@ -206,25 +206,25 @@ def _plain_columns(index: Index) -> list[str]:
 
 
 def live_parent(*columns: str) -> SchemaItem:
-    """Let no live row point by *columns* to a deleted one; for ``__table_args__`` of the child.
+    """Forbid live rows that reference a deleted parent by *columns*; for ``__table_args__`` of the child.
 
-    The foreign key over *columns* accepts a deleted parent: its row is there. This adds a second one that does not.
-    Both tables get a generated column ``is_live``, 1 in live rows and NULL in deleted ones; the parent is unique by its
-    key and that, and the child refers to both. So the database refuses what soft delete cannot see: a child inserted
-    by another transaction while its parent is being deleted, a child brought back alone, a parent marked by SQL while
-    it has live children. It looks at COMMIT, so that parent and children are marked in any order. Relationships and
-    joins go on using the plain foreign key, and models do not have the column.
+    The foreign key over *columns* accepts a deleted parent, because its row exists. This adds a second foreign key that
+    does not. Both tables get a generated column ``is_live``, 1 in live rows and NULL in deleted rows. The parent is
+    unique by its key and that column, and the child references both. So the database refuses what soft delete cannot
+    see: a child inserted by another transaction while its parent is being deleted, a child restored alone, a parent
+    marked by SQL while it has live children. The check runs at COMMIT, so parent and children may be marked in any
+    order. Relationships and joins keep using the plain foreign key, and models do not have the column.
 
-    It costs an index on the parent and two stored columns; adding them to a table that exists rewrites it. A
-    transaction that inserts a child waits for one that is deleting its parent.
+    It costs an index on the parent and two stored columns; adding them to an existing table rewrites it. A transaction
+    that inserts a child waits for a transaction that is deleting its parent.
 
     Args:
-        columns: Names of the child's columns, of one foreign key.
+        columns: Names of the child's columns in one foreign key.
 
     Raises:
-        ConfigurationError: When the tables are declared: without such a foreign key, when one of the tables has no
-            ``deleted_at``, or has an ``is_live`` of its own.
-        NotSupported: When the table is created, on MariaDB, which checks at once and not at COMMIT.
+        ConfigurationError: When the tables are declared: if there is no such foreign key, or if one of the tables has
+            no ``deleted_at`` or already has a column ``is_live``.
+        NotSupported: When the table is created on MariaDB, which checks at once and not at COMMIT.
     """
     if not columns:
         raise ConfigurationError("live_parent() names no column.", hint='live_parent("author_id")')
@@ -232,12 +232,12 @@ def live_parent(*columns: str) -> SchemaItem:
 
 
 def is_live_key(key: ForeignKeyConstraint) -> bool:
-    """Return whether a foreign key is the second one of `live_parent`."""
+    """Return whether a foreign key is the additional one of `live_parent`."""
     return any(_LIVE_KEYS in one.info for one in key.columns)
 
 
 class _LiveParent(SchemaItem):
-    """Waits for its table to be complete: the foreign key may stand behind it."""
+    """Waits until its table is complete, because the foreign key may be declared after it."""
 
     __visit_name__ = "live_parent"
 
@@ -245,19 +245,19 @@ class _LiveParent(SchemaItem):
         self.columns = columns
 
     def _set_parent(self, parent: Any, **kw: Any) -> None:
-        # The listener stands at this one table, and waits for what is declared behind this: the foreign key, the mark.
+        # The event of this one table fires after everything declared below this, such as the foreign key.
         event.listen(parent, "after_parent_attach", lambda table, _: _add_live_key(table, self.columns))
 
 
 class _LiveKey(ForeignKeyConstraint):
-    """The second foreign key, which MariaDB cannot check at COMMIT."""
+    """The additional foreign key, which MariaDB cannot check at COMMIT."""
 
 
 class _Unjoined(ForeignKey):
-    """An element of a key that no join goes by: with two ways from table to table, SQLAlchemy would ask which."""
+    """A column of a key that joins ignore: with two keys between two tables, SQLAlchemy could not choose."""
 
     def _set_remote_table(self, table: Table) -> None:
-        """Make the parent ready, too, where its table comes later; private: test_the_tables is its canary."""
+        """Also prepare a parent whose table is declared later; a private method, test_the_tables is its canary."""
         super()._set_remote_table(table)
         if not self.target_fullname.endswith(f".{_LIVE}"):
             event.listen(table, "after_parent_attach", lambda above, _: _accept_live_key(above, self.constraint))
@@ -267,7 +267,7 @@ class _Unjoined(ForeignKey):
 
 
 def _add_live_key(table: Table, columns: Sequence[str]) -> None:
-    """Give the child its second foreign key, and the parent what it refers to, if the parent is there already."""
+    """Add the additional foreign key to the child, and its target to the parent if that exists already."""
     plain = [key for key in table.foreign_key_constraints if set(key.column_keys) == set(columns)]
     if not plain:
         named = ", ".join(columns)
@@ -290,7 +290,7 @@ def _add_live_key(table: Table, columns: Sequence[str]) -> None:
 
 
 def _accept_live_key(table: Table, live: ForeignKeyConstraint | None) -> None:
-    """Make the parent unique by what live children refer to."""
+    """Make the parent unique by the columns that live children reference."""
     assert live is not None
     _add_mark(table)
     columns = [element.target_fullname.rpartition(".")[2] for element in live.elements]
@@ -306,7 +306,7 @@ def _add_mark(table: Table) -> None:
             hint="Give the model the SoftDeleteMixin; with joined inheritance, point to the table that has it.",
         )
     if _LIVE not in table.c:
-        # ELSE NULL stands there because PostgreSQL writes it so: what is reflected is compared with this.
+        # ELSE NULL is explicit because PostgreSQL writes it so, and the reflected expression is compared with this one.
         live = Computed(f"CASE WHEN {_DELETED} IS NULL THEN 1 ELSE NULL END", persisted=True)
         table.append_column(
             Column(_LIVE, SmallInteger(), live, info={_LIVE_KEYS: True}, **private.leave_out_of_statements())

@@ -1,4 +1,4 @@
-"""What is read of an object that has left its session, and was not loaded before: an error that says what to load."""
+"""An error that says what to load, for an unloaded attribute of an object without a session."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _Loader = Callable[..., Any]
 
 
 def explain_detached(mapper: Mapper[Any]) -> None:
-    """Have the attributes of a configured class say what to load, where no session is left that could do it.
+    """Make the unloaded attributes of a configured class raise an error that says what to load.
 
-    SQLAlchemy has no event for it. What loads an attribute is an attribute of its own, and not documented: a canary
-    test holds that it is there.
+    SQLAlchemy has no event for it. The loader of an attribute is an undocumented attribute; a canary test checks that
+    it exists.
     """
     manager: Any = mapper.class_manager
     manager.expired_attribute_loader = _explained(manager.expired_attribute_loader, None)

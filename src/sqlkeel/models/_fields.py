@@ -1,4 +1,4 @@
-"""The fields of a model that may be given values by name, and how one is set so that the flush writes it."""
+"""The fields of a model that can be set by name, and how to set one so that the flush writes it."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def values_of_row(model: type[Any], values: Mapping[str, Any] | None, fields: Ma
 
 
 def refuse_fields(model: type[Any], fields: Iterable[str]) -> None:
-    """Refuse fields that cannot be given a value, and of a mapping those that cannot be given theirs.
+    """Refuse fields that cannot be set and, if *fields* is a mapping, values that they cannot have.
 
     Raises:
-        UnknownField: For the first of them.
-        InvalidValue: When a relationship is given something other than objects; a client may have sent it.
+        UnknownField: For the first such field.
+        InvalidValue: When the value for a relationship is not an object or objects; a client may have sent it.
     """
     for field in fields:
         if (reason := refusal_of_field(model, field)) is not None:
@@ -54,7 +54,7 @@ def refuse_fields(model: type[Any], fields: Iterable[str]) -> None:
 
 
 def _refuse_strangers(model: type[Any], values: Mapping[str, Any]) -> None:
-    """Refuse what is given to a relationship and is not an object, before SQLAlchemy looks for its state."""
+    """Refuse a value for a relationship that is not an object, before SQLAlchemy looks for its state."""
     relations = sa_inspect(model).relationships
     for field in values.keys() & relations.keys():
         relation, value = relations[field], values[field]
@@ -63,7 +63,7 @@ def _refuse_strangers(model: type[Any], values: Mapping[str, Any]) -> None:
 
 
 def _is_strange(value: Any) -> bool:
-    """Return whether it cannot be a collection of objects, whatever the class of the collection."""
+    """Return whether the value cannot be a collection of objects, whatever the class of the collection."""
     given = value.values() if isinstance(value, Mapping) else value
     if isinstance(given, str | bytes | int | float | None) or _are_objects([value]):
         return True
@@ -87,8 +87,8 @@ def _stranger(model: type[Any], relation: RelationshipProperty[Any], value: Any)
 
 
 def _meant(model: type[Any], field: str) -> str:
-    """Say which field was most likely meant, or which there are."""
-    from difflib import get_close_matches  # for an error alone: a program need not load it
+    """Return a hint with the most similar field, or with all fields."""
+    from difflib import get_close_matches  # imported only when an error needs it
 
     mapper = sa_inspect(model)
     if field in mapper.all_orm_descriptors:
@@ -99,12 +99,12 @@ def _meant(model: type[Any], field: str) -> str:
 
 
 def refusal_of_field(model: type[Any], field: str) -> str | None:
-    """Say why *field* cannot be given a value: there is none, or a flush would not write it."""
+    """Return why *field* cannot be set: it does not exist, or a flush would not write it; ``None`` if it can."""
     mapper = sa_inspect(model)
     if field in mapper.attrs:
         return None if _is_written(mapper.attrs[field]) else f"computes {field!r}, which cannot be written"
     if field in mapper.all_orm_descriptors:
-        # A hybrid without a setter; an association proxy has no ``fset`` and sets by itself.
+        # A hybrid may lack a setter; an association proxy has no ``fset``, but can be set.
         is_set = getattr(mapper.all_orm_descriptors[field], "fset", field) is not None
         return None if is_set else f"computes {field!r}, which has no setter"
     if getattr(getattr(model, field, None), "fset", None) is None:
@@ -113,9 +113,9 @@ def refusal_of_field(model: type[Any], field: str) -> str | None:
 
 
 def assign(obj: Any, field: str, value: Any) -> None:
-    """Set *field*, and count a mutable value as changed that the object has already.
+    """Set *field*; if the object already holds this mutable value, mark the field as modified.
 
-    SQLAlchemy compares the value with itself, and finds a list or mapping that was changed in place unchanged.
+    SQLAlchemy would compare the value with itself, and not notice a list or mapping that was changed in place.
     """
     is_held = vars(obj).get(field) is value
     setattr(obj, field, value)
@@ -124,7 +124,7 @@ def assign(obj: Any, field: str, value: Any) -> None:
 
 
 def changes_row(obj: Any) -> bool:
-    """Return whether the next flush writes a column of *obj*, by what the object itself has been given."""
+    """Return whether the object has changes in its columns that the next flush writes."""
     state = sa_inspect(obj)
     return any(state.attrs[attribute.key].history.has_changes() for attribute in state.mapper.column_attrs)
 

@@ -1,4 +1,4 @@
-"""The shape of primary keys: the columns that hold one, a key as one value or several, and many keys in portions."""
+"""The shape of primary keys: their columns, a key as one value or a tuple, and many keys in batches."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ __all__ = ["VALUES_AT_ONCE", "key_in", "plain_key", "portions", "row_value", "ta
 
 _T = TypeVar("_T")
 VALUES_AT_ONCE: Final = 500
-"""Fewer than the thousand from which MariaDB makes a table of a list: it reads every row then, in another order."""
+"""Below 1,000, from where MariaDB turns an IN list into a table, and then reads every row in another order."""
 
 
 def row_value(columns: Sequence[Any]) -> Any:
-    """Return the columns of a key as what its values are compared with: one column, or ``(a, b)`` of SQL."""
+    """Return the SQL to compare with a key: one column, or the row value ``(a, b)``."""
     return columns[0] if len(columns) == 1 else tuple_(*columns)
 
 
 def plain_key(identity: Sequence[Any] | None) -> Any:
-    """Return a key as callers write it: one value, or a tuple of several; ``None`` of what is not written yet."""
+    """Return a key as callers write it: one value, or a tuple of several; ``None`` before the row is written."""
     if identity is None:
         return None
     return identity[0] if len(identity) == 1 else tuple(identity)
 
 
 def portions(keys: Sequence[_T], width: int = 1, *, values: int = VALUES_AT_ONCE) -> Iterator[Sequence[_T]]:
-    """Yield *keys* in parts that one statement takes.
+    """Yield *keys* in batches that fit into one statement.
 
     Args:
-        keys: Keys, or objects that are asked for by theirs.
-        width: How many columns a key has.
-        values: How many values a statement takes.
+        keys: Keys, or objects that are queried by their keys.
+        width: The number of columns of a key.
+        values: The maximum number of values in a statement.
     """
     size = max(1, values // width)
     for start in range(0, len(keys), size):
@@ -42,14 +42,14 @@ def portions(keys: Sequence[_T], width: int = 1, *, values: int = VALUES_AT_ONCE
 
 
 def key_in(mapper: Mapper[Any], table: Any) -> tuple[Any, ...]:
-    """Return the columns of *table*, one of the mapper's, that hold its primary key; ``None`` for one it has not."""
+    """Return the columns of one of the mapper's tables that hold its primary key; ``None`` for a missing one."""
     return tuple(_counterpart(mapper, column, table) for column in mapper.primary_key)
 
 
 def tables_with_keys(mapper: Mapper[Any]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    """Yield the tables of the mapper that hold its primary key, each with the columns of that.
+    """Yield the tables of the mapper that hold its primary key, each with its key columns.
 
-    Those that the union of a concrete base reads are among its tables, and hold the keys of the classes below.
+    A concrete base that selects from a union includes the tables of the union, which hold the keys of its subclasses.
     """
     for table in mapper.tables:
         key = key_in(mapper, table)
@@ -62,7 +62,7 @@ def _counterpart(mapper: Mapper[Any], column: Any, table: Any) -> Any:
         return column
     same: set[Any] = {column, *mapper.get_property_by_column(column).columns}
     for joined in reversed(list(mapper.iterate_to_root())):
-        # An attribute of its own name may hold the key of each table; the join knows them all.
+        # An attribute of another name may hold a table's key; the join condition contains all key columns.
         for part in visitors.iterate(joined.inherit_condition) if joined.inherit_condition is not None else ():
             pair = {getattr(part, "left", None), getattr(part, "right", None)} - {None}
             same |= pair if pair & same else set()

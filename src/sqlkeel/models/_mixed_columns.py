@@ -1,4 +1,4 @@
-"""Columns of mixins, which every kind of model can have: dataclasses too."""
+"""Columns of mixins that work in every kind of model, including dataclasses."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _C = TypeVar("_C", bound=type[Any])
 
 
 class _NoFields:
-    """The dataclass fields of a mixin, which is no dataclass itself: nobody who asks for them finds any.
+    """Dataclass fields of a mixin that is not a dataclass; reading them raises AttributeError.
 
-    SQLAlchemy takes the columns of a mixin for fields of a dataclass only where the mixin's own dictionary has
-    ``__dataclass_fields__``. Fields that can be read would make a dataclass of every model, for pydantic and FastAPI
-    too, which would then write all of its columns into a response.
+    SQLAlchemy treats the columns of a mixin as dataclass fields only if ``__dataclass_fields__`` is in the mixin's own
+    ``__dict__``. If the fields could be read, pydantic and FastAPI would see every model as a dataclass, and would
+    write all its columns into a response.
     """
 
     def __get__(self, instance: object, owner: type[Any] | None = None) -> NoReturn:
@@ -31,16 +31,16 @@ class _NoFields:
 
 
 def mixed_column(*args: Any, **options: Any) -> Mapped[Any]:
-    """Declare a column of a mixin; of a model that is a dataclass, it is a field that ``__init__`` does not take.
+    """Declare a column of a mixin; in a dataclass model it becomes a field that ``__init__`` does not accept.
 
-    The arguments are those of ``mapped_column``; a default that is called is ``insert_default``.
+    The arguments are those of ``mapped_column``; use ``insert_default`` for a callable default.
     """
 
     def column(model: type[Any]) -> Column[Any] | MappedColumn[Any]:
         table = vars(model).get("__table__")
         if table is not None and column.__name__ in table.c:
             return cast("Column[Any]", table.c[column.__name__])
-        # A model that is no dataclass must not have the option.
+        # SQLAlchemy refuses this option in a model that is not a dataclass.
         field: dict[str, Any] = {"init": False} if private.makes_dataclass(model) else {}
         return mapped_column(*args, **options, **field)
 
@@ -50,11 +50,11 @@ def mixed_column(*args: Any, **options: Any) -> Mapped[Any]:
 
 
 def with_columns(mixin: _C) -> _C:
-    """Make *mixin* one whose columns are made by `mixed_column`; a model of SQLModel cannot have it, and is told so."""
+    """Let `mixed_column` create the columns of *mixin*; using it in an SQLModel class raises a clear error."""
     kind: type[Any] = mixin
 
     def begin(model: type[Any], /, **options: Any) -> None:
-        # As the class is made: pydantic would fail next, with advice that leads nowhere.
+        # When the class is created, because pydantic would fail next, with misleading advice.
         if any(one.__module__ == "pydantic.main" for one in model.__mro__):
             raise NotSupported(
                 f"{model.__name__} cannot have the {mixin.__name__}: its columns are no fields of pydantic.",
@@ -62,7 +62,7 @@ def with_columns(mixin: _C) -> _C:
             )
         super(kind, model).__init_subclass__(**options)
 
-    if "__init_subclass__" not in vars(mixin):  # else it is asked by that one
+    if "__init_subclass__" not in vars(mixin):  # otherwise the mixin's own calls begin()
         mixin.__init_subclass__ = classmethod(begin)  # type: ignore[assignment]
     kinds: dict[str, TypeEngine[Any] | None] = {}
     for name, annotation in get_annotations(mixin).items():
@@ -82,8 +82,8 @@ def with_columns(mixin: _C) -> _C:
 
 
 def _refuse_other_columns(mapper: Mapper[Any], mixin: type[Any], kinds: Mapping[str, TypeEngine[Any] | None]) -> None:
-    """Refuse a table that the model did not make, imperative or reflected, and that the mixin cannot work with."""
-    declares = hasattr(mapper.class_, "__tablename__")  # it says what it wants then, and that wins
+    """Refuse an imperative or reflected table that lacks the mixin's columns or has incompatible ones."""
+    declares = hasattr(mapper.class_, "__tablename__")  # then the model declares what it wants, and that wins
     for name, kind in kinds.items():
         found = mapper.columns.get(name)
         if found is None or not (declares or _holds(found.type, kind)):
@@ -95,7 +95,7 @@ def _refuse_other_columns(mapper: Mapper[Any], mixin: type[Any], kinds: Mapping[
 
 
 def _holds(found: TypeEngine[Any], kind: TypeEngine[Any] | None) -> bool:
-    """Return whether a column can hold the values of the mixin: what SQLite reflects of a UUID is a text."""
+    """Return whether a column can hold the mixin's values; SQLite reflects a UUID as text."""
     if kind is None or isinstance(found, TypeDecorator):
         return True
     if isinstance(kind, TypeDecorator):  # UTCDateTime is the only one of them

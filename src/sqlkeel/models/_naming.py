@@ -1,4 +1,4 @@
-"""The names of constraints and indexes, the same on every machine and for every order of imports."""
+"""The names of constraints and indexes, the same on every machine and for every import order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..errors import ConfigurationError, NamingCollision
 __all__ = ["MAX_BYTES", "NAMING_CONVENTION", "fitting_name", "metadata_with_names"]
 
 MAX_BYTES: Final = 63
-"""The longest identifier that PostgreSQL keeps; it cuts longer ones silently (manual, 4.1.1)."""
+"""The longest identifier that PostgreSQL keeps; it truncates longer ones silently (manual, 4.1.1)."""
 
 _REGISTRY: Final = "sqlkeel.names"
 _SUFFIX: Final = {PrimaryKeyConstraint: "pkey", ForeignKeyConstraint: "fkey", Unique: "key", Index: "idx"}
@@ -25,15 +25,15 @@ Named = PrimaryKeyConstraint | ForeignKeyConstraint | Unique | Index | CheckCons
 
 
 def metadata_with_names(**options: Any) -> MetaData:
-    """Return a `MetaData` that names every constraint; for a project with a Base of its own.
+    """Return a `MetaData` that names every constraint; for a project with its own base class.
 
     One column: ``user_email_key``, ``post_author_id_fkey``, ``user_pkey``, ``user_email_idx``,
-    ``account_balance_check``. Several columns: all of them, ``user_playlist_user_id_song_id_key``. Where two
-    constraints would get one name, the simpler one keeps it and the other carries a hash of what it is; longer names
-    than `MAX_BYTES` are cut and carry a hash too. Neither depends on the order in which modules are imported.
+    ``account_balance_check``. Several columns: all of them, ``user_playlist_user_id_song_id_key``. If two constraints
+    would have the same name, the simpler one keeps it and the other gets a hash of its definition. Names longer than
+    `MAX_BYTES` are cut and get a hash. Neither depends on the order in which modules are imported.
 
     Raises:
-        NamingCollision: When nothing tells two constraints apart.
+        NamingCollision: When two constraints are identical but for their type.
         ConfigurationError: For a CHECK given as text without a name.
     """
     return MetaData(naming_convention=NAMING_CONVENTION, **options)
@@ -49,7 +49,7 @@ def _name(constraint: Named, table: Table) -> str:
 def _check_name(constraint: CheckConstraint, table: Table) -> str:
     given = str(constraint.name) if isinstance(constraint.name, str) else ""
     if given.startswith(f"{table.name}_") and given.endswith("_check"):
-        return given  # Written in full, as migrations do: naming it again would double it.
+        return given  # Already a full name, as in migrations: the convention would be applied twice.
     about = given or "_".join(_expression_columns(constraint))
     if not about:
         raise ConfigurationError(
@@ -57,7 +57,8 @@ def _check_name(constraint: CheckConstraint, table: Table) -> str:
             hint='CheckConstraint("...", name="balance") becomes ' + f"{table.name}_balance_check.",
         )
     if given:
-        # The convention is applied to a name that was given, and SQLAlchemy expects it to be consumed. The CHECK of an
+        # SQLAlchemy expects the convention to consume a given name. The CHECK of an unnamed Enum has a marker there
+        # instead, and is named each time it is compiled.
         # Enum without a name has a marker there, by which it is named each time it is compiled.
         constraint.name = None
     return _claim(constraint, table, f"{table.name}_{about}", "check")
@@ -80,7 +81,7 @@ def _names_in(expression: Any) -> Iterable[str]:
 
 
 def _claim(constraint: Named, table: Table, stem: str, suffix: str) -> str:
-    """Return the name of *constraint*, and give way to (or take it from) one that would be named alike."""
+    """Return the name of *constraint*; if another one would have it, the simpler of the two keeps it."""
     holders: dict[tuple[str | None, str], tuple[Named, Table]] = table.metadata.info.setdefault(_REGISTRY, {})
     name = fitting_name(stem, suffix)
     key = table.schema, name
@@ -99,7 +100,7 @@ def _claim(constraint: Named, table: Table, stem: str, suffix: str) -> str:
 
 
 def _is_current(constraint: Named, table: Table) -> bool:
-    """Return whether *table* still stands in its metadata with *constraint* on it."""
+    """Return whether *table* is still in its metadata, and *constraint* still on it."""
     if table.metadata.tables.get(table.key) is not table:
         return False
     if constraint in table.constraints or constraint in table.indexes:
@@ -108,7 +109,7 @@ def _is_current(constraint: Named, table: Table) -> bool:
 
 
 def _rank(constraint: Named, table: Table) -> tuple[Any, ...]:
-    """Order constraints from the simplest to the oddest, by what they are and never by when they were made."""
+    """Return a sort key from the simplest constraint to the most complex, independent of when they were created."""
     columns = _columns(constraint)
     detail = repr([str(part) for part in constraint.expressions]) if isinstance(constraint, Index) else ""
     options = sorted((key, str(value)) for key, value in constraint.dialect_kwargs.items())
@@ -116,7 +117,7 @@ def _rank(constraint: Named, table: Table) -> tuple[Any, ...]:
 
 
 def fitting_name(stem: str, suffix: str, *, salt: str = "") -> str:
-    """Return ``stem_suffix`` in at most `MAX_BYTES`; a longer one is cut, and carries a hash, as with a *salt*."""
+    """Return ``stem_suffix`` in at most `MAX_BYTES`; a longer name is cut and gets a hash, as does one with *salt*."""
     name = f"{stem}_{suffix}"
     if not salt and len(name.encode()) <= MAX_BYTES:
         return name

@@ -1,4 +1,4 @@
-"""Public ids as text: ``usr_01h455vb4pex5vsknk084sn02q`` outside, the UUID in the database."""
+"""Public ids as strings: ``usr_01h455vb4pex5vsknk084sn02q`` for clients, the UUID in the database."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ _CLASSES: Final[dict[type[Any], type[Any]]] = {}
 
 
 class PublicID(Generic[M_co]):
-    """The public id of a row of one model, ``PublicID[User]``, as it is written outside.
+    """The public id of a row of one model, ``PublicID[User]``, as clients see it.
 
-    Where the model has a ``__public_prefix__`` the text is a TypeID (https://github.com/jetify-com/typeid, version
-    0.3): the prefix, ``_``, and the UUID in 26 characters of Crockford's base 32, always in small letters. Texts sort
-    as their UUIDs do, there is one for each, and it says what it is an id of. Without a prefix it is that of the UUID.
+    If the model has a ``__public_prefix__``, the string is a TypeID (https://github.com/jetify-com/typeid, version
+    0.3): the prefix, ``_``, and the UUID as 26 characters of Crockford's base 32 in lower case. These strings sort as
+    their UUIDs do, each UUID has exactly one, and the prefix tells the kind of row. Without a prefix, it is the UUID's
+    string.
 
-    In a pydantic model it is read from the text or, ``from_attributes``, from a UUID, and written as the text. In a
-    path `sqlkeel.integrations.fastapi.PathID` answers 404 to what is none. In a query use ``.uuid``.
+    In a pydantic model it is validated from the string or, with ``from_attributes``, from a UUID, and serialized as the
+    string. In a path, `sqlkeel.integrations.fastapi.PathID` answers 404 to an invalid one. In a query use ``.uuid``.
 
     Raises:
-        ConfigurationError: When it is made without a model: ``PublicID(...)``.
-        InvalidKey: When it is made of something other than a UUID; a text is given to `parse`.
+        ConfigurationError: When it is created without a model: ``PublicID(...)``.
+        InvalidKey: When it is created from anything other than a UUID; pass a string to `parse`.
     """
 
     __slots__ = ("uuid",)
@@ -46,7 +47,7 @@ class PublicID(Generic[M_co]):
     if not TYPE_CHECKING:
 
         def __class_getitem__(cls, model: Any) -> Any:
-            # A class of its own for each model: it knows the prefix, and FastAPI takes it for a parameter.
+            # A class for each model, because it knows the prefix, and FastAPI needs a class for a parameter.
             return public_id_of(model) if isinstance(model, type) else cls
 
     def __init__(self, uuid: UUID) -> None:
@@ -59,10 +60,10 @@ class PublicID(Generic[M_co]):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the id that *text* is.
+        """Return the id for a string.
 
         Raises:
-            InvalidKey: When it is none: another prefix, another alphabet, too long, too large.
+            InvalidKey: When the string is invalid: another prefix, another alphabet, too long, too large.
         """
         prefix = prefix_of(cls.model)
         if not re.fullmatch(_pattern(prefix), text):
@@ -87,8 +88,8 @@ class PublicID(Generic[M_co]):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Tell pydantic how to read and write it."""
-        # Imported here: pydantic calls this, nobody else needs it.
+        """Tell pydantic how to validate and serialize it."""
+        # Imported here, because only pydantic calls this.
         from pydantic_core import PydanticCustomError, core_schema
 
         form = _form(prefix_of(cls.model))
@@ -104,7 +105,7 @@ class PublicID(Generic[M_co]):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Describe the text in OpenAPI."""
+        """Describe the string in OpenAPI."""
         prefix = prefix_of(cls.model)
         if not prefix:
             return {"type": "string", "format": "uuid"}
@@ -112,10 +113,11 @@ class PublicID(Generic[M_co]):
 
 
 def prefix_of(model: type[Any]) -> str:
-    """Return the prefix of the public ids of *model*, or an empty text.
+    """Return the prefix of the public ids of *model*; empty if it has none.
 
     Raises:
-        ConfigurationError: When it is none of TypeID: 63 characters of ``a`` to ``z`` and ``_``, a letter at each end.
+        ConfigurationError: When the prefix is not valid in a TypeID: up to 63 characters ``a`` to ``z`` and ``_``, with
+            a letter at each end.
     """
     prefix = getattr(model, "__public_prefix__", "")
     if not isinstance(prefix, str) or (prefix and not re.fullmatch(_PREFIX, prefix)):
@@ -130,7 +132,7 @@ def uuid_of(given: PublicID[Any] | UUID | str, model: type[Any]) -> UUID:
     """Return the UUID of a row of *model* from any form of its public id.
 
     Raises:
-        InvalidKey: When *given* is no id of *model*.
+        InvalidKey: When *given* is not an id of *model*.
     """
     if isinstance(given, UUID):
         return given
@@ -142,7 +144,7 @@ def uuid_of(given: PublicID[Any] | UUID | str, model: type[Any]) -> UUID:
 
 
 def public_id_of(model: type[M_co]) -> type[PublicID[M_co]]:
-    """Return ``PublicID[model]`` for a model that is known at run time only."""
+    """Return ``PublicID[model]`` for a model that is only known at run time."""
     if model not in _CLASSES:
         prefix_of(model)
         _CLASSES[model] = type(f"PublicID[{model.__name__}]", (PublicID,), {"__slots__": (), "model": model})

@@ -1,4 +1,4 @@
-"""What a relation names and is not there: an attribute, a class, a foreign key; said in the names of the models."""
+"""Errors for a relationship that names a missing attribute, class or foreign key, in terms of the models."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["explained"]
 
 @contextmanager
 def explained(relation: RelationshipProperty[Any]) -> Iterator[None]:
-    """Let what SQLAlchemy refuses while it sets up *relation* be an error that says what the relation names.
+    """Replace SQLAlchemy's error while it configures *relation* by one that says what is missing.
 
     Raises:
-        InvalidRelation: For an attribute, a class or a foreign key that is not there; other errors are as they are.
+        InvalidRelation: For a missing attribute, class or foreign key; other errors are not changed.
     """
     try:
         yield
@@ -50,7 +50,7 @@ def _refusal(relation: RelationshipProperty[Any], error: Exception) -> InvalidRe
 
 
 def _target(relation: RelationshipProperty[Any]) -> Mapper[Any] | None:
-    # Not by `relation.mapper`: while there is none, that sets the relation up, and so asks here again.
+    # Not `relation.mapper`: before it is resolved, that would configure the relationship and call this again.
     entity: Any = vars(relation).get("entity")
     return None if entity is None else entity.mapper
 
@@ -97,7 +97,7 @@ def _between(referring: Any, referred: Any) -> list[str]:
 
 
 def _meant(name: str, known: Iterable[str], written: str) -> str | None:
-    from difflib import get_close_matches  # for an error alone: a program need not load it
+    from difflib import get_close_matches  # imported only when an error needs it
 
     close = get_close_matches(name, list(known), n=1)
     return f"Did you mean {written.format(close[0], close[0])}?" if close else None

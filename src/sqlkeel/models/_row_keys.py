@@ -1,4 +1,4 @@
-"""Keys of rows as callers give them: their shape, their type, and which row each of them is."""
+"""Primary keys as callers pass them: their shape, their types, and the row that each identifies."""
 
 from __future__ import annotations
 
@@ -39,35 +39,36 @@ from ._public_ids import PublicID
 __all__ = ["SINGLE", "RowKeys", "among", "are_exact", "keys_of", "pairs", "refusal_of_shape", "refusal_of_unhashable"]
 
 SINGLE: Final = (str, bytes, bytearray, memoryview, Mapping)
-"""What is one key or one row where a list of them belongs, though Python reads it one by one."""
+"""Iterables that count as one key or one row, not as a list of them."""
 _EXACT: Final = {int, UUID}
-"""Types of which Python and every database call the same values equal."""
+"""Types whose values Python and every database consider equal in the same cases."""
 _ASKED_AT_ONCE: Final = 100
 """SQLite takes 500 parts of a UNION, and MariaDB is slow with more."""
 _DIGITS: Final = 20
 """How long the longest number of 64 bits is, with its sign."""
 _NESTED: Final = 100
-"""SQLite takes expressions up to 1,000 deep, and each OR is one deeper."""
+"""SQLite allows expressions up to a depth of 1,000, and each OR adds one."""
 
 
 def among(columns: Sequence[Any], identities: Sequence[tuple[Any, ...]]) -> ColumnElement[bool]:
-    """Return the condition that a row has one of these keys, each value as its column's type sends it."""
+    """Return the condition that a row has one of these keys, each value bound with its column's type."""
     if len(columns) == 1:
-        # Typed: SQLAlchemy takes the type of a list from its first value, and PostgreSQL would cut 1.5 after a whole 1.
+        # Typed: SQLAlchemy takes a list's type from its first value, and PostgreSQL would truncate 1.5 after a 1.
         values = [identity[0] for identity in identities]
         given = bindparam(None, values, type_=columns[0].type, unique=True, expanding=True)
         one: ColumnElement[bool] = columns[0].in_(given)
         return one
     if not any(_calls_sql(column.type) or _is_array(column.type) for column in columns):
         return tuple_(*columns).in_(identities)
-    # In a list of tuples, SQLAlchemy leaves out the functions of SQL that a type puts around its values, and the casts:
+    # Not a list of tuples: SQLAlchemy omits a type's SQL functions and casts there. psycopg then sends small numbers as
+    # smallint[], which PostgreSQL does not compare with integer[].
     # psycopg sends small numbers as smallint[], which PostgreSQL does not compare with integer[].
     each = [and_(*_equal(columns, identity)) for identity in identities]
     return or_(false(), *(Grouping(or_(*each[n : n + _NESTED])) for n in range(0, len(each), _NESTED)))
 
 
 def pairs(columns: Sequence[Any], identities: Sequence[tuple[Any, ...]]) -> Iterator[Select[Any] | CompoundSelect[Any]]:
-    """Yield statements that bring, for each key that a row has, the place of the key and the row's own."""
+    """Yield statements that return, for each key with a row, the key's position and the row's own key."""
     for start in range(0, len(identities), _ASKED_AT_ONCE):
         places = range(start, min(start + _ASKED_AT_ONCE, len(identities)))
         asked = [
@@ -94,20 +95,20 @@ def _is_array(kind: TypeEngine[Any]) -> bool:
 
 
 def are_exact(identities: Iterable[tuple[Any, ...]]) -> bool:
-    """Return whether two of these keys are one to the database only where they are to Python."""
+    """Return whether the database considers two of these keys equal only if Python does."""
     return {type(value) for identity in identities for value in identity} <= _EXACT
 
 
 class RowKeys:
-    """The keys of one model's rows.
+    """The primary keys of one model's rows.
 
-    A value that the column cannot be compared with is refused, where databases would find nothing, raise, or take
-    ``"3abc"`` for 3. A text is a UUID where it reads as one. What the database takes for equal and Python does not,
-    such as letters of another case, is the database's to say.
+    A value that cannot be compared with the column is refused; databases would find nothing, raise an error, or read
+    ``"3abc"`` as 3. A string counts as a UUID if it can be parsed as one. Values that only the database considers
+    equal, such as strings in another case, are left to the database.
 
     Args:
-        mapper: The model's.
-        dialect: The database's, for the range of its integers.
+        mapper: The model's mapper.
+        dialect: The database's dialect, for the range of its integers.
     """
 
     def __init__(self, mapper: Mapper[Any], dialect: Dialect) -> None:
@@ -117,19 +118,19 @@ class RowKeys:
         self._parts = [_Part(self.name, column, dialect) for column in self.columns]
         self._is_counted = [part.kind is int for part in self._parts] == [True]
         self.are_exact: Final = all(part.kind in _EXACT for part in self._parts)
-        """Whether two keys of this model are one to the database only where they are to Python."""
+        """Whether the database considers two keys of this model equal only if Python does."""
 
     def identity(self, key: Any) -> tuple[Any, ...] | None:
-        """Return the values of one key in the order of the columns; ``None`` where no row can have it.
+        """Return the values of one key in the order of the columns; ``None`` if no row can have it.
 
         Raises:
-            InvalidKey: When the key has another shape, or a value of another type, than the model's.
+            InvalidKey: When the shape of the key, or the type of a value, does not fit the model.
         """
         values = [part.read(value) for part, value in zip(self._parts, self._split(key), strict=True)]
         return None if any(value is _ABSENT for value in values) else tuple(values)
 
     def identities(self, keys: Iterable[Any]) -> list[tuple[Any, ...]]:
-        """Return the values of many keys, without those that no row can have.
+        """Return the values of many keys, without keys that no row can have.
 
         Raises:
             InvalidKey: As `identity` does.
@@ -145,11 +146,11 @@ class RowKeys:
         return [identity for identity in found if identity is not None]
 
     def pairs(self, identities: Sequence[tuple[Any, ...]]) -> Iterator[Select[Any] | CompoundSelect[Any]]:
-        """Yield statements that tell which row each key is: the place of the key, and the row's own."""
+        """Yield statements that return, for each key with a row, the key's position and the row's own key."""
         yield from pairs(self.columns, identities)
 
     def equal(self, identity: tuple[Any, ...]) -> list[ColumnElement[bool]]:
-        """Return the conditions that a row has this key, each value as its column's type sends it."""
+        """Return the conditions that a row has this key, each value bound with its column's type."""
         return _equal(self.columns, identity)
 
     def _split(self, key: Any) -> tuple[Any, ...]:
@@ -172,7 +173,7 @@ _made: Final[WeakKeyDictionary[Dialect, dict[Mapper[Any], RowKeys]]] = WeakKeyDi
 
 
 def keys_of(mapper: Mapper[Any], dialect: Dialect) -> RowKeys:
-    """Return the keys of a model's rows, made once for each database: every repository that reads by key wants them."""
+    """Return the keys of a model's rows, cached per database, because every lookup by key needs them."""
     known = _made.setdefault(dialect, {})
     if mapper not in known:
         known[mapper] = RowKeys(mapper, dialect)
@@ -180,7 +181,7 @@ def keys_of(mapper: Mapper[Any], dialect: Dialect) -> RowKeys:
 
 
 def refusal_of_unhashable(error: TypeError) -> InvalidKey | None:
-    """Return what there is to say of *error*, where SQLAlchemy could not look a key up: a part of it is a list."""
+    """Return our error if SQLAlchemy failed with *error* because a part of a key is not hashable, such as a list."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -192,7 +193,7 @@ def refusal_of_unhashable(error: TypeError) -> InvalidKey | None:
 
 
 def refusal_of_shape(mapper: Mapper[Any], key: Any) -> InvalidKey | None:
-    """Return what there is to say of a key that SQLAlchemy takes as a list of values, and that has not as many."""
+    """Return our error for a key whose number of values SQLAlchemy refuses."""
     names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
     if isinstance(key, Mapping):
         fits = set(key) == set(names)
@@ -206,7 +207,7 @@ def refusal_of_shape(mapper: Mapper[Any], key: Any) -> InvalidKey | None:
 
 
 def _is_identity_key(value: Any) -> bool:
-    """Return whether it is what SQLAlchemy finds a loaded object by: its class, its key, and a token."""
+    """Return whether the value is SQLAlchemy's identity key: class, primary key, and token."""
     return type(value) is tuple and len(value) == 3 and type(value[1]) is tuple and hasattr(value[0], "__mapper__")
 
 
@@ -230,7 +231,7 @@ _ABSENT: Final = object()
 
 
 class _Part:
-    """One column of a key."""
+    """One column of a primary key."""
 
     def __init__(self, model: str, column: ColumnElement[Any], dialect: Dialect) -> None:
         self.place = f"{model}.{column.key}"
@@ -241,11 +242,11 @@ class _Part:
         self.smallest, self.largest = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
 
     def holds(self, value: int) -> bool:
-        """Return whether the column can hold the number."""
+        """Return whether the column can hold the integer."""
         return self.smallest <= value <= self.largest
 
     def read(self, value: Any) -> Any:
-        """Return the value as the column's type takes it, or ``_ABSENT`` where no row can have it."""
+        """Return the value in the type of the column; ``_ABSENT`` if no row can have it."""
         if value is None:
             return _ABSENT
         if self.kind is int:
@@ -260,7 +261,7 @@ class _Part:
         return _ABSENT if isinstance(value, str) and not self._may_hold(value) else value
 
     def _may_hold(self, text: str) -> bool:
-        # PostgreSQL, which casts what it is given, has no text with a NUL.
+        # PostgreSQL refuses a NUL in text.
         if "\0" in text and not self.takes_nul:
             return False
         return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
@@ -282,7 +283,7 @@ class _Part:
 
 
 def _as_list(keys: Any) -> str:
-    """Say how several keys are written, instead of what is no list."""
+    """Return a hint how to write several keys as a list."""
     if isinstance(keys, AsyncIterable):
         return "[key async for key in keys]"
     if isinstance(keys, Mapping):
@@ -291,7 +292,7 @@ def _as_list(keys: Any) -> str:
 
 
 def _as_number(value: Any) -> str:
-    """Say how the key is written: by a conversion only where that one works."""
+    """Return a hint how to write the key; suggest a conversion only if it works."""
     if isinstance(value, (list, set, frozenset)):
         return "get_many([key, ...]) takes several keys"
     if isinstance(value, (UUID, PublicID)):
@@ -306,7 +307,7 @@ def _as_number(value: Any) -> str:
 
 
 def _kind_of(kind: TypeEngine[Any]) -> type[Any] | None:
-    """Return the class of the key's values where the type alone decides what they equal, else ``None``."""
+    """Return the class of the key's values if the type alone decides about equality; otherwise ``None``."""
     if isinstance(kind, Integer):
         return int
     if isinstance(kind, Uuid) and kind.as_uuid:
