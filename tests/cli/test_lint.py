@@ -248,7 +248,7 @@ class TestExplain:
         done = lint(tmp_path, "--explain", "snake-case")
 
         assert done.returncode == 0
-        assert done.stdout.startswith("snake-case\n\nTables and columns are written lower_snake_case.\n")
+        assert done.stdout.startswith("snake-case\n\nTables and columns are written in lower_snake_case.\n")
 
     def test_unknown(self, tmp_path: Path) -> None:
         """For a code that does not exist all are listed."""

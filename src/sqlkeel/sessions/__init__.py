@@ -1,4 +1,4 @@
-"""Sessions: the database, the blocks in which work is done, and the session in them."""
+"""Sessions: the database, the blocks that open transactions on it, and the session in them."""
 
 from typing import TYPE_CHECKING
 

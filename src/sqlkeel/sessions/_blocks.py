@@ -1,4 +1,4 @@
-"""Blocks: what is entered by ``async with``, and says so where it is used in another way."""
+"""Blocks that are entered by ``async with``, and raise a helpful error when they are used in another way."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import sys
 import weakref
 from collections.abc import AsyncIterator, Callable
-from contextlib import _AsyncGeneratorContextManager  # what asynccontextmanager() makes; a canary test holds it
+from contextlib import _AsyncGeneratorContextManager  # the class that asynccontextmanager() uses; has a canary test
 from contextvars import ContextVar
 from inspect import CO_ASYNC_GENERATOR
 from types import CodeType, FrameType
@@ -21,10 +21,10 @@ T = TypeVar("T")
 
 
 class Entry(NamedTuple):
-    """What is known of a block that was entered: whether somebody has it, and which async generators are around it.
+    """An entered block: a reference to it, and the async generators around it.
 
-    With a generator that is dropped, by a ``break`` out of ``async for``, its block is dropped, too. Nobody sees that
-    before asyncio has begun to close the generator, in a task of its own.
+    When a ``break`` out of ``async for`` drops a generator, the block in it is dropped too. That becomes visible only
+    when asyncio closes the generator, in another task.
     """
 
     block: weakref.ref[Any]
@@ -32,11 +32,11 @@ class Entry(NamedTuple):
 
     @property
     def is_dropped(self) -> bool:
-        """Whether nobody has the block any more, so that it can only be rolled back."""
+        """Whether no reference to the block is left, so that it can only be rolled back."""
         return self.block() is None
 
     def is_around(self, frame: FrameType) -> bool:
-        """Return whether a frame runs in the generators of the block, and not between two of their values."""
+        """Return whether a frame runs inside the generators of the block, and not between two of their values."""
         return bool(self.generators) and set(self.generators) <= set(_generators_around(frame))
 
 
@@ -44,13 +44,13 @@ _entered: Final[ContextVar[weakref.ref[Any]]] = ContextVar("sqlkeel_entered")
 
 
 def current_entry() -> Entry:
-    """Tell the generator of a block how it is entered."""
-    # Behind the generator itself, and the two coroutines by which it is entered.
+    """Return the entry of the block whose generator calls this."""
+    # Four frames up: skip the generator itself and the two coroutines that enter it.
     return Entry(_entered.get(), _generators_around(sys._getframe(4)))
 
 
 def _generators_around(frame: FrameType | None) -> tuple[CodeType, ...]:
-    """Return the code of each async generator in which a frame runs."""
+    """Return the code of each async generator that a frame runs in."""
     found = []
     while frame is not None:
         if frame.f_code.co_flags & CO_ASYNC_GENERATOR:
@@ -60,10 +60,11 @@ def _generators_around(frame: FrameType | None) -> tuple[CodeType, ...]:
 
 
 def block(how: str) -> Callable[[Callable[P, AsyncIterator[T]]], Callable[P, _AsyncGeneratorContextManager[T]]]:
-    """Make a block of a generator with one ``yield``, as `contextlib.asynccontextmanager` does.
+    """Turn a generator with one ``yield`` into a block, as `contextlib.asynccontextmanager` does.
 
-    Used by ``with``, ``await``, ``for`` or ``async for``, or in the place of what it gives, it raises a `UsageError`
-    that names it and says *how* it is entered. Python's own error names a class of its library.
+    If the block is used with ``with``, ``await``, ``for`` or ``async for``, or instead of the value that it yields, it
+    raises a `UsageError` that names the block and shows *how* to enter it. Python's own error would name an internal
+    class.
     """
 
     def decorate(function: Callable[P, AsyncIterator[T]]) -> Callable[P, _AsyncGeneratorContextManager[T]]:
@@ -80,18 +81,18 @@ def block(how: str) -> Callable[[Callable[P, AsyncIterator[T]]], Callable[P, _As
 
 
 class EnteredByAsyncWith:
-    """What ``async with`` alone enters: ``with`` is told so, in the words of its caller."""
+    """A base class for objects that only ``async with`` can enter; ``with`` raises an error that says so."""
 
     __slots__ = ()
     _how: ClassVar[str]
 
-    if not TYPE_CHECKING:  # A type checker says it by itself where these are not there.
+    if not TYPE_CHECKING:  # Without these methods, a type checker reports the mistake itself.
 
         def __enter__(self) -> NoReturn:
             raise self._refusal("is entered by async with, and not by with")
 
         def __exit__(self, *exc_info: object) -> None:
-            """Be there: Python looks for it before it enters."""
+            """Exist, because Python looks for it before it calls __enter__."""
 
     def _refusal(self, what: str) -> UsageError:
         return UsageError(f"{self._name()} {what}.", hint=f"{self._how}: ...")
@@ -101,7 +102,7 @@ class EnteredByAsyncWith:
 
 
 class _Block(EnteredByAsyncWith, _AsyncGeneratorContextManager[T]):
-    """The block that a generator makes; each function has a class of its own, which knows how it is entered."""
+    """The block of a generator; each decorated function has its own subclass, which knows how to enter it."""
 
     async def __aenter__(self) -> T:
         _entered.set(weakref.ref(self))

@@ -1,4 +1,4 @@
-"""Loaded objects whose rows an ``update()`` writes by their key: what the database fills in is read again at once."""
+"""Reload what the database sets on loaded objects when an ``update()`` with a list of rows writes them by key."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _read_what_is_filled_in(state: ORMExecuteState) -> Any:
         return None
     note_read(state.session, [*named, *others])
     result = state.invoke_statement()
-    # SQLAlchemy gives those of the same keys the values of the rows, the version with which they were found among them.
+    # SQLAlchemy copies the rows' values to loaded objects with these keys, including the version used in the WHERE.
     written = {name for row in rows for name in row} if others else set()
     loaded = {
         orm.attributes.instance_state(obj).key: _expire(state.session, obj, names)
@@ -43,7 +43,7 @@ def _read_what_is_filled_in(state: ORMExecuteState) -> Any:
 
 
 def _expire(session: orm.Session, obj: Any, written: set[str]) -> list[str]:
-    """Expire what is loaded of an object, and may have been written, and return its names."""
+    """Expire the loaded attributes of an object that may have been written, and return their names."""
     state = orm.attributes.instance_state(obj)
     changed = {*_filled_in(state.mapper), *written.intersection(state.mapper.column_attrs.keys())}
     names = [name for name in changed if name in state.dict and name not in state.committed_state]
@@ -53,7 +53,7 @@ def _expire(session: orm.Session, obj: Any, written: set[str]) -> list[str]:
 
 
 def _held(session: orm.Session, mapper: Mapper[Any], rows: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[Any]]:
-    """Return the objects that have the keys of the rows, and those that the database alone may take for theirs."""
+    """Return the objects with the rows' keys, and those that only the database may match to one of the keys."""
     names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
     keys = [tuple(row.get(name) for name in names) for row in rows]
     found = [session.identity_map.get(mapper.identity_key_from_primary_key(key)) for key in keys]
@@ -67,7 +67,7 @@ def _held(session: orm.Session, mapper: Mapper[Any], rows: Sequence[Mapping[str,
 
 
 def _filled_in(mapper: Mapper[Any]) -> list[str]:
-    """Return the attributes that an UPDATE changes by itself."""
+    """Return the attributes that the database or a default sets on an UPDATE."""
     return [attribute.key for attribute in mapper.column_attrs if any(_changes(mapper, c) for c in attribute.columns)]
 
 

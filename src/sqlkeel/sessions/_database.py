@@ -1,4 +1,4 @@
-"""The database: engine, pool, limits, and the blocks in which work is done."""
+"""The database: engine, pool, limits, and the blocks that open sessions on it."""
 
 from __future__ import annotations
 
@@ -42,30 +42,30 @@ _NOT_INSIDE: Final = "A transaction inside another one joins it, and cannot comm
 _OUTSIDE: Final = "Call it outside of the other transaction, or give the options to that one."
 
 IDLE_BEFORE_CHECK = 5.0
-"""Seconds that a pooled connection may idle before it is checked on checkout."""
+"""Seconds after which an idle pooled connection is checked before it is used."""
 
 
 class Database(EnteredByAsyncWith):
     """One database: an engine with safe defaults, and the blocks that open sessions on it.
 
-    Make one per process and URL, and dispose of it at the end, or use it as ``async with Database(url) as db``. Foreign
-    keys are on, SQLite takes turns in writing, connections that idled are checked before use, parameters stay out of
-    logs and errors, and errors are those of `sqlkeel.errors`.
+    Create one per process and URL, and dispose of it at the end, or use it as ``async with Database(url) as db``.
+    Foreign keys are enforced, SQLite writers queue, idle connections are checked before use, logs and errors do not
+    contain parameters, and errors are those of `sqlkeel.errors`.
 
     Args:
-        url: ``sqlite+aiosqlite:///app.db``, ``postgresql+asyncpg://user@host/name``, ``mariadb+asyncmy://…``; without a
-            driver the preferred one is used.
+        url: ``sqlite+aiosqlite:///app.db``, ``postgresql+asyncpg://user@host/name``, ``mariadb+asyncmy://…``; a URL
+            without a driver uses the preferred one.
         statement_timeout: Seconds a statement may run on the server; ``None`` for the server's own limit.
         lock_timeout: Seconds to wait for a lock.
-        idle_timeout: Seconds a transaction may stay open without a statement; SQLite cannot tell.
-        pooler: ``"pgbouncer"`` where one stands before PostgreSQL and gives its connections out by the transaction.
-        engine_options: What `sqlalchemy.ext.asyncio.create_async_engine` takes: ``pool_size``, ``echo``, …; but no
-            ``creator`` or ``pool`` of one's own, no ``AUTOCOMMIT``, and no ``StaticPool``.
+        idle_timeout: Seconds a transaction may stay open without a statement; SQLite has no such limit.
+        pooler: ``"pgbouncer"`` if one runs in front of PostgreSQL in transaction mode.
+        engine_options: Options of `sqlalchemy.ext.asyncio.create_async_engine`: ``pool_size``, ``echo``, …; except your
+            own ``creator`` or ``pool``, ``AUTOCOMMIT``, and ``StaticPool``.
 
     Raises:
         InvalidURL: When the URL cannot be used.
-        DriverMissing: When its driver is not installed; says which extra to install.
-        NotSupported: When an option cannot work, with this database or through the pooler; says what instead.
+        DriverMissing: When its driver is not installed; the hint names the extra to install.
+        NotSupported: When an option cannot work with this database or through the pooler; the hint has an alternative.
     """
 
     _how = "async with Database(url) as db"
@@ -93,7 +93,7 @@ class Database(EnteredByAsyncWith):
 
     @classmethod
     def from_env(cls, variable: str = "DATABASE_URL", **options: Any) -> Self:
-        """Make the database that an environment variable names.
+        """Create the database from the URL in an environment variable.
 
         Raises:
             InvalidURL: When the variable is not set or not usable.
@@ -114,7 +114,7 @@ class Database(EnteredByAsyncWith):
 
     @property
     def engines(self) -> tuple[AsyncEngine, ...]:
-        """The engine that writes and the one that only reads; one for both where the database is in memory."""
+        """The engine for writing and the engine for reading; the same engine for a database in memory."""
         reader = self._reading_engine()
         return (self.engine,) if reader is self.engine else (self.engine, reader)
 
@@ -138,13 +138,13 @@ class Database(EnteredByAsyncWith):
         savepoint: bool = False,
         durable: bool = False,
     ) -> AsyncIterator[Session]:
-        """Open one unit of work: it commits at the end, or rolls back and raises what the block raised.
+        """Open one unit of work: it commits at the end, or rolls back and re-raises the exception of the block.
 
-        Objects keep their values after a failure, so that a handler can read them, but belong to no session then.
-        COMMIT and the `Session.on_commit` hooks are never cut short by a cancellation: the block ends, and the
-        cancellation is delivered at the next ``await``. Inside another transaction of the same task the block joins
-        that one, which alone commits; once a joined block has failed, it cannot commit any more. Another task's is a
-        transaction of its own.
+        After a failure, objects keep their values, so that a handler can read them, but they are detached. A
+        cancellation cannot interrupt COMMIT and the `Session.on_commit` hooks: the block ends first, and the
+        cancellation is delivered at the next ``await``. Inside another transaction of the same task, the block joins
+        that one, and only the outermost block commits; after a joined block has failed, it cannot. Another task opens
+        its own transaction.
 
         Args:
             isolation: ``"serializable"``, ``"repeatable read"``, …; for this transaction only. SQLite has only the
@@ -152,15 +152,15 @@ class Database(EnteredByAsyncWith):
             read_only: Let the server refuse writes; reads see one snapshot where *isolation* gives one.
             statement_timeout: Seconds that a statement of this transaction may run, 0 for no limit.
             lock_timeout: Seconds to wait for a lock in this transaction, 0 for no limit. MariaDB counts whole seconds.
-            savepoint: Inside another transaction, open a savepoint: if this block fails, the outer one can go on.
-            durable: What the block wrote must be committed when it ends; refuse to run inside another transaction.
+            savepoint: Inside another transaction, open a savepoint, so that the outer block can continue if this fails.
+            durable: Guarantee that the block's changes are committed when it ends; refused inside another transaction.
 
         Raises:
-            NestedTransaction: Inside another transaction, for *durable*, and for options of its own.
-            DatabaseFault: When COMMIT fails; nothing is written then.
-            CommitUnknown: When the connection broke during COMMIT: the one case in which it may be written.
-            TransactionAborted: When an error was swallowed that had ended the transaction on the server.
-            InvalidValue: When *isolation* is no isolation level.
+            NestedTransaction: Inside another transaction, if *durable* or another option is given.
+            DatabaseFault: When COMMIT fails; then nothing is written.
+            CommitUnknown: When the connection broke during COMMIT: the only case in which changes may be written.
+            TransactionAborted: When the application swallowed an error that had aborted the transaction.
+            InvalidValue: When *isolation* is not an isolation level.
         """
         is_limited = statement_timeout is not None or lock_timeout is not None
         limits = Limits(statement_timeout, lock_timeout) if is_limited else None
@@ -181,16 +181,17 @@ class Database(EnteredByAsyncWith):
                 yield unit.session
         finally:
             for one in unit.tasks:
-                if self._open.get(one) is unit:  # where this one was dropped, the task may have the next one open
+                if self._open.get(one) is unit:  # if this block was dropped, the task may have opened the next one
                     del self._open[one]
 
     @block("async with db.read() as session")
     async def read(self) -> AsyncIterator[Session]:
         """Open a session that only reads, without the round trips of BEGIN and ROLLBACK.
 
-        Each statement sees what is committed when it starts; use ``transaction(read_only=True)`` where several must see
-        the same. A flush or a writing statement is refused before it is sent, and by the server too. The connections
-        are a pool of their own, of the same size. Behind a pooler it is a read-only transaction, round trips included.
+        Each statement sees what is committed when it starts; use ``transaction(read_only=True)`` if several must see
+        the same. The session refuses a flush or a writing statement before it is sent, and the server would refuse it
+        too. The connections have their own pool of the same size. Behind a pooler, this is a read-only transaction with
+        its round trips.
 
         Raises:
             ReadOnlySession: When the session is asked to write, or holds changes when the block ends.
@@ -209,7 +210,7 @@ class Database(EnteredByAsyncWith):
             raise
         await self._give_back(session)
 
-    # Typed four times: a ParamSpec knows the function's arguments, and cannot stand beside keywords of ours.
+    # Four overloads, because a ParamSpec cannot be combined with keyword parameters of ours.
     @overload
     async def run_transaction(
         self,
@@ -241,7 +242,7 @@ class Database(EnteredByAsyncWith):
         self, function: Callable[Concatenate[Session, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
     ) -> T: ...
 
-    async def run_transaction(  # type: ignore[misc]  # a function may not have these keywords
+    async def run_transaction(  # type: ignore[misc]  # *function* cannot have parameters with these names
         self,
         function: Callable[Concatenate[Session, ...], Awaitable[T]],
         *args: Any,
@@ -250,23 +251,24 @@ class Database(EnteredByAsyncWith):
         deadline: float | None = None,
         **kwargs: Any,
     ) -> T:
-        """Run ``function(session, *args)`` as one unit of work, and the whole of it again when it lost a race.
+        """Run ``function(session, *args)`` as one unit of work, and retry all of it after a transient fault.
 
-        Serialization failures, deadlocks, lock timeouts, a busy SQLite file and a connection lost before COMMIT are
-        tried again, after a random pause that grows (`retry_on_conflict`). The function must do nothing that cannot be
-        done twice; `Session.on_commit` is for that. The keywords of this method are not passed on to it.
+        It retries after serialization failures, deadlocks, lock timeouts, a busy SQLite file and a connection lost
+        before COMMIT, with a random pause that grows (conflicts of versions: `retry_on_conflict`). The function may run
+        several times, so call what must happen only once by `Session.on_commit`. The keyword arguments of this method
+        are not passed to the function.
 
         Args:
             function: An async function whose first parameter is the session.
-            args: The rest of its parameters.
-            attempts: How often it may run.
+            args: Its other positional arguments.
+            attempts: The maximum number of runs.
             isolation: As in `transaction`.
-            deadline: Seconds after which no further attempt is begun.
-            kwargs: Its keyword parameters.
+            deadline: Seconds after which no further attempt begins.
+            kwargs: Its keyword arguments.
 
         Raises:
             TransientFault: The last one, when no attempt is left.
-            NestedTransaction: Inside another transaction: it could only be run again as a whole.
+            NestedTransaction: Inside another transaction, which would have to be retried as a whole.
         """
         if await self._outer() is not None:
             raise NestedTransaction("A transaction inside another one cannot be run again alone.", hint=_OUTSIDE)
@@ -280,12 +282,12 @@ class Database(EnteredByAsyncWith):
     def transactional(
         self, *given: Never, attempts: int = 5, isolation: IsolationLevel | None = None, deadline: float | None = None
     ) -> Callable[[Callable[Concatenate[Session, P], Awaitable[T]]], Callable[P, Coroutine[Any, Any, T]]]:
-        """Decorate a function whose first parameter is a session, so that a call of it is a `run_transaction`.
+        """Decorate a function whose first parameter is a session, so that calling it runs `run_transaction`.
 
-        It is called without the session, and gets one that is new for each attempt.
+        Callers omit the session; each attempt passes a new one.
 
         Raises:
-            UsageError: When it is used without its parentheses.
+            UsageError: When the decorator is used without its parentheses.
         """
         if given:
             raise UsageError("db.transactional is used without its parentheses.", hint="@db.transactional()")
@@ -306,10 +308,10 @@ class Database(EnteredByAsyncWith):
         return decorate
 
     async def check(self) -> None:
-        """Ask the database for one value: the health check of a service.
+        """Run ``SELECT 1``: the health check of a service.
 
         Raises:
-            DatabaseFault: When it cannot answer.
+            DatabaseFault: When the database does not answer.
         """
         async with self.engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
@@ -320,9 +322,9 @@ class Database(EnteredByAsyncWith):
             await engine.dispose()
 
     def let_join(self, task: asyncio.Task[Any] | None, *, of: asyncio.Task[Any] | None) -> None:
-        """Let the blocks of *task* join the transaction that another task has open, too.
+        """Let blocks in *task* also join the transaction that task *of* has open.
 
-        For a framework that serves one request in several tasks, one after the other.
+        For a framework that runs one request in several tasks, one after the other.
         """
         unit, key = self._open.get(ref_to(of)), ref_to(task)
         if unit is not None and key not in self._open:
@@ -330,7 +332,7 @@ class Database(EnteredByAsyncWith):
             unit.tasks.append(key)
 
     async def _give_back(self, session: Session) -> None:
-        """Close a session that has only read: what it has read is right, whatever becomes of its connection."""
+        """Close a session that has only read; if that fails, what it has read is still valid."""
         try:
             if self._reads_in_autocommit and not session.sync_session.hooks_at_end:
                 # A connection that commits by itself has nothing to end, so that a cancellation can cut nothing short.
@@ -343,7 +345,7 @@ class Database(EnteredByAsyncWith):
             logger.exception("A connection for reading broke when it was given back; it is closed.")
 
     async def _outer(self) -> UnitOfWork | None:
-        """Return the unit of work that the running task has open on this database, and can join."""
+        """Return the current task's open unit of work on this database, if it can be joined."""
         unit = self._open.get(ref_to(current_task()))
         return None if unit is None or await unit.is_over() else unit
 
@@ -391,10 +393,10 @@ class Database(EnteredByAsyncWith):
 
 
 def _begun(function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> Awaitable[T]:
-    """Call what `Database.run_transaction` was given.
+    """Call the function that `Database.run_transaction` was given.
 
     Raises:
-        UsageError: When it is no asynchronous function: the call of one, which could not be run again, or another one.
+        UsageError: When it is not an async function, such as a coroutine, which could not be run again.
     """
     called = function(*args, **kwargs) if callable(function) else None
     if not hasattr(type(called), "__await__"):
@@ -408,14 +410,14 @@ def _begun(function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> 
 
 
 def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return the mapping *name* of both, and those within it; what the caller gives wins there."""
+    """Return both mappings under *name*, merged recursively; the caller's values take precedence."""
     mine, given = ours.get(name, {}), theirs.get(name, {})
     inner = {key: _merged(mine, given, key) for key in mine.keys() & given.keys() if isinstance(mine[key], dict)}
     return {**mine, **given, **inner}
 
 
 def _check_idle_connections(engine: AsyncEngine) -> None:
-    """Ping a connection that idled, and let the pool replace it where it is dead; a busy one is trusted."""
+    """Ping a connection that was idle, and let the pool replace it if it is dead; skip recently used ones."""
 
     @event.listens_for(engine.sync_engine, "checkin")
     def note(connection: Any, record: Any) -> None:
@@ -436,6 +438,6 @@ def _check_idle_connections(engine: AsyncEngine) -> None:
 def _behind(pooler: str, url: URL, options: Mapping[str, Any]) -> Backend:
     if pooler != "pgbouncer":
         raise InvalidValue(f"{pooler!r} is no pooler that sqlkeel knows.", hint='pooler="pgbouncer"')
-    from ..engines._databases.pgbouncer import PgBouncer  # and PostgreSQL's dialect with it
+    from ..engines._databases.pgbouncer import PgBouncer  # imported here: it loads PostgreSQL's dialect
 
     return PgBouncer(url, options)

@@ -1,4 +1,4 @@
-"""The doors of a session: what each method is wrapped in, before what it does itself."""
+"""The doors of a session: wrappers around its methods that check whether the call is allowed."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 @renewable
 def door(method: _F) -> _F:
-    """Let one task at a time through *method*, and say there what failed before and was swallowed."""
+    """Let one task at a time call *method*, and raise an error that was swallowed before."""
     return _guarded(method, ending=False)
 
 
 @renewable
 def last_door(method: _F) -> _F:
-    """Do the same for a method that ends a transaction: it is waited for, and not interrupted; no flush goes on."""
+    """Like `door`, for a method that ends a transaction: other tasks wait for it, and no flush is in progress."""
     return _guarded(_past_listeners(method), ending=True)
 
 
 def aborted(*, savepoint: bool = False, cause: BaseException | None = None) -> TransactionAborted:
-    """Return the error for a call after a failure that somebody swallowed, in the transaction or its *savepoint*."""
+    """Return the error for a call after a swallowed failure in the transaction or its *savepoint*."""
     part, rest = ("savepoint", "nothing of it") if savepoint else ("transaction", "nothing")
     if isinstance(cause, GeneratorExit):
         return left_behind(f"A block in the {part} was in an async generator that was closed before its end")
@@ -59,7 +59,7 @@ def aborted(*, savepoint: bool = False, cause: BaseException | None = None) -> T
 
 
 def left_behind(what: str) -> TransactionAborted:
-    """Return the error for a block whose async generator was left: *what* says so, and nobody else does."""
+    """Return the error for a block whose async generator was abandoned; *what* describes the block."""
     return TransactionAborted(
         f"{what}; nothing is written.",
         hint="End it where you leave it: async with contextlib.aclosing(generator): ...; "
@@ -70,7 +70,7 @@ def left_behind(what: str) -> TransactionAborted:
 def _guarded(method: _F, *, ending: bool) -> _F:
     @functools.wraps(method)
     def guarded(self: Any, /, *args: Any, **options: Any) -> Any:
-        # All in one function: each statement passes two or three.
+        # One long function instead of several calls, because each statement passes two or three doors.
         turn: Turn = self.turn
         try:
             if turn.is_going_on and (not ending or turn.is_ending) and turn.is_mine():
@@ -94,7 +94,7 @@ def _guarded(method: _F, *, ending: bool) -> _F:
 
 
 def _past_listeners(method: _F) -> _F:
-    """Refuse *method* to a listener of a flush, which would keep or lose half of what that writes."""
+    """Refuse *method* inside a flush listener, where it would commit or roll back half of the flush."""
 
     @functools.wraps(method)
     def ending(self: Any, /, *args: Any, **options: Any) -> Any:
@@ -106,7 +106,7 @@ def _past_listeners(method: _F) -> _F:
 
 
 def _swallowed_before(session: Any, error: InvalidRequestError) -> TransactionAborted | None:
-    """Return the error to raise instead of *error*, where that only tells that something failed before."""
+    """Return the error to raise instead of *error*, if that only reports an earlier failure."""
     if isinstance(error, TransactionAborted | SessionShared):
         return None
     nested = session.get_nested_transaction()
@@ -114,18 +114,18 @@ def _swallowed_before(session: Any, error: InvalidRequestError) -> TransactionAb
     if current is None or current.is_active:
         return None
     failure = session.failure_in(current)
-    if failure is not None and failure in (error, error.__cause__):  # what failed just now
+    if failure is not None and failure in (error, error.__cause__):  # this is the failure itself
         return None
     if failure is None and not isinstance(error, PendingRollbackError):
-        return None  # nothing failed: a listener of the transaction's own end asks for a statement
-    # SQLAlchemy's advice is to roll back: with that, what the unit of work did before is lost, and nobody told.
+        return None  # nothing failed: a listener sends a statement while the transaction ends
+    # SQLAlchemy's error advises a rollback, which would silently lose the earlier work of the unit of work.
     refusal = aborted(savepoint=nested is not None, cause=failure)
     refusal.__cause__ = failure or error
     return refusal
 
 
 def door_by_key(method: _F) -> _F:
-    """Do what `door` does, and refuse a key of more or fewer values than the model's in words of ours."""
+    """Like `door`, and raise our own error for a key with the wrong number of values."""
 
     @functools.wraps(method)
     def reading(self: Any, entity: Any, ident: Any, **options: Any) -> Any:
@@ -142,7 +142,7 @@ def door_by_key(method: _F) -> _F:
 
 @renewable
 def watched(method: _F) -> _F:
-    """Have each stream that *method* opens watched until it is closed."""
+    """Watch each stream that *method* opens until it is closed."""
 
     @functools.wraps(method)
     def opening(self: Any, /, *args: Any, **options: Any) -> Any:
@@ -155,7 +155,7 @@ def watched(method: _F) -> _F:
 
 @renewable
 def past_flush(method: _F) -> _F:
-    """Refuse *method* in a session for reading, and remember that it failed: it passes by flushes and listeners."""
+    """Refuse *method* in a read-only session, and remember if it fails: it bypasses flushes and their listeners."""
 
     @functools.wraps(method)
     def writing(self: Any, /, *args: Any, **options: Any) -> Any:
@@ -167,7 +167,7 @@ def past_flush(method: _F) -> _F:
 
 @renewable
 def remembered(method: _F) -> _F:
-    """Remember that *method* failed and has rolled back: who swallows it shall not go on as if nothing had been."""
+    """Remember that *method* failed and rolled back, so that a caller that swallows the error cannot commit."""
 
     @functools.wraps(method)
     def writing(self: Any, /, *args: Any, **options: Any) -> Any:
@@ -183,7 +183,7 @@ def remembered(method: _F) -> _F:
 
 @renewable
 def only_whole(method: _F) -> _F:
-    """Refuse *method* after a part of the work was left half done: a COMMIT, or what promises one."""
+    """Refuse *method*, a COMMIT or the promise of one, after a part of the work has failed."""
 
     @functools.wraps(method)
     def ending(self: Any, /, *args: Any, **options: Any) -> Any:
@@ -194,19 +194,19 @@ def only_whole(method: _F) -> _F:
 
 
 class Block(SessionTransaction):
-    """A transaction or savepoint that is ended by hand, or as a block: while nobody else uses the session."""
+    """A transaction or savepoint that the caller ends by hand or as a block, while no other task uses the session."""
 
-    session: Any  # The `SyncSession` that made it, which imports this module.
+    session: Any  # The `SyncSession` that created it; its module imports this one.
 
     def commit(self, _to_root: bool = False) -> None:
-        """Commit, unless a part of it failed and nobody was told."""
+        """Commit, unless a part of the transaction failed and the error was swallowed."""
         with self.session.turn.use(ending=True):
             if (refusal := self._aborted()) is not None:
                 raise refusal
             super().commit(_to_root)
 
     def prepare(self) -> None:
-        """Do the first phase of a COMMIT, unless a part of the transaction failed and nobody was told."""
+        """Run the first phase of a two-phase COMMIT, unless a part failed and the error was swallowed."""
         with self.session.turn.use(ending=True):
             if (refusal := self._aborted()) is not None:
                 raise refusal
@@ -221,8 +221,8 @@ class Block(SessionTransaction):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         turn = self.session.turn
-        # What another task was in the middle of cannot be kept; and SQLAlchemy ends a block without a word where a
-        # flush in it has failed and nobody was told.
+        # Another task's unfinished work cannot be committed. And SQLAlchemy would silently end a block in which a flush
+        # has failed and the error was swallowed.
         sharing = take_over(turn)
         user = turn.claimant
         try:
@@ -239,7 +239,7 @@ class Block(SessionTransaction):
         if sharing is not None:
             return sharing
         failure = self.session.failure_in(self)
-        if failure is None or (self.nested and self.is_active):  # one that is active hands it on to the next
+        if failure is None or (self.nested and self.is_active):  # an active one passes it on to its parent
             return None
         error = aborted(savepoint=self.nested, cause=failure)
         error.__cause__ = failure
@@ -247,7 +247,7 @@ class Block(SessionTransaction):
 
 
 def take_over(turn: Turn) -> SessionShared | None:
-    """Take the turn from another task, and return what there is to say about it."""
+    """Take the turn from another task, and return the error about that task."""
     conflict = turn.claim()
     if conflict is not None:
         if not in_greenlet():

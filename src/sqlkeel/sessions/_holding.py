@@ -1,4 +1,4 @@
-"""Whether a session holds an object: a flush writes what it holds, and nothing else."""
+"""Check that a session holds an object, because a flush writes only objects that the session holds."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ __all__ = [
 ]
 
 AnyAsyncSession: TypeAlias = AsyncSession | async_scoped_session[Any]
-"""A session, or a registry that stands for one in each task."""
+"""A session, or a registry that returns the current task's session."""
 
 AnySyncSession: TypeAlias = orm.Session | scoped_session[Any]
-"""The same for synchronous code, and threads."""
+"""The same for synchronous code and threads."""
 
 
 @overload
@@ -34,20 +34,20 @@ def session_in(session: AnyAsyncSession) -> AsyncSession: ...
 @overload
 def session_in(session: AnySyncSession) -> orm.Session: ...
 def session_in(session: Any) -> Any:
-    """Return the session that a registry stands for in the running task or thread; any other session as it is.
+    """Return the session that a registry returns for the current task or thread; any other session unchanged.
 
-    ``scoped_session`` and ``async_scoped_session`` hand on what SQLAlchemy's session has, and nothing of ours.
+    ``scoped_session`` and ``async_scoped_session`` forward only the methods of SQLAlchemy's session, not ours.
     """
     return session() if isinstance(session, async_scoped_session | scoped_session) else session
 
 
 def refuse_other_than_session(session: object, model: object) -> None:
-    """Refuse a model, a database or a factory in the place of the session, and an object in that of the model.
+    """Refuse a model, a database or a factory instead of the session, and an object instead of the model.
 
-    Whatever a test puts in the place of a session has its methods.
+    Test doubles are accepted: they have the methods of a session.
 
     Raises:
-        UsageError: Says what is to be given, and in which order.
+        UsageError: Names the expected arguments and their order.
     """
     is_session = isinstance(session, AsyncSession) or (hasattr(session, "get_bind") and _is_asynchronous(session))
     if is_session and (model is None or _is_mapped(model)):
@@ -84,7 +84,7 @@ def _class_of(one: object) -> object:
 def _is_mapped(model: object) -> bool:
     if not isinstance(model, type):
         return False
-    return hasattr(model, "__mapper__") or isinstance(sa_inspect(model, raiseerr=False), Mapper)  # the quick one first
+    return hasattr(model, "__mapper__") or isinstance(sa_inspect(model, raiseerr=False), Mapper)  # cheaper test first
 
 
 def _name_of(one: object) -> str:
@@ -99,12 +99,12 @@ def _opening(given: object, model: str) -> str:
 def refuse_unheld(session: orm.Session, obj: object, *, model: type[Any], call: str) -> None:
     """Refuse an object whose changes *session* would not write.
 
-    It is not attached instead: that takes along whatever else was changed on it, and on what it has loaded, by code
-    that did not mean to write, and it fails where the session holds the same row already.
+    The object is not attached instead. That would also write other changes to it, and to objects that it has loaded,
+    by code that did not mean to write, and it fails if the session already holds the same row.
 
     Raises:
-        UsageError: When the object is no row of *model*, was never added, has left its session, is held by another
-            one, or is deleted. The hint says how to come by one that this session holds.
+        UsageError: When the object is not a row of *model*, was never added, is detached, belongs to another session,
+            or is deleted. The hint says how to get an object that this session holds.
     """
     state = _state_of(obj, model)
     if obj in session and obj not in session.deleted:
@@ -119,12 +119,12 @@ def refuse_unheld(session: orm.Session, obj: object, *, model: type[Any], call: 
 
 
 def refuse_foreign(session: orm.Session, obj: object, *, model: type[Any], call: str) -> None:
-    """Refuse an object that *session* can neither hold nor take in; one that is in no session may come in.
+    """Refuse an object that *session* neither holds nor can attach; a detached object is accepted.
 
     Raises:
-        UsageError: When the object is no row of *model*, was never written, is held by another session, or *session*
-            holds another object of its row.
-        NotFound: When the session has removed its row already.
+        UsageError: When the object is not a row of *model*, was never written, belongs to another session, or *session*
+            holds another object for its row.
+        NotFound: When the session has already removed its row.
     """
     state = _state_of(obj, model)
     name = _name(state)

@@ -1,4 +1,4 @@
-"""``update()`` and ``delete()`` of a class in several tables: they ask another table for the same row."""
+"""``update()`` and ``delete()`` of a class with several tables, whose conditions refer to another of its tables."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ __all__: list[str] = []
 
 @event.listens_for(SyncSession, "do_orm_execute")
 def _stay_in_the_row(state: ORMExecuteState) -> None:
-    """Join the tables of a hierarchy that a statement names: SQLAlchemy would combine each row with every other."""
-    if state.statement.is_select:  # without a call: each question to the database asks it
+    """Join the tables of a hierarchy that a statement uses; SQLAlchemy would produce a cross join."""
+    if state.statement.is_select:  # tested without a call, because this runs for every statement
         return
     mapper = state.bind_mapper if state.is_update or state.is_delete else None
     if mapper is None or state.is_executemany or state.execution_options.get("sqlkeel_part"):
@@ -37,7 +37,7 @@ def _stay_in_the_row(state: ORMExecuteState) -> None:
     elif kind:
         raise _kind_elsewhere(mapper)
     if state.execution_options.get("synchronize_session") == "evaluate":
-        # With what follows not everything can be computed in Python; this one then asks the database.
+        # With the added conditions Python cannot evaluate everything; "auto" then asks the database.
         state.update_execution_options(synchronize_session="auto")
     used = {source for source in _sources(statement) if source in others} | kind
     if used:
@@ -52,7 +52,7 @@ def _stay_in_the_row(state: ORMExecuteState) -> None:
 
 
 def _other_tables(mapper: Mapper[Any]) -> dict[Any, list[Any]]:
-    """Return the other tables of the mapper's rows, each with the conditions that lead to it from the mapper's own."""
+    """Return the other tables of the mapper's rows, each with the join conditions from the mapper's own table."""
     found: dict[Any, list[Any]] = {}
     path: list[Any] = []
     for below in mapper.iterate_to_root():
@@ -92,7 +92,7 @@ def _foreign_value(mapper: Mapper[Any], name: str, table: Any) -> NotSupported:
 
 
 def _holder(mapper: Mapper[Any], table: Any) -> Mapper[Any]:
-    """Return the mapper of the hierarchy that has *table* for its own."""
+    """Return the mapper of the hierarchy whose own table is *table*."""
     return next(one for one in (*mapper.iterate_to_root(), *rows_below(mapper)) if one.local_table is table)
 
 
@@ -107,12 +107,12 @@ def _kind_elsewhere(mapper: Mapper[Any]) -> NotSupported:
 
 
 def _stands_in(given: Iterable[Any], condition: Any) -> bool:
-    """Return whether the statement has *condition* already, whichever column comes first."""
+    """Return whether the statement already has *condition*, in either order of its columns."""
     return all(any(one.compare(part) for one in given) for part in parts([condition]))
 
 
 def _refuse_other_rows(mapper: Mapper[Any], given: Iterable[Any], others: Iterable[Any]) -> None:
-    """Refuse a foreign key that leads to another row of the hierarchy: its table stands for the row that is written."""
+    """Refuse a foreign key to another row of the hierarchy, because its table is already joined as the same row."""
     keys = {column for table in (mapper.local_table, *others) for column in table.primary_key}
     for part in given:
         if isinstance(part, BinaryExpression) and part.operator is operators.eq:
@@ -135,12 +135,12 @@ def _other_row(mapper: Mapper[Any], key: Any, target: Any) -> NotSupported:
 
 
 def _can_delete_by_join(state: ORMExecuteState) -> bool:
-    # By an attribute of SQLAlchemy's dialects: MariaDB deletes so, too, and returns no keys of what it has deleted.
+    # By an attribute of SQLAlchemy's dialects. MariaDB could delete by a join too, but not return the deleted keys.
     return state.session.get_bind(**state.bind_arguments).dialect.delete_returning_multifrom
 
 
 def _with_keys(mapper: Mapper[Any], statement: Any, joined: Iterable[Any]) -> Any:
-    """Ask the tables in a subquery: SQLite has no DELETE that reads another one, and MariaDB returns no keys then."""
+    """Use a subquery: SQLite has no DELETE with a join, and MariaDB cannot return the keys from one."""
     table = mapper.local_table
     assert isinstance(table, Table), "a class that is written has a table"
     key: Any = tuple(table.primary_key.columns)

@@ -16,10 +16,10 @@ Relations: TypeAlias = list[RelationshipProperty[Any]]
 
 
 class Kept:
-    """The loaded relations and deferred columns of a mapper's objects: ``kept = Kept(session, mapper)`` before it.
+    """The loaded relationships and deferred columns of a mapper's objects; create it before the statement.
 
-    ``populate_existing`` takes the columns from the row, which is what it is for, and unloads the rest, which nobody
-    can load in asynchronous code by reading it.
+    ``populate_existing`` takes the columns from the row, as intended, but unloads everything else, and async code
+    cannot lazy-load it again.
     """
 
     def __init__(self, session: orm.Session, mapper: Mapper[Any]) -> None:
@@ -43,13 +43,13 @@ class Kept:
 
     @property
     def deferred(self) -> set[str]:
-        """The deferred columns that an object has loaded: for ``undefer()``, where the statement takes it."""
+        """The deferred columns that an object has loaded: pass them to ``undefer()`` if the statement accepts it."""
         return {name for names in self._deferred.values() for name in names}
 
     def restore(self) -> dict[InstanceState[Any], set[str]]:
-        """Give the objects their relations again, and return the deferred columns that they miss.
+        """Restore the relationships of the objects, and return the deferred columns that are still missing.
 
-        The caller looks after relations by keys that have changed meanwhile.
+        The caller handles relationships whose foreign keys have changed in between.
         """
         for obj, relation, value in self._relations:
             if relation.key not in vars(obj):
@@ -97,7 +97,7 @@ class Values:
 
 
 def _names(mapper: Mapper[Any]) -> tuple[Relations, set[str]]:
-    """Return what a mapper loads beside its columns: relations, and the names of deferred columns."""
-    # What is written, or asked for, by a statement of its own at each use is never loaded.
+    """Return the relationships of a mapper, and the names of its deferred columns."""
+    # "dynamic" and "write_only" relationships send a statement for each use and never load anything.
     relations = [one for one in mapper.relationships if one.lazy not in {"dynamic", "write_only"}]
     return relations, {one.key for one in mapper.column_attrs if one.deferred}

@@ -1,4 +1,4 @@
-"""Loaded relations whose foreign key has changed: no object stays linked to the row that it belonged to before."""
+"""Keep loaded relationships consistent when foreign keys change: no object stays linked to its former parent."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from ._sync_session import SyncSession
 __all__ = ["Joined", "keys_held", "keys_of", "relink"]
 
 _LINKS = "sqlkeel.links"
-"""Where a metadata's ``info`` keeps what is known of the relations of each mapper."""
+"""The key in a metadata's ``info`` for the links of each mapper."""
 
 
 _Keys: TypeAlias = Mapping[InstanceState[Any], Mapping[str, Any]]
-"""Foreign keys of objects, by the objects' states: an object of a dataclass has no hash."""
+"""Foreign keys of objects, by the objects' states, because a dataclass instance may not be hashable."""
 
 
 class _Link(NamedTuple):
-    """A relation along a foreign key: the attributes that hold the key below, and those that they refer to above."""
+    """A relationship along a foreign key: the referencing attributes, and the referenced attributes."""
 
     relation: RelationshipProperty[Any]
     below: tuple[str, ...]
@@ -39,7 +39,7 @@ class _Link(NamedTuple):
 
 
 class _Links(NamedTuple):
-    """The relations of one mapper along its foreign keys, upwards and, from other mappers, down to it."""
+    """The relationships along a mapper's foreign keys, to its parents and from its parents."""
 
     up: tuple[_Link, ...]
     down: tuple[_Link, ...]
@@ -64,7 +64,7 @@ def _links_of(mapper: Mapper[Any]) -> _Links:
 
 
 class _Linked(dict[Mapper[Any], frozenset[str]]):
-    """The foreign keys of mappers for one look at many objects: each mapper is asked for what it is linked to once."""
+    """The foreign keys of mappers while many objects are examined; each mapper is asked only once."""
 
     def __missing__(self, mapper: Mapper[Any]) -> frozenset[str]:
         keys = self[mapper] = _links_of(mapper).keys
@@ -85,24 +85,24 @@ def _link(relation: RelationshipProperty[Any], below: Mapper[Any], above: Mapper
             tuple(above.get_property_by_column(column).key for _, column in pairs),
         )
     except UnmappedColumnError:
-        return None  # by a column that is no attribute, which nobody can change
+        return None  # the column is not mapped to an attribute, so nothing can change it
 
 
 def keys_held(session: orm.Session, mapper: Mapper[Any]) -> _Keys:
-    """Return the foreign keys of the loaded objects of a mapper, to be compared by `relink` with what they are then.
+    """Return the foreign keys of a mapper's loaded objects, for a later comparison by `relink`.
 
-    By their states: an object may be equal to another one, or have no hash, as a dataclass.
+    They are stored by state, because an object may equal another one, or not be hashable, such as a dataclass.
     """
     linked = {one: _links_of(one).keys for one in mapper.self_and_descendants}
     if not any(linked.values()):
         return {}
-    # For each upsert() it is asked again of all that the session holds: no more than a look at each.
+    # Runs for each upsert() over everything that the session holds, so it only takes a quick look at each object.
     states = [state for state in session.identity_map.all_states() if state.mapper in linked]
     return {state: {key: state.dict[key] for key in linked[state.mapper] if key in state.dict} for state in states}
 
 
 def keys_of(objects: Iterable[Any]) -> _Keys:
-    """Return the foreign keys of these objects, as far as they are loaded, to be compared by `relink`."""
+    """Return the loaded foreign keys of these objects, for a later comparison by `relink`."""
     held, linked = {}, _Linked()
     for state in map(orm.attributes.instance_state, objects):
         if keys := linked[state.mapper]:
@@ -111,10 +111,10 @@ def keys_of(objects: Iterable[Any]) -> _Keys:
 
 
 def relink(session: orm.Session, before: _Keys, joined: Iterable[tuple[Any, str]] = ()) -> None:
-    """Forget the loaded relations that contradict a foreign key which was another one *before*, and those *joined*.
+    """Unload the relationships that contradict a foreign key that has changed since *before*, and those *joined*.
 
-    In a synchronous session they are loaded at the next read. An asynchronous one cannot wait then: they are loaded
-    again at once, one statement or two for each relation.
+    A synchronous session loads them at the next access. An asynchronous one could not, so they are reloaded at once,
+    with one or two statements for each relationship.
     """
     stale: dict[tuple[Mapper[Any], str], dict[int, Any]] = defaultdict(dict)
     holders = _Above(session)
@@ -137,7 +137,7 @@ def relink(session: orm.Session, before: _Keys, joined: Iterable[tuple[Any, str]
 def _contradicted(
     holders: _Above, state: Any, old: Mapping[str, Any], changed: Iterable[str]
 ) -> Iterable[tuple[Any, str]]:
-    """Yield the objects, with the name of a relation, that say of an object what its keys do not."""
+    """Yield the objects, each with the name of a relationship that contradicts the foreign keys."""
     links, names, obj = _links_of(state.mapper), set(changed), state.obj()
     for link in links.up:
         name = link.relation.key
@@ -159,14 +159,14 @@ def _refers(values: Mapping[str, Any], link: _Link, target: Any) -> bool:
 
 
 class _Above:
-    """The loaded objects that rows refer to by a foreign key, and that have loaded their side of it."""
+    """The loaded parents that rows reference by a foreign key, and that have loaded the reverse relationship."""
 
     def __init__(self, session: orm.Session) -> None:
         self.session = session
         self._indexes: dict[_Link, dict[tuple[Any, ...], list[Any]]] = {}
 
     def find(self, link: _Link, values: Mapping[str, Any]) -> list[Any]:
-        """Return those that the values refer to: one, unless a foreign key names a part of a key."""
+        """Return the parents that the values reference: one, unless the foreign key covers only part of their key."""
         wanted = dict(zip(link.above, (values.get(key) for key in link.below), strict=True))
         if None in wanted.values():
             return []
@@ -178,7 +178,7 @@ class _Above:
         return [found] if found is not None and link.relation.key in vars(found) else []
 
     def _index(self, link: _Link) -> dict[tuple[Any, ...], list[Any]]:
-        """Return the objects by what their columns hold that are not the key; one look at all for each relation."""
+        """Return the parents by their referenced non-key columns; one pass over all objects for each relationship."""
         if link not in self._indexes:
             index = self._indexes[link] = defaultdict(list)
             for obj in list(self.session.identity_map.values()):
@@ -188,9 +188,9 @@ class _Above:
 
 
 class Joined:
-    """The loaded relations that rows may have come to which the session does not hold, each with its object.
+    """The loaded relationships that may have gained rows which the session does not hold, each with its object.
 
-    What such a row has left is right as it is: who has loaded a collection, holds its rows.
+    Rows that left a loaded collection need no such entry: the session holds them, because the collection was loaded.
     """
 
     def __init__(self, session: orm.Session, mapper: Mapper[Any]) -> None:
@@ -208,12 +208,12 @@ class Joined:
     def note(
         self, rows: Iterable[Mapping[str, Any]], *, assigned: Iterable[str], key: Sequence[str] | None = None
     ) -> None:
-        """Note where rows may be now that are not there already.
+        """Record the relationships that may now contain rows which they have not loaded.
 
         Args:
-            rows: What they are given, all of them the same attributes.
+            rows: The values of the rows, all with the same attributes.
             assigned: The attributes that are written; the rows may have others.
-            key: The attributes by which rows are told apart; without them, each is any number of rows.
+            key: The attributes that identify a row; without them, each item may be any number of rows.
         """
         names = set(assigned)
         links = dict.fromkeys(link for one in self.mapper.self_and_descendants for link in _links_of(one).down)
@@ -241,7 +241,7 @@ class Joined:
                 self._found |= {(id(holder), link.relation.key): holder for holder in chosen}
 
     def _holders_of(self, link: _Link) -> list[Any]:
-        """Return the objects that have loaded their side of the relation, and not changed it since the last flush."""
+        """Return the objects that have loaded the relationship and not changed it since the last flush."""
         if link not in self._holders:
             name, above = link.relation.key, link.relation.parent.class_
             held = [obj for obj in list(self.session.identity_map.values()) if isinstance(obj, above)]
@@ -289,7 +289,7 @@ def _note_flushed(session: SyncSession, context: Any) -> None:
 
 
 def _doubt_empty(session: orm.Session, inserted: Iterable[Any]) -> None:
-    """Leave the collections unloaded that `Repository.create` called empty, and that lack a row inserted since."""
+    """Unload the collections that `Repository.create` assumed empty and that lack a row inserted since."""
     holders = _Above(session)
     for obj in inserted:
         for link in _links_of(inspect(obj).mapper).down:
@@ -298,10 +298,10 @@ def _doubt_empty(session: orm.Session, inserted: Iterable[Any]) -> None:
                     session.expire(above, [link.relation.key])
 
 
-# Before those of other modules: what they read again afterwards is then compared, too.
+# Inserted before the listeners of other modules, so that attributes which they reload are compared too.
 @event.listens_for(SyncSession, "do_orm_execute", retval=True, insert=True)
 def _note_updated(state: ORMExecuteState) -> Any:
-    """Compare the keys that loaded objects have before and after an ``update()`` statement that sets one."""
+    """Compare the foreign keys of loaded objects before and after an ``update()`` statement that sets one."""
     if state.statement.is_select:  # as in `joined`
         return None
     mapper = state.bind_mapper if state.is_update or state.is_insert else None
@@ -327,7 +327,7 @@ def _note_updated(state: ORMExecuteState) -> Any:
 
 
 def _attribute(mapper: Mapper[Any], key: Any) -> str:
-    """Return the name of the attribute that a statement means by a name, a column or an attribute."""
+    """Return the name of the attribute for a name, a column or an attribute in a statement."""
     if isinstance(key, str) and key in mapper.attrs:
         return key
     name: str = getattr(key, "key", key)
@@ -339,14 +339,14 @@ def _attribute(mapper: Mapper[Any], key: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return the value that a statement was given, or the expression that computes it."""
+    """Return the literal value in a statement, or the expression that computes it."""
     if isinstance(value, BindParameter) and not value.required and value.callable is None:
         return value.value
     return None if isinstance(value, Null) else value
 
 
 def _alike(rows: Iterable[Mapping[str, Any]]) -> Iterable[list[Mapping[str, Any]]]:
-    """Put together the rows that have the same attributes."""
+    """Group the rows that have the same attributes."""
     alike: dict[frozenset[str], list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
         alike[frozenset(row)].append(row)

@@ -1,4 +1,4 @@
-"""Locks that end with the transaction: of rows, in the order of their keys, and of a name."""
+"""Locks that end with the transaction: on rows, in the order of their keys, and on a name."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _held: WeakKeyDictionary[SessionTransaction, set[Any]] = WeakKeyDictionary()
 def lock_rows(
     session: AnySyncSession, model: type[M], keys: Iterable[Any], *, nowait: bool = False, skip_locked: bool = False
 ) -> list[M]:
-    """Do what ``Session.lock_rows`` says; for a session that is not ours, ``await session.run_sync(lock_rows, …)``.
+    """Implement ``Session.lock_rows``; with another session class, call ``await session.run_sync(lock_rows, …)``.
 
     Raises:
-        InvalidKey: When a key has another shape, or a value of another type, than the model's.
-        InvalidValue: When both *nowait* and *skip_locked* are asked for.
+        InvalidKey: When the shape of a key, or the type of a value, does not fit the model.
+        InvalidValue: When both *nowait* and *skip_locked* are given.
         LockTimeout: When a row is not free in time, or at once with *nowait*.
-        NotSupported: When the session reads elsewhere than it writes.
-        NoTransaction: When nothing would keep the locks.
+        NotSupported: When the session reads from another database than it writes to.
+        NoTransaction: When no transaction would keep the locks.
         ReadOnlySession: When the session was opened for reading.
     """
     session = session_in(session)
@@ -45,7 +45,7 @@ def lock_rows(
     refuse_detour(session, mapper, "lock_rows()")
     wanted = _distinct(session, mapper, keys)
     _writer(session, mapper)
-    # What is changed and not yet written would be overwritten by the values read now.
+    # The rows are read again below, which would overwrite pending changes.
     session.flush()
     width = len(mapper.primary_key)
     if len(wanted) * width > VALUES_AT_ONCE:
@@ -60,14 +60,14 @@ def lock_rows(
 
 
 def advisory_lock(session: AnySyncSession, name: str, *, nowait: bool = False) -> None:
-    """Do what ``Session.advisory_lock`` says; for a session that is not ours, ``await session.run_sync(…)``.
+    """Implement ``Session.advisory_lock``; with another session class, call ``await session.run_sync(…)``.
 
     Raises:
         LockTimeout: When the name is not free in time, or at once with *nowait*.
         NotSupported: When the session has several databases.
-        NoTransaction: When nothing would keep the lock.
+        NoTransaction: When no transaction would keep the lock.
         ReadOnlySession: When the session was opened for reading.
-        UsageError: When the name is no text: databases call the same number, or nothing, by different names.
+        UsageError: When the name is not a string: each database would convert other values to different names.
     """
     if not isinstance(name, str):
         raise UsageError(
@@ -80,13 +80,13 @@ def advisory_lock(session: AnySyncSession, name: str, *, nowait: bool = False) -
 
 
 def holds_lock(session: orm.Session, state: InstanceState[Any]) -> bool:
-    """Return whether this transaction has locked the row, and a plain read may not show it as it is."""
+    """Return whether this transaction has locked the row, so that a plain read may return an older snapshot."""
     transaction = session.get_transaction()
     return transaction is not None and state.key in _held.get(transaction, ())
 
 
 def _writer(session: orm.Session, mapper: Mapper[Any] | None = None) -> tuple[Connection, Backend]:
-    """Return the connection of a transaction that may write and keeps what it locks."""
+    """Return the connection of a transaction that may write and keeps its locks."""
     refuse_reading(session, "take a lock")
     if not session.autobegin and not session.in_transaction():
         raise NoTransaction("A lock ends with its transaction, and none has begun.")
@@ -98,7 +98,7 @@ def _writer(session: orm.Session, mapper: Mapper[Any] | None = None) -> tuple[Co
 
 
 def _only_connection(session: orm.Session) -> Connection:
-    """Return the connection of a session that has one database."""
+    """Return the connection of a session with a single database."""
     if session.binds or session.connection_callable is not None:
         raise NotSupported(
             "A name is locked in one database, and the session has several.",
@@ -119,7 +119,7 @@ def _lock(session: orm.Session, mapper: Mapper[Any], keys: Sequence[Any], **how:
         .where(among(columns, keys))
         .order_by(*columns)
         .options(*apart(mapper), *(undefer(getattr(mapper.class_, name)) for name in _own(mapper, deferred)))
-        # Its own tables only: PostgreSQL refuses to lock what an outer join may or may not find.
+        # Only its own tables: PostgreSQL refuses to lock the nullable side of an outer join.
         .with_for_update(of=[*mapper.tables], **how)
         .execution_options(populate_existing=True)
     )
@@ -131,13 +131,13 @@ def _own(mapper: Mapper[Any], names: Iterable[str]) -> list[str]:
 
 
 def apart(mapper: Mapper[Any]) -> list[Any]:
-    """Load by a statement of its own what the model joins: MariaDB would lock it too, and the rows in another order."""
+    """Return options that load eager joins separately: MariaDB would lock joined rows too, and in another order."""
     joined = [relation.key for relation in mapper.relationships if relation.lazy in {"joined", False}]
     return [selectinload(getattr(mapper.class_, key)) for key in joined]
 
 
 def _complete(session: orm.Session, mapper: Mapper[Any], rows: Sequence[Any], *, nowait: bool) -> None:
-    """Lock and load the rows of subclasses in tables of their own, which a query for the base class does not join."""
+    """Lock and load the subclass rows in tables that a query for the base class does not join."""
     states = [sa_inspect(row) for row in rows]
     for below in dict.fromkeys(state.mapper for state in states):
         if below.tables != mapper.tables:
@@ -145,7 +145,7 @@ def _complete(session: orm.Session, mapper: Mapper[Any], rows: Sequence[Any], *,
 
 
 def note_locked(session: orm.Session, rows: Sequence[Any]) -> None:
-    """Let these objects be read again by reads that lock, in this transaction."""
+    """Make locking reads of this transaction refresh these objects."""
     transaction = session.get_transaction()
     if transaction is not None and rows:
         _held.setdefault(transaction, set()).update(sa_inspect(row).key for row in rows)

@@ -1,4 +1,4 @@
-"""What a row that was just inserted cannot have yet: relations that are empty without looking."""
+"""Relationships of a newly inserted row that must be empty, so that reading them needs no statement."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = ["NewRow", "called_empty", "forget_empty", "has_called_empty"]
 
 
 _CALLED_EMPTY: Final = "sqlkeel_called_empty"
-"""Where a session's ``info`` keeps the states of objects of which a relation was called empty."""
+"""The key in a session's ``info`` for the states of objects with a relationship that was assumed empty."""
 
 
 class NewRow:
     """An object before its INSERT, to be completed after it: ``row = NewRow(obj)``, flush, ``row.complete()``.
 
-    A collection is empty where the database says so: its rows point by a foreign key to a value that was made with this
-    row. Without a foreign key, by another condition, or where the caller chose the key, rows may have been there
-    before, and the relation stays unloaded. A row that a trigger inserts is not seen.
+    A collection must be empty if its rows reference, by a foreign key, a value that was generated for this row. Without
+    a foreign key, with another join condition, or with a key that the caller chose, rows may have existed before; then
+    the relationship stays unloaded. Rows inserted by a trigger are not seen.
     """
 
     def __init__(self, obj: Any) -> None:
@@ -39,7 +39,7 @@ class NewRow:
         }
 
     def complete(self) -> None:
-        """Set the relations that are empty, so that reading them needs no statement."""
+        """Set the empty relationships, so that reading them needs no statement."""
         loaded = self.state.dict
         made = {column for prop in self._unset if loaded.get(prop.key) is not None for column in prop.columns}
         for relation in self.state.mapper.relationships:
@@ -48,7 +48,7 @@ class NewRow:
             if relation.direction is MANYTOONE:
                 is_empty = any(_compares(relation, pair) for pair in self._unset_pairs(relation))
             else:
-                # Two relations may lead to the same rows.
+                # Two relationships may contain the same rows.
                 is_empty = self._written.isdisjoint(_tables(relation)) and _awaits_rows(relation, made)
             if is_empty:
                 set_committed_value(self.obj, relation.key, () if relation.uselist else None)
@@ -69,21 +69,21 @@ class NewRow:
 
 
 def called_empty(session: orm.Session, key: str) -> list[Any]:
-    """Return the objects whose relation *key* may have been called empty, and is so still."""
+    """Return the objects whose relationship *key* may have been assumed empty, and is still empty."""
     states = list(session.info.get(_CALLED_EMPTY, ()))
     return [obj for state in states if (obj := state.obj()) is not None and not state.dict.get(key, True)]
 
 
 def has_called_empty(session: orm.Session, obj: object = None) -> bool:
-    """Return whether a relation of *obj*, or of any object, was called empty in this session."""
+    """Return whether a relationship of *obj*, or of any object, was assumed empty in this session."""
     states = session.info.get(_CALLED_EMPTY, ())
     return bool(states) if obj is None else sa_inspect(obj) in states
 
 
 def forget_empty(session: orm.Session, mapper: Mapper[Any]) -> None:
-    """Leave the relations unloaded that were called empty, and that a statement may have given rows of *mapper*."""
+    """Unload the relationships that were assumed empty if a statement may have given them rows of *mapper*."""
     reached: dict[Mapper[Any], list[str]] = {}
-    # Each bulk verb asks it of all that the session has made: no more than a look at each.
+    # Each bulk verb runs this over all new objects of the session, so it only takes a quick look at each.
     for state in list(session.info.get(_CALLED_EMPTY, ())):
         if state.mapper not in reached:
             reached[state.mapper] = list(_leading_to(mapper, state.mapper))
@@ -104,7 +104,7 @@ def _tables(relation: RelationshipProperty[Any]) -> list[Any]:
 
 
 def _awaits_rows(relation: RelationshipProperty[Any], made: set[Any]) -> bool:
-    """Return whether the rows point by a foreign key to a value of *made*."""
+    """Return whether the rows reference a value in *made* by a foreign key."""
     return any(
         local in made and remote.references(local) and _compares(relation, (local, remote))
         for local, remote in relation.synchronize_pairs
@@ -112,7 +112,7 @@ def _awaits_rows(relation: RelationshipProperty[Any], made: set[Any]) -> bool:
 
 
 def _compares(relation: RelationshipProperty[Any], pair: tuple[Any, Any]) -> bool:
-    """Return whether the join demands that the two columns are equal, whatever else it demands."""
+    """Return whether the join requires the two columns to be equal, possibly among other conditions."""
     clause = relation.primaryjoin
     conjuncts = (
         clause.clauses if isinstance(clause, BooleanClauseList) and clause.operator is operators.and_ else [clause]

@@ -1,4 +1,4 @@
-"""Methods of ours in front of those that a project's own session class overrides: neither passes the other by."""
+"""Combine our methods with those that a project's own session class overrides, so that neither bypasses the other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["renewable", "stand_before"]
 _W = TypeVar("_W", bound=Callable[..., Any])
 
 _AROUND: Final = "_sqlkeel_around"
-"""Where a method keeps what wraps another one as it is wrapped itself."""
+"""The attribute of a wrapped method that holds the function which wrapped it."""
 
 
 def renewable(wrap: _W) -> _W:
@@ -33,13 +33,13 @@ def renewable(wrap: _W) -> _W:
 
 
 def stand_before(kind: type, ours: type) -> None:
-    """Have the methods of *ours* call those that a class behind it in *kind* overrides, instead of SQLAlchemy's own.
+    """Make the methods of *ours* call the overrides of a class after it in *kind*, instead of SQLAlchemy's methods.
 
-    For ``class Session(SyncSession, Audited)``: ours hold SQLAlchemy's method, because to ask ``super()`` for it in
-    each call takes as long as they do.
+    For ``class Session(SyncSession, Audited)``. Our methods hold a reference to SQLAlchemy's method, because calling
+    ``super()`` each time would take as long as the rest of the wrapper.
 
     Raises:
-        ConfigurationError: Where a class before *ours* overrides the same method, and would not come to that one.
+        ConfigurationError: When a class before *ours* overrides the same method, and would not call ours.
     """
     place = kind.__mro__.index(ours)
     if kind.__mro__[place + 1] is Session:

@@ -1,4 +1,4 @@
-"""Loaded objects whose columns the database has changed: read again at once, because nobody can wait for it later."""
+"""Reload columns of loaded objects that the database has changed at once, because async code cannot lazy-load them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ __all__ = ["kinds", "load_again", "reload_expired", "rows_below", "update_with",
 def reload_expired(
     session: orm.Session, mapper: Mapper[Any] | None = None, *, loaded: Mapping[Any, Collection[str]] = immutabledict()
 ) -> None:
-    """Load again the columns that a rollback or an UPDATE has expired, one statement for each class and 500 values.
+    """Reload the columns that a rollback or an UPDATE has expired, one statement per class and 500 values.
 
-    An attribute read cannot wait for the database, so an expired attribute is an error in asynchronous code. What was
-    *loaded* beside the columns, by identity, is loaded again as well: collections, deferred columns.
+    Reading an expired attribute is an error in async code, which cannot wait for the database there. Collections and
+    deferred columns that were *loaded* before, by identity, are reloaded too.
     """
     expired: dict[tuple[Mapper[Any], bool], list[tuple[Any, ...]]] = defaultdict(list)
     more: dict[tuple[Mapper[Any], frozenset[str]], list[Any]] = defaultdict(list)
@@ -41,7 +41,7 @@ def reload_expired(
         for part in portions(identities, len(found.primary_key)):
             statement = select(found.class_).where(among(found.primary_key, part))
             if locked:
-                # MariaDB would answer a plain read from a snapshot that may be older than the lock.
+                # MariaDB may answer a plain read from a snapshot older than the lock.
                 statement = statement.with_for_update(of=[*found.tables])
             session.execute(statement, execution_options={"include_deleted": True}).unique().all()
     for (found, names), objects in more.items():
@@ -55,7 +55,7 @@ def _loaded_before(state: Any, loaded: Mapping[Any, Collection[str]]) -> frozens
 
 
 def load_again(session: orm.Session, mapper: Mapper[Any], objects: Iterable[Any], names: Iterable[str]) -> None:
-    """Load relations and deferred columns of objects, as far as they are not loaded."""
+    """Load relationships and deferred columns of objects that have not loaded them."""
     options = [_option(getattr(mapper.class_, name)) for name in names]
     identities = [orm.attributes.instance_state(obj).identity for obj in objects]
     with session.no_autoflush:
@@ -71,17 +71,17 @@ def _option(attribute: Any) -> Any:
 
 
 def update_with(state: ORMExecuteState, column: Any, value: Any) -> Any:
-    """Let an ``update()`` statement write *column* too, and read back what it changed in loaded objects.
+    """Let an ``update()`` statement write *column* too, and refresh what it changed in loaded objects.
 
-    For a listener of ``do_orm_execute``, to return. A column that the statement sets itself is left alone. Where the
-    column stands in another table of the hierarchy, that is updated first; with a list of rows by key afterwards, and
-    only what the model does not write itself.
+    The return value is for a ``do_orm_execute`` listener. A column that the statement sets itself is left alone. If the
+    column is in another table of the hierarchy, that table is updated first; with a list of rows by key, it is updated
+    afterwards, and only if the model does not write the column itself.
     """
     return update_with_all(state, {column: value})
 
 
 def update_with_all(state: ORMExecuteState, values: Mapping[Any, Any]) -> Any:
-    """Do as `update_with` for several columns, as a base class may have below it; without one, nothing."""
+    """Like `update_with` for several columns, such as those of subclasses; does nothing for none."""
     mapper: Any = state.bind_mapper
     if not values:
         return None
@@ -98,28 +98,28 @@ def update_with_all(state: ORMExecuteState, values: Mapping[Any, Any]) -> Any:
         if column.table is mapper.local_table:
             statement = _with_value(statement, column, value)
         else:
-            # A part of the statement, which is counted as a whole.
+            # It is part of one statement; the version is incremented once for the whole.
             options = {"include_deleted": state.execution_options.get("include_deleted", False), "sqlkeel_part": True}
             part = _update_of_other(mapper, holder, statement, {column: value})
             state.session.execute(part, execution_options=options)
     result = state.invoke_statement(statement=statement)
-    # What the server wrote is not known here; an expired attribute could not be read without waiting.
+    # The values that the server wrote are unknown here, and reading an expired attribute would fail.
     reload_expired(state.session, mapper, loaded=versions.expire_others())
     versions.put_back()
     return result
 
 
 class _Versions:
-    """The versions that loaded objects have before an ``update()`` statement moves those of their rows.
+    """The versions of loaded objects before an ``update()`` statement increments those of their rows.
 
-    The statement may have met a row that somebody else had changed since it was loaded. With the new version, and the
-    old values beside it, the object would overwrite that, and nobody would be told.
+    The statement may have hit a row that another session changed after it was loaded. If the object got the new version
+    and kept its old values, it would silently overwrite that change.
     """
 
     def __init__(self, session: orm.Session, mapper: Mapper[Any]) -> None:
         self.session = session
         self.before: dict[InstanceState[Any], tuple[str, Any]] = {}
-        # Else one of them may be gone before the statement has run.
+        # Strong references, or an object could be garbage-collected before the statement has run.
         self.objects = [*session.identity_map.values()]
         keys = {
             one: one.get_property_by_column(one.version_id_col).key
@@ -131,13 +131,13 @@ class _Versions:
                 self.before[state] = str(key), state.dict[key]
 
     def expire_others(self) -> dict[Any, Collection[str]]:
-        """Expire all that is loaded of the written rows and not changed since; return it by identity."""
+        """Expire all unchanged attributes of the updated objects; return what was loaded, by identity."""
         self.before = {
             one: (key, version) for one, (key, version) in self.before.items() if one.dict.get(key) != version
         }
         expired: dict[Any, Collection[str]] = {}
         for state in self.before:
-            # A query_expression() is known to the query that loaded it, and to no other.
+            # Only the query that loaded a query_expression() can load it.
             read = [one.key for one in state.mapper.column_attrs if one.strategy_key != (("query_expression", True),)]
             names = expired[state.key] = [key for key in read if key in state.dict and key not in state.committed_state]
             note_read(self.session, [state.obj()])
@@ -145,7 +145,7 @@ class _Versions:
         return expired
 
     def put_back(self) -> None:
-        """Leave what is changed and not flushed to the check of the flush, where it was changed on another version."""
+        """Restore the old version of objects with pending changes on another version; the flush will check it."""
         for state, (key, version) in self.before.items():
             moved = isinstance(version, int) and state.dict.get(key) != version + 1
             if moved and state.committed_state:
@@ -172,7 +172,7 @@ def _update_rows_with(state: ORMExecuteState, mapper: Mapper[Any], values: Mappi
 
 
 def rows_below(mapper: Mapper[Any]) -> list[Mapper[Any]]:
-    """Return the mappers below this one whose rows are also rows of its table: all but concrete ones."""
+    """Return the subclass mappers whose rows are also rows of this table: all except concrete ones."""
     found = [mapper]
     for above in found:
         found += [one for one in above.self_and_descendants if one.inherits is above and not one.concrete]
@@ -180,7 +180,7 @@ def rows_below(mapper: Mapper[Any]) -> list[Mapper[Any]]:
 
 
 def kinds(mapper: Mapper[Any]) -> list[ColumnElement[bool]]:
-    """Return the condition on which a row of the mapper's tables is of its class, where they hold others, too."""
+    """Return the condition that a row is of the mapper's class, if its table also holds other classes."""
     above, kind = mapper.inherits, mapper.polymorphic_on
     if above is None or mapper.concrete or kind is None or mapper.local_table is not above.local_table:
         return []
@@ -191,7 +191,7 @@ def kinds(mapper: Mapper[Any]) -> list[ColumnElement[bool]]:
 def _with_value(statement: Any, column: Any, value: Any) -> Any:
     if not private.is_ordered(statement):
         return statement.values({column: value})
-    # ordered_values() takes no more values; the order of those it has is kept.
+    # ordered_values() cannot be extended; the order of the existing values is kept.
     return private.with_ordered_value(statement, column, value)
 
 
@@ -202,10 +202,10 @@ def _holder_of(mapper: Mapper[Any], column: Any) -> Mapper[Any]:
 
 
 def _update_of_other(mapper: Mapper[Any], holder: Mapper[Any], statement: Any, values: Any) -> Any:
-    """Return the statement that writes *values* into the part of the same rows in the holder's table."""
-    # A derived table: MariaDB refuses a subquery on the table that is being updated (error 1093).
+    """Return the statement that writes *values* to the same rows in the holder's table."""
+    # A derived table, because MariaDB refuses a subquery on the table that is being updated (error 1093).
     conditions = (*conditions_of(statement), *kinds(mapper))
-    # Its own table alone where that is enough: a subquery of the caller's on the others is none of ours to correlate.
+    # Select only from its own table if that is enough: the caller's subqueries on other tables must not correlate.
     alone = all(source is mapper.local_table for condition in conditions for source in private.tables_in(condition))
     key = _own_key(mapper) if alone else mapper.primary_key
     rows = select(*key).select_from(mapper.local_table if alone else mapper.persist_selectable)

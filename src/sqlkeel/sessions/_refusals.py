@@ -16,7 +16,7 @@ from ..errors import UnloadedAttribute, UsageError
 __all__ = ["ISOLATION", "are_in_force", "refuse_hidden_load", "refuse_on_statement"]
 
 ISOLATION: Final = 'async with db.transaction(isolation="serializable") as session: ...'
-"""How to ask for an isolation level."""
+"""How to request an isolation level."""
 
 _FIRST: Final = (
     "Ask for it before the first statement, where transaction() has no options; or give it to Database(url, ...)."
@@ -29,10 +29,10 @@ _NOT_SET: Final = object()
 def are_in_force(
     session: orm.Session, execution_options: Mapping[str, Any], bind_arguments: Mapping[str, Any] | None = None
 ) -> bool:
-    """Return whether the connection of a session is open and has such options, so that it need not be given them.
+    """Return whether the session's connection is open and already has these options, so that they can be omitted.
 
     Raises:
-        UsageError: When it is open without them: SQLAlchemy would ignore them, with a warning.
+        UsageError: When it is open without them; SQLAlchemy would ignore them with a warning.
     """
     current = session.get_transaction()
     if current is None or not current.connections:
@@ -56,18 +56,18 @@ def _is_in_force(options: Mapping[str, Any], name: str, value: Any) -> bool:
 
 
 def _normal(level: str) -> str:
-    """Return an isolation level in the one of SQLAlchemy's spellings that the databases use."""
+    """Return an isolation level in the spelling that SQLAlchemy uses for the databases."""
     return level.replace("_", " ").upper()
 
 
 def refuse_on_statement(state: ORMExecuteState) -> None:
-    """Refuse what a statement cannot have for itself.
+    """Refuse options that only a connection can have.
 
     Raises:
-        UsageError: For an isolation level; and for a schema other than the connection's where the statement loads or
-            changes objects: a session knows a row by its class and key, and writes it to the schema of its connection.
+        UsageError: For an isolation level, and for a schema other than the connection's if the statement loads or
+            changes objects: a session identifies a row by class and key, and writes it to its connection's schema.
     """
-    # The session's own are among them; those are given to its connections.
+    # Only the statement's own options; the session passes its options to its connections.
     level = state.local_execution_options.get(_LEVEL)
     if level is not None and level != state.session.execution_options.get(_LEVEL):
         raise UsageError("An isolation level on a statement has no effect: it is the transaction's.", hint=ISOLATION)
@@ -83,7 +83,7 @@ def refuse_on_statement(state: ORMExecuteState) -> None:
 
 
 def _meets_objects(state: ORMExecuteState) -> bool:
-    """Return whether a statement makes objects, or changes those that the session holds."""
+    """Return whether a statement creates objects, or changes objects that the session holds."""
     if state.is_update or state.is_delete:
         return state.is_orm_statement and state.execution_options.get("synchronize_session") is not False
     statement: Any = state.statement

@@ -1,4 +1,4 @@
-"""Whether a flush removes the row of an object, where SQLAlchemy only warns when there was none."""
+"""Check that a flush removes the row of an object; SQLAlchemy only warns if the row was already gone."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ __all__ = ["flush_removal"]
 
 
 def flush_removal(session: orm.Session, obj: object) -> None:
-    """Flush the deletion of *obj*, and fail where its row is gone already.
+    """Flush the deletion of *obj*, and raise an error if its row is already gone.
 
-    A DELETE of one row tells it. In one of several rows nobody knows which was missing: then the row is asked for
-    before. A versioned row is SQLAlchemy's to check, and ``confirm_deleted_rows=False`` of a mapper switches it off.
+    The row count of a DELETE of one row shows it. A DELETE of several rows does not show which one was missing, so then
+    the row is queried first. SQLAlchemy itself checks versioned rows; ``confirm_deleted_rows=False`` on a mapper
+    switches the check off.
 
     Raises:
-        NotFound: Inside the flush, which is rolled back: what was to be removed with the row may belong to another
-            one by now.
+        NotFound: Inside the flush, which is rolled back: rows that would be removed together may belong to another
+            parent by now.
     """
     mapper = sa_inspect(obj, raiseerr=True).mapper
     if mapper.version_id_col is not None or not mapper.base_mapper.confirm_deleted_rows:
         session.flush()
         return
     connection = writing_connection(session, mapper, sa_inspect(obj, raiseerr=True))
-    # Methods, for SQLAlchemy prints a listener that is a partial: the repr of an object may load what is deferred.
+    # Methods, not partials: SQLAlchemy logs a listener, and the repr() of an object may load deferred columns.
     removal = _Removal(obj)
     listeners: dict[str, Any] = {"before_execute": removal.ask, "after_execute": removal.confirm}
     for name, function in listeners.items():
@@ -43,13 +44,13 @@ def flush_removal(session: orm.Session, obj: object) -> None:
 
 
 class _Removal:
-    """The deletion of one object, which listens to the statements of its flush."""
+    """The deletion of one object; it listens to the statements of its flush."""
 
     def __init__(self, obj: object) -> None:
         self._obj = obj
 
     def ask(self, connection: Connection, statement: Any, many: Any, one: Any, options: Any) -> None:
-        """Look for the row before a DELETE of several."""
+        """Query the row before a DELETE of several rows."""
         if not isinstance(statement, Delete) or not any(_is_row(self._obj, statement, values) for values in many):
             return
         state = sa_inspect(self._obj, raiseerr=True)
@@ -59,13 +60,13 @@ class _Removal:
             raise _not_found(self._obj)
 
     def confirm(self, connection: Connection, statement: Any, many: Any, one: Any, options: Any, result: Any) -> None:
-        """Read from the DELETE of the row alone whether there was one."""
+        """Check the row count of a DELETE of this row alone."""
         if isinstance(statement, Delete) and _is_row(self._obj, statement, one) and result.rowcount == 0:
             raise _not_found(self._obj)
 
 
 def _is_row(obj: object, statement: Delete, values: Mapping[str, Any]) -> bool:
-    """Return whether the parameters of a DELETE are the key of the object, in any table of its class."""
+    """Return whether the parameters of a DELETE are the object's key, in any table of its class."""
     state = sa_inspect(obj, raiseerr=True)
     table: Any = statement.table
     if table not in state.mapper.tables:

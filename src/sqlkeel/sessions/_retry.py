@@ -1,4 +1,4 @@
-"""Running a unit of work again when it lost a race."""
+"""Retry a unit of work after a transient fault or a version conflict."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ async def retry(
     deadline: float | None = None,
     mends: Callable[[BaseException], bool] | None = None,
 ) -> T:
-    """Call *attempt* until it returns, or fails in a way that another attempt cannot mend.
+    """Call *attempt* until it returns, or raises an error that another attempt cannot fix.
 
     Args:
-        attempt: The whole unit of work, COMMIT included: a serialization failure may come from there.
-        attempts: How often it may be called, at least once.
-        deadline: Seconds from now after which no further attempt is begun.
-        mends: Tells whether another attempt may mend an error; `is_transient` where it is left out.
+        attempt: The whole unit of work including COMMIT, which may raise the serialization failure.
+        attempts: The maximum number of calls, at least one.
+        deadline: Seconds from now after which no further attempt begins.
+        mends: Returns whether another attempt may succeed after an error; `is_transient` by default.
 
     Raises:
-        BaseException: What the last attempt raised.
+        BaseException: The error of the last attempt.
         ValueError: When *attempts* is less than one.
     """
     if attempts < 1:
@@ -62,11 +62,11 @@ async def retry(
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether the same unit of work, run again, may succeed.
+    """Return whether the same unit of work may succeed if it is run again.
 
-    A fault can hide another one: after a deadlock inside a savepoint, MariaDB complains that there is no savepoint. So
-    what a database error came from is looked at too. The caller's own exception is the caller's decision, whatever it
-    came from; of a group, every member has to be transient.
+    One fault can hide another: after a deadlock inside a savepoint, MariaDB reports that the savepoint does not exist.
+    So the causes of a database error count too. An exception of the caller's own is not retried, whatever its cause; of
+    an exception group, every member has to be transient.
     """
     if isinstance(error, BaseExceptionGroup):
         return all(map(is_transient, error.exceptions))
@@ -83,7 +83,7 @@ def _origins(error: BaseException) -> Iterator[BaseException]:
 
 
 class _Opens(Protocol[S_co]):
-    """What opens transactions: a `Database`."""
+    """An object that opens transactions, such as a `Database`."""
 
     def transaction(
         self, *, isolation: IsolationLevel | None = None, durable: bool = False
@@ -91,7 +91,7 @@ class _Opens(Protocol[S_co]):
 
 
 class _Conflicts:
-    """Tells whether a change may succeed when it is made again on the rows as they are now."""
+    """Decides whether a change may succeed when it is repeated on the current rows."""
 
     def __init__(self) -> None:
         self._met: set[tuple[object, ...]] = set()
@@ -100,7 +100,7 @@ class _Conflicts:
         if not isinstance(error, VersionConflict):
             return is_transient(error)
         conflict = (error.model, error.key, error.expected)
-        # The second time on the same old version: it is not read but given, and will never be another one.
+        # A second conflict on the same old version: the caller passed that version in, so it never changes.
         hopeless = conflict in self._met
         self._met.add(conflict)
         return not hopeless
@@ -109,23 +109,23 @@ class _Conflicts:
 def retry_on_conflict(
     database: _Opens[S], *, attempts: int = 5, isolation: IsolationLevel | None = None, deadline: float | None = None
 ) -> Callable[[Callable[Concatenate[S, P], Awaitable[T]]], Callable[P, Coroutine[Any, Any, T]]]:
-    """Decorate a function that reads rows and changes them, so that it does so again after a conflict.
+    """Decorate a function that reads and changes rows, so that it is repeated after a version conflict.
 
-    For a change that holds whatever the row has become: add one, append a line, mark as seen. The function is called
-    without its first parameter, a session, and gets one of a new transaction for each attempt: it has to read there
-    what it changes. What is asked of `run_transaction` holds here too, and what that repeats is repeated. Not for a
-    change that a person decided on: that person has to see the conflict. It ends the attempts where it comes back on
-    the same version, which then was given, by ``expected_version`` for example, and not read.
+    Use it for a change that is right whatever the row has become: add one, append a line, mark as seen. Callers omit
+    the first parameter, a session; each attempt passes the session of a new transaction, so the function has to read
+    there what it changes. The requirements of `run_transaction` apply, and its transient faults are retried too. Do not
+    use it for a decision of a person, who has to see the conflict. If the conflict recurs on the same version, which
+    then was passed in, by ``expected_version`` for example, and not read, it is raised at once.
 
     Args:
         database: A `Database`.
-        attempts: How often the function may run. Of *n* who change one row at once, each round lets one through.
+        attempts: The maximum number of runs. If *n* callers change one row at once, one succeeds in each round.
         isolation: As in ``Database.transaction``.
-        deadline: Seconds after which no further attempt is begun.
+        deadline: Seconds after which no further attempt begins.
 
     Raises:
         VersionConflict: The last one, when no attempt is left.
-        NestedTransaction: Inside another transaction, whose snapshot may not even show the new row.
+        NestedTransaction: Inside another transaction, whose snapshot may not even contain the new row.
     """
 
     def decorate(function: Callable[Concatenate[S, P], Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:

@@ -20,10 +20,10 @@ from ._sync_session import SyncSession
 __all__ = ["drop_gone", "expunge", "note_made", "note_read"]
 
 _NOTES: Final = "sqlkeel.rewinding"
-"""Where a session's ``info`` keeps what is to be done with which objects, by savepoint or transaction."""
+"""The key in a session's ``info`` for the objects to restore, by savepoint or transaction."""
 
 _READ: Final = "sqlkeel.rewinding.read"
-"""Where it keeps what was read inside the savepoint that was rolled back last."""
+"""The key for objects that were read inside the last savepoint that was rolled back."""
 
 _UNWRITTEN: Final = "sqlkeel.rewinding.unwritten"
 """Where it keeps the savepoints that were made when the flush had written nothing yet."""
@@ -34,7 +34,7 @@ _Note: TypeAlias = tuple["ref[Any]", _Way]
 
 
 class _Notes:
-    """What is to be done when a savepoint or transaction is rolled back."""
+    """What to restore when a savepoint or transaction is rolled back."""
 
     def __init__(self) -> None:
         self.since: int = private.new_run()
@@ -51,25 +51,25 @@ class _Notes:
 
 
 def note_read(session: orm.Session, objects: Iterable[object]) -> None:
-    """Note objects that show rows as a statement has written them; SQLAlchemy looks after those that it has flushed.
+    """Record objects that were refreshed with what a statement wrote; SQLAlchemy restores only what it has flushed.
 
-    Without it they keep the values when the savepoint is rolled back, and who assigns one of these writes nothing.
+    Otherwise they would keep these values after the rollback, and assigning one of the values would write nothing.
     """
     if (savepoint := session.get_nested_transaction()) is not None:
         _notes_of(session, savepoint).read.update(map(orm.attributes.instance_state, objects))
 
 
 def note_made(session: orm.Session, objects: Iterable[object]) -> None:
-    """Note objects whose rows a statement inserted; without it the session holds them when the rows are gone."""
+    """Record objects whose rows a statement inserted, so that a rollback removes them from the session."""
     _note(session, objects, _make_new)
 
 
 def expunge(session: orm.Session, objects: Iterable[object]) -> None:
-    """Take objects out of the session whose rows are gone, and back into it when the rows are there again."""
+    """Remove objects from the session whose rows are gone; a rollback adds them again."""
     gone: list[object] = []
 
     def note(_: orm.Session, obj: object) -> None:
-        gone.append(obj)  # what hangs on it leaves the session with it
+        gone.append(obj)  # objects that cascade from it leave the session too
 
     event.listen(session, "persistent_to_detached", note)
     try:
@@ -86,10 +86,10 @@ def _note(session: orm.Session, objects: Iterable[object], way: _Way) -> None:
 
 
 def _keep(session: orm.Session, notes: list[_Note]) -> None:
-    """Keep notes until the innermost savepoint ends, or the transaction."""
+    """Keep notes until the innermost savepoint, or the transaction, ends."""
     transaction = session.get_nested_transaction()
     if transaction is None:
-        # A rollback of the whole transaction expires all that the session holds, and brings nothing back.
+        # A rollback of the whole transaction expires all objects of the session, but does not add removed ones again.
         transaction, notes = session.get_transaction(), [(found, way) for found, way in notes if way is _take_in]
     if transaction is not None and notes:
         _notes_of(session, transaction).ways.extend(notes)
@@ -175,13 +175,13 @@ def _remember_lost(session: SyncSession, ended: SessionTransaction) -> None:
 
 
 def _rewind(session: orm.Session) -> None:
-    # Fires before SQLAlchemy restores what it has flushed: what was inserted inside is in the session still.
+    # Fires before SQLAlchemy restores what it has flushed: objects inserted inside are still in the session.
     transaction = session.get_nested_transaction() or session.get_transaction()
     kept: _Notes | None = session.info[_NOTES].pop(transaction, None)
     if kept is None:
         return
     new = [obj for found, way in kept.ways if way is _make_new and (obj := found()) is not None]
-    # The last change first: what was inserted and then deleted leaves the session in the end.
+    # The last change first, so that an object that was inserted and then deleted ends outside the session.
     for found, way in reversed(kept.ways):
         if (obj := found()) is not None:
             way(session, obj)
@@ -192,7 +192,7 @@ def _rewind(session: orm.Session) -> None:
 
 
 def _forget_read(session: orm.Session, kept: _Notes, savepoint: SessionTransaction, new: set[_State]) -> None:
-    """Expire what was read inside: whoever wrote the rows, another object or a statement, that is undone."""
+    """Expire the objects that were read inside, because whatever wrote their rows is undone."""
     states = [*session.identity_map.all_states(), *private.deleted_states(savepoint)]
     made = [state for state in states if private.run_of(state) > kept.since]
     leading = [*_leading_to(states, {*made, *new}), *_with_any(states, kept.relations)]
@@ -203,12 +203,12 @@ def _forget_read(session: orm.Session, kept: _Notes, savepoint: SessionTransacti
 
 
 def _leading_to(states: Iterable[_State], others: set[_State]) -> list[_State]:
-    """Return those with a relation that leads to one of *others*, and so was read inside, too."""
+    """Return the states with a relationship to one of *others*, which was therefore loaded inside too."""
     return [state for state in states if not others.isdisjoint(_related(state))] if others else []
 
 
 def _with_any(states: Iterable[_State], relations: set[Any]) -> list[_State]:
-    """Return those that have one of these relations loaded: rows may be missing there that have come back."""
+    """Return the states that have loaded one of these relationships, which may lack rows that have come back."""
     return [
         state for state in states if any(one.key in state.dict and state.mapper.isa(one.parent) for one in relations)
     ]
@@ -223,7 +223,7 @@ def _related(state: _State) -> Iterator[_State]:
 
 
 def drop_gone(session: orm.Session) -> None:
-    """Take out of the session what was read inside a savepoint that was rolled back, and has no row any more."""
+    """Remove objects from the session that were read inside a rolled-back savepoint and have no row any more."""
     for found in session.info.pop(_READ, ()):
         state = found()
         obj = None if state is None or not state.expired else state.obj()
@@ -243,14 +243,14 @@ def _forget(session: orm.Session, obj: Any) -> None:
     if obj in session:
         session.expire(obj)
     elif orm.object_session(obj) is session:
-        # Deleted since: SQLAlchemy takes it back, and expires what is modified.
+        # Deleted since: SQLAlchemy adds it again, and expires what is modified.
         orm.attributes.flag_dirty(obj)
 
 
 def _make_new(session: orm.Session, obj: Any) -> None:
-    # Also one that was deleted since, which SQLAlchemy would take back into the session.
+    # Even an object that was deleted since, which SQLAlchemy would add to the session again.
     if orm.object_session(obj) is session:
-        orm.make_transient(obj)  # as SQLAlchemy leaves what was added inside
+        orm.make_transient(obj)  # as SQLAlchemy does with objects added inside
 
 
 def _take_in(session: orm.Session, obj: Any) -> None:
@@ -258,10 +258,10 @@ def _take_in(session: orm.Session, obj: Any) -> None:
     if not state.detached:
         return
     if (other := session.identity_map.get(state.key)) is not None:
-        session.expunge(other)  # it came after this one had left: read where the row is deleted, or made anew
+        session.expunge(other)  # added after this one left: read while the row was deleted, or created again
     if isinstance(session, SyncSession):
         session.keep_values(state)
     for relation in state.mapper.relationships:
-        vars(obj).pop(relation.key, None)  # the session would take in whatever it leads to
+        vars(obj).pop(relation.key, None)  # the session would add every object that it leads to
     session.add(obj)
     session.expire(obj)

@@ -1,4 +1,4 @@
-"""The database of a session that has several: where a flush writes the rows of a class, and what writes past it."""
+"""Routing in a session with several databases: where a flush, and we ourselves, write the rows of a class."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 
 M = TypeVar("M")
 READ_ONLY: Final = "sqlkeel_read_only"
-"""In ``Session.info``, which a session of SQLAlchemy's own has, too."""
+"""A key of ``Session.info``, which SQLAlchemy's own session has too."""
 
 
 def is_for_reading(session: Any) -> bool:
@@ -39,11 +39,11 @@ def is_for_reading(session: Any) -> bool:
 
 
 def refuse_reading(session: Any, to: str) -> None:
-    """Refuse a call that would write, in a session for reading.
+    """Refuse a call that would write in a session for reading.
 
     Args:
         session: A session of any kind.
-        to: What it is asked for: "write rows".
+        to: What the call does: "write rows".
 
     Raises:
         ReadOnlySession: When the session was opened for reading.
@@ -62,14 +62,14 @@ def unwritten(session: orm.Session) -> Iterator[tuple[int, str]]:
 
 
 def dialect_of(session: orm.Session, mapper: Mapper[Any]) -> Dialect:
-    """Return the dialect of the database that has rows of *mapper*; of shards, which are alike, that of the first."""
+    """Return the dialect of the database with rows of *mapper*; with shards, which all have the same, the first's."""
     if session.connection_callable is not None:
         return next(iter(private.shards_of(session).values())).dialect  # type: ignore[no-any-return]
     return session.get_bind(mapper=mapper).dialect
 
 
 def writing_bind(session: orm.Session, mapper: Mapper[Any], state: InstanceState[Any] | None = None) -> Any:
-    """Return the engine, or the connection, to which a flush sends rows of *mapper*; of the one row that *state* is."""
+    """Return the engine or connection to which a flush sends rows of *mapper*, or the one row of *state*."""
     base = mapper.base_mapper
     if type(session).get_bind is orm.Session.get_bind:
         return session.get_bind(mapper=base)
@@ -80,20 +80,20 @@ def writing_bind(session: orm.Session, mapper: Mapper[Any], state: InstanceState
 def writing_connection(
     session: orm.Session, mapper: Mapper[Any], state: InstanceState[Any] | None = None
 ) -> Connection:
-    """Return the session's connection to where a flush writes.
+    """Return the session's connection to the database that a flush writes to.
 
-    What we write past the flush, and read in order to write it, is sent through this connection: the session's
-    ``execute`` would ask ``get_bind()`` about each statement, and not always be told the same.
+    Writes of ours outside the flush, and the reads for them, use this connection. The session's ``execute`` would call
+    ``get_bind()`` for each statement, and might get different answers.
     """
     return session.connection(bind_arguments={"bind": writing_bind(session, mapper, state)})
 
 
 def refuse_detour(session: orm.Session, mapper: Mapper[Any], call: str) -> None:
-    """Refuse a call that reads what it writes, where a session reads elsewhere.
+    """Refuse a call that reads what it writes if the session reads from another database.
 
     Raises:
-        NotSupported: For a session with a `get_bind` that sends reads, or an INSERT, somewhere else than a flush; for
-            one whose rows are spread over shards, of which nobody tells the right one.
+        NotSupported: When `get_bind` sends reads, or an INSERT, to another database than a flush, or when the rows are
+            spread over shards, of which we cannot know the right one.
     """
     if type(session).get_bind is orm.Session.get_bind:
         return
@@ -112,20 +112,20 @@ def refuse_detour(session: orm.Session, mapper: Mapper[Any], call: str) -> None:
 
 
 def windowed(session: orm.Session, statement: Select[Any], *, skip: int, limit: int | None) -> Select[Any]:
-    """Return *statement* with *skip* and *limit*; of shards, which would each skip by itself, with what is skipped."""
+    """Return *statement* with *skip* and *limit*; shards would each skip by themselves, so they return all rows."""
     if session.connection_callable is not None:
         return statement if limit is None else statement.limit(skip + limit)
     if skip:
         statement = statement.offset(skip)
-    # MariaDB and SQLite know OFFSET only with a LIMIT; SQLAlchemy writes the largest one where there is none.
+    # MariaDB and SQLite support OFFSET only with a LIMIT; SQLAlchemy writes the largest one if there is none.
     return statement.limit(limit) if limit is not None or skip else statement
 
 
 def in_order(session: orm.Session, rows: Sequence[M], *, skip: int = 0) -> list[M]:
-    """Return rows whose order counts, or objects with values beside them, from *skip* where each shard brought all.
+    """Return rows in order; if each shard returned its skipped rows too, drop the first *skip*.
 
     Raises:
-        NotSupported: When they come from several shards, one after the other: each has its own order, LIMIT and end.
+        NotSupported: When they come from several shards, each with its own order, LIMIT and end.
     """
     if session.connection_callable is None:
         return list(rows)
@@ -140,7 +140,7 @@ def in_order(session: orm.Session, rows: Sequence[M], *, skip: int = 0) -> list[
 
 
 def shard_of(session: orm.Session, state: InstanceState[Any] | None) -> dict[str, Any]:
-    """Return what `get_bind` of a ``ShardedSession`` is to be told of a row that is there already."""
+    """Return the arguments of a ``ShardedSession``'s `get_bind` for a row that already exists."""
     if session.connection_callable is None or state is None or state.identity_token is None:
         return {}
     return {"shard_id": state.identity_token}
@@ -148,7 +148,7 @@ def shard_of(session: orm.Session, state: InstanceState[Any] | None) -> dict[str
 
 @contextmanager
 def as_flushing(session: orm.Session) -> Iterator[None]:
-    """Let a `get_bind` that routes answer where a flush writes; SQLAlchemy's recipe has it look at a private name."""
+    """Make a routing `get_bind` answer as during a flush; SQLAlchemy's recipe tests a private attribute."""
     before = private.is_flushing(session)
     private.set_flushing(session, True)
     try:
@@ -158,13 +158,13 @@ def as_flushing(session: orm.Session) -> Iterator[None]:
 
 
 def is_writing(session: orm.Session) -> bool:
-    """Return whether a flush is past its ``before_flush``: SQLAlchemy may take what is changed for written."""
-    # The public ways name the outermost transaction and the savepoint, and a flush has a part of its own.
+    """Return whether a flush is past ``before_flush``, so that SQLAlchemy may consider changes as written."""
+    # The public methods return only the outermost transaction and the savepoint, but a flush has its own.
     part = private.part_of_transaction(session)
     return private.is_flushing(session) and part is not None and part.origin is SessionTransactionOrigin.SUBTRANSACTION
 
 
 def _write(mapper: Mapper[Any]) -> Any:
-    """Return a statement that writes the table of a mapper; the tables themselves where it reads from several."""
+    """Return a statement that writes the mapper's table; the table itself if that is not a plain table."""
     table: Any = mapper.local_table
     return update(table) if isinstance(table, TableClause) else table

@@ -1,4 +1,4 @@
-"""The session: SQLAlchemy's, with savepoints that restore, hooks after commit, and safe defaults."""
+"""The async session: SQLAlchemy's, with savepoints that restore objects, commit hooks, and safe defaults."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _M = TypeVar("_M")
 
 
 class _Transaction(EnteredByAsyncWith, AsyncSessionTransaction):
-    """What ``session.begin()`` gives: it runs the hooks when it has committed, as `Session.commit` does."""
+    """The block that ``session.begin()`` returns: after its commit it runs the hooks, as `Session.commit` does."""
 
     _how = "async with session.begin()"
-    session: Session  # pyright: ignore[reportIncompatibleVariableOverride]  # ours: `Session.begin` made it
+    session: Session  # pyright: ignore[reportIncompatibleVariableOverride]  # ours: `Session.begin` created it
 
     async def commit(self) -> None:
         await finish(self.session._then_hooks(super().commit()))
@@ -59,11 +59,11 @@ class _Transaction(EnteredByAsyncWith, AsyncSessionTransaction):
 
 
 class Session(EnteredByAsyncWith, AsyncSession):
-    """An `AsyncSession` whose defaults suit a request.
+    """An `AsyncSession` with defaults that suit a request.
 
     Objects stay readable after commit (``expire_on_commit=False``), a closed session stays closed
-    (``close_resets_only=False``), savepoints restore the objects too, and `on_commit` runs what must happen only when
-    the data is there. Everything else is SQLAlchemy's. Usually `Database` makes it.
+    (``close_resets_only=False``), a savepoint's rollback also restores the objects, and `on_commit` runs functions once
+    the data is committed. Everything else is SQLAlchemy's. Usually `Database` creates it.
     """
 
     _how = "async with db.session() as session"
@@ -113,8 +113,8 @@ class Session(EnteredByAsyncWith, AsyncSession):
             while hooks:
                 await self._run(hooks.pop(0))
         except BaseException:
-            # The program is to end (KeyboardInterrupt, SystemExit). What became of the transaction is known all the
-            # same, so the rest is logged by name: nobody else will know that it did not run.
+            # The process is about to exit (KeyboardInterrupt, SystemExit). The outcome of the transaction is known, so
+            # log the remaining hooks; nothing else will show that they did not run.
             if hooks:
                 logger.exception("The program ends before these hooks have run: %r", [hook.function for hook in hooks])
             raise
@@ -130,15 +130,14 @@ class Session(EnteredByAsyncWith, AsyncSession):
             if inspect.isawaitable(result):
                 await result
         except (Exception, asyncio.CancelledError) as error:
-            # The caller's cancellation does not reach a task of `apart`: this one is of what the hook waited for, or
-            # of the hook by itself.
+            # The caller's cancellation does not reach a task of `apart`, so this one came from inside the hook.
             if isinstance(error, asyncio.CancelledError) and not take_back_cancellation():
                 raise
             when = "commit" if hook.after_commit else "rollback"
             logger.exception("An on_%s hook failed after the %s: %r", when, when, hook.function)
 
     async def commit(self) -> None:
-        """Commit, then run the hooks; a cancellation cannot separate the two, and takes effect after them.
+        """Commit, then run the hooks; a cancellation takes effect only after both.
 
         Raises:
             DatabaseFault: When COMMIT fails; nothing is written then.
@@ -173,7 +172,7 @@ class Session(EnteredByAsyncWith, AsyncSession):
                 note_failed_rollback(error, failure)
 
     async def close(self) -> None:
-        """Give the connection back and end the session; what is not committed is rolled back.
+        """Return the connection to the pool and end the session; uncommitted changes are rolled back.
 
         Raises:
             SessionShared: When another task was still using the session; its statement is interrupted.
@@ -181,7 +180,7 @@ class Session(EnteredByAsyncWith, AsyncSession):
         if self.sync_session.in_transaction() or not self.sync_session.turn.is_free:
             await finish(self._then_hooks(super().close()))
         else:
-            # There is no connection, and so nothing to wait for.
+            # The session has no connection, so there is nothing to await.
             self.sync_session.close()
 
     async def _then_hooks(self, end: Awaitable[None]) -> None:
@@ -197,19 +196,19 @@ class Session(EnteredByAsyncWith, AsyncSession):
         return _Transaction(self)
 
     async def run_sync(self, fn: Callable[..., _M], *args: Any, **kwargs: Any) -> _M:
-        """Call ``fn(sync_session, *args, **kwargs)``, which may wait for the database; it is one use of the session."""
+        """Call ``fn(sync_session, *args, **kwargs)``, which may use the database; no other task may meanwhile."""
         with self.sync_session.turn.use():
             return await super().run_sync(fn, *args, **kwargs)
 
     @block("async with session.savepoint()")
     async def savepoint(self) -> AsyncIterator[AsyncSessionTransaction]:
-        """Open a savepoint: what fails inside is rolled back to here, and the transaction goes on.
+        """Open a savepoint: if the block fails, it is rolled back to here, and the transaction can continue.
 
-        Objects changed inside have their former values afterwards, so that a handler can read them. Put it around a
-        statement that may fail: without it, PostgreSQL refuses everything until the end of the transaction.
+        Objects changed inside get their former values back, so that a handler can read them. Put it around a statement
+        that may fail: otherwise PostgreSQL refuses everything until the end of the transaction.
 
         Raises:
-            BaseException: Whatever the block raised, after the rollback.
+            BaseException: The exception of the block, after the rollback.
         """
         nested = self.begin_nested()
         fault: TransientFault | None = None
@@ -222,12 +221,12 @@ class Session(EnteredByAsyncWith, AsyncSession):
                     raise
         except GeneratorExit as error:
             if is_closing(current_task()):
-                # Whoever dropped the generator has gone on meanwhile, and what was done in that time is gone, too.
+                # The code that dropped the generator has continued in between, and its later changes are lost too.
                 self.sync_session.leave_half_done(error)
             raise
         except Exception:
             if fault is not None:
-                # The transaction may be gone and the savepoint with it; an error about that would hide the fault.
+                # The transaction, and the savepoint with it, may be gone; an error about that would hide the fault.
                 raise fault  # noqa: B904 - it is the cause, not the consequence
             if self.is_active and not self.sync_session.has_lost_connection:
                 await self.run_sync(reload_expired, loaded=self.sync_session.kept_values.take_loaded())
@@ -240,43 +239,44 @@ class Session(EnteredByAsyncWith, AsyncSession):
     async def lock_rows(
         self, model: type[_M], keys: Iterable[Any], *, nowait: bool = False, skip_locked: bool = False
     ) -> list[_M]:
-        """Return the rows with these keys as they are now, and let nobody else write them until the transaction ends.
+        """Return the current rows with these keys, and lock them against other writers until the transaction ends.
 
-        For what is read in order to be written: a balance, a stock, a seat. Rows are locked, and returned, in the order
-        of their keys, so that callers wait for each other instead of deadlocking; lock all you need in one call. What
-        is loaded already gets the new values, and its relationships are to be loaded again. Keys without a row, and
-        deleted rows, are left out. A composite key is a tuple. SQLite locks the database when the transaction begins:
-        there it waits, raises `DatabaseBusy` when it waits too long, and has nothing left to skip.
+        For rows that you read in order to write them: a balance, a stock, a seat. Rows are locked and returned in the
+        order of their keys, so that callers wait for each other instead of deadlocking; lock all you need in one call.
+        Loaded objects are refreshed, and their relationships have to be loaded again. Keys without a row, and deleted
+        rows, are omitted. A composite key is a tuple. SQLite locks the whole database when the transaction begins: it
+        waits there, raises `DatabaseBusy` if it waits too long, and has no locked rows to skip.
 
         Args:
-            model: Any mapped class; rows of subclasses are locked and loaded as a whole.
+            model: Any mapped class; rows of subclasses are locked and loaded completely.
             keys: Values of the primary key, in any order.
-            nowait: Raise at once where a row is locked, instead of after ``lock_timeout``.
-            skip_locked: Leave out the rows that are locked.
+            nowait: Raise at once if a row is locked, instead of after ``lock_timeout``.
+            skip_locked: Omit the rows that are locked.
 
         Raises:
-            LockTimeout: When a row was not free in time; PostgreSQL can go on only from a savepoint around the call.
-            Deadlock: When the rows are locked in another order elsewhere.
+            LockTimeout: When a row was not free in time; on PostgreSQL, only a savepoint around the call lets you
+                continue.
+            Deadlock: When another transaction locks the rows in another order.
             ReadOnlySession: In a session for reading.
-            NoTransaction: Where each statement commits by itself.
-            InvalidKey: For a key of another shape than the model's.
+            NoTransaction: When each statement commits by itself.
+            InvalidKey: For a key whose shape does not fit the model.
         """
         return await self.run_sync(_locks.lock_rows, model, keys, nowait=nowait, skip_locked=skip_locked)
 
     async def advisory_lock(self, name: str, *, nowait: bool = False) -> None:
-        """Let nobody else lock *name* in this database until the transaction ends, however it ends.
+        """Lock *name* in this database against other transactions until this one ends.
 
-        For what no row stands for: one import at a time, one settlement a day. Take it before you read: a transaction
-        that has its snapshot already (MariaDB's usual way, ``repeatable read``) goes on seeing what was there before.
-        Taking it twice is taking it once; in a savepoint that is rolled back, PostgreSQL releases it and MariaDB does
-        not. On SQLite every other writer waits from the beginning of the transaction, whatever the name.
+        For something that no row represents: one import at a time, one settlement a day. Acquire it before you read: a
+        transaction that already has its snapshot (MariaDB's default, ``repeatable read``) keeps seeing the old state.
+        Acquiring it twice has no further effect. When a savepoint is rolled back, PostgreSQL releases it, but MariaDB
+        does not. On SQLite every other writer waits from the beginning of the transaction, whatever the name.
 
         Raises:
             LockTimeout: When it was not free within ``lock_timeout``, or at once with *nowait*.
-            Deadlock: When two transactions hold what the other one waits for.
+            Deadlock: When two transactions each hold what the other waits for.
             ReadOnlySession: In a session for reading.
-            NoTransaction: Where each statement commits by itself.
-            UsageError: When *name* is no text.
+            NoTransaction: When each statement commits by itself.
+            UsageError: When *name* is not a string.
         """
         await self.run_sync(_locks.advisory_lock, name, nowait=nowait)
 

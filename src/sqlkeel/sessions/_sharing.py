@@ -1,4 +1,4 @@
-"""A session is used by one task at a time: who uses it, who is refused, and how it ends while another one uses it."""
+"""Only one task uses a session at a time: refuse a second one, and end a session that another task still uses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _User = asyncio.Task[Any] | threading.Thread
 
 _process: Final = [os.getpid()]
-"""The number of this process: asked for once, and again after a fork. Each use of a session looks at it."""
+"""The id of this process, read once and again after a fork, because each use of a session checks it."""
 
 
 def _renew() -> None:
@@ -41,27 +41,28 @@ _SQLALCHEMY: Final = str(Path(sqlalchemy.__file__).parent)
 
 
 class Turn:
-    """Whose turn it is to use a session: one task's, until its call is over.
+    """The right to use a session: one task has it until its call returns.
 
-    A call of another task is refused. The end of a block does not wait for another task's statement, which may take for
-    ever: it interrupts the statement as `asyncio.timeout` does, and the task that sent it gets a `SessionShared` too.
-    The connection is closed with it, and the pool makes another one. A COMMIT and a ROLLBACK are waited for.
+    A call of another task is refused. The end of a block does not wait for another task's statement, which may take
+    forever. It interrupts the statement as `asyncio.timeout` does, and the task that sent it gets a `SessionShared`
+    too. The connection is closed, and the pool creates another one. A COMMIT or a ROLLBACK is not interrupted but
+    awaited.
     """
 
     loop: asyncio.AbstractEventLoop | None = None
     """The event loop of the connection that the session holds."""
 
     sharing: SessionShared | None = None
-    """What a task was told that was refused in this transaction; what it has added or changed before is half done."""
+    """The error of a task that was refused in this transaction; that task may have left half of its changes."""
 
     home: asyncio.AbstractEventLoop | None = None
-    """The event loop of the block around the session, which alone can end what is begun in it."""
+    """The event loop of the block around the session; only that loop can end what is begun in the block."""
 
     is_going_on: bool = False
-    """Whether somebody has it, whoever that is."""
+    """Whether any task has the turn."""
 
     is_ending: bool = False
-    """Whether that one is ending a transaction."""
+    """Whether that task is ending a transaction."""
 
     def __init__(self) -> None:
         self._process = _process[0]
@@ -74,11 +75,11 @@ class Turn:
         self._closed_by: weakref.ref[Any] | None = None
 
     def use(self, *, ending: bool = False) -> Use:
-        """Surround one use of the session; one that is *ending* something is waited for, and not interrupted."""
+        """Return a context manager for one use of the session; a use that is *ending* it is not interrupted."""
         return Use(self, ending)
 
     def is_mine(self) -> bool:
-        """Whether the running task has the turn already, so that its next call is a part of the same use."""
+        """Whether the current task already has the turn, so that its next call is part of the same use."""
         task = current_task()
         if task is not None and task is self._task:
             return True
@@ -86,27 +87,27 @@ class Turn:
 
     @property
     def task(self) -> asyncio.Task[Any] | None:
-        """The task that has the turn, where it is one."""
+        """The task that has the turn, if any."""
         return self._task
 
     @property
     def closer(self) -> asyncio.Task[Any] | None:
-        """The task that has the turn, or is about to have it, where it is one that closes a dropped generator."""
+        """The task that has or claims the turn, if it is one that closes a dropped generator."""
         users = (one for one in (self._owner, self._claimant) if isinstance(one, asyncio.Task))
         return next((one for one in users if is_closing(one)), None)
 
     @property
     def is_free(self) -> bool:
-        """Whether nobody has the turn, or is about to have it."""
+        """Whether no task has or claims the turn."""
         return self._owner is None and self._claimant is None
 
     @property
     def is_closed(self) -> bool:
-        """Whether the session was closed for good."""
+        """Whether the session was closed permanently."""
         return self._closed_by is not None
 
     def claim(self) -> SessionShared | None:
-        """Keep the turn until `give_back`; where another task has it, return what there is to say about that."""
+        """Reserve the turn until `give_back`; if another task has it, return the error about that."""
         user, task = _here()
         conflict = self._conflict(user, task)
         if conflict is None:
@@ -114,12 +115,12 @@ class Turn:
         return conflict
 
     async def take_over(self) -> SessionShared | None:
-        """Claim the turn, from another task too, for the end of a block; return what there is to say of that one.
+        """Claim the turn for the end of a block, even from another task; return the error about that task.
 
-        The statement of the other one is interrupted, and waited for until it has let go of the connection.
+        The other task's statement is interrupted, and this waits until that task has released the connection.
 
         Raises:
-            SessionShared: When it cannot be taken: nobody can reach the other one from here, or that one waits for us.
+            SessionShared: When the turn cannot be taken: the other task is unreachable from here, or waits for us.
         """
         if (conflict := self.claim()) is None:
             return None
@@ -137,30 +138,30 @@ class Turn:
 
     @property
     def claimant(self) -> _User | None:
-        """Who has claimed the turn, for `give_back`."""
+        """The task that has claimed the turn, for `give_back`."""
         return self._claimant
 
     def give_back(self, user: _User | None, *, closed: bool = False) -> None:
-        """Let others have the turn of *user*, unless the session is *closed* for good: then say so to whoever calls."""
+        """Release the turn of *user*; if the session is permanently *closed*, later calls get an error about that."""
         if self._claimant is user:
             self._claimant = None
         if closed and self._closed_by is None and user is not None:
-            # Without a reference: the task holds the session, and only the garbage collector would end that circle.
+            # A weak reference: the task holds the session, and a cycle would wait for the garbage collector.
             self._closed_by = weakref.ref(user)
         if self._waiting:
             self._notify()
 
     def refuse_others(self) -> None:
-        """Raise `SessionShared` where another task has the turn."""
+        """Raise `SessionShared` if another task has the turn."""
         claimant = self._claimant
         is_alone = claimant is not None and (self._owner is None or self._owner is claimant)
         if is_alone and claimant is current_task() and self._process == _process[0]:
-            return  # it closes the session, which SQLAlchemy empties first
+            return  # SQLAlchemy empties a session before it closes it
         if (conflict := self._conflict(*_here())) is not None:
             raise self._told(conflict)
 
     def _told(self, conflict: SessionShared) -> SessionShared:
-        # Not the error itself: its frames hold the session, and only the garbage collector would end that circle.
+        # A copy: the frames of the error hold the session, and a cycle would wait for the garbage collector.
         self.sharing = SessionShared(conflict.first, conflict.second)
         return conflict
 
@@ -171,7 +172,7 @@ class Turn:
     def _conflict(self, user: _User, task: asyncio.Task[Any] | None) -> SessionShared | None:
         if self._process != _process[0]:
             return SessionShared(f"process {self._process}", _call_site(task))
-        is_free = self._owner is None and self._claimant is None  # without a call, as `_here`
+        is_free = self._owner is None and self._claimant is None  # inlined for speed, as in `_here`
         if not is_free and (other := self._others(user)) is not None:
             return SessionShared(_call_site(other), _call_site(task))
         loop = self.home if self.loop is None else self.loop
@@ -186,7 +187,7 @@ class Turn:
         return len(loops - {None}) == 1
 
     def _others(self, user: _User) -> _User | None:
-        """Return who has the turn, or is about to have it, where that is not *user*."""
+        """Return the task other than *user* that has or claims the turn."""
         for other in (self._owner, self._claimant):
             if other is not None and other is not user and not _has_ended(other):
                 return other
@@ -195,12 +196,12 @@ class Turn:
     def _interrupt(self, refusal: SessionShared) -> None:
         if self._task is not None and self._interruption is None and not self.is_ending:
             self._interruption = refusal
-            # As `asyncio.timeout` does it: one that somebody else has cancelled before stays cancelled.
+            # As in `asyncio.timeout`: a task that other code has cancelled before stays cancelled.
             self._takes_back = not self._task.cancelling()
             self._task.cancel()
 
     def change(self) -> asyncio.Future[None]:
-        """Return what ends when somebody has let go of the turn."""
+        """Return a future that completes when a task releases the turn."""
         change = asyncio.get_running_loop().create_future()
         self._waiting.append(change)
         return change
@@ -213,7 +214,7 @@ class Turn:
 
 
 class Use:
-    """One use of a session; another use within it, by the same task, is a part of it."""
+    """One use of a session; further uses inside it, by the same task, belong to it."""
 
     __slots__ = ("_ending", "_is_outermost", "_turn", "_was_ending")
 
@@ -253,7 +254,7 @@ class Use:
 
 @renewable
 def at_once(method: _F) -> _F:
-    """Refuse a call of *method*, which waits for nothing, while another task is in the middle of a use."""
+    """Refuse a call of *method*, which does not await anything, while another task is using the session."""
 
     @functools.wraps(method)
     def guarded(self: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -271,8 +272,8 @@ def at_once(method: _F) -> _F:
 
 
 def _here() -> tuple[_User, asyncio.Task[Any] | None]:
-    """Return who uses the session now, and the task that does it for them: `finish` runs in one of its own."""
-    # What `current_task` and `caller_of` do, without the calls: each use of a session asks, and most of them twice.
+    """Return the user of the session and the task that runs for it: `finish` runs in a task of its own."""
+    # Inlined `current_task` and `caller_of`, because each use of a session calls this, usually twice.
     try:
         task = asyncio.current_task()
     except RuntimeError:
@@ -287,7 +288,7 @@ def _has_ended(user: _User) -> bool:
 
 
 def _call_site(user: _User | None) -> str:
-    """Return file and line of the innermost code of the caller's own that a task is in."""
+    """Return file and line of the innermost application code that a task is in."""
     if not isinstance(user, asyncio.Task):
         return (user or threading.current_thread()).name
     task = caller_of(user)
@@ -295,14 +296,14 @@ def _call_site(user: _User | None) -> str:
     for frame in _frames(task):
         filename = frame.f_code.co_filename
         if filename.startswith(_SQLALCHEMY):
-            break  # below it there is only the driver
+            break  # further frames belong to the driver
         if not filename.startswith(_OURS):
             site = f"{Path(filename).name}:{frame.f_lineno} in {frame.f_code.co_name}()"
     return site
 
 
 def _name(task: asyncio.Task[Any]) -> str:
-    """Return what *task* was made of: of ``gather(session.execute(...))`` nothing else is the caller's."""
+    """Return the coroutine of *task*: for ``gather(session.execute(...))`` nothing else belongs to the caller."""
     return str(getattr(task.get_coro(), "__qualname__", "unknown"))
 
 

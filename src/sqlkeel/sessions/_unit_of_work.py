@@ -1,4 +1,4 @@
-"""One unit of work: a session that commits once, or rolls back, and says truthfully which of the two it was."""
+"""One unit of work: a session that commits once or rolls back, and reports truthfully which of the two happened."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ __all__ = ["UnitOfWork"]
 logger = logging.getLogger("sqlkeel.session")
 
 _CLOSES_WITHIN: Final = 10.0
-"""Seconds that a dropped async generator may take for what it does before its block ends."""
+"""Seconds that a dropped async generator may take before its block ends."""
 
 _ASKS_AFTER: Final = (0.0, 0.1, 0.3, 0.6, 1.0, 2.0, 4.0)
-"""Seconds between the questions whether a COMMIT took place: a server that was killed takes a moment to come back."""
+"""Pauses in seconds between queries for the outcome of a COMMIT: a crashed server takes a moment to restart."""
 
 _ASKS_FOR: Final = 15.0
-"""Seconds that all of them may take together: the server may not even refuse to answer."""
+"""Seconds for all these queries together, because the server may not respond at all."""
 
 
 class UnitOfWork:
-    """The life of a session from its first statement to its end; `Database.transaction` makes it.
+    """The life of a session from its first statement to its end; `Database.transaction` creates it.
 
-    It ends in one step that no cancellation cuts in two: COMMIT, giving the connection back, the hooks. Where the
-    answer to COMMIT is lost, PostgreSQL is asked what became of it (``pg_xact_status``, manual 9.27.10); the others
-    cannot say.
+    It ends in one step that a cancellation cannot split: COMMIT, returning the connection, the hooks. If the answer to
+    COMMIT is lost, PostgreSQL is asked for the outcome (``pg_xact_status``, manual 9.27.10); other databases cannot
+    tell.
     """
 
     def __init__(self, session: Session, backend: Backend, task: TaskRef, entry: Entry) -> None:
@@ -67,13 +67,13 @@ class UnitOfWork:
             raise
         await finish(self._complete() if error is None else self._abandon(error))
         if self._has_guests and isinstance(error, GeneratorExit):
-            # Not raised: it would take the place of an error for which the generator is closed, and which is not known.
+            # Logged, not raised: raising it would replace the error for which the generator is being closed.
             logger.warning("%s", left_behind("Blocks had joined a transaction whose async generator was closed early"))
 
     async def is_over(self) -> bool:
-        """Return whether a block can no longer join: this one is ending, or was dropped, and is rolled back."""
-        # A generator may be dropped: asyncio makes a task in the next turn that closes it, and starts it in the one
-        # after; then the generator that it was reading is dropped. A savepoint in it ends first, in one more turn.
+        """Return whether a block can no longer join: this one is ending, or was dropped and is rolled back."""
+        # A generator may be dropped. In the next turn of the loop, asyncio creates a task that closes it, and starts
+        # the task in the turn after. Then the inner generator is dropped. A savepoint in it takes another turn to end.
         left = turns = 3 * len(self._entry.generators)
         while left and not self._is_ending:
             if (closer := self.session.sync_session.turn.closer) is not None:
@@ -85,10 +85,10 @@ class UnitOfWork:
         return self._is_ending or self._entry.is_dropped
 
     async def _closed_by(self, closer: asyncio.Task[None]) -> None:
-        """Wait for a task that closes a generator of this block: it may wait between two statements of it, too.
+        """Wait for a task that closes a generator of this block, even between two statements of that task.
 
         Raises:
-            SessionShared: When it does not end; it may wait for whoever asks here.
+            SessionShared: When the task does not end; it may be waiting for the caller.
         """
         late = asyncio.get_running_loop().time() + _CLOSES_WITHIN
         while not (closer.done() or self._is_ending):
@@ -99,13 +99,13 @@ class UnitOfWork:
 
     @asynccontextmanager
     async def join(self, *, savepoint: bool) -> AsyncIterator[Session]:
-        """Use the session for a block inside this one, which leaves the end to it.
+        """Lend the session to an inner block, which leaves COMMIT to this one.
 
-        A block that fails without a savepoint has done half of its work, so that nothing may be committed any more,
-        unless a savepoint around it is rolled back.
+        A block that fails without a savepoint leaves its work half done, so nothing may be committed any more, unless a
+        savepoint around it is rolled back.
 
         Raises:
-            SessionClosed: When the other one has ended meanwhile, so that nothing of the block is committed.
+            SessionClosed: When this one has ended in the meantime, so that the inner block is not committed.
         """
         self._open_parts += 1
         try:
@@ -125,7 +125,7 @@ class UnitOfWork:
         self._has_guests = self._has_guests or not self._entry.is_around(sys._getframe())
 
     async def _prepare(self) -> None:
-        """Do all that comes before COMMIT, and may be cut short: a flush may wait for a lock."""
+        """Do everything before COMMIT, which a cancellation may interrupt: a flush may wait for a lock."""
         session = self.session.sync_session
         if self._open_parts:
             raise left_behind(
@@ -150,17 +150,17 @@ class UnitOfWork:
             logger.exception("A listener failed after COMMIT; the transaction is committed.")
 
     async def _abandon(self, error: BaseException) -> None:
-        """End the session without a COMMIT; what ends badly here is less than *error*, and does not take its place."""
-        # A rollback expires every object, and reading an expired one outside a session fails.
+        """End the session without a COMMIT; errors here are added to *error* as notes and do not replace it."""
+        # Keep the objects' values: a rollback expires them, and reading an expired object outside a session fails.
         self.session.sync_session.let_go()
         try:
             await self._close()
-        except Exception as failure:  # noqa: BLE001 - whatever it is, it is noted on what the caller has to hear of
+        except Exception as failure:  # noqa: BLE001 - any failure becomes a note on the error that the caller gets
             note_failed_rollback(error, failure)
 
     async def _close(self) -> None:
-        # Another task that still uses it has kept COMMIT from being sent, and hears of that; or it came behind COMMIT.
-        try:  # noqa: SIM105 - `suppress` costs three calls, and each unit of work ends here
+        # Another task that still uses the session has prevented COMMIT and gets an error, or it came after COMMIT.
+        try:  # noqa: SIM105 - `suppress` costs three calls, and every unit of work ends here
             await self.session.close()
         except SessionShared:
             pass
@@ -175,11 +175,11 @@ class UnitOfWork:
             await self.session.hooks_apart()
 
     def _commit_in_one_go(self, session: orm.Session, ticket: list[str | None]) -> None:
-        """Ask for the name by which the server can be asked for the transaction's fate, and commit."""
+        """Get the transaction's id, by which the server can report its outcome, and commit."""
         with self.session.sync_session.turn.use(ending=True):
             if not self.session.read_only:
                 ticket.append(self._backend.transaction_ticket(session))
-            self.session.sync_session.is_committed = False  # it may have been ended by hand before
+            self.session.sync_session.is_committed = False  # the caller may have ended an earlier one by hand
             try:
                 session.commit()
             except Exception:
@@ -188,14 +188,14 @@ class UnitOfWork:
                 logger.exception("A listener failed after COMMIT; the transaction is committed.")
 
     async def _settle(self, ticket: str | None, error: CommitUnknown) -> None:
-        """Find out what became of a COMMIT without an answer.
+        """Find the outcome of a COMMIT without an answer.
 
         Raises:
-            CommitUnknown: When nobody can say.
-            ConnectionLost: When it was rolled back, or has only read, and may be tried again.
+            CommitUnknown: When the outcome cannot be determined.
+            ConnectionLost: When it was rolled back, or has only read; it may be retried.
         """
         if self.session.read_only:
-            # Not simply done: what a serializable transaction has read counts only when it is committed.
+            # Not a success either: reads of a serializable transaction are valid only once it is committed.
             raise ConnectionLost(
                 "The connection broke during COMMIT; the transaction has only read.", orig=error.orig
             ) from error

@@ -1,4 +1,4 @@
-"""``select(Model).from_statement(update(Model)…)``: an UPDATE or DELETE inside a SELECT, run as what it is."""
+"""Run ``select(Model).from_statement(update(Model)…)`` as the UPDATE or DELETE that it contains."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy.orm import ORMExecuteState
 
 from .. import _sqlalchemy as private
 from ..errors import NotSupported
-from . import _links as links  # noqa: F401 - its listener is put before all others, and this one before it
+from . import _links as links  # noqa: F401 - its listener is put before all others, and ours before that one
 from ._sync_session import SyncSession
 
 __all__: list[str] = []
@@ -17,7 +17,7 @@ __all__: list[str] = []
 
 @event.listens_for(SyncSession, "do_orm_execute", retval=True, insert=True)
 def _unwrap(state: ORMExecuteState) -> Any:
-    """Run the statement inside, which returns the same; all that is done for one that writes is done for it then."""
+    """Run the inner statement, which returns the same rows, so that all listeners for writes see it."""
     statement: Any = state.statement
     if statement.is_select or not state.is_from_statement or not (state.is_update or state.is_delete):
         return None
@@ -33,7 +33,7 @@ def _unwrap(state: ORMExecuteState) -> Any:
 
 
 def _returns(inside: Any, statement: Any) -> bool:
-    """Tell whether *inside* returns what *statement* selects; SQLAlchemy's own description of that fails on a class."""
+    """Return whether *inside* returns what *statement* selects; SQLAlchemy's own description fails on a class."""
     returned, selected = private.returned_by(inside), private.selected_by(statement)
     return len(returned) == len(selected) and all(map(_are_alike, returned, selected))
 
