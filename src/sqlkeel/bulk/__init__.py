@@ -1,4 +1,4 @@
-"""Many rows at once, and one row that may exist already: insert, update, upsert, delete at the speed of the driver."""
+"""Write many rows, or one that may already exist, at the speed of the driver: insert, update, upsert, delete."""
 
 from typing import TYPE_CHECKING
 

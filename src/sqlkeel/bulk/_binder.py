@@ -1,4 +1,4 @@
-"""Rows as the driver wants them: values converted by their types, and what the model adds to each row."""
+"""Convert rows to what the driver accepts, and add the defaults of the model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ._target import Target
 __all__ = ["PLACE", "Binder", "BoundRows"]
 
 PLACE: Final[Column[Any]] = Column("sqlkeel_place", BigInteger())
-"""The column of a temporary table that tells the place of a row among all that were given."""
+"""The column of a temporary table that holds the position of a row among all rows of the call."""
 
 _Makers = Mapping[Callable[..., Any], Callable[[], Any]]
 _Quick = Mapping[Column[Any], Callable[[], Any]]
@@ -33,9 +33,9 @@ _Assigned = Callable[[tuple[str, ...]], tuple[str, ...]]
 
 @dataclass(frozen=True)
 class BoundRows:
-    """Rows of the same *columns*, in lists that are made while they are sent.
+    """Rows with the same *columns*, in lists that are created while they are sent.
 
-    *names* are those of the columns but for what an update alone writes, which has a name of its own. Where they are
+    *names* are the names of the columns; a column that only an update writes has another name. If the rows are
     *placed*, the last column is `PLACE`.
     """
 
@@ -47,16 +47,16 @@ class BoundRows:
 
     @property
     def blocks(self) -> Iterator[list[Record]]:
-        """The records with each value as the driver takes it."""
+        """The records with their values converted for the driver."""
         return (self._with_places(batch, self.shape.bind(batch)) for batch in self.batches)
 
     @property
     def in_sql(self) -> bool:
-        """Whether a type puts its values into a function of SQL, which only a statement can hold."""
+        """Whether a type wraps its values in a SQL function, which only a statement can contain."""
         return self.shape.in_function
 
     def forget(self) -> None:
-        """Forget the rows that were bound last: the driver has taken them, so that they hold no expression."""
+        """Forget the rows that were bound last: the driver has accepted them, so they contain no SQL expression."""
         self.shape.recent.clear()
 
     def all(self) -> list[Record]:
@@ -69,14 +69,14 @@ class BoundRows:
         return _in_chunks(self.blocks)
 
     def parameters(self, keys: Iterable[str]) -> Iterator[list[dict[str, Any]]]:
-        """Yield the records, not converted, as a statement with such *keys* takes them."""
+        """Yield the unconverted records as parameters of a statement with such *keys*."""
         keys = tuple(keys)
         complete = self.shape.complete
         for chunk in _in_chunks(self._with_places(batch, complete(batch)) for batch in self.batches):
             yield [dict(zip(keys, record, strict=True)) for record in chunk]
 
     def with_places(self) -> BoundRows:
-        """Return no rows, of the same columns and `PLACE`.
+        """Return an empty BoundRows with the same columns and `PLACE`.
 
         Raises:
             NotSupported: When a column of the table has that name.
@@ -89,7 +89,7 @@ class BoundRows:
         return BoundRows((*self.columns, PLACE), (*self.names, PLACE.name), (), self.shape, placed=True)
 
     def without_places(self) -> BoundRows:
-        """Return no rows, of the same columns but for `PLACE`."""
+        """Return an empty BoundRows with the same columns except `PLACE`."""
         return BoundRows(self.columns[:-1], self.names[:-1], (), self.shape)
 
     def _with_places(self, batch: Batch, records: list[Record]) -> list[Record]:
@@ -105,12 +105,12 @@ def _in_chunks(blocks: Iterable[list[Record]]) -> Iterator[list[Record]]:
 
 
 class Binder:
-    """Turns batches into what the driver takes: type conversions, and what is made in Python for each row.
+    """Turns batches into what the driver accepts: converts values, and adds what Python generates for each row.
 
-    What is to be done is found out once for each set of fields; nothing runs per row where nothing has to. *new* rows
-    get the defaults of what they leave out. *assigned* tells which of its fields an update writes: the ``onupdate``
-    functions of the other columns are called for each row, under the names that `touched` tells. *makers* name for a
-    default another function whose values the driver takes as well, and that is faster.
+    The plan is made once for each set of fields, and nothing runs per row if nothing has to. *new* rows get the
+    defaults of omitted columns. *assigned* returns which fields an update writes: the ``onupdate`` functions of the
+    other columns are called for each row, under the names that `touched` returns. *makers* maps a default to a faster
+    function whose values the driver accepts too.
     """
 
     def __init__(
@@ -132,18 +132,18 @@ class Binder:
         self._shapes: dict[tuple[str, ...], _Shape] = {}
 
     def in_sql(self, fields: tuple[str, ...]) -> bool:
-        """Return whether a value of these rows is an expression of SQL, which only a statement can hold."""
+        """Return whether a value of these rows is a SQL expression, which only a statement can contain."""
         shape = self._shape(fields)
         return shape.in_function or shape.in_default
 
     def has_sql_default(self, fields: tuple[str, ...]) -> bool:
-        """Return whether a default of what these rows leave out is an expression of SQL."""
+        """Return whether the default of an omitted column is a SQL expression."""
         return self._shape(fields).in_default
 
     def refuse_expressions(self) -> None:
-        """Refuse an expression of SQL among the rows that were bound last, and failed.
+        """Refuse a SQL expression among the rows that were bound last and failed.
 
-        Not looked for before there is an error: that would cost every row of every call.
+        Called only after an error, because looking for it would slow down every row of every call.
 
         Raises:
             InvalidValue: Names the field.
@@ -152,13 +152,13 @@ class Binder:
             refuse_expressions(self.target, batch.fields, batch.records)
 
     def note(self, batch: Batch) -> None:
-        """Know these rows as bound last, though they are bound elsewhere."""
+        """Record these rows as bound last, although they were bound elsewhere."""
         self.recent.append(batch)
 
     def note_empty(self, batch: Batch, key: Iterable[str]) -> None:
-        """Note the rows with nothing in a required column: the database refuses them when the batch is long gone.
+        """Record the rows with nothing in a required column, because the database may refuse them much later.
 
-        Of rows with one *key* the last counts. There is no line of Python for each row before one is found.
+        Of rows with the same *key* only the last counts. No Python code runs per row until such a row is found.
         """
         for place, name in self._shape(batch.fields).required:
             known = (name, batch.fields)
@@ -172,9 +172,9 @@ class Binder:
                     noted[repr(own(record))] = number + 1
 
     def locate(self, error: InvalidValue | ValueRefused) -> None:
-        """Say in *error* which of the rows that were bound last it speaks of, and which column.
+        """Add to *error* the row and column that it is about, among the rows that were bound last.
 
-        Not known before there is an error, as above. The database may have named the column.
+        Called only after an error, as above. The database may have named the column.
         """
         refusal = error if isinstance(error, InvalidValue) and error.column is None else None
         for strict in (False, True):
@@ -188,7 +188,7 @@ class Binder:
                             return
 
     def locate_empty(self, error: NotNullViolation) -> None:
-        """Say which row has nothing in a required column: of those that were noted, or that were bound last."""
+        """Add to *error* the row with nothing in a required column, among the recorded and the last rows."""
         noted = [number for (name, _), rows in self.empty.items() if name in error.columns for number in rows.values()]
         if noted:
             error.locate(min(noted))
@@ -202,22 +202,22 @@ class Binder:
                     return
 
     def refusal(self, error: DatabaseFault) -> ValueRefused | None:
-        """Return what to raise for an *error* that says nothing of a value, where one of the rows bound last has it."""
+        """Return the error to raise instead of *error* if a value of the last rows does not fit its column."""
         refused = ValueRefused("", orig=error.orig, statement=error.statement)
         refused.connection_invalidated = error.connection_invalidated
         self.locate(refused)
         return None if refused.column is None else refused
 
     def touched(self, fields: tuple[str, ...]) -> dict[Column[Any], str]:
-        """Return the columns that an update writes by itself, row by row, with the name of each among the rows."""
+        """Return the columns that an update sets by itself for each row, with their names among the rows."""
         shape = self._shape(fields)
         width = len(shape.touched.columns)
         return dict(zip(shape.touched.columns, shape.names[len(shape.names) - width :], strict=True))
 
     def completed(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return *row* with the values that the ORM does not pass for many rows, and passes for one.
+        """Return *row* with the values that the ORM passes for one row, but not for many.
 
-        These are the defaults that look at the other values of their row, and ``None`` where a type replaces it.
+        These are defaults that depend on other values of the row, and the value that a type stores for ``None``.
         """
         shape = self._shape(tuple(row))
         if not shape.completes:
@@ -226,10 +226,10 @@ class Binder:
         return {field: values[column] for field, column in self.target.fields.items() if column in values}
 
     def bind(self, rows: Run | Batch, *, placed: bool = False) -> BoundRows:
-        """Convert the values of *rows*, and add what is made for them, when they are read; *placed*, their places, too.
+        """Convert the values of *rows*, and add generated ones, lazily; if *placed*, also add their positions.
 
         Raises:
-            InvalidValue: When a value is refused by its type.
+            InvalidValue: When a type refuses a value.
         """
         shape = self._shape(rows.fields)
         bound = BoundRows(shape.columns, shape.names, (), shape)
@@ -243,7 +243,7 @@ class Binder:
 
 
 class _Shape:
-    """How rows of one set of fields are bound."""
+    """How rows with one set of fields are bound."""
 
     def __init__(self, binder: Binder, fields: tuple[str, ...]) -> None:
         target = binder.target
@@ -260,7 +260,7 @@ class _Shape:
         bound = dict(zip(self.columns, self.converts, strict=True))
         self.texts = [place for place, one in enumerate(self.converts[: len(given)]) if one is refuse_notation]
         for place in self.texts:
-            self.converts[place] = None  # what is checked column by column
+            self.converts[place] = None  # checked column by column instead
         self.quick = {column: make for column, make in self.made.quick(binder.makers).items() if bound[column] is None}
         self.places = [fields.index(field) for field in assigned]
         missing = set(target.table.columns).difference(self.columns) if binder.new else ()
@@ -283,11 +283,11 @@ class _Shape:
         except Exception as error:
             if isinstance(error, DontWrapMixin):
                 raise
-            # What SQLAlchemy's own statements raise, too, where a type fails, such as with an AttributeError.
+            # SQLAlchemy's statements would raise it too, for example the AttributeError of a failing type.
             raise self._refused(error) from error
 
     def _with_texts(self, records: list[Record]) -> list[Record]:
-        """Check the values of all texts, and write a bool as the cast of a statement does, which COPY has not."""
+        """Check all text values; write a bool in text as the cast of a statement would, because COPY has no casts."""
         for place in self.texts:
             kinds = set(map(type, map(itemgetter(place), records)))
             if has_notation(kinds):
@@ -323,7 +323,7 @@ def _converter(column: Column[Any], dialect: Dialect) -> _Convert:
 
 
 def _defaults(target: Target, fields: tuple[str, ...], dialect: Dialect) -> dict[Column[Any], Any]:
-    """Return what is made for each column that *fields* leave out, in the order of the table."""
+    """Return the default of each column that *fields* omit, in table order."""
     given = set(target.columns(fields))
     constants = {target.fields[field]: value for field, value in target.constants(fields, dialect).items()}
     found: dict[Column[Any], Any] = {}
@@ -343,12 +343,12 @@ def _is_made_in_python(column: Column[Any]) -> bool:
 def _is_sql_default(column: Column[Any], dialect: Dialect) -> bool:
     default = column.default
     if default is None or (default.is_sequence and not dialect.supports_sequences):
-        return False  # The key is counted by the table, where there are no sequences.
+        return False  # Without sequences, the table itself generates the key.
     return (default.is_sequence or default.is_clause_element) and not _is_of_server(column, default)
 
 
 def _is_of_server(column: Column[Any], default: Any) -> bool:
-    """Return whether the server's own default makes the same, so that the column may be left out."""
+    """Return whether the server's own default produces the same value, so that the column can be omitted."""
     own = getattr(column.server_default, "arg", None)
     if not isinstance(own, ClauseElement):
         return False

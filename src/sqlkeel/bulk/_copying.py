@@ -45,9 +45,9 @@ _known: WeakKeyDictionary[Dialect, dict[tuple[str, ...], bool]] = WeakKeyDiction
 
 
 def kind_of(connection: AsyncConnection, table: Table) -> ScalarSelect[str]:
-    """Return what asks PostgreSQL for the kind of a relation: ``r`` for a table, ``p`` for a partitioned one.
+    """Return the query for the kind of a relation in PostgreSQL: ``r`` for a table, ``p`` for a partitioned one.
 
-    The models need not know how a migration has made the table.
+    The models do not know how a migration created the table.
     """
     name = qualified(connection, table).replace("%%", "%")
     kind: Select[str] = select(literal_column("relkind::text")).select_from(text("pg_class"))
@@ -55,11 +55,11 @@ def kind_of(connection: AsyncConnection, table: Table) -> ScalarSelect[str]:
 
 
 async def copies(connection: AsyncConnection, into: _Into, rows: BoundRows) -> bool:
-    """Return whether COPY takes such rows: tried once in a process, with none.
+    """Return whether COPY accepts such rows: tried once per process, with no rows.
 
-    asyncpg writes COPY in binary, and some types (citext, hstore, ltree) have no binary form there; PostgreSQL refuses
-    COPY into a view, and into a table with row-level security. What the type in the model says is not enough: a
-    domain, a composite type and an array are as their parts.
+    asyncpg sends COPY in binary, and some types (citext, hstore, ltree) have no binary form there. PostgreSQL refuses
+    COPY into a view, and into a table with row-level security. The type in the model is not enough to decide, because a
+    domain, a composite type or an array depends on its parts.
     """
     if rows.in_sql:
         return False
@@ -69,7 +69,7 @@ async def copies(connection: AsyncConnection, into: _Into, rows: BoundRows) -> b
         try:
             driver: Any = (await connection.get_raw_connection()).driver_connection
             await _send(connection, driver, into, rows.names, ())
-        except Exception as error:  # noqa: BLE001 - the statement that is sent instead tells what is wrong
+        except Exception as error:  # noqa: BLE001 - the statement that is sent instead reports what is wrong
             await savepoint.rollback()
             if type(error).__name__ != "InternalClientError":
                 return False
@@ -84,7 +84,7 @@ async def copies(connection: AsyncConnection, into: _Into, rows: BoundRows) -> b
 
 
 async def copy(connection: AsyncConnection, into: _Into, rows: BoundRows, *, errors_of: Table) -> int:
-    """COPY inside the transaction of *connection*, which a savepoint has really begun; return how many rows."""
+    """COPY the rows inside the transaction of *connection*, which a savepoint has begun; return their number."""
     record(connection.engine.sync_engine, _statement(connection, into, rows.names))
     driver: Any = (await connection.get_raw_connection()).driver_connection
     sending = _Sending(into.name, rows, _words_of_bools(rows, connection.dialect))
@@ -92,8 +92,8 @@ async def copy(connection: AsyncConnection, into: _Into, rows: BoundRows, *, err
         return await _send(connection, driver, into, rows.names, chain.from_iterable(sending.blocks()))
     except Exception as error:
         if error is sending.raised:
-            raise  # The caller's own, not the driver's.
-        # What COPY takes may have changed: a policy was added, or the role was set to another one.
+            raise  # The caller's rows raised it, not the driver.
+        # COPY may have become impossible: a policy was added, or the role was changed.
         _known.get(connection.dialect, {}).pop((qualified(connection, into), *rows.names), None)
         statement = _statement(connection, into, rows.names)
         fault = await connection.run_sync(translate, error, statement=statement, table=errors_of)
@@ -101,7 +101,7 @@ async def copy(connection: AsyncConnection, into: _Into, rows: BoundRows, *, err
             fault.locate(sending.place(error)[0])
         raise (sending.placed(fault, error, errors_of) if isinstance(fault, ValueRefused) else fault) from error
     except BaseException:
-        # Cancelled: what the connection would say next is not known.
+        # Cancelled in the middle, so the state of the protocol is unknown.
         await connection.invalidate()
         raise
 
@@ -111,7 +111,7 @@ def _statement(connection: AsyncConnection, into: _Into, names: Iterable[str]) -
 
 
 class _Sending:
-    """The rows of a COPY while they are sent: what making them raised, and how many the driver has taken."""
+    """The rows of a COPY while they are sent: the error in producing them, and how many the driver has read."""
 
     def __init__(self, into: str, rows: BoundRows, words: Mapping[int, Mapping[bool, Any]]) -> None:
         self.raised: Exception | None = None
@@ -123,21 +123,21 @@ class _Sending:
         self._block: Iterator[Record] = iter(())
 
     def blocks(self) -> Iterator[Iterator[Record]]:
-        """Yield the blocks; the driver raises anything, a TypeError for a value that it cannot encode."""
+        """Yield the blocks; the driver may raise any error, such as TypeError for a value that it cannot encode."""
         try:
             for bound in self._rows.blocks:
                 block = _in_words(bound, self._words) if self._words else bound
                 self._block = iter(block)
                 self._taken += len(block)
                 yield self._block
-                # Rows that are kept are rows whose memory the next ones cannot use, which takes more time.
+                # Forget them now: keeping the rows would prevent reuse of their memory, which is slower.
                 self._rows.forget()
         except Exception as error:
             self.raised = error
             raise
 
     def _noted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Keep where the rows stand among all that were given: one range, unless rows with other fields are between."""
+        """Record the positions of the rows in the whole call: one range, unless other fields come in between."""
         for batch in batches:
             last = self._places[-1] if self._places else range(0)
             if isinstance(batch.places, range) and isinstance(last, range) and last.stop == batch.places.start:
@@ -147,9 +147,9 @@ class _Sending:
             yield batch
 
     def place(self, error: Exception) -> tuple[int | None, str | None]:
-        """Return the number, among all rows, of the one that was refused, and the column, as far as they are known.
+        """Return the number of the refused row among all rows, and the column, if they are known.
 
-        The server tells both; where the driver refuses a value, it stops there.
+        The server reports both. If the driver refuses a value, it stops at that row.
         """
         line, column = _place(_context(error), self._into, self._rows.names)
         if line is None and getattr(error, "sqlstate", None) is None:
@@ -159,7 +159,7 @@ class _Sending:
         return next(islice(chain.from_iterable(self._places), line - 1, None), line - 1) + 1, column
 
     def placed(self, fault: ValueRefused, error: Exception, table: Table) -> ValueRefused:
-        """Say which row was refused, and which column, if the server does."""
+        """Return the error with the refused row, and with the column if the server reported it."""
         row, column = self.place(error)
         placed = ValueRefused("", orig=error, statement=fault.statement)
         placed.locate(table.name, column, row)
@@ -167,9 +167,9 @@ class _Sending:
 
 
 def _place(context: str, table: str, names: Iterable[str]) -> tuple[int | None, str | None]:
-    """Read ``COPY author, line 3, column name: "x"``, in whatever language the server has it.
+    """Parse ``COPY author, line 3, column name: "x"`` in any language of the server.
 
-    The number comes behind the name of the table in each, and the column behind that and before a colon.
+    In each language, the number follows the name of the table, and the column follows the number and precedes a colon.
     """
     told = re.search(rf"^(?:COPY )?{re.escape(table)}(?![A-Za-z0-9_])\D{{1,20}}(\d+)([^:\n]*)", context, re.MULTILINE)
     if told is None:
@@ -180,17 +180,17 @@ def _place(context: str, table: str, names: Iterable[str]) -> tuple[int | None, 
 
 
 def _last(name: str, text: str) -> int:
-    """Return where a word ends the last time, or -1."""
+    """Return the end of a word's last occurrence, or -1."""
     return max(
         (one.end() for one in re.finditer(rf"(?<![A-Za-z0-9_]){re.escape(name)}(?![A-Za-z0-9_])", text)), default=-1
     )
 
 
 def _words_of_bools(rows: BoundRows, dialect: Dialect) -> dict[int, Mapping[bool, Any]]:
-    """Return, by the places of columns, what psycopg is to write for a bool that is not one of a boolean column.
+    """Return, by column position, what psycopg has to write for a bool in a column that is not boolean.
 
-    It writes ``t``, which is no number and is not the text that a cast makes in a statement; asyncpg takes a bool for a
-    number and for no text.
+    psycopg would write ``t``, which is neither a number nor the text that a cast produces in a statement; asyncpg
+    accepts a bool as a number, but not as text.
     """
     if dialect.driver != "psycopg":
         return {}
@@ -200,12 +200,12 @@ def _words_of_bools(rows: BoundRows, dialect: Dialect) -> dict[int, Mapping[bool
         if isinstance(kind, String) and not isinstance(kind, Enum) and place not in rows.shape.texts:
             found[place] = WORDS
         elif isinstance(kind, Integer) and not isinstance(kind, BigInteger | SmallInteger):
-            found[place] = _AS_NUMBER  # no server casts a bool to the others
+            found[place] = _AS_NUMBER  # no server can cast a bool to the other types
     return found
 
 
 def _in_words(records: list[Record], words: Mapping[int, Mapping[bool, Any]]) -> list[Record]:
-    # Every value of these columns is looked at: a bool may come in any row. Without a line of Python for each.
+    # All values of these columns are checked, because any row may have a bool; the check runs no Python code per row.
     places = [place for place in words if bool in set(map(type, map(itemgetter(place), records)))]
     if not places:
         return records
@@ -217,7 +217,7 @@ def _in_words(records: list[Record], words: Mapping[int, Mapping[bool, Any]]) ->
 
 
 def _context(error: Exception) -> str:
-    """Return where in the COPY the server was: asyncpg and psycopg name it in their own ways."""
+    """Return the server's position in the COPY; asyncpg and psycopg store it differently."""
     diagnosis = getattr(error, "diag", error)
     return str(getattr(diagnosis, "context", "") or "")
 
@@ -231,7 +231,7 @@ async def _send(
         )
         return int(status.rpartition(" ")[2])
     async with driver.cursor() as cursor:
-        # A name is written for a statement with parameters, where a percent sign is doubled; this one has none.
+        # The quoting doubles a percent sign for statements with parameters; this statement has none.
         async with cursor.copy(_statement(connection, into, names).replace("%%", "%")) as sending:
             for one in records:
                 await sending.write_row(one)

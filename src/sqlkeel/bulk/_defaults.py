@@ -1,4 +1,4 @@
-"""What Python makes for the columns that rows leave out: called as often, and with as much, as SQLAlchemy calls it."""
+"""Python defaults for omitted columns, called as often, and with the same context, as SQLAlchemy would call them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _Quick = Mapping[Column[Any], Callable[[], Any]]
 
 
 class Constant:
-    """A value that every row gets, in the form of a default of SQLAlchemy."""
+    """A value that every row gets, with the interface of a SQLAlchemy default."""
 
     is_callable = False
 
@@ -28,13 +28,13 @@ class Constant:
 
 
 class Context:
-    """What a default with a parameter is given: the other values of its row, by the keys of their columns."""
+    """The context of a default function: the other values of its row, by column key."""
 
     def __init__(self, parameters: dict[str, Any]) -> None:
         self.current_parameters = parameters
 
     def get_current_parameters(self, isolate_multiinsert_groups: bool = True) -> dict[str, Any]:
-        """Return the values of the row, those that earlier defaults made among them."""
+        """Return the values of the row, including those of earlier defaults."""
         return self.current_parameters
 
     def __getattr__(self, name: str) -> Any:
@@ -47,11 +47,11 @@ class Context:
 
 
 class Made:
-    """The values made for some columns: *defaults* are SQLAlchemy's, or a `Constant`; *given* the rows' own columns.
+    """The generated values of some columns: *defaults* are SQLAlchemy's, or a `Constant`; *given* the rows' columns.
 
-    A default without a parameter is called once for each row. One with a parameter sees what was given and what was
-    made before it, in the order of the table: what the ORM passes for the same row. That is ``None`` for the rest of a
-    *new* one, and nothing for the rest of one that is updated.
+    A default without a parameter is called once per row. One with a parameter sees the given values and earlier
+    defaults, in table order, as the ORM would pass them. Remaining columns are ``None`` for a *new* row, and missing
+    for an updated one.
     """
 
     def __init__(self, given: Sequence[Column[Any]], defaults: Mapping[Column[Any], Any], *, new: bool = False) -> None:
@@ -70,7 +70,7 @@ class Made:
         return {column: makers[make] for column, make in plain.items() if callable(make) and make in makers}
 
     def values(self, records: Sequence[Sequence[Any]], quick: _Quick) -> list[Iterable[Any]]:
-        """Return the values of each column; *quick* has other functions for some of them."""
+        """Return the values of each column; *quick* replaces some of the functions."""
         if not self.in_turn:
             return [_plain(one, len(records), quick.get(column)) for column, one in self._defaults.items()]
         made: list[list[Any]] = [[] for _ in self._defaults]
@@ -81,7 +81,7 @@ class Made:
         return [*made]
 
     def of_row(self, given: Mapping[str, Any]) -> dict[Column[Any], Any]:
-        """Return what is made for a row with these values, by the keys of their columns."""
+        """Return the generated values for a row with these values, by column key."""
         parameters = {**self._blank, **given}
         context, made = Context(parameters), {}
         for column, default in self._defaults.items():
@@ -90,19 +90,19 @@ class Made:
 
 
 def call_once(default: Any, context: Context) -> Any:
-    """Return what a default makes for the row of *context*."""
+    """Return the value of a default for the row of *context*."""
     return default.arg(context) if default.is_callable else default.arg
 
 
 def raised_by_default(error: BaseException) -> Exception | None:
-    """Return what a default or ``onupdate`` of the caller's raised, in whatever SQLAlchemy, or we, have wrapped it."""
+    """Return the error that the caller's default or ``onupdate`` raised, however SQLAlchemy or we have wrapped it."""
     own = error.orig if isinstance(error, StatementError) else None
     if not isinstance(own, Exception):
         return None
     frames = [frame for frame, _ in walk_tb(own.__traceback__)]
     for frame, called in pairwise(frames):
-        # SQLAlchemy's method that asks for them has no public name. What it calls of its own module is no function of
-        # the caller's, but a statement.
+        # The SQLAlchemy method that calls defaults has no public name. A function of its own module that it calls is
+        # not the caller's, but part of a statement.
         if frame.f_code.co_name == private.ASKS_FOR_DEFAULTS and called.f_globals is not frame.f_globals:
             return own
     return None

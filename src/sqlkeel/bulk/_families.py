@@ -1,4 +1,4 @@
-"""What a bulk write of a class owes to rows of the classes below it, which stand in its table, too."""
+"""Subclasses in a bulk write: their rows are in the table of the class too, and may need a version or a time."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["companions", "has_soft_rows", "live", "refuse_companions", "refuse_u
 
 
 def has_soft_rows(mapper: Mapper[Any]) -> bool:
-    """Return whether rows of the class, or of one below it in its table, are marked as deleted instead of removed."""
+    """Return whether the class, or a subclass in its table, soft-deletes its rows."""
     return any(_marks(mapper))
 
 
 def live(mapper: Mapper[Any]) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions on which a row of the mapper's table is not deleted, whatever its class."""
+    """Return the conditions that a row in the mapper's table is live, whatever its class."""
     own = mapper.local_table
     found: dict[Any, ColumnElement[bool]] = {}
     for mark in _marks(mapper):
@@ -42,16 +42,16 @@ def _marks(mapper: Mapper[Any]) -> Iterator[Mark]:
 def _is_dead(mark: Mark, own: Any) -> ColumnElement[bool]:
     other = mark.table.alias()
     dead = select(*(other.c[column.key] for column in mark.key)).where(other.c[mark.at.key].is_not(None))
-    # No EXISTS: SQLAlchemy correlates nothing with the table of an INSERT, in whose ON CONFLICT this stands, too.
+    # Not EXISTS: this is also used in ON CONFLICT, and SQLAlchemy does not correlate with the table of an INSERT.
     found: ColumnElement[bool] = row_value(key_in(mark.mapper, own)).in_(dead)
     return found
 
 
 def versions_below(mapper: Mapper[Any], given: Collection[Any]) -> dict[Any, ColumnElement[Any]]:
-    """Return the versions that classes below have in the mapper's table, with what follows in rows of these classes.
+    """Return the version columns that subclasses have in the mapper's table, with their next value in such rows.
 
     Raises:
-        NotSupported: When the class of the row is among the columns *given*, and decides how the version counts.
+        NotSupported: When the class of the row is among the columns *given*, and decides how the version is counted.
     """
     found: dict[Any, dict[Any, tuple[Any, list[Mapper[Any]]]]] = defaultdict(dict)
     for below in rows_below(mapper):
@@ -74,7 +74,7 @@ def _following(
     kind: Any = mapper.polymorphic_on
     values = [value if isinstance(value, ColumnElement) else literal(value, column.type) for value, _ in ways]
     if moves:
-        # In every row: MariaDB may ask for the class of the row after it has been changed.
+        # For rows of other classes too, because MariaDB may evaluate the class after the row has been changed.
         if len(values) > 1:
             raise _counted_by_class(mapper, column, [of[0] for _, of in ways])
         return values[0]
@@ -91,7 +91,7 @@ def _counted_by_class(mapper: Mapper[Any], column: Any, below: list[Mapper[Any]]
 
 
 def companions(mapper: Mapper[Any]) -> list[Companion]:
-    """Return the tables of classes below that hold a version or a time of rows of the mapper's table."""
+    """Return the subclass tables that hold a version or timestamp for rows of the mapper's table."""
     found: dict[Any, Companion] = {}
     for below in rows_below(mapper):
         for table in below.tables:
@@ -108,12 +108,12 @@ def _dated(mapper: Mapper[Any], table: Any) -> dict[Any, Any]:
 
 
 def refuse_unreadable(mapper: Mapper[Any], *, in_order: bool = False) -> None:
-    """Refuse to bring the objects of written rows where RETURNING has not all that they are made of.
+    """Refuse to return objects of written rows if RETURNING cannot provide all their columns.
 
-    *in_order* is of many rows at once, which SQLAlchemy puts in order by a column of the class at the top.
+    *in_order* is set for many rows, which SQLAlchemy sorts by a column of the base class.
 
     Raises:
-        NotSupported: Where they are read from a join or a union of tables, or an expression tells their class.
+        NotSupported: When objects are read from a join or union of tables, or an expression determines their class.
     """
     table, kind = mapper.local_table, mapper.polymorphic_on
     is_known = mapper.selectable is table and (kind is None or kind in set(table.columns))
@@ -128,7 +128,7 @@ def refuse_unreadable(mapper: Mapper[Any], *, in_order: bool = False) -> None:
 
 
 def refuse_companions(mapper: Mapper[Any]) -> None:
-    """Refuse to update rows by a unique key where the version or the time of some stands in another table.
+    """Refuse an upsert if the version or timestamp of some rows is in another table.
 
     Raises:
         NotSupported: Names the columns.

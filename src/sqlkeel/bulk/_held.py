@@ -1,4 +1,4 @@
-"""What a session holds of the rows that a bulk call has written: made as fresh as a new session would read it."""
+"""Refresh the objects that a session holds for the rows of a bulk call, as if a new session had loaded them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Held:
 
     @cached_property
     def objects(self) -> dict[Identity, Any]:
-        """The objects by identity, as they are when first asked for: that looks at all that the session holds."""
+        """The objects by identity; computed on first use from everything that the session holds."""
         found: dict[Identity, Any] = {}
         for obj in list(self.session.sync_session.identity_map.values()):
             if isinstance(obj, self.model) and (identity := sa_inspect(obj).identity) is not None:
@@ -42,10 +42,10 @@ class Held:
         return found
 
     def among(self, keys: Iterable[Identity]) -> list[Any]:
-        """Return the objects whose rows may be those of *keys*.
+        """Return the objects whose rows may be among *keys*.
 
-        All of them where a key is such that the database may find another row than Python: a text of another case, a
-        number given as text.
+        If the database may match a key differently than Python does (a text in another case, a number as text), return
+        all of them.
         """
         if not self.objects:
             return []
@@ -55,28 +55,28 @@ class Held:
         return [*self.objects.values()]
 
     def joined(self) -> Joined:
-        """Return what is to note the collections that rows come to, to be handed to `renew`."""
+        """Return the recorder of collections that gain rows, to be passed to `renew`."""
         return Joined(self.session.sync_session, sa_inspect(self.model))
 
     def note_locked(self, identities: Iterable[Identity]) -> None:
-        """Let the objects of these rows, which the call has locked, be read from now on as the rows are.
+        """Make later reads refresh the objects of these rows, which the call has locked.
 
-        On MariaDB the snapshot has an older state of a row that already was what it was to be, and so was not written.
+        On MariaDB, the snapshot may have an older state of a row that the call did not have to write.
         """
         objects = [self.objects[identity] for identity in identities if identity in self.objects]
-        # What a class below has in a table of its own was not locked.
+        # Tables of subclasses were not locked.
         alone = [obj for obj in objects if len(sa_inspect(obj).mapper.tables) == 1]
         note_locked(self.session.sync_session, alone)
 
     async def renew(
         self, objects: Iterable[Any], written: Iterable[Column[Any]], joined: Iterable[tuple[Any, str]] = ()
     ) -> None:
-        """Read again whatever is loaded of *objects*, and their relations that hang on a column of *written*.
+        """Reload everything that *objects* have loaded, and relationships that depend on a column in *written*.
 
-        Read again are the collections that rows have *joined*, too.
+        The collections that rows have *joined* are reloaded too.
 
-        What is changed in an object, and not flushed, stays; but for the columns that were written. An attribute that
-        is expired instead could not be read later: nobody can wait for it.
+        Unflushed changes of an object are kept, except in columns that were written. Attributes are reloaded and not
+        expired, because async code could not lazy-load them.
         """
         objects = {id(obj): obj for obj in objects}.values()
         note_read(self.session.sync_session, objects)
@@ -88,11 +88,11 @@ class Held:
         for (mapper, locked), states in groups.items():
             for some in portions(states, len(mapper.primary_key)):
                 await self._renew(mapper, some, columns, locked=locked)
-        # The other side: collections that have lost or got a row.
+        # The other side: collections that have lost or gained a row.
         await self.session.run_sync(relink, before, joined)
 
     async def complete(self, objects: Iterable[Any]) -> None:
-        """Read into *objects* what RETURNING did not bring when they were made: values of ``column_property()``."""
+        """Load into new *objects* what RETURNING did not return: the values of ``column_property()``."""
         groups: dict[Mapper[Any], list[InstanceState[Any]]] = defaultdict(list)
         for state in map(sa_inspect, objects):
             if state.expired_attributes:
@@ -110,7 +110,7 @@ class Held:
             for relation in mapper.relationships
             if not written.isdisjoint(relation.local_columns) and any(relation.key in state.dict for state in states)
         ]
-        # A query_expression() is known to the query that loaded it, and to no other.
+        # Only the query that loaded a query_expression() can load it.
         read = [one for one in mapper.column_attrs if one.strategy_key != (("query_expression", True),)]
         fields = {attribute.key: written.isdisjoint(attribute.columns) for attribute in read}
         deferred: set[str] = set()
@@ -132,14 +132,14 @@ class Held:
         await self._renew_by_itself(mapper, [state for state in states if state.expired_attributes & fields.keys()])
 
     async def _renew_by_itself(self, mapper: Mapper[Any], states: Sequence[InstanceState[Any]]) -> None:
-        """Read into objects whose row has another key than they have: "ann" where a type stores "Ann" so."""
+        """Reload objects whose row has another spelling of the key: the object has "ann", the type stores "Ann"."""
         there = await self._places(mapper, [state.identity or () for state in states])
         with self.session.sync_session.no_autoflush:
             for state in (states[place] for place in sorted(there)):
                 await self.session.refresh(state.obj(), sorted(state.expired_attributes))
 
     async def _places(self, mapper: Mapper[Any], identities: Sequence[Identity]) -> set[int]:
-        """Return which of these keys have a row, as the database reads them."""
+        """Return the positions of the keys that have a row, by the database's comparison."""
         places: set[int] = set()
         for statement in pairs(mapper.primary_key, identities):
             found = await self.session.execute(statement, bind_arguments={"mapper": mapper})
@@ -152,7 +152,7 @@ class Held:
             found.unique().all()
 
     async def forget(self, keys: Iterable[Identity]) -> None:
-        """Let the session forget the objects whose rows were deleted by *keys*."""
+        """Remove the objects from the session whose rows were deleted by *keys*."""
         if not self.objects:
             return
         objects = self.among(keys)
@@ -161,7 +161,7 @@ class Held:
         expunge(self.session.sync_session, objects)
 
     async def _gone(self, objects: Sequence[Any]) -> list[Any]:
-        """Return those of *objects* whose rows are not there."""
+        """Return those of *objects* whose rows do not exist."""
         mapper: Mapper[Any] = sa_inspect(self.model)
         there: set[Identity] = set()
         with self.session.sync_session.no_autoflush:
@@ -191,7 +191,7 @@ def newly_loaded(session: AsyncSession) -> Iterator[list[Any]]:
 
 
 def _of_two_types(keys: Iterable[Identity], held: Iterable[Identity]) -> bool:
-    """Return whether a part of the key is given as another type than that of the objects."""
+    """Return whether a part of the key has another type than in the objects."""
     return any(len(set(map(type, part))) > 1 for part in zip(*keys, *held, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Insert many rows, at the speed of the driver, or with the objects back."""
+"""Insert many rows at the speed of the driver, or with their objects returned."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ M = TypeVar("M")
 
 
 async def insert_many(session: AnyAsyncSession, model: type[M], rows: Rows) -> int:
-    """Insert *rows* and return how many; any number, from any iterable, in bounded memory.
+    """Insert *rows* and return their number; any number, from any iterable, in bounded memory.
 
-    A row is a mapping of attribute names. Defaults of the model apply to what it leaves out; ``None`` is NULL. Values
-    are converted by their types as everywhere. PostgreSQL receives them by COPY, the others by their driver's
-    ``executemany``. No objects are made and no events of the ORM are called; use ``session.add_all()`` where those
-    matter, and `insert_many_returning` to go on with the objects.
+    A row is a mapping of attribute names. Omitted attributes get the defaults of the model; ``None`` is NULL. Values
+    are converted by their types as usual. PostgreSQL receives the rows by COPY, other databases by their driver's
+    ``executemany``. No objects are created and no ORM events fire; use ``session.add_all()`` if you need those, and
+    `insert_many_returning` to continue with the objects.
 
     Raises:
         UnknownField: For a field that the model does not have; nothing is inserted.
-        InvalidValue: For an expression of SQL as a value, and for a row that is no mapping; nothing is inserted.
+        InvalidValue: For a SQL expression as a value, and for a row that is not a mapping; nothing is inserted.
         ConstraintViolation: When the database refuses a row; nothing is inserted.
         ReadOnlySession: When the session was opened for reading.
     """
@@ -59,7 +59,7 @@ async def insert_many(session: AnyAsyncSession, model: type[M], rows: Rows) -> i
 
 
 class _Replaced:
-    """Objects of the session whose own rows are gone, and that rows with the same keys now stand for."""
+    """Objects of the session whose rows were gone, and whose keys are inserted again."""
 
     def __init__(self, work: Work) -> None:
         self.target = work.target
@@ -68,7 +68,7 @@ class _Replaced:
         self.before = {id(obj) for obj in self.held.objects.values()}
 
     def noting(self, run: Run) -> Run:
-        """Return *run*, of which the keys are noted while it is sent, where the session holds anything."""
+        """Return *run* so that its keys are recorded while it is sent, if the session holds any objects."""
         if not self.held.objects or not set(run.fields).issuperset(self.target.key):
             return run
         return Run(run.fields, self._noting(run))
@@ -81,28 +81,28 @@ class _Replaced:
             yield batch
 
     def note(self, made: list[Any]) -> None:
-        """Note which of the objects that rows were read into are not new."""
+        """Record which of the returned objects existed before."""
         if self.before:
             self.found |= {id(obj): obj for obj in made if id(obj) in self.before}
 
     async def renew(self) -> None:
-        """Read the rows into the objects."""
+        """Refresh the objects from the new rows."""
         if self.found:
             await self.held.renew(self.found.values(), self.target.fields.values())
 
 
 async def insert_many_returning(session: AnyAsyncSession, model: type[M], rows: Rows) -> list[M]:
-    """Insert *rows* and return their objects, in the order of the rows, in the session.
+    """Insert *rows* and return their objects in the order of the rows, attached to the session.
 
-    Everything that the server filled in is loaded. It costs several times what `insert_many` does; use it for rows that
-    are worked with afterwards.
+    Everything that the server generated is loaded. It is several times slower than `insert_many`; use it if you need
+    the objects afterwards.
 
     Raises:
         UnknownField: For a field that the model does not have; nothing is inserted.
-        InvalidValue: For an expression of SQL as a value, and for a row that is no mapping; nothing is inserted.
+        InvalidValue: For a SQL expression as a value, and for a row that is not a mapping; nothing is inserted.
         ConstraintViolation: When the database refuses a row; nothing is inserted.
-        NotSupported: When objects are read from several tables, an expression tells their class, or a trigger leaves a
-            row out; nothing is inserted.
+        NotSupported: When objects are read from several tables, an expression determines their class, or a trigger
+            skips a row; nothing is inserted.
         ReadOnlySession: When the session was opened for reading.
     """
     made: list[M] = []
@@ -152,9 +152,9 @@ async def _insert_returning(
         ]
         return [obj for found in parts for obj in found.unique()]
     except (InvalidRequestError, ValueRefused) as error:
-        # A key that its type or the database stores in another form than it was given: SQLAlchemy misses its row among
-        # those that came back. And a type of the user's has no name in the list of many rows, by which asyncpg would
-        # know how to send it. One row at a time needs neither.
+        # If the type or the database changes a key, SQLAlchemy cannot match the returned row. And in a statement with
+        # many rows, a user's type has no name from which asyncpg would know how to encode it. One row at a time avoids
+        # both problems.
         if isinstance(error, ValueRefused) and not _has_unknown_type(work, fields):
             raise
         await undo()
@@ -163,7 +163,7 @@ async def _insert_returning(
 
 
 def _refuse_fewer(work: Work, made: int, given: int) -> None:
-    """Refuse objects of which nobody could tell the rows."""
+    """Refuse objects that cannot be matched to their rows."""
     if made != given:
         raise NotSupported(
             f"Of {given} rows of {work.target.name}, {made} were inserted.",

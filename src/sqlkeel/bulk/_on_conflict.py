@@ -1,4 +1,4 @@
-"""INSERT … ON CONFLICT, as PostgreSQL and SQLite have it in common."""
+"""INSERT … ON CONFLICT, the part that PostgreSQL and SQLite share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Differs = Callable[[Any, Any], ColumnElement[bool]]
 
 
 def upserting_insert(insert: Any, values: Mapping[str, Any], merge: Merge, *also: ColumnElement[bool]) -> Any:
-    """Return the statement for one row, made of the dialect's own *insert*; it updates under the conditions *also*."""
+    """Return the statement for one row, with the dialect's own *insert*; it updates under the conditions *also*."""
     model = merge.target.model
     statement = insert(model).values({getattr(model, field): value for field, value in values.items()})
     conflict = {"index_elements": list(merge.unique.columns), "index_where": merge.unique.where}
@@ -38,7 +38,7 @@ def merging_insert(
 ) -> Any:
     """Return the statement for the rows of a stage; a row that would not change is not written.
 
-    *note* is a condition that always holds, and is asked for each row that is updated.
+    *note* is a condition that is always true, and is evaluated for each updated row.
     """
     table = merge.target.table
     statement = insert(table).from_select([table.c[_key(table, one.name)] for one in merge.inserted(stage)], rows)
@@ -54,22 +54,22 @@ def merging_insert(
 
 
 def _made_by_row(stage: TableClause, merge: Merge) -> dict[Any, Any]:
-    """Return what an update writes besides the values of a new row: to be found in the stage by the key."""
-    # By name: as a column of its table it would bring that table into the subquery.
+    """Return what an update writes in addition to the new row's values, looked up in the stage by key."""
+    # By name: the column object would add its table to the subquery's FROM.
     names = [(column.name, column.name.replace('"', '""')) for column in merge.unique.columns]
     same = [stage.c[name] == literal_column(f'excluded."{escaped}"') for name, escaped in names]
     return {column: select(stage.c[name]).where(*same).scalar_subquery() for column, name in merge.by_row.items()}
 
 
 async def lock_first(connection: AsyncConnection, rows: Select[Any]) -> Any:
-    """Lock the first of *rows*; where somebody else holds it, its values are those that it then has."""
+    """Lock the first of *rows*; if another transaction holds it, return the values that it has after that."""
     return (await connection.execute(rows.limit(1).with_for_update())).first()
 
 
 async def write_one(session: AsyncSession, statement: Any) -> Any:
-    """Run a statement for one row and return its object and what else it returns; ``None`` where it returns nothing.
+    """Run a statement for one row and return its object and what else it returns; ``None`` if it returns nothing.
 
-    An object that the session holds stays as it is: ``populate_existing`` would unload its relations.
+    An object that the session holds is not refreshed, because ``populate_existing`` would unload its relationships.
     """
     found = await session.execute(statement, execution_options={"include_deleted": True})
     return found.unique().one_or_none()

@@ -1,4 +1,4 @@
-"""Find the file of a database that writes many rows."""
+"""Find the writer for a database."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["writer_for"]
 
 
 def writer_for(dialect: Dialect) -> Writer:
-    """Return the file of a dialect.
+    """Return the writer for a dialect.
 
     Raises:
         NotSupported: When there is none.

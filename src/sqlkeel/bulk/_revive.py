@@ -1,4 +1,4 @@
-"""Bring a deleted row back instead of inserting another one with its unique values."""
+"""Restore a soft-deleted row instead of inserting another one with its unique values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ATTEMPTS = 3
 
 
 def refuse_without_mark(target: Target) -> None:
-    """Refuse a model that keeps no deleted rows.
+    """Refuse a model without soft delete.
 
     Raises:
         NotSupported: Names the mixin.
@@ -38,13 +38,13 @@ def refuse_without_mark(target: Target) -> None:
 
 
 async def revive_one(work: Work, values: Mapping[str, Any], merge: Merge) -> Any:
-    """Bring back the row with the unique values of *values* that was deleted last, and return its object.
+    """Restore the most recently deleted row with the unique values of *values*, and return its object.
 
-    ``None`` where a live row has them, or none; also where somebody was faster: the caller's upsert then meets a live
-    row.
+    ``None`` if a live row has them, or no row does, or another session was faster. In each case the caller's upsert
+    continues.
 
     Raises:
-        UsageError: When the row above it is deleted.
+        UsageError: When the row's parent is deleted.
         UniqueViolation: When the row breaks another unique constraint.
     """
     target, table = work.target, work.target.table
@@ -60,7 +60,7 @@ async def revive_one(work: Work, values: Mapping[str, Any], merge: Merge) -> Any
     given = {column: values[target.field(column)] for column in merge.assigned}
     await work.connection.run_sync(refuse_below_deleted, target.mapper, {**found, **given}.__getitem__)
     match = [column == found[column] for column in key]
-    # Asked again: on MariaDB the row was found as the snapshot has it, and may have other values since.
+    # Repeated in the UPDATE: on MariaDB the row was found in a snapshot, and may have other values now.
     statement = update(table).where(*match, *same, mark.is_not(None)).values({**given, **unmarked(merge)})
     try:
         revived = (await work.attempt(statement)).rowcount
@@ -72,10 +72,12 @@ async def revive_one(work: Work, values: Mapping[str, Any], merge: Merge) -> Any
 
 
 async def revive_many(work: Work, stage: TableClause, merge: Merge) -> int:
-    """Bring back the row deleted last for each staged key without a live row, with the staged values; return how many.
+    """For each staged key without a live row, restore the most recently deleted row with the staged values.
+
+    Return the number of restored rows.
 
     Raises:
-        UsageError: When the row above one of them is deleted; nothing is written.
+        UsageError: When the parent of one of them is deleted; nothing is written.
         UniqueViolation: When a row breaks another unique constraint; nothing is written.
     """
     table, mark = work.target.table, work.target.fields["deleted_at"]
@@ -88,7 +90,7 @@ async def revive_many(work: Work, stage: TableClause, merge: Merge) -> int:
         try:
             return (await work.attempt(update(table).where(*among).values(values))).rowcount
         except IntegrityError as error:
-            # Somebody has made a live row meanwhile; the next attempt sees it.
+            # Another session has inserted a live row in between; the next attempt sees it.
             if not _is_of(error, work, merge) or attempt == _ATTEMPTS - 1:
                 raise
     raise AssertionError("the last attempt returns or raises")
@@ -97,13 +99,13 @@ async def revive_many(work: Work, stage: TableClause, merge: Merge) -> int:
 async def _refuse_any_below_deleted(work: Work, among: list[ColumnElement[bool]], given: Mapping[Any, Any]) -> None:
     for above, edge in edges_above(work.target.mapper):
         dead: Any = edge.owner.persist_selectable
-        # Another row of the same table, in a tree.
+        # The parent is another row of the same table, as in a tree.
         dead = dead.alias() if isinstance(dead, Table) else dead
         columns = [dead.corresponding_column(column) for column in edge.above]
         pairs = zip(columns, edge.below, strict=True)
         same = [column == given.get(below, below) for column, below in pairs]
         mark = dead.corresponding_column(Mark(above).at)
-        # Locked whether they are marked or not: a snapshot would show them as they were.
+        # Lock them whether they are marked or not, because a snapshot would show an older state.
         marks = (
             select(mark).select_from(work.target.table).where(*among, *same).with_for_update(read=True, of=mark.table)
         )
@@ -112,7 +114,7 @@ async def _refuse_any_below_deleted(work: Work, among: list[ColumnElement[bool]]
 
 
 def _deleted_last(target: Target, stage: TableClause, merge: Merge) -> ColumnElement[bool]:
-    """Match, of the deleted rows of each staged key that no live row has, the one that was deleted last."""
+    """Match the most recently deleted row for each staged key that no live row has."""
     dead, live = target.table.alias(), target.table.alias()
     key, mark = [dead.c[column.key] for column in target.columns(target.key)], target.fields["deleted_at"].key
     alive = (
@@ -129,7 +131,7 @@ def _deleted_last(target: Target, stage: TableClause, merge: Merge) -> ColumnEle
         *_same(dead, stage, merge), dead.c[mark].is_not(None), ~alive
     )
     rows = ranked.suffix_with("LOCK IN SHARE MODE", dialect="mariadb").subquery()
-    # A derived table: MariaDB refuses a subquery on the table that is being updated (error 1093).
+    # A derived table, because MariaDB refuses a subquery on the table that is being updated (error 1093).
     chosen = select(*(rows.c[column.key] for column in key)).where(rows.c.sqlkeel_place == 1).subquery()
     columns = target.columns(target.key)
     whole = row_value(columns)
@@ -141,7 +143,7 @@ def _same(table: Any, stage: TableClause, merge: Merge) -> list[ColumnElement[bo
 
 
 def unmarked(merge: Merge) -> dict[Any, Any]:
-    """Return what changes in every row that comes back: no mark, the next version, the time."""
+    """Return what changes in every restored row: no mark, the next version, the time."""
     target = merge.target
     moved = target.touched([])
     moved |= {column: value for column, value in merge.touched.items() if column not in merge.assigned}
@@ -151,7 +153,7 @@ def unmarked(merge: Merge) -> dict[Any, Any]:
 
 
 def _is_of(error: IntegrityError, work: Work, merge: Merge) -> bool:
-    """Return whether it is the constraint by which the row is found."""
+    """Return whether the error is about the constraint by which the row is found."""
     found = unique_violation(error, work.connection.engine.url)
     if found is None:
         return False

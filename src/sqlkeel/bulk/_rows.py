@@ -1,4 +1,4 @@
-"""Rows on their way to the database: read in chunks, and checked."""
+"""Read the rows of a bulk call in chunks, and check them."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ __all__ = [
 ]
 
 BLOCK = 500
-"""Rows that are checked and converted at a time: few enough to stay in the processor's cache."""
+"""Rows that are checked and converted together: few enough to stay in the processor's cache."""
 
 CHUNK = 10_000
-"""Rows that are held in memory, and sent in one statement, at a time."""
+"""Rows that are held in memory and sent in one statement."""
 
 Rows = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
 Record = tuple[Any, ...]
@@ -64,10 +64,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows with the same fields, as they were given; *mixed* tells that rows with other fields came between them.
+    """Rows with the same fields, as they were given; *mixed* means that rows with other fields came in between.
 
-    *places* are those of the rows among all that were given; where the records are in another order than the rows,
-    *place_of* finds that of a record.
+    *places* are the positions of the rows among all rows. If the records are in another order than the rows, *place_of*
+    finds the position of a record.
     """
 
     fields: tuple[str, ...]
@@ -77,7 +77,7 @@ class Batch:
     place_of: Callable[[Record], int | None] | None = None
 
     def number_of(self, index: int) -> int | None:
-        """Return the number of the row that a record was made of, counted from 1 among all that were given."""
+        """Return the number of a record's row, counted from 1 among all rows."""
         if self.place_of is not None:
             place = self.place_of(self.records[index])
         else:
@@ -87,7 +87,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Run:
-    """Batches with the same fields; read while they are sent, and to their end before the next run."""
+    """Batches with the same fields; read while they are sent, and completely before the next run."""
 
     fields: tuple[str, ...]
     batches: Iterable[Batch]
@@ -112,13 +112,13 @@ async def chunks(source: Iterable[T] | AsyncIterable[T], size: int = CHUNK) -> A
 
 
 async def runs(rows: Rows, target: Target, *, key: Sequence[str] = ()) -> AsyncIterator[Run]:
-    """Read *rows* in runs of equal fields; each batch is checked before any of it is passed on.
+    """Read *rows* in runs of equal fields; each batch is checked completely before it is passed on.
 
-    Of rows with the same *key* and other fields, the last comes last.
+    If rows have the same *key* and different fields, the last of them comes last.
 
     Raises:
         UnknownField: For a field that the model does not have.
-        InvalidValue: For something that is not a mapping.
+        InvalidValue: For a row that is not a mapping.
     """
     if isinstance(rows, AsyncIterable):
         read = 0
@@ -134,14 +134,14 @@ async def runs(rows: Rows, target: Target, *, key: Sequence[str] = ()) -> AsyncI
 def reading(
     source: Iterable[T] | AsyncIterable[T], of: str = "Rows and keys", *, hint: str = "Put one into a list."
 ) -> Iterator[T] | AsyncIterator[T]:
-    """Begin to read *source*, which is told to be *of* something where it is refused.
+    """Begin to read *source*; an error calls it *of*.
 
     Raises:
-        InvalidValue: For something that cannot be read one by one, for a text, and for one row or key.
+        InvalidValue: For something that is not iterable, for a string, and for a single row or key.
     """
     if isinstance(source, AsyncIterable):
         return aiter(source)
-    # The letters of a text would be taken for keys, and the names in a row.
+    # Iterating over a string would yield characters as keys, and over a row its field names.
     if not isinstance(source, Iterable) or isinstance(source, SINGLE):
         kind = type(source).__name__
         raise InvalidValue(f"{of} come as a list or another iterable of them, not as {kind}.", hint=hint)
@@ -149,7 +149,7 @@ def reading(
 
 
 async def close(source: Iterable[Any] | AsyncIterable[Any]) -> None:
-    """Let a generator that is not read to its end run what it has in ``finally``, and in the end of a ``with``."""
+    """Close a generator that was not exhausted, so that its ``finally`` and ``with`` blocks run."""
     if isinstance(source, AsyncGenerator):
         await source.aclose()
     elif isinstance(source, Generator):
@@ -157,7 +157,7 @@ async def close(source: Iterable[Any] | AsyncIterable[Any]) -> None:
 
 
 async def batches(rows: Rows, target: Target, *, key: Sequence[str] = ()) -> AsyncIterator[Batch]:
-    """Read *rows* in batches of equal fields and up to `CHUNK` rows, as `runs` does; raises what that does."""
+    """Read *rows* in batches of equal fields and up to `CHUNK` rows; raises the same errors as `runs`."""
     async for run in runs(rows, target, key=key):
         read: list[Batch] = []
         records = chain.from_iterable(batch.records for batch in _noted(run.batches, read))
@@ -180,7 +180,7 @@ def _place_in(read: Iterable[Batch], record: Record) -> int | None:
 
 
 def index_of(one: object, among: Iterable[object]) -> int | None:
-    """Return where *one*, and not what equals it, stands among others: asked after an error, to tell which it is."""
+    """Return the index of this very object, ignoring equal ones; used to locate a row after an error."""
     return next((index for index, other in enumerate(among) if other is one), None)
 
 
@@ -201,7 +201,7 @@ def _checked(rows: Iterable[Mapping[str, Any]], target: Target, key: Sequence[st
 
 
 def refuse_expressions(target: Target, fields: Sequence[str], records: Iterable[Record]) -> None:
-    """Refuse an expression of SQL among the values, which would need a statement for its row alone, or an object.
+    """Refuse a SQL expression or an object among the values; an expression would need its own statement.
 
     Raises:
         InvalidValue: Names the field.
@@ -221,7 +221,7 @@ def refuse_expressions(target: Target, fields: Sequence[str], records: Iterable[
 
 
 def refuse_expressions_among(target: Target, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Refuse the same in any of *rows*, whose types are looked at first: that costs no line of Python per row."""
+    """Refuse the same in any of *rows*; checks their types first, which runs no Python code per row."""
     rows = [*rows]
     if any(map(_is_no_value, set(map(type, chain.from_iterable(map(methodcaller("values"), rows)))))):
         for row in rows:
@@ -251,13 +251,13 @@ def _batches(rows: Iterable[Mapping[str, Any]], key: Sequence[str], read: int) -
 
 
 def refuse_other_than_mappings(rows: Sequence[Any]) -> None:
-    """Refuse what is not a mapping.
+    """Refuse rows that are not mappings.
 
     Raises:
-        InvalidValue: Names its type.
+        InvalidValue: Names the type of the row.
     """
     if all(issubclass(kind, Mapping) for kind in set(map(type, rows))):
-        return  # Found out without a line of Python per row. An object may still say of itself that it is one.
+        return  # Checked without Python code per row. An object may also declare that it is a mapping.
     other = next((type(row).__name__ for row in rows if not isinstance(row, Mapping)), None)
     if other is not None:
         raise InvalidValue(
@@ -267,15 +267,15 @@ def refuse_other_than_mappings(rows: Sequence[Any]) -> None:
 
 
 def _rounds(rows: Iterable[Mapping[str, Any]], key: Sequence[str]) -> list[list[Mapping[str, Any]]]:
-    """Part rows so that no key is twice in a part, but for the last of those with the same fields, which alone counts.
+    """Split rows so that no part has a key twice; of rows with equal fields and key, keep only the last.
 
-    The first part has all keys: what locks its rows in order has locked those of the others.
+    The first part has all keys, so locking its rows in order locks the rows of all parts.
     """
     last: dict[Any, Mapping[str, Any]] = {}
     for row in rows:
         one = tuple(map(row.get, key)), frozenset(row)
         try:
-            last.pop(one, None)  # An empty dictionary does not look at what is asked of it.
+            last.pop(one, None)  # An empty dictionary would not even compute the hash.
             last[one] = row
         except TypeError:
             raise unhashable(key) from None
@@ -290,7 +290,7 @@ def _rounds(rows: Iterable[Mapping[str, Any]], key: Sequence[str]) -> list[list[
 
 
 def unhashable(key: Sequence[str]) -> InvalidKey:
-    """Return the refusal of a key with a list or a mapping in it, by which Python cannot tell rows apart."""
+    """Return the error for a key with a list or a mapping in it, which is not hashable."""
     return InvalidKey(
         f"A value of {', '.join(key)} is a list or a mapping, which no object can have for its key.",
         hint="Give the key of one row; an array is a tuple.",
@@ -310,15 +310,15 @@ def _batch(rows: list[Mapping[str, Any]], places: list[int]) -> Batch:
 
 
 def in_order(records: list[Record], width: int) -> list[Record]:
-    """Return the records in the order of their first *width* values, by which callers lock them alike."""
+    """Return the records sorted by their first *width* values, so that all callers lock rows in the same order."""
     try:
         return sorted(records, key=itemgetter(*range(width)))
-    except (TypeError, ArithmeticError):  # Keys of several types, or NaN; the database says whether they fit.
+    except (TypeError, ArithmeticError):  # Keys of several types, or NaN; the database decides whether they fit.
         return sorted(records, key=lambda record: shown(record[:width]))
 
 
 def sorted_keys(keys: list[Any]) -> list[Any]:
-    """Return keys of one column in the same order; they sort several times faster than records do."""
+    """Return single-column keys in the same order; sorting them is several times faster than sorting records."""
     try:
         return sorted(keys)
     except (TypeError, ArithmeticError):
@@ -326,9 +326,9 @@ def sorted_keys(keys: list[Any]) -> list[Any]:
 
 
 def alike(block: list[Mapping[str, Any]], fields: tuple[str, ...]) -> list[Record] | None:
-    """Return the records of rows that all have exactly *fields*, else ``None``."""
-    # As many fields, and none of the first row's missing: the same fields, found out without a line of Python per row.
-    # What is not a mapping has no length, or takes no text for a key.
+    """Return the records of rows that all have exactly *fields*; ``None`` otherwise."""
+    # Equal length and no missing field of the first row mean equal fields; this runs no Python code per row. An object
+    # that is not a mapping has no length, or does not accept a string as a key.
     try:
         return _pick(block, fields) if set(map(len, block)) == {len(fields)} else None
     except (KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""What bulk statements have to know about a model: its fields, keys, unique constraints and special columns."""
+"""What bulk statements need to know about a model: its fields, keys, unique constraints and special columns."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Predicate = Callable[[Index], ColumnElement[bool] | None]
 
 @dataclass(frozen=True)
 class Unique:
-    """A unique constraint or index; ``where`` is the condition of a partial one."""
+    """A unique constraint or index; ``where`` is the condition of a partial index."""
 
     name: str | None
     columns: tuple[Column[Any], ...]
@@ -46,7 +46,7 @@ class Target:
     """A model as the bulk functions see it: one table, and columns by attribute name.
 
     Raises:
-        NotSupported: For a model that is spread over several tables.
+        NotSupported: For a model with several tables.
     """
 
     def __init__(self, model: type[Any]) -> None:
@@ -70,26 +70,26 @@ class Target:
 
     @cached_property
     def key(self) -> tuple[str, ...]:
-        """The names of the attributes of the primary key."""
+        """The attribute names of the primary key."""
         return tuple(self.field(column) for column in self.mapper.primary_key)
 
     @cached_property
     def version(self) -> str | None:
-        """The name of the version attribute."""
+        """The name of the version attribute; ``None`` if there is none."""
         column = self.mapper.version_id_col
         return None if column is None else self.field(column)
 
     def field(self, column: ColumnElement[Any]) -> str:
-        """Return the name of the attribute that a column is mapped to."""
+        """Return the name of the attribute for a column."""
         return self.mapper.get_property_by_column(cast("Column[Any]", column)).key
 
     def check(self, fields: Iterable[str]) -> None:
         """Refuse a field that the model does not have, and one that the database computes.
 
-        Not left to the database: MariaDB ignores the value, and counts the row as written.
+        MariaDB would ignore the value of a computed column and count the row as written.
 
         Raises:
-            UnknownField: Names it, and those that there are.
+            UnknownField: Names the field, and those that exist.
             InvalidValue: Names the generated column.
         """
         for field in fields:
@@ -109,26 +109,26 @@ class Target:
 
     @cached_property
     def is_soft_deletable(self) -> bool:
-        """Whether rows are marked as deleted instead of removed."""
+        """Whether rows are soft-deleted."""
         return issubclass(self.model, SoftDeleteMixin)
 
     @cached_property
     def guards(self) -> tuple[ColumnElement[bool], ...]:
-        """The conditions on which a row of the table is one of the model: not deleted, and of its class."""
+        """The conditions that a row of the table belongs to the model: it is live and of its class."""
         return (*live(self.mapper), *self.kinds)
 
     @cached_property
     def kinds(self) -> tuple[ColumnElement[bool], ...]:
-        """The conditions on which a row of the table is of the model's class, deleted or not."""
+        """The conditions that a row of the table is of the model's class, live or deleted."""
         return tuple(kinds(self.mapper))
 
     def constants(self, given: Collection[str], dialect: Dialect) -> dict[str, Any]:
-        """Return what the ORM itself writes into a new row: the class of the row, its first version, and ``None``.
+        """Return what the ORM itself writes into a new row: the row's class, its first version, and ``None``.
 
-        The last where a type stores something for it.
+        ``None`` is included for types that store a value for it.
 
         Raises:
-            NotSupported: When the class has no rows of its own, and none below it is given.
+            NotSupported: When the class is abstract and the rows do not name a subclass.
         """
         found: dict[str, Any] = {}
         kind = self.mapper.polymorphic_on
@@ -146,15 +146,15 @@ class Target:
         return {field: value for field, value in found.items() if field not in given}
 
     def blanks(self, given: Collection[str], dialect: Dialect) -> list[str]:
-        """Return the fields that a new row is not *given*, and of which the type stores something for ``None``."""
+        """Return the fields that a new row omits and whose type stores a value for ``None``."""
         left_out = ((field, column) for field, column in self.fields.items() if field not in given)
         return [field for field, column in left_out if replaces_null(column, dialect)]
 
     def touched(self, given: Collection[str]) -> dict[Column[Any], Any]:
-        """Return what changes with every update, computed by the database, and was not given: times, and versions.
+        """Return columns that the database changes with every update and that were not given: timestamps, versions.
 
         Raises:
-            NotSupported: When that depends on the class of a row, which is given.
+            NotSupported: When that depends on the class of a row, and the class is given.
         """
         columns = set(self.columns(given))
         onupdates: dict[Any, Any] = {column: column.onupdate for column in self._left_out(columns)}
@@ -166,25 +166,25 @@ class Target:
         return {**found, **versions_below(self.mapper, columns)}
 
     def _left_out(self, given: Collection[Column[Any]]) -> Iterator[Column[Any]]:
-        # Of the table, not of the model: a flush moves what other classes have in the same table, too.
+        # From the table, not the model, because a flush also changes columns of other classes in the same table.
         return (column for column in self.table.columns if column not in given)
 
     def touched_by_row(self, given: Collection[str]) -> dict[Column[Any], Any]:
-        """Return the functions that make a new value for each row that is updated, and were given none."""
+        """Return the functions that compute a new value for each updated row, for columns that were not given."""
         columns: set[Any] = {*self.columns(given), self.mapper.version_id_col}
         return {column: column.onupdate for column in self._left_out(columns) if _is_called(column)}
 
     def touched_once(self, given: Mapping[str, Any]) -> dict[Column[Any], Any]:
-        """Return all that changes with the update of one row, which is *given* these values."""
+        """Return everything that changes when one row is updated with these values."""
         made = Made(self.columns(given), self.touched_by_row(given))
         by_row = made.of_row({self.fields[field].key: value for field, value in given.items()})
         return {**self.touched(given), **by_row}
 
     def names(self, given: Iterable[QueryableAttribute[Any]], *, of: str) -> list[str]:
-        """Return the names of the attributes that an argument is given, *of* which the name is told.
+        """Return the names of the attributes in an argument, whose name is *of*.
 
         Raises:
-            UnknownField: When it is not several attributes, or one of them is none of the model.
+            UnknownField: When it is not a list of attributes, or one of them does not belong to the model.
         """
         if isinstance(given, str | ClauseElement | QueryableAttribute) or not isinstance(given, Iterable):
             raise self._no_attributes(given, of)
@@ -209,10 +209,10 @@ class Target:
         )
 
     def unique(self, on: Collection[str], predicate: Predicate) -> Unique:
-        """Find the unique constraint over exactly the attributes with the names *on*, in any order.
+        """Find the unique constraint over exactly the attributes *on*, in any order.
 
         Raises:
-            NotSupported: When there is none; names those that there are.
+            NotSupported: When there is none; the hint names those that exist.
         """
         wanted = {*on}
         self.check(wanted)
@@ -239,7 +239,7 @@ class Target:
                 yield Unique(_text(index.name), plain, predicate(index))
 
     def refuse_null(self, fields: Iterable[str], values: Iterable[Any]) -> None:
-        """Refuse NULL in a unique key: NULL equals nothing, so that every call would insert another row.
+        """Refuse NULL in a unique key: NULLs are not equal, so every call would insert another row.
 
         Raises:
             InvalidValue: Names the field.

@@ -1,4 +1,4 @@
-"""Rows of one key that differ in their fields: merged in turns, to the same end as one upsert after the other."""
+"""Merge rows with the same key and different fields in turns, with the same result as one upsert after the other."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _TURN: Final[Column[Any]] = Column("sqlkeel_turn", BigInteger())
 
 @dataclass(frozen=True)
 class Stage:
-    """A temporary table of rows with the same fields, what was brought to it, and how it is merged."""
+    """A temporary table of rows with the same fields: what it holds, and how it is merged."""
 
     table: TableClause
     rows: BoundRows
@@ -45,7 +45,7 @@ class Stage:
 
 
 async def placed(work: Work, stage: Stage, rows: BoundRows, opened: AsyncExitStack) -> Stage:
-    """Return a stage for *rows*, which tell their places, with those of *stage* in it: they came before any other."""
+    """Return a stage for *rows* with positions, and move the rows of *stage* there; they were the first."""
     unique, connection = stage.merge.unique, work.connection
     await work.writer.keep_last(connection, stage.table, unique)
     table = await opened.enter_async_context(work.writer.stage(connection, work.target, rows, unique))
@@ -58,10 +58,10 @@ async def placed(work: Work, stage: Stage, rows: BoundRows, opened: AsyncExitSta
 
 
 async def in_turns(work: Work, stages: Mapping[frozenset[str], Stage], opened: AsyncExitStack) -> list[Stage]:
-    """Lock the rows that are there, and return the stages in an order that all callers have in common.
+    """Lock the existing rows, and return the stages in an order that is the same for all callers.
 
-    Where the same key is in two rows, return parts of the stages instead. Of the rows of a key, each part has one at
-    most, in the order in which they came: the first, which makes the row, and the last of each set of fields.
+    If a key occurs in two rows, return parts of the stages instead. Each part has at most one row per key, in the order
+    in which they came: the first, which creates the row, and the last of each set of fields.
     """
     ordered = [stages[fields] for fields in sorted(stages, key=sorted)]
     if not ordered:
@@ -79,9 +79,9 @@ async def in_turns(work: Work, stages: Mapping[frozenset[str], Stage], opened: A
 
 
 def _every(stages: Sequence[Stage], unique: Unique) -> Subquery:
-    """Return the keys of all stages, the place of each, and the number of its stage.
+    """Return the keys of all stages, their positions, and the numbers of their stages.
 
-    With none of the table's own keys before them: SQLite takes from there how it compares texts.
+    The table's own key columns must not come first, because SQLite would take the collation of texts from there.
     """
     zero: Any = literal_column("0")
     own = [raw(column).label(f"key_{number}") for number, column in enumerate(unique.columns)]
@@ -98,7 +98,7 @@ def _key(rows: Subquery, unique: Unique) -> list[Any]:
 
 
 def _turns(every: Subquery, unique: Unique, stages: int) -> Select[Any]:
-    """Return the place and the turn of each row that is merged; the turns of a stage are its number modulo *stages*."""
+    """Return position and turn of each row to merge; a turn modulo *stages* is the number of its stage."""
     key = _key(every, unique)
     first = func.row_number().over(partition_by=key, order_by=every.c.place)
     last = func.row_number().over(partition_by=[*key, every.c.stage], order_by=every.c.place.desc())

@@ -1,4 +1,4 @@
-"""Update many rows by key, each with values of its own, in one statement per chunk."""
+"""Update many rows by key, each with its own values, in one statement per chunk."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ M = TypeVar("M")
 
 
 async def update_many(session: AnyAsyncSession, model: type[M], rows: Rows) -> int:
-    """Update rows by primary key and return how many; any number, from any iterable.
+    """Update rows by primary key and return their number; any number, from any iterable.
 
     A row is a mapping with the whole primary key and the fields to change. ``onupdate`` columns and the version change
-    with it; a row that carries the version is written only if it still has that one. Of two rows with one key, the last
-    counts. Objects that the session holds show the new values afterwards, and all that follows from them. Rows are
-    written in the order of their keys, so that callers wait for each other: a list as a whole, another source by 10,000
-    rows. What a trigger leaves as it is does not count.
+    too; a row that contains the version is written only if the database still has that version. If two rows have the
+    same key, the last counts. Objects that the session holds are refreshed, with everything that depends on them. Rows
+    are written in the order of their keys, so that callers wait for each other: a list is sorted as a whole, another
+    source by 10,000 rows. Rows that a trigger keeps unchanged do not count.
 
     Raises:
-        NotFound: When there is no row of a key, or it is deleted; nothing is updated.
-        VersionConflict: When rows have another version than was given, all of them; nothing is updated.
-        InvalidKey: When a row leaves out a part of the key, or two are of one row that the database finds by both; also
-            when a row carries the version, and an earlier one of other fields with the same key has moved it.
-        InvalidValue: For an expression of SQL as a value.
-        NotSupported: When a trigger keeps a row whose version was given: a conflict looks the same.
+        NotFound: When a key has no row, or its row is deleted; nothing is updated.
+        VersionConflict: When rows have another version than was given; it lists all of them, and nothing is updated.
+        InvalidKey: When a row omits a part of the key, or two keys match the same row in the database. Also when a row
+            contains the version and an earlier row with the same key and other fields has incremented it.
+        InvalidValue: For a SQL expression as a value.
+        NotSupported: When a trigger keeps a row whose version was given, which looks like a conflict.
         UnknownField: For a field that the model does not have.
         ReadOnlySession: When the session was opened for reading.
     """
@@ -58,7 +58,7 @@ async def update_many(session: AnyAsyncSession, model: type[M], rows: Rows) -> i
 
 
 class _Changes:
-    """The batches of one `update_many`, and what the session holds of their rows."""
+    """The batches of one `update_many`, and the objects that the session holds for their rows."""
 
     def __init__(self, work: Work) -> None:
         self.work = work
@@ -66,7 +66,7 @@ class _Changes:
         self.columns: set[Column[Any]] = set()
 
     async def begin(self) -> None:
-        """Begin with the first batch: a second call does nothing."""
+        """Begin with the first batch; a second call does nothing."""
         await self.work.begin()
         if not hasattr(self, "binder"):
             self.binder = self.work.binder(assigned=lambda fields: _assigned(self.work.target, fields))
@@ -74,7 +74,7 @@ class _Changes:
             self.joined = self.held.joined()
 
     async def write(self, batch: Batch) -> int:
-        """Update the rows of a batch, and note what the session holds of them."""
+        """Update the rows of a batch, and record the session's objects for them."""
         written = await _update(self.work, self.binder, batch)
         target, width = self.work.target, len(self.work.target.key)
         rows = (dict(zip(batch.fields, record, strict=True)) for record in batch.records)
@@ -89,7 +89,7 @@ class _Changes:
         return written
 
     async def renew(self) -> None:
-        """Make the objects that the session holds as fresh as their rows."""
+        """Refresh the session's objects from their rows."""
         if hasattr(self, "binder") and (self.touched or self.joined):
             await self.held.renew(self.touched.values(), self.columns, self.joined)
 
@@ -99,20 +99,20 @@ def _assigned(target: Target, fields: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _in_order(rows: Rows, target: Target) -> list[Any] | None:
-    """Return rows that are all in memory in the order of their keys, in which every caller locks them; else ``None``.
+    """Return rows that are all in memory sorted by key, the order in which every caller locks them; else ``None``.
 
-    Rows that are read one after the other are sorted chunk by chunk.
+    Rows from another source are sorted chunk by chunk.
     """
     if not isinstance(rows, list | tuple):
         return None
     try:
         return sorted(rows, key=itemgetter(*target.key))
     except (KeyError, TypeError, ArithmeticError):
-        return None  # Whatever is wrong with them is told where they are written.
+        return None  # The error is raised when the rows are written.
 
 
 def _of(rows: Rows, whole: list[Any], batch: Batch) -> Batch:
-    """Let the places of a batch be those among the *rows*, of which *whole* is another order."""
+    """Make the places of a batch those among the original *rows*; *whole* has them in another order."""
 
     def place_of(record: Record) -> int | None:
         place = None if batch.place_of is None else batch.place_of(record)
@@ -122,7 +122,7 @@ def _of(rows: Rows, whole: list[Any], batch: Batch) -> Batch:
 
 
 def _key_first(batch: Batch, target: Target, *, sort: bool) -> Batch:
-    """Put the key first, and keep the last row of each."""
+    """Put the key columns first, and keep only the last row of each key."""
     key = target.key
     missing = [field for field in key if field not in batch.fields]
     if missing:
@@ -135,7 +135,7 @@ def _key_first(batch: Batch, target: Target, *, sort: bool) -> Batch:
         records = list(map(itemgetter(*map(batch.fields.index, fields)), batch.records))
     width = len(key)
     try:
-        # Without a line of Python per row.
+        # A dict comprehension would run Python code per row.
         last = dict(zip(map(itemgetter(*range(width)), records), records, strict=True))
     except TypeError:
         raise unhashable(key) from None
@@ -161,7 +161,7 @@ async def _update(work: Work, binder: Binder, batch: Batch) -> int:
             await _move_companions(work, source)
             return written
         has_kept = (await _Matches.of(work, source, batch)).has_kept()
-    # As they were before: an update that went through has moved the version.
+    # Undo first, because a successful UPDATE has incremented the version.
     await work.undo()
     async with work.writer.source(work.connection, target, binder.bind(batch)) as source:
         matches = await _Matches.of(work, source, batch)
@@ -178,7 +178,7 @@ async def _update(work: Work, binder: Binder, batch: Batch) -> int:
 
 
 async def _move_companions(work: Work, given: FromClause) -> None:
-    """Count and date the rows in the tables of classes below."""
+    """Update versions and timestamps in the tables of subclasses."""
     key = work.target.columns(work.target.key)
     for other in companions(work.target.mapper):
         same = [raw(column) == given.c[own.name] for column, own in zip(other.key, key, strict=True)]
@@ -202,7 +202,7 @@ def _same(columns: Iterable[Column[Any]], given: FromClause) -> list[ColumnEleme
 
 @dataclass(frozen=True)
 class _Matches:
-    """The given keys, as the database reads them, and for each of them the row that is there."""
+    """The given keys as the database reads them, each with its existing row."""
 
     target: Target
     version: str | None
@@ -212,7 +212,7 @@ class _Matches:
 
     @classmethod
     async def of(cls, work: Work, given: FromClause, batch: Batch) -> _Matches:
-        """Look at the rows; a locking read sees what was committed since."""
+        """Query the rows; a locking read sees what was committed since the snapshot."""
         target, key = work.target, work.target.columns(work.target.key)
         version = target.version if target.version in batch.fields else None
         asked = [*key, *([target.fields[version]] if version is not None else [])]
@@ -225,16 +225,16 @@ class _Matches:
         return cls(target, version, expected, rows, len(expected) < len(whole))
 
     def has_kept(self) -> bool:
-        """Return whether a row is left at the version that was given."""
+        """Return whether a row still has the version that was given."""
         return any(row[str(self.version)] == self.expected.get(key) for key, row in self.rows)
 
     def refuse(self) -> None:
-        """Raise the error for the first row that could not be updated, if there is one; a conflict holds the others.
+        """Raise the error for the first row that could not be updated, if any; a conflict includes the others.
 
         Raises:
             VersionConflict: For rows with another version than was given.
             NotFound: For a key without a row.
-            InvalidKey: For two keys that the database calls equal.
+            InvalidKey: For two keys that the database considers equal.
         """
         conflicts = list(self._conflicts())
         if conflicts:

@@ -1,4 +1,4 @@
-"""Insert a row, or update or find the one that is there: decided by the database, in one statement."""
+"""Insert a row, or update or find the existing one: decided by the database in one statement."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _ATTEMPTS = 3
 
 
 class Upserted(tuple[M, bool], Generic[M]):
-    """The object and whether its row is new; ``revived`` tells whether it was deleted before."""
+    """The object and whether its row is new; ``revived`` means that the row was soft-deleted before."""
 
     revived: bool
 
     def __new__(cls, obj: M, created: bool, *, revived: bool = False) -> Self:
-        """Make the pair."""
+        """Create the pair."""
         made = super().__new__(cls, (obj, created))
         made.revived = revived
         return made
@@ -52,9 +52,9 @@ class Upserted(tuple[M, bool], Generic[M]):
 
 
 class UpsertResult(NamedTuple):
-    """How many of the rows given to `upsert_many` were inserted, updated, equal to what was there, or revived.
+    """How many rows of `upsert_many` were inserted, updated, unchanged or revived.
 
-    A row that a later one with the same key replaced counts as unchanged, so that the four add up to the rows given.
+    A row that a later one with the same key replaced counts as unchanged, so the four add up to the number of rows.
     """
 
     inserted: int
@@ -72,30 +72,31 @@ async def upsert(
     update: _Attributes | None = None,
     revive: bool = False,
 ) -> Upserted[M]:
-    """Insert a row, or update the one that has the same *on*; return the fresh object and whether it is new.
+    """Insert a row, or update the one with the same *on*; return the refreshed object and whether it is new.
 
-    One statement, free of races. Only what is in *values* is updated, never the key; ``onupdate`` columns and the
-    version change with it. A row that is deleted is not touched, unless *revive* asks for it.
+    It is one statement without race conditions. An update changes only *values*, never the key, and also ``onupdate``
+    columns and the version. A deleted row is not touched unless you pass *revive*.
 
     Args:
         session: The session; it does not commit.
         model: A mapped class.
         values: Attribute names and values; *on* must be among them.
         on: The attributes of one unique constraint.
-        update: The attributes to update, where not all; ``[]`` leaves the row that is there as it is.
-        revive: Where no live row has the same *on* and deleted ones do, bring back and update the one that was deleted
-            last, and no other row; the result's ``revived`` tells. One statement more, six where it happens. It is
-            looked for by *on*, for which a `unique_live` index alone is no help.
+        update: The attributes to update, if not all; ``[]`` leaves an existing row unchanged.
+        revive: If only deleted rows have the same *on*, restore and update the most recently deleted one; the result's
+            ``revived`` is then true. It costs one more statement, and six if a row is restored. The row is looked up by
+            *on*, for which a `unique_live` index alone is no help.
 
     Raises:
-        NotSupported: When *on* is not unique; when objects are read from several tables, or an expression tells their
-            class; for *revive*, when the model keeps no deleted rows; when a trigger leaves the new row out.
-        InvalidValue: When a value of *on* is missing or ``None``, a value is an expression of SQL, or *values* is no
+        NotSupported: When *on* is not unique; when objects are read from several tables, or an expression determines
+            their class; for *revive*, when the model has no soft delete; when a trigger skips the new row.
+        InvalidValue: When a value of *on* is missing or ``None``, a value is a SQL expression, or *values* is not a
             mapping.
-        UniqueViolation: When the row breaks another unique constraint, or the one that is there is deleted.
-        UsageError: When the row above the one to revive is deleted.
-        NoTransaction: For *revive*, where each statement commits by itself.
-        UnknownField: For a field that the model does not have, and for what is no attribute of it in *on* or *update*.
+        UniqueViolation: When the row breaks another unique constraint, or the existing row is deleted.
+        UsageError: When the parent of the row to revive is deleted.
+        NoTransaction: For *revive*, when each statement commits by itself.
+        UnknownField: For a field that the model does not have, and for an item of *on* or *update* that is not one of
+            its attributes.
         ReadOnlySession: When the session was opened for reading.
     """
     async with Work(session, model) as work:
@@ -119,16 +120,16 @@ async def upsert(
 async def get_or_create(
     session: AnyAsyncSession, model: type[M], key: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
 ) -> tuple[M, bool]:
-    """Return the row with *key*, or make it from *key* and *defaults*; and whether it was made.
+    """Return the row with *key*, or create it from *key* and *defaults*; and whether it was created.
 
-    Free of races: of any number of concurrent calls exactly one makes the row, and all return it. An existing row is
-    left as it is; `upsert` updates it.
+    Of any number of concurrent calls exactly one creates the row, and all return it. An existing row is not changed;
+    `upsert` would update it.
 
     Raises:
-        NotSupported: When the fields of *key* are not unique: nothing could prevent a second row; when objects are read
-            from several tables, or an expression tells their class; when a trigger leaves the new row out.
-        InvalidValue: When a value of *key* is ``None``, any value is an expression of SQL, or either is no mapping.
-        UniqueViolation: When the row breaks another unique constraint, or the one that is there is deleted.
+        NotSupported: When the fields of *key* are not unique, so that nothing prevents a second row; when objects are
+            read from several tables, or an expression determines their class; when a trigger skips the new row.
+        InvalidValue: When a value of *key* is ``None``, any value is a SQL expression, or either is not a mapping.
+        UniqueViolation: When the row breaks another unique constraint, or the existing row is deleted.
         UnknownField: For a field that the model does not have.
         ReadOnlySession: When the session was opened for reading.
     """
@@ -171,7 +172,7 @@ async def _upsert(work: Work, values: Mapping[str, Any], merge: Merge, *, revive
 
 
 async def _renew(work: Work, obj: Any, loaded: list[Any], written: set[Column[Any]], joined: Joined) -> None:
-    """Read again an object that the session held, and what RETURNING does not bring for a new one."""
+    """Refresh an object that the session held, and load what RETURNING does not return for a new one."""
     is_new = any(one is obj for one in loaded)
     if is_new:
         await work.held().complete([obj])
@@ -182,7 +183,7 @@ async def _renew(work: Work, obj: Any, loaded: list[Any], written: set[Column[An
 
 
 async def _refusal(work: Work, merge: Merge, values: Mapping[str, Any]) -> UniqueViolation | NotSupported:
-    """Return the error for a row that the database neither inserted nor updated, nor refused."""
+    """Return the error for a row that the database silently neither inserted nor updated."""
     target = merge.target
     hidden = select(literal(1)).where(*_same(work, merge, values), not_(and_(true(), *target.guards))).limit(1)
     if (await work.connection.execute(hidden)).first() is not None:
@@ -206,7 +207,7 @@ async def _find(work: Work, merge: Merge, values: Mapping[str, Any]) -> Any:
 
 
 def _same(work: Work, merge: Merge, values: Mapping[str, Any]) -> list[ColumnElement[bool]]:
-    """Match the row that the unique constraint keeps from standing twice."""
+    """Match the row with the same unique values."""
     same = [work.same(column, values[field]) for column, field in zip(merge.unique.columns, merge.key, strict=True)]
     return same if merge.unique.where is None else [*same, merge.unique.where]
 
@@ -220,28 +221,28 @@ async def upsert_many(
     update: _Attributes | None = None,
     revive: bool = False,
 ) -> UpsertResult:
-    """Insert rows, or update those that have the same *on*; return how many of which.
+    """Insert rows, or update those with the same *on*; return how many of each.
 
-    The rows are brought into a temporary table and merged there, so that any number takes linear time and bounded
-    memory. A row that would not change is not written: its ``updated_at`` and version stay. Of several rows with one
-    key and the same fields the last counts; rows of one key with different fields are merged one after the other, in
-    the order in which they come.
+    The rows are written to a temporary table and merged from there, in linear time and bounded memory for any number. A
+    row that would not change is not written: its ``updated_at`` and version stay. Of several rows with the same key and
+    fields the last counts; rows with the same key and different fields are merged one after the other, in the order in
+    which they come.
 
     Args:
         session: The session; it does not commit.
         model: A mapped class.
         rows: Mappings of attribute names, from any iterable; *on* must be among them.
         on: The attributes of one unique constraint.
-        update: The attributes to update, where not all; ``[]`` leaves the rows that are there as they are.
-        revive: For each *on* that no live row and some deleted ones have, bring back and update the one that was
-            deleted last.
+        update: The attributes to update, if not all; ``[]`` leaves existing rows unchanged.
+        revive: For each *on* that only deleted rows have, restore and update the most recently deleted one.
 
     Raises:
-        NotSupported: When *on* is not unique; for *revive*, when the model keeps no deleted rows.
-        InvalidValue: When a value of *on* is missing or ``None``, or a value is an expression of SQL.
-        UniqueViolation: When a row breaks another unique constraint, or meets one that is deleted; nothing is written.
-        UsageError: When the row above one to revive is deleted; nothing is written.
-        UnknownField: For a field that the model does not have, and for what is no attribute of it in *on* or *update*.
+        NotSupported: When *on* is not unique; for *revive*, when the model has no soft delete.
+        InvalidValue: When a value of *on* is missing or ``None``, or a value is a SQL expression.
+        UniqueViolation: When a row breaks another unique constraint, or meets a deleted row; nothing is written.
+        UsageError: When the parent of a row to revive is deleted; nothing is written.
+        UnknownField: For a field that the model does not have, and for an item of *on* or *update* that is not one of
+            its attributes.
         ReadOnlySession: When the session was opened for reading.
     """
     async with Work(session, model) as work, AsyncExitStack() as stages:
@@ -269,7 +270,7 @@ class _Merging:
         self.stages: dict[frozenset[str], Stage] = {}
 
     async def add(self, run: Run) -> None:
-        """Bring a run to its stage."""
+        """Write a run to its stage."""
         work, key = self.work, self.key
         _require(work.target, key, run.fields)
         merge = _merge(work, key, run.fields, self.update)
@@ -297,7 +298,7 @@ class _Merging:
             yield batch
 
     async def _place(self) -> None:
-        """Keep from now on the places of the rows, of which some have other fields."""
+        """From now on keep the positions of the rows, because some of them have other fields."""
         if self.placed:
             return
         self.placed = True
@@ -312,7 +313,7 @@ class _Merging:
         return self.stages[fields]
 
     async def finish(self) -> UpsertResult:
-        """Merge the stages, and renew the objects that the session holds."""
+        """Merge the stages, and refresh the session's objects."""
         inserted = updated = revived = 0
         changed: set[Column[Any]] = set()
         merged: list[tuple[TableClause, Merge]] = []
@@ -335,7 +336,7 @@ class _Merging:
 async def _met(work: Work, merged: Iterable[tuple[TableClause, Merge]], held: Held) -> Collection[Any]:
     """Return the held objects whose rows the stages may have met.
 
-    All of them, but where a plain read would take one that is locked back to the snapshot.
+    All of them, unless a plain read would revert a locked row to the snapshot.
     """
     if work.writer.shows_locked:
         return held.objects.values()
@@ -345,7 +346,7 @@ async def _met(work: Work, merged: Iterable[tuple[TableClause, Merge]], held: He
             rows = _rows_met(select(*key), stage, merge).where(among(key, part))
             met.update(tuple(row) for row in await work.connection.execute(rows.with_for_update()))
     held.note_locked(met)
-    # A key that the database calls equal, and Python does not, is that of some other object.
+    # A key that only the database considers equal belongs to some other object.
     return [held.objects[one] for one in met] if met <= held.objects.keys() else held.objects.values()
 
 
@@ -368,7 +369,7 @@ def _merge(work: Work, key: Sequence[str], fields: Sequence[str], update: Sequen
 
 
 def _of_one_row(merge: Merge, values: Mapping[str, Any]) -> Merge:
-    """Let the functions that make a value for each updated row make that of the only one."""
+    """Replace per-row ``onupdate`` functions by their values for the only row."""
     target = merge.target
     if not merge.assigned:
         return merge
@@ -400,11 +401,11 @@ def _refuse_expressions(target: Target, binder: Binder, run: Run) -> None:
 
 
 async def _refuse_hidden(work: Work, stage: TableClause, merge: Merge) -> None:
-    """Refuse rows that met one which is deleted: they were not written, and are not the same either."""
+    """Refuse rows that met a deleted row: they were not written, but are not unchanged either."""
     target, unique = merge.target, merge.unique
     if not target.guards or (unique.where is not None and not target.kinds and len(target.guards) == 1):
         return
-    # Locked once more: on MariaDB the snapshot would show as alive what was deleted since.
+    # A locking read: MariaDB's snapshot would show rows as live that were deleted since.
     hidden = _rows_met(select(1), stage, merge).where(not_(and_(*target.guards))).limit(1)
     hidden = hidden.with_for_update(read=True, of=target.table)
     if (await work.connection.execute(hidden)).first() is not None:
@@ -412,9 +413,9 @@ async def _refuse_hidden(work: Work, stage: TableClause, merge: Merge) -> None:
 
 
 def _rows_met(columns: Select[Any], stage: TableClause, merge: Merge) -> Select[Any]:
-    """Select from the rows that those of the stage have met.
+    """Select from the rows that the stage has met.
 
-    In the order of the stage, whose rows are locked already: a scan of the table would lock the rows of others.
+    In the order of the stage, whose rows are already locked: a table scan would lock the rows of other callers.
     """
     same = [raw(column) == stage.c[column.name] for column in merge.unique.columns]
     if merge.unique.where is not None:

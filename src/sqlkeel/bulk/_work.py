@@ -1,4 +1,4 @@
-"""One bulk call on a session: begun with its first row, all or nothing, and no stale object left behind."""
+"""One bulk call on a session: it begins with its first row, is all or nothing, and leaves no stale object behind."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ T = TypeVar("T")
 class Work:
     """A bulk call: ``async with Work(session, model) as work``.
 
-    Nothing is sent before `begin`, which flushes the session and opens a savepoint: a call that fails in its second
+    Nothing is sent before `begin`, which flushes the session and opens a savepoint. So a call that fails in its second
     chunk leaves nothing of the first, on any database.
 
     Raises:
         ReadOnlySession: When the session was opened for reading.
-        NotSupported: For a model of several tables, a database that is not known, or a session that reads elsewhere
-            than it writes.
+        NotSupported: For a model with several tables, an unsupported database, or a session that reads from another
+            database than it writes to.
     """
 
     connection: AsyncConnection
@@ -78,10 +78,10 @@ class Work:
     def read(
         self, source: Iterable[T] | AsyncIterable[T], verb: str, one: str = "row"
     ) -> Iterator[T] | AsyncIterator[T]:
-        """Begin to read what the *verb* is given; a generator is closed when the call raises.
+        """Begin to read the argument of *verb*; a generator is closed if the call raises.
 
         Raises:
-            InvalidValue: For something that cannot be read one by one, for a text, and for one row or key.
+            InvalidValue: For something that is not iterable, for a string, and for a single row or key.
         """
         name = self.target.name
         hint = f"Give a list of {one}s: {verb}(session, {name}, [{one}])."
@@ -91,7 +91,7 @@ class Work:
     def binder(
         self, *, new: bool = False, assigned: Callable[[tuple[str, ...]], tuple[str, ...]] | None = None
     ) -> Binder:
-        """Return what turns the rows of this call into what the driver takes."""
+        """Return the binder for the rows of this call."""
         makers = self.writer.makers(self.dialect)
         self._binder = Binder(self.target, self.dialect, new=new, assigned=assigned, makers=makers)
         return self._binder
@@ -116,11 +116,11 @@ class Work:
         return self
 
     def same(self, column: Column[Any], value: Any) -> ColumnElement[bool]:
-        """Match the rows of which *column* stores *value*: not as Python has it, but as it is after its assignment."""
+        """Match rows whose *column* stores *value*, in the precision that an assignment would store."""
         return raw(column) == self.writer.rounded(value, column, self.dialect)
 
     def _refuse_commit(self, session: Session) -> None:
-        """Refuse what whoever makes the rows may do between two of them: it would keep the first half of the call."""
+        """Refuse a commit by the code that produces the rows, which would commit the first half of the call."""
         if (session.get_nested_transaction() or session.get_transaction()) is self._transaction:
             raise UsageError(f"commit() was called while rows of {self.target.name} were written.", hint=_LATER)
 
@@ -132,7 +132,7 @@ class Work:
         return self._is_closed() and not self._was_closed
 
     def _refuse_closed(self, error: BaseException) -> None:
-        """Refuse that whoever makes the rows closes the session, which SQLAlchemy says in words of its own."""
+        """Report that the code which produces the rows closed the session; SQLAlchemy's error would not say that."""
         own = isinstance(error, KeelError) and not isinstance(error, SessionClosed)
         if isinstance(error, InvalidRequestError) and not own and self._is_newly_closed():
             message = f"The session was closed while rows of {self.target.name} were written; none is."
@@ -144,10 +144,10 @@ class Work:
             raise UsageError(message, hint=_LATER)
 
     async def attempt(self, statement: Executable) -> CursorResult[Any]:
-        """Run a statement that may fail without the rest of the transaction.
+        """Run a statement that may fail without affecting the rest of the transaction.
 
         Raises:
-            KeelError: What the database says; the transaction goes on, unless the server ended it.
+            KeelError: The error of the database; the transaction continues, unless the server ended it.
         """
         savepoint = await self.connection.begin_nested()
         try:
@@ -160,7 +160,7 @@ class Work:
 
     @asynccontextmanager
     async def undoable(self, *, first: bool) -> AsyncIterator[Undo]:
-        """Give what takes back all that is written in the block; the *first* one's is what takes back the call."""
+        """Yield a function that undoes what was written in the block; for the *first* block, the whole call."""
         if first:
             yield self.undo
             return
@@ -168,7 +168,7 @@ class Work:
             yield savepoint.rollback
 
     async def undo(self) -> None:
-        """Take back what was written in this call, to look at the rows as they were."""
+        """Undo what this call has written, so that the rows can be read as they were."""
         assert self._savepoint is not None, "begin() opens it"
         await self._savepoint.rollback()
         self._savepoint = await self.connection.begin_nested()
@@ -185,7 +185,7 @@ class Work:
         try:
             await self._end(error)
         finally:
-            # When all is taken back, for it may use the session.
+            # After everything is undone, because the generator may use the session.
             await close(self._source)
         self._refuse_closed(error)
         if (own := raised_by_default(error)) is not None:
@@ -213,7 +213,7 @@ class Work:
             self._locate(self._binder, error)
 
     def _locate(self, binder: Binder, error: Exception) -> None:
-        """Say which value *error* is about; where it says nothing of one, and one does not fit, raise that."""
+        """Add to *error* the value that it is about; if it is about none, but a value does not fit, raise that."""
         if isinstance(error, InvalidValue | ValueRefused) and None in (error.row, error.column):
             binder.locate(error)
         if isinstance(error, NotNullViolation) and error.row is None:
@@ -223,7 +223,7 @@ class Work:
 
     async def _roll_back(self, savepoint: AsyncTransaction, error: BaseException) -> None:
         if not isinstance(error, TransientFault) and not self.connection.invalidated and savepoint.is_active:
-            # Else the transaction, or the connection, is gone, and the savepoint with it.
+            # Otherwise the transaction or the connection is gone, and the savepoint with it.
             await savepoint.rollback()
 
     def held(self) -> Held:

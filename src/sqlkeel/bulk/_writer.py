@@ -1,4 +1,4 @@
-"""What each database does in its own way when many rows are written, and what their files have in common."""
+"""The interface that each database implements for writing many rows, and what the implementations share."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ _STAGES: Final = "sqlkeel_stages"
 
 
 class Bound(UserDefinedType[Any]):
-    """The type of a parameter that is bound already: nothing is converted again."""
+    """The type of a parameter that is already converted."""
 
     cache_ok = True
 
     def get_col_spec(self, **kw: Any) -> str:
-        """Refuse to be a column."""
+        """Refuse to be the type of a column."""
         raise NotSupported("Bound is the type of a parameter, never of a column.")
 
 
 @dataclass(frozen=True)
 class Merge:
-    """How staged rows go into their table: found by *unique*; *assigned* are copied, *touched* computed.
+    """How staged rows are merged into their table: found by *unique*; *assigned* are copied, *touched* computed.
 
-    *by_row* names the columns of the stage that hold what an update writes and an insert does not.
+    *by_row* names the columns of the stage that only an update writes.
     """
 
     target: Target
@@ -69,24 +69,24 @@ class Merge:
 
     @property
     def fields(self) -> list[str]:
-        """The attributes that are copied to rows that are there."""
+        """The attributes that are copied to existing rows."""
         return [*map(self.target.field, self.assigned)]
 
     def inserted(self, stage: TableClause) -> list[ColumnElement[Any]]:
-        """Return the columns of a stage that go into a new row."""
+        """Return the columns of a stage that a new row gets."""
         others = {*self.by_row.values(), PLACE.name}
         return [one for one in stage.c if one.name not in others]
 
 
 class Writer(ABC):
-    """One database: the fastest exact way of each kind of write."""
+    """One database: the fastest exact way for each kind of write."""
 
     shows_locked: bool
-    """Whether a plain read shows a row that the transaction has locked as it is; else as its snapshot has it."""
+    """Whether a plain read returns the current state of a row that the transaction has locked, not a snapshot."""
 
     @abstractmethod
     async def refuse_autocommit(self, connection: AsyncConnection) -> None:
-        """Raise `NoTransaction` where each statement would commit by itself."""
+        """Raise `NoTransaction` if each statement would commit by itself."""
 
     @abstractmethod
     def predicate(self, index: Index) -> ColumnElement[bool] | None:
@@ -94,24 +94,24 @@ class Writer(ABC):
 
     @abstractmethod
     def rounded(self, value: Any, of: Column[Any], dialect: Dialect) -> ColumnElement[Any]:
-        """Return *value* with the precision in which the column *of* the model stores it."""
+        """Return *value* in the precision of the model's column *of*."""
 
     def makers(self, dialect: Dialect) -> Mapping[Callable[..., Any], Callable[[], Any]]:
-        """Return faster functions for defaults, where the driver takes their values as well: else none."""
+        """Return faster functions for defaults, if the driver accepts their values."""
         return {}
 
     async def insert(self, connection: AsyncConnection, table: Table, rows: BoundRows) -> int:
-        """Insert rows, by the driver's executemany where nothing is faster; return how many."""
+        """Insert rows, by default through the driver's executemany; return their number."""
         return await write_by_driver(connection, "INSERT", table, rows, errors_of=table)
 
     async def insert_returning(self, session: AsyncSession, target: Target, rows: BoundRows) -> list[Any] | None:
-        """Insert rows and return their objects in order; ``None``, and nothing done, where the ORM does it as well."""
+        """Insert rows and return their objects in order; ``None``, without inserting, if the ORM is as fast."""
         return None
 
     def parts(self, rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-        """Yield *rows* in lists that a statement of the ORM may hold.
+        """Yield *rows* in lists that fit into one ORM statement.
 
-        All at once where the number of values is the only limit, which SQLAlchemy heeds.
+        By default all at once: the number of parameters is the only limit, and SQLAlchemy respects it.
         """
         yield rows
 
@@ -119,52 +119,52 @@ class Writer(ABC):
     def source(
         self, connection: AsyncConnection, target: Target, rows: BoundRows
     ) -> AbstractAsyncContextManager[FromClause]:
-        """Give the rows to a statement, as something to select from."""
+        """Provide the rows to a statement as something to select from."""
 
     @abstractmethod
     def stage(
         self, connection: AsyncConnection, target: Target, rows: BoundRows, unique: Unique
     ) -> AbstractAsyncContextManager[TableClause]:
-        """Make a temporary table for such *rows*; those that are placed are all kept, whatever their keys."""
+        """Create a temporary table for such *rows*; if they are placed, rows with equal keys are all kept."""
 
     @abstractmethod
     async def fill(self, connection: AsyncConnection, stage: TableClause, rows: BoundRows, *, errors_of: Table) -> int:
-        """Bring rows to a stage, and return how many; errors are told in the names of *errors_of*."""
+        """Write rows to a stage, and return their number; errors name *errors_of* as the table."""
 
     @abstractmethod
     async def lock(self, connection: AsyncConnection, merge: Merge, keys: Sequence[Select[Any]]) -> None:
-        """Lock the rows of these *keys*, of one stage or several, as callers that write the same rows lock them."""
+        """Lock the rows of these *keys*, of one or several stages, in an order that all callers share."""
 
     @abstractmethod
     async def merge(self, connection: AsyncConnection, stage: TableClause, merge: Merge) -> tuple[int, int]:
-        """Merge the stage into its table; return how many rows were inserted, and how many updated."""
+        """Merge the stage into its table; return the numbers of inserted and updated rows."""
 
     @abstractmethod
     async def keep_last(self, connection: AsyncConnection, stage: TableClause, unique: Unique) -> None:
-        """Remove the rows of a stage that a later one with the same key replaces, where filling it did not."""
+        """Remove the rows of a stage that a later one with the same key replaces, if filling it did not."""
 
     @abstractmethod
     async def lock_first(self, connection: AsyncConnection, rows: Select[Any], key: Sequence[Column[Any]]) -> Any:
-        """Return the first of *rows*, which select their *key*, as it is now, and let nobody else write it."""
+        """Lock the first of *rows*, which select their *key*, and return its current state."""
 
     @abstractmethod
     async def upsert(self, session: AsyncSession, values: Mapping[str, Any], merge: Merge) -> tuple[Any, bool] | None:
-        """Insert one row or update the one that is there; ``None`` where that is left as it is and not returned.
+        """Insert one row or update the existing one; ``None`` if the row is left unchanged and not returned.
 
-        Without an object where a trigger kept the row that was to be updated.
+        The object is ``None`` if a trigger kept the existing row.
         """
 
     @abstractmethod
     async def delete(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> int:
-        """Delete the rows of these keys; return how many there were."""
+        """Delete the rows of these keys; return their number."""
 
 
 @contextmanager
 def named_stage(connection: AsyncConnection, of: Table, rows: BoundRows) -> Iterator[TableClause]:
-    """Describe a temporary table for such *rows* of a table, under a name that the connection does not use now.
+    """Describe a temporary table for such *rows*, under a name that the connection does not use.
 
-    The name tells what it holds: drivers remember the types of a statement by its text. It is no `Table`: SQLAlchemy
-    compiles a statement of the same names and columns once, and leaves its schema alone.
+    The name depends on the content, because drivers cache the types of a statement by its text. It is not a `Table`,
+    because SQLAlchemy would compile each anew and apply a schema.
     """
     text = repr((schema_of(connection, of), of.name, [one.name for one in rows.columns], rows.names))
     first = f"sqlkeel_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -178,7 +178,7 @@ def named_stage(connection: AsyncConnection, of: Table, rows: BoundRows) -> Iter
 
 
 def copied(connection: AsyncConnection, of: Table, rows: BoundRows) -> str:
-    """Return the statement that selects such *rows* of a table: a stage gets the types of its columns from it."""
+    """Return a SELECT for such *rows* of a table, from which a stage takes its column types."""
     dialect = connection.dialect
     number = str(cast(literal_column("0"), BigInteger).compile(dialect=dialect))
     own = [quoted(dialect, [one.name]) if one.table is not None else number for one in rows.columns]
@@ -190,7 +190,7 @@ def copied(connection: AsyncConnection, of: Table, rows: BoundRows) -> str:
 async def write_by_driver(
     connection: AsyncConnection, verb: str, into: Table | TableClause, rows: BoundRows, *, errors_of: Table
 ) -> int:
-    """Send rows through the driver's ``executemany``, in their order; return how many."""
+    """Send rows through the driver's ``executemany``, in order; return their number."""
     dialect = connection.dialect
     mark = {"qmark": "?", "format": "%s"}[dialect.paramstyle]
     marks = ", ".join(mark for _ in rows.columns)
@@ -206,9 +206,9 @@ async def write_by_driver(
 async def write_by_statement(
     connection: AsyncConnection, insert: Any, into: Table | TableClause, rows: BoundRows, *, errors_of: Table
 ) -> int:
-    """Send rows through a statement of SQLAlchemy's, the dialect's *insert*, which converts the values itself.
+    """Send rows through the dialect's *insert* in SQLAlchemy, which converts the values itself.
 
-    For what a driver does not take by itself: values in a function of SQL, types that it can only send as text.
+    For values that the driver cannot send by itself: SQL functions, and types that need a cast from text.
     """
     if into is errors_of:
         statement, keys = insert(into), [one.key for one in rows.columns]

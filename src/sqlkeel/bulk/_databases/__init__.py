@@ -1,3 +1,3 @@
-"""How many rows are written on each database; one file each."""
+"""How each database writes many rows; one file per database."""
 
 __all__: list[str] = []

@@ -65,9 +65,9 @@ _ALL: Final = 2**63 - 1
 _PREPARER: Final = mysql.dialect().identifier_preparer
 _INSERTED, _FOUND, _OTHER = 0, 1, 2
 _LONGEST: Final = 1_024_000
-"""A sixteenth of what the server takes, and as long as the driver makes the statements of its executemany."""
+"""A sixteenth of the server's limit, and the length at which asyncmy splits the statements of executemany."""
 _SINGLE: Final = 24
-"""The bits of a FLOAT of single precision."""
+"""The precision in bits of a single-precision FLOAT."""
 _MET: Final = "@sqlkeel_met"
 _SAME_BY_VALUE = (Integer, Numeric, Boolean, Date, DateTime, Time, LargeBinary, Uuid)
 
@@ -78,19 +78,19 @@ class MariaDBWriter(Writer):
     shows_locked = False
 
     async def refuse_autocommit(self, connection: AsyncConnection) -> None:
-        """Refuse: a savepoint that is rolled back would take nothing back."""
+        """Refuse: rolling back a savepoint would undo nothing."""
         if await connection.run_sync(backend_for(connection.engine.url).commits_by_itself):
             raise NoTransaction("The connection commits each statement by itself; many rows need a transaction.")
 
     def predicate(self, index: Index) -> ColumnElement[bool] | None:
-        """Return the condition of a `unique_live` index; there are no other partial ones."""
+        """Return the condition of a `unique_live` index; MariaDB has no other partial indexes."""
         if index.dialect_kwargs.get("mariadb_live") is None or index.table is None:
             return None
-        # By the column of the index, which no model has: the optimizer would not find the index by what it stands for.
+        # Via the index's own column, because the optimizer does not match the original condition to the index.
         return private.column_beside(index.table, marker_of(index, _PREPARER), Integer()) == 1
 
     def rounded(self, value: Any, of: Column[Any], dialect: Dialect) -> ColumnElement[Any]:
-        """Round what an assignment would round; a cast to DECIMAL would also cut what is out of range."""
+        """Round as an assignment would; a cast to DECIMAL would also clip values that are out of range."""
         given, kind = _bound(of, value), engine_type(of.type, dialect)
         if isinstance(kind, Float):
             return cast(given, Float()) if _is_single(kind) else given
@@ -99,9 +99,9 @@ class MariaDBWriter(Writer):
         return cast(given, of.type) if isinstance(kind, DateTime | Time) else given
 
     def parts(self, rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-        """Yield rows up to the length of a statement: one above ``max_allowed_packet`` ends the connection.
+        """Yield lists of rows within the length of a statement: exceeding ``max_allowed_packet`` ends the connection.
 
-        The driver's executemany stops there, too; a statement that returns rows does not go through it.
+        The driver's executemany splits at that length, but it cannot run a statement that returns rows.
         """
         part: list[dict[str, Any]] = []
         length = 0
@@ -116,7 +116,7 @@ class MariaDBWriter(Writer):
 
     @asynccontextmanager
     async def source(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> AsyncIterator[FromClause]:
-        """Bring the rows to a temporary table."""
+        """Write the rows to a temporary table."""
         async with self.stage(connection, target, rows) as stage:
             await self.fill(connection, stage, rows, errors_of=target.table)
             yield stage
@@ -125,9 +125,9 @@ class MariaDBWriter(Writer):
     async def stage(
         self, connection: AsyncConnection, target: Target, rows: BoundRows, unique: Unique | None = None
     ) -> AsyncIterator[TableClause]:
-        """Make a temporary table, in which a row replaces an earlier one with the same key.
+        """Create a temporary table in which a row replaces an earlier one with the same key.
 
-        It is no part of the transaction: one that an error left behind is replaced.
+        MariaDB does not roll it back, so a table left by an earlier error is replaced.
         """
         key = f"KEY ({quoted(connection.dialect, [one.name for one in unique.columns])})" if unique else ""
         key = key and f" ({key})" if rows.placed else key and f" (UNIQUE {key})"
@@ -141,31 +141,30 @@ class MariaDBWriter(Writer):
             await connection.exec_driver_sql(f"DROP TEMPORARY TABLE {stage.name}")
 
     async def fill(self, connection: AsyncConnection, stage: TableClause, rows: BoundRows, *, errors_of: Table) -> int:
-        """Bring rows to a stage."""
+        """Write rows to a stage."""
         if rows.in_sql:
             return await write_by_statement(connection, _replace, stage, rows, errors_of=errors_of)
         return await write_by_driver(connection, "REPLACE", stage, rows, errors_of=errors_of)
 
     async def lock(self, connection: AsyncConnection, merge: Merge, keys: Sequence[Select[Any]]) -> None:
-        """Lock the rows as they will be written: an INSERT from a SELECT shares what it reads, and callers deadlock.
+        """Lock the rows exclusively: INSERT … SELECT takes shared locks on what it reads, and callers would deadlock.
 
-        The keys are read first, in their order: a scan of the table would lock rows of others.
+        The keys are read first and in order, because a table scan would lock the rows of other callers.
         """
         every = union(*keys) if len(keys) > 1 else keys[0]
-        # With a limit: the order of a derived table without one is dropped.
+        # With a LIMIT, because MariaDB ignores the ORDER BY of a derived table without one.
         given = every.order_by(*every.selected_columns).limit(_ALL).subquery()
         same = [raw(column) == given.c[column.name] for column in merge.unique.columns]
         if merge.unique.where is not None:
-            # Also for the optimizer: with all parts of the unique index it takes no other one that begins alike.
+            # This helps the optimizer too: with all columns of the unique index, it does not choose a similar one.
             same.append(merge.unique.where)
         rows = select(func.count()).select_from(given.join(merge.target.table, and_(*same)))
         await connection.execute(rows.prefix_with("STRAIGHT_JOIN").with_for_update())
 
     async def merge(self, connection: AsyncConnection, stage: TableClause, merge: Merge) -> tuple[int, int]:
-        """Insert what is missing, then update what differs; both read what is committed, and lock it.
+        """Insert missing rows, then update different ones; both read and lock the latest committed rows.
 
-        ON DUPLICATE KEY UPDATE does not say how many rows it inserted, and takes any unique key for the one that is
-        meant.
+        ON DUPLICATE KEY UPDATE does not return how many rows it inserted, and reacts to a conflict on any unique key.
         """
         table, unique = merge.target.table, merge.unique
         same = [raw(column) == stage.c[column.name] for column in unique.columns]
@@ -185,10 +184,10 @@ class MariaDBWriter(Writer):
         return new.rowcount, updated.rowcount
 
     async def keep_last(self, connection: AsyncConnection, stage: TableClause, unique: Unique) -> None:
-        """Do nothing: a row replaced the earlier one when it came."""
+        """Do nothing: each row has already replaced the earlier one."""
 
     async def lock_first(self, connection: AsyncConnection, rows: Select[Any], key: Sequence[Column[Any]]) -> Any:
-        """Find it, then lock it by its key: a search that locks would lock the gaps, and callers deadlock on them."""
+        """Find the row, then lock it by its key: a locking search would lock gaps, on which callers deadlock."""
         found = (await connection.execute(rows.limit(1))).first()
         if found is None:
             return None
@@ -197,10 +196,10 @@ class MariaDBWriter(Writer):
         return (await connection.execute(same.with_for_update())).first()
 
     async def upsert(self, session: AsyncSession, values: Mapping[str, Any], merge: Merge) -> tuple[Any, bool] | None:
-        """Note in a variable of the connection what the statement met: nothing, the row, or another one.
+        """Record in a user variable what the statement met: nothing, the row, or another row.
 
-        ON DUPLICATE KEY UPDATE takes any unique key for the one that is meant. What it meets under another key is left
-        as it is here, and a plain INSERT then raises the error that belongs to that.
+        ON DUPLICATE KEY UPDATE reacts to a conflict on any unique key. A row with a conflict on another key is left
+        unchanged here, and a plain INSERT then raises the proper error.
         """
         model = merge.target.model
         connection = await session.connection(bind_arguments={"mapper": merge.target.mapper})
@@ -211,7 +210,7 @@ class MariaDBWriter(Writer):
         except InvalidRequestError:
             if merge.target.mapper.inherits is None:
                 raise
-            # It met a row of another class of the hierarchy, which no object of this one can be.
+            # The existing row is of another class of the hierarchy, so it cannot become an object of this class.
             obj, met = None, _OTHER
         if int(met) != _OTHER:
             return obj, int(met) == _INSERTED
@@ -232,12 +231,12 @@ def _is_single(kind: Float[Any]) -> bool:
 
 
 def _length(value: Any) -> int:
-    """Return how long a value is in a statement, about: a letter may take four bytes, an escaped one two."""
+    """Return the approximate length of a value in a statement; a character may take four bytes, or two if escaped."""
     return len(value) if isinstance(value, str | bytes | bytearray | memoryview) else len(shown(value))
 
 
 def _declare(connection: Connection) -> None:
-    """Make the variable once for each connection: one that is not there yet when a statement starts reads as NULL."""
+    """Set the variable once per connection, because a variable that does not exist when a statement starts is NULL."""
     info: Any = connection.connection.info
     if _MET not in info:
         connection.exec_driver_sql(f"SET {_MET} = {_INSERTED}", execution_options=RESTORED)
@@ -247,7 +246,7 @@ def _declare(connection: Connection) -> None:
 def _on_duplicate(values: Mapping[str, Any], merge: Merge) -> Any:
     target, unique = merge.target, merge.unique
     first = target.field(unique.columns[0])
-    # Assigning NULL is false: the variable is reset while the row is put together, in the same statement.
+    # The assignment to NULL is false, so it resets the variable within the same statement, while the row is built.
     reset = func.if_(literal_column(f"({_MET} := {_INSERTED})"), null(), _typed(unique.columns[0], values[first]))
     given = {getattr(target.model, field): value for field, value in {**values, first: reset}.items()}
     statement = insert_on_duplicate(target.model).values(given)
@@ -268,7 +267,7 @@ def _typed(column: Column[Any], value: Any) -> Any:
 
 
 def _bound(column: Column[Any], value: Any) -> ColumnElement[Any]:
-    """Bind a value under the name of its column, by which it is found if the server refuses it."""
+    """Bind a value under the name of its column, so that an error of the server can be matched to it."""
     return bindparam(column.key, value, type_=column.type, unique=True)
 
 
@@ -277,13 +276,13 @@ def _replace(stage: TableClause) -> Any:
 
 
 def _new(of: ColumnClause[Any]) -> ColumnElement[Any]:
-    """Return the value of the row that was to be inserted."""
-    # Not ``inserted`` of the statement: SQLAlchemy doubles a percent sign in the name of the column once too often.
+    """Return the value of the row that could not be inserted."""
+    # Not ``inserted`` of the statement: SQLAlchemy doubles a percent sign in the column's name once too often.
     return Function("VALUES", column(of.name), type_=of.type)
 
 
 def _differs(old: Column[Any], new: ColumnElement[Any], dialect: Dialect) -> ColumnElement[bool]:
     if isinstance(engine_type(old.type, dialect), _SAME_BY_VALUE):
         return raw(old).is_distinct_from(new)
-    # Byte by byte: the usual collations call "a" and "A" equal.
+    # Byte by byte, because the default collations treat "a" and "A" as equal.
     return cast(raw(old), LargeBinary).is_distinct_from(cast(new, LargeBinary))

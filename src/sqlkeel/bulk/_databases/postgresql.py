@@ -64,7 +64,7 @@ from .._writer import Bound, Merge, Writer, copied, named_stage, write_by_statem
 
 try:
     import uuid_utils
-except ImportError:  # Python 3.14 has UUIDv7 itself.
+except ImportError:  # Python 3.14 has its own UUIDv7.
     uuid_utils = None  # type: ignore[assignment]
 
 __all__ = ["PostgreSQLWriter"]
@@ -74,7 +74,7 @@ _numbers = count()
 _SAME_BY_VALUE = (Integer, Numeric, Boolean, Date, DateTime, Time, Interval, Uuid, LargeBinary)
 _ROUNDED = (Float, Numeric, DateTime, Time, Interval)
 _FLAT = (*_SAME_BY_VALUE, String, JSON)
-"""The types of which an array of values is as good as the values: no arrays, ranges or composite types."""
+"""The types whose values can be sent as an array; arrays, ranges and composite types cannot."""
 
 
 class PostgreSQLWriter(Writer):
@@ -83,7 +83,7 @@ class PostgreSQLWriter(Writer):
     shows_locked = True
 
     async def refuse_autocommit(self, connection: AsyncConnection) -> None:
-        """Refuse: a COPY would commit by itself, and a temporary table be gone before it is filled."""
+        """Refuse: a COPY would commit immediately, and a temporary table would be gone before it is filled."""
         if await connection.run_sync(backend_for(connection.engine.url).commits_by_itself):
             raise NoTransaction("The connection commits each statement by itself; many rows need a transaction.")
 
@@ -93,24 +93,24 @@ class PostgreSQLWriter(Writer):
         return where
 
     def rounded(self, value: Any, of: Column[Any], dialect: Dialect) -> ColumnElement[Any]:
-        """Cast what an assignment would round: ``real`` 0.1 is not 0.1, which is ``double precision``."""
+        """Cast a value that an assignment would round: ``real`` 0.1 does not equal ``double precision`` 0.1."""
         given = literal(value, of.type)
         return cast(given, of.type) if isinstance(engine_type(of.type, dialect), _ROUNDED) else given
 
     def makers(self, dialect: Dialect) -> Mapping[Callable[..., Any], Callable[[], Any]]:
-        """Return, for asyncpg, a maker of keys that takes a tenth of the time: it asks a key for its bytes only."""
+        """Return, for asyncpg, a ten times faster function for UUIDv7 keys; asyncpg only needs their bytes."""
         quick = uuid_utils.uuid7 if uuid_utils is not None and dialect.driver == "asyncpg" else None
         return {} if quick is None else {uuid7: quick}
 
     async def insert(self, connection: AsyncConnection, table: Table, rows: BoundRows) -> int:
-        """COPY the rows, or what INSERT makes of them where COPY does not take them."""
+        """COPY the rows, or INSERT them if COPY does not accept them."""
         if any(one.identity is not None and one.identity.always for one in rows.columns):
-            # COPY would write what INSERT refuses: the number of a key that is GENERATED ALWAYS.
+            # COPY would write a GENERATED ALWAYS key, which INSERT refuses.
             return await write_by_statement(connection, insert, table, rows, errors_of=table)
         return await _write(connection, table, rows, errors_of=table)
 
     async def insert_returning(self, session: AsyncSession, target: Target, rows: BoundRows) -> list[Any] | None:
-        """Insert from arrays, which is twice as fast; where a key tells afterwards which row an object was."""
+        """Insert from arrays, which is twice as fast, if a key identifies each object's row afterwards."""
         dialect = session.get_bind(mapper=target.mapper).dialect
         if not _is_flat(rows, dialect):
             return None
@@ -128,7 +128,7 @@ class PostgreSQLWriter(Writer):
 
     @asynccontextmanager
     async def source(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> AsyncIterator[FromClause]:
-        """Pass one array for each column, where an array of its type is as good as its values; else stage the rows."""
+        """Pass one array per column if each type allows that; otherwise stage the rows."""
         dialect = connection.dialect
         if _is_flat(rows, dialect) and not _is_mixed(records := rows.all(), dialect):
             yield _unnest(rows, records, dialect)
@@ -141,7 +141,7 @@ class PostgreSQLWriter(Writer):
     async def stage(
         self, connection: AsyncConnection, target: Target, rows: BoundRows, unique: Unique | None = None
     ) -> AsyncIterator[TableClause]:
-        """Make a table that has the types of the columns and none of their constraints."""
+        """Create a table with the types of the columns and without their constraints."""
         with named_stage(connection, target.table, rows) as stage:
             await connection.exec_driver_sql(
                 f"CREATE TEMPORARY TABLE {stage.name} ON COMMIT DROP AS"
@@ -155,7 +155,7 @@ class PostgreSQLWriter(Writer):
         return await _write(connection, stage, rows, errors_of=errors_of)
 
     async def lock(self, connection: AsyncConnection, merge: Merge, keys: Sequence[Select[Any]]) -> None:
-        """Lock the rows of several stages in the order of their keys; a single one is merged in that order."""
+        """Lock the rows of several stages in the order of their keys; the merge of a single one uses that order."""
         if len(keys) == 1:
             return
         table, columns = merge.target.table, merge.unique.columns
@@ -166,30 +166,30 @@ class PostgreSQLWriter(Writer):
         await connection.execute(select(func.count()).select_from(rows.subquery()))
 
     async def merge(self, connection: AsyncConnection, stage: TableClause, merge: Merge) -> tuple[int, int]:
-        """Insert the last row of each key in one statement, in the order of the keys, so that callers wait."""
+        """Insert the last row of each key in one statement, in key order, so that callers wait for each other."""
         key = [stage.c[column.name] for column in merge.unique.columns]
         twice = select(literal_column("1")).select_from(stage).group_by(*key).having(func.count() > 1).exists()
         rows = select(*merge.inserted(stage)).order_by(*key)
         has_twins, kind = (await connection.execute(select(twice, kind_of(connection, merge.target.table)))).one()
         if has_twins:
-            # Rows lie in a new table in the order in which they came. Not done without need: it costs a column more.
+            # A new table stores rows in insertion order. Only done if needed, because it costs an extra column.
             rows = rows.ext(distinct_on(*key)).order_by(literal_column("ctid").desc())
         if merge.by_row:
             await self._index(connection, stage, merge)
-        # A partitioned table and a view give back no system columns. Asked for each time: it takes no trip of its own,
-        # and a migration or another search_path may have brought another table meanwhile.
+        # A partitioned table or a view does not return system columns. This is checked each time, because it needs no
+        # round trip of its own, and a migration or another search_path may have changed the table.
         merging = _merge if kind in {None, "r"} else _merge_noting
         written, inserted = await merging(connection, stage, rows, merge)
         return inserted, written - inserted
 
     async def _index(self, connection: AsyncConnection, stage: TableClause, merge: Merge) -> None:
-        """Let the statement find what it writes into each row that is there: it has the columns of a new row only."""
+        """Index the stage, so that the update can look up values that the inserted row does not contain."""
         await self.keep_last(connection, stage, merge.unique)
         key = quoted(connection.dialect, [column.name for column in merge.unique.columns])
         await connection.exec_driver_sql(f"CREATE INDEX ON {stage.name} ({key})")
 
     async def keep_last(self, connection: AsyncConnection, stage: TableClause, unique: Unique) -> None:
-        """Remove the earlier of two rows with one key: rows lie in a new table in the order in which they came."""
+        """Remove all but the last row of each key; a new table stores rows in insertion order."""
         key = [stage.c[column.name] for column in unique.columns]
         place = func.row_number().over(partition_by=key, order_by=literal_column("ctid").desc())
         rows = select(literal_column("ctid").label("at"), place.label("place")).select_from(stage).subquery()
@@ -197,13 +197,13 @@ class PostgreSQLWriter(Writer):
         await connection.execute(delete(stage).where(literal_column("ctid").in_(replaced)))
 
     async def lock_first(self, connection: AsyncConnection, rows: Select[Any], key: Sequence[Column[Any]]) -> Any:
-        """Return it as whoever held it has left it."""
+        """Return the row as the transaction that held it left it."""
         return await lock_first(connection, rows)
 
     async def upsert(self, session: AsyncSession, values: Mapping[str, Any], merge: Merge) -> tuple[Any, bool] | None:
-        """Have the statement note a number of its own where it updates.
+        """Let the statement store a marker in a setting if it updates.
 
-        Not by xmax: the rows of a partitioned table and of a view come back without it.
+        xmax does not work here, because partitioned tables and views do not return it.
         """
         number = str(next(_numbers))
         statement = upserting_insert(insert, values, merge, _note(number).is_not(None))
@@ -217,7 +217,7 @@ class PostgreSQLWriter(Writer):
         return (None, False) if is_kept else None
 
     async def delete(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> int:
-        """Delete by a join with the keys, which are as many as there may be, in arrays."""
+        """Delete by a join with arrays of the keys, of any number."""
         async with self.source(connection, target, rows) as source:
             same = [raw(column) == source.c[column.name] for column in rows.columns]
             return (await connection.execute(delete(target.table).where(*same, *target.guards))).rowcount
@@ -230,7 +230,7 @@ async def _write(connection: AsyncConnection, into: Table | TableClause, rows: B
 
 
 async def _merge(connection: AsyncConnection, stage: TableClause, rows: Select[Any], merge: Merge) -> tuple[int, int]:
-    """Return how many rows were written, and how many of them are new: these have no xmax."""
+    """Return how many rows were written, and how many of them are new, which have no xmax."""
     statement = merging_insert(insert, stage, rows, merge, _differs(connection.dialect))
     cte = statement.returning(literal_column("(xmax = 0)").label("inserted")).cte("written")
     counts = select(func.count(), func.count().filter(cte.c.inserted)).select_from(cte)
@@ -241,7 +241,7 @@ async def _merge(connection: AsyncConnection, stage: TableClause, rows: Select[A
 async def _merge_noting(
     connection: AsyncConnection, stage: TableClause, rows: Select[Any], merge: Merge
 ) -> tuple[int, int]:
-    """Return the same where rows have no xmax: the statement counts those that it updates."""
+    """Return the same for tables without xmax: the statement counts the rows that it updates."""
     await connection.execute(select(_note("0")))
     statement = merging_insert(insert, stage, rows, merge, _differs(connection.dialect), note=_note_one_more())
     cte = statement.returning(literal_column("1").label("one")).cte("written")
@@ -260,21 +260,21 @@ def _noted() -> ColumnElement[int]:
 
 
 def _note_one_more() -> ColumnElement[bool]:
-    """Return a condition that always holds, and counts the rows for which it was asked for."""
+    """Return a condition that is always true, and counts the rows for which it is evaluated."""
     return _note(_noted() + 1).is_not(None)
 
 
 def _is_flat(rows: BoundRows, dialect: Dialect) -> bool:
-    """Return whether an array of each column's values arrives as these values do."""
+    """Return whether an array of each column's values is equivalent to the values."""
     kinds = [engine_type(one.type, dialect) for one in rows.columns]
     return not rows.in_sql and all(isinstance(kind, _FLAT) and not isinstance(kind, CITEXT) for kind in kinds)
 
 
 def _is_mixed(records: list[Record], dialect: Dialect) -> bool:
-    """Return whether a column has values that no array holds as they are.
+    """Return whether a column has values that an array cannot hold unchanged.
 
-    These are lists, which ``unnest`` would spread over the rows, and values of several types, which psycopg puts into
-    no array: 1 and 2.5, for one.
+    These are lists, which ``unnest`` would spread over several rows, and values of several types, such as 1 and 2.5,
+    which psycopg cannot put into one array.
     """
     columns = (
         set(map(type, map(itemgetter(place), records))) - {type(None)}
@@ -289,29 +289,29 @@ def _is_list(kind: type) -> bool:
 
 
 def _place_of(target: Target, rows: BoundRows, records: list[Record]) -> Callable[[Any], Any] | None:
-    """Return what tells the place of an object among the rows that it was made of; ``None`` where nothing does."""
+    """Return a function from an object to the position of its row; ``None`` if nothing identifies the row."""
     key = target.mapper.primary_key
     identity = target.mapper.primary_key_from_instance
     if len(key) == 1 and key[0] is target.table.autoincrement_column and key[0].name not in rows.names:
-        return identity  # Counted in the order in which the rows were inserted.
+        return identity  # Generated in the order in which the rows were inserted.
     if any(column.name not in rows.names or not isinstance(column.type, Integer | Uuid) for column in key):
         return None
     forms = [(rows.names.index(column.name), _bytes_of if isinstance(column.type, Uuid) else index) for column in key]
     try:
         place = {tuple([form(record[n]) for n, form in forms]): number for number, record in enumerate(records)}
     except (AttributeError, TypeError, ValueError):
-        return None  # A key of another type, or None; whether it fits is for the database to say.
+        return None  # A key of another type, or None; the database decides whether it fits.
     return lambda obj: place[tuple([form(value) for value, (_, form) in zip(identity(obj), forms, strict=True)])]
 
 
 def _bytes_of(key: Any) -> bytes:
-    """Return what the UUIDs of Python, asyncpg and uuid_utils and a text have in common: they are not equal."""
+    """Return the bytes of a UUID of Python, asyncpg or uuid_utils, or of its text; these do not compare equal."""
     found: bytes = UUID(key).bytes if isinstance(key, str) else key.bytes
     return found
 
 
 def _unnest(rows: BoundRows, records: list[Record], dialect: Dialect, **options: Any) -> FromClause:
-    # Column by column: ``zip(*records)`` makes an iterator for each row first.
+    # Column by column, because ``zip(*records)`` would first create an iterator per row.
     values = (list(map(itemgetter(place), records)) for place in range(len(rows.columns)))
     arrays = [_array(those, one.type, dialect) for those, one in zip(values, rows.columns, strict=True)]
     return func.unnest(*arrays).table_valued(*map(column, rows.names), name="given", **options).render_derived()
@@ -322,7 +322,7 @@ def _array(values: list[Any], of: TypeEngine[Any], dialect: Dialect) -> ColumnEl
 
 
 def _without_length(kind: TypeEngine[Any]) -> TypeEngine[Any]:
-    # A cast to varchar(3) cuts what is too long, where an assignment refuses it.
+    # A cast to varchar(3) truncates, while an assignment raises an error.
     return Text() if isinstance(kind, String) and not isinstance(kind, ENUM) else kind
 
 
@@ -333,15 +333,15 @@ def _differs(dialect: Dialect) -> Callable[[Column[Any], Any], ColumnElement[boo
             return raw(old).is_distinct_from(raw(new))
         if isinstance(kind, JSON):
             return _differs_as_json(cast(raw(old), Text), cast(raw(new), Text))
-        # As text, byte by byte: a collation or a type (citext) may call different values equal, and some types (json,
-        # xml, point) cannot be compared at all.
+        # As text, byte by byte: a collation or a type (citext) may treat different values as equal, and some types
+        # (json, xml, point) have no equality.
         return cast(raw(old), Text).collate("C").is_distinct_from(cast(raw(new), Text).collate("C"))
 
     return differs
 
 
 def _differs_as_json(old: ColumnElement[str], new: ColumnElement[str]) -> ColumnElement[bool]:
-    """Compare what the texts mean: the type json has no equality, and jsonb refuses some of what json holds."""
+    """Compare the documents' meaning as jsonb, because json has no equality; jsonb refuses some JSON texts."""
     refused = old.concat(new).regexp_match(r"\\u(0000|[dD][89a-fA-F])")
     same = (old.is_not_distinct_from(new), false())
     return case(same, (refused, true()), else_=cast(old, JSONB).is_distinct_from(cast(new, JSONB)))

@@ -46,10 +46,10 @@ class SQLiteWriter(Writer):
     shows_locked = True
 
     async def refuse_autocommit(self, connection: AsyncConnection) -> None:
-        """Begin the transaction where the driver leaves that to the first INSERT.
+        """Begin the transaction if the driver would only do that at the first INSERT.
 
-        A savepoint would be the outermost transaction then, and releasing it a COMMIT that no rollback takes back.
-        Where each statement commits by itself, that is what is wanted.
+        Otherwise a savepoint would be the outermost transaction, and releasing it would commit. In autocommit mode that
+        is what the caller wants.
         """
         driver: Any = (await connection.get_raw_connection()).driver_connection
         if not driver.in_transaction and driver.isolation_level is not None:
@@ -61,12 +61,12 @@ class SQLiteWriter(Writer):
         return where
 
     def rounded(self, value: Any, of: Column[Any], dialect: Dialect) -> ColumnElement[Any]:
-        """Return it as it is: values are stored as they come, whatever the type of the column."""
+        """Return the value unchanged: SQLite does not round on assignment."""
         return literal(value, of.type)
 
     @asynccontextmanager
     async def source(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> AsyncIterator[FromClause]:
-        """Bring the rows to a temporary table."""
+        """Write the rows to a temporary table."""
         async with self.stage(connection, target, rows) as stage:
             await self.fill(connection, stage, rows, errors_of=target.table)
             yield stage
@@ -75,7 +75,7 @@ class SQLiteWriter(Writer):
     async def stage(
         self, connection: AsyncConnection, target: Target, rows: BoundRows, unique: Unique | None = None
     ) -> AsyncIterator[TableClause]:
-        """Make a temporary table, in which a row replaces an earlier one with the same key."""
+        """Create a temporary table in which a row replaces an earlier one with the same key."""
         with named_stage(connection, target.table, rows) as stage:
             await connection.exec_driver_sql(
                 f"CREATE TEMPORARY TABLE {stage.name} AS {copied(connection, target.table, rows)} WHERE 0",
@@ -89,23 +89,23 @@ class SQLiteWriter(Writer):
             await connection.exec_driver_sql(f"DROP TABLE {stage.name}")
 
     async def fill(self, connection: AsyncConnection, stage: TableClause, rows: BoundRows, *, errors_of: Table) -> int:
-        """Bring rows to a stage."""
+        """Write rows to a stage."""
         if rows.in_sql:
             return await write_by_statement(connection, _replace, stage, rows, errors_of=errors_of)
         return await write_by_driver(connection, "REPLACE", stage, rows, errors_of=errors_of)
 
     async def lock(self, connection: AsyncConnection, merge: Merge, keys: Sequence[Select[Any]]) -> None:
-        """Do nothing: whoever writes has the database to itself."""
+        """Do nothing: a writer has the whole database locked."""
 
     async def merge(self, connection: AsyncConnection, stage: TableClause, merge: Merge) -> tuple[int, int]:
-        """Count what is new, then write; nobody else writes meanwhile."""
+        """Count the new rows, then write; no other connection can write in between."""
         same = [raw(column) == stage.c[column.name] for column in merge.unique.columns]
         if merge.unique.where is not None:
             same.append(merge.unique.where)
         there = select(literal_column("1")).select_from(merge.target.table).where(*same).exists()
         absent = select(func.count()).select_from(stage).where(~there)
         new: int = (await connection.execute(absent)).scalar_one()
-        # Without a WHERE, the parser takes ON CONFLICT for the ON of a join.
+        # Without a WHERE, SQLite's parser would read ON CONFLICT as the ON of a join.
         rows = select(*merge.inserted(stage)).where(text("true")).order_by(literal_column("rowid"))
         written = (await connection.execute(merging_insert(insert, stage, rows, merge, _differs))).rowcount
         if new and await _may_leave_out(connection, merge.target.table):
@@ -113,14 +113,14 @@ class SQLiteWriter(Writer):
         return new, written - new
 
     async def keep_last(self, connection: AsyncConnection, stage: TableClause, unique: Unique) -> None:
-        """Do nothing: a row replaced the earlier one when it came."""
+        """Do nothing: each row has already replaced the earlier one."""
 
     async def lock_first(self, connection: AsyncConnection, rows: Select[Any], key: Sequence[Column[Any]]) -> Any:
-        """Return it; the transaction has the database to itself, or the next write fails."""
+        """Return the row; the transaction has the database locked, or the next write fails."""
         return await lock_first(connection, rows)
 
     async def upsert(self, session: AsyncSession, values: Mapping[str, Any], merge: Merge) -> tuple[Any, bool] | None:
-        """Have the statement call a function of ours where it updates: nothing that it returns tells."""
+        """Let the statement call a function of ours if it updates, because its result does not show that."""
         noting = getattr(func, _CONFLICT)() == 1
         statement = upserting_insert(insert, values, merge, noting)
         connection = await session.connection(bind_arguments={"mapper": merge.target.mapper})
@@ -131,7 +131,7 @@ class SQLiteWriter(Writer):
         return (None, False) if conflict.seen else None
 
     async def delete(self, connection: AsyncConnection, target: Target, rows: BoundRows) -> int:
-        """Delete by a temporary table of the keys: a list of them in the statement has a limit."""
+        """Delete by a temporary table of the keys, because a list in the statement has a size limit."""
         key = row_value([raw(one) for one in rows.columns])
         async with self.source(connection, target, rows) as source:
             among = key.in_(select(*source.c))
@@ -140,7 +140,7 @@ class SQLiteWriter(Writer):
 
 
 async def _may_leave_out(connection: AsyncConnection, table: Table) -> bool:
-    """Return whether a trigger of *table* may leave a row out without an error, by RAISE(IGNORE)."""
+    """Return whether a trigger of *table* may skip a row without an error, by RAISE(IGNORE)."""
     schema = schema_of(connection, table)
     own = "" if schema is None else f"{quoted(connection.dialect, [schema])}."
     for master in ("sqlite_temp_master", f"{own}sqlite_master"):
@@ -155,7 +155,7 @@ def _replace(stage: TableClause) -> Any:
 
 
 class _Conflict:
-    """Whether the statement that runs has met an existing row."""
+    """Whether the current statement has met an existing row."""
 
     def __init__(self) -> None:
         self.seen = False
@@ -166,7 +166,7 @@ class _Conflict:
 
 
 def _conflict(connection: Connection) -> _Conflict:
-    """Give the driver's connection the function, once, and forget what an earlier statement noted."""
+    """Register the function on the driver's connection once, and reset its state."""
     pooled: Any = connection.connection
     conflict: _Conflict | None = pooled.info.get(_CONFLICT)
     if conflict is None:
@@ -177,5 +177,5 @@ def _conflict(connection: Connection) -> _Conflict:
 
 
 def _differs(old: Column[Any], new: Any) -> ColumnElement[bool]:
-    # Byte by byte: a collation may call different texts equal. Numbers have none.
+    # Byte by byte, because a collation may treat different texts as equal. Numbers have no collation.
     return raw(old).collate("BINARY").is_distinct_from(raw(new).collate("BINARY"))
