@@ -1,4 +1,4 @@
-"""Soft delete: rows that are marked instead of removed, brought back, and purged once they are old enough."""
+"""Soft delete: rows are marked instead of removed, can be restored, and are purged once they are old enough."""
 
 from typing import TYPE_CHECKING
 

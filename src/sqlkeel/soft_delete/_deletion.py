@@ -1,4 +1,4 @@
-"""A deletion that marks: a row and all below it, set by set, and brought back exactly."""
+"""Soft-delete a row and all rows below it, set by set, and restore exactly these rows."""
 
 from __future__ import annotations
 
@@ -162,15 +162,15 @@ class Deletion(_Marking):
         """
         if sa_inspect(self.obj).identity is None:
             raise UsageError(f"{self.obj!r} was never saved; expunge it instead of deleting it.")
-        refuse_reading(self.session, "delete rows")  # before a savepoint, which a connection for reading cannot open
+        refuse_reading(self.session, "delete rows")  # first, because a read-only connection cannot open a savepoint
 
     def run(self) -> None:
-        """Mark the row and what belongs to it.
+        """Mark the row and the rows that belong to it.
 
         Raises:
-            NotFound: When the row is deleted or gone already.
-            VersionConflict: When somebody else changed it since it was read.
-            ForeignKeyViolation: When a relation that restricts still has live rows; nothing is marked then.
+            NotFound: When the row is already deleted or gone.
+            VersionConflict: When another session changed it since it was read.
+            ForeignKeyViolation: When a relationship that restricts still has live rows; nothing is marked then.
         """
         state = sa_inspect(self.obj)
         mapper: Mapper[Any] = state.mapper
@@ -185,7 +185,7 @@ class Deletion(_Marking):
         self._forget()
 
     def _read_expired_version(self, state: Any) -> None:
-        """Read a version that has expired as reading the attribute would: nobody has seen another one."""
+        """Load an expired version, as reading the attribute would; the caller has not seen another one."""
         version = state.mapper.version_id_col
         if version is None or self.obj not in self.session:
             return
@@ -240,7 +240,7 @@ def _is_made_by_row(mapper: Mapper[Any]) -> bool:
 
 
 def _written(mapper: Mapper[Any], tables: Collection[Any]) -> tuple[Any, ...]:
-    """Return the mapped columns that a mark changes, of a mapper whose rows are marked in one of *tables*."""
+    """Return the mapped columns that marking changes, for a mapper whose rows are marked in one of *tables*."""
     if not is_soft(mapper) or (mark := Mark(mapper)).table not in tables:
         return ()
     version, moved = (
@@ -254,22 +254,22 @@ def _written(mapper: Mapper[Any], tables: Collection[Any]) -> tuple[Any, ...]:
 
 
 def _move_companions(connection: Connection, mark: Mark, deletion: uuid.UUID) -> None:
-    """Count and date the change in the other tables of the rows that have *deletion*."""
+    """Update versions and timestamps in the other tables of the rows with this *deletion*."""
     for one in mark.companions():
         keys = select(*mark.key).where(mark.deletion == deletion)
         connection.execute(update(one.table).where(row_value(one.key).in_(keys)).values(one.values))
 
 
 def restore(session: AnySyncSession, obj: Any) -> None:
-    """Bring back *obj* and exactly the rows that were deleted with it.
+    """Restore *obj* and exactly the rows that were deleted with it.
 
-    What was deleted before, on its own, stays deleted. Nothing is restored when one row cannot be.
+    Rows that were deleted separately before stay deleted. If one row cannot be restored, none is.
 
     Raises:
         NotFound: When the row is not deleted, or gone.
-        RestoreConflict: When a live row has taken a unique value meanwhile.
-        UsageError: When the row above it is deleted, which is to be restored first or instead; when *obj* was never
-            written, is held by another session, or another object of the row by this one.
+        RestoreConflict: When a live row has taken a unique value in between.
+        UsageError: When the parent row is deleted; restore that first, or instead. Also when *obj* was never written,
+            is held by another session, or this session holds another object for its row.
     """
     session = session_in(session)
     refuse_foreign(session, obj, model=type(obj), call="restore()")
@@ -300,7 +300,7 @@ def restore(session: AnySyncSession, obj: Any) -> None:
 
 
 def _conflict(connection: Connection, mapper: Mapper[Any], error: IntegrityError) -> RestoreConflict | None:
-    """Return the conflict that a violation is, if it is one of a unique constraint."""
+    """Return the conflict for a violation of a unique constraint; ``None`` for any other violation."""
     found = unique_violation(error, connection.engine.url)
     if found is None:
         return None
@@ -322,7 +322,7 @@ def _unmark(connection: Connection, mapper: Mapper[Any], deletion: uuid.UUID) ->
 
 
 def _take_back(session: orm.Session, obj: Any, tree: Iterable[Mapper[Any]], deletion: uuid.UUID) -> None:
-    """Read again what was restored, as far as it is loaded; *obj* brings its loaded children with it."""
+    """Reload the restored rows that are loaded; *obj* adds its loaded children to the session again."""
     if obj not in session:
         session.add(obj)
     for mapper in tree:
@@ -330,7 +330,7 @@ def _take_back(session: orm.Session, obj: Any, tree: Iterable[Mapper[Any]], dele
             state = sa_inspect(other)
             if state.dict.get("deletion_id") == deletion:
                 note_read(session, [other])
-                # A union of tables brings the name of the class as a column that no attribute has.
+                # A union of tables has the name of the class as a column without an attribute.
                 session.expire(other, [prop.key for prop in state.mapper.column_attrs if prop.key in state.manager])
         reload_expired(session, mapper)
 
@@ -341,7 +341,7 @@ def _savepoint(session: orm.Session, mapper: Mapper[Any], state: InstanceState[A
     if backend_for(connection.engine.url).commits_by_itself(connection):
         name = mapper.class_.__name__
         raise NoTransaction(f"The connection commits each statement by itself; a {name} is several.")
-    begin_for_savepoint(connection)  # a SyncSession does so itself, a stock one does not
+    begin_for_savepoint(connection)  # a SyncSession does this itself, but a stock session does not
     fault: TransientFault | None = None
     try:
         with session.begin_nested():
@@ -358,26 +358,26 @@ def _savepoint(session: orm.Session, mapper: Mapper[Any], state: InstanceState[A
 
 
 def refuse_below_deleted(connection: Connection, mapper: Mapper[Any], value_of: Callable[[Any], Any]) -> None:
-    """Refuse to bring back a row, of which *value_of* tells the value in a column, where the row above it is deleted.
+    """Refuse to restore a row whose parent is deleted; *value_of* returns the row's value for a column.
 
     Raises:
-        UsageError: Names what is to be restored first or instead.
+        UsageError: Names the parent to restore first or instead.
     """
     for above, edge in edges_above(mapper):
         match = [column == value_of(below) for column, below in zip(edge.above, edge.below, strict=True)]
         mark = Mark(above)
         if mark.table is Mark(mapper).table:
-            # A row may be above itself.
+            # A row may be its own parent.
             match.append(or_(*(column != value_of(column) for column in mapper.primary_key)))
         rows = select(mark.at).select_from(edge.owner.persist_selectable).where(*match)
-        # Locked whether it is marked or not: a snapshot would show it as it was, and it may be marked a moment later.
+        # Lock the parent whether it is marked or not: a snapshot shows an older state, and it may be marked next.
         found = connection.execute(rows.with_for_update(read=True, of=mark.table))
         if any(at is not None for at in found.scalars()):
             raise below_deleted(mapper, edge)
 
 
 def _refuse_moved_below_deleted(session: orm.Session, state: Any) -> None:
-    """Refuse a row, written and locked by now, that somebody else has moved below a deleted one since it was read."""
+    """Refuse a row, now written and locked, that another session has moved below a deleted one since it was read."""
     mapper: Mapper[Any] = state.mapper
     keys = {
         column: mapper.get_property_by_column(column).key for _, edge in edges_above(mapper) for column in edge.below
@@ -395,7 +395,7 @@ def _refuse_moved_below_deleted(session: orm.Session, state: Any) -> None:
 
 
 def below_deleted(mapper: Mapper[Any], edge: Edge) -> UsageError:
-    """Return the error for a row that would live below a deleted one."""
+    """Return the error for a row that would be live below a deleted one."""
     name = edge.owner.class_.__name__
     return UsageError(
         f"The {mapper.class_.__name__} belongs to a {name} that is deleted.",
@@ -422,7 +422,7 @@ def _drop_from_collections(session: orm.Session, gone: Mapping[int, Any]) -> Non
 
 
 def _match_as_read(state: Any) -> list[ColumnElement[bool]]:
-    """Match the row of an object, if it still has the version that was read."""
+    """Match the row of an object if it still has the version that was read."""
     mapper: Mapper[Any] = state.mapper
     mark, version = Mark(mapper), mapper.version_id_col
     keys = [column == value for column, value in zip(mark.key, state.identity, strict=True)]

@@ -1,4 +1,4 @@
-"""The foreign keys along which a deletion goes, from the rows above to those below."""
+"""The foreign keys that a deletion follows from parent rows to child rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LEVELS_AT_ONCE = 500
 
 
 class Edge(NamedTuple):
-    """A foreign key along which a deletion goes, from the rows of *owner* to those of *target*."""
+    """A foreign key that a deletion follows, from the rows of *owner* to those of *target*."""
 
     relation: RelationshipProperty[Any]
     owner: Mapper[Any]
@@ -32,7 +32,7 @@ class Edge(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether the foreign key alone says which rows belong together."""
+        """Whether the foreign key alone determines which rows belong together."""
         joined: Any = self.relation.primaryjoin
         parts = joined.clauses if getattr(joined, "operator", None) is operators.and_ else [joined]
         pairs = [{local, remote} for local, remote in self.relation.local_remote_pairs or ()]
@@ -41,18 +41,18 @@ class Edge(NamedTuple):
         )
 
     def rows(self, marked: ColumnElement[bool]) -> list[ColumnElement[bool]]:
-        """Match what hangs on the *marked* rows, in a statement that selects from all tables of the target."""
+        """Match the children of the *marked* rows, in a statement that selects from all tables of the target."""
         if not self.is_plain:
             return [row_value(Mark(self.target).key).in_(select(self._related(marked)))]
         return [row_value(self.below).in_(select(self._keys(marked))), *kinds(self.target)]
 
     def _keys(self, marked: ColumnElement[bool]) -> Subquery:
-        # A derived table: MariaDB refuses a subquery on the table that is being updated (error 1093).
+        # A derived table, because MariaDB refuses a subquery on the table that is being updated (error 1093).
         keys = select(*self.above).select_from(self.owner.persist_selectable).where(marked, *kinds(self.owner))
         return keys.subquery()
 
     def _related(self, marked: ColumnElement[bool]) -> Subquery:
-        """Select what a relationship with a condition of its own leads to, as SQLAlchemy joins it."""
+        """Select the rows of a relationship with its own join condition, joined as SQLAlchemy does it."""
         if not self.target.isa(self.relation.mapper) or self.target.concrete:
             raise NotSupported(
                 f"{self.relation} has a condition of its own, which {self.target.class_.__name__} cannot be asked for.",
@@ -65,11 +65,11 @@ class Edge(NamedTuple):
         marked_keys = select(*key).select_from(self.owner.persist_selectable).where(marked).subquery()
         related = getattr(above, self.relation.key).of_type(self.target.class_)
         found = select(*mark.key).select_from(above).join(related).where(owner.in_(select(marked_keys))).subquery()
-        private.forget_plugin(found)  # SQLAlchemy would take the UPDATE around it for one of the class above
+        private.forget_plugin(found)  # otherwise SQLAlchemy takes the outer UPDATE for one of the parent class
         return found
 
     def match(self, marked: ColumnElement[bool]) -> ColumnElement[bool]:
-        """Match what hangs on the *marked* rows, in a statement on the table that holds the mark."""
+        """Match the children of the *marked* rows, in a statement on the table that holds the mark."""
         mark, rows = Mark(self.target), self.rows(marked)
         kind: Any = self.target.polymorphic_on
         tables = {column.table for column in (*self.below, *([kind] if rows[1:] else []))}
@@ -79,7 +79,7 @@ class Edge(NamedTuple):
         return row_value(mark.key).in_(select(keys))  # type: ignore[no-any-return]  # a condition
 
     def match_all(self, marked: ColumnElement[bool]) -> ColumnElement[bool]:
-        """Match what hangs on the *marked* rows; in a tree of one table, living rows of many levels at once."""
+        """Match the children of the *marked* rows; in a tree in one table, live rows of many levels at once."""
         mark, some = Mark(self.target), kinds(self.owner) + kinds(self.target)
         if self.owner.persist_selectable is not mark.table or some or not self.is_plain:
             return self.match(marked)
@@ -87,7 +87,7 @@ class Edge(NamedTuple):
         reached = select(*self.above, level).where(marked).cte("reached", recursive=True, nesting=True)
         row = mark.table.alias()
         up = [row.c[below.key] == reached.c[above.key] for above, below in zip(self.above, self.below, strict=True)]
-        # MariaDB raises an error after 1,000 steps; and a tree may have grown into a circle.
+        # MariaDB raises an error after 1,000 recursions, and a tree may contain a cycle.
         up += [row.c[mark.at.key].is_(None), reached.c.sqlkeel_level < _LEVELS_AT_ONCE]
         step = select(*(row.c[above.key] for above in self.above), reached.c.sqlkeel_level + 1).where(*up)
         reached = reached.union(step)
@@ -96,8 +96,8 @@ class Edge(NamedTuple):
 
 
 def edges_below(mapper: Mapper[Any], *, restricting: bool = False) -> Iterator[Edge]:
-    """Yield the foreign keys along which a deletion goes on, or those by which living rows below refuse it."""
-    # The rows of a table may be of any subclass, whose own relations lead further.
+    """Yield the foreign keys that a deletion follows; or, if *restricting*, those whose live children refuse it."""
+    # The rows may be of any subclass, which may have its own relationships.
     relations = dict.fromkeys(relation for one in rows_of(mapper) for relation in one.relationships)
     for relation in relations:
         takes_along = relation.passive_deletes == "all" if restricting else relation.cascade.delete
@@ -110,23 +110,23 @@ def edges_below(mapper: Mapper[Any], *, restricting: bool = False) -> Iterator[E
 def _edge(relation: RelationshipProperty[Any], owner: Mapper[Any], target: Mapper[Any]) -> Edge:
     above, below = zip(*relation.local_remote_pairs or (), strict=True)
     if target not in rows_of(relation.mapper):
-        # A table of its own (concrete inheritance) has these columns once more.
+        # A subclass table (concrete inheritance) has its own copies of these columns.
         below = tuple(target.columns[relation.mapper.get_property_by_column(column).key] for column in below)
     return Edge(relation, owner, target, above, below)
 
 
 def edges_above(mapper: Mapper[Any]) -> Iterator[tuple[Mapper[Any], Edge]]:
-    """Yield the foreign keys along which a deletion reaches or regards rows of *mapper*, with the model above."""
+    """Yield the foreign keys by which a deletion reaches or restricts rows of *mapper*, with the parent's mapper."""
     for above in filter(is_soft, mapper.registry.mappers):
         if above.inherits is not None and is_soft(above.inherits) and not above.concrete:
-            continue  # the one above it has the relations of all its rows
+            continue  # its base class has the relationships of all its rows
         for edge in (*edges_below(above), *edges_below(above, restricting=True)):
             if mapper in rows_of(edge.target) and edge.is_plain:
                 yield above, edge
 
 
 def tree_below(mapper: Mapper[Any]) -> list[Mapper[Any]]:
-    """Return the mapper and all that a deletion of its rows may reach."""
+    """Return the mapper and all mappers whose rows a deletion may reach."""
     found = [mapper]
     for above in found:
         found.extend(edge.target for edge in edges_below(above) if edge.target not in found)

@@ -1,4 +1,4 @@
-"""The conditions on living rows in the joins of a SELECT, each in the ON that keeps the rows of the other side."""
+"""Put the conditions on live rows into the joins of a SELECT: into the ON clause, so that outer joins stay outer."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ __all__ = ["add_conditions", "live_in_joins"]
 
 
 def live_in_joins(select: Any) -> None:
-    """Put the conditions on the classes of a SELECT's joins where SQLAlchemy puts them wrongly, or not at all.
+    """Move the conditions on joined classes to where they belong, or add them where SQLAlchemy puts none.
 
-    It puts them into the ON of a join of two, and else into WHERE, where the row that an outer join is to keep is lost,
-    or nowhere: a class in a join that was given to ``select_from()``, either side of a full join.
+    SQLAlchemy puts them into the ON clause of a plain join, and otherwise into WHERE, which loses the rows that an
+    outer join should keep. It puts none on a class in a join passed to ``select_from()``, or on either side of a full
+    join.
     """
     private.set_sources(select, [_changed(select, one) for one in private.sources_of(select)])
     steps: list[Any] = []
@@ -34,13 +35,13 @@ def live_in_joins(select: Any) -> None:
 
 def _changed(select: Any, table: Any) -> Any:
     changed, conditions = _with_conditions(table)
-    if _is_made_by_hand(table):  # else SQLAlchemy does it
+    if _is_made_by_hand(table):  # otherwise SQLAlchemy adds the conditions
         add_conditions(select, conditions)
     return changed
 
 
 def add_conditions(select: Any, conditions: Iterable[Living]) -> None:
-    """Add conditions to a WHERE that does not have them."""
+    """Add conditions to WHERE unless it already has them."""
     written = private.where_of(select)
     private.set_where(select, (*written, *_missing(conditions, written)))
 
@@ -58,14 +59,14 @@ def _clauses(condition: Any) -> Iterable[Any]:
 
 
 def _with_conditions(table: Any) -> tuple[Any, list[Living]]:
-    """Return what is joined with conditions in each ON, and those that are left to be asked of its rows."""
+    """Return the joined table with conditions in each ON clause, and the conditions that have to go elsewhere."""
     if isinstance(table, FromGrouping):
         inner, rest = _with_conditions(table.element)
         return (table if inner is table.element else inner.self_group()), rest
     if not _is_made_by_hand(table):
         return table, _of(private.notes_of(table).get(ENTITY))
     (left, of_left), (right, of_right) = _with_conditions(table.left), _with_conditions(table.right)
-    # A dead row of a full join finds no other, and is left out afterwards: the row that it would have found stays.
+    # In a full join, a deleted row is not matched and then filtered out, so that the row on the other side stays.
     asked, rest = ([*of_left, *of_right],) * 2 if table.full else (of_right, of_left)
     missing = list(_missing(asked, [table.onclause]))
     if not missing and left is table.left and right is table.right:
@@ -82,14 +83,14 @@ def _of(entity: Any) -> list[Living]:
 
 
 def _is_made_by_hand(table: Any) -> bool:
-    """Return whether it is a join, and not the tables of an inherited class."""
+    """Return whether it is a join written by the user, and not the joined tables of an inherited class."""
     inner = table.element if isinstance(table, FromGrouping) else table
-    entity = private.notes_of(inner).get(ENTITY)  # of a join that SQLAlchemy's ORM has made, that on the left
+    entity = private.notes_of(inner).get(ENTITY)  # for a join by SQLAlchemy's ORM, the entity on the left
     return isinstance(inner, Join) and (entity is None or inner != entity.selectable)
 
 
 def _step(select: Any, step: Any, before: list[Any]) -> Any:
-    """Return a ``join()`` of the SELECT with the conditions that SQLAlchemy does not put into its ON."""
+    """Return a ``join()`` of the SELECT with the conditions that SQLAlchemy does not put into its ON clause."""
     right, onclause, left, flags = step
     is_table = isinstance(right, FromClause)
     changed, asked = _joined(right) if is_table and _is_made_by_hand(right) else (right, [])
@@ -111,7 +112,7 @@ def _step(select: Any, step: Any, before: list[Any]) -> Any:
 
 
 def _joined(table: Any) -> tuple[Any, list[Living]]:
-    """Return a join that is joined with others, as a plain one: SQLAlchemy takes the left side only of its ORM's."""
+    """Return a nested join as a plain one: of an ORM join, SQLAlchemy would consider only the left side."""
     changed, rest = _with_conditions(table)
     inner: Any = changed.element if isinstance(changed, FromGrouping) else changed
     if ENTITY in private.notes_of(inner):
@@ -132,7 +133,7 @@ def _target(right: Any, onclause: Any) -> Any:
 
 
 def _left_over(select: Any, step: Any, before: list[Any]) -> Iterator[Living]:
-    """Yield the conditions that the rows on the left of a full join are still to be asked for."""
+    """Yield the conditions that the rows on the left of a full join still need in WHERE."""
     for table in _on_the_left(select, step, ()):
         yield from _with_conditions(table)[1]
     for right, onclause, _, flags in before:
@@ -159,7 +160,7 @@ def _tables_of(entity: Any) -> Any:
 
 
 def _found(right: Any, candidates: list[Any]) -> Any:
-    """Return the ON that SQLAlchemy finds by the foreign keys, or none."""
+    """Return the ON clause that SQLAlchemy finds by foreign keys; ``None`` if there is none."""
     for left in candidates:
         with suppress(ArgumentError):
             return join(left, right).onclause

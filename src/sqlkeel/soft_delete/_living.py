@@ -1,7 +1,7 @@
-"""The condition on living rows in a place where SQLAlchemy puts none: it counts only where deleted rows are hidden.
+"""A condition on live rows for places where SQLAlchemy adds none; it only applies if deleted rows are hidden.
 
-A statement may be run with and without them, and its SELECTs belong to the user: what is written into one has to mean
-nothing where nobody asks for it.
+A statement may run with and without deleted rows, and its SELECTs belong to the user. So a condition that we write into
+one must have no effect if deleted rows are shown.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from ._marks import Mark, soft_parts
 __all__ = ["ENTITY", "HIDING", "Living", "living", "living_in_tables", "stands_apart", "without_class"]
 
 ENTITY: Final = "parententity"
-"""The name of the note by which SQLAlchemy knows of which class, or alias, a part of a statement is."""
+"""The name of SQLAlchemy's annotation for the class or alias that a part of a statement belongs to."""
 
 HIDING: Final = "sqlkeel.hides_deleted"
-"""The name of the note that a statement is compiled to hide deleted rows, in what its SELECTs share."""
+"""The name of the entry, shared by all SELECTs of a statement, that it is compiled to hide deleted rows."""
 
 
 def without_class(condition: ColumnElement[bool], *, of: Container[Any] | None = None) -> ColumnElement[bool]:
-    """Take from a condition of which classes it is, of some or of all, and leave the SELECTs in it as they are."""
+    """Remove the annotations for some or all classes from a condition, but not from SELECTs inside it."""
 
     def forget(element: Any, **options: Any) -> Any:
         if isinstance(element, SelectBase):
@@ -43,9 +43,9 @@ def without_class(condition: ColumnElement[bool], *, of: Container[Any] | None =
 
 
 class Living(ColumnElement[bool]):
-    """A condition that is left out of a statement that shows deleted rows, and of one of a session that is not ours.
+    """A condition that disappears if the statement shows deleted rows, or runs in a session that is not ours.
 
-    It is true of a row that an outer join has made up. No table comes into a statement by it.
+    It is true for a row that an outer join filled with NULLs. It adds no table to the statement.
     """
 
     type = Boolean()
@@ -53,16 +53,16 @@ class Living(ColumnElement[bool]):
     _traverse_internals = [("condition", InternalTraversal.dp_clauseelement)]
 
     def __init__(self, condition: ColumnElement[bool], *about: Any) -> None:
-        self.about = about  # what it is on: two aliases of one class compare as the same
-        # SQLAlchemy would add its own condition on the class that a column is named by, also to what an alias hides.
+        self.about = about  # its subject, because two aliases of a class compare as equal
+        # Without the class, or SQLAlchemy adds its own condition on it, even to what an alias hides.
         self.condition = without_class(condition)
 
     def get_children(self, **options: Any) -> tuple[()]:
-        """Yield no parts: SQLAlchemy tells by the columns of an ON what is joined with what."""
+        """Yield no parts: SQLAlchemy decides by the columns of an ON clause which tables it joins."""
         return ()
 
     def self_group(self, against: Any = None) -> Living:
-        """Return it as it is: it has its own parentheses."""
+        """Return the condition itself: it has its own parentheses."""
         return self
 
 
@@ -73,18 +73,18 @@ def _write(element: Living, compiler: Any, **options: Any) -> str:
 
 
 def living(entity: Any) -> Living:
-    """Match the living rows of a class that is in the FROM."""
+    """Match the live rows of a class in the FROM clause."""
     return Living((is_live if is_soft(entity.mapper) else OF_BASES[0])(entity.entity), entity)
 
 
 def stands_apart(entity: Any) -> bool:
-    """Return whether the mark may be in another table than that of the columns that are named."""
+    """Return whether the mark may be in another table than the named columns."""
     whole = entity.selectable
     return isinstance(whole, Join) or (entity.is_mapper and whole is not entity.persist_selectable)
 
 
 def living_in_tables(entity: Any, tables: Iterable[Any]) -> Iterator[Living]:
-    """Yield the conditions on the *tables* of a class, which are in the FROM and its others are not."""
+    """Yield the conditions for a class of which only these *tables* are in the FROM clause."""
     named = set(tables)
     for mark in map(Mark, [entity.mapper] if is_soft(entity.mapper) else soft_parts(entity.mapper)):
         for table, columns in tables_with_keys(entity.mapper):

@@ -1,4 +1,4 @@
-"""Rows that are to be marked, and that a plain ``relationship()`` would remove for good: refused in time."""
+"""Refuse a plain ``relationship()`` that would permanently remove rows that should be marked."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ._marks import rows_of
 __all__ = ["refuse_orphan"]
 
 _KNOWN: Final = "sqlkeel.orphans"
-"""Where a metadata's ``info`` keeps what `_relations_to` has found: it must not outlive the classes."""
+"""The key in a metadata's ``info`` for the results of `_relations_to`, which must not outlive the classes."""
 
 _LOOKED_AT: Final = "sqlkeel.losses"
-"""Where a session's ``info`` keeps the mappers of what the flush was to remove before other listeners came."""
+"""The key in a session's ``info`` for the mappers of objects that were deleted before later listeners ran."""
 
 
 @event.listens_for(SyncSession, "before_flush")
 def _refuse_loss(session: SyncSession, *_: Any) -> None:
-    """Refuse to remove objects above rows that are to be kept, where nobody has said that they go along."""
+    """Refuse to remove objects whose soft-deletable children would be lost, unless that was declared."""
     session.info.pop(_LOOKED_AT, None)
     if session.has_deletions:
         session.info[_LOOKED_AT] = mappers = {orm.object_mapper(obj): None for obj in session.deleted}
@@ -34,7 +34,7 @@ def _refuse_loss(session: SyncSession, *_: Any) -> None:
 
 @event.listens_for(SyncSession, "after_flush")
 def _refuse_late_loss(session: SyncSession, *_: Any) -> None:
-    """Do the same for what a listener has deleted that came after ours; the flush is rolled back."""
+    """Do the same for objects that a later listener has deleted; the flush is rolled back."""
     if session.has_deletions:
         known = session.info.pop(_LOOKED_AT, {})
         _refuse(mapper for mapper in map(orm.object_mapper, session.deleted) if mapper not in known)
@@ -49,7 +49,7 @@ def _refuse(mappers: Iterable[Mapper[Any]]) -> None:
 
 
 def _taking_along(top: Mapper[Any]) -> Iterator[RelationshipProperty[Any]]:
-    """Yield the relations by which a removal of rows goes on to others: through the ORM or through the database."""
+    """Yield the relationships by which removing rows removes others, through the ORM or the database."""
     found = dict.fromkeys(_relations([top]))
     queue = list(found)
     for relation in queue:
@@ -60,7 +60,7 @@ def _taking_along(top: Mapper[Any]) -> Iterator[RelationshipProperty[Any]]:
 
 
 def _relations(mappers: Iterable[Mapper[Any]]) -> Iterator[RelationshipProperty[Any]]:
-    # A soft-deletable row is no way further: it is what must not be lost.
+    # Do not follow soft-deletable rows: losing them is what has to be refused.
     hard = [one for one in mappers if not is_soft(one)]
     for relation in dict.fromkeys(relation for one in hard for relation in one.relationships):
         if not relation.viewonly and (relation.cascade.delete or _database_cascades(relation)):
@@ -84,10 +84,10 @@ def _loss(relation: RelationshipProperty[Any], soft: Mapper[Any], above: Mapper[
 
 
 def refuse_orphan(mapper: Mapper[Any], connection: Connection, obj: Any) -> None:
-    """Refuse that a flush removes a soft-deletable row which nobody has deleted; for ``before_delete`` of its mapper.
+    """Refuse a flush that removes a soft-deletable row as an orphan; for ``before_delete`` of its mapper.
 
     Raises:
-        CascadeMismatch: Names the relation whose orphan it is.
+        CascadeMismatch: Names the relationship with delete-orphan.
     """
     session = orm.object_session(obj)
     taking, meant = _relations_to(mapper)
@@ -101,7 +101,7 @@ def refuse_orphan(mapper: Mapper[Any], connection: Connection, obj: Any) -> None
 
 
 def _relations_to(mapper: Mapper[Any]) -> tuple[RelationshipProperty[Any] | None, bool]:
-    """Return a relation whose orphans are rows of *mapper*, and whether another one takes them along as it says."""
+    """Return a relationship whose orphans are rows of *mapper*, and whether another one permits their removal."""
     mappers = mapper.registry.mappers
     known = mapper.registry.metadata.info.setdefault(_KNOWN, {})
     if (mapper, len(mappers)) not in known:

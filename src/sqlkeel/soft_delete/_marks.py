@@ -1,4 +1,4 @@
-"""Where the mark of a soft-deletable model stands: in which table, under which key, beside which other tables."""
+"""Where the mark of a soft-deletable model is: its table, the key there, and the other tables of the row."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ __all__ = [
 ]
 
 MARKED: Final[WeakKeyDictionary[registry, WeakSet[Mapper[Any]]]] = WeakKeyDictionary()
-"""The soft-deletable classes of each registry: most statements are about models that have none, and pay nothing."""
+"""The soft-deletable classes of each registry; a statement on a registry without any costs nothing extra."""
 
 
 class Mark:
-    """The columns that hold the mark of a mapper's rows, whatever their names, and the key of their table."""
+    """The columns with the mark of a mapper's rows, whatever their names, and the key of their table."""
 
     def __init__(self, mapper: Mapper[Any]) -> None:
         self.mapper = mapper
@@ -39,7 +39,7 @@ class Mark:
         self.key = key_in(mapper, self.table)
 
     def companions(self) -> list[Companion]:
-        """Return the other tables of these rows that count or date a change."""
+        """Return the other tables of these rows that have a version or a timestamp."""
         found: dict[Any, Companion] = {}
         for mapper in rows_of(self.mapper):
             for table in mapper.tables:
@@ -50,7 +50,7 @@ class Mark:
 
 
 class Companion:
-    """A table that holds another part of the marked rows, with what a change of them moves there."""
+    """Another table of the marked rows, with the columns that a change of the rows updates there."""
 
     def __init__(self, table: Any, key: tuple[Any, ...], values: dict[Any, Any]) -> None:
         self.table = table
@@ -65,12 +65,12 @@ def _moved_in(mapper: Mapper[Any], table: Any) -> dict[Any, Any]:
 
 
 def _moves(column: Any) -> bool:
-    onupdate = getattr(column, "onupdate", None)  # a mapped expression has none
+    onupdate = getattr(column, "onupdate", None)  # a mapped expression does not have it
     return onupdate is not None and bool(onupdate.is_clause_element)
 
 
 def next_version(mapper: Mapper[Any], table: Any) -> dict[Any, Any]:
-    """Return the version of the mapper's rows with its next value, where it stands in *table* and the client counts."""
+    """Return the version column and its next value, if it is in *table* and the client counts it."""
     version: Any = mapper.version_id_col
     following = mapper.version_id_generator
     if version is None or version.table is not table or not callable(following):
@@ -79,20 +79,20 @@ def next_version(mapper: Mapper[Any], table: Any) -> dict[Any, Any]:
 
 
 def has_mark(mapper: Mapper[Any]) -> bool:
-    """Return whether some objects of the mapper, or all, are marked instead of removed."""
+    """Return whether objects of the mapper, or some of its subclasses, are soft-deleted."""
     return is_soft(mapper) or any(True for _ in soft_parts(mapper))
 
 
 def rows_of(mapper: Mapper[Any]) -> list[Mapper[Any]]:
-    """Return the mapper and those below it whose rows are in its table, too."""
+    """Return the mapper and the subclass mappers whose rows are also in its table."""
     return [mapper, *rows_below(mapper)]
 
 
 def soft_parts(mapper: Mapper[Any], *, covered: bool = False) -> Iterator[Mapper[Any]]:
-    """Yield the mappers, of this one and those below it, that together hold all soft-deletable rows, each row once."""
+    """Yield the mappers, from this one down, that together cover all soft-deletable rows, each row once."""
     if is_soft(mapper) and (mapper.concrete or not covered):
         covered = True
-        if isinstance(Mark(mapper).table, Table):  # else it is a union of the tables of those below
+        if isinstance(Mark(mapper).table, Table):  # otherwise it is a union of the subclass tables
             yield mapper
     for below in mapper.self_and_descendants:
         if below.inherits is mapper:

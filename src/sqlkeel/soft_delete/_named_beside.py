@@ -1,4 +1,4 @@
-"""Other classes that an ``update()`` or ``delete()`` names, as UPDATE .. FROM does: their deleted rows do not count."""
+"""Exclude deleted rows of other classes that an ``update()`` or ``delete()`` names, as in UPDATE … FROM."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ __all__ = ["ReadingOption", "conditions_beside", "refuse_inner_writes"]
 
 
 class ReadingOption(MarkingOption):
-    """`MarkingOption` that refuses an UPDATE or DELETE inside a SELECT whose conditions have no place there."""
+    """A `MarkingOption` that refuses an UPDATE or DELETE inside a SELECT if it cannot exclude deleted rows."""
 
     __slots__ = ()
     _traverse_internals = MarkingOption._traverse_internals
 
     def process_compile_state(self, compile_state: Any) -> None:
-        """Do what every such option does, and look at the statement that it stands on."""
+        """Do the usual work of such an option, and check the statement that it belongs to."""
         super().process_compile_state(compile_state)
         statement = getattr(compile_state, "select_statement", None)
         if statement is not None:
@@ -36,9 +36,9 @@ class ReadingOption(MarkingOption):
 
 
 def conditions_beside(statement: Any, *, own_too: bool = False) -> Iterator[Any]:
-    """Yield the conditions that leave out deleted rows of what a statement names beside the class that it writes.
+    """Yield the conditions that exclude deleted rows of the other classes in a statement that writes one class.
 
-    With *own_too* also those on the rows that it writes, which the options of a statement leave out otherwise.
+    With *own_too*, also yield those for the written rows, which the options of a statement normally add.
     """
     own = _written(statement)
     if own_too and own is not None and has_mark(own.mapper):
@@ -52,7 +52,7 @@ def _written(statement: Any) -> Any:
     """Return the class that a statement writes.
 
     Raises:
-        NotSupported: For an alias or a join of it: SQLAlchemy gives them no condition, or one on other rows.
+        NotSupported: For an alias or a join, for which SQLAlchemy adds no condition, or one on other rows.
     """
     own = private.notes_of(statement.table).get(ENTITY)
     if isinstance(statement.table, Join) and (own is None or statement.table != own.selectable):
@@ -65,7 +65,7 @@ def _written(statement: Any) -> Any:
 
 
 def _named(statement: Any) -> dict[Any, set[Any]]:
-    """Return the classes and aliases that have a mark, each with the tables of the columns that are named by it."""
+    """Return the classes and aliases that have a mark, each with the tables of its named columns."""
     values = [part for pair in private.values_of(statement).items() for part in pair]
     elements = [part for part in (*conditions_of(statement), *values) if hasattr(part, "get_children")]
     found: dict[Any, set[Any]] = {}
@@ -78,8 +78,8 @@ def _named(statement: Any) -> dict[Any, set[Any]]:
 
 
 def _is_same_row(own: Any, entity: Any) -> bool:
-    """Return whether a class stands for the row that is written, or for another part of it (`joined`)."""
-    if isinstance(own, Table):  # a statement on the table finds all rows of it
+    """Return whether a class refers to the written row itself, or to another part of it (see `joined`)."""
+    if isinstance(own, Table):  # a statement on the table covers all its rows
         return entity.is_mapper and own in entity.mapper.tables
     if not own.is_mapper or not entity.is_mapper:
         return entity is own
@@ -87,7 +87,7 @@ def _is_same_row(own: Any, entity: Any) -> bool:
 
 
 def _line(mapper: Mapper[Any]) -> Iterator[Mapper[Any]]:
-    """Yield the mapper and those above it whose tables hold its rows, too."""
+    """Yield the mapper and its base mappers whose tables also hold its rows."""
     for one in mapper.iterate_to_root():
         yield one
         if one.concrete:
@@ -98,7 +98,7 @@ def _alive(entity: Any, tables: set[Any]) -> Iterator[Any]:
     mapper = entity.mapper
     if entity.is_mapper:
         if not all(table is mapper.local_table for table in tables):
-            # SQLAlchemy combines each row of one table with all of the others.
+            # Without these SQLAlchemy would produce a cross join of the tables.
             yield from (one.inherit_condition for one in _line(mapper) if one.inherit_condition is not None)
         yield _without_class((is_live_written if is_soft(mapper) else OF_BASES[True])(entity.entity))
     elif isinstance(entity.selectable, Join):
@@ -108,7 +108,7 @@ def _alive(entity: Any, tables: set[Any]) -> Iterator[Any]:
 
 
 def _without_class(condition: Any) -> Any:
-    """Name the columns by their tables alone: a SELECT in a condition that named a class would get conditions, too."""
+    """Refer to the columns by their tables only: otherwise a SELECT in the condition would get conditions too."""
 
     def bare(element: Any, **_: Any) -> Any:
         return private.without_notes(element) if ENTITY in private.notes_of(element) else None
@@ -140,7 +140,7 @@ def _too_many_tables(mapper: Mapper[Any]) -> NotSupported:
 
 
 def refuse_inner_writes(statement: Any) -> None:
-    """Refuse an UPDATE or DELETE in a CTE that would reach deleted rows: it takes only conditions on its own table.
+    """Refuse an UPDATE or DELETE in a CTE that would reach deleted rows: it only accepts conditions on its own table.
 
     Raises:
         NotSupported: Names the class.

@@ -1,4 +1,4 @@
-"""EXISTS over a relation between rows of one table, as ``Post.replies.any()``: the inner rows are those looked at."""
+"""Make EXISTS over a relationship between rows of one table, such as ``Post.replies.any()``, filter the inner rows."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from ._unmarked import parts_of
 __all__ = ["name_inner_rows"]
 
 _CLOSED: Final = ["no_replacement_traverse"]
-"""The name of SQLAlchemy's mark of what an EXISTS keeps to itself."""
+"""The name of SQLAlchemy's annotation for parts of an EXISTS that must not be replaced."""
 
 
 class _ByAlias(RelationshipProperty.Comparator[Any]):
-    """Names the inner table of an EXISTS as an alias of the class.
+    """Refers to the inner table of an EXISTS as an alias of the class.
 
-    SQLAlchemy makes the alias, but says of it that it is the class itself. A condition on the class, as that on living
-    rows, then lands on the outer table, and the inner rows are all seen. The name that is overridden is private: behind
-    it are any(), has(), ``==``, ``!=``, a negated contains() and association proxies.
+    SQLAlchemy creates the alias, but annotates it as the class itself. A condition on the class, such as the one on
+    live rows, then applies to the outer table, and the inner rows are not filtered. The overridden method is private;
+    any(), has(), ``==``, ``!=``, a negated contains() and association proxies use it.
     """
 
     __slots__ = ()
 
     def _criterion_exists(self, criterion: Any = None, **values: Any) -> Exists:
         found = super()._criterion_exists(criterion, **values)
-        inner: Any = found.element.element  # the SELECT in parentheses
+        inner: Any = found.element.element  # the SELECT inside the parentheses
         target, *between = private.sources_of(inner)
         if self.entity.is_aliased_class or target == self.entity.selectable:
             return found
@@ -49,7 +49,7 @@ class _ByAlias(RelationshipProperty.Comparator[Any]):
 
 
 def _name_in_subqueries(condition: Any, alias: Any) -> Any:
-    """Name the rows that a subquery in the condition asks for: SQLAlchemy writes the alias for the class there, too."""
+    """Fix subqueries in the condition too: SQLAlchemy replaces the class by the alias there as well."""
     if not any(isinstance(part, SelectBase) for part in parts_of(condition)):
         return condition
     table = private.without_notes(alias.selectable)
@@ -60,7 +60,7 @@ def _name_in_subqueries(condition: Any, alias: Any) -> Any:
         return private.with_notes(part, named) if known else None
 
     for part in parts_of(condition):
-        if isinstance(part, Select):  # made for this EXISTS if it reads the table, and seen by nobody yet
+        if isinstance(part, Select):  # created for this EXISTS if it reads the table, so it may be changed in place
             private.set_sources(part, [_named(one, table, named) for one in private.sources_of(part)])
             private.set_selected(part, [_named(one, table, named) for one in private.selected_by(part)])
     joined = isinstance(condition, BooleanClauseList) and condition.operator is operators.and_
@@ -76,7 +76,7 @@ def _is(part: Any, table: Any) -> bool:
 
 
 def _replaced(clause: Any, name: Any) -> Any:
-    """Replace parts of a clause that SQLAlchemy has closed to replacements, or that holds one that is."""
+    """Replace parts of a clause although SQLAlchemy has annotated it, or a part of it, as not replaceable."""
     if isinstance(clause, Grouping):
         return Grouping(_replaced(clause.element, name))
     opened = private.without_notes(clause, _CLOSED, clone=True)
@@ -84,7 +84,7 @@ def _replaced(clause: Any, name: Any) -> Any:
 
 
 def _kept(made: Any) -> PropComparator[Any]:
-    """Return what SQLAlchemy has made as one of ours: it makes its own class there, whatever it was asked on."""
+    """Return SQLAlchemy's comparator as one of ours; its methods always return its own class."""
     return private.comparator_like(_ByAlias, made)  # type: ignore[no-any-return]
 
 
@@ -92,9 +92,9 @@ _WATCHED: Final[WeakSet[type]] = WeakSet()
 
 
 def name_inner_rows(mapper: Mapper[Any], mixin: type) -> None:
-    """Have the relations of a class with the mixin, and of all others of its hierarchy, name the inner rows.
+    """Make all relationships in the hierarchy of a class with the mixin refer to the inner rows.
 
-    A relation may be made later than its class, and lead from a class without the mark to one below it that has it.
+    A relationship may be added later than its class, and may lead from a class without the mark to a subclass with it.
     """
     base = mapper.base_mapper
     watched = mixin if issubclass(base.class_, mixin) else base.class_

@@ -1,4 +1,4 @@
-"""A purge from beginning to end: with a transaction for each batch, or inside the one of the caller."""
+"""Run a purge from beginning to end: with one transaction per batch, or inside the caller's."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 __all__ = ["Purged", "count_old", "purge", "purge_in"]
 
 _KEYS_AT_ONCE: Final = 50_000
-"""How many keys are looked for at a time: in the order of their deletion, which costs a sort where many share one."""
+"""How many keys are queried at a time, in the order of their deletion; equal timestamps cost a sort."""
 
 
 class Purged(NamedTuple):
-    """How far a purge is with one table.
+    """The progress of a purge in one table.
 
-    ``removed`` counts the rows that are gone. ``kept`` counts those that are old enough and had to stay, because
-    something points to them that must not go: a live row, one that was deleted later, a row of another kind under
-    ``ON DELETE RESTRICT``.
+    ``removed`` counts the rows that were removed. ``kept`` counts those that are old enough but had to stay, because a
+    row that must not be removed references them: a live row, one that was deleted later, or a row of another table
+    under ``ON DELETE RESTRICT``.
     """
 
     table: str
@@ -42,27 +42,27 @@ class Purged(NamedTuple):
 
 
 def purge(database: Database, models: Any, *, older_than: timedelta, batch: int = 1_000) -> AsyncGenerator[Purged]:
-    """Remove rows that were deleted longer ago than *older_than*, each batch in a transaction of its own.
+    """Remove rows that were deleted longer ago than *older_than*, each batch in its own transaction.
 
-    ``async for progress in purge(db, User, older_than=timedelta(days=30))``: the deleted rows of a model and of every
-    soft-deletable model below it, or of all models of a declarative base. Children go first. A row to which something
-    still points that must not go is kept, and counted; the next run looks at it again. Rows of other tables go by
-    their ON DELETE.
+    ``async for progress in purge(db, User, older_than=timedelta(days=30))`` removes the deleted rows of a model and of
+    every soft-deletable model below it, or of all models of a declarative base. Children are removed first. A row that
+    is still referenced by a row which must stay is kept and counted; the next run checks it again. Rows of other tables
+    are removed or changed by their ON DELETE.
 
-    What a batch removed is committed before the progress is yielded, so that the loop may be left, or the process
-    killed, at any time: the next run goes on with what is there. Several may run at once; each takes rows that the
-    others have not locked. The age is measured by the clock of the database, when the purge begins.
+    Each batch is committed before its progress is yielded. So you may leave the loop, or kill the process, at any time;
+    the next run continues with the remaining rows. Several purges may run at once: each takes rows that the others have
+    not locked. The age is measured by the clock of the database when the purge begins.
 
     Args:
         database: A `Database`.
-        models: A mapped class, or a declarative base for all of them.
-        older_than: How long a deleted row is kept at least.
-        batch: How many rows are locked, and removed, in one transaction.
+        models: A mapped class, or a declarative base for all of its models.
+        older_than: The minimum time that a deleted row is kept.
+        batch: The number of rows to lock and remove in one transaction.
 
     Raises:
-        InvalidValue: When *older_than* is not positive, or *batch* less than one.
-        NotSupported: For a model whose rows are not marked as deleted.
-        NestedTransaction: Inside a transaction of the same task, for which there is `Repository.purge`.
+        InvalidValue: When *older_than* is not positive, or *batch* is less than one.
+        NotSupported: For a model without soft delete.
+        NestedTransaction: Inside a transaction of the same task; use `Repository.purge` there.
     """
     _check(older_than, batch)
     groups = plan(models)
@@ -72,7 +72,7 @@ def purge(database: Database, models: Any, *, older_than: timedelta, batch: int 
             return await session.run_sync(function, *args)
 
     async def write(function: Callable[..., Any], *args: Any) -> Any:
-        # The weaker level: MariaDB's usual one locks the gaps between rows too, and with them every new deletion.
+        # MariaDB's default level would also lock the gaps between rows, and so block every new deletion.
         return await database.run_transaction(_run_sync, function, *args, isolation="read committed")
 
     return _Purge(read, write, batch).run(groups, older_than)
@@ -81,14 +81,14 @@ def purge(database: Database, models: Any, *, older_than: timedelta, batch: int 
 async def purge_in(
     session: AsyncSession, model: type[Any], *, older_than: timedelta, batch: int = 1_000
 ) -> list[Purged]:
-    """Do what `purge` does inside the caller's transaction, and return what became of each table.
+    """Do what `purge` does inside the caller's transaction, and return the result for each table.
 
-    Nothing is committed here, so all that is removed stays locked until the transaction ends: for some thousands of
-    rows. Objects of removed rows leave the session.
+    Nothing is committed here, so all removed rows stay locked until the transaction ends; use it for up to some
+    thousands of rows. Objects of removed rows leave the session.
 
     Raises:
-        InvalidValue: When *older_than* is not positive, or *batch* less than one.
-        NotSupported: For a model whose rows are not marked as deleted.
+        InvalidValue: When *older_than* is not positive, or *batch* is less than one.
+        NotSupported: For a model without soft delete.
         ReadOnlySession: When the session was opened for reading.
         NoTransaction: When each statement would commit by itself.
     """
@@ -104,7 +104,7 @@ async def count_old(database: Database, models: Any, *, older_than: timedelta) -
 
     Raises:
         InvalidValue: When *older_than* is not positive.
-        NotSupported: For a model whose rows are not marked as deleted.
+        NotSupported: For a model without soft delete.
     """
     _check(older_than, 1)
     groups = plan(models)
@@ -120,14 +120,14 @@ async def count_old(database: Database, models: Any, *, older_than: timedelta) -
 
 @dataclass(frozen=True)
 class _Purge:
-    """One run: what is read, and what is written in one go, is up to the caller."""
+    """One run; the caller decides how reads are executed and which writes share a transaction."""
 
     read: Callable[..., Awaitable[Any]]
     write: Callable[..., Awaitable[Any]]
     batch: int
 
     async def run(self, groups: Sequence[Group], older_than: timedelta) -> AsyncGenerator[Purged]:
-        """Empty group after group; in one whose tables point to each other, until nothing more can go."""
+        """Purge group after group; repeat a group whose tables reference each other until no more rows can go."""
         if not groups:
             return
         before = await self.read(_moment, groups[0].members[0]) - older_than
@@ -146,7 +146,7 @@ class _Purge:
                 again = progressed and any(kept.values()) and group.circular
 
     async def _empty(self, rows: DeletedRows, before: datetime) -> AsyncGenerator[tuple[int, int]]:
-        """Go once through the old rows; yield how many of a batch were there to be removed, and how many were."""
+        """Go through the old rows once; yield, per batch, how many rows were candidates and how many were removed."""
         yield 0, 0
         keys = await self.read(_find, rows, before, None)
         while keys:

@@ -1,4 +1,4 @@
-"""The deleted rows of one model: find the old ones, lock them, remove those that nothing needs."""
+"""The deleted rows of one model: find the old ones, lock them, and remove those that nothing needs."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Key = tuple[Any, ...]
 
 
 class DeletedRows:
-    """The rows of *mapper* that are marked as deleted; a row may be spread over several tables.
+    """The soft-deleted rows of *mapper*; a row may be spread over several tables.
 
     Raises:
-        NotSupported: When the mark is not in the table in which the row begins.
+        NotSupported: When the mark is not in the base table of the row.
     """
 
     def __init__(self, mapper: Mapper[Any], references: References) -> None:
@@ -51,7 +51,7 @@ class DeletedRows:
         return writing_connection(session, self.mapper)
 
     def old(self, before: datetime) -> list[ColumnElement[bool]]:
-        """Match the rows of the model that were deleted before a moment."""
+        """Match the rows of the model that were deleted before a time."""
         return [self.mark < before, *self._of_class()]
 
     def _of_class(self) -> Iterator[ColumnElement[bool]]:
@@ -64,19 +64,19 @@ class DeletedRows:
             yield exists().where(_same(self.key, tuple(own.primary_key)))
 
     def find(self, session: orm.Session, before: datetime, *, after: Key | None, limit: int) -> list[Key]:
-        """Return moments and keys of old rows, in that order, from behind *after*; nothing is locked."""
+        """Return deletion times and keys of old rows, sorted by these, after *after*; nothing is locked."""
         order = (self.mark, *self.key)
         statement = select(*order).where(*self.old(before)).order_by(*order).limit(limit)
         if after is not None:
-            # The first condition is implied by the second one, and the one that an index can begin with.
+            # The second condition implies the first, but only the first can use an index.
             statement = statement.where(self.mark >= after[0], _behind(order, after))
         return [tuple(row) for row in self.connection(session).execute(statement)]
 
     def remove(self, session: orm.Session, before: datetime, keys: Sequence[Key]) -> tuple[int, int]:
-        """Remove what may go of these rows; return how many were old and not locked by others, and how many went.
+        """Remove the removable rows among these; return how many were old and lockable, and how many were removed.
 
-        Locked first, and only then asked for what points to them: a row that begins to point to one of them must lock
-        it, so that there can be none any more that the question does not see.
+        First lock the rows, then check what references them: a new reference to a row has to lock it, so the check
+        cannot miss one.
         """
         connection = self.connection(session)
         found = gone = 0
@@ -92,11 +92,11 @@ class DeletedRows:
         locked = [tuple(row) for row in connection.execute(statement.with_for_update(skip_locked=True))]
         for part in self.parts if locked else ():
             if self.references.has_own(part):
-                # Not skipped: a row of which one part is locked and another is not would be removed by half.
+                # Without SKIP LOCKED, because skipping one part would remove the row only partly.
                 key = tuple(part.primary_key)
                 connection.execute(select(*key).where(among(key, locked)).order_by(*key).with_for_update()).all()
         for table in (self.table, *self.parts) if locked else ():
-            # What begins to point to a row that goes along locks that one, and not the row that is removed.
+            # A new reference to a row that is removed by cascade locks that row, not the one at the top.
             rows = select(*table.primary_key).where(among(tuple(table.primary_key), locked))
             for statement in self.references.locking(table, table, rows):
                 connection.execute(statement).all()
@@ -107,7 +107,7 @@ class DeletedRows:
             with connection.begin_nested():
                 return self._delete(connection, keys)
         except IntegrityError:
-            # Something that the models do not know keeps one of them; which one, only the database can tell.
+            # A reference that the models do not know keeps one of the rows; only the database can tell which one.
             if len(keys) == 1:
                 return []
             half = len(keys) // 2

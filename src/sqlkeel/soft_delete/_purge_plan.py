@@ -1,4 +1,4 @@
-"""In which order the tables of a purge are taken: those that point to others first."""
+"""The order of the tables in a purge: referencing tables come first."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Group", "plan"]
 
 
 class Group:
-    """Tables that are taken together, because each is reached from each other; most often it is one."""
+    """Tables that are purged together because they reference each other in a cycle; usually a single table."""
 
     def __init__(self, members: list[DeletedRows], *, circular: bool) -> None:
         self.members = members
@@ -26,13 +26,13 @@ class Group:
 
 
 def plan(models: Any) -> list[Group]:
-    """Return the deleted rows of *models* and of what is below them, the lowest first.
+    """Return the deleted rows of *models* and of all models below them, children first.
 
     Args:
         models: A mapped class, or a declarative base for all classes of its registry.
 
     Raises:
-        NotSupported: When no such rows are marked as deleted.
+        NotSupported: When none of these models has soft delete.
         ConfigurationError: When *models* is neither.
     """
     known = getattr(models, "registry", None)
@@ -71,7 +71,7 @@ def _reached(mapper: Mapper[Any], references: References) -> frozenset[Mapper[An
 
 
 def _grouped(below: dict[Mapper[Any], frozenset[Mapper[Any]]], references: References) -> list[Group]:
-    """Sort by how much is below: what is reached from another one reaches less, unless they are in one circle."""
+    """Sort by the number of mappers below: one that is reached from another has fewer, except in a cycle."""
 
     def place(mapper: Mapper[Any]) -> tuple[int, bool, list[str]]:
         circular = mapper in below[mapper]

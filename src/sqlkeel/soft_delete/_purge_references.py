@@ -1,4 +1,4 @@
-"""Which rows point to which, by the foreign keys of the tables, and which of them keep a deleted row from going."""
+"""Find out by the foreign keys which rows reference a deleted row, and which of them prevent its removal."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _Path = tuple[ForeignKeyConstraint, ...]
 
 
 class References:
-    """The foreign keys among the tables of a registry, read the other way round: from a row to those that point to it.
+    """The foreign keys of a registry's tables in reverse: from a row to the rows that reference it.
 
-    A row needs the one that it points to, unless the foreign key says SET NULL. Where it says CASCADE, a row of a table
-    without soft delete goes along, and so do those below it: only what needs those counts then. A soft-deletable row
-    never goes along: it has its own time.
+    A referencing row needs its referenced row, unless the foreign key says SET NULL. If it says CASCADE, a row of a
+    table without soft delete is removed too, and so are its children; then only rows that need those count. A
+    soft-deletable row is never removed by cascade, because it has its own time.
     """
 
     def __init__(self, models: registry) -> None:
-        # The relations write ON DELETE into the foreign keys when they are configured.
+        # Configuring the relationships writes ON DELETE into the foreign keys.
         models.configure()
         self.soft: dict[Table, Mapper[Any]] = {}
         for mapper in models.mappers:
@@ -41,7 +41,7 @@ class References:
                     self._keys[key.referred_table].append(key)
 
     def base(self, mapper: Mapper[Any]) -> Mapper[Any]:
-        """Return the mapper in whose table the rows of *mapper* begin."""
+        """Return the mapper of the base table for rows of *mapper*."""
         while mapper.inherits is not None and not mapper.concrete:
             mapper = mapper.inherits
         return mapper
@@ -56,27 +56,27 @@ class References:
         return tuple(dict.fromkeys(one.local_table for one in family if isinstance(one.local_table, Table)))
 
     def has_own(self, table: Table) -> bool:
-        """Return whether anything but the rest of the same row points to *table*."""
+        """Return whether anything except the other parts of a row references *table*."""
         return any(not self._joins_parts(key) for key in self._keys[table])
 
     def needing(self, table: Table, row: FromClause, path: _Path = ()) -> Iterator[ColumnElement[bool]]:
-        """Yield for each foreign key the condition that it keeps *row*, a row of *table*, from being removed."""
+        """Yield, for each foreign key, the condition that it prevents the removal of *row* in *table*."""
         for key in self._binding(table):
             below = key.table.alias()
             match = _points(key, below, row)
             if key.table is table:
-                # What points to itself goes with itself.
+                # A reference of a row to itself does not prevent its removal.
                 match = and_(match, or_(*(below.c[one.key] != row.c[one.key] for one in table.primary_key)))
             if self._goes_along(key):
                 if not self._may_hold(key.table):
                     continue
-                # Where the way comes back to a key, in a tree, it has no end: that anything is there is enough.
+                # A path that comes back to a key, as in a tree, would not end: any row there counts.
                 if key not in path:
                     match = and_(match, or_(*self.needing(key.table, below, (*path, key))))
             yield exists().select_from(below).where(match)
 
     def locking(self, table: Table, row: FromClause, rows: Select[Any], path: _Path = ()) -> Iterator[Select[Any]]:
-        """Yield, from the top, what locks the rows that go along with *rows* of *table* and may have to stay."""
+        """Yield, top down, the locking SELECTs for rows that a cascade from *rows* would remove but may have to stay."""
         for key in self._binding(table):
             if key in path or not self._goes_along(key) or not self._may_hold(key.table):
                 continue
@@ -97,7 +97,7 @@ class References:
                 yield self.soft[key.table]
 
     def _may_hold(self, table: Table, passed: frozenset[Table] = frozenset()) -> bool:
-        """Return whether anything on the way down from *table* may have to stay."""
+        """Return whether any row below *table* may have to stay."""
         ways = (key for key in self._binding(table) if key.table not in passed)
         return any(not self._goes_along(key) or self._may_hold(key.table, passed | {table}) for key in ways)
 

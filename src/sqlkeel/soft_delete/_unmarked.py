@@ -1,7 +1,7 @@
-"""SELECTs that name classes, and that SQLAlchemy takes for plain ones: they get the conditions on the classes, too.
+"""Add conditions on live rows to SELECTs that name classes but that SQLAlchemy does not treat as ORM statements.
 
-SQLAlchemy marks a SELECT as one of the ORM by its columns and conditions, and does not look behind ``or_()``, a window
-or a function there: ``select(func.count()).where(or_(Post.id > 1, ...))`` would count deleted rows.
+SQLAlchemy recognises an ORM SELECT by its columns and conditions, but does not look inside ``or_()``, a window or a
+function there: ``select(func.count()).where(or_(Post.id > 1, ...))`` would count deleted rows.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from ._marks import MARKED, has_mark
 __all__ = ["MarkingOption", "mark", "parts_of"]
 
 _marking: Final = RLock()
-"""Threads may compile the same statement at once, and each reads it behind its own turn. A class that is looked at may
-have to be configured first, and its properties are marked then."""
+"""Threads may compile the same statement at the same time, but must not mark it together. It is reentrant, because
+examining a class may configure it, which marks its properties."""
 
 
 class MarkingOption(LoaderCriteriaOption):
-    """``with_loader_criteria`` that marks the SELECTs inside a statement when that is compiled, and so once."""
+    """A ``with_loader_criteria`` that marks the SELECTs inside a statement when it is compiled, and so only once."""
 
     __slots__ = ()
     _traverse_internals = LoaderCriteriaOption._traverse_internals
 
     def get_global_criteria(self, attributes: dict[Any, Any]) -> None:
-        """Do what every such option does, and note that the statement hides deleted rows."""
+        """Do the usual work of such an option, and note that the statement hides deleted rows."""
         super().get_global_criteria(attributes)
         attributes[HIDING] = True
         for name, options in attributes.items():
@@ -46,10 +46,10 @@ class MarkingOption(LoaderCriteriaOption):
                 options[:] = [_Marked(one) if _is_a_lambda(one) else one for one in options]
 
     def process_compile_state(self, compile_state: Any) -> None:
-        """Do what every such option does, and look at the statement that it stands on."""
+        """Do the usual work of such an option, and mark the statement that it belongs to."""
         super().process_compile_state(compile_state)
         statement = getattr(compile_state, "select_statement", None)
-        if statement is not None:  # an UPDATE or DELETE is marked before
+        if statement is not None:  # an UPDATE or DELETE has been marked before
             mark(statement)
             for option in private.options_of(statement):
                 _mark_conditions(option)
@@ -57,7 +57,7 @@ class MarkingOption(LoaderCriteriaOption):
 
 
 class _Marked:
-    """Stands for a ``with_loader_criteria()`` of a lambda, whose SELECTs are there when it has been called."""
+    """Wraps a ``with_loader_criteria()`` with a lambda, whose SELECTs exist only after it has been called."""
 
     def __init__(self, option: LoaderCriteriaOption) -> None:
         self._option = option
@@ -72,16 +72,16 @@ class _Marked:
 
 
 def _is_a_lambda(option: Any) -> bool:
-    """Return whether it is one of the user's own."""
+    """Return whether the option is the user's own, with a lambda."""
     if isinstance(option, MarkingOption | _Marked) or not option.deferred_where_criteria:
         return False
     return private.condition_behind(option) not in OF_BASES
 
 
 def mark(statement: Any) -> bool:
-    """Mark each SELECT in a statement that names a class of its own, and tell whether the statement itself is marked.
+    """Mark each SELECT in a statement that names a class, and return whether the statement itself is marked.
 
-    The SELECTs are changed where they stand, as SQLAlchemy does it when they are made.
+    The SELECTs are changed in place, as SQLAlchemy does when they are created.
     """
     with _marking:
         for part in parts_of(statement):
@@ -95,7 +95,7 @@ def mark(statement: Any) -> bool:
 def _close_lambdas(statement: Any) -> None:
     """Put a WHERE with a lambda in parentheses.
 
-    SQLAlchemy writes none around the OR of a lambda, and a condition behind it would be one on the last alternative.
+    SQLAlchemy puts none around the OR of a lambda, so a condition after it would only apply to the last alternative.
     """
     written = private.where_of(statement)
     if any(isinstance(part, LambdaElement) for part in written):
@@ -114,22 +114,22 @@ def _mark_one(select: Any) -> None:
     _live_in_kept_tables(select, known)
     for right, onclause, *_ in private.joins_of(select):
         for relation in (right, onclause):
-            for condition in private.extra_conditions_of(relation):  # of and_()
+            for condition in private.extra_conditions_of(relation):  # from and_()
                 mark(condition)
 
 
 def _live_in_kept_tables(select: Any, known: set[Any]) -> None:
-    """Put the condition on a class of which ``with_only_columns()`` has kept the table and forgotten the name."""
+    """Add the condition for a class whose table is kept by ``with_only_columns()`` without its annotation."""
     subject = private.plugin_of(select).get("plugin_subject")
     if subject is not None and subject not in known and has_mark(subject.mapper):
         add_conditions(select, living_in_tables(subject, private.sources_of(select)))
 
 
 def _live_in_conditions(select: Any, known: set[Any]) -> None:
-    """Put conditions on classes that only WHERE names, where SQLAlchemy does not see them or misplaces its own."""
+    """Add conditions on classes that only WHERE names, if SQLAlchemy does not see them or misplaces its own."""
     if not private.where_of(select):
         return
-    # What is compared decides which classes a condition is about, and not what stands in a function there.
+    # SQLAlchemy looks only at direct operands of a comparison, not inside functions.
     shallow = (one for part in private.where_of(select) for one in surface_expressions(part))  # type: ignore[no-untyped-call]
     seen = {private.notes_of(one).get(ENTITY) for one in shallow} | known
     named = [one for one in _tables_named(private.where_of(select)).items() if has_mark(one[0].mapper)]
@@ -150,7 +150,7 @@ def _tables_named(conditions: Iterable[Any]) -> dict[Any, list[Any]]:
 
 
 def _mark_conditions(option: Any) -> None:
-    """Mark the SELECTs in what ``with_loader_criteria()`` and ``relation.and_()`` ask for beside the statement."""
+    """Mark the SELECTs in the conditions of ``with_loader_criteria()`` and ``relation.and_()``."""
     if isinstance(option, LoaderCriteriaOption) and not option.deferred_where_criteria:
         mark(option.where_criteria)
     for element in private.steps_of(option):
@@ -159,7 +159,7 @@ def _mark_conditions(option: Any) -> None:
 
 
 def _refuse_expression(option: Any) -> None:
-    """Refuse ``with_expression()`` of a SELECT over soft-deletable rows: SQLAlchemy takes the class out of it."""
+    """Refuse ``with_expression()`` of a SELECT over soft-deletable rows, because SQLAlchemy removes the annotation."""
     for element in private.steps_of(option):
         if not dict(element.strategy or ()).get("query_expression"):
             continue
@@ -173,8 +173,8 @@ def _refuse_expression(option: Any) -> None:
 
 
 def _tables_read(element: Any) -> set[Any]:
-    """Return what the SELECTs of a loading option read, and what that is made of, but for the outer tables."""
-    outer = set(_joined(element.path[-2].selectable))  # what the SELECTs are correlated with
+    """Return the tables that the SELECTs of a loading option read, except the outer tables."""
+    outer = set(_joined(element.path[-2].selectable))  # the tables that the SELECTs correlate with
     inner = parts_of(
         *private.extra_conditions_of(element), without=lambda part: isinstance(part, FromClause) and part in outer
     )
@@ -183,12 +183,12 @@ def _tables_read(element: Any) -> set[Any]:
         if isinstance(select, Select):
             froms = select.get_final_froms()
             read = {table for one in froms for table in _joined(one)}
-            found |= read if len(froms) == 1 else read - outer  # one alone is correlated with nothing
+            found |= read if len(froms) == 1 else read - outer  # a single table does not correlate
     return set(parts_of(*found))
 
 
 def _joined(table: Any) -> Iterator[Any]:
-    """Yield the tables of a join, which those of an inherited class are, too."""
+    """Yield the tables of a join, including those of an inherited class."""
     if isinstance(table, Join):
         yield from _joined(table.left)
         yield from _joined(table.right)
@@ -197,20 +197,20 @@ def _joined(table: Any) -> Iterator[Any]:
 
 
 def _entities(parts: Iterable[Any]) -> Iterator[Any]:
-    """Yield the classes that are named outside the SELECTs in the parts of one."""
+    """Yield the classes that are named in these parts outside of nested SELECTs."""
     for part in parts_of(*parts, without=lambda part: isinstance(part, SelectBase)):
         if (entity := private.notes_of(part).get(ENTITY)) is not None:
             yield entity
 
 
 def parts_of(*elements: Any, without: Callable[[Any], bool] = lambda part: False) -> Iterator[Any]:
-    """Yield the elements and all that they are made of, each once, but for some and what these are made of.
+    """Yield the elements and all their parts, each once, without the excluded ones and their parts.
 
-    SQLAlchemy's ``iterate()`` goes down on every way that leads to a part, and their number doubles with each CTE that
-    is read twice.
+    SQLAlchemy's ``iterate()`` follows every path to a part, and the number of paths doubles with each CTE that is used
+    twice.
     """
     waiting = deque(elements)
-    seen: dict[int, Any] = {}  # by identity, as == of a column makes a condition; kept, so that none has another's
+    seen: dict[int, Any] = {}  # by identity, as == of a column is a condition; values keep ids from being reused
     while waiting:
         part = waiting.popleft()
         if id(part) not in seen and not without(part):

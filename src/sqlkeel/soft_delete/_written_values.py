@@ -1,6 +1,6 @@
-"""SELECTs in the attributes of objects, as ``post.total = select(...).scalar_subquery()``: they leave out deleted rows.
+"""Exclude deleted rows from SELECTs in attributes of objects, such as ``post.total = select(...).scalar_subquery()``.
 
-A flush writes Core statements, which have no options that could tell them.
+A flush sends Core statements, which have no options for that.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ._unmarked import mark, parts_of
 __all__ = ["mark_rows", "prepare_values", "refuse_default"]
 
 _PLAIN: Final = frozenset({int, str, float, bool, bytes, type(None)})
-"""Types of values that are no expressions: an object may have many of them, and a flush many objects."""
+"""Types of values that are not expressions; checked first, because a flush may have many values."""
 
 
 class _Living(ColumnElement[Any]):
@@ -48,14 +48,14 @@ class _Living(ColumnElement[Any]):
 @compiles(_Living)
 def _compile(living: _Living, compiler: Any, **options: Any) -> str:
     for option in living.options:
-        # What all SELECTs of a statement know. SQLAlchemy fills it from the options of the outermost one.
+        # The attributes shared by all SELECTs, which SQLAlchemy fills only from options of the outermost one.
         option.get_global_criteria(private.shared_notes_of(compiler))
     compiled: str = compiler.process(living.element, **options)
     return compiled
 
 
 def prepare_values(session: SyncSession, options: Callable[[], Iterable[Any]]) -> None:
-    """Give the *options* to the SELECTs in what new and changed objects are to be written with, or take them."""
+    """Add the *options* to SELECTs in values that new and changed objects will write, or remove them."""
     for instance in session.new:
         state = attributes.instance_state(instance)
         _prepare(state.dict, state.dict.keys(), options)
@@ -67,12 +67,12 @@ def prepare_values(session: SyncSession, options: Callable[[], Iterable[Any]]) -
 def _prepare(values: dict[str, Any], keys: Iterable[str], options: Callable[[], Iterable[Any]]) -> None:
     found = [key for key in keys if type(values.get(key)) not in _PLAIN and _is_expression(values[key])]
     for key in found:
-        # Into the dictionary: for the listeners of the attribute nothing has changed.
+        # Into the dictionary, so that the attribute's listeners see no change.
         values[key] = _prepared(values[key], tuple(options()))
 
 
 def mark_rows(statement: Any) -> None:
-    """Mark the SELECTs in ``values([...])`` of several rows, which are no parts of it for SQLAlchemy."""
+    """Mark the SELECTs in ``values([...])`` with several rows, which SQLAlchemy does not treat as its parts."""
     for rows in private.rows_of(statement):
         for row in rows:
             for value in row.values() if isinstance(row, Mapping) else row:
@@ -81,10 +81,10 @@ def mark_rows(statement: Any) -> None:
 
 
 def refuse_default(mapper: Mapper[Any], column: Any) -> None:
-    """Refuse a SELECT over soft-deletable rows as the default of a column: it stands in no statement of a session.
+    """Refuse a column default with a SELECT over soft-deletable rows, because it is not part of a session's statement.
 
     Raises:
-        NotSupported: Names the column, and the class that is read.
+        NotSupported: Names the column, and the class that it reads.
     """
     for name in ("default", "onupdate"):
         default = getattr(column, name, None)
