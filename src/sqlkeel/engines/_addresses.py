@@ -1,4 +1,4 @@
-"""Where a database URL leads: its hosts and ports, which may stand in the query, too."""
+"""The address in a database URL: its hosts and ports, some of which may be in the query."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LAST_PORT: Final = 65_535
 
 
 def address_of(url: URL) -> str:
-    """Return what a message calls the place of a database: ``db:5432``, a socket, the file of SQLite."""
+    """Return the location of a database for messages: ``db:5432``, a socket, the file of SQLite."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
     hosts = _values(url, "host") or _values(url, "unix_socket") or [url.host or "localhost"]
@@ -25,10 +25,10 @@ def address_of(url: URL) -> str:
 
 
 def refuse_wrong_ports(url: URL) -> None:
-    """See that a connection can be tried: the driver's own error for such a port is not one of a database.
+    """Check the ports, because the driver's error for a wrong port does not look like a database error.
 
     Raises:
-        InvalidURL: When a port is none. It is not repeated: what stands behind a colon may be a password.
+        InvalidURL: When a port is invalid. It is not repeated: the text after a colon may be a password.
     """
     after_hosts = [host.rpartition(":")[2] for host in _values(url, "host") if _has_port(host)]
     given = [*_values(url, "port"), *after_hosts, *([str(url.port)] if url.port is not None else [])]

@@ -1,4 +1,4 @@
-"""What every database file has to say, and how to find the one for a URL."""
+"""The interface that each database implements below the ORM, and the lookup of the one for a URL."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ __all__ = [
 ]
 
 ABORTED: Final = "sqlkeel_aborted"
-"""Where a connection's ``info`` keeps the error that ended its transaction on the server."""
+"""The key in a connection's ``info`` for the error that aborted its transaction on the server."""
 
 CONNECT_ARGUMENTS: Final = "sqlkeel_connect_arguments"
-"""Where a connection's ``info`` keeps what the driver was called with, to call it once more the same way."""
+"""The key in a connection's ``info`` for the arguments of the driver's connect(), to connect again in the same way."""
 
 IsolationLevel: TypeAlias = Literal[
     "read uncommitted",
@@ -59,13 +59,13 @@ IsolationLevel: TypeAlias = Literal[
 """A level of the SQL standard, in small letters or as SQLAlchemy writes it."""
 
 ISOLATION_LEVELS: Final = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
-"""The levels of the SQL standard; AUTOCOMMIT is no transaction."""
+"""The levels of the SQL standard; AUTOCOMMIT is not a transaction."""
 
 LIMITS: Final = "sqlkeel_limits"
 """The execution option with the `Limits` of one transaction."""
 
 READ_ONLY: Final = "sqlkeel_read_only"
-"""The execution option of a transaction, or ("always") of an engine, that only reads."""
+"""The execution option of a read-only transaction or, with the value "always", of a read-only engine."""
 
 _CUT: Final = "@.*/"
 """What the name of a database looks like when it begins in the password."""
@@ -77,9 +77,9 @@ _HIDDEN: Final = (
     r"(?i)(?<![a-z])pass(?!file|word\Z|word_)|(?<=.)passw(?!ord_)|pwd|passphrase|secret|token|scram_\w+_key"
     r"|\A(?:hex|text)?key\Z"
 )
-"""What parameters of a URL's query are called that are nobody's to see, and have no other place in it.
+"""Query parameters with secrets, which SQLAlchemy would show with the URL.
 
-A ``passfile`` is a path, and ``password_encryption`` a setting of the server.
+Not among them: ``passfile`` is a path, and ``password_encryption`` is a setting of the server.
 """
 
 _AS_DATABASE: Final = r"[;&#]\s*([\w.-]+)\s*="
@@ -89,14 +89,14 @@ _SETTING: Final = r"([\w.-]+)="
 """The name of a setting in ``options``."""
 
 _WITHOUT_SECRETS: Final = "SQLite's driver takes no secret. A listener of 'connect' on the engines may send PRAGMA key."
-"""What to say of one for a file, for which there is no argument of the driver either."""
+"""The hint for a secret in the URL of a SQLite file, for which the driver has no argument."""
 
 _NO_ARGUMENTS: Final = r"(?i)pg_?password|(?:\w+_)?(?:pass|password|pwd)"
 """What a password is called elsewhere, and no driver calls it."""
 
 
 class ConnectArguments(dict[str, Any]):
-    """What a driver was called with; shown, as in a connection's ``info``, it has no values, of which one is secret."""
+    """The arguments of a driver; its repr(), which appears in a connection's ``info``, shows only their names."""
 
     def __repr__(self) -> str:
         return f"<ConnectArguments {', '.join(self)}>"
@@ -112,7 +112,7 @@ class Limits(_Seconds):
     """How long things may take, in seconds; ``None`` leaves the server's own setting, 0 is no limit.
 
     Raises:
-        InvalidValue: When one is no number, negative, or not finite.
+        InvalidValue: When one is not a number, negative, or not finite.
     """
 
     __slots__ = ()
@@ -128,7 +128,7 @@ class Limits(_Seconds):
         return made
 
     def changed_by(self, other: Limits | None) -> Limits:
-        """Return these limits, and those of *other* where it has some."""
+        """Return these limits, overridden by those that *other* sets."""
         if other is None:
             return self
         return Limits(*(mine if theirs is None else theirs for mine, theirs in zip(self, other, strict=True)))
@@ -142,96 +142,96 @@ class Diagnosis(NamedTuple):
     columns: tuple[str, ...] = ()
     constraint: str | None = None
     primary_key: bool = False
-    """Whether it is the key of the table that was written, which MariaDB calls PRIMARY whatever its name was."""
+    """Whether it is the primary key of the written table, which MariaDB always calls PRIMARY."""
 
     mistyped: bool = False
-    """Whether a value may have another type than the column it is written to, or the statement itself be wrong."""
+    """Whether a value may have a type that does not fit its column, or the statement itself is wrong."""
 
     spoils: bool = False
-    """Whether the connection can be of no use any more, though it did not break."""
+    """Whether the connection is unusable although it did not break."""
 
 
 class Backend(ABC):
-    """One database: how to connect to it, begin on it, limit it, and read its errors."""
+    """One database: how to connect, begin transactions, set limits, and read its errors."""
 
     name: str
-    """The dialect's name in SQLAlchemy."""
+    """SQLAlchemy's name of the dialect."""
 
     drivers: Mapping[str, str]
-    """Supported drivers, the preferred one first, each with the extra that installs it (empty: always there)."""
+    """Supported drivers, the preferred one first, each with the extra that installs it; empty if it needs none."""
 
     bound_to_loop: frozenset[str] = frozenset()
-    """The drivers whose connections work in the event loop that has opened them, and in no other."""
+    """The drivers whose connections only work in the event loop that opened them."""
 
     unavailable: str | None = None
-    """What to look for when no connection can be made, where there is no server."""
+    """A hint for failed connections to a database without a server."""
 
     def in_memory(self, url: URL) -> bool:
-        """Tell whether the connection is the database."""
+        """Return whether the connection is the database."""
         return False
 
     @abstractmethod
     def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:
-        """Return what `create_async_engine` must be given; in ``connect_args`` the caller's own win."""
+        """Return required arguments of `create_async_engine`; the caller's ``connect_args`` take precedence."""
 
     @abstractmethod
     def reader_options(self, url: URL, limits: Limits) -> dict[str, Any] | None:
-        """Return the options of a pool whose connections only read, or ``None`` where there can be one pool only."""
+        """Return the options of a pool for reading; ``None`` if the database can only have one pool."""
 
     def beside(self, ours: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the caller's connect arguments, with what we say where one text of the driver says both."""
+        """Return the caller's connect arguments, merged with ours if the driver has one string for both."""
         return dict(given)
 
     def arguments(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Return what the driver is called with, where it takes a value in another form than a URL has."""
+        """Return the driver's arguments, after converting values that it needs in another form than a URL has."""
         return given
 
     @abstractmethod
     def install(self, engine: Engine, limits: Limits) -> None:
-        """Listen to the engine's events; *limits* are in force where a transaction has none of its own."""
+        """Listen to the engine's events; *limits* apply to a transaction without its own."""
 
     def watch(self, engine: Engine) -> None:
-        """Note on an engine that is not a Database's what `aborts` is to know, where the driver does not tell."""
+        """Record what `aborts` needs to know on an engine that is not a Database's, if the driver does not tell."""
         return
 
     @abstractmethod
     def traces(self, url: URL) -> LeavesTraces | None:
-        """Return what tells whether a statement changes the session beyond its transaction.
+        """Return the function that detects statements which change the session beyond their transaction.
 
-        ``None`` where there is nothing to tell: the statement is refused, or the connection is the database.
+        ``None`` if none is needed: such statements are refused, or the connection is the database.
         """
 
     @abstractmethod
     def begin_options(self, *, read_only: bool = False, isolation: str | None = None) -> dict[str, Any]:
-        """Return the execution options with which a transaction begins; *isolation* is of `ISOLATION_LEVELS`."""
+        """Return the execution options that begin a transaction; *isolation* is one of `ISOLATION_LEVELS`."""
 
     def begin(self, session: orm.Session, options: Mapping[str, Any]) -> None:
-        """Begin the transaction of *session* with *options*, which are those of `begin_options` and its `LIMITS`."""
+        """Begin the transaction of *session* with the *options* of `begin_options` and the option `LIMITS`."""
         session.connection(execution_options=options)
 
     @abstractmethod
     def aborts(self, error: Any, connection: Connection) -> bool:
-        """Tell whether *error* has ended the transaction, so that nothing of it can be committed."""
+        """Return whether *error* has ended the transaction, so that nothing of it can be committed."""
 
     def is_too_large(self, context: ExceptionContext) -> bool:
-        """Tell whether the server closed the connection because the statement is larger than it takes."""
+        """Return whether the server closed the connection because the statement is larger than it takes."""
         return False
 
     def leaves_unsent(self, error: Any, connection: Connection) -> bool:
-        """Tell whether *error* has left a statement half sent, where no end of a transaction will finish it."""
+        """Return whether *error* has left a statement half sent, where no end of a transaction will finish it."""
         return False
 
     def transaction_ticket(self, session: orm.Session) -> str | None:
-        """Return a name for the transaction by which `was_committed` can ask for its fate; ``None`` if none can be."""
+        """Return an id of the transaction for `was_committed`; ``None`` if the server cannot be asked."""
         return None
 
     def was_committed(self, connection: Connection, ticket: str) -> bool | None:
-        """Tell whether the transaction was committed; ``None`` while nobody can say."""
+        """Return whether the transaction was committed; ``None`` while nobody can say."""
         return None
 
     @abstractmethod
     def in_transaction(self, raw: Any) -> bool:
-        """Tell whether the driver knows the connection to be in a transaction; it asks nobody."""
+        """Return whether the driver knows the connection to be in a transaction; it asks nobody."""
 
     def recovers(self, raw: Any) -> bool:
         """Undo what a COMMIT or ROLLBACK that failed left behind, and tell whether the connection is as good as new.
@@ -241,30 +241,30 @@ class Backend(ABC):
         return False
 
     def watched_end(self, usual: Callable[..., Any]) -> Callable[..., Any]:
-        """Return *usual*, a method of the dialect that sends COMMIT or ROLLBACK, with what is looked at before."""
+        """Return *usual*, a dialect method that sends COMMIT or ROLLBACK, with checks before it."""
         return usual
 
     savepoint_recovers: bool
-    """Whether a rollback to a savepoint makes such a transaction usable again."""
+    """Whether rolling back to a savepoint makes an aborted transaction usable again."""
 
     def met(self, error: Exception) -> Exception:
-        """Return what the driver has met, where it raises something else for it."""
+        """Return the actual error if the driver raised another one in its place."""
         return error
 
     @abstractmethod
     def diagnose(self, error: Any) -> Diagnosis | None:
-        """Read a driver's error by its code; ``None`` where it means nothing special."""
+        """Read a driver's error by its code; ``None`` if the code has no special meaning."""
 
     @abstractmethod
     def keeps_locks(self, connection: Connection) -> bool:
-        """Tell whether the connection is in a transaction that keeps what it locks from others until it ends."""
+        """Return whether the connection is in a transaction that keeps what it locks from others until it ends."""
 
     def begin_for_savepoint(self, connection: Connection) -> bool:
         """Begin the transaction that a savepoint is to stand in, and tell whether the driver had not done so yet."""
         return False
 
     def commits_by_itself(self, connection: Connection) -> bool:
-        """Tell whether the connection commits each statement, so that no savepoint takes any back."""
+        """Return whether the connection commits each statement, so that no savepoint takes any back."""
         return connection.dialect.detect_autocommit_setting(connection.connection.dbapi_connection)  # type: ignore[arg-type]
 
     @abstractmethod
@@ -273,39 +273,40 @@ class Backend(ABC):
 
     @abstractmethod
     def lock(self, connection: Connection, name: str, *, nowait: bool) -> bool:
-        """Take the lock *name* until the transaction ends, and tell whether it was granted."""
+        """Acquire the lock *name* until the transaction ends; return whether it was granted."""
 
 
 def driver_of(connection: Connection) -> Any:
-    """Return the driver's own connection; SQLAlchemy has none for one that was detached from its pool."""
+    """Return the driver's own connection, even if it was detached from its pool."""
     return unadapted(connection.connection.dbapi_connection)
 
 
 def unadapted(raw: Any) -> Any:
-    """Return the driver's own connection behind SQLAlchemy's; a synchronous driver has no other."""
+    """Return the driver's own connection inside SQLAlchemy's adapter; a synchronous driver has no adapter."""
     return getattr(raw, "driver_connection", raw)
 
 
 def info_of(connection: Connection | PoolProxiedConnection) -> dict[Any, Any]:
-    """Return what is kept with a connection of the driver; SQLAlchemy's own first look at a server has less of it."""
+    """Return the dictionary for notes on a driver connection, even while SQLAlchemy initialises the dialect."""
     pooled = connection.connection if isinstance(connection, Connection) else connection
     try:
         return pooled.info
     except NotImplementedError:
-        # It is not given out by the pool yet. What belongs to the pool's place is there.
+        # The pool has not handed it out yet, but its record already exists.
         return pooled.record_info or {}
 
 
 def parse_url(url: str | URL) -> URL:
-    """Read a database URL and name an async driver in it.
+    """Parse a database URL, and add the async driver.
 
     Raises:
-        InvalidURL: When it is no URL, names a database, driver or port that sqlkeel cannot use, or shows its password.
+        InvalidURL: When it is not a URL, names a database, driver or port that sqlkeel does not support, or exposes its
+            password.
         DriverMissing: When the driver is not installed.
     """
     if (read := _read(url)) is None:
-        # The URL is not repeated, nor what could not be read in it, which a report of the context would show: it may
-        # hold a password.
+        # Neither the URL nor the original error is included, because both may contain a password and would be shown
+        # with the chain of errors.
         raise InvalidURL("The database URL cannot be read.") from None
     parsed = read
     backend = _lookup(parsed.get_backend_name())
@@ -341,7 +342,7 @@ def _read(url: str | URL) -> URL | None:
 
 
 def _refuse_unreadable_options(url: URL) -> None:
-    """See that SQLAlchemy can read the options in the query; it would fail with a ValueError that names none."""
+    """Check that SQLAlchemy can parse the query options; its ValueError would not name one."""
     if not _has_readable_options(url):
         raise InvalidURL(
             f"The value of an option in the database URL cannot be read; it has {', '.join(sorted(url.query))}.",
@@ -351,7 +352,7 @@ def _refuse_unreadable_options(url: URL) -> None:
 
 def _has_readable_options(url: URL) -> bool:
     try:
-        with warnings.catch_warnings(action="ignore"):  # it is asked again, and warns then
+        with warnings.catch_warnings(action="ignore"):  # it parses them again later, and warns then
             url.get_dialect()().create_connect_args(url)
     except (ArgumentError, ValueError):
         return False
@@ -359,7 +360,7 @@ def _has_readable_options(url: URL) -> bool:
 
 
 def _refuse_cut_password(url: URL, written: str | URL) -> None:
-    """Refuse a URL whose password is not percent-encoded and so goes on in the host, the database or the query."""
+    """Refuse a URL whose password is not percent-encoded and so extends into the host, the database or the query."""
     query = written.partition("?")[2] if isinstance(written, str) else ""
     elsewhere = (
         "@" in (url.host or ""),
@@ -368,7 +369,7 @@ def _refuse_cut_password(url: URL, written: str | URL) -> None:
         isinstance(written, str) and re.match(_QUERY_BEFORE, written),
     )
     if any(elsewhere):
-        # Nothing of the URL is repeated.
+        # The message contains no part of the URL.
         raise InvalidURL(
             "The database URL has an @ after the one that ends the password, or in its host.",
             hint="Percent-encode the password: urllib.parse.quote(password, safe=''), which writes @ as %40.",
@@ -376,7 +377,7 @@ def _refuse_cut_password(url: URL, written: str | URL) -> None:
 
 
 def _is_cut(name: str, written: str | URL) -> bool:
-    """Tell whether the name of a database begins in the password: an @ of its own is percent-encoded in a URL."""
+    """Return whether the name of a database begins in the password: an @ of its own is percent-encoded in a URL."""
     as_written = isinstance(written, str) and "@" in name and name in written
     return as_written or re.search(_CUT, name) is not None
 
@@ -411,10 +412,10 @@ def _is_secret(key: str, value: str | tuple[str, ...]) -> bool:
 
 
 def backend_for(url: URL) -> Backend:
-    """Return the database file of a parsed URL.
+    """Return the backend for a parsed URL.
 
     Raises:
-        InvalidURL: When no file is for this database.
+        InvalidURL: When sqlkeel does not support the database.
     """
     return _lookup(url.get_backend_name())
 
@@ -434,7 +435,7 @@ def unique_violation(error: IntegrityError, url: URL) -> UniqueViolation | Diagn
 
 
 def begin_for_savepoint(connection: Connection) -> None:
-    """Do `Backend.begin_for_savepoint` on a connection of any engine; nothing on a database that is not known."""
+    """Call `Backend.begin_for_savepoint` on a connection of any engine; do nothing for an unknown database."""
     backend = backend_of(connection.dialect.name)
     if backend is not None:
         backend.begin_for_savepoint(connection)

@@ -1,4 +1,4 @@
-"""Blocks over connections of an engine: what ends one badly is not replaced by what its rollback meets."""
+"""Blocks on an engine's connections: the error that ends a block is not replaced by an error of its rollback."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ["EngineOfBlocks", "note_failed_rollback"]
 
 
 def note_failed_rollback(error: BaseException, failure: Exception) -> None:
-    """Say on *error*, which ends a block, that its rollback failed too; to raise that would hide what went wrong.
+    """Add a note to *error*, which ended a block, that its rollback failed too; raising that would hide the cause.
 
-    The server has rolled back all the same: a connection on which ROLLBACK fails is closed.
+    The transaction is rolled back anyway, because a connection on which ROLLBACK fails is closed.
     """
     error.add_note(f"The rollback failed too, and its connection was closed: {failure}")
 
 
 @asynccontextmanager
 async def _kept(error: BaseException | None) -> AsyncIterator[None]:
-    """Let *error*, if there is one, end the block, whatever happens here: a cancellation above all."""
+    """Re-raise *error*, if there is one, whatever happens in the block, including a cancellation."""
     try:
         yield
     except Exception as failure:
@@ -48,7 +48,7 @@ class _Connection(AsyncConnection):
     __slots__ = ()
 
     def begin(self) -> AsyncTransaction:
-        super().begin()  # refuses a connection that was not opened
+        super().begin()  # raises an error if the connection is not open
         return _Transaction(self)
 
     def begin_nested(self) -> AsyncTransaction:
@@ -65,25 +65,25 @@ class _Connection(AsyncConnection):
 class EngineOfBlocks(AsyncEngine):
     """An `AsyncEngine` whose ``begin()`` and ``connect()`` raise what their block raised.
 
-    All else is SQLAlchemy's, and copies with other execution options are the same.
+    Everything else is SQLAlchemy's; copies with other execution options have the same class.
     """
 
     __slots__ = ()
-    _connection_cls = _Connection  # made for subclasses
+    _connection_cls = _Connection  # SQLAlchemy's attribute for subclasses
 
     @classmethod
     def _regenerate_proxy_for_target(cls, target: Engine, **additional_kw: Any) -> Self:
         return cls(target)
 
     def execution_options(self, **options: Any) -> Self:
-        """Return a copy with *options* for all that is executed through it."""
+        """Return a copy with *options* for everything that is executed through it."""
         return type(self)(self.sync_engine.execution_options(**options))
 
     def update_execution_options(self, **options: Any) -> None:
-        """Change the options of this engine, and with it of all that use it.
+        """Change the options of this engine for all its users.
 
         Raises:
-            NotSupported: For AUTOCOMMIT, which is for a copy: see `execution_options`.
+            NotSupported: For AUTOCOMMIT, which needs a copy of the engine: see `execution_options`.
         """
         refuse_autocommit(options)
         super().update_execution_options(**options)

@@ -1,6 +1,6 @@
-"""What we use of drivers that they do not promise: private names stand here and nowhere else.
+"""Private names of drivers that we use, all in this module.
 
-`tests/engines/test_drivers.py` has a canary for each, which says what breaks.
+`tests/engines/test_drivers.py` has a canary test for each, which says what breaks without it.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 __all__ = ["READS_ROWS", "READS_TIMES", "has_unread_rows", "library_connection", "thread_of", "transport_of"]
 
 READS_ROWS: Final = frozenset({"_decode_row", "load_row", "load_rows"})
-"""The functions in which asyncpg and psycopg make values of what the server has sent."""
+"""The functions of asyncpg and psycopg that convert received rows to Python values."""
 
 READS_TIMES: Final = "datetime"
-"""The file, in both drivers, of the types of which PostgreSQL has more values than Python."""
+"""The module, in both drivers, for types of which PostgreSQL has values that Python has not."""
 
 
 def transport_of(driver: Any) -> Any:
-    """Return the transport of a connection of asyncpg or asyncmy, which name it alike; ``None`` of a closed one."""
+    """Return the transport of an asyncpg or asyncmy connection; ``None`` if it is closed."""
     return driver._transport
 
 
 def has_unread_rows(driver: Any) -> bool:
-    """Tell whether asyncmy has rows to read that the server has sent, or will; it throws them away otherwise."""
+    """Return whether asyncmy has unread rows, which it would discard at the next statement."""
     unread = driver._result
     return unread is not None and bool(unread.unbuffered_active)
 
@@ -39,7 +39,7 @@ def thread_of(driver: aiosqlite.Connection) -> threading.Thread:
 
 
 def library_connection(driver: Any) -> sqlite3.Connection:
-    """Return the connection below aiosqlite's: its ``interrupt`` may be called from any thread, aiosqlite's own waits.
+    """Return the sqlite3 connection: its ``interrupt`` works from any thread, while aiosqlite's method would wait.
 
     Raises:
         ValueError: When it is closed.

@@ -1,4 +1,4 @@
-"""How a transaction ends: who closes the connection on which COMMIT or ROLLBACK failed, and which COMMIT is refused."""
+"""The end of a transaction: close a connection whose COMMIT or ROLLBACK failed, and refuse a false COMMIT."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ _COMMITS: Final = ("do_commit", "do_commit_twophase")
 _ENDS: Final = (*_COMMITS, "do_rollback", "do_rollback_twophase", "do_prepare_twophase")
 _CLOSES: Final = ("do_close", "do_terminate")
 _SAVEPOINT_ENDS: Final = ("do_release_savepoint", "do_rollback_to_savepoint")
-"""The methods by which SQLAlchemy's dialects end a transaction, and a part of one."""
+"""The methods by which SQLAlchemy's dialects end a savepoint."""
 
 _BEGIN: Final = "do_begin"
 
 _END: Final = "sqlkeel_end"
-"""The attribute of an error with the name of the method that it came from: SQLAlchemy says so nowhere."""
+"""The attribute of an error with the name of the dialect method that raised it, which SQLAlchemy does not provide."""
 
 _FAILED: Final = "sqlkeel_failed_end"
-"""Where a connection's ``info`` keeps that one of its ends failed."""
+"""The key in a connection's ``info`` that records a failed COMMIT or ROLLBACK."""
 
 
 def install(engine: Engine, backend: Backend) -> None:
-    """Watch the ends of transactions of *engine*, whose dialect nobody else uses.
+    """Watch the ends of transactions of *engine*, which must not share its dialect.
 
-    SQLAlchemy takes every COMMIT for the end of the transaction, one that the server refused too: it sends no ROLLBACK
-    and keeps the connection, and whoever gets it next commits both. It takes every RELEASE for the end of a savepoint.
+    SQLAlchemy treats every COMMIT as the end of the transaction, even if the server refused it. It then sends no
+    ROLLBACK and keeps the connection, and the next user of the connection would commit both transactions. In the same
+    way it treats every RELEASE as the end of a savepoint.
     """
     dialect: Any = engine.dialect
     for name in _ENDS:
@@ -47,17 +48,16 @@ def install(engine: Engine, backend: Backend) -> None:
 
     @event.listens_for(engine, "checkin")
     def close(raw: Any, record: Any) -> None:
-        # Also one that is in a transaction behind SQLAlchemy's back: by a driver's own commit() that failed, by a BEGIN
-        # as text.
+        # Also a connection in a transaction that SQLAlchemy does not know of, from a failed commit() of the driver, or
+        # BEGIN as SQL text.
         if raw is not None and (record.info.pop(_FAILED, False) or backend.in_transaction(raw)):
             record.invalidate()
 
 
 def close_failed(context: ExceptionContext, backend: Backend) -> bool:
-    """Have the connection closed where COMMIT or ROLLBACK failed on it, and tell whether it will be.
+    """Mark the connection to be closed if COMMIT or ROLLBACK failed on it, and return whether it will be.
 
-    Whatever the reason was: to tell those after which the transaction is over from those after which it is not would
-    take a list for each server.
+    The reason does not matter: deciding after which errors the transaction is over would take a list for each server.
     """
     connection = context.connection
     if connection is None or connection.invalidated or context.is_disconnect:
@@ -69,16 +69,16 @@ def close_failed(context: ExceptionContext, backend: Backend) -> bool:
         info_of(pooled).pop(_FAILED, None)
         return False
     context.is_disconnect = True
-    context.invalidate_pool_on_disconnect = False  # the other connections are sound
+    context.invalidate_pool_on_disconnect = False  # the other connections are fine
     return True
 
 
 def failed_in_commit(context: ExceptionContext, error: BaseException) -> bool:
-    """Tell whether an error comes from a COMMIT, or may come from one.
+    """Return whether an error comes from a COMMIT, or may come from one.
 
-    SQLAlchemy calls a dialect's method without a statement to begin, to commit and to roll back, and each of them says
-    here which it was. An error that does not is taken for one of COMMIT: somebody has replaced the method, or
-    SQLAlchemy commits by another one. Whoever runs the work again because of it would do it twice.
+    SQLAlchemy calls a dialect method without a statement to begin, commit and roll back; our wrappers record which one
+    raised the error. An unrecorded error counts as one of COMMIT, because the method may have been replaced, or
+    SQLAlchemy may commit by another one. Otherwise the caller might retry work that was committed.
     """
     end = getattr(error, _END, None)
     if end is not None:
@@ -87,14 +87,14 @@ def failed_in_commit(context: ExceptionContext, error: BaseException) -> bool:
 
 
 def doom(connection: Connection, cause: BaseException, backend: Backend) -> None:
-    """Make COMMIT fail where the server would only pretend to commit, or would commit half of the transaction.
+    """Make COMMIT fail if the server would only pretend to commit, or would commit half of the transaction.
 
-    PostgreSQL answers the COMMIT of a failed transaction with a ROLLBACK and no error. After a deadlock MariaDB, and
-    after an interrupted write SQLite, have rolled back and are outside of any transaction: what follows would stay. A
-    savepoint whose end failed leaves what its block wrote in the transaction.
+    PostgreSQL answers the COMMIT of a failed transaction with a ROLLBACK and no error. MariaDB after a deadlock, and
+    SQLite after an interrupted write, have rolled back and are outside a transaction, so later statements would be
+    committed. And a savepoint whose end failed leaves its changes in the transaction.
     """
-    info_of(connection).setdefault(ABORTED, cause)  # the first: all that follow fail because of it
-    # Only now, and only to this connection: an engine that is listened to pays for it with each statement.
+    info_of(connection).setdefault(ABORTED, cause)  # the first error; later ones are its consequences
+    # Only now and only on this connection, because a listener on the engine would cost time for each statement.
     event.listen(connection, "commit", _refuse_commit)
     event.listen(connection, "rollback", _forget)
     if backend.savepoint_recovers:
@@ -104,16 +104,16 @@ def doom(connection: Connection, cause: BaseException, backend: Backend) -> None
 
 
 def end_lost(connection: Connection) -> None:
-    """Have our own error refuse what is asked of a transaction whose connection is gone.
+    """Raise our own error when a transaction whose connection is gone is used.
 
-    SQLAlchemy refuses it with an error that advises to roll back in the middle, and calls no event before. The private
-    method of this one object is what costs nothing while no connection breaks.
+    SQLAlchemy's error would advise a rollback in the middle of the work, and no event fires before it. Replacing the
+    private method of this one object costs nothing as long as connections do not break.
     """
     private.refuse_use(connection, _refuse_lost)
 
 
 def aborted(cause: BaseException) -> TransactionAborted:
-    """Return the error of a transaction that the server has given up because of *cause*."""
+    """Return the error for a transaction that the server has aborted because of *cause*."""
     error = TransactionAborted(
         "An earlier statement failed, and the server rolled the whole transaction back; nothing of it is written.",
         orig=getattr(cause, "orig", cause),
@@ -161,7 +161,7 @@ def _watched(name: str, usual: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _unknown(error: BaseException) -> BaseException:
-    """Return what it means that a statement of a COMMIT failed: COMMIT PREPARED is one, and is read as any other."""
+    """Return CommitUnknown for a connection lost during COMMIT; COMMIT PREPARED is diagnosed as a usual statement."""
     if not isinstance(error, ConnectionLost):
         return error
     return CommitUnknown(
@@ -170,7 +170,7 @@ def _unknown(error: BaseException) -> BaseException:
 
 
 def _mark(connection: Connection | PoolProxiedConnection) -> None:
-    # Those of two-phase transactions get the Connection, the others what the pool gave out.
+    # Two-phase methods receive the Connection, the others receive what the pool returned.
     if not isinstance(connection, Connection) or not connection.invalidated:
         info_of(connection)[_FAILED] = True
 
@@ -189,7 +189,7 @@ def _dooming(usual: Callable[..., Any], backend: Backend) -> Callable[..., Any]:
 
 def _refuse_commit(connection: Connection) -> None:
     if cause := info_of(connection).pop(ABORTED, None):
-        # SQLAlchemy takes every COMMIT for the end of the transaction, and would not roll back.
+        # SQLAlchemy treats every COMMIT as the end of the transaction, and would not roll back.
         try:
             connection.dialect.do_rollback(connection.connection)
         except BaseException as error:
@@ -205,11 +205,11 @@ def _refuse_statement(connection: Connection, *rest: Any) -> None:
 
 
 def _refuse_lost() -> None:
-    # It does not keep the error: that leads to the connection, which nobody but the garbage collector would free.
+    # Without the original error, which refers to the connection; only the garbage collector would free that.
     raise TransactionAborted("The connection broke, or a statement was cancelled, and the error was swallowed.")
 
 
 def _forget(connection: Connection, *rest: Any) -> None:
-    # One that broke has nothing to forget, and an error here would replace the cancellation that broke it.
+    # A broken connection has nothing to forget, and an error here would replace the cancellation that broke it.
     if not connection.invalidated:
         info_of(connection).pop(ABORTED, None)

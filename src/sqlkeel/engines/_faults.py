@@ -1,4 +1,4 @@
-"""Turn a driver's error into a typed one, with the table and columns that the models know."""
+"""Translate a driver's error to a typed one, with the table and columns from the models."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ from ._reading import is_of_reading, unreadable
 __all__ = ["WRITTEN", "install", "translate"]
 
 WRITTEN: Final = "sqlkeel_written_table"
-"""The execution option that names the table which a statement writes, where the statement itself is only text."""
+"""The execution option with the table that a statement writes, if the statement is only text."""
 
 _CONNECTING: Final = "sqlkeel_connecting"
-"""The attribute of an error that says that there was no connection yet."""
+"""The attribute of an error that was raised before there was a connection."""
 
 _UNKNOWN: Final = r"(?:unexpected keyword argument|invalid connection option) ['\"](\w+)['\"]"
 """What a driver says of an argument that it does not have, which has no code; what it says else may hold a value."""
@@ -51,14 +51,14 @@ _OTHER_NAMES: Final = {
     "sslmode": "asyncpg writes ?ssl=require, and libpq's own certificates as connect_args={'ssl': an SSLContext}.",
     "ssl": "psycopg writes ?sslmode=require.",
 }
-"""What one driver calls what another has."""
+"""Options that have another name in another driver."""
 
 _UNFIT: Final = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError, RecursionError)
-"""What a type or a driver raises for a value that it cannot convert: text that is no UTF-8, lists in lists in lists."""
+"""Errors that types and drivers raise for values they cannot convert: invalid UTF-8, deeply nested lists."""
 
 
 def install(engine: Engine, backend: Backend) -> None:
-    """Make *engine* raise the errors of `sqlkeel.errors`; each is also what SQLAlchemy would have raised."""
+    """Make *engine* raise the errors of `sqlkeel.errors`; each also inherits from SQLAlchemy's error."""
     endings.install(engine, backend)
 
     @event.listens_for(engine, "handle_error", retval=True)
@@ -68,20 +68,20 @@ def install(engine: Engine, backend: Backend) -> None:
             fault.connection_invalidated = True
         if context.is_disconnect and context.connection is not None:
             endings.end_lost(context.connection)
-        # A listener from before has made an error of its own, which the project expects.
+        # An earlier listener has already returned an error of its own, which the project expects.
         return fault if getattr(context, "chained_exception", None) is None else None
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Any, record: Any, args: Any, kwargs: Any) -> Any:
         try:
-            # SQLAlchemy asks nobody after the first listener that returns a connection; the caller's come after ours.
+            # SQLAlchemy stops at the first listener that returns a connection, so call the caller's listeners here.
             for listener in islice(dropwhile(lambda one: one is not connect, dialect.dispatch.do_connect), 1, None):
                 if (made := listener(dialect, record, args, kwargs)) is not None:
                     return made
             return _connected(dialect, args, backend.arguments(kwargs))
         except BaseException as error:
-            # psycopg's half-made connection lives in the frame of a coroutine, and that in a cycle with the error: the
-            # server would keep its side of it until the garbage collector comes by.
+            # psycopg's unfinished connection is referenced by a frame in a cycle with the error, so the server would
+            # keep the connection until the garbage collector runs.
             clear_frames(error.__traceback__)
             setattr(error, _CONNECTING, True)
             # asyncpg lets an OSError of the socket through, which no listener of SQLAlchemy sees.
@@ -107,7 +107,7 @@ def _connected(dialect: Any, args: Any, kwargs: Any) -> Any:
                 hint="A URL gives it texts; write what is a number or an object as connect_args={'timeout': 30}.",
             ) from error
         clear_frames(error.__traceback__)
-    # Outside of the handler, so that no context holds that error: it keeps the text, which may be the password.
+    # Raised outside the handler, because the original error contains the text, which may be the password.
     raise ConfigurationError(
         f"{dialect.driver} cannot encode the host, the user, the password or the name of the database.",
         hint="A part of a host is not empty and has at most 63 characters; no text has half of a surrogate pair.",
@@ -115,16 +115,16 @@ def _connected(dialect: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _is_of_encoding(error: BaseException | None) -> bool:
-    """Tell whether a driver could not encode a text; asyncpg puts an error of its own before that."""
+    """Return whether a driver could not encode a text; asyncpg wraps that in its own error."""
     while error is not None and (not isinstance(error, UnicodeError) or isinstance(error, UnicodeDecodeError)):
         error = error.__cause__
     return error is not None
 
 
 def translate(connection: Connection, error: Exception, *, statement: str, table: Table | None = None) -> DatabaseFault:
-    """Return the typed error for what a driver raised in a call that did not pass through SQLAlchemy.
+    """Return the typed error for what a driver raised in a call outside SQLAlchemy.
 
-    A connection that broke is taken out of the pool, as SQLAlchemy would.
+    A broken connection is removed from the pool, as SQLAlchemy would do.
     """
     raw: Any = connection.connection.dbapi_connection
     error, wrapped = _adapted_by(raw, connection.dialect, error)
@@ -143,7 +143,7 @@ def translate(connection: Connection, error: Exception, *, statement: str, table
     if context.is_disconnect:
         connection.invalidate(error)
         endings.end_lost(connection)
-    # The driver refuses what it cannot encode with any kind of error.
+    # The driver may refuse a value that it cannot encode with any kind of error.
     if fault is None:
         fault = refused = ValueRefused("", orig=error, statement=statement)
         refused.locate(None if table is None else table.name)
@@ -151,7 +151,7 @@ def translate(connection: Connection, error: Exception, *, statement: str, table
 
 
 def _read(context: ExceptionContext, backend: Backend) -> DatabaseFault | None:
-    """Return the typed error and see to the connection; ``None`` for what neither database nor driver has raised."""
+    """Return the typed error and handle its connection; ``None`` if neither database nor driver raised it."""
     original, connection = context.original_exception, context.connection
     if isinstance(original, InvalidValue) and original.column is None:
         execution = context.execution_context or execution_of(original)
@@ -184,9 +184,9 @@ def _read(context: ExceptionContext, backend: Backend) -> DatabaseFault | None:
 
 
 def _adapt(context: ExceptionContext, error: Exception) -> tuple[Exception, exc.StatementError | None]:
-    """Return what SQLAlchemy's adapter makes of a driver's error, and its own error for that.
+    """Return what SQLAlchemy's adapter makes of a driver's error, and SQLAlchemy's error for that.
 
-    The adapter lets through what asyncpg raises while the rows of a stream are fetched, a lost connection too.
+    The adapter does not convert asyncpg's errors from fetching the rows of a stream, such as a lost connection.
     """
     connection, dialect = context.connection, context.dialect
     fetching = context.statement is None and context.execution_context is not None
@@ -207,20 +207,20 @@ def _adapted_by(raw: Any, dialect: Dialect, error: Exception) -> tuple[Exception
         return adapted, cast(
             "exc.StatementError", exc.DBAPIError.instance(None, None, adapted, driver_error, dialect=dialect)
         )
-    except Exception:  # noqa: BLE001 - the error itself, which is none of the driver's
+    except Exception:  # noqa: BLE001 - the error itself, which is not the driver's
         return error, None
     return error, None
 
 
 def _diagnose(context: ExceptionContext, original: Exception, wrapped: exc.StatementError | None) -> Diagnosis | None:
-    """Read an error without a code that means something: by its class."""
+    """Diagnose an error without a meaningful code by its class."""
     if isinstance(wrapped, exc.DBAPIError):
         # psycopg's errors have no SQLSTATE before there is a connection.
         if context.is_disconnect or _failed_to_connect(context):
             return Diagnosis(ConnectionLost)
         return Diagnosis(PLAIN.get(type(wrapped), DatabaseFault))
     if wrapped is None and isinstance(original, OSError | EOFError):
-        # The driver's own clock, which leaves a statement behind that nobody knows of, or its socket.
+        # A timeout of the driver, which leaves the statement running, or of its socket.
         late = isinstance(original, TimeoutError) and not endings.failed_in_commit(context, original)
         return Diagnosis(StatementTimeout if late else ConnectionLost, spoils=True)
     if isinstance(original, _UNFIT) and context.statement is not None:
@@ -230,10 +230,10 @@ def _diagnose(context: ExceptionContext, original: Exception, wrapped: exc.State
 
 def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis, backend: Backend) -> DatabaseFault:
     committing = endings.failed_in_commit(context, original)
-    # A statement that is too large would end the next connection, too.
+    # A statement that is too large would break the next connection too.
     stays = committing or diagnosis.kind is StatementTooLarge
     if context.is_disconnect and context.connection is not None and not stays:
-        # Whatever the server refused before that: the transaction is gone, and no savepoint is left to go back to.
+        # Whatever the server's earlier error was: the transaction is gone, and there is no savepoint to return to.
         diagnosis = Diagnosis(ConnectionLost)
     kind = diagnosis.kind
     if issubclass(kind, ConstraintViolation):
@@ -247,7 +247,7 @@ def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis,
     if kind is ValueRefused:
         return _refused(context, original, diagnosis.columns[0] if diagnosis.columns else None)
     if issubclass(kind, DataFault) and isinstance(context.execution_context, SimpleNamespace):
-        return _refused(context, original, None)  # a COPY has nothing but values
+        return _refused(context, original, None)  # a COPY contains only values
     if diagnosis.mistyped and unfit_column(context.execution_context, context.dialect) is not None:
         return _refused(context, original, None)
     message = f"{kind.__doc__}".partition("\n")[0]
@@ -263,7 +263,7 @@ def _fault(context: ExceptionContext, original: Exception, diagnosis: Diagnosis,
 
 
 def _refused(context: ExceptionContext, original: Exception, column: str | None) -> ValueRefused:
-    """Name the column whose value was refused: the database tells it, or the values do."""
+    """Return the error with the column whose value was refused, from the database's error or from the values."""
     written = _written_table(context)
     table = None if written is None else written.name
     if column is None:
@@ -283,14 +283,14 @@ def _failed_to_connect(context: ExceptionContext) -> bool:
 
 
 def _kind_of_loss(context: ExceptionContext, kind: type[DatabaseFault], *, committing: bool) -> type[DatabaseFault]:
-    """Tell a connection that was never made, one lost with its work, and one lost when the work was being committed."""
+    """Distinguish a connection that was never made, one lost with its work, and one lost during COMMIT."""
     if context.connection is None and hasattr(context.original_exception, _CONNECTING):
         return DatabaseUnavailable
     return CommitUnknown if committing else kind
 
 
 def _commits(context: ExceptionContext, backend: Backend) -> bool:
-    """Tell whether the statement that failed is its own COMMIT, or sends one, on a connection that may write."""
+    """Return whether the failed statement is a COMMIT, or sends one, on a connection that may write."""
     connection, statement = context.connection, context.statement
     if connection is None or connection.invalidated or statement is None:
         return False
@@ -325,7 +325,7 @@ def _written_table(context: ExceptionContext) -> Table | None:
 def _known(
     written: Table, constraint: str | None, table: str | None, columns: tuple[str, ...]
 ) -> tuple[str, tuple[str, ...], str | None] | None:
-    """Find the constraint in the models, by its name or (SQLite names none) by its columns."""
+    """Find the constraint in the models by its name or, on SQLite, which reports no names, by its columns."""
     tables = [written, *(other for other in written.metadata.tables.values() if other is not written)]
     for candidate in tables:
         if table is not None and candidate.name != table:
@@ -347,7 +347,7 @@ def _column_names(known: Any) -> tuple[str, ...]:
 
 
 def _first_line(error: Exception) -> str:
-    # MariaDB's errors are (number, text); the others are their text. The first line holds no values of the row.
+    # MariaDB's errors are (number, text), others only have text. The first line contains no values of the row.
     text = str(error.args[-1]) if error.args else type(error).__name__
     return text.partition("\n")[0].removeprefix("<class 'asyncpg.exceptions.").strip()
 

@@ -1,4 +1,4 @@
-"""Which value its column cannot hold, where neither the database nor the driver says so: looked for after an error."""
+"""Find out after an error which value does not fit its column, if neither the database nor the driver tells."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ _FAMILIES: Final[tuple[tuple[type[Any], ...], ...]] = (
     (JSON,),
     (ARRAY,),
 )
-"""The types of which a server compares one with another that it is told of; any other only with its like."""
+"""The types that a server compares with each other if it knows the types of both; others only with themselves."""
 _WIDER: Final[Mapping[type[Any], Any]] = {datetime: date, time: (time, datetime)}
-"""What a column takes that is no value of its own type: a day for a moment, and of a moment the time."""
+"""Values of other types that a column accepts: a date for a datetime, and a datetime for a time."""
 _LIKE: Final[Mapping[type[Any], type[Any]]] = {time: timedelta}
-"""What is no family of SQLAlchemy's, as each database has its own type of a duration."""
+"""A family that SQLAlchemy lacks, because each database has its own type for durations."""
 _COMPARING: Final = frozenset(
     {
         operators.eq,
@@ -79,20 +79,20 @@ _COMPARING: Final = frozenset(
         operators.not_ilike_op,
     }
 )
-"""The operators with both sides of one family: to a moment a time is added, and in a document a text is looked up."""
+"""Operators whose operands have the same family: not adding a duration to a datetime, or a lookup in JSON."""
 _CONSTANTS: Final[Mapping[type[Any], bool]] = {True_: True, False_: False}
-"""What SQLAlchemy writes out instead of binding it."""
+"""Expressions that SQLAlchemy renders as constants instead of binding them."""
 _PLAIN: Final = (bool, int, float, complex, Decimal, Mapping, bytes, date, time, timedelta, UUID)
 _OF_PYTHON: Final = sys.stdlib_module_names - {"ipaddress"}
-"""The modules whose objects are no value of a type of PostgreSQL's own: functions, ranges, patterns."""
+"""The modules whose objects never fit a PostgreSQL-specific type: functions, ranges, patterns."""
 _TAKEN: Final[Mapping[str, tuple[type[Any], ...]]] = {"HSTORE": (dict,), "MONEY": (int, Decimal), "OID": (int,)}
-"""PostgreSQL's own types that take something else than a text or an object of their own."""
+"""PostgreSQL-specific types that accept other values than a string or their own objects."""
 _DIMENSIONS: Final = 6
-"""How deep PostgreSQL nests an array."""
+"""The maximum number of dimensions of a PostgreSQL array."""
 
 
 def unfit_column(execution: Any, dialect: Dialect, *, refusal: Exception | None = None) -> Column[Any] | None:
-    """Return the column of a value that a statement was given and that does not fit, or whose type raised *refusal*."""
+    """Return the column of a value in the statement that does not fit, or whose type raised *refusal*."""
     compiled = getattr(execution, "compiled", None)
     rows = getattr(execution, "compiled_parameters", None) or ()
     if not isinstance(compiled, SQLCompiler):  # SQL text, or DDL, which has no parameters
@@ -106,9 +106,9 @@ def unfit_column(execution: Any, dialect: Dialect, *, refusal: Exception | None 
 
 
 def only_unchecked_column(execution: Any, dialect: Dialect) -> Column[Any] | None:
-    """Return the column of the only values of a statement that this cannot judge: those of the database's own types.
+    """Return the only column with values that we cannot judge, of a database-specific type.
 
-    For a value that the server has refused where all others fit.
+    For a value that the server has refused if all others fit.
     """
     compiled = getattr(execution, "compiled", None)
     if not isinstance(compiled, SQLCompiler):
@@ -128,12 +128,12 @@ def _item_of(kind: TypeEngine[Any]) -> TypeEngine[Any]:
 
 
 def _check_of(kind: TypeEngine[Any]) -> Callable[[Any, Any], bool] | None:
-    """Return what tells whether a value fits this type; of some it is its class that does, and of others nothing."""
+    """Return the check for values of this type; ``None`` if there is none."""
     return next((check for kinds, check in _CHECKS if isinstance(kind, kinds)), None)
 
 
 def execution_of(error: BaseException) -> Any:
-    """Return the execution in which *error* was raised before SQLAlchemy has said which: by a type, for a value."""
+    """Return the execution in which a type raised *error*, before SQLAlchemy has attached it."""
     trace: TracebackType | None = error.__traceback__
     while trace is not None:
         owner = trace.tb_frame.f_locals.get("self")
@@ -144,7 +144,7 @@ def execution_of(error: BaseException) -> Any:
 
 
 def _values_of(name: str, bind: BindParameter[Any], row: Mapping[str, Any]) -> list[Any]:
-    """Return the values of a parameter; each member of a list in IN is one under a number of its own."""
+    """Return the values of a parameter; for a list in IN, each member has its own numbered parameter."""
     if bind.expanding and name not in row:
         return [value for other, value in row.items() if other.startswith(f"{name}_")]
     return [row[name]] if name in row else []
@@ -159,14 +159,14 @@ def _column_of(compiled: Any, name: str, bind: BindParameter[Any]) -> Column[Any
     columns = getattr(getattr(compiled.statement, "table", None), "columns", {})
     if name in columns:
         return cast("Column[Any]", columns[name])
-    # Inside of an expression it has the column's name and a number, where the column's type was given with it.
+    # In an expression the parameter has the column's name and a number, if it got the column's type.
     named, _, _ = name.rpartition("_")
     near = (*columns, *(column for column, _ in compared))
     return next((column for column in near if column.key == named and column.type is bind.type), None)
 
 
 def _column_of_another_type(compiled: Any, rows: Any, dialect: Dialect) -> Column[Any] | None:
-    """Return the column that is compared with a value of another type, which SQLAlchemy then binds as it is."""
+    """Return the column that is compared with a value of another type, which SQLAlchemy binds unchanged."""
     for operator, column, other in _operations(compiled):
         values = _values_beside(column, other, compiled, rows)
         if _is_told_types(dialect) and NullType not in (type(other.type), type(column.type)):
@@ -183,7 +183,7 @@ def _column_of_another_type(compiled: Any, rows: Any, dialect: Dialect) -> Colum
 
 
 def _values_beside(column: Column[Any], other: Any, compiled: Any, rows: Any) -> list[Any]:
-    """Return the values that the column is compared with and that are sent, or written, as another type than its."""
+    """Return the values compared with the column that are sent or rendered with another type."""
     if isinstance(other, BindParameter) and other.type is not column.type:
         name = compiled.bind_names.get(other, other.key)
         return [one for row in rows for one in _values_of(name, other, row)]
@@ -191,7 +191,7 @@ def _values_beside(column: Column[Any], other: Any, compiled: Any, rows: Any) ->
 
 
 def _is_told_types(dialect: Dialect) -> bool:
-    """Tell whether the server is told of each value what SQLAlchemy takes it for, and compares that, not the value."""
+    """Return whether statements tell the server the type of each value, which then compares types, not values."""
     return dialect.bind_typing is BindTyping.RENDER_CASTS
 
 
@@ -208,17 +208,17 @@ def _family(kind: TypeEngine[Any]) -> object:
 def _python_type(kind: TypeEngine[Any]) -> type[Any]:
     try:
         return kind.python_type
-    except NotImplementedError:  # types of other libraries need not have one
+    except NotImplementedError:  # types of other libraries may not define it
         return object
 
 
 def _comparisons(compiled: Any) -> Iterator[tuple[Column[Any], Any]]:
-    """Yield each column that is compared with something, and what that is."""
+    """Yield each column that is compared with something, and its operand."""
     return ((column, other) for _, column, other in _operations(compiled))
 
 
 def _operations(compiled: Any) -> Iterator[tuple[Any, Column[Any], Any]]:
-    """Yield the operator, a column on one side of it, and each thing that stands on the other."""
+    """Yield the operator, a column on one side, and each operand on the other side."""
     for node in visitors.iterate(compiled.statement):
         if isinstance(node, BinaryExpression):
             for one, other in ((node.left, node.right), (node.right, node.left)):
@@ -233,17 +233,17 @@ def _operations(compiled: Any) -> Iterator[tuple[Any, Column[Any], Any]]:
 def fits(
     value: Any, kind: TypeEngine[Any], dialect: Dialect, *, strict: bool = False, refusal: Exception | None = None
 ) -> bool:
-    """Tell whether a column of this type can hold *value*; *strict* where no NaN, infinity or truth value is a number.
+    """Return whether a column of this type can hold *value*; *strict* rejects NaN, infinity and bools as numbers.
 
-    It does not decide anything: one of some values has been refused, and this tells which it was. With a *refusal* that
-    a type has raised, it is a value of which the type says the same again.
+    It decides nothing: one of several values has been refused, and this finds out which. With a *refusal* that a type
+    has raised, it looks for a value for which the type raises the same again.
     """
     if value is None:
         return True
     try:
         convert = kind.dialect_impl(dialect).bind_processor(dialect)
         bound = value if convert is None else convert(value)
-    except Exception as error:  # noqa: BLE001 - a type may raise anything for a value that it does not take
+    except Exception as error:  # noqa: BLE001 - a type may raise any error for a value that it does not accept
         return refusal is not None and (type(error), error.args) != (type(refusal), refusal.args)
     if refusal is not None:
         return True
@@ -278,7 +278,7 @@ def _fits_array(value: Any, kind: ARRAY[Any], dialect: Dialect, *, strict: bool)
 
 
 def _has_shape(value: Collection[Any]) -> bool:
-    """Tell whether lists in lists are a box, of as many dimensions as PostgreSQL has."""
+    """Return whether nested lists are rectangular, with at most the dimensions that PostgreSQL allows."""
     level = list(value)
     for _ in range(_DIMENSIONS):
         lengths = {len(one) if isinstance(one, (list, tuple)) else None for one in level}
@@ -291,9 +291,9 @@ def _has_shape(value: Collection[Any]) -> bool:
 
 
 def _is_foreign(value: Any, kind: TypeEngine[Any]) -> bool:
-    """Tell whether it is a number, a list or a function for an address, a range or bits, which are texts or objects."""
+    """Return whether it is a number, a list or a function for an address, a range or a bit string."""
     if not kind.__module__.startswith("sqlalchemy.dialects.postgresql"):
-        return False  # a type of somebody else may take anything
+        return False  # a type of another library may accept anything
     if isinstance(value, (list, tuple, set)):
         return not value or any(isinstance(one, (str, list, *_PLAIN, type(None))) for one in value)
     if isinstance(value, str):
@@ -304,7 +304,7 @@ def _is_foreign(value: Any, kind: TypeEngine[Any]) -> bool:
 
 
 def _is_aware(value: Any, kind: TypeEngine[Any]) -> bool:
-    """Tell whether it is a moment with a zone for a column that has none, which asyncpg does not send."""
+    """Return whether it is an aware datetime for a column without a zone, which asyncpg refuses."""
     return isinstance(kind, DateTime) and not kind.timezone and getattr(value, "tzinfo", None) is not None
 
 
@@ -314,7 +314,7 @@ def _is_no_number(value: Any, kind: TypeEngine[Any]) -> bool:
 
 def _is_not_finite(value: Any) -> bool:
     if isinstance(value, Decimal):
-        return not value.is_finite()  # math.isfinite() fails for one that signals
+        return not value.is_finite()  # math.isfinite() raises an error for a signalling NaN
     return isinstance(value, float) and not math.isfinite(value)
 
 

@@ -1,4 +1,4 @@
-"""The forms in which MariaDB's driver writes values into a statement, and what has none."""
+"""How MariaDB's driver writes values into a statement, and which values it must refuse."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ __all__ = ["WITH_FORM", "bytes_of", "conversions"]
 
 _BASES: Final = (float, Decimal, datetime, date, timedelta, time)
 WITH_FORM: Final = (Real, UUID, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
-"""What the ``str()`` of is the one form that the server has for it; numbers are those of numpy."""
+"""Types whose ``str()`` is the form that the server accepts; ``Real`` includes numpy's numbers."""
 
 
 def conversions() -> dict[Any, Any]:
-    """Return how the driver writes values, but for numbers without a value and for what has no form in SQL.
+    """Return the driver's conversions, but refuse NaN and infinity, and values that have no form in SQL.
 
-    It writes NaN as the name of a column, of a class that it does not know the ``str()``, and a tuple as a list.
+    The driver would write NaN as a column name, an unknown class as its ``str()``, and a tuple as a list.
     """
     from asyncmy.converters import conversions as usual
     from asyncmy.converters import escape_sequence
 
     numbers = {float: isfinite, Decimal: Decimal.is_finite}
     known = {**usual, **{kind: _finite(usual[kind], check) for kind, check in numbers.items()}}
-    # Of all classes that have no entry; a text comes here only as a part of a tuple.
+    # Used for all classes without an entry; a string reaches it only inside a tuple.
     inside = {**known, str: _of_its_base(known)}
 
     def write_list(values: Any, *rest: Any) -> str:
-        # The server takes (1) for 1, which would be stored; a list of two is the same list, and no value.
+        # The server would store (1) as 1; repeating the value makes a list that equals it in IN, but is not a scalar.
         return escape_sequence(values * 2 if len(values) == 1 else values, "", inside)
 
     return {**inside, tuple: write_list}
 
 
 def _of_its_base(known: Mapping[Any, Callable[..., str]]) -> Callable[..., str]:
-    """Return what writes a value as one of the class that it inherits from, where the driver knows only that one."""
+    """Return a conversion by the base class, for subclasses that the driver does not know."""
     bases = [kind for kind in _BASES if kind in known]
 
     def write(value: Any, *rest: Any) -> str:
-        # A class of somebody else may have a str() of its own, as each enumeration has.
+        # A subclass may override str(), as enumerations do.
         if isinstance(value, int):
             return known[int](int(value), *rest)
         if isinstance(value, str):
@@ -59,7 +59,7 @@ def _of_its_base(known: Mapping[Any, Callable[..., str]]) -> Callable[..., str]:
 
 
 def bytes_of(value: Any) -> bytes:
-    """Return bytes as bytes: of a number Python makes as many zeros, and the driver asks nobody."""
+    """Return bytes; ``bytes()`` of an integer would be that many zero bytes, and the driver does not check."""
     return bytes(memoryview(value))
 
 

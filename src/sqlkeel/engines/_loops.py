@@ -1,4 +1,4 @@
-"""Event loops: a connection belongs to the one that has opened it, and is replaced when that one is closed."""
+"""Event loops: a connection belongs to the loop that opened it, and is replaced when that loop is closed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CLOSES: Final = ("do_close", "do_terminate")
 """The methods by which SQLAlchemy's dialects close a connection; the asynchronous ones wait for the driver."""
 
 _LOOP: Final = "sqlkeel_loop"
-"""Where the pool's record of a connection keeps the loop that has opened it."""
+"""The key in the pool's record of a connection for the loop that opened it."""
 
 _ONE_EACH: Final = (
     "Make a Database in each event loop, or await db.dispose() in one before another uses it. From a thread: "
@@ -31,12 +31,12 @@ _ONE_EACH: Final = (
 
 
 def belongs_elsewhere() -> UsageError:
-    """Return the error of who uses the connections of another event loop."""
+    """Return the error for using connections of another event loop."""
     return UsageError("Another event loop, which is still open, has connections of this pool.", hint=_ONE_EACH)
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the event loop that runs in this thread, if one does."""
+    """Return the event loop that runs in this thread; ``None`` if there is none."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
@@ -44,10 +44,11 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def bind_to_loop(engine: Engine) -> None:
-    """Let each connection be used in its own event loop only; one of a loop that is closed is replaced.
+    """Restrict each connection to its own event loop; replace it when that loop is closed.
 
-    Two ``asyncio.run`` over one `Database`, and a test runner with a loop for each test, go on with new connections.
-    Those of the closed loop cannot be closed in good order, for nothing can be awaited there: they are cut.
+    So two ``asyncio.run`` calls with one `Database`, or a test runner with a loop for each test, continue with new
+    connections. Those of the closed loop cannot be closed cleanly, because nothing can be awaited there; their sockets
+    are shut down.
     """
     loops: _Loops = WeakKeyDictionary()
     dialect: Any = engine.dialect
@@ -71,7 +72,7 @@ def bind_to_loop(engine: Engine) -> None:
 
 
 def _closing(usual: Callable[[Any], None], loops: _Loops) -> Callable[[Any], None]:
-    """Close a connection of another loop without waiting: an answer would come in that loop, or never."""
+    """Close a connection of another loop without waiting, because its answer would arrive in that loop or never."""
 
     def close(raw: Any) -> None:
         loop = loops.get(raw.driver_connection)
@@ -84,14 +85,14 @@ def _closing(usual: Callable[[Any], None], loops: _Loops) -> Callable[[Any], Non
 
 
 def _cut(driver: Any) -> None:
-    """End a connection at its socket, from whichever thread; the server ends its side at once.
+    """Shut down a connection's socket from any thread; the server then ends its side at once.
 
-    The transport itself would want its loop for that.
+    Closing the transport would need its loop.
     """
     transport = drivers.transport_of(driver)
     found = None if transport is None else transport.get_extra_info("socket")
     if found is None or found.fileno() < 0:
         return
-    # A second handle: uvloop's socket refuses to be shut down, and the first one is the transport's to close.
-    with socket.fromfd(found.fileno(), found.family, found.type) as handle, suppress(OSError):  # it is cut already
+    # A second handle, because uvloop's socket cannot be shut down and the transport closes the first one itself.
+    with socket.fromfd(found.fileno(), found.family, found.type) as handle, suppress(OSError):  # may be closed already
         handle.shutdown(socket.SHUT_RDWR)

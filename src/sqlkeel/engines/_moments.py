@@ -1,7 +1,7 @@
-"""What a driver would take for a day, a time or a moment, and is none: refused before it is sent.
+"""Refuse values that a driver would send as a date, time or datetime although they are none.
 
-The server reads a text or a number in its own way, and has values that Python does not have: "infinity", 24:00, a day
-without a month. Whoever sends one makes its row unreadable, or another one, and asyncpg and SQLite refuse them all.
+The server parses a string or a number in its own way, and has values that Python does not have: "infinity", 24:00, a
+date without a month. Such a value would make its row unreadable or different. asyncpg and SQLite refuse all of them.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _OTHERS: Final = (str, Decimal, *WITH_FORM, *CONTAINERS)
 
 _KINDS: Final[tuple[type[TypeEngine[Any]], ...]] = (
     *(Date, DateTime, Time, TIMESTAMP),
-    *(mysql.DATETIME, mysql.TIMESTAMP),  # which know their fractions of a second, and a CAST writes them
+    *(mysql.DATETIME, mysql.TIMESTAMP),  # they have a fractional precision, which CAST needs
 )
 _OF_POSTGRESQL: Final = (Interval, postgresql.INTERVAL)
-"""Durations; on MariaDB SQLAlchemy makes moments of them."""
+"""Durations; on MariaDB SQLAlchemy stores them as datetimes."""
 
 
 def refuse_words_for_moments(dialect: Dialect) -> None:
-    """Let the moments of one engine be checked when they are bound."""
+    """Make one engine check dates, times and datetimes when they are bound."""
     kinds = (*_KINDS, *_OF_POSTGRESQL) if dialect.name == "postgresql" else _KINDS
     ours: dict[Any, type[Any]] = {kind: _checked(_usual(kind, dialect)) for kind in kinds}
     dialect.colspecs = {**dialect.colspecs, **ours}
@@ -47,21 +47,21 @@ def _usual(kind: type[Any], dialect: Dialect) -> type[Any]:
 
 
 class _Moment:
-    """The part of a type that is the same for every kind."""
+    """The part of the type that is the same for every kind."""
 
     def bind_processor(self, dialect: Dialect) -> _Convert:
-        """Check what the usual type then converts."""
-        convert: _Convert = super().bind_processor(dialect)  # type: ignore[misc]  # of the type that stands behind
+        """Check the value before the usual conversion."""
+        convert: _Convert = super().bind_processor(dialect)  # type: ignore[misc]  # of the other base class
         check = _day if isinstance(self, (Date, DateTime)) else _moment
         return check if convert is None else lambda value: convert(check(value))
 
 
 class _Duration(_Moment):
-    """The part of a type of durations, of which SQLAlchemy makes PostgreSQL's own."""
+    """The part for types of durations, which SQLAlchemy replaces by PostgreSQL's own type."""
 
     @classmethod
     def adapt_emulated_to_native(cls, impl: Any, **options: Any) -> Any:
-        """Check what that takes, too."""
+        """Check values of that type too."""
         native: Any = super().adapt_emulated_to_native(impl, **options)  # type: ignore[misc]
         return native.adapt(_checked(type(native)))
 

@@ -1,4 +1,4 @@
-"""Options of an engine and of its driver: numbers in a URL, and what a database cannot have and keep its promises."""
+"""Options of an engine and its driver: numbers in a URL, and options that a Database cannot support."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NUMBERS: Final[Mapping[str, Mapping[str, Callable[[str], Any]]]] = {
     "psycopg": {"prepare_threshold": int, "connect_timeout": int},
     "asyncmy": {"max_allowed_packet": int},
 }
-"""What the dialects of SQLAlchemy leave a text, and the drivers take as a number."""
+"""Driver options that need a number, but that SQLAlchemy's dialects leave as a string."""
 _OBJECTS: Final[Mapping[str, frozenset[str]]] = {
     "asyncpg": frozenset(
         {"loop", "connection_class", "record_class", "server_settings", "prepared_statement_name_func", "reset"}
@@ -40,10 +40,10 @@ _OBJECTS: Final[Mapping[str, frozenset[str]]] = {
 
 
 def numbers_in(url: URL) -> dict[str, Any]:
-    """Return the options of *url* that its driver takes as numbers, to be given as ``connect_args``.
+    """Return the options of *url* that the driver needs as numbers, to be passed as ``connect_args``.
 
     Raises:
-        InvalidURL: For one that is no number, and for what no URL can hold: a function, a class, a mapping.
+        InvalidURL: For one that is not a number, and for one that a URL cannot express: a function, a class, a mapping.
     """
     driver = url.get_driver_name()
     if objects := sorted(_OBJECTS.get(driver, frozenset()).intersection(url.query)):
@@ -62,20 +62,20 @@ def _number(name: str, text: str, read: Callable[[str], Any]) -> Any:
     try:
         return read(text)
     except ValueError:
-        pass  # Its words are the text, which a report of the chain of errors would show.
+        pass  # The original message contains the value, which the chain of errors would show.
     kind = "a whole number" if read is int else "a number"
     raise InvalidURL(f"The option {name} in the database URL is {kind}.", hint=f"Write it as ?{name}=5.")
 
 
 def refuse_options(options: Mapping[str, Any], *, url: URL, in_memory: bool) -> None:
-    """Refuse what a Database cannot be made with.
+    """Refuse options that a Database cannot support.
 
     Raises:
-        NotSupported: For connections that are made past us, which would have no limits and, on SQLite, no transactions;
-            for AUTOCOMMIT, with which a transaction is none; for a pool whose connection several transactions share.
+        NotSupported: For connections that the caller opens, which would have no limits and, on SQLite, no transactions;
+            for AUTOCOMMIT, which disables transactions; for a pool whose connection several transactions share.
     """
     for given in (url.query, options.get("connect_args") or {}):
-        # SQLite's driver has an option of that name that means something else, and a refusal of its own.
+        # SQLite's driver has an option of that name with another meaning, which is refused elsewhere.
         if given.get("autocommit") and url.get_backend_name() != "sqlite":
             raise NotSupported(f"autocommit cannot be given to {url.get_driver_name()}: {_KEPT}", hint=_READING)
     for name in ("async_creator", "creator"):
@@ -89,10 +89,10 @@ def refuse_options(options: Mapping[str, Any], *, url: URL, in_memory: bool) -> 
 
 
 def refuse_autocommit(options: Mapping[str, Any]) -> None:
-    """Refuse options by which an engine commits each statement.
+    """Refuse options that make an engine commit each statement.
 
     Raises:
-        NotSupported: Says what does so without the engine of a Database.
+        NotSupported: The hint says how to do it without the engine of a Database.
     """
     if str(options.get("isolation_level", "")).upper() == "AUTOCOMMIT":
         raise NotSupported(f"With AUTOCOMMIT {_KEPT}", hint=_READING)

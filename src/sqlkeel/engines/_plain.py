@@ -1,4 +1,4 @@
-"""What the database refuses and nothing finer fits: a `DatabaseFault` that is also SQLAlchemy's own class."""
+"""The classes for errors without a more specific meaning: a `DatabaseFault` that is also SQLAlchemy's class."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class DataFault(DatabaseFault, exc.DataError):
 
 
 class InterfaceFault(DatabaseFault, exc.InterfaceError):
-    """The driver was used in a way that it refuses."""
+    """The application used the driver in a way that it does not allow."""
 
 
 class InternalFault(DatabaseFault, exc.InternalError):
-    """The database met an error of its own."""
+    """The database had an internal error."""
 
 
 class NotSupportedFault(DatabaseFault, exc.NotSupportedError):
@@ -44,15 +44,15 @@ class OperationalFault(DatabaseFault, exc.OperationalError):
 
 
 class ProgrammingFault(DatabaseFault, exc.ProgrammingError):
-    """The database does not understand the statement, or not in this place."""
+    """The database does not understand the statement, or does not allow it here."""
 
 
 class RaisedFault(DatabaseFault, exc.ProgrammingError):
-    """A function or trigger in the database refused the statement."""
+    """A function or trigger in the database raised an error."""
 
 
 class ServerFault(DatabaseFault, exc.DatabaseError):
-    """The database gave up the statement."""
+    """The database aborted the statement."""
 
 
 PLAIN: Final[Mapping[type[exc.StatementError], type[DatabaseFault]]] = {
@@ -65,11 +65,11 @@ PLAIN: Final[Mapping[type[exc.StatementError], type[DatabaseFault]]] = {
     exc.OperationalError: OperationalFault,
     exc.ProgrammingError: ProgrammingFault,
 }
-"""What is raised for each class of SQLAlchemy; for every other one a `DatabaseFault`."""
+"""The class to raise for each class of SQLAlchemy; every other one becomes a `DatabaseFault`."""
 
 
 def is_plain(error: BaseException) -> bool:
-    """Tell whether nothing finer was found for what the database or the driver has refused."""
+    """Return whether an error of the database or driver has no more specific class."""
     return type(error) in _NOTHING_FINER
 
 

@@ -1,4 +1,4 @@
-"""The pool: SQLAlchemy's, in one event loop at a time, with an error that says what to do when it is empty."""
+"""The pool: SQLAlchemy's, for one event loop at a time, with a helpful error when no connection is free."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["Pool"]
 
 
 class Pool(AsyncAdaptedQueuePool):
-    """A queue of connections that reports who waits in vain as `PoolTimeout`.
+    """A queue of connections that raises `PoolTimeout` if none becomes free in time.
 
-    The queue wakes who waits in one event loop, and cannot in two: another loop gets a queue of its own, with what was
-    in the first one, when nobody uses that any more. It logs on ``sqlkeel.pool``; with ``echo_pool=True`` it prints, as
-    SQLAlchemy's do.
+    SQLAlchemy's queue can wake waiters in only one event loop. When another loop takes over an unused pool, it gets a
+    new queue with the connections of the first. It logs on ``sqlkeel.pool``; with ``echo_pool=True`` it prints, as
+    SQLAlchemy's pools do.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -31,15 +31,15 @@ class Pool(AsyncAdaptedQueuePool):
         self._arriving = [0]
         self._door = threading.Lock()
         if isinstance(self.logger, logging.Logger):
-            # SQLAlchemy names it after this module, which is nobody's business.
+            # SQLAlchemy would name the logger after this private module.
             self.logger = logging.getLogger(".".join(filter(None, ("sqlkeel.pool", options.get("logging_name")))))
 
     def connect(self) -> PoolProxiedConnection:
-        """Check a connection out.
+        """Check out a connection.
 
         Raises:
-            PoolTimeout: When none came back in time.
-            UsageError: While another event loop, which is still open, uses the pool.
+            PoolTimeout: When no connection became free in time.
+            UsageError: When another event loop, which is still open, uses the pool.
         """
         arriving = self._enter()
         try:
@@ -53,7 +53,7 @@ class Pool(AsyncAdaptedQueuePool):
                 arriving[0] -= 1
 
     def _enter(self) -> list[int]:
-        """Count one more who wants a connection, in the one event loop that uses the pool."""
+        """Count one more waiter, in the event loop that uses the pool."""
         loop = running_loop()
         with self._door:
             if self._loop is not loop:
@@ -64,10 +64,10 @@ class Pool(AsyncAdaptedQueuePool):
             return self._arriving
 
     def _move(self) -> None:
-        """Leave the event loop that the queue, and SQLAlchemy's locks around the first connection, are bound to."""
+        """Replace the queue and SQLAlchemy's locks, which are bound to the previous event loop."""
         assert self._loop is not None
         if not self._loop.is_closed() and (self._arriving[0] or self.checkedout()):
             raise belongs_elsewhere()
-        self._arriving = [0]  # who was left behind in a closed loop counts there
+        self._arriving = [0]  # waiters left in a closed loop keep counting in the old list
         private.renew_queue(self)
         private.forget_pool_locks(self)

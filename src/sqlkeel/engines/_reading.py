@@ -1,4 +1,4 @@
-"""What a row of the database holds and Python has no value for: the driver's error over it is read here."""
+"""Recognise a driver's error about a value in the database that Python cannot represent."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from . import _drivers as drivers
 __all__ = ["is_of_reading", "unreadable"]
 
 _AS_LARGE: Final = (int, str, float, Decimal, bytes, UUID, dict)
-"""What a column is read as that is none of the types of `READS_TIMES`, nor a list or a range of them."""
+"""Python types of columns that cannot have such values: neither times, nor lists or ranges of them."""
 
 
 def is_of_reading(error: BaseException) -> bool:
-    """Tell whether *error* was raised over a value of a row; a driver calls it what it calls a value to be sent."""
-    # Compiled functions are named with their class.
+    """Return whether a value of a row caused *error*; drivers raise the same error for a value to be sent."""
+    # The name of a compiled function includes its class.
     return any(code.co_name.rpartition(".")[2] in drivers.READS_ROWS for code in _codes_of(error))
 
 
 def unreadable(execution: Any, error: Exception, statement: str | None) -> UnreadableValue:
-    """Return the error with the columns that may hold such a value; no driver tells which one does."""
+    """Return the error with the columns that may hold such a value, because no driver names the column."""
     of_times = PurePath([*_codes_of(error)][-1].co_filename).stem == drivers.READS_TIMES
     read = [(name, column) for name, column, kind in _read_by(execution) if not issubclass(kind, _AS_LARGE)]
     names = ", ".join(name if column is None else f"{column.table.name}.{column.name}" for name, column in read)
@@ -49,7 +49,7 @@ def _codes_of(error: BaseException) -> Iterator[Any]:
 
 
 def _read_by(execution: Any) -> Iterator[tuple[str, Column[Any] | None, type[Any]]]:
-    """Yield each name that a statement reads, its column, and what it is read as; eager joins are among them."""
+    """Yield the name, column and Python type of everything that a statement reads, including eager joins."""
     compiled = getattr(execution, "compiled", None)
     if isinstance(compiled, SQLCompiler):
         for entry in private.columns_read(compiled):

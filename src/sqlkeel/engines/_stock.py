@@ -1,4 +1,4 @@
-"""An engine that the project has made itself: it raises the errors of sqlkeel after one call."""
+"""Make an engine that the project created itself raise the errors of sqlkeel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["note_translated", "translate_errors"]
 E = TypeVar("E", Engine, AsyncEngine)
 
 _WITHOUT_ASYNCIO: Final = {"sqlite": "pysqlite"}
-"""The drivers for synchronous engines whose errors are read; psycopg is one for both kinds."""
+"""The drivers of synchronous engines whose errors we can read; psycopg serves both kinds."""
 
 _translated: Final[WeakSet[Dialect]] = WeakSet()
 
@@ -25,14 +25,13 @@ _translated: Final[WeakSet[Dialect]] = WeakSet()
 def translate_errors(engine: E) -> E:
     """Make an engine of SQLAlchemy's own raise the errors of `sqlkeel.errors`, and return the engine.
 
-    For a project that keeps its ``create_engine`` or ``create_async_engine``: a name that is taken is a
-    `UniqueViolation` on each driver, and still an ``IntegrityError``. It has what the server tells of the table, the
-    columns and the constraint. A connection on which COMMIT failed is closed and not used again, and a
-    COMMIT that the server would answer with a ROLLBACK is `TransactionAborted`. A listener of ``handle_error`` that
-    returns an error keeps the last word.
+    For a project that keeps its ``create_engine`` or ``create_async_engine``: a duplicate name is a `UniqueViolation`
+    with each driver, and still an ``IntegrityError``. It has the table, the columns and the constraint that the server
+    reports. A connection on which COMMIT failed is closed and not used again, and a COMMIT that the server would answer
+    with a ROLLBACK raises `TransactionAborted`. A ``handle_error`` listener that returns an error takes precedence.
 
-    Limits, the pool, transactions that begin with BEGIN, and whether a lost COMMIT took place are a `Database`'s. Call
-    it once for each engine, before the first connection; a second call does nothing.
+    Only a `Database` has limits, its own pool, transactions that begin with BEGIN, and a check whether a lost COMMIT
+    took place. Call this once for each engine, before the first connection; a second call does nothing.
 
     Raises:
         NotSupported: For a database or a driver whose errors sqlkeel cannot read.
@@ -53,7 +52,7 @@ def translate_errors(engine: E) -> E:
 
 
 def note_translated(engine: Engine) -> None:
-    """Remember that *engine*, and its copies with other options, raise our errors already."""
+    """Record that *engine*, and its copies with other options, already raise our errors."""
     _translated.add(engine.dialect)
 
 

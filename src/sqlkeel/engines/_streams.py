@@ -1,4 +1,4 @@
-"""Streams: rows that are still on the server, and what the connection may do beside them."""
+"""Streams: results whose rows are still on the server, and what else the connection may do meanwhile."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = ["begin_for_streams", "refuse_beside_streams", "watch"]
 logger = logging.getLogger("sqlkeel.session")
 
 _OPEN: Final = "sqlkeel_streams"
-"""Where a connection's ``info`` keeps its streams: their contexts, each of which lives as long as its result."""
+"""The key in a connection's ``info`` for its streams: their contexts, each of which lives as long as its result."""
 
 _BEGUN: Final = "sqlkeel_stream_transaction"
-"""Where it notes that a transaction was begun for them."""
+"""The key that records a transaction that was begun for streams."""
 
 _BESIDE: Final = "MariaDB sends the rows of a stream one after the other; another statement would drop the rest."
 _INSTEAD: Final = (
@@ -35,12 +35,12 @@ _INSTEAD: Final = (
 
 
 def begin_for_streams(engine: Engine) -> None:
-    """Begin a transaction that only reads for each stream, on connections that commit each statement.
+    """Begin a read-only transaction for each stream on autocommit connections.
 
-    PostgreSQL keeps the rows of a stream for the transaction (manual, DECLARE), and there is none. It ends with the
-    last stream, and at the latest when the connection is given back.
+    PostgreSQL keeps the rows of a stream only within a transaction (manual, DECLARE). It ends with the last stream, or
+    when the connection returns to the pool.
     """
-    has_streamed = False  # An engine that never has pays for no look at the connection with each statement.
+    has_streamed = False  # So an engine that never streams does not check the connection for each statement.
 
     def before(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
         nonlocal has_streamed
@@ -54,7 +54,7 @@ def begin_for_streams(engine: Engine) -> None:
                 return
             info[_OPEN] = streams = WeakSet()
         if not streams and info.pop(_BEGUN, False):
-            # Nobody reads them any more, or a statement beside them has failed, and they are gone with it.
+            # The streams were abandoned, or a statement in between has failed and their rows are gone.
             _send(context.root_connection, "COMMIT")
         if context.execution_options.get("stream_results"):
             if not info.get(_BEGUN):
@@ -77,7 +77,7 @@ def begin_for_streams(engine: Engine) -> None:
     @event.listens_for(engine, "reset")
     def end(raw: Any, record: Any, state: PoolResetState) -> None:
         if record is None:
-            return  # detached, and closed next
+            return  # detached, so it will be closed
         record.info.pop(_OPEN, None)
         if record.info.pop(_BEGUN, False) and not state.terminate_only:
             cursor = raw.cursor()
@@ -86,7 +86,7 @@ def begin_for_streams(engine: Engine) -> None:
 
 
 def refuse_beside_streams(engine: Engine) -> None:
-    """Refuse a statement while a stream of the same connection has rows left, which the driver would throw away."""
+    """Refuse a statement while a stream of the same connection has unread rows, which the driver would discard."""
     has_streamed = False  # as above
 
     def before(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
@@ -109,17 +109,17 @@ def refuse_beside_streams(engine: Engine) -> None:
 
     @event.listens_for(engine, "reset")
     def forget(raw: Any, record: Any, state: PoolResetState) -> None:
-        if record is not None:  # as it is of one that was detached
+        if record is not None:  # it is None for a detached connection
             record.info.pop(_OPEN, None)
 
 
 def watch(result: Result[Any], use: Callable[[], AbstractContextManager[Any]]) -> None:
-    """See to it that *result*, if it is a stream, is read in *use* of its session, and ends what was begun for it."""
+    """If *result* is a stream, read each row as a *use* of the session, and end its transaction afterwards."""
     private.watch_rows(result, lambda strategy: _Watched(strategy, use))
 
 
 class _Watched(BufferedRowCursorFetchStrategy):
-    """What reads the rows of a stream; an undocumented class, and the only place that each of them passes."""
+    """Reads the rows of a stream; an undocumented class, but the only one that every row passes."""
 
     __slots__ = ("_inner", "_use")
 
@@ -131,7 +131,7 @@ class _Watched(BufferedRowCursorFetchStrategy):
         return getattr(self._inner, name)
 
     def fetchone(self, result: Any, dbapi_cursor: Any, hard_close: bool = False) -> Any:
-        if private.rows_ahead(self._inner):  # nobody has to wait for it, so that nobody can come between
+        if private.rows_ahead(self._inner):  # a buffered row needs no waiting, so no other task can interfere
             return self._inner.fetchone(result, dbapi_cursor, hard_close)
         with self._reading(result):
             return self._inner.fetchone(result, dbapi_cursor, hard_close)
@@ -162,19 +162,19 @@ class _Watched(BufferedRowCursorFetchStrategy):
 
 
 def _is_sending(context: Any) -> bool:
-    """Ask asyncmy: whoever reads a stream of `AsyncConnection` to its end, or closes it, tells only the driver."""
+    """Ask asyncmy: if a caller exhausts or closes a stream of `AsyncConnection`, only the driver knows."""
     return drivers.has_unread_rows(driver_of(context.root_connection))
 
 
 def _info(context: Any) -> dict[Any, Any]:
     try:
         return cast("dict[Any, Any]", context.root_connection.info)
-    except NotImplementedError:  # while the dialect looks at its first connection, which has no room for notes
+    except NotImplementedError:  # while the dialect initialises its first connection, which has no info yet
         return {}
 
 
 def _end(result: Any, cursor: Any) -> None:
-    """End what was begun for a stream when its last row was read, or nobody wants the rest."""
+    """End the transaction of a stream after its last row was read, or after it was abandoned."""
     connection: Connection = result.connection
     if connection.closed or connection.invalidated:
         return
@@ -185,7 +185,7 @@ def _end(result: Any, cursor: Any) -> None:
         return
     try:
         if cursor is not None:
-            cursor.close()  # before the transaction: psycopg tells the server
+            cursor.close()  # before the transaction ends, because psycopg sends a CLOSE
         _send(connection, "COMMIT")
     except BaseException as error:
         connection.invalidate(error)
@@ -195,7 +195,7 @@ def _end(result: Any, cursor: Any) -> None:
 
 
 def _send(connection: Connection, statement: str) -> None:
-    """Send what SQLAlchemy knows nothing of: to it, each statement on this connection is committed by itself."""
+    """Send a statement that bypasses SQLAlchemy, which considers this connection as autocommit."""
     cursor = connection.connection.cursor()
     try:
         cursor.execute(statement)

@@ -1,4 +1,4 @@
-"""Tasks: work that a cancellation must not cut in two, and who waits for it."""
+"""Tasks: run work that a cancellation must not interrupt, and find out which task waits for it."""
 
 from __future__ import annotations
 
@@ -27,42 +27,42 @@ __all__ = [
 _T = TypeVar("_T")
 
 TaskRef = weakref.ref[asyncio.Task[Any]] | None
-"""A task that is not kept; ``None`` where there is none."""
+"""A weak reference to a task; ``None`` if there is none."""
 
 _IDLE_TURNS: Final = 1000
-"""Turns of the event loop that work may ask for in a row while a cancellation is kept away from it."""
+"""How many turns of the event loop the work may use in a row while its cancellation is held back."""
 
 callers: dict[asyncio.Task[Any] | None, asyncio.Task[Any] | None] = {}
-"""Who waits for a task of `apart`."""
+"""The task that waits for each task of `apart`."""
 
 
 async def finish(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run *work* to its end even if the running task is cancelled meanwhile, and return what it returns.
+    """Run *work* to its end even if the current task is cancelled in between, and return its result.
 
-    The cancellation is not lost: it is delivered at the task's next ``await``. So what follows directly on a finished
-    COMMIT knows that it is finished, where a cancellation raised in its place would say that it was not. An
-    ``asyncio.timeout`` that expired meanwhile, and ends before the next ``await``, has nothing to cut short any more.
+    The cancellation is not lost, but delivered at the task's next ``await``. So code that directly follows a COMMIT
+    knows that it succeeded; a cancellation raised at that point would suggest the opposite. An ``asyncio.timeout`` that
+    expired in between, and ends before the next ``await``, has nothing left to cancel.
 
-    The work runs in the caller's own task. A cancellation out of a callback that the work has scheduled is its own: a
-    timeout in the driver ends what it is around. Use `apart` for code of others that waits.
+    The work runs in the caller's own task. A cancellation from a callback that the work has scheduled is not held back:
+    a timeout in the driver works as usual. Use `apart` to await code of others.
     """
     task = asyncio.current_task()
     return await (work if task is None else _Ending(work, task))
 
 
 async def apart(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run *work* in a task of its own, which inside of `finish` nobody cancels with the caller, and return its result.
+    """Run *work* in a separate task, which a cancellation of the caller does not reach inside `finish`.
 
-    For hooks: in the caller's task one of them could neither be cancelled by itself nor open a transaction of its own.
+    For hooks: in the caller's task, a hook could neither be cancelled separately nor open its own transaction.
     """
     disown()
     return await _start(_for_caller(work, asyncio.current_task()))
 
 
 def disown() -> None:
-    """Keep what was scheduled up to here from cancelling what the running `finish` waits for from here on.
+    """Prevent callbacks that were scheduled so far from cancelling what the current `finish` awaits from here on.
 
-    For COMMIT: listeners run before it in the same task, and what they have scheduled is not the driver's.
+    For COMMIT: listeners run before it in the same task, and their callbacks are not the driver's.
     """
     mark = _mark.get()
     if mark is not None and mark[0].task is current_task():
@@ -71,20 +71,20 @@ def disown() -> None:
 
 
 def belong_to_nobody() -> None:
-    """Keep what is scheduled from here to the next wait, in a task that is made here too, from cancelling anything.
+    """Prevent callbacks scheduled until the next await, also in a new task, from cancelling anything.
 
-    For a connection that is closed: one that is cut short there is missing in its pool.
+    For closing a connection: if that were interrupted, the pool would lose the connection.
     """
     if _mark.get() is not None:
         _mark.set(None)
 
 
 class _Ending(Generic[_T]):
-    """Work from which the cancellations of its task are kept away; to the task, the future that the work waits for.
+    """Work that is shielded from cancellations of its task; the task sees it as the future that the work awaits.
 
-    Such a future is told of a cancellation by whoever cancels, so that it can look where that comes from: whatever
-    schedules a callback copies its context, and in that the work is marked. What is kept does not count until the work
-    is over, because a timeout inside of it compares `Task.cancelling` before and after.
+    Cancelling a task cancels that future, so this object can check the origin of the cancellation: a scheduled callback
+    runs in a copy of the context in which it was scheduled, and the work's context is marked. A cancellation that is
+    held back counts only when the work is over, because a timeout inside compares `Task.cancelling` before and after.
     """
 
     def __init__(self, work: Coroutine[Any, Any, _T], task: asyncio.Task[Any]) -> None:
@@ -103,7 +103,7 @@ class _Ending(Generic[_T]):
         try:
             return (yield from self._steps())
         finally:
-            self._is_over, self._around = True, None  # copies of the context, and so the mark, may live on
+            self._is_over, self._around = True, None  # copies of the context, with the mark, may outlive the work
             if self._kept is not None:
                 yield from self._count_again()
                 self.task.get_loop().call_soon(_deliver, self.task, self._kept)
@@ -119,7 +119,7 @@ class _Ending(Generic[_T]):
                 return end.value  # type: ignore[no-any-return]  # typeshed has Any
             finally:
                 _mark.reset(token)
-                given = None  # an error leads to this frame, and this frame must not lead to the error
+                given = None  # an error refers to this frame, so this frame must not refer to the error
             try:
                 yield self._future()
                 step = self._work.send
@@ -127,17 +127,17 @@ class _Ending(Generic[_T]):
                 self._kept = None  # the event loop is gone
                 self._work.close()
                 raise
-            except BaseException as error:  # noqa: BLE001 - with whatever the future has ended, the work is told
+            except BaseException as error:  # noqa: BLE001 - whatever the future ended with is passed to the work
                 step, given = self._work.throw, error
             finally:
                 self._awaited = None
 
     def _future(self) -> Any:
-        """Return what the task waits for: this, for a future; what else the work may have given is for asyncio."""
+        """Return what the task awaits: this object for a future; asyncio handles anything else that was yielded."""
         if self._awaited is None:
             self._awaited = self._next_turn()
         elif getattr(self._awaited, "_asyncio_future_blocking", None) is not True:
-            return self._awaited  # asyncio says what is wrong with it
+            return self._awaited  # asyncio raises the proper error for it
         else:
             self._awaited._asyncio_future_blocking = False
             self._idle = 0
@@ -145,9 +145,9 @@ class _Ending(Generic[_T]):
         return self
 
     def _next_turn(self) -> asyncio.Future[None]:
-        """Return what a bare ``yield`` waits for, as a future, which is told of a cancellation.
+        """Return the equivalent of a bare ``yield`` as a future, which can be cancelled.
 
-        Work that asks for one turn after the other waits for its cancellation, as anyio's checkpoints do.
+        Work that yields turn after turn is waiting for its cancellation, as anyio's checkpoints do.
         """
         turn = _turn(self.task.get_loop())
         self._idle = 0 if self._kept is None else self._idle + 1
@@ -157,16 +157,16 @@ class _Ending(Generic[_T]):
         return turn
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
-        """Return the event loop of what the work waits for, which has to be the task's."""
+        """Return the event loop of the awaited future, which must be the task's."""
         loop: asyncio.AbstractEventLoop = self._awaited.get_loop()
         return loop
 
     def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
-        """Call back with what the work waits for: its error, too, is the work's."""
+        """Add the callback to the awaited future; an error there is also the work's."""
         self._awaited.add_done_callback(callback, context=context)
 
     def cancel(self, msg: object = None) -> bool:
-        """Cancel what the work waits for, if the work itself asks for that; if not, say that it has been seen to."""
+        """Cancel the awaited future if the work itself asks for that; otherwise hold the cancellation back."""
         if not self._is_over and self._is_own():
             return bool(self._awaited.cancel(msg=msg))
         self._kept = (msg,)
@@ -176,13 +176,13 @@ class _Ending(Generic[_T]):
         return True
 
     def _is_own(self) -> bool:
-        mark = _mark.get() if current_task() is None else None  # another task is nobody's callback
+        mark = _mark.get() if current_task() is None else None  # inside a task it is not a callback of ours
         while mark is not None and mark[0] is not self:
             mark = mark[0]._around
         return mark == (self, self.generation)
 
     def _count_again(self) -> Generator[Any, None, None]:
-        """Cancel the task while it waits for just that: so the kept cancellations count, and cut nothing short."""
+        """Cancel the task while it awaits nothing else, so that held-back cancellations count but interrupt nothing."""
         self._awaited = _turn(self.task.get_loop(), self._cancel_again)
         self._asyncio_future_blocking = True
         yield self
@@ -193,11 +193,11 @@ class _Ending(Generic[_T]):
 
 
 _mark: ContextVar[tuple[_Ending[Any], int] | None] = ContextVar("sqlkeel_ending", default=None)
-"""The innermost `finish` whose work is running, and how often it has been disowned."""
+"""The innermost running `finish`, and how often it has been disowned."""
 
 
 def _turn(loop: asyncio.AbstractEventLoop, then: Callable[[], None] | None = None) -> asyncio.Future[None]:
-    """Return a future that ends in the next turn of the event loop."""
+    """Return a future that completes in the next turn of the event loop."""
     turn = loop.create_future()
     loop.call_soon(_end_turn, turn, then)
     return turn
@@ -211,18 +211,19 @@ def _end_turn(turn: asyncio.Future[None], then: Callable[[], None] | None) -> No
 
 
 def _start(work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
-    """Start a task in the caller's own context, which waits: what is set there, by a hook, is set here.
+    """Start a task in the caller's own context, so that what a hook sets there is visible here.
 
-    Not by the loop, whose factory may start it at once (eager tasks): a context is not entered twice.
+    It is not created by the loop, whose factory may start it eagerly: a context cannot be entered twice.
     """
-    # asyncio has no way to ask for the running context before Python 3.12, and gives the task's own then.
+    # Before Python 3.12, asyncio cannot return the current context and would use the task's own.
     return asyncio.Task(work, loop=asyncio.get_running_loop(), context=getcurrent().gr_context)
 
 
 async def _for_caller(work: Coroutine[Any, Any, _T], caller: asyncio.Task[Any] | None) -> _T:
     task = asyncio.current_task()
     callers[task] = caller
-    # In the caller's context: what is scheduled here, as by a hook that cancels a scope, is not of the work around it.
+    # In the caller's context: what a hook schedules here, such as cancelling a scope, does not belong to the outer
+    # work.
     token = _mark.set(None)
     try:
         return await work
@@ -232,14 +233,14 @@ async def _for_caller(work: Coroutine[Any, Any, _T], caller: asyncio.Task[Any] |
 
 
 def _deliver(task: asyncio.Task[Any], message: tuple[object]) -> None:
-    """Cancel *task* once more, unless whoever cancelled it has taken that back (a timeout that ended)."""
+    """Cancel *task* again, unless the code that cancelled it has taken that back, as a timeout that ended does."""
     if task.cancelling():
         task.uncancel()
         task.cancel(*message)
 
 
 def current_task() -> asyncio.Task[Any] | None:
-    """Return the running task; ``None`` in synchronous code."""
+    """Return the current task; ``None`` in synchronous code."""
     try:
         return asyncio.current_task()
     except RuntimeError:
@@ -247,31 +248,31 @@ def current_task() -> asyncio.Task[Any] | None:
 
 
 def ref_to(task: asyncio.Task[Any] | None) -> TaskRef:
-    """Return what an open block may keep of its task, and be found by.
+    """Return the reference that an open block keeps to its task.
 
-    A task keeps what it was made of, also when it has ended: of ``wait_for(anext(generator))`` the generator, which
-    holds the block. With the task itself both would be there for ever.
+    It is weak because a task keeps its coroutine even after it has ended. For ``wait_for(anext(generator))`` that is
+    the generator, which holds the block, and a strong reference would keep both alive forever.
     """
     return None if task is None else weakref.ref(task)
 
 
 def is_closing(task: asyncio.Task[Any] | None) -> bool:
-    """Tell whether a task closes an async generator and does nothing else: one of asyncio's, where it was dropped."""
-    # The class of ``generator.aclose()``, which has no other name in Python.
+    """Return whether a task only closes a dropped async generator, as asyncio's own tasks do."""
+    # The class of ``generator.aclose()`` has no public name.
     return task is not None and type(task.get_coro()).__name__ == "async_generator_athrow"
 
 
 def caller_of(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
-    """Return the task that waits for the work of *task*: itself, where it is nobody's."""
+    """Return the task that ultimately waits for the work of *task*; *task* itself if none does."""
     while (caller := callers.get(task)) is not None:
         task = caller
     return task
 
 
 def take_back_cancellation() -> bool:
-    """Tell whether a `CancelledError` is nobody's who waits for the running task, and forget that it was asked for.
+    """Return whether a `CancelledError` was not requested by the current task's caller, and reset the request.
 
-    It is its caller's where the task is not one of `apart`, and somebody has cancelled it.
+    It is the caller's if the task is not one of `apart` and was cancelled.
     """
     task = asyncio.current_task()
     if task is None or not task.cancelling():

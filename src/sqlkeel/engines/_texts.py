@@ -1,4 +1,4 @@
-"""What psycopg would write into a column of text in a form that nobody has chosen: refused before it is sent."""
+"""Refuse values that psycopg would write into a text column in an arbitrary notation."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from sqlalchemy import Dialect, String
 __all__ = ["CONTAINERS", "WORDS", "has_notation", "refuse_notation", "refuse_notations"]
 
 WORDS: Final[Mapping[bool, str]] = {False: "false", True: "true"}
-"""What the cast of a statement makes of a bool for a column of text; COPY has no cast."""
+"""The text that a cast in a statement makes of a bool; COPY has no casts."""
 
 _Convert = Callable[[Any], Any] | None
 
 CONTAINERS: Final = (list, tuple, set, frozenset, dict, bytes, bytearray, memoryview)
-r"""What is written as ``{x}``, ``(x)`` or ``\x78``, or not at all."""
+r"""Types that would be written as ``{x}``, ``(x)`` or ``\x78``, or not at all."""
 
 _FORMS: Final = (UUID, datetime, time, timedelta, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
-"""What a statement, in which the server casts it, and COPY write differently; an address may be an interface, too.
+"""Types that COPY writes in another form than a statement, where the server casts them.
 
-A number, a truth and a day are written alike.
+Numbers, bools and dates have the same form in both.
 """
 
 
 def refuse_notations(dialect: Dialect) -> None:
-    """Let the texts of one engine be checked when they are bound: the server makes a text of an array without a word.
+    """Make one engine check values for text columns; the server would silently convert an array to text.
 
-    Not by a dumper of psycopg's, which knows the value alone: a list belongs into a column of arrays.
+    A psycopg dumper cannot check this, because it only sees the value, and a list is fine for an array column.
     """
-    # Imported here: the dialect costs a tenth of the time of `import sqlkeel`.
+    # Imported here: the dialect would take a tenth of the time of `import sqlkeel`.
     from sqlalchemy.dialects.postgresql import CITEXT
 
     texts: dict[type[Any], type[Any]] = {kind: dialect.colspecs[kind] for kind in (String, CITEXT)}
@@ -43,10 +43,10 @@ def refuse_notations(dialect: Dialect) -> None:
 
 
 def refuse_notation(value: Any) -> Any:
-    """Return a value for a column of text.
+    """Return a value for a text column.
 
     Raises:
-        TypeError: When it is none, and would be written in a form that nobody has chosen.
+        TypeError: When it is not a string and would be written in an arbitrary notation.
     """
     if type(value) is not str and _has_notation(type(value)):
         raise TypeError(f"A text is expected, and no {type(value).__name__}.")
@@ -54,20 +54,20 @@ def refuse_notation(value: Any) -> Any:
 
 
 def has_notation(kinds: Iterable[type[Any]]) -> bool:
-    """Tell whether `refuse_notation` refuses the values of one of these types."""
+    """Return whether `refuse_notation` refuses values of one of these types."""
     return any(_has_notation(kind) for kind in kinds if kind is not str)
 
 
 class _Text:
-    """The part of a type that is the same for every text."""
+    """The part of the type that is the same for all text types."""
 
     def bind_processor(self, dialect: Dialect) -> _Convert:
-        """Check what the usual type then converts; neither of psycopg's has anything to convert."""
+        """Check the value; the usual types of psycopg convert nothing."""
         return refuse_notation
 
 
 def _has_notation(kind: type[Any]) -> bool:
-    # Of a member that is neither a text nor a number psycopg writes the name.
+    # psycopg writes the name of an enumeration member that is neither a string nor a number.
     return issubclass(kind, _notations()) or (issubclass(kind, Enum) and not issubclass(kind, (str, int)))
 
 

@@ -1,4 +1,4 @@
-"""Connections that a statement has changed for longer than its transaction: closed, and given to nobody."""
+"""Close connections whose session a statement has changed beyond its transaction, instead of reusing them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from sqlalchemy import Engine, event
 __all__ = ["RESTORED", "LeavesTraces", "install"]
 
 LeavesTraces = Callable[[str, Any], bool]
-"""Tells from its text and parameters whether a statement changes the session beyond its transaction."""
+"""Returns, from text and parameters, whether a statement changes the session beyond its transaction."""
 
 RESTORED: Final = {"sqlkeel_restored": True}
-"""The execution options of a statement whose effect is taken back, or kept in mind, by who sends it."""
+"""The execution options of a statement whose sender undoes its effect, or keeps track of it."""
 
 _CHANGED: Final = "sqlkeel_changed"
 
 
 def install(engine: Engine, leaves_traces: LeavesTraces) -> None:
-    """Close a connection instead of keeping it in the pool, once a setting, a lock or a table was left on it.
+    """Close a connection instead of returning it to the pool if a setting, a lock or a table remains on it.
 
-    A pool rolls back what is returned to it, and nothing else. To reset the session each time would be a round trip for
-    everybody; the statements that make it necessary are few, and can be told.
+    A pool only rolls back a returned connection. Resetting the session each time would be a round trip for all; the
+    statements that need it are few and can be recognised.
     """
 
     def note(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
@@ -32,7 +32,7 @@ def install(engine: Engine, leaves_traces: LeavesTraces) -> None:
     def note_without_parameters(cursor: Any, statement: str, context: Any) -> None:
         note(cursor, statement, (), context)
 
-    # Events of the dialect: one of the engine would cost each statement more than all of this.
+    # Events of the dialect, because a listener on the engine would cost each statement more than the check itself.
     event.listen(engine, "do_execute", note)
     event.listen(engine, "do_executemany", note)
     event.listen(engine, "do_execute_no_params", note_without_parameters)

@@ -76,7 +76,7 @@ class References:
             yield exists().select_from(below).where(match)
 
     def locking(self, table: Table, row: FromClause, rows: Select[Any], path: _Path = ()) -> Iterator[Select[Any]]:
-        """Yield, top down, the locking SELECTs for rows that a cascade from *rows* would remove but may have to stay."""
+        """Yield, top down, locking SELECTs for rows that a cascade from *rows* would remove but may have to stay."""
         for key in self._binding(table):
             if key in path or not self._goes_along(key) or not self._may_hold(key.table):
                 continue

@@ -197,7 +197,7 @@ def _joined(table: Any) -> Iterator[Any]:
 
 
 def _entities(parts: Iterable[Any]) -> Iterator[Any]:
-    """Yield the classes that are named in these parts outside of nested SELECTs."""
+    """Yield the classes that are named in these parts outside nested SELECTs."""
     for part in parts_of(*parts, without=lambda part: isinstance(part, SelectBase)):
         if (entity := private.notes_of(part).get(ENTITY)) is not None:
             yield entity

@@ -1,3 +1,3 @@
-"""One file for each database: connecting, beginning, limits and faults."""
+"""Connecting, beginning, limits and faults: one file for each database."""
 
 __all__: list[str] = []

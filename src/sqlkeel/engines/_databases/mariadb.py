@@ -36,7 +36,7 @@ __all__ = ["MariaDBBackend"]
 logger = logging.getLogger("sqlkeel.pool")
 
 _FOREVER: Final = 31_536_000
-"""The longest that MariaDB waits for a lock, in seconds: a year."""
+"""The longest lock wait of MariaDB in seconds: a year."""
 
 # https://mariadb.com/kb/en/mariadb-error-code-reference/
 _KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
@@ -84,7 +84,7 @@ _KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
     1412: errors.SchemaChanged,
     1451: errors.ForeignKeyViolation,
     1452: errors.ForeignKeyViolation,
-    # "Failed to read auto-increment value": what a deadlock over the counter of a table is called.
+    # "Failed to read auto-increment value": how InnoDB reports a deadlock over a table's counter.
     1467: errors.Deadlock,
     1586: errors.UniqueViolation,
     1690: errors.ValueRefused,
@@ -102,18 +102,18 @@ _KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
 _ROLLED_BACK: Final = {1020, 1213, 1467}
 _CLOSED: Final = {2006, 2013}
 _TOO_LONG: Final = 1153
-"""Above ``max_allowed_packet``: the server says so, reads no further and closes the connection."""
+"""Above ``max_allowed_packet``: the server reports that, stops reading and closes the connection."""
 _LOCK: Final = (
     "SELECT GET_LOCK(CONCAT('sqlkeel:', MD5(CONCAT(DATABASE(), CHAR(0), :name))), COALESCE(:wait, @@lock_wait_timeout))"
 )
-"""A hash: names are those of the whole server, not empty, and have at most 192 bytes."""
+"""Hashed, because lock names are global to the server, not empty, and at most 192 bytes."""
 
 _COMMAND: Final = "init_command"
 _CONVERSIONS: Final = "conv"
 _RELEASE: Final = "DO RELEASE_ALL_LOCKS()"
 
 _LOCKS: Final = "sqlkeel_locks"
-"""Where a connection's ``info`` notes that it may hold such a lock."""
+"""The key in a connection's ``info`` that records that it may hold such a lock."""
 
 _ISOLATION: Final = "sqlkeel_isolation"
 """The execution option with the isolation level of one transaction."""
@@ -131,11 +131,11 @@ class MariaDBBackend(Backend):
     savepoint_recovers = False
 
     def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:
-        """Set the session when it connects: UTC, strict mode, the limits."""
+        """Configure the session on connect: UTC, strict mode, the limits."""
         return {"connect_args": {_COMMAND: _init(url, limits), _CONVERSIONS: conversions()}}
 
     def reader_options(self, url: URL, limits: Limits) -> dict[str, Any] | None:
-        """Return options of connections that the server lets only read, each statement on its own."""
+        """Return options of read-only connections on which each statement commits."""
         return {
             "connect_args": {_COMMAND: _init(url, limits), _CONVERSIONS: conversions(), "autocommit": True},
             "execution_options": {READ_ONLY: "always"},
@@ -144,18 +144,18 @@ class MariaDBBackend(Backend):
         }
 
     def beside(self, ours: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """Let what the caller sets follow ours in the one statement that the driver sends when it connects."""
+        """Append the caller's settings to ours in the single statement that the driver sends on connect."""
         return {**given, _COMMAND: _with(ours[_COMMAND], given.get(_COMMAND))}
 
     def arguments(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Return the password in UTF-8, as the server knows it; of a text asyncmy sends the bytes of Latin 1."""
+        """Return the password in UTF-8, as the server expects it; asyncmy would encode a string as Latin 1."""
         password = given.get("password")
         return {**given, "password": password.encode(errors="surrogatepass")} if isinstance(password, str) else given
 
     def install(self, engine: Engine, limits: Limits) -> None:
-        """Make transactions read-only where asked, give each its limits, and stop what nobody waits for any more."""
+        """Begin read-only transactions, set limits, and stop statements that no task waits for any more."""
         refuse_words_for_moments(engine.dialect)
-        driver: Any = engine.dialect.loaded_dbapi  # the engine's own
+        driver: Any = engine.dialect.loaded_dbapi  # a copy for this engine
         driver.Binary = bytes_of
         kill_abandoned_statements(engine, _connect)
         refuse_beside_streams(engine)
@@ -172,10 +172,10 @@ class MariaDBBackend(Backend):
 
             @event.listens_for(engine, "begin")
             def begin(connection: Connection) -> None:
-                # Those of an earlier transaction, where the connection was not returned in between.
+                # Locks of an earlier transaction, if the connection was not returned to the pool in between.
                 if connection.info.get(_LOCKS):
                     connection.exec_driver_sql(_RELEASE)
-                    del connection.info[_LOCKS]  # not before: it may fail, and they are held then
+                    del connection.info[_LOCKS]  # only now: releasing may fail, and then they are still held
                 options = connection.get_execution_options()
                 _limit(connection, limits, limits.changed_by(options.get(LIMITS)))
                 _characterize(connection, options)
@@ -185,29 +185,29 @@ class MariaDBBackend(Backend):
         return leaves_traces
 
     def begin_options(self, *, read_only: bool = False, isolation: str | None = None) -> dict[str, Any]:
-        """Mark a transaction that only reads, or has a level of its own.
+        """Mark a transaction that is read-only or has an isolation level.
 
-        SQLAlchemy's ``isolation_level`` would set it for the session and take it back behind COMMIT: a connection that
-        breaks in between would make an error of what is committed.
+        SQLAlchemy's ``isolation_level`` would set it for the session and reset it after COMMIT. A connection that
+        breaks in between would turn a committed transaction into an error.
         """
         options: dict[str, Any] = {READ_ONLY: True} if read_only else {}
         return options if isolation is None else {**options, _ISOLATION: isolation}
 
     def aborts(self, error: Any, connection: Connection) -> bool:
-        """Know that a deadlock rolls all back, and that what follows would be a transaction of its own."""
+        """Return whether the error is a deadlock, which rolls everything back; later statements would stay."""
         number = _number(error)
         raw: Any = connection.connection.dbapi_connection
         return number in _ROLLED_BACK and not raw.get_autocommit()
 
     def leaves_unsent(self, error: Any, connection: Connection) -> bool:
-        """Know that the server closes the connection after a statement that is too long.
+        """Return whether the statement is too long, so that the server closes the connection.
 
-        Of several packets the driver may miss what the server says, and tells that a packet is not the expected one.
+        If the statement takes several packets, the driver may miss that error and report an unexpected packet.
         """
         return _number(error) == _TOO_LONG or _is_out_of_step(error)
 
     def is_too_large(self, context: ExceptionContext) -> bool:
-        """Measure the statement where the server has closed the connection, and the driver missed what it said."""
+        """Measure the statement if the server has closed the connection and the driver missed the error."""
         error, connection = context.original_exception, context.connection
         if connection is None or not (
             _is_out_of_step(error) or isinstance(error, OSError) or _number(error) in _CLOSED
@@ -217,21 +217,21 @@ class MariaDBBackend(Backend):
         return server is not None and _length(context.statement, context.parameters) > server.packet
 
     def diagnose(self, error: Any) -> Diagnosis | None:
-        """Read the error number; constraint and column names stand only in the text, in quotes."""
+        """Read the error number; names of constraints and columns are only in the text, in quotes."""
         number = _number(error)
         if number is None or (kind := _KINDS.get(number)) is None:
             return None
         return _names(kind, number, str(error.args[1]) if len(error.args) > 1 else "")
 
     def in_transaction(self, raw: Any) -> bool:
-        """Read what the server said with its last answer that was no error."""
+        """Read the flag from the server's last successful answer."""
         driver: Any = raw.driver_connection
         return bool(driver.get_transaction_status())
 
     def watched_end(self, usual: Callable[..., Any]) -> Callable[..., Any]:
-        """Refuse to send what the driver would write in between, while another task waits for a statement.
+        """Refuse COMMIT and ROLLBACK while another task waits for the answer to a statement.
 
-        The other drivers refuse it or wait; this one takes the answer to the statement for that to COMMIT.
+        Other drivers refuse it or wait; asyncmy would take that answer for the answer to COMMIT.
         """
 
         def watched(connection: Any, *args: Any, **options: Any) -> Any:
@@ -243,7 +243,7 @@ class MariaDBBackend(Backend):
         return watched
 
     def commits_by_itself(self, connection: Connection) -> bool:
-        """Ask the driver, which knows the flag of the server's last answer; the dialect does not ask it."""
+        """Ask the driver, which knows the flag of the server's last answer; the dialect does not use it."""
         driver: Any = connection.connection.driver_connection
         return bool(driver.get_autocommit())
 
@@ -252,13 +252,13 @@ class MariaDBBackend(Backend):
         return commits(statement)
 
     def keeps_locks(self, connection: Connection) -> bool:
-        """Know that there is a transaction unless the driver commits each statement."""
+        """Return whether the driver is not in autocommit mode; then there is always a transaction."""
         raw: Any = connection.connection.dbapi_connection
         return not raw.get_autocommit()
 
     def lock(self, connection: Connection, name: str, *, nowait: bool) -> bool:
-        """Take a lock of the session, and have it released behind the transaction."""
-        # Noted first: it may be granted to a task that is cancelled before it hears of it.
+        """Acquire a session-level lock, to be released after the transaction."""
+        # Recorded first, because it may be granted after the task was cancelled.
         connection.info[_LOCKS] = True
         given = {"name": name, "wait": 0 if nowait else None}
         granted: int | None = connection.scalar(text(_LOCK), given, execution_options=RESTORED)
@@ -275,7 +275,7 @@ def _is_out_of_step(error: Any) -> bool:
 
 
 def _length(statement: str | None, parameters: Any) -> int:
-    """Return how long a statement is at least; the driver's executemany sends short ones, of one row or a few."""
+    """Return the minimum length of a statement; the driver's executemany sends short ones, of one row or a few."""
     rows = parameters if isinstance(parameters, list) else [parameters]
     values = ((row.values() if isinstance(row, Mapping) else row) or () for row in rows)
     longest = max((sum(len(one) for one in row if isinstance(one, str | bytes)) for row in values), default=0)
@@ -283,7 +283,7 @@ def _length(statement: str | None, parameters: Any) -> int:
 
 
 def _release_locks_of_returned(raw: Any, record: Any, state: PoolResetState) -> None:
-    # A connection that is only to be closed, or was detached, takes its locks along, and must not be spoken to.
+    # A connection that is being closed, or was detached, releases its locks by itself, and must not be used.
     if record is not None and not state.terminate_only:
         _release_locks(raw, record.info)
 
@@ -296,13 +296,13 @@ def _release_locks(raw: Any, info: dict[Any, Any]) -> None:
 
 
 async def _connect(how: Mapping[str, Any]) -> Any:
-    import asyncmy  # not installed where nobody uses it
+    import asyncmy  # only installed with MariaDB
 
     return await asyncmy.connect(**MariaDBBackend().arguments(dict(how)))
 
 
 def _limit(connection: Connection, usual: Limits, wanted: Limits) -> None:
-    # MariaDB limits sessions, not transactions: the next transaction, whoever it is, sets what it wants.
+    # MariaDB limits sessions, not transactions, so each transaction sets its own limits.
     if wanted != connection.info.get(LIMITS, usual):
         settings = ", ".join(f"{name} = {value}" for name, value in _settings(wanted).items())
         connection.exec_driver_sql(f"SET {settings}", execution_options=RESTORED)
@@ -310,7 +310,7 @@ def _limit(connection: Connection, usual: Limits, wanted: Limits) -> None:
 
 
 def _characterize(connection: Connection, options: Mapping[str, Any]) -> None:
-    """Say of what kind the transaction is, which is about to begin."""
+    """Set read-only mode and isolation level for the next transaction."""
     kind = [f"ISOLATION LEVEL {options[_ISOLATION]}"] if _ISOLATION in options else []
     kind += ["READ ONLY"] if options.get(READ_ONLY) else []
     if kind:
@@ -319,7 +319,7 @@ def _characterize(connection: Connection, options: Mapping[str, Any]) -> None:
 
 def _init(url: URL, limits: Limits) -> str:
     settings = {name: value for name, value in _settings(limits).items() if value != "DEFAULT"}
-    # In English, where the names of columns and constraints are read from.
+    # Error messages in English, because names of columns and constraints are parsed from them.
     settings |= {
         "lc_messages": "'en_US'",
         "time_zone": "'+00:00'",
@@ -329,10 +329,10 @@ def _init(url: URL, limits: Limits) -> str:
 
 
 def _with(ours: str, given: Any) -> str:
-    """Return one SET with what we set and what the caller does.
+    """Return one SET statement with our settings and the caller's.
 
     Raises:
-        NotSupported: When the caller's statement is none that can be put behind ours.
+        NotSupported: When the caller's statement cannot be appended to ours.
     """
     if not given:
         return ours
@@ -348,7 +348,7 @@ def _with(ours: str, given: Any) -> str:
 def _settings(limits: Limits) -> dict[str, str]:
     statement = "DEFAULT" if limits.statement is None else f"{limits.statement:f}"
     lock, idle = _whole(limits.lock), _whole(limits.idle)
-    # InnoDB calls "at once" zero, where it is no limit everywhere else.
+    # For InnoDB, zero means "do not wait", while it means no limit everywhere else.
     lock = str(_FOREVER) if lock == "0" else lock
     return {
         "max_statement_time": statement,
@@ -367,7 +367,7 @@ def _names(kind: type[DatabaseFault], number: int, text: str) -> Diagnosis:
     if kind is errors.NotNullViolation:
         return Diagnosis(kind, columns=tuple(quoted[:1]))
     if kind is errors.UniqueViolation:
-        # The value stands before it and may hold quotes.
+        # The value precedes the name and may contain quotes.
         last = re.search(r"for key '([^']+)'$", text)
         name = last[1].rpartition(".")[2] if last else None
         return Diagnosis(kind, primary_key=True) if name == "PRIMARY" else Diagnosis(kind, constraint=name)
@@ -377,13 +377,13 @@ def _names(kind: type[DatabaseFault], number: int, text: str) -> Diagnosis:
             columns = tuple(_QUOTED.findall(found[3]))
             return Diagnosis(kind, table=found[1], constraint=found[2], columns=columns)
     if kind is errors.ValueRefused:
-        # At the end: the value stands before it and may hold anything.
+        # At the end of the text, because the value precedes it and may contain anything.
         refused = _REFUSED.search(text)
         return Diagnosis(kind, columns=(refused[1],) if refused else ())
     if kind is errors.CheckViolation:
         name = quoted[0] if quoted else None
-        # The server's own check of a column, such as that a text is JSON.
+        # The server's own check of a column, such as valid JSON.
         _, _, column = (name or "").partition(".")
         return Diagnosis(kind, constraint=name, columns=(column,) if column else ())
-    # A tuple, which asyncmy writes as a list of SQL, is a syntax error, or more columns than one.
+    # A tuple, which asyncmy writes as a SQL list, is a syntax error, or several columns instead of one.
     return Diagnosis(kind, mistyped=kind in (OperationalFault, ProgrammingFault))

@@ -1,4 +1,4 @@
-"""Statements on MariaDB that nobody waits for any more: killed from a second connection to the same server."""
+"""Kill statements on MariaDB that no task waits for any more, from a second connection to the same server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger("sqlkeel.pool")
 Connect = Callable[[Mapping[str, Any]], Any]
 
 SERVER: Final = "sqlkeel_server"
-"""Where a connection's ``info`` keeps which server it has come to: behind a balancer the next one may be another."""
+"""The key in a connection's ``info`` for its server; behind a load balancer the next connection may reach another."""
 
 _WHICH_SERVER: Final = """
 SELECT GROUP_CONCAT(variable_value ORDER BY variable_name SEPARATOR ' '),
@@ -29,24 +29,24 @@ WHERE variable_name IN (
     'DATADIR', 'HOSTNAME', 'PID_FILE', 'PORT', 'SERVER_ID', 'SERVER_UID', 'WSREP_NODE_ADDRESS', 'WSREP_NODE_NAME'
 )
 """
-"""Not one of these is there in every version and different on every server, in containers and in a cluster."""
+"""No single one of these variables exists in every version and differs on every server in containers and clusters."""
 
 _ROUNDING: Final = 1.5
-"""Seconds by which the computed start of one server may differ."""
+"""Seconds by which the computed start time of one server may vary."""
 
 _TRIES: Final = 3
-"""How often a new connection is made to kill another one, where a balancer gives each to the next server."""
+"""How often to connect for a kill, because a load balancer may route each connection to another server."""
 
 
 def kill_abandoned_statements(engine: Engine, connect: Connect) -> None:
-    """End the server's side of a cancelled statement: MariaDB runs on, with its locks, after its client is gone.
+    """Kill a cancelled statement on the server: MariaDB would keep running it, with its locks, without its client.
 
     Args:
         engine: The engine.
-        connect: Opens a connection of the driver's, from which the other one is killed.
+        connect: Opens a driver connection, from which the other one is killed.
     """
 
-    # Before the listener that connects, after which nobody is asked.
+    # Before the listener that connects, because SQLAlchemy calls no listeners after that one.
     @event.listens_for(engine, "do_connect", insert=True)
     def note_arguments(dialect: Any, record: Any, args: Any, kwargs: Any) -> None:
         record.info[CONNECT_ARGUMENTS] = record.record_info[CONNECT_ARGUMENTS] = ConnectArguments(kwargs)
@@ -61,7 +61,7 @@ def kill_abandoned_statements(engine: Engine, connect: Connect) -> None:
         if connection is None or not isinstance(context.original_exception, asyncio.CancelledError):
             return
         info = info_of(connection)
-        # None is there while the first connection of the engine is set up.
+        # Not set yet while the engine initialises its first connection.
         if (server := info.get(SERVER)) is not None:
             raw: Any = connection.connection.dbapi_connection
             how = info[CONNECT_ARGUMENTS]
@@ -69,7 +69,7 @@ def kill_abandoned_statements(engine: Engine, connect: Connect) -> None:
 
 
 async def _kill(number: int, server: Server, connect: Callable[[], Any]) -> None:
-    """Kill a connection from a new one, unless that has come to another server, where the number is a stranger's."""
+    """Kill a connection from a new one, unless that is on another server, where the number is another client's."""
     try:
         for _ in range(_TRIES):
             if await _kill_once(number, server, connect):
@@ -89,7 +89,7 @@ async def _kill_once(number: int, server: Server, connect: Callable[[], Any]) ->
 
 
 class Server(NamedTuple):
-    """What tells a server from all others, when it was started, for it gives its numbers anew then, and its limit."""
+    """The identity of a server, its start time (it reuses connection numbers after a restart), and its limit."""
 
     name: str
     started: float

@@ -1,4 +1,4 @@
-"""PostgreSQL behind PgBouncer in transaction mode: each transaction may run on another connection of the server."""
+"""PostgreSQL behind PgBouncer in transaction mode: each transaction may use another server connection."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _UNPREPARED: Final[Mapping[str, Mapping[str, Any]]] = {
     "asyncpg": {"statement_cache_size": 0, "prepared_statement_cache_size": 0},
     "psycopg": {"prepare_threshold": None},
 }
-"""What keeps each driver from naming prepared statements; asyncpg has a cache, and SQLAlchemy one more above it."""
+"""Options that keep each driver from naming prepared statements; asyncpg and SQLAlchemy each have a cache."""
 
 _PASSED_ON: Final = {"application_name", "client_encoding", "datestyle", "standard_conforming_strings", "timezone"}
-"""The settings that PgBouncer itself keeps for each client: https://www.pgbouncer.org/config.html."""
+"""The settings that PgBouncer tracks for each client: https://www.pgbouncer.org/config.html."""
 
 _NOT_OURS: Final = "sqlkeel has to make the connection itself"
 _REFUSED: Final[Mapping[str, str]] = {
@@ -62,9 +62,9 @@ _REASONS: Final[Mapping[str, tuple[str, str]]] = {
 class PgBouncer(PostgreSQLBackend):
     """PostgreSQL through a PgBouncer with ``pool_mode = transaction``.
 
-    The application is connected to the pooler; a connection of the server is its own from BEGIN to COMMIT, and what is
-    set or prepared there meets whoever comes next. So nothing is prepared by name, the limits are set anew in each
-    transaction, and what outlives a transaction is refused before it is sent.
+    The application connects to the pooler. It has a server connection to itself only from BEGIN to COMMIT, and whatever
+    it sets or prepares there affects later clients. So statements are not prepared by name, the limits are set in each
+    transaction, and statements whose effect outlives a transaction are refused before they are sent.
 
     Raises:
         NotSupported: When *url* is not PostgreSQL's, or the engine's *options* cannot work.
@@ -76,25 +76,25 @@ class PgBouncer(PostgreSQLBackend):
         _refuse_options(url, options)
 
     def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:
-        """Prepare nothing by name, and set nothing in the start-up message."""
+        """Prepare nothing by name, and send no settings in the start-up message."""
         driver = url.get_driver_name()
         own = {"connection_class": connection_class()} if driver == "asyncpg" else {}
         return {"connect_args": {**_UNPREPARED[driver], **own}}
 
     def reader_options(self, url: URL, limits: Limits) -> dict[str, Any] | None:
-        """Return options of transactions that only read: a session that does could be given to a writer next."""
+        """Return options of read-only transactions, because a read-only session might be given to a writer next."""
         return {**self.engine_options(url, limits), "execution_options": {"postgresql_readonly": True}}
 
     def traces(self, url: URL) -> LeavesTraces | None:
-        """Tell nothing: what would leave a trace is refused."""
+        """Return ``None``: statements that would leave traces are refused."""
         return None
 
     def begin(self, session: orm.Session, options: Mapping[str, Any]) -> None:
-        """Begin; the limits travel with BEGIN."""
+        """Begin; the limits are sent together with BEGIN."""
         Backend.begin(self, session, options)
 
     def install(self, engine: Engine, limits: Limits) -> None:
-        """Set the limits of each transaction; refuse statements outside of one, and what would outlive it."""
+        """Set the limits of each transaction; refuse statements outside a transaction, or with a lasting effect."""
         report_set_up(engine)
         event.listen(engine, "set_engine_execution_options", _refuse_autocommit)
         event.listen(engine, "set_connection_execution_options", _refuse_autocommit)
@@ -135,7 +135,7 @@ def _refuse_autocommit(target: object, options: Mapping[str, Any]) -> None:
 
 
 def _refuse_session_state(connection: Connection, cursor: Any, statement: str, *rest: Any) -> None:
-    """Refuse what would outlive the transaction."""
+    """Refuse statements whose effect would outlive the transaction."""
     found = find_session_state(statement)
     if found is not None:
         raise _refusal(*_REASONS[found])

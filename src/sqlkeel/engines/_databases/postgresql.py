@@ -32,13 +32,13 @@ __all__ = [
 ]
 
 _OPTIONS: Final = "options"
-"""The argument of libpq that holds settings for the session, in one text."""
+"""The libpq argument that holds settings for the session in one string."""
 
 _NOT_SENT: Final = "22000"
-"""What asyncpg calls an argument that it cannot encode; the server says it only for who raises it in a function."""
+"""asyncpg's code for an argument that it cannot encode; the server only uses it for errors raised in functions."""
 
 _LONGEST: Final = 2**31 - 1
-"""The longest limit that the server takes, in milliseconds: three weeks."""
+"""The longest limit that the server accepts, in milliseconds: three weeks."""
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _KINDS: Final[Mapping[str, type[DatabaseFault]]] = {
@@ -50,7 +50,7 @@ _KINDS: Final[Mapping[str, type[DatabaseFault]]] = {
     "22008": errors.ValueRefused,
     "22009": errors.ValueRefused,
     "22015": errors.ValueRefused,
-    # A pattern that a client has written, as the one of LIKE below.
+    # A pattern from a client, as for LIKE below.
     "2201B": errors.ValueRefused,
     "22021": errors.ValueRefused,
     "22023": DataFault,
@@ -60,7 +60,7 @@ _KINDS: Final[Mapping[str, type[DatabaseFault]]] = {
     "22P02": errors.ValueRefused,
     # A NUL in a JSON document.
     "22P05": errors.ValueRefused,
-    # NaN for a whole number.
+    # NaN for an integer.
     "0A000": NotSupportedFault,
     "42804": ProgrammingFault,
     "42846": ProgrammingFault,
@@ -87,7 +87,7 @@ _KINDS: Final[Mapping[str, type[DatabaseFault]]] = {
     "53200": errors.OutOfResources,
     "53300": errors.DatabaseUnavailable,
     "53400": errors.OutOfResources,
-    # More dimensions than an array has.
+    # Too many dimensions for an array.
     "54000": OperationalFault,
     "55P03": errors.LockTimeout,
     "57014": errors.StatementTimeout,
@@ -101,7 +101,7 @@ _UNSENT_BY_PSYCOPG: Final[Mapping[str, Diagnosis]] = {
     "NotSupportedError": Diagnosis(NotSupportedFault, mistyped=True),
     "ProgrammingError": Diagnosis(ProgrammingFault, mistyped=True),
 }
-"""What its own errors say, which have no code: a NUL in a text, mixed types in a list, a class that it cannot send."""
+"""psycopg's own errors, which have no code: a NUL in a text, mixed types in a list, a class that it cannot send."""
 
 _UNCONNECTED: Final[Mapping[re.Pattern[str], type[DatabaseFault]]] = {
     re.compile(r'FATAL:\s+database ".*" does not exist'): errors.DatabaseMissing,
@@ -110,18 +110,19 @@ _UNCONNECTED: Final[Mapping[re.Pattern[str], type[DatabaseFault]]] = {
     ),
     re.compile(r"fe_sendauth: no password supplied"): errors.AuthenticationFailed,
 }
-"""What the server says, in English, to psycopg before there is a connection: libpq passes no code on."""
+"""The server's English messages before there is a connection; libpq does not pass on their codes."""
 
 _CLASSES: Final[Mapping[str, type[DatabaseFault]]] = {"08": errors.ConnectionLost, "P0": RaisedFault}
-"""What is raised for the other states of a class; psycopg takes what a function raises for a wrong statement."""
+"""The class for the other codes of an SQLSTATE class; psycopg raises ProgrammingError for an error of a function."""
 
-# A cancellation that comes again at every await (anyio's) stops the driver before it has told the server. With this the
-# server notices within half a second that nobody listens, ends the statement and lets its locks go.
+# If a cancellation recurs at every await, as anyio's does, the driver cannot tell the server. With this setting the
+# server notices within half a second that the client is gone, ends the statement and releases its locks.
 NOTICE: Final = {"client_connection_check_interval": "500"}
 
-# The id alone is no name. A server that is killed forgets the last ids it has given, and gives them to others: it may
-# then call committed what was another transaction. So it is noted how far the log was written, and how far it had been
-# read the last time that the server recovered; a log that was read again, but not so far, has lost this transaction.
+# The transaction id alone is not enough. A server that crashes forgets the last ids and assigns them again, so it might
+# report another transaction as committed. So the ticket contains the position in the log, and the position up to which
+# the server replayed the log at its last recovery. A log that was replayed again, but not that far, has lost this
+# transaction.
 _TICKET: Final = """
 SELECT CASE WHEN pg_current_xact_id_if_assigned() IS NOT NULL THEN
     concat_ws(' ', pg_current_xact_id_if_assigned(), pg_current_wal_insert_lsn(), pg_last_wal_replay_lsn())
@@ -136,27 +137,27 @@ SELECT CASE
 END
 """)
 _REVALIDATES: Final = {"RevalidateCachedQuery"}
-"""The function of the server that finds that a prepared statement would return other columns than it did."""
+"""The server function that detects that a prepared statement would now return other columns."""
 
 _VALUES_OF: Final[Mapping[str, Container[str]]] = {
     "42601": {"jsonpath_gram.y", "jsonpath_scan.l", "tsquery.c", "tsvector_parser.c"},
     "54000": {"indextuple.c", "nbtutils.c", "to_tsany.c", "tsvector.c"},
 }
-"""The files of the server that call a wrong value a wrong syntax, in a language of their own, or one that is too long
-for an index or a list of words a limit of the program."""
+"""Source files of the server that report a wrong value as a syntax error in a language of their own, or a value that is
+too long for an index or a text search vector as a program limit."""
 
 _PERHAPS_OF_A_VALUE: Final = {DataFault, NotSupportedFault, OperationalFault, ProgrammingFault}
-"""What a statement may be refused with for a value, or for itself."""
+"""Classes of errors that may be caused by a value, or by the statement itself."""
 
 _INTERNAL: Final = "XX000"
 _GONE: Final = ("cache lookup failed for", "could not open relation with OID")
-"""What the server says where a prepared statement names a type or a table by a number that is gone.
+"""The server's message for a prepared statement that refers to a dropped type or table by its id.
 
-There is no code for it, and the words of internal errors are not translated.
+It has no code of its own, and messages of internal errors are not translated.
 """
 
 _NEVER: Final = "0/0"
-"""Where the log begins: how far a server has read it again that was stopped in good order."""
+"""The beginning of the log: the replay position of a server that was shut down cleanly."""
 
 
 class PostgreSQLBackend(Backend):
@@ -169,11 +170,11 @@ class PostgreSQLBackend(Backend):
     _gives_tickets = True
 
     def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:
-        """Give the session its limits in the start-up message: no statement, and nothing to reset."""
+        """Send the limits in the start-up message: without a statement, and without anything to reset."""
         return {"connect_args": _connect_args(url, {**settings_of(limits), **NOTICE})}
 
     def reader_options(self, url: URL, limits: Limits) -> dict[str, Any] | None:
-        """Return options of connections that the server lets only read, and that send no BEGIN and no ROLLBACK."""
+        """Return options of read-only connections that send neither BEGIN nor ROLLBACK."""
         settings = {**settings_of(limits), **NOTICE, "default_transaction_read_only": "on"}
         return {
             "connect_args": _connect_args(url, settings),
@@ -183,13 +184,13 @@ class PostgreSQLBackend(Backend):
         }
 
     def beside(self, ours: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """Let what the caller says in the options of libpq follow ours: the last value of a setting holds."""
+        """Append the caller's libpq options to ours, because the last value of a setting wins."""
         if _OPTIONS not in ours or _OPTIONS not in given:
             return dict(given)
         return {**given, _OPTIONS: f"{ours[_OPTIONS]} {given[_OPTIONS] or ''}".strip()}
 
     def install(self, engine: Engine, limits: Limits) -> None:
-        """See whether the server gives tickets, and let readers stream; all else is in the start-up message."""
+        """Check whether the server provides tickets, and allow readers to stream; limits are already set."""
         if engine.dialect.driver == "psycopg":
             refuse_notations(engine.dialect)
             refuse_words_for_moments(engine.dialect)
@@ -208,13 +209,13 @@ class PostgreSQLBackend(Backend):
         return options if isolation is None else {**options, "isolation_level": isolation}
 
     def begin(self, session: orm.Session, options: Mapping[str, Any]) -> None:
-        """Begin, and set the limits that the transaction has of its own, in one SELECT."""
+        """Begin, and set the transaction's own limits in one SELECT."""
         connection = session.connection(execution_options=options)
         if limits := options.get(LIMITS):
             connection.exec_driver_sql(set_locally(settings_of(limits)))
 
     def transaction_ticket(self, session: orm.Session) -> str | None:
-        """Return the id of the transaction, which has one once it has written."""
+        """Return the id of the transaction, which it has once it has written."""
         root = session.get_transaction()
         connection = next(iter(root.connections), None) if root is not None else None
         if connection is None or connection.invalidated or not self._gives_tickets:
@@ -224,53 +225,52 @@ class PostgreSQLBackend(Backend):
         raw: Any = connection.connection.dbapi_connection
         ticket: str | None
         try:
-            # Straight to the driver: every transaction that writes pays for it.
+            # Directly through the driver, because every writing transaction pays for it.
             ticket = raw.run_async(_first_value)
         except Exception as error:
             raise translate(connection, error, statement=_TICKET) from error
         return ticket
 
     def was_committed(self, connection: Connection, ticket: str) -> bool | None:
-        """Ask for the status of the transaction, which is in progress while the server works on the COMMIT."""
+        """Ask for the status of the transaction, which is "in progress" while the server executes COMMIT."""
         number, written, replayed = (*ticket.split(), _NEVER)[:3]
         status = connection.scalar(_FATE, {"number": number, "written": written, "replayed": replayed})
         return {"committed": True, "aborted": False}.get(status or "")
 
     def _try_ticket(self, connection: Any, record: Any) -> None:
-        """See whether the server lets its log be looked at: Aurora keeps another one, and refuses."""
+        """Check whether the server allows reading its log position; Aurora has another log, and refuses."""
         cursor = connection.cursor()
         try:
             cursor.execute("SELECT pg_current_wal_insert_lsn(), pg_last_wal_replay_lsn()")
         except Exception as error:
-            # Not supported, not there, not allowed, or not with these settings.
+            # Feature not supported, object missing or not permitted, or wrong settings.
             if str(getattr(error, "sqlstate", None))[:2] not in {"0A", "42", "55"}:
                 raise
             self._gives_tickets = False
-        # Not after any other error: the pool closes the connection, and a rollback would fail over a cancellation.
+        # Skipped after any other error: the pool closes the connection, and a rollback after a cancellation would fail.
         cursor.close()
         connection.rollback()
 
     def aborts(self, error: Any, connection: Connection) -> bool:
-        """Know that whatever the server refuses ends the transaction, and that COMMIT then is a silent ROLLBACK."""
+        """Return whether the server refused anything, which ends the transaction; COMMIT then silently rolls back."""
         raw: Any = connection.connection.dbapi_connection
         state = getattr(error, "sqlstate", None)
         return state is not None and not _is_unsent(error) and not raw.autocommit
 
     def leaves_unsent(self, error: Any, connection: Connection) -> bool:
-        """Know that asyncpg has the statement parsed before it looks at the arguments, and then leaves it at that.
+        """Return whether asyncpg has sent Parse before it checked the arguments, and then stopped.
 
-        The server waits for the rest with its locks on the tables, which stop a migration; ROLLBACK would end it. What
-        a driver calls misuse of itself (another task is in the middle of something) leaves a connection that nobody
-        knows enough of.
+        The server then waits with its locks on the tables, which blocks migrations; ROLLBACK would end that. After an
+        InterfaceError (another task is in the middle of an operation) the state of the connection is unknown too.
         """
         raw: Any = connection.connection.dbapi_connection
-        # A value of which its message cannot say what it is ends the driver's error with one of Python's.
+        # If the error message cannot represent a value, asyncpg fails with a built-in Python error instead.
         is_of_value = connection.dialect.driver == "asyncpg" and type(error).__module__ == "builtins"
         is_unsent = _is_unsent(error) or is_of_value
         return type(error).__name__ == "InterfaceError" or (is_unsent and bool(raw.autocommit))
 
     def diagnose(self, error: Any) -> Diagnosis | None:
-        """Read the SQLSTATE; table, column and constraint are fields of the server's message."""
+        """Read the SQLSTATE; table, column and constraint are fields of the server's error."""
         if _is_outdated(error):
             return Diagnosis(errors.SchemaChanged, spoils=True)
         state = getattr(error, "sqlstate", None)
@@ -293,19 +293,19 @@ class PostgreSQLBackend(Backend):
         return commits(statement)
 
     def in_transaction(self, raw: Any) -> bool:
-        """Read the status that the server sent with its last answer."""
+        """Read the status from the server's last answer."""
         driver = unadapted(raw)
         if hasattr(driver, "is_in_transaction"):
             return bool(driver.is_in_transaction())
         return bool(driver.info.transaction_status)  # 0 is idle
 
     def keeps_locks(self, connection: Connection) -> bool:
-        """Know that there is a transaction unless the driver commits each statement."""
+        """Return whether the driver is not in autocommit mode; then there is always a transaction."""
         raw: Any = connection.connection.dbapi_connection
         return not raw.autocommit
 
     def lock(self, connection: Connection, name: str, *, nowait: bool) -> bool:
-        """Take a transaction-level lock, which ends however the transaction ends; ``lock_timeout`` limits the wait."""
+        """Acquire a transaction-level lock, which ends with the transaction; ``lock_timeout`` limits the wait."""
         function = "pg_try_advisory_xact_lock" if nowait else "pg_advisory_xact_lock"
         statement = text(f"SELECT {function}(hashtextextended(:name, 0))")
         return connection.scalar(statement, {"name": name}) is not False
@@ -316,10 +316,10 @@ def _is_unsent(error: Any) -> bool:
 
 
 def _is_outdated(error: Any) -> bool:
-    """Tell whether what the driver has prepared, or knows of a type, no longer fits the database.
+    """Return whether a prepared statement, or what the driver knows of a type, no longer fits the database.
 
-    SQLAlchemy calls asyncpg's so; psycopg shows the server's message, of a code that means much else. The place in the
-    server's source is not translated, as its words are.
+    SQLAlchemy has a class for asyncpg's error. psycopg shows the server's error, whose code has other meanings too. The
+    location in the server's source code is not translated, unlike the message.
     """
     state = getattr(error, "sqlstate", None)
     if state == _INTERNAL:
@@ -338,11 +338,11 @@ async def _first_value(driver: Any) -> Any:
 
 @cache
 def connection_class() -> type[Any]:
-    """Return asyncpg's connection, ended where a BEGIN fails, and with what else is to be sent together with BEGIN.
+    """Return asyncpg's connection class, extended to close if BEGIN fails, and to send settings together with BEGIN.
 
-    A message of its own would cost asyncpg two more.
+    A separate message would cost asyncpg two more round trips.
     """
-    import asyncpg  # not installed where nobody uses it
+    import asyncpg  # only installed with PostgreSQL
 
     class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
         after_begin = ""
@@ -354,7 +354,7 @@ def connection_class() -> type[Any]:
             try:
                 return str(await super().execute(query + self.after_begin))
             except asyncpg.PostgresError:
-                # A cancelled one, for instance. The driver goes on as in a transaction, and would begin the next one
+                # The BEGIN was cancelled, for instance. The driver would assume a transaction, and begin the next one
                 # with a savepoint.
                 self.terminate()
                 raise
@@ -363,9 +363,9 @@ def connection_class() -> type[Any]:
 
 
 def report_set_up(engine: Engine) -> None:
-    """Read what asyncpg raises while SQLAlchemy sets its codecs on a new connection, past all that reads errors.
+    """Translate errors that asyncpg raises while SQLAlchemy sets its codecs on a new connection.
 
-    Whichever pool the caller has chosen: these methods are the dialect's, and the dialect is this engine's alone.
+    Error listeners do not see these. It works with any pool, because the methods belong to the engine's own dialect.
     """
     for name in private.ASYNCPG_SET_UPS:
         if (usual := getattr(engine.dialect, name, None)) is not None:
@@ -373,7 +373,7 @@ def report_set_up(engine: Engine) -> None:
 
 
 def _reported(usual: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
-    import asyncpg  # not installed where nobody uses it
+    import asyncpg  # only installed with PostgreSQL
 
     async def set_up(connection: Any) -> None:
         try:
@@ -386,25 +386,25 @@ def _reported(usual: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaita
 
 
 def set_locally(settings: Mapping[str, str]) -> str:
-    """Write the SELECT that changes settings until the transaction ends."""
+    """Return the SELECT that changes settings until the transaction ends."""
     return "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
 
 
 def settings_of(limits: Limits) -> dict[str, str]:
-    """Return the settings of the server that keep *limits*."""
+    """Return the server settings that enforce *limits*."""
     values = {
         "statement_timeout": limits.statement,
         "lock_timeout": limits.lock,
         "idle_in_transaction_session_timeout": limits.idle,
     }
-    # Rounded up: zero is no limit at all.
+    # Rounded up, because zero means no limit.
     return {name: str(min(ceil(seconds * 1000), _LONGEST)) for name, seconds in values.items() if seconds is not None}
 
 
 def _connect_args(url: URL, settings: Mapping[str, str]) -> dict[str, Any]:
     if url.get_driver_name() == "asyncpg":
         return {"connection_class": connection_class(), "server_settings": dict(settings)}
-    # The URL may have options of its own, which connect_args would replace. They come last, and so they hold.
+    # The options in the URL, which connect_args would replace. They come last, so they win.
     given = url.query.get(_OPTIONS, ())
     parts = [given] if isinstance(given, str) else [*given]
     return {_OPTIONS: " ".join([*(f"-c {name}={value}" for name, value in settings.items()), *parts])}
@@ -421,7 +421,7 @@ def _without_state(error: Exception) -> Diagnosis | None:
 
 
 def _field(error: Any, name: str) -> str | None:
-    # psycopg keeps the fields in ``diag``, asyncpg on the exception that SQLAlchemy's adapter carries.
+    # psycopg has the fields in ``diag``, asyncpg on the exception that SQLAlchemy's adapter carries.
     source = getattr(error, "diag", None) or getattr(error, "driver_exception", None) or error
     value = getattr(source, name, None)
     return str(value) if value else None

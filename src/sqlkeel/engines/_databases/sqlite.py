@@ -1,4 +1,4 @@
-"""SQLite through aiosqlite: real transactions, foreign keys, one writer at a time without surprises."""
+"""SQLite through aiosqlite: real transactions, enforced foreign keys, and writers that queue."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ __all__ = ["SQLiteBackend"]
 
 _BEGUN: Final = "sqlkeel_begun"
 _WAS_OPEN: Final = "sqlkeel_was_open"
-"""Where a connection of a stock engine keeps whether its last statement was sent in a transaction."""
+"""The key on a stock engine's connection that records whether its last statement was sent in a transaction."""
 _TIMER: Final = "sqlkeel_timer"
 _INTERRUPT_AGAIN: Final = 0.01
 _CLOSED: Final = (ValueError, sqlite3.ProgrammingError)
-"""What aiosqlite, and the library, say of a connection that is closed."""
+"""The errors of aiosqlite and sqlite3 for a closed connection."""
 _DRIVER_WAIT: Final = 5_000
 _FOREVER: Final = 2**31 - 1
-"""How long to wait for the lock, in milliseconds: as `sqlite3` does by itself, and the longest there is."""
+"""The longest lock wait, in milliseconds."""
 _QUERY_ONLY: Final = "sqlkeel_query_only"
 _IN_MEMORY: Final = {None, "", ":memory:"}
 
@@ -60,9 +60,9 @@ _BEGINS: Final = (
     "Leave it out; db.read() for reading, db.transaction(read_only=True) for one snapshot.",
 )
 _NOT_GIVEN: Final = {"isolation_level": _BEGINS, "autocommit": _BEGINS, "factory": _OURS, "async_creator_fn": _OURS}
-"""The arguments of the driver that are ours, and what is to be said of each."""
+"""Driver arguments that we set ourselves, each with the message and hint to show."""
 _READ_FROM_URLS: Final = {*_NOT_GIVEN, "cached_statements", "check_same_thread", "detect_types", "timeout", "uri"}
-"""The arguments of the driver that SQLAlchemy takes from a URL."""
+"""Driver arguments that SQLAlchemy accepts in a URL."""
 
 # Extended result codes: https://www.sqlite.org/rescode.html
 _KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
@@ -93,9 +93,10 @@ _PRIMARY_KINDS: Final[Mapping[int, type[DatabaseFault]]] = {
 class SQLiteBackend(Backend):
     """The embedded database.
 
-    The driver's own transaction control is switched off: it begins late and never before a SELECT, so that reads are
-    no snapshot, a rolled back savepoint survives, and two read-then-write transactions end in BUSY. Instead BEGIN
-    IMMEDIATE is sent when a transaction begins: one writer at a time, waiting for its turn before it has read anything.
+    The driver's own transaction control is switched off. It begins a transaction late and never before a SELECT, so
+    that reads do not share a snapshot, a rolled-back savepoint keeps its changes, and two transactions that read and
+    then write end with BUSY. Instead, BEGIN IMMEDIATE is sent when a transaction begins: one writer at a time, which
+    waits before it has read anything.
     """
 
     name = "sqlite"
@@ -104,7 +105,7 @@ class SQLiteBackend(Backend):
     savepoint_recovers = False
 
     def in_memory(self, url: URL) -> bool:
-        """Tell a name for the memory from that of a file."""
+        """Return whether the URL names a database in memory and not a file."""
         return (
             url.database in _IN_MEMORY or "mode=memory" in str(url.query.get("mode", "")) or "mode=memory" in str(url)
         )
@@ -115,20 +116,20 @@ class SQLiteBackend(Backend):
         _refuse_ignored(url)
         wait = _milliseconds(limits.lock) / 1000
         arguments = {"isolation_level": None, "timeout": wait, "async_creator_fn": _open, "factory": _Connection}
-        # The dialect takes a connection without the driver's transactions for one that commits each statement.
+        # The dialect would consider a connection without the driver's transactions as autocommit.
         options: dict[str, Any] = {"connect_args": arguments, "skip_autocommit_rollback": False}
         if self.in_memory(url):
             options |= {"pool_size": 1, "max_overflow": 0}
         return options
 
     def reader_options(self, url: URL, limits: Limits) -> dict[str, Any] | None:
-        """Return options of connections that never begin; a database in memory has no second connection."""
+        """Return options of connections without transactions; ``None`` for a database in memory, which has only one."""
         if self.in_memory(url):
             return None
         return {**self.engine_options(url, limits), "execution_options": {READ_ONLY: "always"}}
 
     def beside(self, ours: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """Refuse what would begin transactions as the driver does, or make connections past us."""
+        """Refuse arguments that would enable the driver's transactions, or replace our connections."""
         _refuse_arguments(given)
         return dict(given)
 
@@ -159,17 +160,17 @@ class SQLiteBackend(Backend):
         return None if self.in_memory(url) else leaves_traces
 
     def begin_options(self, *, read_only: bool = False, isolation: str | None = None) -> dict[str, Any]:
-        """Mark a transaction that only reads; each is serializable, whatever weaker level was asked for."""
+        """Mark a read-only transaction; each is serializable, even if a weaker level was requested."""
         return {READ_ONLY: True} if read_only else {}
 
     def aborts(self, error: Any, connection: Connection) -> bool:
-        """Ask the connection: an interrupted write, a full disk and others end the transaction, and no code says so."""
+        """Ask the connection: an interrupted write or a full disk ends the transaction, but has no code for that."""
         info = info_of(connection)
         was_open = info.get(_BEGUN, False) or info.get(_WAS_OPEN, False)
         return was_open and not driver_of(connection).in_transaction
 
     def watch(self, engine: Engine) -> None:
-        """Note before each statement whether it is in a transaction, which the driver begins with the first write."""
+        """Record before each statement whether it is in a transaction; the driver begins one at the first write."""
 
         def note(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
             connection = context.root_connection
@@ -180,14 +181,14 @@ class SQLiteBackend(Backend):
         event.listen(engine, "do_execute_no_params", lambda cursor, statement, context: note(cursor, "", (), context))
 
     def in_transaction(self, raw: Any) -> bool:
-        """Ask the library; a connection that somebody has closed ends as one in a transaction does, with its place."""
+        """Ask sqlite3; a closed connection counts as in a transaction, so that the pool drops it."""
         try:
             return bool(unadapted(raw).in_transaction)
         except _CLOSED:
             return True
 
     def watched_end(self, usual: Callable[..., Any]) -> Callable[..., Any]:
-        """Refuse COMMIT on a connection that somebody has closed: SQLAlchemy's adapter of aiosqlite passes it over."""
+        """Refuse COMMIT on a closed connection, which SQLAlchemy's adapter of aiosqlite would ignore."""
         if usual.__name__ != "do_commit":
             return usual
 
@@ -200,9 +201,9 @@ class SQLiteBackend(Backend):
         return watched
 
     def recovers(self, raw: Any) -> bool:
-        """Roll back: a COMMIT that fails (a deferred foreign key, BUSY) keeps the transaction, and the write lock.
+        """Roll back: a failed COMMIT (a deferred foreign key, BUSY) keeps the transaction and the write lock.
 
-        To close the connection would do the same, but a database in memory would be gone.
+        Closing the connection would do the same, but would lose a database in memory.
         """
         try:
             raw.rollback()
@@ -211,27 +212,27 @@ class SQLiteBackend(Backend):
         return not self.in_transaction(raw)
 
     def met(self, error: Exception) -> Exception:
-        """Find the value that the driver could not send, over which it raises what the library said before.
+        """Return the error about a value that the driver could not send, if an older error of SQLite hides it.
 
-        Python 3.11 asks for the library's last error there, and the statement before may have left one. What was met
-        is the context, in no frame of Python's yet; an error that is being handled has been in one.
+        Python 3.11 raises the library's last error there, which may come from an earlier statement. The actual error is
+        its context, and has no traceback yet; an error that is being handled has one.
         """
         met = error.__context__
         said_again = hasattr(error, "sqlite_errorcode") and not hasattr(met, "sqlite_errorcode")
         return met if said_again and isinstance(met, Exception) and met.__traceback__ is None else error
 
     def diagnose(self, error: Any) -> Diagnosis | None:
-        """Read the extended result code; which columns it is about stands only in the text."""
+        """Read the extended result code; the column names are only in the text."""
         code = int(getattr(error, "sqlite_errorcode", None) or 0)
         text = str(error)
         if code == 1811 and text == "FOREIGN KEY constraint failed":
-            # RESTRICT works as a trigger, and fails as one.
+            # SQLite implements RESTRICT as a trigger, and reports it as one.
             return Diagnosis(ForeignKeyViolation)
         if code in _KINDS:
             return _constraint(_KINDS[code], text.partition(": ")[2])
         if code & 0xFF in _PRIMARY_KINDS:
             return Diagnosis(_PRIMARY_KINDS[code & 0xFF])
-        # The general error has no code of its own for a missing table or column, and for a pattern of 50,000 bytes.
+        # SQLITE_ERROR has no extended code for a missing table or column, or for a pattern of 50,000 bytes.
         if code == 1 and text.startswith(("no such table", "no such column")):
             return Diagnosis(SchemaMissing)
         if code == 1 and text.startswith("LIKE or GLOB pattern too complex"):
@@ -241,9 +242,9 @@ class SQLiteBackend(Backend):
         return Diagnosis(ProgrammingFault, mistyped=True) if is_unsent else None
 
     def begin_for_savepoint(self, connection: Connection) -> bool:
-        """Begin on a stock engine, where the driver leaves that to the first write.
+        """Begin a transaction on a stock engine, whose driver would wait for the first write.
 
-        A savepoint would be the outermost transaction then, and releasing it a COMMIT that no rollback takes back.
+        Otherwise the savepoint would be the outermost transaction, and releasing it would commit.
         """
         raw = driver_of(connection)
         left_out = not raw.in_transaction and raw.isolation_level is not None
@@ -252,7 +253,7 @@ class SQLiteBackend(Backend):
         return left_out
 
     def commits_by_itself(self, connection: Connection) -> bool:
-        """Deny it: a savepoint outside of a transaction is one itself, and takes everything back."""
+        """Return ``False``: a savepoint outside a transaction is a transaction itself, and can be rolled back."""
         return False
 
     def commits(self, statement: str) -> bool:
@@ -260,20 +261,20 @@ class SQLiteBackend(Backend):
         return commits(statement)
 
     def keeps_locks(self, connection: Connection) -> bool:
-        """Know that BEGIN IMMEDIATE holds the one lock there is: that of the whole database, against every writer."""
+        """Return whether BEGIN IMMEDIATE holds the only lock, that of the whole database against other writers."""
         return bool(connection.info.get(_BEGUN)) and not connection.info.get(_QUERY_ONLY)
 
     def lock(self, connection: Connection, name: str, *, nowait: bool) -> bool:
-        """Do nothing: every other writer waits for this transaction already."""
+        """Do nothing: every other writer already waits for this transaction."""
         return True
 
 
 class _Connection(sqlite3.Connection):
-    """A connection that lets its lock go when it is closed.
+    """A connection that releases its lock when it is closed.
 
-    SQLite keeps a closed connection, and its lock, as long as a cursor lives; the cursor of a statement that nobody
-    waits for any more lives for long. A cursor in the middle of its rows also keeps an interrupt alive, which would
-    hit the ROLLBACK too.
+    SQLite keeps a closed connection, and its lock, as long as a cursor exists; the cursor of an abandoned statement may
+    exist for long. A cursor in the middle of its rows also keeps an interrupt pending, which would then hit the
+    ROLLBACK.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -299,7 +300,7 @@ class _Connection(sqlite3.Connection):
 
 
 class _Driver(aiosqlite.Connection):
-    """A connection that is stopped once: SQLAlchemy does it twice when it is cancelled, and would wait for ever."""
+    """A connection that stops only once: on a cancellation SQLAlchemy stops it twice, and would wait forever."""
 
     _stopped: asyncio.Future[Any] | None = None
 
@@ -310,10 +311,10 @@ class _Driver(aiosqlite.Connection):
 
 
 def _refuse_arguments(given: Mapping[str, Any]) -> None:
-    """Refuse arguments of the driver that would be overruled in silence, or overrule us.
+    """Refuse driver arguments that would silently be ignored, or would override ours.
 
     Raises:
-        NotSupported: Says what does the same.
+        NotSupported: The hint says what to do instead.
     """
     for name, instead in _NOT_GIVEN.items():
         if given.get(name) is not None:
@@ -321,10 +322,10 @@ def _refuse_arguments(given: Mapping[str, Any]) -> None:
 
 
 def _refuse_ignored(url: URL) -> None:
-    """Refuse what SQLAlchemy would drop without a word; in a URI, SQLite itself reads what the driver does not.
+    """Refuse URL options that SQLAlchemy would silently drop; in a URI, SQLite itself reads the others.
 
     Raises:
-        InvalidURL: Names it.
+        InvalidURL: Names the option.
     """
     if url.query.get("uri") is not None:
         return
@@ -338,7 +339,7 @@ def _refuse_ignored(url: URL) -> None:
 
 def _open(database: str, **options: Any) -> aiosqlite.Connection:
     connection = _Driver(lambda: sqlite3.connect(database, **options), iter_chunk_size=64)
-    drivers.thread_of(connection).daemon = True  # as SQLAlchemy has it: a program may end without closing
+    drivers.thread_of(connection).daemon = True  # as in SQLAlchemy: the process may exit without closing it
     return connection
 
 
@@ -349,7 +350,7 @@ def _begin(connection: Connection, usual: Limits, wanted: Limits) -> None:
         return
     _leave_driver_transactions(connection)
     read_only = bool(options.get(READ_ONLY))
-    # Outside the transaction, both: BEGIN IMMEDIATE fails under query_only, and is what waits for the lock.
+    # Both outside the transaction: BEGIN IMMEDIATE fails under query_only, and it is what waits for the lock.
     if read_only != info.get(_QUERY_ONLY, False):
         connection.exec_driver_sql(f"PRAGMA query_only={'ON' if read_only else 'OFF'}", execution_options=RESTORED)
         info[_QUERY_ONLY] = read_only
@@ -360,16 +361,16 @@ def _begin(connection: Connection, usual: Limits, wanted: Limits) -> None:
 
 
 def _leave_driver_transactions(connection: Connection) -> None:
-    """Switch the driver's own transactions off again: SQLAlchemy switches them on after AUTOCOMMIT."""
+    """Switch the driver's own transactions off again, because SQLAlchemy switches them on after AUTOCOMMIT."""
     raw: Any = connection.connection.dbapi_connection
     if raw.isolation_level is not None:
         raw.isolation_level = None
 
 
 def _stop_late_statements(engine: Engine, limits: Limits) -> None:
-    """Interrupt a statement that runs too long, and one that nobody waits for any more.
+    """Interrupt a statement that runs too long, or that no task waits for any more.
 
-    SQLite has no limit of its own. A cancelled task would otherwise wait for the end of its statement.
+    SQLite has no time limit. A cancelled task would otherwise wait for the end of its statement.
     """
 
     @event.listens_for(engine, "before_cursor_execute")
@@ -389,7 +390,7 @@ def _stop_late_statements(engine: Engine, limits: Limits) -> None:
             return
         _stop(info_of(context.connection))
         if isinstance(context.original_exception, asyncio.CancelledError):
-            # SQLAlchemy closes the connection next, which waits for the statement.
+            # Next, SQLAlchemy closes the connection, which waits for the statement.
             _interrupt_until_closed(_driver(context.connection))
 
 
@@ -399,7 +400,7 @@ def _stop(info: dict[Any, Any]) -> None:
 
 
 def _interrupt_until_closed(driver: sqlite3.Connection) -> None:
-    # Once is not enough: a statement that the thread has not begun yet knows nothing of an interrupt before it.
+    # Repeatedly, because an interrupt has no effect on a statement that the thread has not begun yet.
     with suppress(sqlite3.ProgrammingError):
         driver.interrupt()
         asyncio.get_running_loop().call_later(_INTERRUPT_AGAIN, _interrupt_until_closed, driver)
