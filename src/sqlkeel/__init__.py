@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    # `sqlkeel --help` shall not wait for SQLAlchemy, nor for the metadata of packages.
+    # `sqlkeel --help` should not wait for SQLAlchemy or for the metadata of packages.
     __getattr__, __dir__ = door(
         __name__,
         {

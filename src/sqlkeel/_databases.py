@@ -1,4 +1,4 @@
-"""The databases that sqlkeel knows: a grid of features and databases, with a module in each square."""
+"""The databases that sqlkeel supports: each feature has one module for each of them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any, Final
 __all__ = ["FEATURES", "KNOWN", "class_for"]
 
 KNOWN: Final = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mariadb": "MariaDB", "mysql": "MariaDB"}
-"""The database of each dialect, by the name that SQLAlchemy gives the dialect."""
+"""The database for each dialect, by SQLAlchemy's name of the dialect."""
 
 FEATURES: Final = {"engines": "Backend", "bulk": "Writer", "migrations": "Migrator", "lint": "Renamer"}
-"""The class of which each database has one of its own, in ``sqlkeel.<feature>._databases.<database>``."""
+"""The class that each database implements for a feature, in ``sqlkeel.<feature>._databases.<database>``."""
 
 
 @cache
 def class_for(feature: str, dialect: str) -> Any:
-    """Return the class that a database has for a feature; ``None`` for a dialect that is not known.
+    """Return the class that a database implements for a feature; ``None`` for an unknown dialect.
 
-    Its module is loaded when it is first asked for: it loads the dialect, which a program without that database need
-    not wait for.
+    Its module is imported on first use, because it imports the dialect, which applications without that database do not
+    need.
     """
     if dialect not in KNOWN:
         return None

@@ -1,4 +1,4 @@
-"""Packages whose names are loaded when they are first asked for: no program waits for what it does not use."""
+"""Packages whose names are imported on first use, so that an application does not load what it does not use."""
 
 from __future__ import annotations
 

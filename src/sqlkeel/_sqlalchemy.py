@@ -1,7 +1,7 @@
-"""What we use of SQLAlchemy that it does not promise: private names stand here and nowhere else.
+"""Private names of SQLAlchemy that we use, all in this module.
 
-`tests/test_sqlalchemy.py` has a canary for each, which says what breaks. What is asked for in loops is an
-`operator.attrgetter`, which costs next to nothing.
+`tests/test_sqlalchemy.py` has a canary test for each, which says what breaks without it. Names that are used in loops
+are an `operator.attrgetter`, which costs next to nothing.
 """
 
 from __future__ import annotations
@@ -108,44 +108,44 @@ OVERRIDDEN: Final[Mapping[str, str]] = {
     "_set_remote_table": "live_parent() on a table that comes later is not unique",
     "_traverse_internals": "conditions on living rows are not copied, or are cached as one",
 }
-"""Methods and attributes that classes of ours override, where these are; and what breaks without the name."""
+"""Methods and attributes that classes of ours override, if they exist, and what breaks without the name."""
 
 
-# Statements and what they are made of
+# Statements and their parts
 
 where_of: Final[_Getter] = attrgetter("_where_criteria")
-"""The conditions of a statement as they were given; the public ``whereclause`` has made one of them."""
+"""The conditions of a statement as they were given; the public ``whereclause`` joins them into one."""
 
 options_of: Final[_Getter] = attrgetter("_with_options")
 """The options of a statement."""
 
 returned_by: Final[_Getter] = attrgetter("_returning")
-"""What an INSERT, UPDATE or DELETE returns; the public description of it fails on a class."""
+"""What an INSERT, UPDATE or DELETE returns; the public description of it fails for a class."""
 
 selected_by: Final[_Getter] = attrgetter("_raw_columns")
-"""What a SELECT selects: classes and tables as such, not their columns."""
+"""What a SELECT selects: the classes and tables themselves, not their columns."""
 
 sources_of: Final[_Getter] = attrgetter("_from_obj")
-"""What ``select_from()`` was given; the public ``get_final_froms()`` compiles the statement."""
+"""The arguments of ``select_from()``; the public ``get_final_froms()`` compiles the statement."""
 
 joins_of: Final[_Getter] = attrgetter("_setup_joins")
-"""What each ``join()`` of a SELECT was given: right, ON, left, flags."""
+"""The arguments of each ``join()`` of a SELECT: right, ON, left, flags."""
 
 tables_in: Final[_Getter] = attrgetter("_from_objects")
 """The tables that an expression reads."""
 
 plugin_of: Final[_Getter] = attrgetter("_propagate_attrs")
-"""What marks a statement as one of the ORM, and the class that it is about."""
+"""The marker of an ORM statement, and the class that it is about."""
 
 is_ordered: Final[_Getter] = attrgetter("_maintain_values_ordering")
-"""Whether an UPDATE has its values by ``ordered_values()``, which takes no more."""
+"""Whether an UPDATE got its values from ``ordered_values()``, and so accepts no more."""
 
 notes_of: Final[_Getter] = attrgetter("_annotations")
-"""What is noted at a part of a statement, as the class that it is of."""
+"""The annotations of a part of a statement, such as the class that it belongs to."""
 
 
 def values_of(statement: Any) -> Mapping[Any, Any]:
-    """Return the values of an INSERT or UPDATE; a DELETE has none."""
+    """Return the values of an INSERT or UPDATE; empty for a DELETE."""
     return getattr(statement, "_values", None) or {}
 
 
@@ -155,33 +155,33 @@ def rows_of(statement: Any) -> Sequence[Any]:
 
 
 def set_where(statement: Any, conditions: Iterable[Any]) -> None:
-    """Replace the conditions of a statement that is nobody else's yet."""
+    """Replace the conditions of a statement that no other code refers to yet."""
     statement._where_criteria = tuple(conditions)
 
 
 def with_where(statement: Any, conditions: Iterable[Any]) -> Any:
-    """Return a statement with other conditions; ``where()`` only adds."""
+    """Return a statement with other conditions; ``where()`` can only add some."""
     changed = statement._generate()
     set_where(changed, conditions)
     return changed
 
 
 def with_options(statement: Any, options: Iterable[Any]) -> Any:
-    """Return a statement with other options; ``options()`` only adds."""
+    """Return a statement with other options; ``options()`` can only add some."""
     changed = statement._generate()
     changed._with_options = tuple(options)
     return changed
 
 
 def with_ordered_value(statement: Any, column: Any, value: Any) -> Any:
-    """Return an UPDATE with one more value behind those of ``ordered_values()``."""
+    """Return an UPDATE with one more value after those of ``ordered_values()``."""
     changed = statement._generate()
     changed._values = changed._values.union({column: value})
     return changed
 
 
 def set_sources(select: Any, sources: Iterable[Any]) -> None:
-    """Replace what a SELECT reads beside its columns."""
+    """Replace the explicit FROM elements of a SELECT."""
     select._from_obj = tuple(sources)
 
 
@@ -196,81 +196,81 @@ def set_selected(select: Any, columns: Iterable[Any]) -> None:
 
 
 def copy_of_join(join: Any) -> Any:
-    """Return a copy of a join, whose parts are the same objects."""
+    """Return a shallow copy of a join."""
     return join._clone()
 
 
 def forget_memoized(element: Any) -> None:
-    """Have what a changed join has computed of itself computed again."""
+    """Discard cached properties of a join that was changed."""
     element._reset_memoizations()
 
 
 def set_plugin(select: Any, entity: Any) -> None:
-    """Make a SELECT one of the ORM, about a class."""
+    """Make a SELECT an ORM statement about a class."""
     select._set_propagate_attrs({"compile_state_plugin": "orm", "plugin_subject": entity})
 
 
 def forget_plugin(element: Any) -> None:
-    """Make a subquery none of the ORM, so that it does not make a statement around it one."""
+    """Remove the ORM marker from a subquery, so that it does not mark the outer statement."""
     element._propagate_attrs = immutabledict()
 
 
 def with_notes(element: Any, notes: Mapping[str, Any]) -> Any:
-    """Return a part of a statement with more notes."""
+    """Return a part of a statement with additional annotations."""
     return element._annotate(notes)
 
 
 def without_notes(element: Any, names: Sequence[str] | None = None, *, clone: bool = False) -> Any:
-    """Return a part of a statement without some of its notes, or all."""
+    """Return a part of a statement without some or all of its annotations."""
     return element._deannotate(names, clone=clone)
 
 
-# What is compiled
+# Compilation
 
 shared_notes_of: Final[_Getter] = attrgetter("_global_attributes")
-"""What all SELECTs of a statement share while it is compiled."""
+"""Attributes that all SELECTs of a statement share while it is compiled."""
 
 columns_read: Final[_Getter] = attrgetter("_result_columns")
-"""What a compiled statement reads; the public ``exported_columns`` has nothing of eager joins."""
+"""What a compiled statement reads; the public ``exported_columns`` omits eager joins."""
 
 
 # Options and relationships
 
 
 def extra_conditions_of(relationship: Any) -> Iterable[Any]:
-    """Return what ``and_()`` of a relationship was given, and a part of an option made of it; of all else nothing."""
+    """Return the ``and_()`` conditions of a relationship, or of an option made from one; empty for anything else."""
     return getattr(relationship, "_extra_criteria", ())
 
 
 def subtype_of(relationship: Any) -> Any:
-    """Return what ``of_type()`` of a relationship was given, or ``None``."""
+    """Return the ``of_type()`` argument of a relationship; ``None`` if there is none."""
     return getattr(relationship, "_of_type", None)
 
 
 def condition_behind(option: Any) -> Any:
-    """Return the function that a ``with_loader_criteria()`` was given, which stays the same where it was pickled."""
+    """Return the function of a ``with_loader_criteria()``, which stays the same after pickling."""
     return getattr(option, "_where_crit_orig", None)
 
 
 def conditions_of_loader(option: Any, entity: Any) -> Any:
-    """Return what the function of a ``with_loader_criteria()`` makes for a class."""
+    """Return the condition that the function of a ``with_loader_criteria()`` creates for a class."""
     return option._resolve_where_criteria(entity)
 
 
 def comparator_like(kind: Any, made: Any, *, plain: bool = False) -> Any:
-    """Return a comparator of a relationship as one of *kind*; as a *plain* one, without of_type() and and_()."""
+    """Convert a relationship's comparator to *kind*; a *plain* one has no of_type() and and_()."""
     if plain:
         return kind(made.prop, made._parententity)
     return kind(made.prop, made._parententity, made._adapt_to_entity, made._of_type, made._extra_criteria)
 
 
 def declare_in(base: Any, registry: orm.registry) -> None:
-    """Have the models below a declarative base made in a registry: its own name for it is not enough."""
+    """Make a declarative base use a registry for its subclasses; setting its public attribute is not enough."""
     base._sa_registry = registry
 
 
 def steps_of(option: Any) -> Sequence[Any]:
-    """Return the steps of a loading option, from class to class; it has no other way to say what it does."""
+    """Return the steps of a loading option, from class to class; there is no public way to inspect one."""
     return getattr(option, "context", ())
 
 
@@ -280,73 +280,73 @@ def reads_join(option: Any) -> bool:
 
 
 def configure_again(mapper: orm.Mapper[Any]) -> None:
-    """Have a mapper that failed asked again at every later use."""
+    """Make a mapper that failed to configure try again at every later use."""
     mapper.configured = False
 
 
 def check_version_by(mapper: orm.Mapper[Any], column: Column[Any]) -> None:
-    """Have a flush check the version of each row; what ``__mapper_args__`` says once the mapper is made."""
+    """Make a flush check the version of each row, as ``__mapper_args__`` does before the mapper exists."""
     mapper.version_id_col = column
 
 
 def read_back_defaults(mapper: orm.Mapper[Any]) -> None:
-    """Have a flush read what the server has filled in; what ``__mapper_args__`` says once the mapper is made."""
+    """Make a flush fetch server defaults, as ``__mapper_args__`` does before the mapper exists."""
     mapper.eager_defaults = True
 
 
 def fails_as_it_is(error: Any) -> None:
-    """Have SQLAlchemy forget that a mapper failed with *error*; it would raise one of its own at the next use."""
+    """Make SQLAlchemy forget that a mapper failed with *error*; it would raise another error at the next use."""
     error._configure_failed = error
 
 
 def makes_dataclass(model: type[Any]) -> bool:
-    """Return whether SQLAlchemy is to make a dataclass of a model."""
+    """Return whether SQLAlchemy turns the model into a dataclass."""
     return bool(getattr(model, "_sa_apply_dc_transforms", None))
 
 
 # Sessions
 
 new_states: Final[_Getter] = attrgetter("_new")
-"""What a session, or a savepoint, has that is new; the public ``new`` makes a set of it."""
+"""The new objects of a session or savepoint; the public ``new`` builds a set."""
 
 deleted_states: Final[_Getter] = attrgetter("_deleted")
-"""What a session, or a savepoint, has that is deleted."""
+"""The deleted objects of a session or savepoint."""
 
 is_flushing: Final[_Getter] = attrgetter("_flushing")
-"""Whether a session flushes; SQLAlchemy's recipe for a `get_bind` that routes reads it."""
+"""Whether a session is flushing; SQLAlchemy's recipe for a routing `get_bind` reads it."""
 
 part_of_transaction: Final[_Getter] = attrgetter("_transaction")
-"""The innermost part of a session's transaction, that of a flush among them."""
+"""The innermost part of a session's transaction, including that of a flush."""
 
 
 def set_flushing(session: orm.Session, value: bool) -> None:
-    """Let a `get_bind` that routes answer as in a flush."""
+    """Make a routing `get_bind` answer as during a flush."""
     session._flushing = value
 
 
 def shards_of(session: orm.Session) -> Mapping[Any, Any]:
-    """Return the engines of a ``ShardedSession``; the public way asks the caller's function for no object."""
+    """Return the engines of a ``ShardedSession``; the public way would call the user's function without an object."""
     shards: Mapping[Any, Any] = vars(session)["_ShardedSession__shards"]
     return shards
 
 
 def new_run() -> int:
-    """Return the number of a load, which is higher than that of each load before."""
+    """Return the id of a load, which is higher than that of each earlier load."""
     return loading._new_runid()
 
 
 def run_of(state: orm.InstanceState[Any]) -> int:
-    """Return the number of the load that has read an object last."""
+    """Return the id of the load that last read an object."""
     return state.runid or 0
 
 
 def loads_only(state: orm.ORMExecuteState) -> Iterable[str]:
-    """Return the names that a load of expired or deferred columns is for."""
+    """Return the attribute names that a load of expired or deferred columns requests."""
     return getattr(state._orm_compile_options(), "_only_load_props", None) or ()
 
 
 def refreshed_state(state: orm.ORMExecuteState) -> Any:
-    """Return the object whose columns are loaded again."""
+    """Return the state of the object whose columns are reloaded."""
     options: Any = state.load_options
     return options._refresh_state
 
@@ -372,26 +372,26 @@ def key_part_of(kind: type[ForeignKey], target: str, constraint: ForeignKeyConst
 # Dialects, pools and connections
 
 rows_ahead: Final[_Getter] = attrgetter("_rowbuffer")
-"""The rows of a stream that have arrived and were not read yet."""
+"""The buffered rows of a stream that were not read yet."""
 
 
 def raise_adapted(raw: Any, error: Exception) -> None:
-    """Raise what the adapter of a driver makes of an error: there is no other way in."""
+    """Raise the error that a driver's adapter makes of another; the adapter has no public method for that."""
     raw._handle_exception(error)
 
 
 def is_waiting(raw: Any) -> bool:
-    """Return whether a task waits for the answer to a statement: the adapter of asyncmy keeps that to itself."""
+    """Return whether a task waits for the answer to a statement; only asyncmy's adapter knows."""
     return bool(raw._execute_mutex.locked())
 
 
 def compile_by(dialect: Dialect, compiler: type[Any]) -> None:
-    """Have the statements of one dialect compiled by another class."""
+    """Make one dialect compile statements with another class."""
     dialect.statement_compiler = compiler
 
 
 def watch_rows(result: Any, watched: Callable[[BufferedRowCursorFetchStrategy], Any]) -> None:
-    """Have the rows of a result, if it is a stream, read by what *watched* makes of what reads them."""
+    """If a result is a stream, replace its fetch strategy by what *watched* makes of it."""
     raw: Any = getattr(result, "raw", result)
     strategy = getattr(raw, "cursor_strategy", None)
     if isinstance(strategy, BufferedRowCursorFetchStrategy):
@@ -399,25 +399,25 @@ def watch_rows(result: Any, watched: Callable[[BufferedRowCursorFetchStrategy], 
 
 
 ASYNCPG_SET_UPS: Final = ("setup_asyncpg_json_codec", "setup_asyncpg_jsonb_codec", "_disable_asyncpg_inet_codecs")
-"""The methods of asyncpg's dialect that speak to a new connection; the last one runs on request."""
+"""The methods of asyncpg's dialect that use a new connection; the last one runs on request."""
 
 
 def refuse_use(connection: Connection, refuse: Callable[[], None]) -> None:
-    """Have *refuse* called where SQLAlchemy would refuse what is asked of a transaction whose connection is gone."""
+    """Call *refuse* when a transaction whose connection is gone is used, instead of SQLAlchemy's error."""
     connection._invalid_transaction = refuse  # type: ignore[method-assign,assignment]
 
 
 def renew_queue(pool: Any) -> None:
-    """Give a pool a queue of its own, with the connections of the former one."""
+    """Give a pool a new queue with the connections of the old one."""
     former, pool._pool = pool._pool, pool._queue_class(pool._pool.maxsize, use_lifo=pool._pool.use_lifo)
     while not former.empty():
         pool._pool.put(former.get(False), False)
 
 
 def forget_pool_locks(pool: Pool) -> None:
-    """Forget the locks around the first connection, which are bound to an event loop.
+    """Remove the locks around the first connection, which are bound to an event loop.
 
-    They are made anew where they are missing. After a first connection that failed they are still needed.
+    SQLAlchemy recreates them if they are missing. They are still needed after a first connection that failed.
     """
     listeners: Any
     for listeners in (pool.dispatch.connect, pool.dispatch.first_connect):
@@ -426,5 +426,5 @@ def forget_pool_locks(pool: Pool) -> None:
 
 
 def forget_literals(dialect: Dialect) -> None:
-    """Forget what was made for a style of parameters: no public way empties it."""
+    """Forget types that were cached for a parameter style; there is no public way to do that."""
     dialect._type_memos = WeakKeyDictionary()

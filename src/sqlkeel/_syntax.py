@@ -1,4 +1,4 @@
-"""Python that is read as a tree: models, revisions, annotations."""
+"""Python source as syntax trees: models, revisions, annotations."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ __all__ = ["parse_expression", "parse_module"]
 
 
 def parse_module(source: str | bytes) -> ast.Module:
-    """Return the tree of a file.
+    """Return the syntax tree of a file.
 
     Raises:
-        SyntaxError: When it is no Python.
-        ValueError: When it holds a NUL.
+        SyntaxError: When it is not valid Python.
+        ValueError: When it contains a NUL.
         RecursionError: When it is nested too deep.
     """
     tree = _parse(source, "exec")
@@ -22,15 +22,15 @@ def parse_module(source: str | bytes) -> ast.Module:
 
 
 def parse_expression(source: str) -> ast.expr:
-    """Return the tree of an expression; raises what `parse_module` does."""
+    """Return the syntax tree of an expression; raises the same errors as `parse_module`."""
     tree = _parse(source, "eval")
     assert isinstance(tree, ast.Expression)
     return tree.body
 
 
 def _parse(source: str | bytes, mode: str) -> ast.AST:
-    # What is collected meanwhile may parse, too, as a task does whose error nobody has heard: its traceback is written.
-    # In CPython 3.11 the tree then fails with a SystemError (python/cpython#106905).
+    # Garbage collection during the parse may itself parse source, for instance for the traceback of a failed task that
+    # was never awaited. In CPython 3.11 the tree then fails with a SystemError (python/cpython#106905).
     collects = gc.isenabled()
     gc.disable()
     try:

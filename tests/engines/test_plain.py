@@ -106,7 +106,7 @@ class TestPlainFaults:
         error = await fault_of(postgresql, text(RAISED[name]))
 
         assert isinstance(error, type(stock))
-        assert str(error).startswith("A function or trigger in the database refused the statement. The database says: ")
+        assert str(error).startswith("A function or trigger in the database raised an error. The database says: ")
 
     def test_what_a_function_raises_pickles(self) -> None:
         """Its class is found in another process, too."""

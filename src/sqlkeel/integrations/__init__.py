@@ -1,3 +1,3 @@
-"""Web frameworks; import the one you use, `sqlkeel.integrations.fastapi` for example."""
+"""Adapters for web frameworks; import the one that you use, such as `sqlkeel.integrations.fastapi`."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""Exceptions that Starlette or FastAPI answers inside a unit of work: it is rolled back before a handler runs."""
+"""Roll back a unit of work before Starlette or FastAPI handles an exception inside it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STACK: Final = fastapi_names.CLOSED_AT_THE_END
 _ROUTE: Final = starlette_names.ROUTE
 _ROUTING: Final = starlette_names.ROUTING
 _MIDDLEWARES: Final = 50
-"""How far the endpoint is looked for: an ``app`` may be something else, and lead in a circle."""
+"""The maximum search depth for the endpoint, because an ``app`` attribute may mean something else and form a cycle."""
 
 # Two middlewares answer what nobody in their application has handled. Those of a mounted application are inside of the
 # unit of work, and have no handlers to watch.
@@ -32,11 +32,11 @@ _ANSWERING: Final = {starlette_names.ANSWERS_UNHANDLED, litestar_names.ANSWERS_U
 
 
 class Unit(Protocol):
-    """What is to be rolled back."""
+    """An object that can be rolled back."""
 
     @property
     def over(self) -> bool:
-        """Whether it has ended already."""
+        """Whether it has already ended."""
         ...
 
     async def roll_back(self, error: BaseException | None = None) -> None:
@@ -44,15 +44,15 @@ class Unit(Protocol):
 
 
 class Answer(Exception):
-    """An exception that is raised to answer, and not because something failed."""
+    """An exception that is a response, not a failure."""
 
 
 class WatchedScope(dict[str, Any]):
-    """The scope of a request whose exception handlers, those of mounted applications too, roll its *unit* back first.
+    """A request's scope whose exception handlers, also in mounted applications, roll back *unit* before they run.
 
-    What is no `Exception`, such as a cancellation by a timeout, passes by the handlers; so does what an endpoint that
-    is a class raises. A middleware further out may answer it, and so it is watched where it leaves the endpoint.
-    What is set here is set in the original, too: whoever is outside looks there for what the application has set.
+    Handlers do not see exceptions that are not an `Exception`, such as a cancellation by a timeout, or that a class
+    endpoint raises. An outer middleware may answer those, so they are watched where they leave the endpoint. Items set
+    here are set in the original scope too, because outer code looks for them there.
     """
 
     def __init__(self, original: MutableMapping[str, Any], unit: Unit) -> None:
@@ -81,7 +81,7 @@ class WatchedScope(dict[str, Any]):
         return self
 
     def update(self, *args: Any, **values: Any) -> None:
-        """Set several."""
+        """Set several items."""
         given = dict(*args, **values)
         self._original.update(given)
         super().update(given)
@@ -89,24 +89,24 @@ class WatchedScope(dict[str, Any]):
             self._watch()
 
     def setdefault(self, name: str, default: Any = None) -> Any:
-        """Return what *name* is, and set it where it is nothing yet."""
+        """Return the item *name*, after setting it if it is missing."""
         if name not in self:
             self[name] = default
         return self[name]
 
     def pop(self, name: str, *default: Any) -> Any:
-        """Remove *name*, and return what it was."""
+        """Remove the item *name* and return it."""
         self._original.pop(name, None)
         return super().pop(name, *default)
 
     def copy(self) -> WatchedScope:
-        """Return a scope of its own for an application below, which is watched all the same."""
+        """Return a separate scope for an inner application, which is watched too."""
         return WatchedScope(dict(self._original), self._unit)
 
     __copy__ = copy
 
     async def roll_back(self, error: BaseException) -> None:
-        """Roll back what belongs to an endpoint that has failed, in the units of work around this one, too."""
+        """Roll back after an endpoint has failed, including outer units of work."""
         if isinstance(error, Answer):
             return
         await self._unit.roll_back(error)
@@ -118,14 +118,14 @@ class WatchedScope(dict[str, Any]):
             await self.roll_back(error)
 
     def _watch(self) -> None:
-        # Those of the original, which may be watched for a unit of work around this one.
+        # The handlers of the original, which may be watched for an outer unit of work.
         by_class, by_status = self._original[_HANDLERS]
         watched = _Handlers(by_class, self._unit, fallback=Exception), _Handlers(by_status, self._unit)
         super().__setitem__(_HANDLERS, watched)
 
 
 class _Endpoint:
-    """The endpoint of a route, which rolls back what it has done when it fails."""
+    """The endpoint of a route, which rolls back its changes when it fails."""
 
     def __init__(self, endpoint: Any) -> None:
         self._endpoint = endpoint
@@ -140,22 +140,22 @@ class _Endpoint:
 
 
 def _watch_endpoint(route: Any) -> None:
-    """Watch the endpoint of *route*, inside the middlewares that are of this route alone: they may catch, too."""
+    """Watch the endpoint of *route* inside the route's own middlewares, because they may catch exceptions too."""
     holder = _around_endpoint(route) if hasattr(route, "endpoint") else None
     if holder is not None:
-        # A middleware that cannot be changed is left as it is; what its handlers answer is seen all the same.
+        # A middleware that cannot be changed stays as it is; the responses of its handlers are seen anyway.
         with suppress(AttributeError):
-            # It stays so for all requests, those without a unit of work, too.
+            # This affects all later requests, including those without a unit of work.
             holder.app = _Endpoint(holder.app)
 
 
 def _around_endpoint(route: Any) -> Any:
-    """Return what has the endpoint for its ``app``: the route, or the innermost of its middlewares that name it so."""
+    """Return the object whose ``app`` is the endpoint: the route, or the innermost of its middlewares."""
     holder = route
     for _ in range(_MIDDLEWARES):
         inner = getattr(holder, "app", None)
         if inner is None:
-            return None  # It is watched already, or a middleware calls it something else.
+            return None  # It is already watched, or a middleware uses another attribute name.
         if inner is route.endpoint or (inspect.isfunction(inner) and inner.__module__ == _ROUTING):
             return holder
         holder = inner
@@ -163,9 +163,9 @@ def _around_endpoint(route: Any) -> Any:
 
 
 class _Handlers(Mapping[Any, Any]):
-    """Exception handlers of which each rolls the unit of work back first, and one more that does no more than that.
+    """Exception handlers that first roll back the unit of work, and a fallback that only does that.
 
-    With the *fallback*, an exception that nobody handles here is seen too: a middleware may catch it further out.
+    The *fallback* sees exceptions without a handler, because an outer middleware may catch them.
     """
 
     def __init__(self, own: Mapping[Any, Handler], unit: Unit, *, fallback: type[Exception] | None = None) -> None:
@@ -191,23 +191,23 @@ class _Handlers(Mapping[Any, Any]):
 
 
 def are_watched(scope: Mapping[str, Any]) -> bool:
-    """Return whether the exception handlers of *scope*, where it has any, roll back first."""
+    """Return whether the exception handlers of *scope*, if it has any, roll back first."""
     return _HANDLERS not in scope or isinstance(scope[_HANDLERS][0], _Handlers)
 
 
 def answered() -> BaseException | None:
-    """Return the exception that the framework of a mounted application answers at this moment."""
+    """Return the exception that the framework of a mounted application is answering now; ``None`` if there is none."""
     error = sys.exception()
     if error is None or error.__traceback__ is None:
         return None
-    # Its traceback begins where it was caught. One that is caught elsewhere is the application's own affair: it may
-    # have looked for a row and made it where there was none.
+    # The traceback begins where the exception was caught. One that the application itself catches is not a failure: it
+    # may have looked for a row and then created it.
     caught_in = error.__traceback__.tb_frame.f_globals.get("__name__")
     return error if caught_in in _ANSWERING else None
 
 
 def _has_answered() -> bool:
-    """Return whether the route that looks for a handler has sent its start, though a middleware may hold that back."""
+    """Return whether the response of the handling route has started, even if a middleware holds the start back."""
     error = sys.exception()
     return error is not None and starlette_names.has_answered(error)
 
@@ -217,7 +217,7 @@ async def _after_rollback(unit: Unit, handler: Handler, connection: Any, error: 
         await unit.roll_back(error)
     if _is_async(handler):
         return await handler(connection, error)
-    # Not at the top: this module is there for applications without Starlette, too.
+    # Imported here, because this module is also used without Starlette.
     from starlette.concurrency import run_in_threadpool
 
     return await run_in_threadpool(handler, connection, error)
@@ -228,7 +228,7 @@ async def _pass_on(connection: Any, error: Exception) -> Any:
 
 
 def _is_async(handler: Any) -> bool:
-    """Tell what Starlette asks, too: a partial function and an object with an async ``__call__`` are async."""
+    """Return whether Starlette would await the handler: partial functions and async ``__call__`` count too."""
     while isinstance(handler, functools.partial):
         handler = handler.func
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)

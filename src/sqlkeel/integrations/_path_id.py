@@ -1,4 +1,4 @@
-"""A public id in a path: what is no id of the model is not found, like an id that nobody has."""
+"""A public id in a path: an invalid id is answered with 404, like an id without a row."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 else:
 
     class PathID:
-        """The public id of a row of one model as a parameter of a path, ``user_id: PathID[User]``: a `PublicID`.
+        """The public id of a row of one model as a path parameter, ``user_id: PathID[User]``: a `PublicID`.
 
-        A text that is none is answered 404 and not 422: to the outside it is the same as an id that nobody has, and
-        nobody learns which prefixes there are. In a body or a query use ``PublicID[User]``, which is answered 422.
+        An invalid string is answered with 404, not 422. Clients cannot distinguish it from an id without a row, and do
+        not learn which prefixes exist. In a body or a query use ``PublicID[User]``, which answers 422.
 
         Raises:
-            NotFound: When the text is no id of the model.
+            NotFound: When the string is not an id of the model.
         """
 
         def __class_getitem__(cls, model: type[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Conditional requests over a version (RFC 9110, section 13), for any framework."""
+"""Conditional requests by version (RFC 9110, section 13), for any framework."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ WRITE_RESPONSES: Final = {
     412: "Somebody else changed it since it was read; nothing was written.",
     428: "If-Match is missing.",
 }
-"""What the headers add to the answers of an operation, by status, for its description."""
+"""The responses that the headers add to an operation, by status, for its description."""
 
 _ITEM: Final = re.compile(r'[ \t]*(?:(W/)?"([\x21\x23-\x7e\x80-\xff]*)"[ \t]*)?(?:,|\Z)')
 _VERSION: Final = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 
 
 class _Any:
-    """Every version: ``*`` asks for nothing but that there is one."""
+    """Every version: ``*`` only requires that the resource exists."""
 
     def __contains__(self, version: object) -> bool:
         return True
@@ -34,7 +34,7 @@ class _Any:
 
 
 ANY: Final = _Any()
-"""What ``If-Match: *`` expects."""
+"""The expectation of ``If-Match: *``."""
 
 
 class _Tag(NamedTuple):
@@ -44,22 +44,22 @@ class _Tag(NamedTuple):
 
 
 def etag(version: int) -> str:
-    """Return the strong entity tag of a version, quotes included: ``"3"``.
+    """Return the strong entity tag of a version, including its quotes: ``"3"``.
 
-    It belongs to one URL, so that it need not say of what. It is true of a representation that changes with the version
-    only: an aggregate whose root is touched, and not a list, or a row shown with what other tables say of it.
+    A tag belongs to one URL, so it need not name the resource. Use it for a representation that only changes with the
+    version: an aggregate whose root is touched, but not a list, or a row shown with data of other tables.
     """
     return f'"{version}"'
 
 
 def expected_versions(lines: Iterable[str]) -> Versions | None:
-    """Return what the lines of ``If-Match`` expect, ``None`` where there are none.
+    """Return the versions that the ``If-Match`` lines expect; ``None`` if there are no lines.
 
-    Compared strongly: a weak tag matches nothing, and neither does one that is no version; then no version is expected,
-    and every one a conflict.
+    Tags are compared strongly: a weak tag, or one that is not a version, matches nothing. If no version remains, every
+    version is a conflict.
 
     Raises:
-        InvalidETag: When it is no list of entity tags.
+        InvalidETag: When it is not a list of entity tags.
     """
     tags = _parse("If-Match", lines)
     if tags is None or isinstance(tags, _Any):
@@ -69,10 +69,10 @@ def expected_versions(lines: Iterable[str]) -> Versions | None:
 
 
 def require(versions: Versions | None) -> Versions:
-    """Return *versions*, which have to be there: otherwise nobody could say whether an update is lost (RFC 6585).
+    """Return *versions*, which must be given, because otherwise a lost update cannot be detected (RFC 6585).
 
     Raises:
-        PreconditionRequired: Where there are none.
+        PreconditionRequired: When there are none.
     """
     if versions is None:
         raise PreconditionRequired("The request does not say which version it changes.")
@@ -80,10 +80,10 @@ def require(versions: Versions | None) -> Versions:
 
 
 def is_known(lines: Iterable[str], version: int) -> bool:
-    """Return whether the lines of ``If-None-Match`` name *version*, compared weakly: the client has it already.
+    """Return whether the ``If-None-Match`` lines name *version*, compared weakly: the client already has it.
 
     Raises:
-        InvalidETag: When it is no list of entity tags.
+        InvalidETag: When it is not a list of entity tags.
     """
     tags = _parse("If-None-Match", lines)
     if tags is None or isinstance(tags, _Any):

@@ -1,4 +1,4 @@
-"""What a client is told of an error: a problem document (RFC 9457) that shows no SQL, no values and no hints."""
+"""Describe an error to a client: a problem document (RFC 9457) without SQL, values and hints."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Kind(NamedTuple):
 
 _INTERNAL: Final = _Kind(500, "Internal Server Error")
 
-# By the code of the error, or of the nearest class that it inherits from.
+# By the code of the error, or of its nearest base class.
 _KINDS: Final[Mapping[str, _Kind]] = {
     "not-found": _Kind(404, "Not found", "What was asked for does not exist."),
     "unique-violation": _Kind(409, "Already taken", "Another record has this value already."),
@@ -68,7 +68,7 @@ _OF_WRITES: Final = (
 )
 
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-"""The methods of HTTP that change nothing (RFC 9110, 9.2.1)."""
+"""The HTTP methods that change nothing (RFC 9110, 9.2.1)."""
 
 SCHEMA: Final[Mapping[str, Any]] = {
     "title": "Problem",
@@ -85,14 +85,14 @@ SCHEMA: Final[Mapping[str, Any]] = {
         "row": {"type": "integer"},
     },
 }
-"""What a problem document looks like, for an OpenAPI document; errors of your own may have further members."""
+"""The schema of a problem document for OpenAPI; your own errors may have additional members."""
 
 
 def answers(method: str, path: str, *, statuses: Mapping[str, int] | None = None) -> dict[int, str]:
-    """Tell with which problems an operation may be answered that uses the database: status and description.
+    """Return the problems with which an operation that uses the database may be answered: status and description.
 
-    Any may be refused for the moment; where the path names something, that may not be there; and what is written may
-    break a constraint.
+    Any operation may be refused temporarily; if the path identifies a resource, that may not exist; and a write may
+    violate a constraint.
     """
     writes = method.upper() not in READING
     titles: dict[int, list[str]] = {}
@@ -105,7 +105,7 @@ def answers(method: str, path: str, *, statuses: Mapping[str, int] | None = None
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem document: the members of RFC 9457, and what the error knows that a client may know too."""
+    """A problem document: the members of RFC 9457, and further details of the error that a client may see."""
 
     type: str
     title: str
@@ -122,18 +122,18 @@ class Problem:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that belong to it, apart from the media type `MEDIA_TYPE`."""
+        """The headers of the response, except for the media type `MEDIA_TYPE`."""
         return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
 
 
 def describe(error: BaseException, *, statuses: Mapping[str, int] | None = None, docs: str = "errors") -> Problem:
     """Describe *error* to a client.
 
-    An error of which a client need not know more than that it happened is a plain 500.
+    An error about which a client need not know any details is a plain 500.
 
     Args:
-        error: What was raised; a subclass of one of our errors is described like that one, under its own code.
-        statuses: Status by error code, for errors of your own or where yours differs from ours.
+        error: The exception; a subclass of one of our errors is described like that one, under its own code.
+        statuses: Status by error code, for your own errors or to override ours.
         docs: The page that explains the codes, best an absolute URL; ``type`` is this page and ``#code``.
     """
     for code in _codes(error):
@@ -145,7 +145,7 @@ def describe(error: BaseException, *, statuses: Mapping[str, int] | None = None,
 
 
 def report(error: BaseException, problem: Problem) -> None:
-    """Log an *error* that ends here, so that the client gets *problem*: nobody else sees what it was."""
+    """Log an *error* that is answered with *problem*, because it is not visible anywhere else."""
     if problem.status == 500:
         logger.error("A request failed.", exc_info=error)
     elif problem.status > 500:

@@ -34,32 +34,32 @@ class _RollBack(Exception):
 
 
 class Checked(Protocol):
-    """What can be checked before an application starts, such as `Migrations`."""
+    """An object to check before an application starts, such as `Migrations`."""
 
     async def check(self) -> None:
-        """Raise where the application must not start."""
+        """Raise an error if the application must not start."""
 
 
 async def check_at_start(database: Database, check: bool | Checked) -> None:
-    """Ask *database* for a value unless *check* is false, and *check* itself where it can be asked.
+    """Query *database* unless *check* is false; if *check* is an object, call its ``check()`` first.
 
     Raises:
-        DatabaseFault: When the database cannot answer.
-        MigrationError: When *check* is `Migrations`, and these are not applied or the models differ.
+        DatabaseFault: When the database does not answer.
+        MigrationError: When *check* is `Migrations`, and revisions are missing or the models differ.
     """
     if check is False:
         return
     if check is not True:
-        await check.check()  # First: a connection would make the file of SQLite, and migrations miss it.
+        await check.check()  # First, because a connection would create a missing SQLite file.
     await database.check()
 
 
 class UnitOfWork:
-    """The sessions of one request: made when first asked for, ended when the response starts.
+    """The sessions of one request: created on first use, ended when the response starts.
 
-    Nothing is sent to the database before the first statement, and nothing at all where nobody asks for a session. A
-    handler may end it by hand, with `commit` or `roll_back`: before it calls a slow service, or to answer a failed
-    COMMIT itself. The response then decides nothing any more.
+    Nothing is sent to the database before the first statement, and nothing at all if the request does not use a
+    session. A handler may end it earlier with `commit` or `roll_back`, before it calls a slow service, or to handle a
+    failed COMMIT itself. Then the response does not decide any more.
     """
 
     def __init__(self, database: Database, *, refusal: str | None = None) -> None:
@@ -74,7 +74,7 @@ class UnitOfWork:
 
     @property
     def over(self) -> bool:
-        """Whether it gives no session any more."""
+        """Whether it has ended, so that it returns no session any more."""
         return self._refusal is not None
 
     async def session(self) -> Session:
@@ -87,13 +87,13 @@ class UnitOfWork:
         if self._session is None:
             self._session = await self._writing.enter_async_context(self.database.transaction())
             self._opener = current_task()
-            # A framework may resolve its dependencies in tasks of their own, and a middleware run the handler in one.
+            # A framework may resolve dependencies in separate tasks, and a middleware may run the handler in one.
             self.database.let_join(self._task, of=self._opener)
         self.database.let_join(current_task(), of=self._opener)
         return self._session
 
     async def read_session(self) -> Session:
-        """Return the session of the request that only reads; see `Database.read`.
+        """Return the read-only session of the request; see `Database.read`.
 
         Raises:
             NoTransaction: When it has ended, or this is a WebSocket.
@@ -104,17 +104,17 @@ class UnitOfWork:
         return self._read_session
 
     async def commit(self) -> None:
-        """End it and keep what was written, whatever the response says; the connection is free then.
+        """End it and keep its changes, whatever the response says; this releases the connection.
 
         Raises:
             DatabaseFault: When COMMIT fails; nothing is written then.
-            ReadOnlySession: When the session that only reads holds changes; nothing is written then.
+            ReadOnlySession: When the read-only session holds changes; nothing is written then.
         """
         if self.over:
             return
         self._refusal = _OVER
         try:
-            # First, while nothing is committed: after COMMIT nothing but COMMIT may decide what is answered.
+            # First, because after a successful COMMIT no other error may change the response.
             await self._reading.aclose()
         except BaseException as error:
             await _end(self._writing, error)
@@ -122,7 +122,7 @@ class UnitOfWork:
         await self._writing.aclose()
 
     async def roll_back(self, error: BaseException | None = None) -> None:
-        """End it and keep nothing, whatever the response says."""
+        """End it and discard its changes, whatever the response says."""
         if self.over:
             return
         self._refusal = _OVER if error is None else _FAILED.format(type(error).__name__)
@@ -138,19 +138,19 @@ class UnitOfWork:
 
 
 async def _end(block: AsyncExitStack, reason: BaseException) -> None:
-    """End a block that keeps nothing; what breaks meanwhile is noted or logged there, and decides nothing."""
+    """End a block and discard its changes; errors in between are noted or logged, and do not matter otherwise."""
     await block.__aexit__(type(reason), reason, reason.__traceback__)
 
 
 class UnitOfWorkMiddleware:
     """Hold the start of a response back until its unit of work is committed.
 
-    A status below 400 commits, any other status and any exception rolls back; so does one that Starlette, FastAPI or a
-    mounted Litestar answers inside, whatever the status, and a cancellation that a middleware of theirs answers. When
-    COMMIT fails, the response is dropped and the error raised out of the application, so put this inside whatever
-    turns exceptions into responses: the client never reads a success that is not one. `Session.on_commit` hooks run
-    before the response is sent; background tasks and the body of a streaming response come after it, and use a session
-    of their own.
+    A status below 400 commits. Any other status and any exception rolls back. So does an exception that Starlette,
+    FastAPI or a mounted Litestar answers inside, whatever its status, and a cancellation that one of their middlewares
+    answers. When COMMIT fails, the response is dropped and the error is raised out of the application. Put this inside
+    whatever turns exceptions into responses; then the client never sees a success that was not committed.
+    `Session.on_commit` hooks run before the response is sent. Background tasks and the body of a streaming response run
+    after it, and need their own session.
     """
 
     def __init__(self, app: Application, database: Database) -> None:
@@ -173,14 +173,14 @@ class UnitOfWorkMiddleware:
             await self._serve_in(unit, scope, receive, send)
         finally:
             if outer is not None:
-                # Of an application around this one, whose exception handlers run outside here.
+                # It belongs to an outer application, whose exception handlers run outside of this one.
                 scope[KEY] = outer
 
     async def _serve_in(self, unit: UnitOfWork, scope: Scope, receive: Receive, send: Send) -> None:
         gate = _Gate(unit, send)
         try:
             await self.app(WatchedScope(scope, unit), receive, gate)
-            # No response has started: nothing is promised, so nothing is kept.
+            # No response has started, so nothing was promised and nothing is kept.
             await unit.roll_back()
         except BaseException as error:
             await unit.roll_back(error)
@@ -191,7 +191,7 @@ class UnitOfWorkMiddleware:
 
 
 class _Gate:
-    """The `send` of a request, which lets a response out only after its unit of work has ended."""
+    """The `send` of a request, which lets a response start only after its unit of work has ended."""
 
     def __init__(self, unit: UnitOfWork, send: Send) -> None:
         self.unit = unit
@@ -205,7 +205,7 @@ class _Gate:
         await self.send(message)
 
     def check(self) -> None:
-        """Raise the failure of COMMIT, whatever the application has made of it meanwhile."""
+        """Raise the failure of COMMIT, even if the application has handled it."""
         if self.failure is not None:
             raise self.failure
 
@@ -217,7 +217,7 @@ class _Gate:
             else:
                 await self.unit.roll_back(failure)
         except Exception as error:
-            # Not a cancellation: a timeout ends one, and then answers; nothing is kept all the same.
+            # Not stored for a cancellation, because a timeout may catch it and answer; nothing is committed anyway.
             self.failure = error
             raise
 
@@ -226,7 +226,7 @@ def unit_of_work(scope: Scope) -> UnitOfWork:
     """Return the unit of work of the connection that *scope* describes.
 
     Raises:
-        ConfigurationError: When the application has no `UnitOfWorkMiddleware`, or who asks is outside it.
+        ConfigurationError: When the application has no `UnitOfWorkMiddleware`, or the caller is outside it.
     """
     unit = scope.get(KEY)
     if not isinstance(unit, UnitOfWork):

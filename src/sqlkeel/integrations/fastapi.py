@@ -51,7 +51,7 @@ _IfNoneMatchHeader = Annotated[str | None, Header(alias="If-None-Match", descrip
 
 
 _VALIDATION: Final = "#/components/schemas/HTTPValidationError"
-"""How FastAPI's own 422 is described."""
+"""FastAPI's description of its own 422."""
 
 _UNREAD: Final = {kind.__name__: kind for kind in (UnloadedAttribute, DetachedAttribute)}
 
@@ -66,27 +66,26 @@ def install(
     statuses: Mapping[str, int] | None = None,
     docs: str = "errors",
 ) -> None:
-    """Give *app* a unit of work per request, problem documents, and a database that is closed with it.
+    """Give *app* a unit of work per request, problem documents, and a database that is closed at shutdown.
 
-    The unit of work sits inside every middleware and the exception handlers, however they are added: a COMMIT
-    that fails is answered by them. A handler of your own for an error of ours, or for one class of them, wins. What
-    ``response_model=`` or ``model_validate()`` reads of an object and is not loaded is such an error, too; FastAPI and
-    pydantic raise one of their own.
+    The unit of work is inside every middleware and the exception handlers, in whatever order they are added, so they
+    handle a failed COMMIT. Your own handler for one of our errors, or a class of them, takes precedence. If
+    ``response_model=`` or ``model_validate()`` reads an attribute that is not loaded, that is one of our errors too;
+    FastAPI and pydantic would raise their own.
 
-    The OpenAPI document shows the problems of each operation that has a session or the database as a dependency: 503,
-    404 where its path has a parameter, 409 and 422 where it writes. What an operation says itself, in ``responses=``,
-    wins.
+    The OpenAPI document shows the problems of each operation that depends on a session or the database: 503, 404 if its
+    path has a parameter, 409 and 422 if it writes. The operation's own ``responses=`` take precedence.
 
     Args:
-        app: The outermost application, not yet started; what is mounted below it takes part.
+        app: The outermost application, before it starts; mounted applications are included.
         database: The database of the requests.
-        check: Refuse to start while the database cannot be reached; a wrong URL is found then and not by a user.
-            With `Migrations`, also while these are not applied or differ from the models.
-        statuses: HTTP status by error code, for errors of your own or where yours differs from ours.
+        check: Refuse to start while the database cannot be reached, so that a wrong URL is found before users see it.
+            With `Migrations`, also while revisions are missing or the models differ.
+        statuses: HTTP status by error code, for your own errors or to override ours.
         docs: The page that explains the codes, best an absolute URL; the ``type`` of a problem is this and ``#code``.
 
     Raises:
-        ConfigurationError: When it is installed already, or the application has started.
+        ConfigurationError: When it is already installed, or the application has started.
     """
     starlette.install(app, database, check=check, statuses=statuses, docs=docs)
     for kind in (ResponseValidationError, ValidationError):
@@ -97,7 +96,7 @@ def install(
         def openapi() -> dict[str, Any]:
             is_made = app.openapi_schema is not None
             document = usual()
-            if not is_made:  # FastAPI keeps the document
+            if not is_made:  # FastAPI caches the document
                 for operation, problems in _operations(app, document, statuses):
                     _add_problems(document, operation, problems)
             return document
@@ -116,7 +115,7 @@ def _answering_unread(statuses: Mapping[str, int] | None, docs: str) -> starlett
 
 
 def _unread(errors: Iterable[Any]) -> UnloadedAttribute | None:
-    """Return our error that pydantic met where it read the attributes of an object; it keeps nothing but the text."""
+    """Return our error that pydantic met when it read an object's attributes; pydantic keeps only its text."""
     for one in errors:
         if one["type"] == "get_attribute_error":
             kind = _UNREAD.get(str(one["ctx"]["error"]).partition(":")[0])
@@ -146,7 +145,7 @@ def _add_problems(document: dict[str, Any], operation: dict[str, Any], problems:
     responses = operation.setdefault("responses", {})
     for status, text in problems.items():
         responses.setdefault(str(status), {"description": text, "content": dict(content)})
-    # FastAPI describes its own answer to what it cannot read, which has another form.
+    # FastAPI describes its own 422 for invalid input, which has another schema.
     refused = responses.get("422", {}).get("content", {})
     if _VALIDATION in str(refused.get("application/json")):
         refused.setdefault(MEDIA_TYPE, content[MEDIA_TYPE])
@@ -156,17 +155,17 @@ async def get_session(connection: HTTPConnection) -> Session:
     """Return the session of the request; override it in tests that need no database.
 
     Raises:
-        NoTransaction: For an endpoint that yields its answer, and would use the session after its end.
+        NoTransaction: For a generator endpoint, which would use the session after its end.
     """
     _refuse_in_a_body(connection)
     return await session_of(connection)
 
 
 async def get_read_session(connection: HTTPConnection) -> Session:
-    """Return the session of the request that only reads.
+    """Return the read-only session of the request.
 
     Raises:
-        NoTransaction: For an endpoint that yields its answer, and would use the session after its end.
+        NoTransaction: For a generator endpoint, which would use the session after its end.
     """
     _refuse_in_a_body(connection)
     return await read_session_of(connection)
@@ -178,17 +177,17 @@ async def get_database(connection: HTTPConnection) -> Database:
 
 
 async def get_optional_version(connection: HTTPConnection, if_match: _IfMatchHeader = None) -> Versions | None:
-    """Return what ``If-Match`` expects, ``None`` where it is not sent.
+    """Return the versions that ``If-Match`` expects; ``None`` if it is not sent.
 
     Raises:
         InvalidETag: When it is malformed; a 400.
     """
-    # Not the parameter, which is there to be described: of several lines it is one.
+    # Not the parameter, which only describes the header: it has just one of several lines.
     return expected_versions(connection.headers.getlist("If-Match"))
 
 
 async def get_expected_version(versions: Annotated[Versions | None, Depends(get_optional_version)]) -> Versions:
-    """Return what ``If-Match`` expects.
+    """Return the versions that ``If-Match`` expects.
 
     Raises:
         PreconditionRequired: When it is not sent; a 428.
@@ -198,20 +197,20 @@ async def get_expected_version(versions: Annotated[Versions | None, Depends(get_
 
 
 class ETag:
-    """The tag of the response, as a function of a version: ``tag(article.version)``."""
+    """Sets the entity tag of the response from a version: ``tag(article.version)``."""
 
     def __init__(self, request: Request, response: Response) -> None:
         self._request = request
         self._response = response
 
     def __call__(self, version: int) -> None:
-        """Send ``ETag: "3"``; end a GET or HEAD with 304 where ``If-None-Match`` says that the client has it.
+        """Send ``ETag: "3"``; end a GET or HEAD with 304 if ``If-None-Match`` shows that the client has this version.
 
-        What the endpoint would load or compute afterwards is spared. An endpoint that returns a `Response` of its own
-        has to set the header there.
+        Call it before expensive work, which a 304 saves. An endpoint that returns its own `Response` has to set the
+        header there.
 
         Raises:
-            NotModified: 304, which is the answer.
+            NotModified: 304, which is the response.
             InvalidETag: When ``If-None-Match`` is malformed; a 400.
         """
         self._response.headers["ETag"] = etag(version)
@@ -221,12 +220,12 @@ class ETag:
 
 
 async def get_etag(request: Request, response: Response, if_none_match: _IfNoneMatchHeader = None) -> ETag:
-    """Return what tags the response with a version."""
+    """Return the object that sets the entity tag of the response."""
     return ETag(request, response)
 
 
 def _refuse_in_a_body(connection: HTTPConnection) -> None:
-    """Refuse an endpoint that yields and has the session for a parameter; a dependency of it may use the session."""
+    """Refuse a generator endpoint that has the session as a parameter; its dependencies may use the session."""
     route = connection.scope.get("route")
     if not isinstance(route, APIRoute) or not _yields(route.endpoint):
         return
@@ -239,7 +238,7 @@ def _refuse_in_a_body(connection: HTTPConnection) -> None:
 
 def _yields(endpoint: Any) -> bool:
     called = inspect.unwrap(endpoint.func if isinstance(endpoint, functools.partial) else endpoint)
-    # Of an object the method of its class: that can be looked up, whatever the object takes for equal.
+    # For an object, its class's __call__, which can be looked up even if the object has unusual equality.
     return _is_generator(called if inspect.isroutine(called) else type(called).__call__)
 
 
@@ -254,22 +253,22 @@ def _described(responses: dict[int, str]) -> dict[int | str, dict[str, Any]]:
 
 
 SessionDep = Annotated[Session, Depends(get_session)]
-"""The session of the request: one for all of its dependencies, committed before the first byte is sent."""
+"""The session of the request: one for all its dependencies, committed before the first byte is sent."""
 
 ReadSessionDep = Annotated[Session, Depends(get_read_session)]
-"""A session that only reads, without the round trips of BEGIN and COMMIT: for GET."""
+"""A read-only session, without the round trips of BEGIN and COMMIT: for GET."""
 
 DatabaseDep = Annotated[Database, Depends(get_database)]
-"""The database itself: ``async with db.transaction()`` in a WebSocket, in a background task, beside the request."""
+"""The database itself: for ``async with db.transaction()`` in a WebSocket, a background task, or beside the request."""
 
 IfMatch = Annotated[Versions, Depends(get_expected_version)]
-"""The version that a client read, for ``expected_version=``; a request without it is answered 428."""
+"""The version that a client has read, for ``expected_version=``; a request without it is answered with 428."""
 
 OptionalIfMatch = Annotated[Versions | None, Depends(get_optional_version)]
-"""The same where a client may do without, and then overwrites what it has not seen."""
+"""The same, but optional: a client that omits it overwrites changes that it has not seen."""
 
 ETagDep = Annotated[ETag, Depends(get_etag)]
-"""What tags the response with its version, and ends a GET with 304 where the client has that already."""
+"""Sets the entity tag of the response from its version, and ends a GET with 304 if the client already has it."""
 
 CONDITIONAL_READ: Final = _described(READ_RESPONSES)
 """For ``responses=`` of an operation with `ETagDep`: its 304 in the OpenAPI document."""

@@ -1,4 +1,4 @@
-"""Litestar: a plugin with a unit of work per request, the session as a dependency, errors as problem documents."""
+"""Litestar: a plugin with a unit of work per request, sessions as dependencies, and errors as problem documents."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ __all__ = [
 ]
 
 SessionDep: TypeAlias = NamedDependency[Session]
-"""For a parameter named ``session``: the one of the request, committed before the first byte is sent."""
+"""For a parameter named ``session``: the session of the request, committed before the first byte is sent."""
 
 ReadSessionDep: TypeAlias = NamedDependency[Session]
-"""For a parameter named ``read_session``, that only reads, without the round trips of BEGIN and COMMIT: for GET."""
+"""For a parameter named ``read_session``: a read-only session, without the round trips of BEGIN and COMMIT."""
 
 DatabaseDep: TypeAlias = NamedDependency[Database]
-"""For a parameter named ``database``: ``async with database.transaction()`` in a WebSocket or beside the request."""
+"""For a parameter named ``database``: for ``async with database.transaction()`` in a WebSocket or background task."""
 
 IfMatch: TypeAlias = NamedDependency[SkipValidation[Versions]]
-"""For a parameter named ``if_match``: the version that a client read, for ``expected_version=``; it has to be sent."""
+"""For a parameter named ``if_match``: the version that a client has read, for ``expected_version=``; it is required."""
 
 OptionalIfMatch: TypeAlias = NamedDependency[SkipValidation[Versions | None]]
-"""For a parameter named ``optional_if_match``: the same where a client may do without, and overwrite the unseen."""
+"""For a parameter named ``optional_if_match``: the same, but a client that omits it overwrites unseen changes."""
 
 Connection: TypeAlias = ASGIConnection[Any, Any, Any, Any]
 
@@ -65,18 +65,18 @@ _ETAG: Final = "sqlkeel.etag"
 
 
 class SQLKeelPlugin(InitPlugin, ReceiveRoutePlugin):
-    """Give an application a unit of work per request, problem documents, and a database that is closed with it.
+    """Give an application a unit of work per request, problem documents, and a database that is closed at shutdown.
 
     ``Litestar(handlers, plugins=[SQLKeelPlugin(db)])`` provides the dependencies ``session``, ``read_session`` and
-    ``database``, and for conditional requests ``if_match``, ``optional_if_match`` and ``etag``. The unit of work sits
-    inside every middleware, the response cache and the exception handlers, on whatever layer they are: a
-    COMMIT that fails is answered by them. Guards and dependencies are inside it. A dependency of your own with one
-    of these names wins, and so does an exception handler of your own for an error of ours or for one class of them. A
-    parameter of a query or path with one of these names needs another: ``QueryParameter(name="etag")``.
+    ``database``, and for conditional requests ``if_match``, ``optional_if_match`` and ``etag``. The unit of work is
+    inside every middleware, the response cache and the exception handlers of all layers, so they handle a failed
+    COMMIT. Guards and dependencies are inside it. Your own dependency with one of these names takes precedence, and so
+    does your own exception handler for one of our errors or a class of them. Rename a query or path parameter with one
+    of these names: ``QueryParameter(name="etag")``.
 
-    The OpenAPI document shows the problems of each handler that has ``session``, ``read_session`` or ``database``,
-    itself or by a dependency: 503, 404 where its path has a parameter, 409 and 422 where it writes. What a handler says
-    itself, in ``responses=``, wins.
+    The OpenAPI document shows the problems of each handler that depends on ``session``, ``read_session`` or
+    ``database``: 503, 404 if its path has a parameter, 409 and 422 if it writes. The handler's own ``responses=`` take
+    precedence.
     """
 
     def __init__(
@@ -87,13 +87,13 @@ class SQLKeelPlugin(InitPlugin, ReceiveRoutePlugin):
         statuses: Mapping[str, int] | None = None,
         docs: str = "errors",
     ) -> None:
-        """Prepare the plugin for one application, the outermost; what is mounted below it takes part.
+        """Prepare the plugin for one application, the outermost; mounted applications are included.
 
         Args:
             database: The database of the requests.
-            check: Refuse to start while the database cannot be reached; a wrong URL is found then and not by a user.
-                With `Migrations`, also while these are not applied or differ from the models.
-            statuses: HTTP status by error code, for errors of your own or where yours differs from ours.
+            check: Refuse to start while the database cannot be reached, so that a wrong URL is found before users see
+                it. With `Migrations`, also while revisions are missing or the models differ.
+            statuses: HTTP status by error code, for your own errors or to override ours.
             docs: The page that explains the codes, best an absolute URL; ``type`` of a problem is this and ``#code``.
         """
         self.database = database
@@ -105,7 +105,7 @@ class SQLKeelPlugin(InitPlugin, ReceiveRoutePlugin):
         """Configure the application; Litestar calls it.
 
         Raises:
-            ConfigurationError: When the application has a database already.
+            ConfigurationError: When the application already has a database.
         """
         if _STATE in app_config.state:
             raise ConfigurationError("The application has a database already.", hint="Give it one SQLKeelPlugin.")
@@ -120,7 +120,7 @@ class SQLKeelPlugin(InitPlugin, ReceiveRoutePlugin):
         }
         if self.check is not False:
             app_config.lifespan.insert(0, self._checked)
-        # The last hook of all, after the lifespans: what the application does at its end may use the database.
+        # The last hook, after the lifespans, because the application may use the database while it shuts down.
         app_config.on_shutdown.append(self.database.dispose)
         return app_config
 
@@ -140,7 +140,7 @@ class SQLKeelPlugin(InitPlugin, ReceiveRoutePlugin):
 
 
 def _method_of(handler: HTTPRouteHandler) -> str:
-    """Return the method of a handler; of several one that writes."""
+    """Return the method of a handler; if it has several, one that writes."""
     return max(map(str, handler.http_methods), key=lambda method: method not in READING)
 
 
@@ -161,19 +161,19 @@ class _InUnitOfWork:
 
 
 class _NotModified(Exception):
-    """The client has what it asks for."""
+    """The client already has this version."""
 
 
 class ETag:
-    """The tag of the response, as a function of a version: ``etag(article.version)``."""
+    """Sets the entity tag of the response from a version: ``etag(article.version)``."""
 
     def __init__(self, request: Request[Any, Any, Any]) -> None:
         self._request = request
 
     def __call__(self, version: int) -> None:
-        """Send ``ETag: "3"``; end a GET or HEAD with 304 where ``If-None-Match`` says that the client has it.
+        """Send ``ETag: "3"``; end a GET or HEAD with 304 if ``If-None-Match`` shows that the client has this version.
 
-        What the handler would load or compute afterwards is spared. An error is sent without it.
+        Call it before expensive work, which a 304 saves. Error responses do not get the tag.
 
         Raises:
             InvalidETag: When ``If-None-Match`` is malformed; a 400.
@@ -186,17 +186,17 @@ class ETag:
 
 
 ETagDep: TypeAlias = NamedDependency[ETag]
-"""For a parameter named ``etag``: what tags the response, and ends a GET with 304 where the client has that version."""
+"""For a parameter named ``etag``: sets the entity tag, and ends a GET with 304 if the client has that version."""
 
 
 def _keeping(route: Application) -> Application:
-    """Commit what a handler has written that ends with 304, which is no refusal."""
+    """Commit the changes of a handler that ends with 304, which is not a refusal."""
 
     async def keeping(scope: Any, receive: Any, send: Any) -> None:
         try:
             await route(scope, receive, send)
         except _NotModified:
-            # Not answered here: a response cache, which is outside, would keep it for who has nothing.
+            # Not answered here, because an outer response cache would store it for clients that have nothing.
             await unit_of_work(scope).commit()
             raise
 
@@ -204,7 +204,7 @@ def _keeping(route: Application) -> Application:
 
 
 def _tagging(scope: Any, send: Send) -> Send:
-    """Send the tag that the handler has set, whatever kind of response it returns, unless that has one of its own."""
+    """Send the tag that the handler has set, on any kind of response, unless that already has one."""
 
     async def tagging(message: Message) -> None:
         if message["type"] == "http.response.start" and _ETAG in scope and message["status"] < 400:
@@ -241,21 +241,21 @@ CONDITIONAL_WRITE: Final = _described(WRITE_RESPONSES)
 
 
 async def session_of(connection: Connection) -> Session:
-    """Return the session of the request, in a guard for example; it commits when the response starts.
+    """Return the session of the request, for example in a guard; it commits when the response starts.
 
     Raises:
         NoTransaction: When the response has started, or *connection* is a WebSocket.
-        ConfigurationError: When the application has no plugin, or in a middleware: that is outside.
+        ConfigurationError: When the application has no plugin, or the caller is a middleware, which is outside.
     """
     return await _unit_in(connection.scope).session()
 
 
 async def read_session_of(connection: Connection) -> Session:
-    """Return the session of the request that only reads, without a transaction around it.
+    """Return the read-only session of the request, which has no transaction.
 
     Raises:
         NoTransaction: When the response has started, or *connection* is a WebSocket.
-        ConfigurationError: When the application has no plugin, or in a middleware: that is outside.
+        ConfigurationError: When the application has no plugin, or the caller is a middleware, which is outside.
     """
     return await _unit_in(connection.scope).read_session()
 
@@ -307,7 +307,7 @@ _IfNoneMatchHeader = Annotated[
 async def _provide_optional_if_match(
     request: Request[Any, Any, Any], if_match_header: _IfMatchHeader = None
 ) -> Versions | None:
-    # Not the parameter, which is there to be described: of several lines it is one.
+    # Not the parameter, which only describes the header: it has just one of several lines.
     return expected_versions(request.headers.getall("If-Match", []))
 
 

@@ -24,17 +24,17 @@ __all__ = ["Handler", "NotModified", "answer", "database_of", "install", "read_s
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 Handler = Callable[[Any, Exception], Awaitable[Response]]
-"""What answers an exception, as Starlette takes it."""
+"""An exception handler of Starlette."""
 
 _COPIED: Final = "A middleware of the mounted application copies the scope: what its exception handlers do is not seen."
 _INSTALL_BELOW: Final = "install(app, db) on the mounted application: it has a unit of work of its own then."
 
 
 class NotModified(HTTPException, Answer):
-    """The client has what it asks for: 304, with the headers of *response* and no body."""
+    """The client already has this version: 304, with the headers of *response* and no body."""
 
     def __init__(self, response: Response) -> None:
-        # Not a dict: of several cookies that keeps one, and a mounted application answers with these.
+        # Not a dict, which would keep only one of several cookies in the response of a mounted application.
         super().__init__(304, headers=response.headers)
         self.response = response
 
@@ -47,21 +47,21 @@ def install(
     statuses: Mapping[str, int] | None = None,
     docs: str = "errors",
 ) -> None:
-    """Give *app* a unit of work per request, problem documents, and a database that is closed with it.
+    """Give *app* a unit of work per request, problem documents, and a database that is closed at shutdown.
 
-    The unit of work sits inside every middleware and the exception handlers, however they are added: a COMMIT
-    that fails is answered by them. A handler of your own for an error of ours, or for one class of them, wins.
+    The unit of work is inside every middleware and the exception handlers, in whatever order they are added, so they
+    handle a failed COMMIT. Your own handler for one of our errors, or a class of them, takes precedence.
 
     Args:
-        app: The outermost application, not yet started; what is mounted below it takes part.
+        app: The outermost application, before it starts; mounted applications are included.
         database: The database of the requests.
-        check: Refuse to start while the database cannot be reached; a wrong URL is found then and not by a user.
-            With `Migrations`, also while these are not applied or differ from the models.
-        statuses: HTTP status by error code, for errors of your own or where yours differs from ours.
+        check: Refuse to start while the database cannot be reached, so that a wrong URL is found before users see it.
+            With `Migrations`, also while revisions are missing or the models differ.
+        statuses: HTTP status by error code, for your own errors or to override ours.
         docs: The page that explains the codes, best an absolute URL; the ``type`` of a problem is this and ``#code``.
 
     Raises:
-        ConfigurationError: When it is installed already, or the application has started.
+        ConfigurationError: When it is already installed, or the application has started.
     """
     if getattr(app.state, "sqlkeel", None) is not None:
         raise ConfigurationError("The application has a database already.", hint="Call install(app, db) once.")
@@ -88,7 +88,7 @@ async def session_of(connection: HTTPConnection) -> Session:
 
 
 async def read_session_of(connection: HTTPConnection) -> Session:
-    """Return the session of the request that only reads, without a transaction around it.
+    """Return the read-only session of the request, which has no transaction.
 
     Raises:
         NoTransaction: When the response has started, or *connection* is a WebSocket.
@@ -107,7 +107,7 @@ def database_of(connection: HTTPConnection) -> Database:
 
 
 def answer(problem: Problem, error: Exception) -> Response:
-    """Return the response that tells a client of a *problem*, and log the *error* where nobody else sees it."""
+    """Return the response for a *problem*, and log the *error* if it is not visible anywhere else."""
     report(error, problem)
     return JSONResponse(problem.body, problem.status, problem.headers, MEDIA_TYPE)
 
@@ -136,14 +136,14 @@ def _lifespan(own: Lifespan, database: Database, *, check: bool | Checked) -> Li
 async def _without_body(connection: HTTPConnection, error: Exception) -> Response:
     assert isinstance(error, NotModified)
     response = Response(status_code=304)
-    response.raw_headers = error.response.raw_headers  # one by one: of several cookies a mapping keeps one
+    response.raw_headers = error.response.raw_headers  # the raw list, because a mapping keeps only one cookie
     return response
 
 
 def _handler(statuses: Mapping[str, int] | None, docs: str) -> Handler:
     async def respond(connection: HTTPConnection, error: Exception) -> Response:
         if connection.scope["type"] != "http":
-            raise error  # A WebSocket cannot be answered with a document.
+            raise error  # A WebSocket cannot receive a document.
         return answer(describe(error, statuses=statuses, docs=docs), error)
 
     return respond

@@ -1,4 +1,4 @@
-"""Versions of rows: a lost update is an error."""
+"""Versions of rows, which turn a lost update into an error."""
 
 from typing import TYPE_CHECKING
 

@@ -16,10 +16,10 @@ from ..models._key_columns import plain_key
 __all__ = ["Versions", "at_version", "conflict_of", "refuse_other_version"]
 
 Versions: TypeAlias = int | Container[int]
-"""The version that a client expects, or several of them."""
+"""The version that a client expects, or several acceptable ones."""
 
 _NO_VERSIONS: Final = (bool, str, bytes, bytearray, memoryview, type)
-"""What would pass for one or for several: True equals 1, and bytes are numbers."""
+"""Types that would look like one or several versions: True equals 1, and bytes contain integers."""
 
 _MOST_NAMED: Final = 100
 """How many expected versions a conflict keeps: a range may have more than fit into memory."""
@@ -51,7 +51,7 @@ def _named(expected: Versions | None) -> int | frozenset[int] | None:
 
 
 async def at_version(session: AsyncSession, function: Callable[..., object], obj: Any, *args: Any) -> None:
-    """Call ``function(obj, *args)``, which reads the version of *obj*, and wait where a commit has made that expire."""
+    """Call ``function(obj, *args)``, which reads the version of *obj*, and await its reload if it has expired."""
     state: Any = sa_inspect(obj)
     version = state.mapper.version_id_col
     if version is not None and state.mapper.get_property_by_column(version).key in state.expired_attributes:
@@ -61,12 +61,12 @@ async def at_version(session: AsyncSession, function: Callable[..., object], obj
 
 
 def refuse_other_version(obj: Any, expected: Versions) -> None:
-    """Refuse *obj* where it is at another version than the *expected* one.
+    """Refuse *obj* if it is not at an *expected* version.
 
     Raises:
-        VersionConflict: When it is; the row as it is loaded comes with it.
+        VersionConflict: When it is at another version; the error has the loaded values.
         NotSupported: When the model has no version.
-        InvalidValue: When *expected* is neither a version nor a set of them.
+        InvalidValue: When *expected* is neither a version nor a set of versions.
         UsageError: When the object is not written yet.
     """
     state: Any = sa_inspect(obj)
@@ -91,12 +91,12 @@ def refuse_other_version(obj: Any, expected: Versions) -> None:
 def _holds(accepted: Container[int], version: int) -> bool:
     try:
         return version in accepted
-    except Exception as error:  # one of something else: a network holds addresses
+    except Exception as error:  # a container of something else, such as a network of addresses
         raise InvalidValue(f"{shown(accepted)} is no set of versions.", hint="{3, 4}, of whole numbers.") from error
 
 
 def _version(obj: Any, key: str) -> int | None:
-    """Return the version, read again where it has expired; ``None`` where the row is gone."""
+    """Return the version, reloaded if it has expired; ``None`` if the row is gone."""
     try:
         return cast("int", getattr(obj, key))
     except ObjectDeletedError:

@@ -1,4 +1,4 @@
-"""A version that the database counts, for a table that other programs write."""
+"""A version that the database increments, for a table that other applications write too."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ __all__ = ["TriggerVersionMixin"]
 
 
 class TriggerVersionMixin(VersionMixin):
-    """``version``, counted by a trigger: a change that did not come from here is found as well.
+    """``version``, incremented by a trigger, so that changes from outside this application are detected too.
 
-    For a table that a script, an old service or a person at a console writes: SQL text, Core statements and other
-    programs count, and who read the row before gets a `VersionConflict`. A statement that sets the version counts one
-    all the same. Everything else is as with `VersionMixin` and costs no statement more; on SQLite, a change from
-    outside is a second write of the row.
+    Use it for a table that scripts, an old service or people at a console also write. SQL text, Core statements and
+    other applications increment the version, and a session that read the row before gets a `VersionConflict`. A
+    statement that sets the version increments it by one all the same. Everything else works as with `VersionMixin`,
+    without additional statements; on SQLite, a change from outside writes the row twice.
 
-    The trigger is made by ``create_all`` and written into migrations. An UPDATE that reaches a row counts even where it
-    changes nothing; on MariaDB so does ON DUPLICATE KEY UPDATE. A row that is deleted and inserted again, as REPLACE
-    does, begins at 1. What a foreign key does to a row is not counted by MariaDB.
+    ``create_all`` and migrations create the trigger. An UPDATE of a row counts even if it changes nothing; on MariaDB
+    so does ON DUPLICATE KEY UPDATE. A row that is deleted and inserted again, as by REPLACE, starts at 1. MariaDB does
+    not count changes by a foreign key's ON DELETE or ON UPDATE.
 
     Raises:
-        NotSupported: For a model that is spread over several tables, or kept WITHOUT ROWID on SQLite.
+        NotSupported: For a model with several tables, or with a WITHOUT ROWID table on SQLite.
     """
 
 

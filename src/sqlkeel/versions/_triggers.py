@@ -1,4 +1,4 @@
-"""Triggers that count the versions of a table, whoever writes it."""
+"""Triggers that increment the version of a row, whichever application writes it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["VersionTrigger"]
 _MARK: Final = "sqlkeel_version_trigger"
 _SUFFIX: Final = "version_trigger"
 
-# SQLite cannot change the row that is being written: its trigger writes behind the statement, where that has not
-# counted by itself. What the ORM writes has, so that nothing is written twice, and RETURNING shows what will be there.
+# A SQLite trigger cannot change the row that is being written, so it writes the row again after a statement that has
+# not incremented the version. The ORM does so itself: nothing is written twice, and RETURNING shows the final row.
 _CREATE: Final = {
     "mariadb": (
         "CREATE OR REPLACE TRIGGER {schema}{name} BEFORE UPDATE ON {schema}{table} "
@@ -63,10 +63,10 @@ _FIND: Final = {
 
 @dataclass(frozen=True)
 class VersionTrigger:
-    """The trigger of one table: each UPDATE of a row sets its version to the old one and one more.
+    """The trigger of one table: each UPDATE of a row sets its version to the old version plus one.
 
-    Whatever the statement says: a program that knows nothing of versions counts, one that sets the version counts all
-    the same, and what the ORM writes is what the trigger would have written. An UPDATE that changes nothing counts too.
+    It ignores the value in the statement. So applications that know nothing of versions increment them, and the ORM
+    writes the value that the trigger would write. An UPDATE that changes nothing counts too.
     """
 
     table: Table
@@ -79,19 +79,19 @@ class VersionTrigger:
 
     @classmethod
     def of(cls, table: Table) -> VersionTrigger | None:
-        """Return the trigger that a table is to have, if any."""
+        """Return the trigger that a table should have; ``None`` if it has none."""
         column = table.info.get(_MARK)
         return None if column is None else cls(table, column)
 
     def attach(self) -> None:
-        """Have the trigger made and dropped with the table, by ``create_all`` and ``drop_all``."""
+        """Make ``create_all`` and ``drop_all`` create and drop the trigger with the table."""
         self.table.info[_MARK] = self.column
-        # Propagated: a copy of the table, in other metadata, has the trigger too.
+        # Propagated, so that a copy of the table in another MetaData has the trigger too.
         event.listen(self.table, "after_create", _create, propagate=True)
         event.listen(self.table, "after_drop", _drop_rest, propagate=True)
 
     def exists(self, connection: Connection) -> bool:
-        """Tell whether the database has it; one whose triggers are not known has none."""
+        """Return whether the trigger exists; ``False`` for an unknown database."""
         if connection.dialect.name not in _FIND:
             return False
         (template,) = _FIND[connection.dialect.name]
@@ -101,15 +101,15 @@ class VersionTrigger:
         return connection.execute(text(statement), given).first() is not None
 
     def creation(self, dialect: Dialect) -> list[ExecutableDDLElement]:
-        """Return the statements that make it, anew where it is there.
+        """Return the statements that create the trigger, replacing an existing one.
 
         Raises:
-            NotSupported: For a database that is not known.
+            NotSupported: For an unknown database.
         """
         return self._statements(dialect, _CREATE)
 
     def removal(self, dialect: Dialect) -> list[ExecutableDDLElement]:
-        """Return the statements that remove it from its table, which stays."""
+        """Return the statements that drop the trigger and keep its table."""
         return self._statements(dialect, _DROP)
 
     def _statements(self, dialect: Dialect, templates: Mapping[str, tuple[str, ...]]) -> list[ExecutableDDLElement]:
@@ -119,7 +119,7 @@ class VersionTrigger:
 
 
 class _Statement(ExecutableDDLElement):
-    """One statement about a trigger: no text, so that a connection may name another schema for the table."""
+    """One statement about a trigger; compiled late, because a connection may translate the table's schema."""
 
     def __init__(self, trigger: VersionTrigger, template: str) -> None:
         self.trigger = trigger
@@ -146,7 +146,7 @@ def _create(table: Table, connection: Connection, **kw: Any) -> None:
 
 
 def _drop_rest(table: Table, connection: Connection, **kw: Any) -> None:
-    # The trigger went with its table; PostgreSQL's function is an object of its own.
+    # The trigger was dropped with its table, but PostgreSQL's function was not.
     _run(table, connection, _DROP_REST)
 
 
