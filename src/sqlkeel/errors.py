@@ -195,7 +195,7 @@ class InvalidURL(ConfigurationError, sa_exc.ArgumentError):
     """A database URL that is missing, cannot be read, or names what sqlkeel does not support."""
 
     code = "invalid-url"
-    hint = "Write for example sqlite+aiosqlite:///app.db or postgresql+asyncpg://user@host/name."
+    hint = "Write a URL such as sqlite+aiosqlite:///app.db or postgresql+asyncpg://user@host/name."
 
 
 class DriverMissing(ConfigurationError, ModuleNotFoundError):
@@ -225,7 +225,7 @@ class NamingCollision(ConfigurationError):
     """Two constraints would get one name and nothing tells them apart."""
 
     code = "naming-collision"
-    hint = "Give one of them a name of its own."
+    hint = "Name one of them explicitly."
 
 
 class NotSupported(ConfigurationError):
@@ -259,7 +259,7 @@ class ModelsDiffer(MigrationError):
 
     def __init__(self, differences: Sequence[str]) -> None:
         listing = "".join(f"\n    {difference}" for difference in differences)
-        super().__init__(f"The database is not what the models say:{listing}")
+        super().__init__(f"The database does not match the models:{listing}")
         self.differences = tuple(differences)
 
 
@@ -347,8 +347,8 @@ class ReadOnlySession(UsageError):
 
     code = "read-only-session"
     hint = (
-        "The outermost block decides: async with db.transaction() as session: ..., without read_only=True. "
-        "What is changed only to be shown: session.expunge(obj) first."
+        "Open the outermost block for writing: async with db.transaction() as session: ..., without read_only=True. "
+        "To change an object only for display, call session.expunge(obj) first."
     )
 
 
@@ -357,12 +357,12 @@ class AlreadyFlushing(UsageError, sa_exc.InvalidRequestError):
 
     code = "already-flushing"
     hint = (
-        "In a listener: session.add(obj), session.delete(obj), or session.execute() of a statement, "
-        "in a savepoint with session.connection().begin_nested(). "
-        "All else when the flush is over: in the caller of it, or with session.on_commit()."
+        "In a listener use session.add(obj), session.delete(obj) or session.execute(), "
+        "and session.connection().begin_nested() for a savepoint. "
+        "Do everything else after the flush, in its caller or with session.on_commit()."
     )
 
-    def __init__(self, what: str = "called what flushes first") -> None:
+    def __init__(self, what: str = "called a method that flushes first") -> None:
         super().__init__(f"Session is already flushing: a listener of the flush {what}.")
 
 
@@ -376,7 +376,7 @@ class SessionClosed(UsageError, sa_exc.InvalidRequestError):
     """The session is closed for good: its block, or the request that it belonged to, has ended."""
 
     code = "session-closed"
-    hint = "Do it inside of the block, or open another one: async with db.transaction() as session: ..."
+    hint = "Use it inside its block, or open another one: async with db.transaction() as session: ..."
 
     def __init__(self) -> None:
         super().__init__("The session is permanently closed: the block or the request that it belonged to has ended.")
@@ -390,7 +390,7 @@ class SessionShared(UsageError, sa_exc.InvalidRequestError):
     """
 
     code = "session-shared"
-    hint = "Give each task a session of its own: async with db.read() as session, inside the task."
+    hint = "Give each task its own session: async with db.read() as session, inside the task."
 
     def __init__(self, first: str, second: str, *, closed: bool = False) -> None:
         state = "was closed by" if closed else "is in use at"
@@ -404,7 +404,7 @@ class PoolTimeout(UsageError, sa_exc.TimeoutError):
     """All connections of the pool are in use, and none came back in time."""
 
     code = "pool-timeout"
-    hint = "Hold sessions for shorter, or raise pool_size; a block inside a block needs two connections."
+    hint = "Close sessions earlier, or raise pool_size; a block inside another one needs two connections."
 
 
 def _named(attribute: str) -> str:
@@ -438,11 +438,13 @@ class DetachedAttribute(UnloadedAttribute, orm_exc.DetachedInstanceError):
 
     def __init__(self, model: str, attribute: str, *, is_column: bool = False) -> None:
         super().__init__(model, attribute, is_column=is_column)
-        self.args = (f"{self.message.removesuffix('.')}, and the object has left its session, whose block has ended.",)
+        self.args = (
+            f"{self.message.removesuffix('.')}, and the object is detached: the block of its session has ended.",
+        )
         self.hint = (
-            f"Inside of the block: await session.refresh({_named(attribute)})."
+            f"Inside the block: await session.refresh({_named(attribute)})."
             if is_column
-            else f"Load it inside of the block, with the query: load=[{model}.{attribute}]."
+            else f"Load it inside the block, with the query: load=[{model}.{attribute}]."
         )
 
 
@@ -498,7 +500,7 @@ class UnexpectedValue(KeelError):
     """The database holds a value that the program does not know: no member of the enumeration."""
 
     code = "unexpected-value"
-    hint = "Deploy the program that knows a new value before the one that writes it."
+    hint = "Deploy the code that knows a new value before the code that writes it."
 
 
 class NotFound(KeelError, LookupError, sa_exc.NoResultFound):
@@ -762,8 +764,8 @@ class StatementTooLarge(ValueRefused):
 
     code = "statement-too-large"
     hint = (
-        "Write fewer rows at a time, in shorter lists; a single value that is larger goes elsewhere, or in pieces. "
-        "The limit is max_allowed_packet, in the configuration of the server."
+        "Write fewer rows at a time, or shorter lists; store a single value that is larger elsewhere, or in pieces. "
+        "The limit is max_allowed_packet in the server's configuration."
     )
 
     def locate(self, table: str | None, column: str | None = None, row: int | None = None) -> None:
@@ -780,7 +782,7 @@ class UnreadableValue(DatabaseFault, sa_exc.DataError):
     column: str | None = None
 
     code = "unreadable-value"
-    hint = "select(cast(Person.born_on, Text)) reads the value as a text; correct it in the database."
+    hint = "Read the value as text, select(cast(Person.born_on, Text)), and correct it in the database."
 
 
 class StatementTimeout(DatabaseFault, sa_exc.OperationalError):
@@ -815,14 +817,14 @@ class OutOfResources(DatabaseFault, sa_exc.OperationalError, sa_exc.InternalErro
     """The server or the file has no room left: disk, memory, or what this account may use."""
 
     code = "out-of-resources"
-    hint = "Look at the disk and the limits of the server; nothing of the transaction is written."
+    hint = "Check the disk and the limits of the server; nothing of the transaction is written."
 
 
 class DatabaseUnavailable(DatabaseFault, sa_exc.OperationalError):
     """No connection could be made."""
 
     code = "database-unavailable"
-    hint = "Is the server running, and are host and port right?"
+    hint = "Start the server, or check host and port in the URL."
 
 
 class AuthenticationFailed(DatabaseUnavailable):
@@ -836,7 +838,7 @@ class DatabaseMissing(DatabaseUnavailable):
     """The server has no database of this name."""
 
     code = "database-missing"
-    hint = "Create it first; sqlkeel makes tables, not databases."
+    hint = "Create it first; sqlkeel creates tables, not databases."
 
 
 class TransactionAborted(DatabaseFault, sa_exc.OperationalError, sa_exc.PendingRollbackError):
@@ -850,4 +852,4 @@ class CommitUnknown(DatabaseFault, sa_exc.OperationalError):
     """The connection broke during COMMIT, and the server cannot say whether it took place."""
 
     code = "commit-unknown"
-    hint = "Look whether the row is there before you try again."
+    hint = "Check whether the row exists before you try again."

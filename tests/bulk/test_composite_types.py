@@ -102,5 +102,5 @@ class TestPages:
         async with postgres.transaction() as session:
             await insert_many_returning(session, Holder, [{"pair": (1, "a")}, {"pair": (2, "b")}])
 
-            with pytest.raises(NotSupported, match="cannot stand in a cursor"):
+            with pytest.raises(NotSupported, match="cannot be stored in a cursor"):
                 await Repository(session, Holder).page(order_by=[Holder.pair], size=1)

@@ -262,9 +262,9 @@ class TestRefused:
     async def test_a_model_without_the_mixin(self, db: Database) -> None:
         """What keeps no deleted rows has none to revive."""
         async with db.transaction() as session, queries(db, exactly=0):
-            with pytest.raises(NotSupported, match="keeps no deleted rows"):
+            with pytest.raises(NotSupported, match="has no soft delete"):
                 await upsert(session, Plain, {"name": "a"}, on=[Plain.name], revive=True)
-            with pytest.raises(NotSupported, match="keeps no deleted rows"):
+            with pytest.raises(NotSupported, match="has no soft delete"):
                 await upsert_many(session, Plain, [{"name": "a"}], on=[Plain.name], revive=True)
 
     async def test_without_a_transaction(self, postgres: Database) -> None:

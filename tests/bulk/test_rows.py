@@ -174,7 +174,7 @@ class TestWhatIsNoRow:
     async def test_the_letters_of_a_text_are_no_keys(self, db: Database, keys: Any) -> None:
         """A single key that was not put into a list would delete the rows that its letters, or names, are keys of."""
         async with db.transaction() as session:
-            with pytest.raises(InvalidValue, match="another iterable of them, not") as refused:
+            with pytest.raises(InvalidValue, match="another iterable, not") as refused:
                 await delete_many(session, Guest, keys)
 
         assert "list" in refused.value.hint

@@ -114,7 +114,7 @@ class TestNames:
         with pytest.raises(UnknownField) as alone:
             Target(Member).names(Member.email, of="update")  # type: ignore[arg-type]
 
-        assert str(by_name.value).startswith("on takes a list of attributes of Member, and not 'email'.")
+        assert str(by_name.value).startswith("on takes a list of attributes of Member, not 'email'.")
         assert (by_name.value.hint, alone.value.hint) == ("on=[Member.email]", "update=[Member.email]")
 
 

@@ -256,7 +256,7 @@ class TestVersions:
             (user,) = await make_users(session, 1)
             rows = [{"id": user.id, "city": "Bern"}, {"id": user.id, "version": 1, "nick": "x"}]
 
-            with pytest.raises(InvalidKey, match="the first has moved the version"):
+            with pytest.raises(InvalidKey, match="the first has incremented the version"):
                 await update_many(session, User, rows)
 
             assert await values_of(session, User.city, User.nick, User.version) == [(user.city, None, 1)]

@@ -118,7 +118,7 @@ class TestErrors:
         [
             ("nonsense", "The database URL cannot be read."),
             ("oracle://joe:s3cret@x/y", "sqlkeel does not support 'oracle'"),
-            ("postgres://joe:s3cret@x/y", "postgres:// is written postgresql://"),
+            ("postgres://joe:s3cret@x/y", "Write postgresql:// instead of postgres://"),
             ("postgresql+pg8000://joe:s3cret@x/y", "Write postgresql+asyncpg://"),
         ],
     )

@@ -49,7 +49,7 @@ class TestFromTheBeginning:
         assert up.stdout.startswith(f"up  {file.name}  (")
         assert up.stderr == ""
         assert await tables(db) == {"user", "alembic_version"}
-        assert check.stdout == "The database is up to date, and what the models say.\n"
+        assert check.stdout == "The database is up to date and matches the models.\n"
         assert again.stdout == "Models and database agree; nothing to write.\n"
         assert [one.returncode for one in (new, up, check, again)] == [0, 0, 0, 0]
 
@@ -79,7 +79,7 @@ class TestCommands:
         again = await shell.migrate("down")
 
         assert down.stdout.startswith("down  ")
-        assert again.stdout == "Nothing to take back.\n"
+        assert again.stdout == "Nothing to revert.\n"
         assert await tables(sqlite) == {"alembic_version"}
 
     async def test_an_option_may_look_like_one(self, shell: Shell) -> None:
@@ -180,6 +180,6 @@ class TestCommands:
 
         assert len(first.stdout.splitlines()) == 1
         assert done.stdout.splitlines()[1:] == [
-            "  This loses the values of name. If it is called title now, write instead of both: "
+            "  This loses the values of name. If it was renamed to title, write instead of both: "
             "alter_column('name', new_column_name='title')"
         ]

@@ -164,7 +164,7 @@ class TestWrongInput:
         ("models", "message"),
         [
             ("nowhere:Base", "there is no module 'nowhere'"),
-            ("shop_models:User", "User keeps no deleted rows."),
+            ("shop_models:User", "User has no soft delete."),
             ("shop_models:String", "is neither a declarative base nor a MetaData"),
         ],
     )
@@ -186,7 +186,7 @@ class TestWrongInput:
         result = CliRunner().invoke(app, ["purge", models, "--older-than=30d"])
 
         assert result.exit_code == 1
-        assert result.stderr.startswith(f"{models!r} names no module.")
+        assert result.stderr.startswith(f"{models!r} does not name a module.")
 
     async def test_no_database(self, shell: Shell) -> None:
         """The message names what to set."""

@@ -217,7 +217,7 @@ class TestManyRows:
                 await insert_many_returning(session, Sample, rows)
 
         assert (caught.value.row, caught.value.column) == (10_101, "taken_at")
-        assert caught.value.message == "fitting_sample.taken_at in row 10101: A str is no moment."
+        assert caught.value.message == "fitting_sample.taken_at in row 10101: A str is not a datetime."
 
     @pytest.mark.parametrize("verb", ["insert_many", "update_many"])
     async def test_nothing_where_something_is_required(self, every_driver: Database, verb: str) -> None:

@@ -211,7 +211,7 @@ class TestRefused:
     @pytest.mark.parametrize("url", [FILE, *SERVERS])
     def test_one_connection_for_everybody(self, url: str) -> None:
         """Two transactions on one connection are one, so that each would commit the other's work."""
-        with pytest.raises(NotSupported, match="would be one") as caught:
+        with pytest.raises(NotSupported, match="would share one connection") as caught:
             Database(url, poolclass=StaticPool)
 
         assert "pool_size=1" in caught.value.hint

@@ -146,7 +146,7 @@ class TestPool:
         """The mistake that it is most often: a session of its own in a function that is called inside of one."""
         database = open_database(db, pool_size=1, max_overflow=0, pool_timeout=0.05)
 
-        with pytest.raises(PoolTimeout, match="block inside a block"):
+        with pytest.raises(PoolTimeout, match="block inside another one"):
             async with database.transaction() as outer:
                 await outer.execute(select(1))
                 await ask(database)

@@ -401,7 +401,7 @@ class TestTheCall:
     @pytest.mark.parametrize("other", [None, "sqlite://", AsyncSession()], ids=["none", "url", "session"])
     def test_anything_else_than_an_engine_is_refused(self, other: Any) -> None:
         """With what to write."""
-        with pytest.raises(errors.UsageError, match="is for an engine"):
+        with pytest.raises(errors.UsageError, match="takes an engine"):
             translate_errors(other)
 
 

@@ -67,7 +67,7 @@ class TestBrokenConnection:
 
         assert exchange.status == 200
         assert await stored(postgres) == ["kept"]
-        assert "broke when it was given back" in caplog.text
+        assert "broke when it was returned to the pool" in caplog.text
 
     async def test_one_for_reading_leaves_a_refusal_alone(self, pooled: Database, postgres: Database) -> None:
         """A request that is refused is refused with its own answer."""

@@ -167,7 +167,7 @@ class TestEndpointThatYields:
 
         assert (response.status_code, response.headers["Content-Type"]) == (500, "application/problem+json")
         assert seen == []
-        assert f"{endpoint.__name__}() yields its answer" in caplog.text
+        assert f"{endpoint.__name__}() is a generator" in caplog.text
         assert "database.read()" in caplog.text
 
     async def test_an_object_that_does_not_yield_gets_one(self, db: Database) -> None:

@@ -76,5 +76,5 @@ class TestFile:
         path = tmp_path / "baseline.json"
         path.write_text(content)
 
-        with pytest.raises(ConfigurationError, match="is no baseline"):
+        with pytest.raises(ConfigurationError, match="is not a baseline"):
             Baseline.read(path)

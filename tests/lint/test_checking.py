@@ -145,7 +145,7 @@ class TestCauses:
             __tablename__ = "word"
 
         assert [(one.where, one.message) for one in check(Local)] == [
-            ("post.isGood", '"isGood" is not lower_snake_case. So it is in 2 more tables.'),
+            ("post.isGood", '"isGood" is not lower_snake_case. Also in 2 more tables.'),
             ("tag.isOdd", '"isOdd" is not lower_snake_case.'),
         ]
 

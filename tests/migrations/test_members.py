@@ -133,7 +133,7 @@ class TestPostgreSQL:
             await migrations.up()
 
         assert path is not None
-        assert "# A row with b stops this: give it another color before, by an UPDATE." in path.read_text()
+        assert "# A row with b makes this fail: first give it another color by an UPDATE." in path.read_text()
         async with postgres.engine.connect() as connection:
             assert list(await connection.scalars(text("SELECT color FROM car"))) == ["b"]
 
@@ -171,7 +171,7 @@ class TestPostgreSQL:
         back = run_command(folder, "alembic", "downgrade", "head:-1", "--sql", url=url)
 
         assert "ALTER TYPE color ADD VALUE 'b' AFTER 'a';" in there.stdout
-        assert "The members of color cannot be changed by SQL that is printed" in back.stdout
+        assert "The members of color cannot be changed by printed SQL" in back.stdout
 
 
 class TestOtherDatabases:

@@ -65,7 +65,7 @@ class TestTypes:
         old, new, value = LOSING[case]
         migrations = await changed(server, tmp_path, old, new, value=value)
 
-        with pytest.raises(errors.MigrationError, match="a has rows whose x would become another value"):
+        with pytest.raises(errors.MigrationError, match="a has rows whose x would change"):
             await migrations.up()
 
         assert await execute(server, f"SELECT count(*) FROM a WHERE x = {value}") == [1]
@@ -108,7 +108,7 @@ class TestTypes:
         old, value = mysql.DATETIME(fsp=6), "'2024-01-01 10:00:00.777'"
         migrations = await changed(mariadb, tmp_path, old, DateTime(), value=value)
 
-        with pytest.raises(errors.MigrationError, match="would become another value"):
+        with pytest.raises(errors.MigrationError, match="would change"):
             await migrations.up()
 
     @pytest.mark.parametrize("new", [postgresql.INTERVAL(precision=0), postgresql.INTERVAL(fields="DAY")], ids=str)
@@ -116,12 +116,12 @@ class TestTypes:
         """PostgreSQL rounds seconds, and cuts what is less than the fields."""
         migrations = await changed(postgres, tmp_path, Interval(), new, value="'1 day 00:00:00.7'")
 
-        with pytest.raises(errors.MigrationError, match="would become another value"):
+        with pytest.raises(errors.MigrationError, match="would change"):
             await migrations.up()
 
     async def test_a_text_with_a_zone(self, postgres: Database, tmp_path: Path) -> None:
         """PostgreSQL would leave it out."""
         migrations = await changed(postgres, tmp_path, String(40), DateTime(), value="'2024-01-01 10:00+05'")
 
-        with pytest.raises(errors.MigrationError, match="would become another value"):
+        with pytest.raises(errors.MigrationError, match="would change"):
             await migrations.up()

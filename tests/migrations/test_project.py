@@ -143,7 +143,7 @@ class TestFind:
 class TestDirectory:
     def test_a_number_is_not_one(self, folder: Path) -> None:
         """It is not taken for the name of a folder."""
-        with pytest.raises(errors.ConfigurationError, match=r"directory = 4 in .* is not a text"):
+        with pytest.raises(errors.ConfigurationError, match=r"directory = 4 in .* is not a string"):
             _ = Project(folder, {"migrations": {"directory": 4}}).directory
 
     def test_it_is_migrations(self, tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ class TestModels:
     @pytest.mark.parametrize("setting", [5, ["shop_models:Base"], ":Base"])
     def test_what_names_no_module_is_refused(self, folder: Path, setting: object) -> None:
         """With an example."""
-        with pytest.raises(errors.ConfigurationError, match=r"is not a text like 'package.module:name'"):
+        with pytest.raises(errors.ConfigurationError, match=r"is not a string like 'package.module:name'"):
             Project(folder, {"models": setting}).models()
 
     def test_a_name_may_have_dots(self, folder: Path) -> None:

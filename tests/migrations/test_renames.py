@@ -43,7 +43,7 @@ class TestRenames:
         [line] = await written(db, tmp_path, before, after)
 
         assert line == (
-            f"{LOSES} body. If it is called text now, write instead of both: "
+            f"{LOSES} body. If it was renamed to text, write instead of both: "
             "alter_column('body', new_column_name='text')"
         )
 

@@ -157,7 +157,7 @@ class TestRefused:
         await fill(every_driver)
 
         async with every_driver.session() as session:
-            with pytest.raises(UsageError, match="joins nothing"):
+            with pytest.raises(UsageError, match="needs a join"):
                 await LOADING[question](Repository(session, Author), [contains_eager(Author.books)])
 
     def test_without_a_relation_the_hint_is_general(self) -> None:

@@ -44,9 +44,9 @@ class TestRelation:
 
         assert (caught.value.model, caught.value.attribute, caught.value.is_column) == ("Author", "books", False)
         assert caught.value.message == (
-            "Author.books is not loaded, and the object has left its session, whose block has ended."
+            "Author.books is not loaded, and the object is detached: the block of its session has ended."
         )
-        assert caught.value.hint == "Load it inside of the block, with the query: load=[Author.books]."
+        assert caught.value.hint == "Load it inside the block, with the query: load=[Author.books]."
 
     async def test_it_is_what_sqlalchemy_raises(self, sqlite: Database) -> None:
         """Code that catches SQLAlchemy's own error, or ours of an open session, goes on."""

@@ -37,7 +37,7 @@ def pointing(**options: Any) -> Table:
 class TestRefusals:
     def test_no_column(self) -> None:
         """There has to be one."""
-        with pytest.raises(ConfigurationError, match="names no column"):
+        with pytest.raises(ConfigurationError, match="needs a column"):
             live_parent()
 
     def test_no_foreign_key(self) -> None:

@@ -115,7 +115,7 @@ class TestText:
     @pytest.mark.parametrize("text", INVALID)
     def test_anything_else_is_refused(self, text: str) -> None:
         """Another prefix, case, alphabet, length, or more than 128 bits."""
-        with pytest.raises(InvalidKey, match="is no public id of Prefix"):
+        with pytest.raises(InvalidKey, match="is not a public id of Prefix"):
             PublicID[Prefix].parse(text)
 
     @given(key=keys)
@@ -218,7 +218,7 @@ class TestPublicID:
 
     def test_it_is_made_of_a_uuid(self) -> None:
         """A text would fail where it is written, far from here."""
-        with pytest.raises(InvalidKey, match="is no UUID") as caught:
+        with pytest.raises(InvalidKey, match="is not a UUID") as caught:
             PublicID[User](TEXT)  # type: ignore[arg-type]
 
         assert caught.value.hint == "PublicID[User].parse(text)"

@@ -40,24 +40,24 @@ def to_above() -> Any:
 MISTAKES: dict[str, tuple[Callable[[], Declared], str, str]] = {
     "back_populates of children": (
         lambda: family(kids=children(back_populates="abvoe"), parents=parent(back_populates="kids"), key=to_above),
-        "Above.kids says back_populates='abvoe', and Kid has no such attribute.",
+        "Above.kids has back_populates='abvoe', but Kid has no such attribute.",
         "Did you mean back_populates='above'?",
     ),
     "back_populates of a parent": (
         lambda: family(kids=children(back_populates="above"), parents=parent(back_populates="xyz"), key=to_above),
-        "Kid.above says back_populates='xyz', and Above has no such attribute.",
-        "Above.xyz is to be declared, too.",
+        "Kid.above has back_populates='xyz', but Above has no such attribute.",
+        "Declare Above.xyz too.",
     ),
     "no foreign key": (
         lambda: family(
             kids=children(back_populates="above"), parents=parent(back_populates="kids"), key=lambda: mapped_column()
         ),
-        "Above.kids: no foreign key leads from kid to above, nor back.",
+        "Above.kids: there is no foreign key between kid and above.",
         'above_id: Mapped[int] = mapped_column(ForeignKey("above.id"), index=True) in the model of kid.',
     ),
     "no foreign key of a parent": (
         lambda: family(kids=None, parents=parent(), key=lambda: mapped_column()),
-        "Kid.above: no foreign key leads from kid to above, nor back.",
+        "Kid.above: there is no foreign key between kid and above.",
         'above_id: Mapped[int] = mapped_column(ForeignKey("above.id"), index=True) in the model of kid.',
     ),
     "two foreign keys": (
@@ -67,8 +67,8 @@ MISTAKES: dict[str, tuple[Callable[[], Declared], str, str]] = {
             key=to_above,
             more={"other_id": to_above()},
         ),
-        "Above.kids: several foreign keys lead from one table to the other, above_id, other_id.",
-        'Say which, on both sides: foreign_keys="[Model.above_id]".',
+        "Above.kids: there are several foreign keys between the two tables, above_id, other_id.",
+        'Choose one, on both sides: foreign_keys="[Model.above_id]".',
     ),
 }
 
@@ -111,7 +111,7 @@ class TestMistakes:
 
         error = refusal(declare)
 
-        assert error.message == f"Above.kids leads to {named!r}, and no class of this base has that name."
+        assert error.message == f"Above.kids leads to {named!r}, but no class of this base has that name."
         assert hint in error.hint
 
     def test_it_is_told_again(self) -> None:

@@ -294,7 +294,7 @@ class TestRefused:
     async def test_what_is_no_list(self, sqlite: Database, keys: Any, hint: str) -> None:
         """Is refused with what to write, too; the names in the key of one row are no keys."""
         async with sqlite.read() as session:
-            with pytest.raises(InvalidKey, match=r"come as a list") as caught:
+            with pytest.raises(InvalidKey, match=r"have to be a list") as caught:
                 await Repository(session, Small).get_many(keys)
 
         assert caught.value.hint == hint
@@ -303,7 +303,7 @@ class TestRefused:
     async def test_one_key_in_the_place_of_several(self, sqlite: Database, keys: Any) -> None:
         """A key alone is refused with the brackets around it; the letters of a text are no keys."""
         async with sqlite.read() as session:
-            with pytest.raises(InvalidKey, match=r"come as a list") as caught:
+            with pytest.raises(InvalidKey, match=r"have to be a list") as caught:
                 await Repository(session, Small).get_many(keys)
 
         assert caught.value.hint == f"[{keys!r}]"
@@ -403,7 +403,7 @@ class TestUnhashable:
     @pytest.mark.parametrize("door", DOORS)
     async def test_it_is_refused(self, sqlite: Database, door: str, key: Any) -> None:
         """What Python cannot look up is no key, wherever SQLAlchemy would look for its object."""
-        with pytest.raises(InvalidKey, match=r"^fixed\.fixed_code: .* which can be no part of a key") as caught:
+        with pytest.raises(InvalidKey, match=r"^fixed\.fixed_code: .* which cannot be part of a key") as caught:
             async with sqlite.session() as session:
                 await DOORS[door](session, key)
 
@@ -447,7 +447,7 @@ class TestShape:
             async with sqlite.session() as session:
                 await getattr(session, method)(model, key)
 
-        assert caught.value.message == f"{key!r} is no key of {model.__name__}."
+        assert caught.value.message == f"{key!r} is not a key of {model.__name__}."
         assert caught.value.hint == hint
 
     async def test_what_else_is_wrong_with_a_get(self, sqlite: Database) -> None:

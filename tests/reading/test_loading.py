@@ -104,7 +104,7 @@ class TestLoaderOptions:
             ("books", "load=[Model.books]"),
             (["books"], "load=[Model.books], the attribute itself."),
             (Author.books, "load=[Author.books]"),
-            ([Author.name], "Columns come with their row; a deferred one by load=[undefer(Model.column)]."),
+            ([Author.name], "Columns are loaded with their row; load a deferred one by load=[undefer(Model.column)]."),
             ([Author], "load=[Model.relationship]"),
         ],
         ids=["text", "list of texts", "without brackets", "column", "class"],
@@ -151,7 +151,7 @@ class TestRefusedOptions:
     async def test_two_ways_to_load_the_same(self, db: Database, load: list[Any], read: str) -> None:
         """What SQLAlchemy finds when it compiles the query is an error of ours that says what to write."""
         async with db.read() as session:
-            with pytest.raises(UsageError, match="load= says two ways") as caught:
+            with pytest.raises(UsageError, match="load= has two ways") as caught:
                 await READS[read](Repository(session, Author), load)
 
         assert "Name each relationship" in str(caught.value)

@@ -316,7 +316,7 @@ class TestOrder:
         [
             ("number", "order_by=[Sample.number]"),
             ("-number", "order_by=[Sample.number.desc()]"),
-            (Sample.number.desc, "The method is to be called: order_by=[Sample.created_at.desc()]."),
+            (Sample.number.desc, "Call the method: order_by=[Sample.created_at.desc()]."),
             ("other", "Order by columns of Sample: order_by=[Sample.created_at.desc()]."),
         ],
         ids=["text", "text with a sign", "method", "unknown"],

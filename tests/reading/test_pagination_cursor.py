@@ -140,7 +140,7 @@ class TestCursor:
 
     async def test_a_longer_one_is_refused(self) -> None:
         """What no page has made is not sent to the database, which may break the connection over it."""
-        with pytest.raises(InvalidCursor, match="longer than any"):
+        with pytest.raises(InvalidCursor, match="too long"):
             Keyset(Event).select(select(Event), size=1, after="A" * (2**20 + 1))
 
     @pytest.mark.parametrize("db", ["sqlite"], indirect=True)

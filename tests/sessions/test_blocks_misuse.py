@@ -34,7 +34,7 @@ class TestMisuse:
             with pytest.raises(UsageError) as caught, BLOCKS[name](sqlite, session):
                 pass
 
-        assert caught.value.message == f"{name}() is entered by async with, and not by with."
+        assert caught.value.message == f"{name}() is entered by async with, not by with."
         assert caught.value.hint.startswith(f"async with {name}(")
 
     @pytest.mark.parametrize("name", ["db.session", "session.begin"])
@@ -46,7 +46,7 @@ class TestMisuse:
                 pass
 
             assert not session.in_transaction()
-        assert caught.value.message == f"{name}() is entered by async with, and not by with."
+        assert caught.value.message == f"{name}() is entered by async with, not by with."
         assert caught.value.hint.startswith(f"async with {name}(")
 
     @pytest.mark.parametrize("name", BLOCKS)
@@ -63,7 +63,7 @@ class TestMisuse:
         with pytest.raises(UsageError) as caught, database:
             pass
 
-        assert caught.value.message == "Database() is entered by async with, and not by with."
+        assert caught.value.message == "Database() is entered by async with, not by with."
         assert caught.value.hint == "async with Database(url) as db: ..."
 
     @pytest.mark.parametrize("name", BLOCKS)

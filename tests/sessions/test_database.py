@@ -113,7 +113,7 @@ class TestTransaction:
     @pytest.mark.parametrize("level", ["serialisable", "autocommit", "", 3])
     async def test_a_wrong_level_is_refused(self, db: Database, level: Any) -> None:
         """A level that is none is refused before anything is sent; AUTOCOMMIT is no transaction."""
-        with pytest.raises(InvalidValue, match="no isolation level"):
+        with pytest.raises(InvalidValue, match="not an isolation level"):
             async with db.transaction(isolation=level):
                 pass
 

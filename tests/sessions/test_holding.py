@@ -80,7 +80,7 @@ class TestOrder:
     @pytest.mark.parametrize("model", [int, Base, "Plain", Plain.__table__], ids=["class", "base", "text", "table"])
     async def test_what_is_no_model(self, sqlite: Database, model: Any) -> None:
         """What is not mapped is refused in our words."""
-        with pytest.raises(UsageError, match="The model of a repository is a mapped class, not"):
+        with pytest.raises(UsageError, match="The model of a repository has to be a mapped class, not"):
             Repository(sqlite.session(), model)
 
     def test_a_session_of_a_test(self) -> None:

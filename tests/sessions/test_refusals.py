@@ -109,7 +109,7 @@ class TestStatement:
         given = {} if on_statement else {"execution_options": TENANT}
         statement = statement.execution_options(**TENANT) if on_statement else statement
         async with db.transaction() as session:
-            with pytest.raises(UsageError, match="does not hold for its objects"):
+            with pytest.raises(UsageError, match="does not apply to its objects"):
                 await session.execute(statement, **given)
 
     async def test_a_held_object_is_no_row_of_another_schema(self, db: Database) -> None:
@@ -120,7 +120,7 @@ class TestStatement:
             session.add(User(id=1))
             await session.flush()
             for get in (session.get, session.get_one):
-                with pytest.raises(UsageError, match="does not hold for its objects"):
+                with pytest.raises(UsageError, match="does not apply to its objects"):
                     await get(User, 1, execution_options=TENANT)
 
     async def test_columns_may_come_from_there(self, postgres: Database) -> None:

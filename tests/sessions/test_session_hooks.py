@@ -187,7 +187,7 @@ class TestOnCommit:
 
         assert seen.calls == []
         assert await emails(db) == ["committed"]
-        assert "The program ends before these hooks have run" in caplog.text
+        assert "The process exits before these hooks have run" in caplog.text
 
     async def test_session_commit_runs_hooks_once(self, db: Database, seen: Recorder) -> None:
         """Each commit runs the hooks of its own transaction."""

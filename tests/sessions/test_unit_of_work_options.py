@@ -69,7 +69,7 @@ class TestOptions:
         async def work(session: Session) -> None:
             calls.append(session)
 
-        with pytest.raises(NestedTransaction, match="run again alone"):
+        with pytest.raises(NestedTransaction, match="retried alone"):
             async with db.transaction():
                 await db.run_transaction(work)
 

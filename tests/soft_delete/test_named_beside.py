@@ -375,7 +375,7 @@ class TestRefused:
 
         async with postgres.session() as session:
             for statement in (select(written.c.id), copied, update(Sign).where(Sign.at.in_(select(written.c.id)))):
-                with pytest.raises(NotSupported, match="inside of another statement"):
+                with pytest.raises(NotSupported, match="inside another statement"):
                     await session.execute(statement)
 
     async def test_in_another_statement_on_request(self, postgres: Database) -> None:

@@ -474,7 +474,7 @@ class TestWrittenAnnotations:
     @pytest.mark.parametrize("annotation", REFUSED)
     def test_other_values_are_refused(self, annotation: str, mode: str) -> None:
         """When the class is declared, as everywhere else."""
-        with pytest.raises(NotSupported, match="neither of texts nor of integers"):
+        with pytest.raises(NotSupported, match="neither of strings nor of integers"):
             declare(annotation, mode=mode)
 
     def test_a_dataclass_has_them_too(self, mode: str) -> None:

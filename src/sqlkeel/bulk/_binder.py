@@ -83,7 +83,7 @@ class BoundRows:
         """
         if PLACE.name in map(str.lower, self.names):
             raise NotSupported(
-                f"Rows of one key with different fields need the name {PLACE.name}, which a column of the table has.",
+                f"Rows with the same key and different fields need a column {PLACE.name}, but the table has one.",
                 hint="Give all rows the same fields.",
             )
         return BoundRows((*self.columns, PLACE), (*self.names, PLACE.name), (), self.shape, placed=True)
@@ -291,7 +291,7 @@ class _Shape:
         for place in self.texts:
             kinds = set(map(type, map(itemgetter(place), records)))
             if has_notation(kinds):
-                raise self._refused(TypeError("A text is expected."))
+                raise self._refused(TypeError("A string is expected."))
             if bool in kinds:
                 records = [
                     (*one[:place], WORDS[one[place]], *one[place + 1 :]) if type(one[place]) is bool else one
@@ -300,7 +300,7 @@ class _Shape:
         return records
 
     def _refused(self, error: Exception) -> ValueRefused:
-        message = f"A type of {self.columns[0].table.name} does not take a value that it is given."
+        message = f"A column type of {self.columns[0].table.name} does not accept a value."
         return ValueRefused(message, orig=error)
 
     def complete(self, batch: Batch) -> list[Record]:

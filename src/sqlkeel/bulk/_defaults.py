@@ -41,7 +41,7 @@ class Context:
         if name.startswith("__"):
             raise AttributeError(name)
         raise NotSupported(
-            f"A default asks its context for {name!r}, which many rows written at once do not have.",
+            f"A default reads {name!r} from its context, which does not have it when many rows are written at once.",
             hint="Write these rows with session.add_all(), or compute the value before the call.",
         )
 

@@ -109,5 +109,5 @@ def _batch(chunk: list[Any], target: Target, read: int) -> Batch:
     records = [key if isinstance(key, tuple) else (key,) for key in chunk]
     wrong = next((record for record in records if len(record) != width), None)
     if wrong is not None:
-        raise InvalidKey(f"{shown(wrong)} is no key of {target.name}.", hint=f"Its key is {', '.join(target.key)}.")
+        raise InvalidKey(f"{shown(wrong)} is not a key of {target.name}.", hint=f"Its key is {', '.join(target.key)}.")
     return Batch(target.key, in_order(records, width), place_of=place_of)

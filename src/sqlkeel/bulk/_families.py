@@ -85,7 +85,7 @@ def _following(
 def _counted_by_class(mapper: Mapper[Any], column: Any, below: list[Mapper[Any]]) -> NotSupported:
     names = " and ".join(one.class_.__name__ for one in below)
     return NotSupported(
-        f"The class of a {mapper.class_.__name__} is to change, and {names} count {column.name} in ways of their own.",
+        f"The rows change the class of a {mapper.class_.__name__}, and {names} count {column.name} differently.",
         hint=f"Write rows of one class at a time: {below[0].class_.__name__} instead of {mapper.class_.__name__}.",
     )
 
@@ -121,9 +121,9 @@ def refuse_unreadable(mapper: Mapper[Any], *, in_order: bool = False) -> None:
         is_known = is_known and all(isinstance(one.persist_selectable, Table) for one in mapper.iterate_to_root())
     if not is_known:
         raise NotSupported(
-            f"A statement that writes brings no {mapper.class_.__name__} back: it is read from several tables, or an "
-            "expression tells its class.",
-            hint="insert_many() and upsert_many() write such rows; Repository.get_many() brings the objects.",
+            f"A statement that writes cannot return a {mapper.class_.__name__}: it is read from several tables, or an "
+            "expression determines its class.",
+            hint="Write such rows with insert_many() or upsert_many(), and load them with Repository.get_many().",
         )
 
 
@@ -137,6 +137,6 @@ def refuse_companions(mapper: Mapper[Any]) -> None:
     if columns:
         name = mapper.class_.__name__
         raise NotSupported(
-            f"An upsert of {name} would change rows without their {', '.join(columns)}, which count or date them.",
-            hint=f"Repository.update_many() of {name} moves these, too; update=[] inserts only what is missing.",
+            f"An upsert of {name} would not update {', '.join(columns)} of the rows that it changes.",
+            hint=f"Use Repository.update_many() of {name}, which updates them; update=[] only inserts missing rows.",
         )

@@ -166,8 +166,8 @@ def _refuse_fewer(work: Work, made: int, given: int) -> None:
     """Refuse objects that cannot be matched to their rows."""
     if made != given:
         raise NotSupported(
-            f"Of {given} rows of {work.target.name}, {made} were inserted.",
-            hint="A trigger leaves rows out (one that returns NULL): insert_many() counts those that are written.",
+            f"Only {made} of {given} rows of {work.target.name} were inserted.",
+            hint="A trigger skips rows by returning NULL. Use insert_many(), which counts the rows that are written.",
         )
 
 

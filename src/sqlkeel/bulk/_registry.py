@@ -19,5 +19,5 @@ def writer_for(dialect: Dialect) -> Writer:
     """
     kind: type[Writer] | None = class_for("bulk", dialect.name)
     if kind is None:
-        raise NotSupported(f"Bulk functions know {', '.join(KNOWN)}, not {dialect.name}.")
+        raise NotSupported(f"Bulk functions support {', '.join(KNOWN)}, not {dialect.name}.")
     return kind()

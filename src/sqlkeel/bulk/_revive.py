@@ -33,7 +33,8 @@ def refuse_without_mark(target: Target) -> None:
     """
     if not target.is_soft_deletable:
         raise NotSupported(
-            f"{target.name} keeps no deleted rows to revive.", hint="Give the model the SoftDeleteMixin."
+            f"{target.name} has no soft delete, so it has no rows to revive.",
+            hint="Give the model the SoftDeleteMixin.",
         )
 
 

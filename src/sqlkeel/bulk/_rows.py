@@ -144,7 +144,7 @@ def reading(
     # Iterating over a string would yield characters as keys, and over a row its field names.
     if not isinstance(source, Iterable) or isinstance(source, SINGLE):
         kind = type(source).__name__
-        raise InvalidValue(f"{of} come as a list or another iterable of them, not as {kind}.", hint=hint)
+        raise InvalidValue(f"{of} have to be a list or another iterable, not {kind}.", hint=hint)
     return iter(source)
 
 
@@ -210,13 +210,13 @@ def refuse_expressions(target: Target, fields: Sequence[str], records: Iterable[
         for field, value in zip(fields, record, strict=True):
             if is_expression(value):
                 raise InvalidValue(
-                    f"{target.name}.{field} is given an expression of SQL ({value}), where a value is needed.",
-                    hint="An update() statement computes in the database: update(Model).values(n=Model.n + 1).",
+                    f"{target.name}.{field} needs a value, not a SQL expression ({value}).",
+                    hint="Compute in the database by a statement: update(Model).values(n=Model.n + 1).",
                 )
             if isinstance(sa_inspect(value, raiseerr=False), InstanceState):
                 raise InvalidValue(
-                    f"{target.name}.{field} is given an object of {type(value).__name__}, where a value is needed.",
-                    hint="Give its key.",
+                    f"{target.name}.{field} needs a value, not an object of {type(value).__name__}.",
+                    hint="Pass its key.",
                 )
 
 
@@ -262,7 +262,7 @@ def refuse_other_than_mappings(rows: Sequence[Any]) -> None:
     if other is not None:
         raise InvalidValue(
             f"A row is a mapping of attribute names to values, not {other}.",
-            hint="Such as row._mapping, dataclasses.asdict(obj), model.model_dump(). session.add_all() takes objects.",
+            hint="Pass row._mapping, dataclasses.asdict(obj) or model.model_dump(). session.add_all() takes objects.",
         )
 
 
@@ -292,8 +292,8 @@ def _rounds(rows: Iterable[Mapping[str, Any]], key: Sequence[str]) -> list[list[
 def unhashable(key: Sequence[str]) -> InvalidKey:
     """Return the error for a key with a list or a mapping in it, which is not hashable."""
     return InvalidKey(
-        f"A value of {', '.join(key)} is a list or a mapping, which no object can have for its key.",
-        hint="Give the key of one row; an array is a tuple.",
+        f"A value of {', '.join(key)} is a list or a mapping, which cannot be part of a key.",
+        hint="Pass the key of one row; write an array as a tuple.",
     )
 
 

@@ -54,7 +54,7 @@ class Target:
         if len(mapper.tables) != 1 or not isinstance(mapper.local_table, Table):
             raise NotSupported(
                 f"{model.__name__} is stored in several tables, or in none.",
-                hint="session.add_all() writes such objects; bulk functions write one table.",
+                hint="Write such objects with session.add_all(); bulk functions write a single table.",
             )
         self.model = model
         self.mapper = mapper
@@ -134,8 +134,8 @@ class Target:
         kind = self.mapper.polymorphic_on
         if self.mapper.polymorphic_abstract and kind not in self.columns(given):
             raise NotSupported(
-                f"{self.name} is abstract and has no rows of its own; nothing says of which class a row is.",
-                hint="Write rows of a class below it.",
+                f"{self.name} is abstract and has no rows of its own, so the class of a row is unknown.",
+                hint="Write rows of a subclass.",
             )
         if kind is not None and self.mapper.polymorphic_identity is not None and kind in set(self.fields.values()):
             found[self.field(kind)] = self.mapper.polymorphic_identity
@@ -205,7 +205,7 @@ class Target:
         meant = name if name in self.fields else next(iter(self.fields))
         shown = repr(given) if isinstance(given, str) else given
         return UnknownField(
-            f"{of} takes a list of attributes of {self.name}, and not {shown}.", hint=f"{of}=[{self.name}.{meant}]"
+            f"{of} takes a list of attributes of {self.name}, not {shown}.", hint=f"{of}=[{self.name}.{meant}]"
         )
 
     def unique(self, on: Collection[str], predicate: Predicate) -> Unique:
@@ -222,8 +222,8 @@ class Target:
                 return unique
         names = "; ".join(sorted(", ".join(f"{self.name}.{self.field(c)}" for c in unique.columns) for unique in known))
         raise NotSupported(
-            f"Nothing makes {', '.join(sorted(wanted))} unique in {self.name}, so a row cannot be found by it.",
-            hint=f"Unique are: {names}.",
+            f"{self.name} has no unique constraint on {', '.join(sorted(wanted))}, so a row cannot be found by it.",
+            hint=f"These are unique: {names}.",
         )
 
     def _uniques(self, predicate: Predicate) -> Iterator[Unique]:
@@ -247,7 +247,7 @@ class Target:
         for field, value in zip(fields, values, strict=True):
             if value is None:
                 raise InvalidValue(
-                    f"{self.name}.{field} is None, which equals nothing: every call would insert one more row.",
+                    f"{self.name}.{field} is None. NULLs are not equal, so every call would insert another row.",
                     hint="Give it a value, or insert the row.",
                 )
 

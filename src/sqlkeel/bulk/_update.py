@@ -151,7 +151,7 @@ def _key_first(batch: Batch, target: Target, *, sort: bool) -> Batch:
 async def _update(work: Work, binder: Binder, batch: Batch) -> int:
     target = work.target
     if len(batch.fields) == len(target.key):
-        raise InvalidKey(f"A row to update {target.name} holds nothing but its key.", hint="Add the new values.")
+        raise InvalidKey(f"A row to update {target.name} contains only its key.", hint="Add the new values.")
     async with work.writer.source(work.connection, target, binder.bind(batch)) as source:
         statement = _statement(target, batch.fields, source, binder.touched(batch.fields))
         written: int = (await work.connection.execute(statement)).rowcount
@@ -168,12 +168,12 @@ async def _update(work: Work, binder: Binder, batch: Batch) -> int:
     matches.refuse()
     if not has_kept:
         raise InvalidKey(
-            f"Two of the rows to update {target.name} have the same key, and the first has moved the version.",
+            f"Two of the rows to update {target.name} have the same key, and the first has incremented the version.",
             hint="Give each key once.",
         )
     raise NotSupported(
-        f"Rows of {target.name} are there, with the version that was given, and yet were not updated.",
-        hint="A trigger that keeps rows as they are (one that returns NULL) cannot be told from a conflict.",
+        f"Rows of {target.name} exist at the given version, but were not updated.",
+        hint="A trigger that skips rows by returning NULL cannot be distinguished from a conflict.",
     )
 
 

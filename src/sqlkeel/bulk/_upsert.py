@@ -189,8 +189,8 @@ async def _refusal(work: Work, merge: Merge, values: Mapping[str, Any]) -> Uniqu
     if (await work.connection.execute(hidden)).first() is not None:
         return _hidden(merge)
     return NotSupported(
-        f"The {target.name} was neither inserted nor updated, and the database says nothing of it.",
-        hint="Is there a trigger that leaves rows out (one that returns NULL)? insert_many() counts what is written.",
+        f"The {target.name} was neither inserted nor updated, and the database reported no error.",
+        hint="Look for a trigger that skips rows by returning NULL. insert_many() counts the rows that are written.",
     )
 
 
@@ -360,7 +360,7 @@ def _merge(work: Work, key: Sequence[str], fields: Sequence[str], update: Sequen
     chosen = fields if update is None else update
     absent = [field for field in chosen if field not in fields]
     if absent:
-        raise InvalidValue(f"{', '.join(absent)} is to be updated, but {target.name} is given no value for it.")
+        raise InvalidValue(f"{', '.join(absent)} is in update=, but the values for {target.name} do not have it.")
     fixed = {*map(target.field, unique.columns), *target.key, target.version}
     assigned = [field for field in chosen if field not in fixed]
     if assigned:
@@ -380,7 +380,7 @@ def _of_one_row(merge: Merge, values: Mapping[str, Any]) -> Merge:
 def _require(target: Target, key: Iterable[str], given: Collection[str]) -> None:
     for field in key:
         if field not in given:
-            raise InvalidValue(f"{target.name} is to be found by {field}, which the values do not have.")
+            raise InvalidValue(f"{target.name} is found by {field}, but the values do not have it.")
 
 
 def _without_null(target: Target, key: Sequence[str], run: Run) -> Iterator[Batch]:
@@ -395,7 +395,7 @@ def _without_null(target: Target, key: Sequence[str], run: Run) -> Iterator[Batc
 def _refuse_expressions(target: Target, binder: Binder, run: Run) -> None:
     if binder.has_sql_default(run.fields):
         raise NotSupported(
-            f"A value of {target.name} is made by an expression of SQL, which cannot be brought to a temporary table.",
+            f"A value of {target.name} is a SQL expression, which cannot be written to a temporary table.",
             hint="Give the column the same server_default, or write the rows with upsert() one by one.",
         )
 

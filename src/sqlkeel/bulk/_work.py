@@ -39,7 +39,7 @@ from ._writer import Writer
 __all__ = ["Undo", "Work"]
 
 _LATER: Final = (
-    "Commit, roll back or close when the call has returned; what makes the rows may use a session of its own."
+    "Commit, roll back or close after the call has returned; the code that produces the rows can use its own session."
 )
 
 Undo = Callable[[], Awaitable[None]]
@@ -135,12 +135,12 @@ class Work:
         """Report that the code which produces the rows closed the session; SQLAlchemy's error would not say that."""
         own = isinstance(error, KeelError) and not isinstance(error, SessionClosed)
         if isinstance(error, InvalidRequestError) and not own and self._is_newly_closed():
-            message = f"The session was closed while rows of {self.target.name} were written; none is."
+            message = f"The session was closed while rows of {self.target.name} were written; nothing is written."
             raise UsageError(message, hint=_LATER) from error
 
     def _refuse_ended(self) -> None:
         if self._savepoint is not None and not self._savepoint.is_active and not self.connection.invalidated:
-            message = f"The transaction was ended while rows of {self.target.name} were written; none is."
+            message = f"The transaction was ended while rows of {self.target.name} were written; nothing is written."
             raise UsageError(message, hint=_LATER)
 
     async def attempt(self, statement: Executable) -> CursorResult[Any]:

@@ -11,7 +11,7 @@ __all__ = ["explain"]
 
 
 def explain(
-    code: Annotated[str, typer.Argument(help="The last word of an error, or its class.")],
+    code: Annotated[str, typer.Argument(help="The code at the end of an error, or the error's class.")],
 ) -> None:
     """Explain what an error means and what to do about it.
 

@@ -22,20 +22,20 @@ _Format = Literal["text", "json", "github", "sarif"]
 _Target = Annotated[
     str | None,
     typer.Argument(
-        help="package.module:Base, a module, or package.main:app; without it, what pyproject.toml names.",
+        help="package.module:Base, a module, or package.main:app; by default, what pyproject.toml names.",
         show_default=False,
     ),
 ]
 _Url = Annotated[
-    str | None, typer.Option(help="Look at this database instead of the models.", metavar="URL", show_default=False)
+    str | None, typer.Option(help="Check this database instead of the models.", metavar="URL", show_default=False)
 ]
-_Code = Annotated[str | None, typer.Option(help="Say what a rule asks for, and why.", metavar="CODE")]
-_Style = Annotated[_Format, typer.Option("--format", help="How findings are written.")]
-_Known = Annotated[Path | None, typer.Option(help="Let the findings of this file through.", metavar="FILE")]
+_Code = Annotated[str | None, typer.Option(help="Explain what a rule asks for, and why.", metavar="CODE")]
+_Style = Annotated[_Format, typer.Option("--format", help="The format of the findings.")]
+_Known = Annotated[Path | None, typer.Option(help="Ignore the findings in this file.", metavar="FILE")]
 _Write = Annotated[Path | None, typer.Option(help="Write the findings to this file.", metavar="FILE")]
-_Fix = Annotated[bool, typer.Option("--fix-migration", help="Write the migration that renames what can be renamed.")]
+_Fix = Annotated[bool, typer.Option("--fix-migration", help="Write a migration that fixes the names.")]
 _TEXT: Final = (str, "text")
-_LIST: Final = (list, "list of texts")
+_LIST: Final = (list, "list of strings")
 _CHECKED_LATER: Final = (object, "")
 _SETTINGS: Final[Mapping[str, tuple[type, str]]] = {
     "app": _TEXT,
@@ -118,7 +118,7 @@ def _refuse_beside(option: str, *others: object) -> None:
     """Refuse options that would silently be ignored."""
     given = [str(one) for one in others if one is not None]
     if given:
-        raise _wrong(f"{', '.join(given)} cannot stand beside {option}.")
+        raise _wrong(f"{', '.join(given)} cannot be combined with {option}.")
 
 
 def _of_models(project: Project, target: str | None) -> list[Finding]:
@@ -132,7 +132,7 @@ def _of_models(project: Project, target: str | None) -> list[Finding]:
     path = settings.get("app") if named is None else None
     app = _load(project, path) if path is not None else named
     if path is not None and not is_app(app):
-        raise _wrong(f"app = {path!r} is no application with routes.")
+        raise _wrong(f"app = {path!r} is not an application with routes.")
     with _loading("The models"):
         models = project.models() if named is None or is_app(named) else named
     with _loading("The models", SQLAlchemyError):  # the rules configure the mappers, which may raise
@@ -168,7 +168,7 @@ def _write_migration(url: str | None) -> None:
         print_line("Nothing to rename.")
     else:
         print_line(f"Wrote {_short(path)}", style="green")
-        print_line("Rename the same in the models, and stop what runs with the old names before you run it.")
+        print_line("Make the same renames in the models, and stop applications with the old names before you run it.")
     if plan.refused:
         raise typer.Exit(1)
 
@@ -207,7 +207,7 @@ def _without_known(findings: list[Finding], path: Path) -> list[Finding]:
     fresh, gone = Baseline.read(path).sift(findings)
     if gone:
         # Not to standard output, where another program may read the report.
-        typer.echo(f"{len(gone)} finding(s) of {path} are repaired: {', '.join(gone)}", err=True)
+        typer.echo(f"{len(gone)} finding(s) of {path} are fixed:  {', '.join(gone)}", err=True)
         typer.echo(f"hint: sqlkeel lint --write-baseline {path}", err=True)
     return fresh
 
@@ -226,7 +226,7 @@ def _print(findings: list[Finding], style: _Format, what: str) -> None:
     if findings:
         print_line(f"{len(findings)} finding(s).")
     else:
-        print_line(f"The {what} keep{'s' if what == 'database' else ''} all rules.", style="green")
+        print_line(f"The {what} follow{'s' if what == 'database' else ''} all rules.", style="green")
 
 
 def _project(*, required: bool) -> Project:
@@ -245,7 +245,7 @@ def _settings(project: Project) -> Mapping[str, Any]:
         kind, called = _SETTINGS[name]
         words = value if kind is list and isinstance(value, list) else []
         if not isinstance(value, kind) or not all(isinstance(word, str) for word in words):
-            raise _wrong(f"{name} = {value!r} in [tool.sqlkeel.lint] is no {called}.")
+            raise _wrong(f"{name} = {value!r} in [tool.sqlkeel.lint] is not a {called}.")
     return settings
 
 

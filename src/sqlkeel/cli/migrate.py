@@ -20,7 +20,7 @@ Url = Annotated[
 ]
 
 app = typer.Typer(
-    help="Make and run migrations. Settings are in pyproject.toml under \\[tool.sqlkeel].",
+    help="Create and run migrations. Settings are in pyproject.toml under \\[tool.sqlkeel].",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -28,9 +28,11 @@ app = typer.Typer(
 
 @app.command()
 def new(
-    message: Annotated[str, typer.Argument(help="What changes; it names the file.")],
+    message: Annotated[str, typer.Argument(help="What changes; the file is named after it.")],
     *,
-    empty: Annotated[bool, typer.Option("--empty", help="Write an empty revision; do not ask the database.")] = False,
+    empty: Annotated[
+        bool, typer.Option("--empty", help="Write an empty revision, without connecting to the database.")
+    ] = False,
     database_url: Url = None,
 ) -> None:
     """Write a revision with the differences between models and database.
@@ -66,7 +68,7 @@ def up(
 
 @app.command()
 def down(
-    target: Annotated[str, typer.Argument(help="-1, a revision id that stays, or base for all.")] = "-1",
+    target: Annotated[str, typer.Argument(help="-1, the id of a revision that stays applied, or base for all.")] = "-1",
     *,
     database_url: Url = None,
 ) -> None:
@@ -74,7 +76,7 @@ def down(
 
     Example:  sqlkeel migrate down
     """
-    _print_moved("down", _run(database_url, lambda migrations: migrations.down(target)), "Nothing to take back.")
+    _print_moved("down", _run(database_url, lambda migrations: migrations.down(target)), "Nothing to revert.")
 
 
 @app.command()
@@ -104,7 +106,7 @@ def check(*, database_url: Url = None) -> None:
     from .console import print_line
 
     _run(database_url, lambda migrations: migrations.check())
-    print_line("The database is up to date, and what the models say.", style="green")
+    print_line("The database is up to date and matches the models.", style="green")
 
 
 def _doubts(path: Path) -> list[str]:

@@ -60,11 +60,11 @@ def _age(text: str) -> timedelta:
 
     found = re.fullmatch(r"(\d+)([a-z])", text.strip().lower())
     if found is None or found[2] not in _UNITS or not int(found[1]):
-        raise InvalidValue(f"--older-than {text!r} is no length of time.", hint="30d, 12h or 4w: days, hours, weeks")
+        raise InvalidValue(f"--older-than {text!r} is not a length of time.", hint="30d, 12h or 4w: days, hours, weeks")
     try:
         return timedelta(**{_UNITS[found[2]]: int(found[1])})
     except OverflowError:
-        raise InvalidValue(f"--older-than {text!r} reaches back before there are dates.", hint="30d") from None
+        raise InvalidValue(f"--older-than {text!r} reaches back before the year 1.", hint="30d") from None
 
 
 def _project(models: str) -> Any:
@@ -73,7 +73,9 @@ def _project(models: str) -> Any:
     from ..migrations import Project
 
     if _MODULE.match(models) is None:
-        raise InvalidValue(f"{models!r} names no module.", hint="package.module:User, or package.module:Base for all")
+        raise InvalidValue(
+            f"{models!r} does not name a module.", hint="package.module:User, or package.module:Base for all"
+        )
     found = Project.find_if_any(Path.cwd()) or Project(Path.cwd(), {})
     return Project(found.root, {**found.settings, "models": models})
 
@@ -86,12 +88,12 @@ async def _run(database: Database, models: Any, *, age: timedelta, batch: int, d
         if dry_run:
             old = await count_old(database, models, older_than=age)
             print_table(("table", "old enough"), [(table, f"{number:,}") for table, number in old.items()])
-            print_line("Nothing was removed. Rows to which something still points would be kept.")
+            print_line("Nothing was removed. Rows that are still referenced would be kept.")
             return
         done = await _purge(database, models, age, batch)
     print_table(("table", "removed", "kept"), [(one.table, f"{one.removed:,}", f"{one.kept:,}") for one in done])
     if any(one.kept for one in done):
-        print_line("Kept rows are old enough, but rows that must not go still point to them.", style="yellow")
+        print_line("Kept rows are old enough, but are referenced by rows that have to stay.", style="yellow")
 
 
 async def _purge(database: Database, models: Any, age: timedelta, batch: int) -> list[Purged]:

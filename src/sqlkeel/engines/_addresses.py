@@ -35,7 +35,7 @@ def refuse_wrong_ports(url: URL) -> None:
     if any(not (port.isdecimal() and 0 < int(port) <= _LAST_PORT) for port in given if port):
         raise InvalidURL(
             f"The port in the database URL is not between 1 and {_LAST_PORT:,}.",
-            hint="PostgreSQL usually listens on 5432, MariaDB on 3306; a password stands before the @.",
+            hint="PostgreSQL usually listens on 5432, MariaDB on 3306; the password comes before the @.",
         )
 
 

@@ -88,7 +88,7 @@ _AS_DATABASE: Final = r"[;&#]\s*([\w.-]+)\s*="
 _SETTING: Final = r"([\w.-]+)="
 """The name of a setting in ``options``."""
 
-_WITHOUT_SECRETS: Final = "SQLite's driver takes no secret. A listener of 'connect' on the engines may send PRAGMA key."
+_WITHOUT_SECRETS: Final = "SQLite's driver has no secrets. Send PRAGMA key in a 'connect' listener on the engines."
 """The hint for a secret in the URL of a SQLite file, for which the driver has no argument."""
 
 _NO_ARGUMENTS: Final = r"(?i)pg_?password|(?:\w+_)?(?:pass|password|pwd)"
@@ -123,7 +123,7 @@ class Limits(_Seconds):
         for name, seconds in made._asdict().items():
             if seconds is not None and not (isinstance(seconds, int | float) and 0 <= seconds < inf):
                 raise InvalidValue(
-                    f"{seconds!r} is no {name} limit in seconds.", hint="0 for no limit, None for the server's own."
+                    f"{seconds!r} is not a {name} limit in seconds.", hint="0 for no limit, None for the server's own."
                 )
         return made
 
@@ -318,12 +318,12 @@ def parse_url(url: str | URL) -> URL:
     driver = named or preferred
     if driver not in backend.drivers:
         raise InvalidURL(
-            f"The driver {driver!r} is not one that sqlkeel uses with {backend.name}.",
+            f"sqlkeel does not support the driver {driver!r} with {backend.name}.",
             hint=f"Write {backend.name}+{preferred}://…",
         )
     if backend.name == "sqlite" and (parsed.host or parsed.username or parsed.password is not None):
         raise InvalidURL(
-            f"A database of SQLite is a file, and the URL names a {'host' if parsed.host else 'user or a password'}.",
+            f"A SQLite database is a file, but the URL names a {'host' if parsed.host else 'user or a password'}.",
             hint="Write three slashes before a path: sqlite+aiosqlite:///app.db.",
         )
     if find_spec(driver) is None:
@@ -346,7 +346,7 @@ def _refuse_unreadable_options(url: URL) -> None:
     if not _has_readable_options(url):
         raise InvalidURL(
             f"The value of an option in the database URL cannot be read; it has {', '.join(sorted(url.query))}.",
-            hint="Write a number as one, ?timeout=30, and what is an object as connect_args={...}.",
+            hint="Write a number like ?timeout=30, and pass an object as connect_args={...}.",
         )
 
 
@@ -387,14 +387,14 @@ def _with_hidden_password(url: URL) -> URL:
     beside = re.findall(_AS_DATABASE, url.database or "")
     if misplaced := [name for name in beside if name.lower() == "password" or re.search(_HIDDEN, name)]:
         raise InvalidURL(
-            f"The name of the database in the URL holds {misplaced[0]}=.",
-            hint="The password stands before the @: postgresql+asyncpg://user:password@host/name.",
+            f"The name of the database in the URL contains {misplaced[0]}=.",
+            hint="Write the password before the @: postgresql+asyncpg://user:password@host/name.",
         )
     if shown := [key for key, value in url.query.items() if _is_secret(key, value)]:
         name = "password" if re.fullmatch(_NO_ARGUMENTS, shown[0]) else shown[0]
         as_argument = f"Database(url, connect_args={{{name!r}: ...}})"
         raise InvalidURL(
-            f"The database URL holds {shown[0]} in its query, which is shown with the URL.",
+            f"The database URL has {shown[0]} in its query, which would be shown with the URL.",
             hint=_WITHOUT_SECRETS if url.get_backend_name() == "sqlite" else as_argument,
         )
     password = url.query.get("password")
@@ -444,6 +444,6 @@ def begin_for_savepoint(connection: Connection) -> None:
 def _lookup(name: str) -> Backend:
     backend = backend_of(name)
     if backend is None:
-        hint = "postgres:// is written postgresql://." if name == "postgres" else None
+        hint = "Write postgresql:// instead of postgres://." if name == "postgres" else None
         raise InvalidURL(f"sqlkeel does not support {name!r}; it supports {', '.join(KNOWN)}.", hint=hint)
     return backend

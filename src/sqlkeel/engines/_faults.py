@@ -48,8 +48,8 @@ _UNKNOWN: Final = r"(?:unexpected keyword argument|invalid connection option) ['
 """What a driver says of an argument that it does not have, which has no code; what it says else may hold a value."""
 
 _OTHER_NAMES: Final = {
-    "sslmode": "asyncpg writes ?ssl=require, and libpq's own certificates as connect_args={'ssl': an SSLContext}.",
-    "ssl": "psycopg writes ?sslmode=require.",
+    "sslmode": "With asyncpg write ?ssl=require; pass certificates as connect_args={'ssl': an SSLContext}.",
+    "ssl": "With psycopg write ?sslmode=require.",
 }
 """Options that have another name in another driver."""
 
@@ -87,8 +87,8 @@ def install(engine: Engine, backend: Backend) -> None:
             # asyncpg lets an OSError of the socket through, which no listener of SQLAlchemy sees.
             if (name := re.search(_UNKNOWN, str(error))) is not None:
                 raise ConfigurationError(
-                    f"{engine.dialect.driver} has no option {name[1]!r}, which the URL or connect_args give it.",
-                    hint=_OTHER_NAMES.get(name[1], "Leave it out, or write it as the manual of the driver does."),
+                    f"{engine.dialect.driver} has no option {name[1]!r}, but the URL or connect_args contain it.",
+                    hint=_OTHER_NAMES.get(name[1], "Leave it out, or look up its name in the driver's manual."),
                 ) from error
             if isinstance(error, OSError):
                 raise DatabaseUnavailable(_unreachable(engine), orig=error) from error
@@ -103,14 +103,14 @@ def _connected(dialect: Any, args: Any, kwargs: Any) -> Any:
             if type(error) not in (TypeError, ValueError, AttributeError) or re.search(_UNKNOWN, str(error)):
                 raise  # asyncpg derives errors of its own from them
             raise ConfigurationError(
-                f"{dialect.driver} cannot take the value of an option that the URL or connect_args give it.",
-                hint="A URL gives it texts; write what is a number or an object as connect_args={'timeout': 30}.",
+                f"{dialect.driver} does not accept the value of an option in the URL or connect_args.",
+                hint="A URL passes strings; pass a number or an object as connect_args={'timeout': 30}.",
             ) from error
         clear_frames(error.__traceback__)
     # Raised outside the handler, because the original error contains the text, which may be the password.
     raise ConfigurationError(
         f"{dialect.driver} cannot encode the host, the user, the password or the name of the database.",
-        hint="A part of a host is not empty and has at most 63 characters; no text has half of a surrogate pair.",
+        hint="Each part of a host has 1 to 63 characters, and a string cannot have half of a surrogate pair.",
     )
 
 
@@ -360,4 +360,4 @@ def _how_to_make(engine: Engine) -> str | None:
     name = engine.url.database
     if not name:
         return None
-    return f"Make it: CREATE DATABASE {engine.dialect.identifier_preparer.quote(name)}. sqlkeel makes tables only."
+    return f"Create it: CREATE DATABASE {engine.dialect.identifier_preparer.quote(name)}. sqlkeel only creates tables."

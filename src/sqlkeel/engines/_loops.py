@@ -25,14 +25,14 @@ _LOOP: Final = "sqlkeel_loop"
 """The key in the pool's record of a connection for the loop that opened it."""
 
 _ONE_EACH: Final = (
-    "Make a Database in each event loop, or await db.dispose() in one before another uses it. From a thread: "
+    "Create a Database in each event loop, or await db.dispose() in one before another uses it. From a thread: "
     "asyncio.run_coroutine_threadsafe(work(), loop)."
 )
 
 
 def belongs_elsewhere() -> UsageError:
     """Return the error for using connections of another event loop."""
-    return UsageError("Another event loop, which is still open, has connections of this pool.", hint=_ONE_EACH)
+    return UsageError("Another event loop, which is still open, uses connections of this pool.", hint=_ONE_EACH)
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

@@ -73,11 +73,11 @@ def _checked(usual: type[Any]) -> type[Any]:
 
 def _moment(value: Any) -> Any:
     if type(value) not in _USUAL and isinstance(value, _OTHERS):
-        raise TypeError(f"A date, a time or a timedelta is expected, and no {type(value).__name__}.")
+        raise TypeError(f"A date, a time or a timedelta is expected, not {type(value).__name__}.")
     return value
 
 
 def _day(value: Any) -> Any:
     if type(value) not in _DAYS and isinstance(value, (time, timedelta, *_OTHERS)):
-        raise TypeError(f"A date or a datetime is expected, and no {type(value).__name__}.")
+        raise TypeError(f"A date or a datetime is expected, not {type(value).__name__}.")
     return value

@@ -12,12 +12,12 @@ from ..errors import InvalidURL, NotSupported
 __all__ = ["numbers_in", "refuse_autocommit", "refuse_options"]
 
 _CONNECTING: Final = (
-    "connect_args={...} for what the driver is given; what changes with each connection, as a password that expires, "
+    "Pass driver options as connect_args={...}; set what changes with each connection, such as an expiring password, "
     "in a listener: for engine in db.engines: event.listen(engine.sync_engine, 'do_connect', function)."
 )
 _KEPT: Final = "nothing that transaction() writes could be rolled back."
-_READING: Final = "db.read() for reading; db.engine.execution_options(isolation_level='AUTOCOMMIT') for DDL."
-_POOLS: Final = "poolclass=, pool_size= and the other options of a pool."
+_READING: Final = "Use db.read() for reading, db.engine.execution_options(isolation_level='AUTOCOMMIT') for DDL."
+_POOLS: Final = "Use poolclass=, pool_size= and the other pool options."
 _NUMBERS: Final[Mapping[str, Mapping[str, Callable[[str], Any]]]] = {
     "asyncpg": {
         "timeout": float,
@@ -48,7 +48,7 @@ def numbers_in(url: URL) -> dict[str, Any]:
     driver = url.get_driver_name()
     if objects := sorted(_OBJECTS.get(driver, frozenset()).intersection(url.query)):
         raise InvalidURL(
-            f"{objects[0]} is no text, which is all that a URL can give {driver}.",
+            f"{objects[0]} is not a string, and a URL can only pass strings to {driver}.",
             hint=f"Database(url, connect_args={{{objects[0]!r}: ...}})",
         )
     return {
@@ -63,7 +63,7 @@ def _number(name: str, text: str, read: Callable[[str], Any]) -> Any:
         return read(text)
     except ValueError:
         pass  # The original message contains the value, which the chain of errors would show.
-    kind = "a whole number" if read is int else "a number"
+    kind = "not an integer" if read is int else "not a number"
     raise InvalidURL(f"The option {name} in the database URL is {kind}.", hint=f"Write it as ?{name}=5.")
 
 
@@ -102,10 +102,10 @@ def _refuse_pool(kind: type[Any], *, in_memory: bool) -> None:
     if in_memory and not issubclass(kind, AsyncAdaptedQueuePool):
         raise NotSupported(
             f"A database in memory is one connection; {kind.__name__} would lose it, or let transactions share it.",
-            hint="Leave poolclass out: the connection is kept, and given to one after the other.",
+            hint="Leave poolclass out: the connection is kept, and used by one transaction after the other.",
         )
     if issubclass(kind, StaticPool):
         raise NotSupported(
-            "With StaticPool, transactions that run at the same time would be one.",
-            hint="pool_size=1, or NullPool.",
+            "With StaticPool, concurrent transactions would share one connection.",
+            hint="Use pool_size=1, or NullPool.",
         )

@@ -40,7 +40,7 @@ def translate_errors(engine: E) -> E:
     sync = getattr(engine, "sync_engine", engine)
     if not isinstance(sync, Engine):
         raise UsageError(
-            f"translate_errors() is for an engine, and not for a {type(engine).__name__}.",
+            f"translate_errors() takes an engine, not a {type(engine).__name__}.",
             hint="translate_errors(create_async_engine(url))",
         )
     if sync.dialect not in _translated:
@@ -59,7 +59,7 @@ def note_translated(engine: Engine) -> None:
 def _backend_of(dialect: Any) -> Backend:
     backend = backend_of(dialect.name)
     if backend is None:
-        raise NotSupported(f"sqlkeel cannot read the errors of {dialect.name}.", hint="Keep SQLAlchemy's own.")
+        raise NotSupported(f"sqlkeel cannot read the errors of {dialect.name}.", hint="Keep SQLAlchemy's own errors.")
     known = [*backend.drivers, *([_WITHOUT_ASYNCIO[backend.name]] if backend.name in _WITHOUT_ASYNCIO else [])]
     if dialect.driver not in known:
         raise NotSupported(

@@ -27,7 +27,7 @@ _OPEN: Final = "sqlkeel_streams"
 _BEGUN: Final = "sqlkeel_stream_transaction"
 """The key that records a transaction that was begun for streams."""
 
-_BESIDE: Final = "MariaDB sends the rows of a stream one after the other; another statement would drop the rest."
+_BESIDE: Final = "MariaDB sends the rows of a stream one after the other; another statement would discard the rest."
 _INSTEAD: Final = (
     "Read the stream to its end first, or close it: await result.close(). Repository.iterate() reads in statements of "
     "their own, and a second session has a connection of its own. Load relations without a stream, or by join."

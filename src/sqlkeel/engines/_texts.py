@@ -49,7 +49,7 @@ def refuse_notation(value: Any) -> Any:
         TypeError: When it is not a string and would be written in an arbitrary notation.
     """
     if type(value) is not str and _has_notation(type(value)):
-        raise TypeError(f"A text is expected, and no {type(value).__name__}.")
+        raise TypeError(f"A text is expected, not {type(value).__name__}.")
     return value
 
 

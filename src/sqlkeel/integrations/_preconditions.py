@@ -13,8 +13,8 @@ __all__ = ["ANY", "READ_RESPONSES", "WRITE_RESPONSES", "Versions", "etag", "expe
 
 READ_RESPONSES: Final = {304: "The client has this version: there is no body."}
 WRITE_RESPONSES: Final = {
-    400: "If-Match is no list of entity tags.",
-    412: "Somebody else changed it since it was read; nothing was written.",
+    400: "If-Match is not a list of entity tags.",
+    412: "It was changed since it was read; nothing was written.",
     428: "If-Match is missing.",
 }
 """The responses that the headers add to an operation, by status, for its description."""
@@ -100,7 +100,7 @@ def _parse(name: str, lines: Iterable[str]) -> _Any | list[_Tag] | None:
         return ANY
     tags = list(_tags(name, value))
     if not tags:
-        raise InvalidETag(f"{name} names no entity tag.")
+        raise InvalidETag(f"{name} contains no entity tag.")
     return tags
 
 
@@ -109,7 +109,7 @@ def _tags(name: str, value: str) -> Iterator[_Tag]:
     while place < len(value):
         item = _ITEM.match(value, place)
         if item is None:
-            raise InvalidETag(f"{name} is no list of entity tags.")
+            raise InvalidETag(f"{name} is not a list of entity tags.")
         weak, opaque = item.groups()
         if opaque is not None:
             yield _Tag(weak is not None, int(opaque) if _VERSION.fullmatch(opaque) else None)

@@ -32,9 +32,9 @@ _INTERNAL: Final = _Kind(500, "Internal Server Error")
 
 # By the code of the error, or of its nearest base class.
 _KINDS: Final[Mapping[str, _Kind]] = {
-    "not-found": _Kind(404, "Not found", "What was asked for does not exist."),
+    "not-found": _Kind(404, "Not found", "The requested record does not exist."),
     "unique-violation": _Kind(409, "Already taken", "Another record has this value already."),
-    "restore-conflict": _Kind(409, "Cannot be restored", "Another record has taken the value meanwhile."),
+    "restore-conflict": _Kind(409, "Cannot be restored", "Another record has taken the value in the meantime."),
     "foreign-key-violation": _Kind(
         409, "Reference broken", "It refers to a record that does not exist, or other records still refer to it."
     ),
@@ -43,17 +43,17 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     "precondition-required": _Kind(
         428, "Version missing", 'Say which version you change: send the ETag of what you read, If-Match: "3".'
     ),
-    "invalid-etag": _Kind(400, "Malformed header", "A precondition is no list of entity tags."),
+    "invalid-etag": _Kind(400, "Malformed header", "A precondition is not a list of entity tags."),
     "check-violation": _Kind(422, "Value not allowed", "A value breaks a rule of this record."),
     "not-null-violation": _Kind(422, "Value missing", "A required value is missing."),
     "value-refused": _Kind(422, "Value not allowed", "A value is too long, out of range, or of the wrong form."),
     "invalid-value": _Kind(422, "Invalid value", "A value has the wrong form."),
     "commit-unknown": _Kind(
-        500, "Outcome unknown", "It is not known whether the change was saved; look before you try again."
+        500, "Outcome unknown", "It is not known whether the change was saved; check before you try again."
     ),
     "transient": _Kind(503, "Try again", "The request collided with another one; nothing was written.", 1),
     "database-unavailable": _Kind(503, "Unavailable", "The service cannot reach its database; nothing was written.", 5),
-    _POOL_TIMEOUT: _Kind(503, "Overloaded", "The service has too much to do; nothing was written.", 1),
+    _POOL_TIMEOUT: _Kind(503, "Overloaded", "The service is overloaded; nothing was written.", 1),
 }
 
 

@@ -25,8 +25,10 @@ REFUSED_FROM: Final = 400
 _NO_REQUEST: Final = "A WebSocket has no unit of work: it may stay open for days."
 _OVER: Final = "The unit of work of this request ended when its response started, or by hand before that."
 _FAILED: Final = "The unit of work of this request was rolled back: {} was raised."
-_NOT_HERE: Final = "There is no unit of work here: none is installed, or a middleware asks, which is outside of it."
-_INSTALL: Final = "install(app, db), with Litestar plugins=[SQLKeelPlugin(db)]; in a middleware db.transaction()."
+_NOT_HERE: Final = "There is no unit of work here: none is installed, or the caller is a middleware outside it."
+_INSTALL: Final = (
+    "Call install(app, db), with Litestar plugins=[SQLKeelPlugin(db)]; in a middleware use db.transaction()."
+)
 
 
 class _RollBack(Exception):

@@ -55,7 +55,7 @@ _VALIDATION: Final = "#/components/schemas/HTTPValidationError"
 
 _UNREAD: Final = {kind.__name__: kind for kind in (UnloadedAttribute, DetachedAttribute)}
 
-_IN_THE_BODY: Final = "async with database.read() as session, or database.transaction(), with DatabaseDep instead."
+_IN_THE_BODY: Final = "Use DatabaseDep instead: async with database.read() as session, or database.transaction()."
 
 
 def install(
@@ -231,7 +231,7 @@ def _refuse_in_a_body(connection: HTTPConnection) -> None:
         return
     if not {get_session, get_read_session}.isdisjoint(unpromised.calls_of(route)):
         raise NoTransaction(
-            f"{route.name}() yields its answer, and the unit of work ends before the first byte of that is sent.",
+            f"{route.name}() is a generator, and the unit of work ends before its first byte is sent.",
             hint=_IN_THE_BODY,
         )
 

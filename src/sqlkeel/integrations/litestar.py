@@ -108,7 +108,7 @@ class SQLKeelPlugin(InitPlugin, ReceiveRoutePlugin):
             ConfigurationError: When the application already has a database.
         """
         if _STATE in app_config.state:
-            raise ConfigurationError("The application has a database already.", hint="Give it one SQLKeelPlugin.")
+            raise ConfigurationError("The application already has a database.", hint="Give it one SQLKeelPlugin.")
         app_config.state[_STATE] = self.database
         app_config.dependencies = {**_dependencies(), **app_config.dependencies}
         respond = _handler(self.statuses, self.docs)

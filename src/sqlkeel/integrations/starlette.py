@@ -26,8 +26,10 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 Handler = Callable[[Any, Exception], Awaitable[Response]]
 """An exception handler of Starlette."""
 
-_COPIED: Final = "A middleware of the mounted application copies the scope: what its exception handlers do is not seen."
-_INSTALL_BELOW: Final = "install(app, db) on the mounted application: it has a unit of work of its own then."
+_COPIED: Final = (
+    "A middleware of the mounted application copies the scope, so its exception handlers cannot be watched."
+)
+_INSTALL_BELOW: Final = "Call install(app, db) on the mounted application, so that it has its own unit of work."
 
 
 class NotModified(HTTPException, Answer):

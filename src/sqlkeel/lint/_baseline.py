@@ -46,7 +46,7 @@ class Baseline:
         except OSError as error:
             raise ConfigurationError(f"The baseline {path} cannot be read: {error.strerror}.", hint=hint) from None
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ConfigurationError(f"{path} is no baseline: {error!r}.", hint=hint) from None
+            raise ConfigurationError(f"{path} is not a baseline: {error!r}.", hint=hint) from None
         return cls(known)
 
     def write(self, path: Path) -> None:

@@ -134,7 +134,7 @@ def _with_others(first: Finding, *others: Finding) -> Finding:
     if not tables:
         return first
     more = "in 1 more table" if len(tables) == 1 else f"in {len(tables)} more tables"
-    return replace(first, message=f"{first.message} So it is {more}.")
+    return replace(first, message=f"{first.message} Also {more}.")
 
 
 def _unused(idle: Iterable[Allowance], allowances: Iterable[Allowance], *, with_apps: bool) -> list[Finding]:
@@ -148,7 +148,9 @@ def _unused(idle: Iterable[Allowance], allowances: Iterable[Allowance], *, with_
 def _metadata_of(target: object) -> list[MetaData]:
     found = [one for one in map(_metadata, _candidates(target)) if one is not None and one.tables]
     if not found:
-        raise ConfigurationError(f"{target!r} holds no tables.", hint="check(Base), after the models are imported.")
+        raise ConfigurationError(
+            f"{target!r} contains no tables.", hint="Call check(Base) after the models are imported."
+        )
     return list({id(one): one for one in found}.values())
 
 

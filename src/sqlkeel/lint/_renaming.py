@@ -235,7 +235,7 @@ class _Planner:
                 continue
             wanted = convention_name(item, table=new, columns=columns)
             if wanted is None and not follows(item, new):
-                self.refused.append(f"{_named(table, item)}: nothing tells what the convention would call it")
+                self.refused.append(f"{_named(table, item)}: the convention has no name for it")
             elif wanted is not None and item.name != wanted and self._must_move(table, item, new):
                 yield ConstraintRename(item, wanted)
 

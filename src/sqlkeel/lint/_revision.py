@@ -35,5 +35,5 @@ def _line(path: Path, source: str, function: str) -> int:
     path.unlink()
     raise ConfigurationError(
         f"{path.name} had no empty {function}() to write into.",
-        hint="Let script.py.mako write  ${upgrades if upgrades else 'pass'}  into it, as Alembic's own does.",
+        hint="Write  ${upgrades if upgrades else 'pass'}  into it in script.py.mako, as Alembic's own template does.",
     )

@@ -96,7 +96,7 @@ def _dialects(item: Any) -> tuple[str, ...]:
     if condition.callable_ is not None or condition.dialect is None or isinstance(item, ForeignKeyConstraint):
         raise NotSupported(
             f"The ddl_if() of {item.name} on {item.table.name} cannot be written into a revision.",
-            hint="Say for which databases it is, ddl_if(dialect='postgresql'), and not of a foreign key.",
+            hint="Name the databases, ddl_if(dialect='postgresql'); it does not work on a foreign key.",
         )
     return (condition.dialect,) if isinstance(condition.dialect, str) else tuple(condition.dialect)
 

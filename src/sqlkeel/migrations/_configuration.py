@@ -144,7 +144,7 @@ def _read(config: Config, name: str) -> str | None:
         # Alembic interpolates pyproject.toml with Python's %, and alembic.ini with ConfigParser.
         is_of_toml = not isinstance(error, (Error, CommandError))
         file = config.toml_file_name if is_of_toml else config.config_file_name
-        reason = f"{name} has a % of its own" if is_of_toml or isinstance(error, InterpolationError) else _where(error)
+        reason = f"{name} contains a single %" if is_of_toml or isinstance(error, InterpolationError) else _where(error)
     # Raised outside the handler: the original error contains the value, which may be a password, and would be chained.
     raise ConfigurationError(
         f"{file} cannot be read: {reason}.",

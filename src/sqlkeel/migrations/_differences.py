@@ -30,7 +30,7 @@ def _line(difference: tuple[Any, ...]) -> str:
         _, table, column, _, found, wanted = rest
         what = f"{kind} {column}" if table is None else f"{table}.{column}: {kind}"
         return f"{what} is {_value(found)}, not {_value(wanted)}"
-    word = "has no" if verb == "add" else "has the unknown"
+    word = "has no" if verb == "add" else "has the extra"
     return f"{word} {_name(_KINDS.get(kind, kind.replace('_', ' ')), rest)}"
 
 

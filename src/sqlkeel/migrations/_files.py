@@ -88,12 +88,12 @@ def require_environment(directory: Path) -> None:
     env = directory / "env.py"
     if not env.exists():
         raise MigrationError(
-            f"There are no migrations in {directory}.", hint='sqlkeel migrate new "first tables" makes the directory.'
+            f"There are no migrations in {directory}.", hint='sqlkeel migrate new "first tables" creates the directory.'
         )
     if _MARK not in env.read_text(encoding="utf-8"):
         raise MigrationError(
             f"{env} does not call sqlkeel.",
-            hint="Let it be:  from sqlkeel.migrations.env import run; run()  with options of configure() in run().",
+            hint="Write:  from sqlkeel.migrations.env import run; run()  and pass options of configure() to run().",
         )
 
 

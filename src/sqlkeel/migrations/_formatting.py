@@ -137,7 +137,7 @@ def _quoted(code: str) -> str:
 def _described(tree: ast.Module) -> str:
     """Return the docstring of a function, which lists each operation in words."""
     found = [" ".join(words) for words in _changes(tree) if words]
-    steps = list(dict.fromkeys(found)) or ["change what the operations below say"]
+    steps = list(dict.fromkeys(found)) or ["apply the operations below"]
     line = "; ".join(steps)
     text = f'    """{line[0].upper()}{line[1:]}."""\n'
     if len(text) <= _WIDTH or len(steps) == 1:

@@ -106,7 +106,7 @@ class ChangesMembers:
             return
         if self.as_sql:
             raise NotSupported(
-                f"The members of {kind.name} cannot be changed by SQL that is printed: the database knows its columns.",
+                f"The members of {kind.name} cannot be changed by printed SQL: only the database knows its columns.",
                 hint="Run the revision on the database: sqlkeel migrate up",
             )
         columns = self.connection.execute(_COLUMNS, {"name": name}).all()
@@ -242,6 +242,6 @@ def _doubts(context: AutogenContext, change: ChangeMembers, gone: list[str], new
         preparer: Any = context.migration_context.dialect.identifier_preparer
         name = preparer.format_type(ENUM(name=change.name, schema=change.schema))
         rename = f"ALTER TYPE {name} RENAME VALUE {_quoted(gone[0])} TO {_quoted(new[0])}"
-        yield f"# If {gone[0]} of {change.name} is called {new[0]} now, write instead: op.execute({rename!r})"
+        yield f"# If {gone[0]} of {change.name} was renamed to {new[0]}, write instead: op.execute({rename!r})"
     elif gone:
-        yield f"# A row with {', '.join(gone)} stops this: give it another {change.name} before, by an UPDATE."
+        yield f"# A row with {', '.join(gone)} makes this fail: first give it another {change.name} by an UPDATE."

@@ -72,8 +72,8 @@ class KeepsValues:
         changed = select(literal(1)).select_from(rows).where(after.is_distinct_from(before))
         if self.connection.scalar(select(exists(changed))):
             raise MigrationError(
-                f"{table_name} has rows whose {column_name} would become another value as {new!r}.",
-                hint="If that is meant, say it before: an UPDATE in the revision that rounds or cuts them.",
+                f"{table_name} has rows whose {column_name} would change as {new!r}.",
+                hint="If that is what you want, first round or cut the values by an UPDATE in the revision.",
             )
 
 

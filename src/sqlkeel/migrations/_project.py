@@ -85,7 +85,7 @@ class Project:
         setting = _table(self.settings, "migrations", "[tool.sqlkeel]").get("directory")
         if setting is not None:
             if not isinstance(setting, str):
-                raise ConfigurationError(f"directory = {setting!r} in [tool.sqlkeel.migrations] is not a text.")
+                raise ConfigurationError(f"directory = {setting!r} in [tool.sqlkeel.migrations] is not a string.")
             return self.root / setting
         self._be_importable()
         return self.root / (location_in(read_configuration(self.root)) or "migrations")
@@ -164,11 +164,11 @@ class Project:
         if "://" in str(path):
             # The message does not contain the value, because it may hold a password.
             raise ConfigurationError(
-                f"{setting} in [tool.sqlkeel] is a URL, and not a text like 'package.module:name'.",
+                f"{setting} in [tool.sqlkeel] is a URL, not a string like 'package.module:name'.",
                 hint=f"Put the URL into {_VARIABLE}, in the environment, or write --database-url URL.",
             )
         if not isinstance(path, str) or not path.partition(":")[0]:
-            raise ConfigurationError(f"{setting} = {path!r} is not a text like 'package.module:name'.", hint=_EXAMPLE)
+            raise ConfigurationError(f"{setting} = {path!r} is not a string like 'package.module:name'.", hint=_EXAMPLE)
         module_name, _, name = path.partition(":")
         name = name or _USUAL_NAMES[setting]
         wrong = f"{setting} = {path!r} cannot be found"

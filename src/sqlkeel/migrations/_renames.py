@@ -79,4 +79,4 @@ def _doubtful_table(drop: ops.DropTableOp, new: str) -> _Doubtful:
 
 
 def _line(old: str, new: str, call: str) -> str:
-    return f"This loses the values of {old}. If it is called {new} now, write instead of both: {call}"
+    return f"This loses the values of {old}. If it was renamed to {new}, write instead of both: {call}"

@@ -60,7 +60,7 @@ def refuse_missing_values(connection: Connection, name: str, *, table_name: str,
     if connection.scalar(select(exists(select(literal(1)).select_from(rows).where(rows.c[name].is_(None))))):
         raise MigrationError(
             f"{table_name} has rows that have no value for {name}, which becomes required.",
-            hint=f"Fill them before, by an UPDATE in the revision: {table_name}.{name} is NULL there.",
+            hint=f"First fill {table_name}.{name} by an UPDATE in the revision.",
         )
 
 

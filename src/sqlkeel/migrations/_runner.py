@@ -218,7 +218,7 @@ class Migrations:
         if self._is_missing():
             raise MigrationError(
                 f"There is no database file {Path(str(self.engine.url.database)).absolute()}.",
-                hint="sqlkeel migrate up makes it. A path that is not absolute begins in the folder of the command.",
+                hint="sqlkeel migrate up creates it. A relative path starts in the current folder.",
             )
 
     def _is_missing(self) -> bool:
@@ -288,7 +288,7 @@ class Migrations:
             names = [Path(scripts.get_revision(head).path).name for head in sorted(heads)]
             raise MigrationError(
                 f"There are {len(heads)} newest revisions: {', '.join(names)}.",
-                hint=f"Let one follow the other: down_revision = {min(heads)!r} in {names[1]}.",
+                hint=f"Make one follow the other: down_revision = {min(heads)!r} in {names[1]}.",
             )
         return scripts
 
@@ -354,7 +354,7 @@ def _refuse_unknown(scripts: ScriptDirectory, heads: Sequence[str]) -> None:
             folders = ", ".join(map(str, _folders(scripts)))
             raise MigrationError(
                 f"The database is at revision {head!r}, which is not in {folders}.",
-                hint="Take the branch that has it, or another database.",
+                hint="Check out the branch that has it, or use another database.",
             ) from None
 
 
@@ -379,7 +379,7 @@ def _before(scripts: ScriptDirectory, revision: str) -> Iterator[str]:
 def _fork(scripts: ScriptDirectory, ends: Sequence[str], target: str, *, stays: str) -> MigrationError:
     names = ", ".join(sorted(Path(scripts.get_revision(one).path).name for one in ends))
     return MigrationError(
-        f"{target} goes back on one line, and there are {len(ends)}, with {names}.",
+        f"{target} needs a single line of revisions, but there are {len(ends)}, with {names}.",
         hint=f"Name the revision that stays: sqlkeel migrate down {stays}",
     )
 

@@ -55,6 +55,6 @@ async def _wait_for_turn(connection: AsyncConnection, backend: Migrator, wait: f
         if loop.time() > deadline:
             raise MigrationError(
                 f"Another migration has been running on this database for {wait:g} s.",
-                hint="Wait for it, or look what it waits for; its lock ends with its connection.",
+                hint="Wait for it, or find out what it is waiting for; its lock ends with its connection.",
             )
         await asyncio.sleep(_PAUSE * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the retries; not security

@@ -19,7 +19,7 @@ from ._named_types import as_postgresql, named_type, types_changed_by
 __all__ = ["CastsValues", "ChangeType", "is_array", "write_casts"]
 
 _STOP: Final = (
-    "{column} changes between one value and an array: write in postgresql_using= below what becomes of the values, "
+    "{column} changes between one value and an array: write the conversion into postgresql_using= below, "
     "and delete this line"
 )
 
@@ -76,9 +76,9 @@ class CastsValues:
     def _uncast(self, table_name: str, column_name: str, options: dict[str, Any]) -> MigrationError:
         using = _cast(self.dialect, column_name, options["type_"])
         return MigrationError(
-            f"PostgreSQL does not convert the values or the default of {table_name}.{column_name} by itself.",
-            hint=f"alter_column({column_name!r}, …, postgresql_using={using!r}) if that is what becomes of the values; "
-            "server_default=None by another alter_column before it, where there is one.",
+            f"PostgreSQL does not convert the values or the default of {table_name}.{column_name} implicitly.",
+            hint=f"Write alter_column({column_name!r}, …, postgresql_using={using!r}) if that is right for the values; "
+            "drop a default by another alter_column before it, with server_default=None.",
         )
 
 

@@ -37,7 +37,7 @@ TARGET: Final = "sqlkeel.target"
 
 _TENANTS: Final = (
     "Connect to the schema: Database(url, connect_args={'server_settings': {'search_path': 'tenant'}}) with asyncpg, "
-    "{'options': '-c search_path=tenant'} with psycopg; on MariaDB its name is that of the database in the URL."
+    "{'options': '-c search_path=tenant'} with psycopg; on MariaDB the schema is the database in the URL."
 )
 
 
@@ -142,7 +142,7 @@ async def _migrate_in_turn(engine: AsyncEngine, project: Project, options: dict[
 def _migrate(target: Target, options: dict[str, Any]) -> None:
     if target.connection.get_execution_options().get("schema_translate_map"):
         raise NotSupported(
-            "Alembic does not know schema_translate_map: it compares the schemas that the models name, and remembers "
+            "Alembic does not support schema_translate_map: it compares the schemas that the models name, and records "
             "in one of them what was applied to all.",
             hint=_TENANTS,
         )

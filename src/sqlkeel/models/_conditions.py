@@ -48,8 +48,8 @@ def refuse_other_tables(mapper: Mapper[Any], where: ColumnElement[Any] | None) -
     if others:
         name, table = mapper.class_.__name__, others[0].description
         raise UsageError(
-            f"A condition on {name} names another table, {table}: each {name} would come once for each of its rows.",
-            hint=f"{_relation_to(mapper, others[0])}, or exists().where(...), or a select() of your own.",
+            f"A condition on {name} names another table, {table}: each {name} would be returned once per row of it.",
+            hint=f"Use {_relation_to(mapper, others[0])}, exists().where(...), or your own select().",
         )
 
 
@@ -65,7 +65,7 @@ def refuse_other_than_conditions(model: type[Any], where: Iterable[Any]) -> None
         if one is None or isinstance(one, _VALUES):
             name, given = model.__name__, one if one is None or isinstance(one, bool) else type(one).__name__
             raise UsageError(
-                f"A condition on {name} is a comparison of SQL, not {given}.",
+                f"A condition on {name} has to be a SQL comparison, not {given}.",
                 hint=f"{name}.field == value; .is_(None) for is None, .in_(values) for in; & and | for and, or.",
             )
 
@@ -79,8 +79,8 @@ def refuse_joins(options: Iterable[ORMOption]) -> None:
     for option in options:
         if private.reads_join(option):
             raise UsageError(
-                "contains_eager() takes the rows of a join, and a repository joins nothing.",
-                hint="load=[Model.relationship] loads them; for a join write a select() of your own.",
+                "contains_eager() needs a join, which a repository does not have.",
+                hint="Use load=[Model.relationship]; for a join write your own select().",
             )
 
 

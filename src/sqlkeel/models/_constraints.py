@@ -80,7 +80,7 @@ def unique_live(*columns: str | ColumnElement[Any], deleted: str = "deleted_at")
         NotSupported: When the table is created on MariaDB and the index has an expression.
     """
     if not columns:
-        raise ConfigurationError("unique_live() names no column.", hint='unique_live("email")')
+        raise ConfigurationError("unique_live() needs a column.", hint='unique_live("email")')
     register_live_option()
     live = column(deleted).is_(None)
     index = Index(None, *columns, unique=True, postgresql_where=live, sqlite_where=live, mariadb_live=deleted)
@@ -227,7 +227,7 @@ def live_parent(*columns: str) -> SchemaItem:
         NotSupported: When the table is created on MariaDB, which checks at once and not at COMMIT.
     """
     if not columns:
-        raise ConfigurationError("live_parent() names no column.", hint='live_parent("author_id")')
+        raise ConfigurationError("live_parent() needs a column.", hint='live_parent("author_id")')
     return _LiveParent(columns)
 
 
@@ -303,7 +303,7 @@ def _add_mark(table: Table) -> None:
     if _DELETED not in table.c:
         raise ConfigurationError(
             f"live_parent() needs soft-deletable tables, and {table.name} has no {_DELETED}.",
-            hint="Give the model the SoftDeleteMixin; with joined inheritance, point to the table that has it.",
+            hint="Give the model the SoftDeleteMixin; with joined inheritance, reference the table that has it.",
         )
     if _LIVE not in table.c:
         # ELSE NULL is explicit because PostgreSQL writes it so, and the reflected expression is compared with this one.
@@ -313,8 +313,8 @@ def _add_mark(table: Table) -> None:
         )
     elif _LIVE_KEYS not in table.c[_LIVE].info:
         raise ConfigurationError(
-            f"live_parent() needs the name {_LIVE} for a column, and {table.name} has one of its own.",
-            hint="Give yours another name.",
+            f"live_parent() needs the name {_LIVE} for a column, but {table.name} already has one.",
+            hint="Rename yours.",
         )
 
 
@@ -322,6 +322,6 @@ def _add_mark(table: Table) -> None:
 @compiles(_LiveKey, "mysql")
 def _refuse_deferred(key: _LiveKey, compiler: Any, **options: Any) -> str:
     raise NotSupported(
-        f"The foreign key ({', '.join(key.column_keys)}) is to be checked at COMMIT, and MariaDB checks at once.",
+        f"The foreign key ({', '.join(key.column_keys)}) has to be checked at COMMIT, but MariaDB checks at once.",
         hint="A soft delete marks the parent before its children: leave live_parent() out on MariaDB.",
     )

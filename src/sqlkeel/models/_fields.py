@@ -79,9 +79,7 @@ def _stranger(model: type[Any], relation: RelationshipProperty[Any], value: Any)
     keys = ", ".join(f"{column.key}=…" for column in relation.local_columns if column.foreign_keys)
     taken = f"a list of {target}" if relation.uselist else f"a {target}"
     hint = f"{keys}, or {relation.key}={target.lower()}, the object" if keys else f"{relation.key}=[{target}(...)]"
-    refused = InvalidValue(
-        f"{model.__name__}.{relation.key} takes {taken}, and not a {type(value).__name__}.", hint=hint
-    )
+    refused = InvalidValue(f"{model.__name__}.{relation.key} takes {taken}, not a {type(value).__name__}.", hint=hint)
     refused.column = relation.key
     return refused
 

@@ -82,7 +82,7 @@ def _own_prefix(mapper: Mapper[Any], cls: type[Any]) -> None:
         if other.base_mapper is not mapper.base_mapper and prefix_of(other.class_) == prefix:
             raise ConfigurationError(
                 f"{cls.__name__} and {other.class_.__name__} both have the __public_prefix__ {prefix!r}.",
-                hint="An id says what it is of: give each model a prefix of its own.",
+                hint="Give each model its own prefix, which says what an id is of.",
             )
 
 
@@ -118,5 +118,5 @@ def _postgresql_uuid7(element: server_uuid7, compiler: SQLCompiler, **kw: Any) -
 def _unknown(server: str) -> NotSupported:
     return NotSupported(
         f"server_uuid7() is PostgreSQL's uuidv7(), from version 18 on; this is {server}.",
-        hint="default=uuid7: the program makes the key, as UUIDKeyMixin does.",
+        hint="Use default=uuid7: Python generates the key, as with UUIDKeyMixin.",
     )

@@ -57,8 +57,8 @@ def with_columns(mixin: _C) -> _C:
         # When the class is created, because pydantic would fail next, with misleading advice.
         if any(one.__module__ == "pydantic.main" for one in model.__mro__):
             raise NotSupported(
-                f"{model.__name__} cannot have the {mixin.__name__}: its columns are no fields of pydantic.",
-                hint="Declare the columns as fields; or make it a class of sqlkeel.Base.",
+                f"{model.__name__} cannot have the {mixin.__name__}: its columns are not pydantic fields.",
+                hint="Declare the columns as fields, or derive it from sqlkeel.Base.",
             )
         super(kind, model).__init_subclass__(**options)
 
@@ -90,7 +90,7 @@ def _refuse_other_columns(mapper: Mapper[Any], mixin: type[Any], kinds: Mapping[
             what = "has no" if found is None else f"has a column of {found.type!r} as"
             raise ConfigurationError(
                 f"{mapper.class_.__name__} has the {mixin.__name__}, and its table {what} {name}.",
-                hint=f"Table(..., Column({name!r}, {kind!r})): beside autoload_with= it replaces what is reflected.",
+                hint=f"Table(..., Column({name!r}, {kind!r})): with autoload_with= it replaces the reflected column.",
             )
 
 

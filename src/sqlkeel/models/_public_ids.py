@@ -55,7 +55,7 @@ class PublicID(Generic[M_co]):
             raise ConfigurationError("A PublicID without a model has no text.", hint="PublicID[User](uuid)")
         if not isinstance(uuid, UUID):
             name = self.model.__name__
-            raise InvalidKey(f"{shown(uuid)} is no UUID.", hint=f"PublicID[{name}].parse(text)")
+            raise InvalidKey(f"{shown(uuid)} is not a UUID.", hint=f"PublicID[{name}].parse(text)")
         self.uuid = uuid
 
     @classmethod
@@ -67,7 +67,9 @@ class PublicID(Generic[M_co]):
         """
         prefix = prefix_of(cls.model)
         if not re.fullmatch(_pattern(prefix), text):
-            raise InvalidKey(f"{shown(text)} is no public id of {cls.model.__name__}.", hint=f"It is {_form(prefix)}.")
+            raise InvalidKey(
+                f"{shown(text)} is not a public id of {cls.model.__name__}.", hint=f"Expected is {_form(prefix)}."
+            )
         return cls(UUID(int=_number(text[-26:])) if prefix else UUID(text))
 
     def __str__(self) -> str:
@@ -123,7 +125,7 @@ def prefix_of(model: type[Any]) -> str:
     if not isinstance(prefix, str) or (prefix and not re.fullmatch(_PREFIX, prefix)):
         raise ConfigurationError(
             f"{model.__name__}.__public_prefix__ is {prefix!r}.",
-            hint='Small letters, at most 63, with "_" only between them: __public_prefix__ = "usr".',
+            hint='Use at most 63 lower-case letters, with "_" only between them: __public_prefix__ = "usr".',
         )
     return prefix
 
@@ -139,7 +141,7 @@ def uuid_of(given: PublicID[Any] | UUID | str, model: type[Any]) -> UUID:
     if isinstance(given, str):
         return public_id_of(model).parse(given).uuid
     if not isinstance(given, PublicID) or not (issubclass(given.model, model) or issubclass(model, given.model)):
-        raise InvalidKey(f"{shown(given)} is no public id of {model.__name__}.")
+        raise InvalidKey(f"{shown(given)} is not a public id of {model.__name__}.")
     return given.uuid
 
 

@@ -43,8 +43,8 @@ def _refusal(relation: RelationshipProperty[Any], error: Exception) -> InvalidRe
     if isinstance(named, str) and named not in target.attrs:
         name = target.class_.__name__
         return InvalidRelation(
-            f"{relation} says back_populates={named!r}, and {name} has no such attribute.",
-            hint=_meant(named, target.attrs.keys(), "back_populates={!r}") or f"{name}.{named} is to be declared, too.",
+            f"{relation} has back_populates={named!r}, but {name} has no such attribute.",
+            hint=_meant(named, target.attrs.keys(), "back_populates={!r}") or f"Declare {name}.{named} too.",
         )
     return None
 
@@ -62,7 +62,7 @@ def _no_class(relation: RelationshipProperty[Any]) -> InvalidRelation | None:
     known = [mapper.class_.__name__ for mapper in relation.parent.registry.mappers]
     hint = "Import the module that defines it before the models are used."
     return InvalidRelation(
-        f"{relation} leads to {wanted!r}, and no class of this base has that name.",
+        f"{relation} leads to {wanted!r}, but no class of this base has that name.",
         hint=_meant(wanted, known, 'Mapped[list["{}"]] or Mapped["{}"]') or hint,
     )
 
@@ -72,7 +72,7 @@ def _no_key(relation: RelationshipProperty[Any], target: Mapper[Any]) -> Invalid
     if relation.uselist is False and not relation.cascade.delete:  # a parent()
         above, below = below, above
     return InvalidRelation(
-        f"{relation}: no foreign key leads from {below} to {above}, nor back.",
+        f"{relation}: there is no foreign key between {below} and {above}.",
         hint=f'{above}_id: Mapped[int] = mapped_column(ForeignKey("{above}.id"), index=True) in the model of {below}.',
     )
 
@@ -82,8 +82,8 @@ def _several_keys(relation: RelationshipProperty[Any], target: Mapper[Any]) -> I
     names = sorted([*_between(above, below), *_between(below, above)])
     listed, first = ", ".join(names), names[0] if names else "column"
     return InvalidRelation(
-        f"{relation}: several foreign keys lead from one table to the other, {listed}.",
-        hint=f'Say which, on both sides: foreign_keys="[Model.{first}]".',
+        f"{relation}: there are several foreign keys between the two tables, {listed}.",
+        hint=f'Choose one, on both sides: foreign_keys="[Model.{first}]".',
     )
 
 

@@ -136,7 +136,7 @@ class RowKeys:
             InvalidKey: As `identity` does.
         """
         if not isinstance(keys, Iterable) or isinstance(keys, SINGLE):
-            raise InvalidKey(f"Keys of {self.name} come as a list, not as {shown(keys)}.", hint=_as_list(keys))
+            raise InvalidKey(f"Keys of {self.name} have to be a list, not {shown(keys)}.", hint=_as_list(keys))
         given = list(keys)
         if self._is_counted and set(map(type, given)) <= {int}:
             part = self._parts[0]
@@ -203,7 +203,7 @@ def refusal_of_shape(mapper: Mapper[Any], key: Any) -> InvalidKey | None:
         return None
     name = mapper.class_.__name__
     shape = names[0] if len(names) == 1 else f"({', '.join(names)})"
-    return InvalidKey(f"{shown(key)} is no key of {name}.", hint=f"session.get({name}, {shape})")
+    return InvalidKey(f"{shown(key)} is not a key of {name}.", hint=f"session.get({name}, {shape})")
 
 
 def _is_identity_key(value: Any) -> bool:
@@ -213,8 +213,8 @@ def _is_identity_key(value: Any) -> bool:
 
 def _unhashable(mapper: Mapper[Any], place: int, value: Any) -> InvalidKey:
     column: Any = mapper.primary_key[place]
-    hint = "A tuple can be a part of a key, if its column takes one."
-    refusal = InvalidKey(f"{shown(value)} is a {type(value).__name__}, which can be no part of a key.", hint=hint)
+    hint = "Use a tuple, if the column accepts one."
+    refusal = InvalidKey(f"{shown(value)} is a {type(value).__name__}, which cannot be part of a key.", hint=hint)
     refusal.locate(column.table.name, column.name)
     return refusal
 
@@ -270,7 +270,7 @@ class _Part:
         try:
             return operator.index(value)
         except TypeError:
-            raise self._refusal(value, "a whole number", _as_number(value)) from None
+            raise self._refusal(value, "an integer", _as_number(value)) from None
 
     def _uuid(self, value: Any) -> UUID:
         try:
@@ -296,7 +296,7 @@ def _as_number(value: Any) -> str:
     if isinstance(value, (list, set, frozenset)):
         return "get_many([key, ...]) takes several keys"
     if isinstance(value, (UUID, PublicID)):
-        return "get_by_public_id(id), where the model has the DualIDMixin"
+        return "get_by_public_id(id), if the model has the DualIDMixin"
     try:
         int(value)
     except (ValueError, TypeError, OverflowError):

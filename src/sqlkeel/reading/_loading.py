@@ -28,7 +28,7 @@ from ..sessions._new_rows import called_empty
 
 __all__ = ["Load", "listed", "loader_options", "refuse_options", "reloading"]
 
-_ONE_WAY: Final = "Name each relationship and column once: the relationship itself, or one option of SQLAlchemy's."
+_ONE_WAY: Final = "Name each relationship and column once: the relationship itself, or one SQLAlchemy option."
 _ON_THE_WAY: Final = "Begin at the model: load=[selectinload(Model.relationship).selectinload(Other.next)]."
 
 Load: TypeAlias = QueryableAttribute[Any] | Sequence[QueryableAttribute[Any]] | ORMOption
@@ -93,7 +93,7 @@ def refuse_options(statement: Select[Any], error: Exception) -> None:
     try:
         statement.compile()
     except InvalidRequestError as conflict:
-        raise UsageError(f"load= says two ways to load the same: {conflict}.", hint=_ONE_WAY) from error
+        raise UsageError(f"load= has two ways to load the same: {conflict}.", hint=_ONE_WAY) from error
     except ArgumentError as stranger:
         raise UnknownField(f"load= has an option of another model. {stranger}", hint=_ON_THE_WAY) from error
     except SQLAlchemyError:
@@ -206,5 +206,5 @@ def _instead(given: Any) -> str:
     if isinstance(given, str):
         return f"load=[Model.{given}], the attribute itself."
     if isinstance(getattr(given, "property", None), ColumnProperty):
-        return "Columns come with their row; a deferred one by load=[undefer(Model.column)]."
+        return "Columns are loaded with their row; load a deferred one by load=[undefer(Model.column)]."
     return "load=[Model.relationship]"

@@ -199,7 +199,7 @@ class Keyset:
         """
         check_bound("size", size, least=1)
         if after is not None and before is not None:
-            raise InvalidValue("A page lies after one cursor or before one, not both.", hint="after= or before=")
+            raise InvalidValue("A page is after one cursor or before one, not both.", hint="Pass after= or before=.")
         backwards, cursor = before is not None, after if before is None else before
         if cursor is not None:
             values = self._read(cursor, self._fingerprint(statement))
@@ -260,7 +260,7 @@ class Keyset:
 
     def _read(self, cursor: str, context: str) -> list[Any]:
         if isinstance(cursor, str) and len(cursor) > _LONGEST:
-            raise InvalidCursor("The cursor is longer than any that a page has.")
+            raise InvalidCursor("The cursor is too long.")
         try:
             raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         except (binascii.Error, ValueError, TypeError) as error:
@@ -296,7 +296,7 @@ def _checked(secret: bytes) -> bytes:
     wrong = "empty" if secret == b"" else f"a {type(secret).__name__}, not bytes"
     raise ConfigurationError(
         f"The cursor_secret of the repository is {wrong}.",
-        hint="32 random bytes that all processes know, secrets.token_bytes(32); None where cursors are not signed.",
+        hint="Use 32 random bytes that all processes share, secrets.token_bytes(32); None leaves cursors unsigned.",
     )
 
 
@@ -336,7 +336,7 @@ def check_bound(name: str, value: int, *, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _LARGEST:
         what = "A page has at least one row, not" if name == "size" else f"{name}= is a number of rows, not"
         raise InvalidValue(
-            f"{what} {shown(value)}.", hint=f"{name}={max(least, 1) * 50}, a whole number from {least} on."
+            f"{what} {shown(value)}.", hint=f"{name}={max(least, 1) * 50}, an integer of at least {least}."
         )
 
 
@@ -370,7 +370,7 @@ def _order_meant(mapper: Mapper[Any], given: Any) -> str:
     if isinstance(given, str) and (field := given.lstrip("+-")) in mapper.column_attrs:
         return f"order_by=[{name}.{field}{'.desc()' if given.startswith('-') else ''}]"
     if callable(given) and not isinstance(given, type):
-        return f"The method is to be called: order_by=[{name}.created_at.desc()]."
+        return f"Call the method: order_by=[{name}.created_at.desc()]."
     return f"Order by columns of {name}: order_by=[{name}.created_at.desc()]."
 
 
@@ -416,7 +416,7 @@ def _disorder(kind: TypeEngine[Any]) -> str | None:
     if isinstance(kind, Enum):
         return "Databases sort an Enum by position and compare it by name; order by a number or text."
     if isinstance(kind, Float) and not isinstance(kind, Double):
-        return "MariaDB keeps a Float in single precision, which equals no value sent to it; map it as Double."
+        return "MariaDB stores a Float in single precision, which equals no double that is sent; map it as Double."
     # A Python value that is not hashable is a document, a list, a mapping or an object, whatever the type is called.
     has_parts = isinstance(kind, (ARRAY, JSON)) or not kind.hashable
     return "Documents, arrays and mappings have no order; order by a number, a time or text." if has_parts else None

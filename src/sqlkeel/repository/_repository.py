@@ -147,7 +147,7 @@ class Repository(Reader[M]):
             UsageError: When it was never written, is held by another session, or another object of the row by this one.
         """
         if not is_soft(self._mapper):
-            raise NotSupported(f"{self._name} keeps no deleted rows.", hint="Give the model the SoftDeleteMixin.")
+            raise NotSupported(f"{self._name} has no soft delete.", hint="Give the model the SoftDeleteMixin.")
         refuse_foreign(self.session.sync_session, obj, model=self.model, call="restore()")
         await self.session.run_sync(soft_delete.restore, obj)
         return obj

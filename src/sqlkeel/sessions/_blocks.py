@@ -89,7 +89,7 @@ class EnteredByAsyncWith:
     if not TYPE_CHECKING:  # Without these methods, a type checker reports the mistake itself.
 
         def __enter__(self) -> NoReturn:
-            raise self._refusal("is entered by async with, and not by with")
+            raise self._refusal("is entered by async with, not by with")
 
         def __exit__(self, *exc_info: object) -> None:
             """Exist, because Python looks for it before it calls __enter__."""
@@ -109,13 +109,13 @@ class _Block(EnteredByAsyncWith, _AsyncGeneratorContextManager[T]):
         return await super().__aenter__()
 
     def __await__(self) -> NoReturn:
-        raise self._refusal("is a block, and nothing to wait for")
+        raise self._refusal("is a block and cannot be awaited")
 
     def __aiter__(self) -> NoReturn:
-        raise self._refusal("is a block, and has nothing to iterate over")
+        raise self._refusal("is a block and cannot be iterated over")
 
     def __iter__(self) -> NoReturn:
-        raise self._refusal("is a block, and has nothing to iterate over")
+        raise self._refusal("is a block and cannot be iterated over")
 
     if not TYPE_CHECKING:
 

@@ -38,8 +38,8 @@ logger = logging.getLogger("sqlkeel.session")
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_NOT_INSIDE: Final = "A transaction inside another one joins it, and cannot commit or have options of its own."
-_OUTSIDE: Final = "Call it outside of the other transaction, or give the options to that one."
+_NOT_INSIDE: Final = "A transaction inside another one joins it, and cannot commit or have its own options."
+_OUTSIDE: Final = "Call it outside the other transaction, or give the options to that one."
 
 IDLE_BEFORE_CHECK = 5.0
 """Seconds after which an idle pooled connection is checked before it is used."""
@@ -271,7 +271,7 @@ class Database(EnteredByAsyncWith):
             NestedTransaction: Inside another transaction, which would have to be retried as a whole.
         """
         if await self._outer() is not None:
-            raise NestedTransaction("A transaction inside another one cannot be run again alone.", hint=_OUTSIDE)
+            raise NestedTransaction("A transaction inside another one cannot be retried alone.", hint=_OUTSIDE)
 
         async def attempt() -> T:
             async with self.transaction(isolation=isolation) as session:
@@ -342,7 +342,7 @@ class Database(EnteredByAsyncWith):
         except SessionShared:
             raise
         except Exception:
-            logger.exception("A connection for reading broke when it was given back; it is closed.")
+            logger.exception("A connection for reading broke when it was returned to the pool; it is closed.")
 
     async def _outer(self) -> UnitOfWork | None:
         """Return the current task's open unit of work on this database, if it can be joined."""
@@ -354,7 +354,9 @@ class Database(EnteredByAsyncWith):
     ) -> None:
         level = isolation.upper().replace("_", " ") if isinstance(isolation, str) else isolation
         if level is not None and level not in ISOLATION_LEVELS:
-            raise InvalidValue(f"{isolation!r} is no isolation level.", hint=f"One of {', '.join(ISOLATION_LEVELS)}.")
+            raise InvalidValue(
+                f"{isolation!r} is not an isolation level.", hint=f"One of {', '.join(ISOLATION_LEVELS)}."
+            )
         options = self._backend.begin_options(read_only=read_only, isolation=level)
         if limits is not None:
             options[LIMITS] = limits
@@ -402,7 +404,7 @@ def _begun(function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> 
     if not hasattr(type(called), "__await__"):
         name = getattr(function, "__qualname__", type(function).__name__)
         raise UsageError(
-            f"run_transaction() is given {name}, which is no asynchronous function.",
+            f"run_transaction() got {name}, which is not an async function.",
             hint="async def work(session, ...): ..., and then db.run_transaction(work, ...), not work(...).",
         )
     assert called is not None
@@ -437,7 +439,7 @@ def _check_idle_connections(engine: AsyncEngine) -> None:
 
 def _behind(pooler: str, url: URL, options: Mapping[str, Any]) -> Backend:
     if pooler != "pgbouncer":
-        raise InvalidValue(f"{pooler!r} is no pooler that sqlkeel knows.", hint='pooler="pgbouncer"')
+        raise InvalidValue(f"sqlkeel does not support the pooler {pooler!r}.", hint='pooler="pgbouncer"')
     from ..engines._databases.pgbouncer import PgBouncer  # imported here: it loads PostgreSQL's dialect
 
     return PgBouncer(url, options)

@@ -62,8 +62,8 @@ def left_behind(what: str) -> TransactionAborted:
     """Return the error for a block whose async generator was abandoned; *what* describes the block."""
     return TransactionAborted(
         f"{what}; nothing is written.",
-        hint="End it where you leave it: async with contextlib.aclosing(generator): ...; "
-        'and in FastAPI, before the transaction is: Depends(..., scope="function").',
+        hint="Close the generator where you leave it: async with contextlib.aclosing(generator): ...; "
+        'in FastAPI, before the transaction ends: Depends(..., scope="function").',
     )
 
 

@@ -55,12 +55,12 @@ def refuse_other_than_session(session: object, model: object) -> None:
     name = next((_name_of(one) for one in (model, session) if _is_mapped(_class_of(one))), "Model")
     if isinstance(session, type) and _is_mapped(session):
         raise UsageError(
-            f"A repository is made of a session and a model, not of {session.__name__} and {type(model).__name__}.",
+            f"A repository takes a session and a model, not {session.__name__} and {type(model).__name__}.",
             hint=f"Repository(session, {name})",
         )
     if is_session:
         raise UsageError(
-            f"The model of a repository is a mapped class, not {_described(model)}.",
+            f"The model of a repository has to be a mapped class, not {_described(model)}.",
             hint=f"Repository(session, {name})",
         )
     what = f"A repository takes an asynchronous session, not {_described(session)}."
@@ -138,7 +138,7 @@ def refuse_foreign(session: orm.Session, obj: object, *, model: type[Any], call:
     if state.session is not None:
         raise UsageError(f"{call} cannot take {name}, which {_whereabouts(state)}.", hint=_reload(state))
     if state.key in session.identity_map:
-        hint = "Give the object that this session holds: await repository.get_one(key, include_deleted=True)."
+        hint = "Pass the object that this session holds: await repository.get_one(key, include_deleted=True)."
         raise UsageError(f"{call} cannot take {name}: this session holds another object of the row.", hint=hint)
 
 
@@ -146,17 +146,17 @@ def _state_of(obj: object, model: type[Any]) -> InstanceState[Any]:
     state: Any = sa_inspect(obj, raiseerr=False)
     if not isinstance(state, InstanceState):
         raise UsageError(
-            f"An object of {type(obj).__name__} is no row of {model.__name__}.",
-            hint="obj = await repository.get_one(key), and then that.",
+            f"An object of {type(obj).__name__} is not a row of {model.__name__}.",
+            hint="obj = await repository.get_one(key), and pass that.",
         )
     if not isinstance(obj, model):
         kind = type(obj).__name__
-        raise UsageError(f"{_name(state)} is no {model.__name__}.", hint=f"Repository(session, {kind})")
+        raise UsageError(f"{_name(state)} is not a {model.__name__}.", hint=f"Repository(session, {kind})")
     return state
 
 
 def _whereabouts(state: InstanceState[Any]) -> str:
-    return "is held by another session" if state.session is not None else "is in no session: it has left the one it had"
+    return "is held by another session" if state.session is not None else "is detached from its session"
 
 
 def _reload(state: InstanceState[Any]) -> str:

@@ -101,7 +101,7 @@ def _kind_elsewhere(mapper: Mapper[Any]) -> NotSupported:
     assert above is not None, "a class that shares its table has one above it"
     theirs, key = above.class_.__name__, mapper.get_property_by_column(mapper.primary_key[0]).key
     return NotSupported(
-        f"delete({own}) cannot tell its rows from the others of {theirs}: which they are is stored in another table.",
+        f"delete({own}) cannot tell its rows from the others of {theirs}: their class is stored in another table.",
         hint=f"Read the keys of {own} first, then delete({theirs}).where({theirs}.{key}.in_(keys)).",
     )
 
@@ -129,7 +129,7 @@ def _other_row(mapper: Mapper[Any], key: Any, target: Any) -> NotSupported:
     table = key.table if target.table is mapper.local_table else target.table
     own, theirs = mapper.class_.__name__, _holder(mapper, table).class_.__name__
     return NotSupported(
-        f"{key} leads to another row, and {theirs} stands for the row itself in a statement on {own}.",
+        f"{key} leads to another row, but {theirs} means the row itself in a statement on {own}.",
         hint=f"other = aliased({theirs}.__table__), and other.c.… for the columns of the other row.",
     )
 

@@ -40,7 +40,7 @@ def lock_rows(
     """
     session = session_in(session)
     if nowait and skip_locked:
-        raise InvalidValue("A locked row is either waited for, skipped, or an error.", hint="nowait or skip_locked")
+        raise InvalidValue("nowait and skip_locked exclude each other.", hint="Pass one of nowait and skip_locked.")
     mapper: Mapper[M] = sa_inspect(model)
     refuse_detour(session, mapper, "lock_rows()")
     wanted = _distinct(session, mapper, keys)
@@ -71,7 +71,7 @@ def advisory_lock(session: AnySyncSession, name: str, *, nowait: bool = False) -
     """
     if not isinstance(name, str):
         raise UsageError(
-            f"advisory_lock() takes a name, which is a text, and not {name!r}.",
+            f"advisory_lock() takes a string as name, not {name!r}.",
             hint='await session.advisory_lock(f"invoice:{invoice.id}")',
         )
     connection, backend = _writer(session_in(session))
@@ -89,11 +89,11 @@ def _writer(session: orm.Session, mapper: Mapper[Any] | None = None) -> tuple[Co
     """Return the connection of a transaction that may write and keeps its locks."""
     refuse_reading(session, "take a lock")
     if not session.autobegin and not session.in_transaction():
-        raise NoTransaction("A lock ends with its transaction, and none has begun.")
+        raise NoTransaction("A lock ends with its transaction, but none has begun.")
     connection = _only_connection(session) if mapper is None else writing_connection(session, mapper)
     backend = backend_for(connection.engine.url)
     if not backend.keeps_locks(connection):
-        raise NoTransaction("A lock ends with its transaction, and this connection is in none that keeps others away.")
+        raise NoTransaction("A lock ends with its transaction, but this connection is not in one that keeps locks.")
     return connection, backend
 
 
@@ -101,7 +101,7 @@ def _only_connection(session: orm.Session) -> Connection:
     """Return the connection of a session with a single database."""
     if session.binds or session.connection_callable is not None:
         raise NotSupported(
-            "A name is locked in one database, and the session has several.",
+            "A name is locked in one database, but the session has several.",
             hint="Use a session of one of them: async with db.transaction() as session.",
         )
     return session.connection()

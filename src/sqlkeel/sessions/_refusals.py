@@ -18,9 +18,7 @@ __all__ = ["ISOLATION", "are_in_force", "refuse_hidden_load", "refuse_on_stateme
 ISOLATION: Final = 'async with db.transaction(isolation="serializable") as session: ...'
 """How to request an isolation level."""
 
-_FIRST: Final = (
-    "Ask for it before the first statement, where transaction() has no options; or give it to Database(url, ...)."
-)
+_FIRST: Final = "Request it before the first statement, or pass it to Database(url, ...)."
 _LEVEL: Final = "isolation_level"
 _SCHEMAS: Final = "schema_translate_map"
 _NOT_SET: Final = object()
@@ -70,14 +68,16 @@ def refuse_on_statement(state: ORMExecuteState) -> None:
     # Only the statement's own options; the session passes its options to its connections.
     level = state.local_execution_options.get(_LEVEL)
     if level is not None and level != state.session.execution_options.get(_LEVEL):
-        raise UsageError("An isolation level on a statement has no effect: it is the transaction's.", hint=ISOLATION)
+        raise UsageError(
+            "An isolation level on a statement has no effect: it belongs to the transaction.", hint=ISOLATION
+        )
     given = state.execution_options.get(_SCHEMAS)
     if given is None or not _meets_objects(state):
         return
     connection = state.session.connection(bind_arguments=dict(state.bind_arguments))
     if connection.get_execution_options().get(_SCHEMAS) != given:
         raise UsageError(
-            f"A {_SCHEMAS} on a statement does not hold for its objects, which are taken for rows of another schema.",
+            f"A {_SCHEMAS} on a statement does not apply to its objects, which would count as rows of another schema.",
             hint=f"await session.connection(execution_options={{{_SCHEMAS!r}: ...}}) before the first statement.",
         )
 

@@ -106,7 +106,7 @@ def refuse_detour(session: orm.Session, mapper: Mapper[Any], call: str) -> None:
     target = writing_bind(session, mapper)
     if any(session.get_bind(mapper=mapper, clause=one(mapper.class_)) is not target for one in (select, insert)):
         raise NotSupported(
-            f"{call} reads and writes, and get_bind() sends one of the two for {name} elsewhere.",
+            f"{call} reads and writes, but get_bind() sends one of the two for {name} to another database.",
             hint="Use a session of the database that is written: async with db.transaction() as session.",
         )
 
@@ -133,7 +133,7 @@ def in_order(session: orm.Session, rows: Sequence[M], *, skip: int = 0) -> list[
     if len({state.identity_token for state in states}) > 1:
         name = states[0].mapper.class_.__name__
         raise NotSupported(
-            f"The rows of {name} come from several shards, and each has only its own in order.",
+            f"The rows of {name} come from several shards, and only the rows of each shard are in order.",
             hint="Name one shard in execute_chooser, or get_all() without order_by, skip and limit, and sort them.",
         )
     return list(rows[skip:])

@@ -116,7 +116,7 @@ class Session(EnteredByAsyncWith, AsyncSession):
             # The process is about to exit (KeyboardInterrupt, SystemExit). The outcome of the transaction is known, so
             # log the remaining hooks; nothing else will show that they did not run.
             if hooks:
-                logger.exception("The program ends before these hooks have run: %r", [hook.function for hook in hooks])
+                logger.exception("The process exits before these hooks have run: %r", [hook.function for hook in hooks])
             raise
 
     async def hooks_apart(self) -> None:

@@ -129,7 +129,7 @@ class UnitOfWork:
         session = self.session.sync_session
         if self._open_parts:
             raise left_behind(
-                "A block in the transaction has not ended before it, as one of an async generator that was left"
+                "A block inside the transaction has not ended, such as one in an abandoned async generator"
             )
         if session.has_changes or session.is_half_done:
             session.refuse_half_done()
@@ -224,7 +224,7 @@ def _is_of_closed_session(error: BaseException) -> bool:
 def _closed_inside() -> UsageError:
     return UsageError(
         "The session was closed inside the block of its transaction; nothing was committed.",
-        hint="Leave it to the end of the block, which commits and closes; an exception rolls back.",
+        hint="Let the end of the block commit and close it; an exception rolls back.",
     )
 
 

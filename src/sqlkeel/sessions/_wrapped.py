@@ -25,7 +25,7 @@ def _unwrap(state: ORMExecuteState) -> Any:
     if "entity" not in inside.entity_description or not _returns(inside, statement):
         verb = "update" if state.is_update else "delete"
         raise NotSupported(
-            f"A select() from {verb}() cannot be anything else than what that returns, of a mapped class.",
+            f"A select() from {verb}() has to select what that returns, of a mapped class.",
             hint=f"await session.execute({verb}(Model).where(...).returning(...)), without from_statement().",
         )
     options = statement.get_execution_options()

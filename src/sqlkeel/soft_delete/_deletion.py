@@ -399,7 +399,7 @@ def below_deleted(mapper: Mapper[Any], edge: Edge) -> UsageError:
     name = edge.owner.class_.__name__
     return UsageError(
         f"The {mapper.class_.__name__} belongs to a {name} that is deleted.",
-        hint=f"Restore the {name}; it brings back what was deleted together with it.",
+        hint=f"Restore the {name}; that also restores what was deleted with it.",
     )
 
 

@@ -55,8 +55,8 @@ class Edge(NamedTuple):
         """Select the rows of a relationship with its own join condition, joined as SQLAlchemy does it."""
         if not self.target.isa(self.relation.mapper) or self.target.concrete:
             raise NotSupported(
-                f"{self.relation} has a condition of its own, which {self.target.class_.__name__} cannot be asked for.",
-                hint="Mark these rows with an update() statement before you delete the one above.",
+                f"{self.relation} has its own condition, which cannot be evaluated for {self.target.class_.__name__}.",
+                hint="Mark these rows with an update() statement before you delete the parent.",
             )
         above = aliased(self.owner.class_)
         key, mark = Mark(self.owner).key, Mark(self.target)

@@ -77,9 +77,9 @@ def _database_cascades(relation: RelationshipProperty[Any]) -> bool:
 def _loss(relation: RelationshipProperty[Any], soft: Mapper[Any], above: Mapper[Any]) -> CascadeMismatch:
     child, name = soft.class_.__name__, above.class_.__name__
     return CascadeMismatch(
-        f"{relation} would remove the rows of {child} for good: {name} has no SoftDeleteMixin to mark them with it.",
-        hint=f"Give {name} the SoftDeleteMixin; or use children(), which takes them along for good where "
-        'on_delete="cascade" is written, and keeps the row above with on_delete="restrict".',
+        f"{relation} would permanently remove the rows of {child}: {name} has no SoftDeleteMixin to mark them with it.",
+        hint=f"Give {name} the SoftDeleteMixin; or use children(), which permanently removes them too if "
+        'on_delete="cascade" is written, and keeps the parent with on_delete="restrict".',
     )
 
 
@@ -95,7 +95,7 @@ def refuse_orphan(mapper: Mapper[Any], connection: Connection, obj: Any) -> None
         return
     name = f"{taking} would" if taking is not None else "The flush would"
     raise CascadeMismatch(
-        f"{name} remove a row of {mapper.class_.__name__} for good: orphans never reach the soft delete.",
+        f"{name} permanently remove a row of {mapper.class_.__name__}: orphans bypass soft delete.",
         hint='Write cascade="all" without delete-orphan, and session.delete() for the child itself.',
     )
 

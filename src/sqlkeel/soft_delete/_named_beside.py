@@ -119,15 +119,15 @@ def _without_class(condition: Any) -> Any:
 def _join() -> NotSupported:
     return NotSupported(
         "update() of a join would find deleted rows.",
-        hint="Write the class, and name the other in a condition: update(A).where(A.b_id == B.id).",
+        hint="Update the class itself, and name the other one in a condition: update(A).where(A.b_id == B.id).",
     )
 
 
 def _alias(mapper: Mapper[Any]) -> NotSupported:
     name = mapper.class_.__name__
     return NotSupported(
-        f"update() and delete() of an alias of {name} would write deleted rows, too.",
-        hint=f"Write {name} itself, and give the alias to the other rows: other = aliased({name}).",
+        f"update() and delete() of an alias of {name} would write deleted rows too.",
+        hint=f"Write {name} itself, and use the alias for the other rows: other = aliased({name}).",
     )
 
 
@@ -161,6 +161,6 @@ def _is_marked_elsewhere(mapper: Mapper[Any]) -> bool:
 def _inner_write(statement: Any) -> NotSupported:
     word = "update" if isinstance(statement, Update) else "delete"
     return NotSupported(
-        f"{word}() of {statement.table.description} inside of another statement would find deleted rows.",
-        hint="Execute it by itself, or give include_deleted=True and write the conditions.",
+        f"{word}() of {statement.table.description} inside another statement would find deleted rows.",
+        hint="Execute it separately, or pass include_deleted=True and write the conditions yourself.",
     )

@@ -159,11 +159,11 @@ class _Purge:
 def _check(older_than: object, batch: object) -> None:
     hint = "older_than=timedelta(days=30), batch=1_000"
     if not isinstance(older_than, timedelta) or older_than <= timedelta(0):
-        raise InvalidValue(f"older_than={older_than!r} is no length of time.", hint=hint)
+        raise InvalidValue(f"older_than={older_than!r} is not a length of time.", hint=hint)
     if older_than >= datetime.now(UTC) - datetime.min.replace(tzinfo=UTC) - timedelta(days=1):
-        raise InvalidValue(f"older_than={older_than!r} reaches back before there are dates.", hint=hint)
+        raise InvalidValue(f"older_than={older_than!r} reaches back before the year 1.", hint=hint)
     if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
-        raise InvalidValue(f"batch={batch!r} is no number of rows.", hint=hint)
+        raise InvalidValue(f"batch={batch!r} is not a number of rows.", hint=hint)
 
 
 async def _run_sync(session: Session, function: Callable[..., Any], *args: Any) -> Any:
@@ -176,7 +176,9 @@ def _begin(session: orm.Session, rows: DeletedRows) -> None:
         session.flush()
     connection = rows.connection(session)
     if not backend_for(connection.engine.url).keeps_locks(connection):
-        raise NoTransaction("A purge locks what it removes, and this connection is in no transaction that keeps locks.")
+        raise NoTransaction(
+            "A purge locks what it removes, but this connection is not in a transaction that keeps locks."
+        )
 
 
 def _moment(session: orm.Session, rows: DeletedRows) -> datetime:

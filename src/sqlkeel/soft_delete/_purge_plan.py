@@ -37,13 +37,13 @@ def plan(models: Any) -> list[Group]:
     """
     known = getattr(models, "registry", None)
     if not isinstance(known, registry):
-        what = "a MetaData knows tables, and no models" if isinstance(models, MetaData) else "it has no models"
+        what = "a MetaData has tables, not models" if isinstance(models, MetaData) else "it has no models"
         raise ConfigurationError(f"{models!r} cannot be purged: {what}.", hint="Name a model, or the declarative base.")
     references = References(known)
     tops = _tops(models, references)
     if not tops:
         name = getattr(models, "__name__", models)
-        raise NotSupported(f"{name} keeps no deleted rows.", hint="Give the model the SoftDeleteMixin.")
+        raise NotSupported(f"{name} has no soft delete.", hint="Give the model the SoftDeleteMixin.")
     below = {mapper: _reached(mapper, references) for mapper in _with_all_below(tops, references)}
     return _grouped(below, references)
 

@@ -167,7 +167,7 @@ def _refuse_expression(option: Any) -> None:
         names = sorted(one.class_.__name__ for one in chain(*MARKED.values()) if read.intersection(one.tables))
         if names:
             raise NotSupported(
-                f"with_expression() would find deleted rows of {', '.join(names)}: it drops which class is meant.",
+                f"with_expression() would find deleted rows of {', '.join(names)}: it drops the class.",
                 hint="Select it beside the object, select(Model, expression), or declare it as a column_property().",
             )
 

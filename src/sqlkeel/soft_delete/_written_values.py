@@ -97,7 +97,7 @@ def refuse_default(mapper: Mapper[Any], column: Any) -> None:
 def _default(which: str, read: str) -> NotSupported:
     return NotSupported(
         f"{which} is a SELECT over {read}, and would find deleted rows.",
-        hint=f"Read the table, {read}.__table__, with the condition that deleted_at is NULL.",
+        hint=f"Select from the table, {read}.__table__, where deleted_at is NULL.",
     )
 
 

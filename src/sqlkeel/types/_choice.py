@@ -102,7 +102,7 @@ class Choice(TypeDecorator[Any]):
         try:
             return self.members[value]
         except KeyError:
-            raise UnexpectedValue(f"The database holds {value!r}, which is no {self._name}.") from None
+            raise UnexpectedValue(f"The database holds {value!r}, which is not a member of {self._name}.") from None
 
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
         """Bind the other side of a comparison as a member, but a pattern of LIKE as a string."""
@@ -120,7 +120,7 @@ class Choice(TypeDecorator[Any]):
         # Checked by class first, because a StrEnum's member equals its string, and True equals 1.
         if isinstance(value, self.python_type) and not isinstance(value, bool) and value in self.stored:
             return self.stored[value]
-        raise InvalidValue(f"{shown(value)} is no {self._name}.", hint=self._hint(value))
+        raise InvalidValue(f"{shown(value)} is not a member of {self._name}.", hint=self._hint(value))
 
     def _hint(self, value: Any) -> str:
         """Return a hint: the member for a string or number, as code, or else all members."""
@@ -144,15 +144,15 @@ def _stored(kind: Any, length: int) -> dict[Any, str | int]:
         )
     outside = [value for value in stored.values() if isinstance(value, int) and value not in _INTEGERS]
     if outside:
-        raise NotSupported(f"{outside[0]} does not fit an INTEGER.", hint="BigInteger, with a CHECK of your own.")
+        raise NotSupported(f"{outside[0]} does not fit an INTEGER.", hint="Use BigInteger with your own CHECK.")
     return stored
 
 
 def not_of_values(kind: Any) -> NotSupported:
     """Return the error for a ``Literal`` that no column can store."""
     return NotSupported(
-        f"{kind} is neither of texts nor of integers.",
-        hint='Mapped[Literal["a", "b"] | None] is a column that may be NULL.',
+        f"{kind} consists neither of strings nor of integers.",
+        hint='Write Mapped[Literal["a", "b"] | None] for a column that may be NULL.',
     )
 
 
@@ -166,8 +166,8 @@ def _of_literal(kind: Any) -> dict[Any, str | int]:
 def _of_enum(kind: type[enum.Enum]) -> dict[Any, str | int]:
     if issubclass(kind, enum.Flag):
         raise NotSupported(
-            f"{kind.__name__} is a set of flags: a column of it holds combinations, not one of its members.",
-            hint=f"Mapped[int], and {kind.__name__}(number) in Python.",
+            f"{kind.__name__} is a set of flags: its values combine members instead of being one of them.",
+            hint=f"Use Mapped[int], and {kind.__name__}(number) in Python.",
         )
     if issubclass(kind, int):
         return {member: int(member) for member in kind}

@@ -72,9 +72,9 @@ class UTCDateTime(TypeDecorator[datetime]):
             hint = (
                 "datetime.fromisoformat(text), with the zone in the text: 2026-07-01T09:30:00+02:00."
                 if isinstance(value, str)
-                else "datetime.now(timezone.utc) - timedelta(days=30): compute the moment before the statement."
+                else "Compute it before the statement: datetime.now(timezone.utc) - timedelta(days=30)."
             )
-            raise InvalidValue(f"A {type(value).__name__} is no moment.", hint=hint)
+            raise InvalidValue(f"A {type(value).__name__} is not a datetime.", hint=hint)
         if value.utcoffset() is None:
             raise NaiveDatetime(f"{shown(value)} has no time zone.")
         moment = value.astimezone(UTC)
@@ -188,7 +188,7 @@ class ExactNumeric(TypeDecorator[Decimal]):
             raise InexactNumber(f"{shown(value)} is not a number.")
         units = number.scaleb(self.scale, _EXACT)
         if units != units.to_integral_value():
-            raise InexactNumber(f"{shown(value)} has more than {self.scale} digits behind the point.")
+            raise InexactNumber(f"{shown(value)} has more than {self.scale} decimal places.")
         if units.copy_abs() >= 10**self.precision:
             raise InexactNumber(f"{shown(value)} has more than {self.precision} digits.")
         return number
@@ -220,22 +220,23 @@ def _operands(op: Any, given: Any) -> Any:
 
 def _of_other_unit(operand: str, scale: int) -> NotSupported:
     return NotSupported(
-        f"{operand} is no number of {scale} digits behind the point: on SQLite the two are whole numbers of different "
-        "units.",
+        f"{operand} does not have {scale} decimal places: on SQLite the two are integers of different units.",
         hint="Give both columns the same scale, or compute in Python.",
     )
 
 
 def _rounded(operand: str) -> NotSupported:
     return NotSupported(
-        f"A number is not multiplied with or divided by {operand} in SQL: the result would be rounded.",
+        f"A number cannot be multiplied or divided by {operand} in SQL: the result would be rounded.",
         hint="Load the number, and compute and round it in Python.",
     )
 
 
 def meaningless(operation: str, *, hint: str = "Load the number, and compute in Python.") -> NotSupported:
     """Return the error for an operation that SQLite would apply to the counts of smallest units."""
-    return NotSupported(f"On SQLite {operation} would take a count of smallest units for the number.", hint=hint)
+    return NotSupported(
+        f"On SQLite {operation} would use the count of smallest units instead of the number.", hint=hint
+    )
 
 
 class utc_now(FunctionElement[datetime]):  # noqa: N801 - reads as a SQL function

@@ -59,17 +59,21 @@ class _SQLiteOperands(_Operands):
     def visit_function(self, func: Function[Any], **kw: Any) -> Any:
         scales = {scale for one in func.clauses if (scale := scale_of(one)) is not None}
         if func.name == "avg" and scales:
-            raise meaningless("avg()", hint="func.sum() and func.count(): divide and round in Python.")
+            raise meaningless("avg()", hint="Use func.sum() and func.count(), and divide and round in Python.")
         unknown = isinstance(func.type, NullType) or (isinstance(func, ReturnTypeFromArgs) and scale_of(func) is None)
         if len(scales) > 1 or (scales and unknown):
-            raise meaningless(f"{func.name}()", hint=f"func.{func.name}(..., type_=Money()), if that is what it is.")
+            raise meaningless(
+                f"{func.name}()", hint=f"Write func.{func.name}(..., type_=Money()) if the result is an amount."
+            )
         return super().visit_function(func, **kw)
 
     def visit_case(self, clause: Case[Any], **kw: Any) -> Any:
         results = [clause, clause.else_, *(result for _, result in clause.whens)]
         known = [_checked(one, clause.type) if scale_of(clause) is not None else one for one in results]
         if len({scale_of(one) for one in known if one is not None and not isinstance(one.type, NullType)}) > 1:
-            raise meaningless("CASE", hint="Give all of its results one type, the first too: literal(0, Money()).")
+            raise meaningless(
+                "CASE", hint="Give all its results the same type, including the first: literal(0, Money())."
+            )
         return super().visit_case(clause, **kw)
 
     def visit_cast(self, cast: Cast[Any], **kw: Any) -> Any:

@@ -159,7 +159,7 @@ def _pack(value: Any) -> Any:
     for kind, (tag, write, _) in _PACK.items():
         if isinstance(value, kind):
             return {tag: write(value)}
-    raise NotSupported(f"A {type(value).__name__} cannot stand in a cursor.", hint="Order by another column.")
+    raise NotSupported(f"A {type(value).__name__} cannot be stored in a cursor.", hint="Order by another column.")
 
 
 def _unpack(value: Any) -> Any:

@@ -32,9 +32,9 @@ class PlainDate(TypeDecorator[date]):
     def process_bind_param(self, value: date | None, dialect: Dialect) -> date | None:
         """Accept only a date."""
         if isinstance(value, datetime):
-            raise InvalidValue(f"{value!r} is a moment, not a day.", hint="value.astimezone(zone).date()")
+            raise InvalidValue(f"{value!r} is a datetime, not a date.", hint="value.astimezone(zone).date()")
         if value is not None and not isinstance(value, date):
-            raise InvalidValue(f"A {type(value).__name__} is no date.", hint=_hint(value, "date", "2026, 11, 22"))
+            raise InvalidValue(f"A {type(value).__name__} is not a date.", hint=_hint(value, "date", "2026, 11, 22"))
         return value
 
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
@@ -66,10 +66,10 @@ class PlainTime(TypeDecorator[time]):
         if value is None:
             return None
         if not isinstance(value, time):
-            raise InvalidValue(f"A {type(value).__name__} is no time of day.", hint=_hint(value, "time", "9, 30"))
+            raise InvalidValue(f"A {type(value).__name__} is not a time of day.", hint=_hint(value, "time", "9, 30"))
         if value.tzinfo is not None:
-            hint = "Store the moment (UTCDateTime), or the time and the name of the zone in two columns."
-            raise InvalidValue(f"{value!r} has a zone, which a time of day does not keep.", hint=hint)
+            hint = "Store a datetime (UTCDateTime), or the time and the name of the zone in two columns."
+            raise InvalidValue(f"{value!r} has a zone, which a time of day does not store.", hint=hint)
         return value
 
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
@@ -100,7 +100,7 @@ class Duration(TypeDecorator[timedelta]):
         if value is None:
             return None
         if not isinstance(value, timedelta):
-            raise InvalidValue(f"A {type(value).__name__} is no duration.", hint="timedelta(minutes=5)")
+            raise InvalidValue(f"A {type(value).__name__} is not a duration.", hint="timedelta(minutes=5)")
         microseconds = value // _MICROSECOND
         if abs(microseconds) >= _LONGEST:
             raise InvalidValue(f"{value!r} is longer than 292,000 years.")

@@ -74,7 +74,7 @@ def refuse_other_version(obj: Any, expected: Versions) -> None:
     if mapper.version_id_col is None:
         raise NotSupported(f"{name} has no version.", hint="Give the model the VersionMixin.")
     if isinstance(expected, _NO_VERSIONS) or not isinstance(expected, (int, Container)):
-        raise InvalidValue(f"{shown(expected)} is no version.", hint="expected_version=3, or a set of several.")
+        raise InvalidValue(f"{shown(expected)} is not a version.", hint="expected_version=3, or a set of several.")
     if state.identity is None:
         raise UsageError(f"The {name} is not written yet, and has no version.", hint="Leave out the version.")
     version = mapper.get_property_by_column(mapper.version_id_col).key
@@ -92,7 +92,7 @@ def _holds(accepted: Container[int], version: int) -> bool:
     try:
         return version in accepted
     except Exception as error:  # a container of something else, such as a network of addresses
-        raise InvalidValue(f"{shown(accepted)} is no set of versions.", hint="{3, 4}, of whole numbers.") from error
+        raise InvalidValue(f"{shown(accepted)} is not a set of versions.", hint="{3, 4}, of whole numbers.") from error
 
 
 def _version(obj: Any, key: str) -> int | None:

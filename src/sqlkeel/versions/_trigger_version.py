@@ -40,6 +40,6 @@ def _attach_trigger(mapper: Mapper[Any], cls: type) -> None:
             hint="Keep the hierarchy in one table, or use the VersionMixin.",
         )
     if table.dialect_kwargs.get("sqlite_with_rowid") is False:
-        raise NotSupported(f"The trigger of {cls.__name__} finds its row by rowid, which {table.name} has not.")
+        raise NotSupported(f"The trigger of {cls.__name__} finds its row by rowid, which {table.name} does not have.")
     if VersionTrigger.of(table) is None:
         VersionTrigger(table, column.name).attach()

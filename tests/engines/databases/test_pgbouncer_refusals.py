@@ -163,7 +163,7 @@ class TestRefusedOptions:
     @pytest.mark.parametrize("url", ["sqlite:///app.db", "mariadb://localhost/app"])
     def test_another_database(self, url: str) -> None:
         """PgBouncer is PostgreSQL's."""
-        with pytest.raises(NotSupported, match="does not speak"):
+        with pytest.raises(NotSupported, match="does not support"):
             Database(url, pooler="pgbouncer")
 
     def test_another_pooler(self) -> None:

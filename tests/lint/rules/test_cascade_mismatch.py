@@ -152,7 +152,7 @@ class TestParent:
             'relationship(passive_deletes="all")', "CASCADE", 'relationship(overlaps="posts", cascade="all, delete")'
         )
 
-        assert finding.message == "Post.author deletes the parent with any child."
+        assert finding.message == "Post.author deletes the parent together with any child."
 
     def test_single_parent(self) -> None:
         """What belongs to one row alone may go with it."""

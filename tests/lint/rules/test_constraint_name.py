@@ -32,7 +32,7 @@ class TestConstraintName:
 
         assert finding.where == "other"
         assert finding.message == (
-            "The MetaData has no naming convention, and its constraints have no names. So it is in 2 more tables."
+            "The MetaData has no naming convention, and its constraints have no names. Also in 2 more tables."
         )
 
     def test_other_convention(self) -> None:

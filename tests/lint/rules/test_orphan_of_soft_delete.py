@@ -35,7 +35,7 @@ class TestOrphanOfSoftDelete:
         """A child with our mixin or a mark of its own would be gone for good."""
         (finding,) = posts(_ORPHANS, mixin=mixin, column=column)
 
-        assert finding.message == "User.posts removes rows of Post that are to be marked."
+        assert finding.message == "User.posts removes rows of Post that should be marked as deleted."
 
     @pytest.mark.parametrize(
         "relation", ['children(on_delete="cascade")', 'relationship(cascade="all", passive_deletes=True)']

@@ -42,5 +42,5 @@ class TestSnakeCase:
         """Where a letter or sign would be lost, the form is described."""
         (finding,) = found("snake-case", Column(name, Integer))
 
-        assert "small letters" in finding.fix
+        assert "lower-case letters" in finding.fix
         assert finding.rename is None

@@ -33,7 +33,7 @@ class TestUnescapedColon:
         (finding,) = found("unescaped-colon", Column("a", String, server_default=text('\'{"b":1,"c":d}\'')))
 
         assert finding.message == "The server default of a has NULL in the place of :1, :d."
-        assert finding.fix == 'Write "\\\\:1" in the string, if it is no parameter.'
+        assert finding.fix == 'Write "\\\\:1" in the string, if it is not a parameter.'
 
     @pytest.mark.parametrize(
         "parts",

@@ -80,7 +80,7 @@ class MariaDBWriter(Writer):
     async def refuse_autocommit(self, connection: AsyncConnection) -> None:
         """Refuse: rolling back a savepoint would undo nothing."""
         if await connection.run_sync(backend_for(connection.engine.url).commits_by_itself):
-            raise NoTransaction("The connection commits each statement by itself; many rows need a transaction.")
+            raise NoTransaction("The connection is in autocommit mode; a bulk write needs a transaction.")
 
     def predicate(self, index: Index) -> ColumnElement[bool] | None:
         """Return the condition of a `unique_live` index; MariaDB has no other partial indexes."""

@@ -85,7 +85,7 @@ class PostgreSQLWriter(Writer):
     async def refuse_autocommit(self, connection: AsyncConnection) -> None:
         """Refuse: a COPY would commit immediately, and a temporary table would be gone before it is filled."""
         if await connection.run_sync(backend_for(connection.engine.url).commits_by_itself):
-            raise NoTransaction("The connection commits each statement by itself; many rows need a transaction.")
+            raise NoTransaction("The connection is in autocommit mode; a bulk write needs a transaction.")
 
     def predicate(self, index: Index) -> ColumnElement[bool] | None:
         """Return the WHERE of a partial index."""

@@ -339,8 +339,8 @@ def _with(ours: str, given: Any) -> str:
     variables = variables_set(given) if isinstance(given, str) else None
     if variables is None:
         raise NotSupported(
-            "init_command is one statement, which sets the time zone, the SQL mode and the limits. This is another.",
-            hint="A SET of variables goes along, 'SET wait_timeout = 60'. For all else listen to the engine's connect.",
+            "init_command can only set variables, together with the time zone, the SQL mode and the limits.",
+            hint="Write a SET of variables, 'SET wait_timeout = 60'; send anything else in a 'connect' listener.",
         )
     return f"{ours}, {variables}"
 

@@ -31,29 +31,29 @@ _UNPREPARED: Final[Mapping[str, Mapping[str, Any]]] = {
 _PASSED_ON: Final = {"application_name", "client_encoding", "datestyle", "standard_conforming_strings", "timezone"}
 """The settings that PgBouncer tracks for each client: https://www.pgbouncer.org/config.html."""
 
-_NOT_OURS: Final = "sqlkeel has to make the connection itself"
+_NOT_OURS: Final = "sqlkeel has to open the connection itself"
 _REFUSED: Final[Mapping[str, str]] = {
     "async_creator_fn": _NOT_OURS,
     "connection_class": _NOT_OURS,
     "options": "PgBouncer refuses settings in the start-up message",
-    "prepared_statement_name_func": "what is prepared by name stays on a connection that somebody else gets next",
+    "prepared_statement_name_func": "a statement prepared by name stays on a connection that another client gets next",
 }
 
 _DIRECT: Final = "Open a Database on PostgreSQL itself, without pooler=, for this."
 _REASONS: Final[Mapping[str, tuple[str, str]]] = {
     "listen": ("Notifications do not arrive", _DIRECT),
     "set": (
-        "A setting of the session would be in force for somebody else's transactions",
+        "A setting of the session would affect transactions of other clients",
         f"SET LOCAL, until the transaction ends. {_DIRECT}",
     ),
-    "prepare": ("A prepared statement is not there in the next transaction", "Bind parameters need no PREPARE."),
+    "prepare": ("A prepared statement does not exist in the next transaction", "Bind parameters need no PREPARE."),
     "temporary": (
-        "A temporary table stays on a connection of the server that somebody else gets next",
+        "A temporary table stays on a server connection that another client gets next",
         "CREATE TEMPORARY TABLE … ON COMMIT DROP.",
     ),
-    "hold": ("A cursor is not there in the next transaction", "session.stream(), inside of one transaction."),
+    "hold": ("A cursor does not exist in the next transaction", "session.stream(), inside one transaction."),
     "lock": (
-        "The lock would be held by a connection of the server that somebody else gets next",
+        "The lock would stay on a server connection that another client gets next",
         f"session.advisory_lock(name), until the transaction ends. {_DIRECT}",
     ),
 }
@@ -72,7 +72,7 @@ class PgBouncer(PostgreSQLBackend):
 
     def __init__(self, url: URL, options: Mapping[str, Any]) -> None:
         if url.get_backend_name() != self.name:
-            raise NotSupported(f"PgBouncer does not speak {url.get_backend_name()}.", hint="Leave pooler= out.")
+            raise NotSupported(f"PgBouncer does not support {url.get_backend_name()}.", hint="Leave pooler= out.")
         _refuse_options(url, options)
 
     def engine_options(self, url: URL, limits: Limits) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _refuse_options(url: URL, options: Mapping[str, Any]) -> None:
 def _refuse_autocommit(target: object, options: Mapping[str, Any]) -> None:
     if str(options.get("isolation_level", "")).upper() == "AUTOCOMMIT":
         raise _refusal(
-            "AUTOCOMMIT cannot be had: a statement outside of a transaction has no limits",
+            "AUTOCOMMIT is not possible: a statement outside a transaction has no limits",
             f"db.read() for reading. {_DIRECT}",
         )
 

@@ -54,10 +54,10 @@ _FOREVER: Final = 2**31 - 1
 _QUERY_ONLY: Final = "sqlkeel_query_only"
 _IN_MEMORY: Final = {None, "", ":memory:"}
 
-_OURS: Final = "sqlkeel makes the connection itself", "A listener of 'connect' on db.engine.sync_engine may change it."
+_OURS: Final = "sqlkeel opens the connection itself", "Change it in a 'connect' listener on db.engine.sync_engine."
 _BEGINS: Final = (
     "the Database begins each transaction, with BEGIN IMMEDIATE",
-    "Leave it out; db.read() for reading, db.transaction(read_only=True) for one snapshot.",
+    "Leave it out; use db.read() for reading, db.transaction(read_only=True) for one snapshot.",
 )
 _NOT_GIVEN: Final = {"isolation_level": _BEGINS, "autocommit": _BEGINS, "factory": _OURS, "async_creator_fn": _OURS}
 """Driver arguments that we set ourselves, each with the message and hint to show."""
@@ -100,7 +100,7 @@ class SQLiteBackend(Backend):
     """
 
     name = "sqlite"
-    unavailable = "Is there such a folder, may this program write there, and is it a file of SQLite?"
+    unavailable = "Check that the folder exists and is writable, and that the file is a SQLite database."
     drivers = {"aiosqlite": ""}
     savepoint_recovers = False
 
@@ -332,8 +332,8 @@ def _refuse_ignored(url: URL) -> None:
     for name in url.query:
         if name not in _READ_FROM_URLS:
             raise InvalidURL(
-                f"aiosqlite has no option {name!r}, which the URL gives it.",
-                hint="Leave it out; an option of SQLite's own is read behind a URI: sqlite:///file:app.db?uri=true&...",
+                f"The URL has an option {name!r}, which aiosqlite does not have.",
+                hint="Leave it out; write an option of SQLite itself in a URI: sqlite:///file:app.db?uri=true&...",
             )
 
 

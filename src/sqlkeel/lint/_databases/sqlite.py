@@ -64,7 +64,9 @@ class SQLiteRenamer(Renamer):
         """Refuse a file that does not exist: a mistyped path would be an empty database without findings."""
         path = url.database
         if path and path != ":memory:" and not path.startswith("file:") and not Path(path).exists():
-            raise ConfigurationError(f"There is no database file {path}.", hint="Is the path right, from this folder?")
+            raise ConfigurationError(
+                f"There is no database file {path}.", hint="Check the path; a relative one starts in this folder."
+            )
 
     def parts(self, connection: Connection, schema: str | None) -> set[str]:
         """Return the tables in which virtual tables keep their rows."""

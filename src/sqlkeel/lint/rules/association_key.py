@@ -60,7 +60,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
     if columns:
         kind = "UniqueConstraint" if len(table.primary_key) else "PrimaryKeyConstraint"
         listing = ", ".join(f'"{name}"' for name in columns)
-        yield Problem(table.name, f"A pair of ({', '.join(columns)}) can stand twice.", f"{kind}({listing})")
+        yield Problem(table.name, f"A pair of ({', '.join(columns)}) can occur twice.", f"{kind}({listing})")
 
 
 def pair_without_key(table: Table, schema: Schema) -> list[str]:

@@ -83,7 +83,7 @@ def _children(relation: RelationshipProperty[Any], key: ForeignKeyConstraint, ru
     deletes, passive = relation.cascade.delete, relation.passive_deletes
     word = "children" if relation.uselist else "child"
     if deletes and rule in _REFUSING:
-        message = f"{relation} deletes children, and the foreign key has {_describe(rule)}."
+        message = f"{relation} deletes children, but the foreign key has {_describe(rule)}."
         return message, 'Write ondelete="CASCADE" and passive_deletes=True, or take "delete" out of cascade=.'
     if deletes and rule != "CASCADE":
         message = f"{relation} deletes children, and the foreign key has {_describe(rule)}."
@@ -104,17 +104,17 @@ def _children(relation: RelationshipProperty[Any], key: ForeignKeyConstraint, ru
 
 def _links(relation: RelationshipProperty[Any], key: ForeignKeyConstraint, rule: str) -> tuple[str, str] | None:
     if rule == "CASCADE" and not relation.passive_deletes:
-        message = f"{relation} loads everything on the other side to delete the rows between."
+        message = f"{relation} loads everything on the other side to delete the association rows."
         return message, f'Write passive_deletes=True, or association("{key.table.name}").'
     if rule != "CASCADE" and relation.passive_deletes:
-        message = f"{relation} leaves the rows between to a foreign key that has {_describe(rule)}."
+        message = f"{relation} leaves the association rows to a foreign key that has {_describe(rule)}."
         return message, f'Write ondelete="CASCADE", or association("{key.table.name}").'
     return None
 
 
 def _parent(relation: RelationshipProperty[Any], key: ForeignKeyConstraint, rule: str) -> tuple[str, str] | None:
     if relation.cascade.delete and not relation.single_parent:
-        return f"{relation} deletes the parent with any child.", 'Drop "delete" from cascade=.'
+        return f"{relation} deletes the parent together with any child.", 'Drop "delete" from cascade=.'
     return None
 
 

@@ -99,7 +99,7 @@ def _problem(table: Table, constraint: Any) -> Problem:
     if constraint.name is None:
         fix = "Use metadata_with_names(), " + (f'or name="{wanted}".' if wanted else "and give it a name.")
         return Problem(table.name, f"A {type(constraint).__name__} has no name.", fix, rename)
-    message = f'"{constraint.name}" is not a name of the convention.'
+    message = f'"{constraint.name}" does not follow the naming convention.'
     fix = "Drop name=" + (f', or call it "{wanted}".' if wanted else ".")
     return Problem(table.name, message, fix, rename)
 

@@ -48,4 +48,4 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
         words = column.name.lower().split("_")
         if isinstance(column.type, Float) and _WORDS & set(words) and words[-1] not in _MEASURES:
             where = f"{table.name}.{column.name}"
-            yield Problem(where, f"{where} is money in floating point.", "Use Money(), or Numeric(18, 2).")
+            yield Problem(where, f"{where} stores money in floating point.", "Use Money(), or Numeric(18, 2).")

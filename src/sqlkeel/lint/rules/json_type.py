@@ -58,4 +58,4 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
             made_of = f"Let {kind.__name__}.impl be" if isinstance(column.type, TypeDecorator) else "Use"
             fix = f'{made_of} JSON().with_variant(JSONB(), "postgresql").'
             cause = f"{kind.__module__}.{kind.__qualname__}" if isinstance(column.type, TypeDecorator) else None
-            yield Problem(where, f"{where} is json on PostgreSQL, and not jsonb.", fix, cause=cause)
+            yield Problem(where, f"{where} is json on PostgreSQL, not jsonb.", fix, cause=cause)

@@ -40,8 +40,8 @@ class Visit(Base):
 """
 
 UNSEEN_ON: Final = {
-    "sqlite": "It has no type for a moment, with a zone or without.",
-    "mariadb": "DATETIME keeps no zone, whether it holds UTC or a wall clock.",
+    "sqlite": "It has no datetime type.",
+    "mariadb": "DATETIME has no zone, whether it holds UTC or local time.",
 }
 
 
@@ -51,7 +51,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
     for column in filter(is_naive, table.columns):
         where = f"{table.name}.{column.name}"
         fix = "Use UTCDateTime(), or DateTime(timezone=True)."
-        yield Problem(where, f"{where} keeps no time zone.", fix, cause=cause)
+        yield Problem(where, f"{where} stores no time zone.", fix, cause=cause)
 
 
 def is_naive(column: Column[Any]) -> bool:

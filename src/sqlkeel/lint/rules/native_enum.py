@@ -42,8 +42,8 @@ _FOLLOWS: Final = "alembic_postgresql_enum"
 
 UNSEEN_ON: Final = {
     "sqlite": "It has no such type.",
-    "postgresql": "The models say whether the migrations change the type.",
-    "mariadb": "The models say whether the migrations change the type.",
+    "postgresql": "Only the models say whether the migrations change the type.",
+    "mariadb": "Only the models say whether the migrations change the type.",
 }
 
 
@@ -56,7 +56,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
         if kind is not None and kind.native_enum and getattr(kind, "create_type", True):
             where = f"{table.name}.{column.name}"
             values = kind.enum_class.__name__ if kind.enum_class is not None else ", ".join(map(repr, kind.enums))
-            message = f"{where} is a native enum, whose changes no migration sees."
+            message = f"{where} is a native enum, whose changes autogenerate does not see."
             yield Problem(where, message, f"Use Enum({values}, native_enum=False, length={_room(kind)}).")
 
 

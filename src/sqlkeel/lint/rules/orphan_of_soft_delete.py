@@ -49,7 +49,9 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
     for mapper in schema.mappers_of(table):
         for relation in mapper.relationships:
             if relation.cascade.delete_orphan and any(map(is_soft_deletable, relation.mapper.tables)):
-                message = f"{relation} removes rows of {relation.mapper.class_.__name__} that are to be marked."
+                message = (
+                    f"{relation} removes rows of {relation.mapper.class_.__name__} that should be marked as deleted."
+                )
                 source = source_of_class(mapper.class_, relation.key)
-                fix = 'Write cascade="all", above with the SoftDeleteMixin too, and session.delete() for the child.'
+                fix = 'Write cascade="all", give the parent the SoftDeleteMixin too, and session.delete() the child.'
                 yield Problem(table.name, message, fix, source=source)

@@ -59,7 +59,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
         fix = first if column.default is None else _fix(column, column.default)
         if fix is not None:
             where = f"{table.name}.{column.name}"
-            yield Problem(where, f"{where} has its default in this program only.", fix)
+            yield Problem(where, f"{where} has its default only in Python.", fix)
 
 
 def _fix(column: Column[Any], default: Any) -> str | None:

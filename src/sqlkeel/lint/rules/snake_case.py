@@ -52,5 +52,5 @@ def _problem(where: str, kind: Literal["table", "column"], name: str) -> Problem
     words = "_".join(_WORD.findall(name)).lower()
     message = f'"{name}" is not lower_snake_case.'
     if not _KEPT.fullmatch(name) or not _SNAKE.fullmatch(words):
-        return Problem(where, message, "Use small letters, digits and single underscores.")
+        return Problem(where, message, "Use lower-case letters, digits and single underscores.")
     return Problem(where, message, f'Call it "{words}".', Rename(kind, name, words))

@@ -68,7 +68,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
             listing = ", ".join(f'"{name}"' for name in names)
             message = f"Deleted rows keep ({', '.join(names)}) taken."
             if len(names) < len(columns):
-                message = f"Two live rows may have the same ({', '.join(names)}), because NULL equals nothing."
+                message = f"Two live rows may have the same ({', '.join(names)}), because NULLs are not equal."
             yield Problem(where, message, f"Put unique_live({listing}) into __table_args__ instead.")
 
 

@@ -50,5 +50,5 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
     )
     if group:
         name = f"{one}_{rest}"
-        message = f'"{table.name}" stands apart from "{group[0]}".'
+        message = f'"{table.name}" is sorted apart from "{group[0]}".'
         yield Problem(table.name, message, f'Call it "{name}".', Rename("table", table.name, name))

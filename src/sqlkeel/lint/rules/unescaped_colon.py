@@ -38,7 +38,7 @@ class Post(Base):
     opening: Mapped[str] = mapped_column(server_default=text("'10:30'"))
 """
 
-_READ: Final = "What SQLAlchemy has read has no parameters."
+_READ: Final = "Reflected SQL has no parameters."
 UNSEEN_ON: Final = {"sqlite": _READ, "mariadb": _READ, "postgresql": _READ}
 
 
@@ -55,7 +55,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
     for where, what, clause in _pieces(table):
         names = _parameters(clause)
         if names:
-            fix = f'Write "\\\\:{names[0]}" in the string, if it is no parameter.'
+            fix = f'Write "\\\\:{names[0]}" in the string, if it is not a parameter.'
             yield Problem(where, f"{what} has NULL in the place of :{', :'.join(names)}.", fix)
 
 

@@ -54,7 +54,7 @@ def check(table: Table, schema: Schema) -> Iterator[Problem]:
         if column.name not in keyed and not column.foreign_keys and _is_habit(column):
             where = f"{table.name}.{column.name}"
             message = f"{where} is {column.type!r}: a length out of habit."
-            fix = "Use Text(), or the length of the longest right value."
+            fix = "Use Text(), or the length of the longest valid value."
             yield Problem(where, message, fix, cause="a length out of habit")
 
 

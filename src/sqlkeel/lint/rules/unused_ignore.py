@@ -38,6 +38,6 @@ def check_idle(idle: Iterable[Allowance]) -> Iterator[Problem]:
     """Yield exceptions that suppress no finding."""
     for one in idle:
         where = one.text.partition(":")[2] or one.text
-        message = f'Nothing here breaks "{one.code}", which is let through because: {one.reason}'
+        message = f'Nothing here breaks "{one.code}". The exception gives the reason: {one.reason}'
         message = message if message.endswith(".") else f"{message}."
         yield Problem(where, message, "Delete the exception.", source=one.source)

@@ -32,8 +32,8 @@ class MariaDBMigrator(Migrator):
     indexes_keys = True
     has_character_sets = True
     after_failure = (
-        "stopped half-way: MariaDB commits every DDL statement, so what ran before the failing one stays. "
-        "Take that back by hand before you run it again"
+        "stopped half-way: MariaDB commits every DDL statement, so the statements before the failing one stay. "
+        "Revert them by hand before you run it again"
     )
 
     def implementation(self) -> type[DefaultImpl]:

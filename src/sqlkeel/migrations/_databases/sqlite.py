@@ -127,8 +127,8 @@ class SQLiteMigrator(Migrator):
         if broken:
             lines = [f"{number} row(s) of {table} → {parent}" for (table, parent), number in sorted(broken.items())]
             raise MigrationError(
-                f"After these migrations rows would point nowhere: {', '.join(lines)}. The run was rolled back.",
-                hint="Delete or move these rows in the revision, before what they point to goes.",
+                f"The migrations leave rows that reference missing rows: {', '.join(lines)}. The run was rolled back.",
+                hint="Delete or move these rows in the revision before the rows that they reference.",
             )
 
     def _refuse_lost_triggers(self, connection: Connection) -> None:
@@ -138,7 +138,7 @@ class SQLiteMigrator(Migrator):
             if copied and name not in now:
                 raise MigrationError(
                     f"Copying {trigger.table} lost its trigger {name}. The run was rolled back.",
-                    hint=f"Make it again in the revision: op.execute({trigger.sql!r})",
+                    hint=f"Recreate it in the revision: op.execute({trigger.sql!r})",
                 )
 
     def _refuse_broken_views(self, connection: Connection) -> None:
@@ -147,7 +147,7 @@ class SQLiteMigrator(Migrator):
             if fault is not None:
                 raise MigrationError(
                     f"After these migrations the view {name} cannot be read: {fault}. The run was rolled back.",
-                    hint="Drop it in the revision, and make it again of what is there: op.execute('CREATE VIEW …')",
+                    hint="Drop it in the revision, and recreate it as it should be now: op.execute('CREATE VIEW …')",
                 )
 
     def restore(self, connection: Connection) -> None:
@@ -303,8 +303,8 @@ def _refuse_cascade(connection: Connection, table: str) -> None:
     """
     if _pragma(connection, "foreign_keys")[0][0] and connection.exec_driver_sql(_REFERENCES, (table,)).first():
         raise MigrationError(
-            f"Copying {table} with foreign keys on would delete the rows that refer to it.",
-            hint="PRAGMA foreign_keys=OFF before the transaction of config.attributes['connection'] begins.",
+            f"Copying {table} with foreign keys on would delete the rows that reference it.",
+            hint="Send PRAGMA foreign_keys=OFF before the transaction of config.attributes['connection'] begins.",
         )
 
 

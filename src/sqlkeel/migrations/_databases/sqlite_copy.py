@@ -110,7 +110,7 @@ class SQLiteCopy:
             elif named & gone:
                 raise self._lost(
                     f"the CHECK {check.sqltext}, which names {', '.join(sorted(named & gone))}",
-                    "drop_constraint in batch_alter_table, of one without a name by copy_from=sa.Table(…)",
+                    "drop_constraint in batch_alter_table, or for an unnamed one copy_from=sa.Table(…)",
                 )
 
     def _columns_in(self, check: CheckConstraint) -> set[str]:
@@ -134,7 +134,7 @@ class SQLiteCopy:
         names = Counter(str(one.name) for one in self._table.constraints if one.name is not None)
         for name in [name for name, number in names.items() if number > 1]:
             raise self._lost(
-                f"one of the constraints that are called {name} by its naming_convention",
+                f"one of the constraints that its naming_convention calls {name}",
                 "another naming_convention in batch_alter_table",
             )
 
@@ -178,11 +178,11 @@ class SQLiteCopy:
         for word in ("without_rowid", "strict", "has_conflict_clause", "counts_up"):
             if getattr(self._before, word) and not getattr(now, word):
                 name = word.removeprefix("has_").replace("_", " ")
-                raise self._lost(name.upper(), "copy_from=sa.Table(…) in batch_alter_table, with all of the table")
+                raise self._lost(name.upper(), "copy_from=sa.Table(…) in batch_alter_table, with the whole table")
 
     def _lost(self, what: str, instead: str) -> MigrationError:
         return MigrationError(
-            f"Copying {self._table.name} would lose {what}. The run was rolled back.", hint=f"Say it: {instead}."
+            f"Copying {self._table.name} would lose {what}. The run was rolled back.", hint=f"Write {instead}."
         )
 
     def _take_indexes(self) -> Iterator[tuple[str, Executable]]:
@@ -273,8 +273,8 @@ def refuse_other_values(connection: Connection, column: Column[Any], cast: Colum
     """
     if connection.scalar(select(exists(select(literal(1)).where(cast.is_distinct_from(column))))):
         raise MigrationError(
-            f"{column.table.name} has rows whose {column.name} would become another value as {cast.type!r}.",
-            hint="Add a column of the new type, fill it with what you mean, and drop the old one.",
+            f"{column.table.name} has rows whose {column.name} would change as {cast.type!r}.",
+            hint="Add a column of the new type, fill it with the values that you want, and drop the old one.",
         )
 
 
