@@ -3,7 +3,7 @@
 ::
 
     KeelError
-    ├── ConfigurationError          what you wrote cannot work, found before a statement is sent
+    ├── ConfigurationError          your code or settings cannot work, found before a statement is sent
     │   ├── InvalidURL, DriverMissing, NamingCollision, NotSupported
     │   ├── CascadeMismatch         also sqlalchemy.exc.InvalidRequestError
     │   ├── InvalidRelation         also sqlalchemy.exc.InvalidRequestError and ArgumentError
@@ -15,15 +15,15 @@
     │   │   PoolTimeout, QueryBudgetExceeded, LeakedTransaction
     │   └── UnloadedAttribute ── DetachedAttribute
     ├── ServerMissing, ServerFailed  a throw-away server of the test kit
-    ├── UnexpectedValue             the database holds what the program does not know
+    ├── UnexpectedValue             the database holds a value that the code does not know
     ├── NotFound (LookupError), MultipleFound
-    ├── PreconditionRequired        a change over HTTP that does not say which version it was made on
+    ├── PreconditionRequired        a change over HTTP that does not say which version it changes
     ├── VersionConflict             also sqlalchemy.orm.exc.StaleDataError
-    └── DatabaseFault               what the server or the driver said; also a sqlalchemy.exc.DBAPIError
+    └── DatabaseFault               an error of the server or the driver; also a sqlalchemy.exc.DBAPIError
         ├── ConstraintViolation     also sqlalchemy.exc.IntegrityError
         │   ├── UniqueViolation ── RestoreConflict
         │   └── ForeignKeyViolation, CheckViolation, NotNullViolation, ExclusionViolation
-        ├── TransientFault          the whole unit of work may be run again
+        ├── TransientFault          the whole unit of work may be retried
         │   └── SerializationFailure, Deadlock, LockTimeout, DatabaseBusy, ConnectionLost, SchemaChanged
         ├── DatabaseUnavailable ── AuthenticationFailed, DatabaseMissing
         ├── ValueRefused ── StatementTooLarge
@@ -39,7 +39,7 @@ pickles.
 """
 
 # pyright: reportIncompatibleVariableOverride=false
-# A code is ours on each class, and something else on each of SQLAlchemy's.
+# Our ``code`` has another type on each class than SQLAlchemy's.
 
 from __future__ import annotations
 
@@ -123,12 +123,12 @@ class KeelError(Exception):
     """The base of every error that sqlkeel raises."""
 
     docs: ClassVar[str] = ""
-    """The address of the page of errors, "https://docs.example.org/errors.html", for the last line of each message.
+    """The URL of your page of errors, "https://docs.example.org/errors.html", for the last line of each message.
 
-    Set it once for all, ``KeelError.docs = ...``. Without one the line is the command that says the same offline.
+    Set it once, ``KeelError.docs = ...``. Otherwise the line is the command that shows the explanation offline.
     """
 
-    code: Any = "keel-error"  # a str; the errors of SQLAlchemy declare it in several ways
+    code: Any = "keel-error"  # a str; SQLAlchemy's errors declare it in several ways
     hint: str = ""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
@@ -154,23 +154,23 @@ class KeelError(Exception):
 
 
 def _picklable(value: Any) -> Any:
-    """Replace what cannot travel to another process by its text."""
+    """Replace a value that cannot be pickled by its repr()."""
     try:
-        pickle.loads(pickle.dumps(value))  # noqa: S301 - our own bytes, one line above
+        pickle.loads(pickle.dumps(value))  # noqa: S301 - bytes that we have just pickled
     except Exception:  # noqa: BLE001 - pickling runs foreign code, which may raise anything
         return repr(value)
     return value
 
 
 _SHOWN: Final = 200
-"""How many characters of a value a message repeats."""
+"""The maximum length of a value in a message."""
 
 
 def shown(value: object) -> str:
-    """Return a value as a message shows it: what a client has sent may be long, or too deep for ``repr()``."""
+    """Return a value for a message: one from a client may be long, or too deep for ``repr()``."""
     try:
         text = repr(value)
-    except Exception:  # noqa: BLE001 - more digits than Python writes, a list in lists, or a class of somebody else
+    except Exception:  # noqa: BLE001 - too many digits, deeply nested lists, or a user's class
         return f"<{type(value).__name__}>"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
@@ -182,17 +182,17 @@ def _restore(kind: type[KeelError], args: tuple[Any, ...], state: dict[str, Any]
     return error
 
 
-# --- what you wrote ---------------------------------------------------------------------------
+# --- configuration ----------------------------------------------------------------------------
 
 
 class ConfigurationError(KeelError):
-    """What the program says of itself cannot work."""
+    """The application's code or settings cannot work."""
 
     code = "configuration"
 
 
 class InvalidURL(ConfigurationError, sa_exc.ArgumentError):
-    """A database URL that is missing, cannot be read, or names what sqlkeel does not support."""
+    """A database URL that is missing, cannot be parsed, or names something that sqlkeel does not support."""
 
     code = "invalid-url"
     hint = "Write a URL such as sqlite+aiosqlite:///app.db or postgresql+asyncpg://user@host/name."
@@ -210,32 +210,32 @@ class DriverMissing(ConfigurationError, ModuleNotFoundError):
 
 
 class CascadeMismatch(ConfigurationError, sa_exc.InvalidRequestError):
-    """The ORM cascade of a relation and the ON DELETE of its foreign key disagree, or would lose rows."""
+    """The ORM cascade of a relationship and the ON DELETE of its foreign key disagree, or would lose rows."""
 
     code = "cascade-mismatch"
 
 
 class InvalidRelation(ConfigurationError, sa_exc.InvalidRequestError, sa_exc.ArgumentError):
-    """A relation names an attribute, a class or a foreign key that is not there."""
+    """A relationship names an attribute, a class or a foreign key that does not exist."""
 
     code = "invalid-relation"
 
 
 class NamingCollision(ConfigurationError):
-    """Two constraints would get one name and nothing tells them apart."""
+    """Two constraints would get the same name, and the convention cannot distinguish them."""
 
     code = "naming-collision"
     hint = "Name one of them explicitly."
 
 
 class NotSupported(ConfigurationError):
-    """The database or the model cannot do what was asked, and nothing weaker is done instead."""
+    """The database or the model cannot do what was requested, and no weaker alternative is used."""
 
     code = "not-supported"
 
 
 class MigrationError(ConfigurationError):
-    """The migration environment cannot do what was asked."""
+    """The migrations cannot do what was requested."""
 
     code = "migration"
 
@@ -267,10 +267,10 @@ class ModelsDiffer(MigrationError):
 
 
 class InvalidValue(KeelError, ValueError, sa_exc.DontWrapMixin):
-    """A value that the database would refuse or, worse, store as something else.
+    """A value that the database would refuse or, worse, store as a different value.
 
-    ``column`` is the column that it was meant for, where a type has refused it, and ``row`` the number of its row in a
-    bulk insert, as for `ValueRefused`.
+    ``column`` is its column if a column type refused it, and ``row`` the number of its row in a bulk insert, as in
+    `ValueRefused`.
     """
 
     row: int | None = None
@@ -279,7 +279,7 @@ class InvalidValue(KeelError, ValueError, sa_exc.DontWrapMixin):
     code = "invalid-value"
 
     def locate(self, table: str, column: str, row: int | None = None) -> None:
-        """Say for which column the value was meant, and in which row; what a type raises knows neither."""
+        """Add the column and row of the value, which the type that raised the error does not know."""
         where = f"{table}.{column}" if row is None else f"{table}.{column} in row {row}"
         refusal = self.message.removeprefix(f"{table}.{self.column}: ")
         self.args = (f"{where}: {refusal}", *self.args[1:])
@@ -287,7 +287,7 @@ class InvalidValue(KeelError, ValueError, sa_exc.DontWrapMixin):
 
 
 class NaiveDatetime(InvalidValue):
-    """A datetime without a time zone names no moment."""
+    """A datetime without a time zone is not a definite point in time."""
 
     code = "naive-datetime"
     hint = "datetime.now(timezone.utc), or value.replace(tzinfo=timezone.utc) if it is UTC."
@@ -320,7 +320,7 @@ class InvalidKey(InvalidValue, sa_exc.InvalidRequestError):
 
 
 class InvalidETag(InvalidValue):
-    """A conditional request whose header is no list of entity tags."""
+    """A conditional request whose header is not a list of entity tags."""
 
     code = "invalid-etag"
     hint = 'Send the ETag as it came, quotes included: If-Match: "3".'
@@ -353,7 +353,7 @@ class ReadOnlySession(UsageError):
 
 
 class AlreadyFlushing(UsageError, sa_exc.InvalidRequestError):
-    """A listener of a flush called what flushes first, as most verbs do, or what ends the transaction."""
+    """A flush listener called a method that flushes first, as most verbs do, or that ends the transaction."""
 
     code = "already-flushing"
     hint = (
@@ -367,7 +367,7 @@ class AlreadyFlushing(UsageError, sa_exc.InvalidRequestError):
 
 
 class NestedTransaction(UsageError, sa_exc.InvalidRequestError):
-    """A transaction was opened inside another one of the same task, in a way that cannot be."""
+    """A transaction inside another one of the same task cannot have its own options, or be retried alone."""
 
     code = "nested-transaction"
 
@@ -383,10 +383,10 @@ class SessionClosed(UsageError, sa_exc.InvalidRequestError):
 
 
 class SessionShared(UsageError, sa_exc.InvalidRequestError):
-    """Two tasks use one session at the same time; a session is one conversation with the server.
+    """Two tasks used one session at the same time, but it has only one connection to the server.
 
-    ``first`` is where the one is that has it, ``second`` where the other one called; ``closed`` says that the first one
-    has closed it before.
+    ``first`` is where the task that has the session is, ``second`` where the other task called it. ``closed`` means
+    that the first task had already closed it.
     """
 
     code = "session-shared"
@@ -401,27 +401,27 @@ class SessionShared(UsageError, sa_exc.InvalidRequestError):
 
 
 class PoolTimeout(UsageError, sa_exc.TimeoutError):
-    """All connections of the pool are in use, and none came back in time."""
+    """All connections of the pool are in use, and none was returned in time."""
 
     code = "pool-timeout"
     hint = "Close sessions earlier, or raise pool_size; a block inside another one needs two connections."
 
 
 def _named(attribute: str) -> str:
-    """Return what refresh() is given: a column that a query left out, a refresh of the whole object leaves out, too."""
+    """Return the arguments for refresh(); without names it would not load a column that the query omitted."""
     return "obj" if "," in attribute or " " in attribute else f'obj, ["{attribute}"]'
 
 
 class UnloadedAttribute(UsageError, sa_exc.MissingGreenlet):
-    """What is read was not loaded, or has expired; a plain attribute read cannot wait for the database.
+    """The attribute was not loaded, or has expired; reading an attribute cannot wait for the database.
 
-    Also SQLAlchemy's own error for such a read, as it is with most drivers, so that code that catches that goes on.
+    It is also the error that SQLAlchemy raises with most drivers, so that code which catches that continues to work.
     """
 
     code = "unloaded-attribute"
 
     def __init__(self, model: str, attribute: str, *, is_column: bool = False) -> None:
-        # Of an object that has expired all columns are named: which one was read is not known.
+        # For an expired object all columns are named, because it is unknown which one was read.
         verb = "are" if "," in attribute else "is"
         by_query = f"Load it with the query, load=[{model}.{attribute}], or await obj.awaitable_attrs.{attribute}."
         by_hand = f"await session.refresh({_named(attribute)}), or await it from obj.awaitable_attrs."
@@ -432,7 +432,7 @@ class UnloadedAttribute(UsageError, sa_exc.MissingGreenlet):
 
 
 class DetachedAttribute(UnloadedAttribute, orm_exc.DetachedInstanceError):
-    """What is read was not loaded while there was a session; now nobody can load it any more."""
+    """The attribute was not loaded while the object had a session; now it cannot be loaded any more."""
 
     code = "detached-attribute"
 
@@ -463,7 +463,7 @@ class QueryBudgetExceeded(UsageError):
 
 
 class LeakedTransaction(UsageError):
-    """A connection or a lock outlived the code that took it."""
+    """A connection or a lock was not released by the code that acquired it."""
 
     code = "leaked-transaction"
     hint = "Open sessions and connections with async with."
@@ -476,7 +476,7 @@ class LeakedTransaction(UsageError):
 
 
 class ServerMissing(KeelError):
-    """No programs of this database server are on this machine."""
+    """The programs of the database server are not installed on this machine."""
 
     code = "server-missing"
 
@@ -497,7 +497,7 @@ class ServerFailed(KeelError):
 
 
 class UnexpectedValue(KeelError):
-    """The database holds a value that the program does not know: no member of the enumeration."""
+    """The database holds a value that is not a member of the enumeration."""
 
     code = "unexpected-value"
     hint = "Deploy the code that knows a new value before the code that writes it."
@@ -515,7 +515,7 @@ class NotFound(KeelError, LookupError, sa_exc.NoResultFound):
 
 
 class MultipleFound(KeelError, LookupError, sa_exc.MultipleResultsFound):
-    """More than one row matches where at most one may."""
+    """More than one row matches, but at most one may."""
 
     code = "multiple-found"
     hint = "Filter by a unique column, or use get_all()."
@@ -526,14 +526,14 @@ class MultipleFound(KeelError, LookupError, sa_exc.MultipleResultsFound):
 
 
 class PreconditionRequired(KeelError):
-    """A change over HTTP that does not say which version it was made on."""
+    """A change over HTTP that does not say which version it changes."""
 
     code = "precondition-required"
     hint = 'Send the ETag of what was read: If-Match: "3".'
 
 
 class VersionConflict(KeelError, orm_exc.StaleDataError):
-    """Somebody else changed the row since it was read; nothing was written.
+    """The row was changed by another session since it was read; nothing was written.
 
     ``expected`` is the version that the caller had, an ``int``. Where a client gave several, as ``If-Match`` may, it is
     a ``frozenset`` of them; it is ``None`` where nobody knows the version, or the versions cannot be listed: more than
@@ -578,9 +578,9 @@ def _expectation(expected: int | frozenset[int] | None) -> str:
 
 
 class DatabaseFault(KeelError, sa_exc.DBAPIError):
-    """What the server or the driver refused, with the statement but without its parameters.
+    """An error of the server or the driver, with the statement but without its parameters.
 
-    ``orig`` is the driver's error, ``sqlstate`` its SQLSTATE where there is one, ``statement`` the SQL.
+    ``orig`` is the driver's error, ``sqlstate`` its SQLSTATE if it has one, ``statement`` the SQL.
     """
 
     code = "database-fault"
@@ -597,7 +597,7 @@ class DatabaseFault(KeelError, sa_exc.DBAPIError):
         KeelError.__init__(self, message, hint=hint)
         self.statement = statement
         self.params = None
-        self.orig = orig  # type: ignore[assignment]  # None where no driver error exists
+        self.orig = orig  # type: ignore[assignment]  # None if there is no driver error
         self.ismulti = None
         self.hide_parameters = True
         self.detail = []
@@ -612,8 +612,8 @@ class DatabaseFault(KeelError, sa_exc.DBAPIError):
 class ConstraintViolation(DatabaseFault, sa_exc.IntegrityError):
     """A constraint of the database refused the row.
 
-    ``table`` and ``constraint`` are names as the database has them, ``columns`` the columns of the constraint; they are
-    empty where the database does not say (SQLite does not name the foreign key). ``row`` is as for `ValueRefused`.
+    ``table`` and ``constraint`` are names in the database, ``columns`` the columns of the constraint; they are empty if
+    the database does not report them (SQLite does not name the foreign key). ``row`` is as in `ValueRefused`.
     """
 
     row: int | None = None
@@ -639,14 +639,14 @@ class ConstraintViolation(DatabaseFault, sa_exc.IntegrityError):
         self.constraint = constraint
 
     def locate(self, row: int | None) -> None:
-        """Say in which row it was, where that is known."""
+        """Add the number of the row, if it is known."""
         if row is not None:
             self.args = (self.message.replace("The row", f"Row {row}", 1), *self.args[1:])
             self.row = row
 
 
 class UniqueViolation(ConstraintViolation):
-    """Another row has this value already."""
+    """Another row already has this value."""
 
     code = "unique-violation"
     rule = "the unique constraint"
@@ -654,7 +654,7 @@ class UniqueViolation(ConstraintViolation):
 
 
 class RestoreConflict(UniqueViolation):
-    """A live row has taken the unique value of a deleted row that was to be restored."""
+    """A live row has the unique value of the deleted row that should be restored."""
 
     code = "restore-conflict"
     rule = "the unique constraint among live rows"
@@ -662,7 +662,7 @@ class RestoreConflict(UniqueViolation):
 
 
 class ForeignKeyViolation(ConstraintViolation):
-    """The row points to a row that does not exist, or other rows still point to it."""
+    """The row references a row that does not exist, or other rows still reference it."""
 
     code = "foreign-key-violation"
     rule = "the foreign key"
@@ -690,7 +690,7 @@ class ExclusionViolation(ConstraintViolation):
 
 
 class TransientFault(DatabaseFault, sa_exc.OperationalError):
-    """The transaction lost a race or its connection; run the whole unit of work again."""
+    """The transaction lost a race or its connection; retry the whole unit of work."""
 
     code = "transient"
     hint = "await db.run_transaction(function, ...) runs the whole function again."
@@ -709,7 +709,7 @@ class Deadlock(TransientFault):
 
 
 class LockTimeout(TransientFault):
-    """A lock was not granted in time, or not at once where that was asked for."""
+    """A lock was not granted in time, or at once with nowait."""
 
     code = "lock-timeout"
 
@@ -727,7 +727,7 @@ class ConnectionLost(TransientFault, sa_exc.InterfaceError):
 
 
 class SchemaChanged(TransientFault, sa_exc.NotSupportedError, sa_exc.InternalError):
-    """A table or type changed while the connection was using it; the same statement now works anew."""
+    """A table or type changed while the connection was using it; the same statement works when it is repeated."""
 
     code = "schema-changed"
 
@@ -737,8 +737,8 @@ class ValueRefused(
 ):
     """A value does not fit its column: too long, out of range, or of the wrong form.
 
-    The database's own words are in ``orig`` only, for they repeat the value. ``row`` is the number of the row among
-    those that a bulk verb was given, counted from 1, and ``column`` its column, where they are known.
+    The database's own message is only in ``orig``, because it contains the value. ``row`` is the number of the row in
+    the bulk call, counted from 1, and ``column`` its column, if they are known.
     """
 
     row: int | None = None
@@ -748,7 +748,7 @@ class ValueRefused(
     hint = "Check lengths, ranges and types where the value comes in."
 
     def locate(self, table: str | None, column: str | None = None, row: int | None = None) -> None:
-        """Say which value it was, as far as that is known."""
+        """Add the place of the value, as far as it is known."""
         what = "A value" if row is None else f"The value in row {row}"
         where = "its column" if column is None else column if table is None else f"{table}.{column}"
         where = f"{where} of {table}" if column is None and table is not None else where
@@ -757,9 +757,9 @@ class ValueRefused(
 
 
 class StatementTooLarge(ValueRefused):
-    """The statement and its values are larger than the server takes: max_allowed_packet of MariaDB.
+    """The statement and its values are larger than the server accepts: MariaDB's max_allowed_packet.
 
-    A `ValueRefused`, because to try again would not help; but no single value is named, for they count together.
+    It is a `ValueRefused`, because a retry would not help; but it names no single value, because all count together.
     """
 
     code = "statement-too-large"
@@ -769,13 +769,13 @@ class StatementTooLarge(ValueRefused):
     )
 
     def locate(self, table: str | None, column: str | None = None, row: int | None = None) -> None:
-        """Say no more: the database refused all values together."""
+        """Add nothing: the database refused all values together."""
 
 
 class UnreadableValue(DatabaseFault, sa_exc.DataError):
     """A row holds a value that Python does not have: a year after 9999 or before 1, or infinity.
 
-    ``table`` and ``column`` say where, if one column alone comes into question.
+    ``table`` and ``column`` are set if only one column is possible.
     """
 
     table: str | None = None
@@ -800,7 +800,7 @@ class ReadOnlyViolation(DatabaseFault, sa_exc.OperationalError, sa_exc.InternalE
 
 
 class SchemaMissing(DatabaseFault, sa_exc.ProgrammingError, sa_exc.OperationalError):
-    """The table or column does not exist; most often the database is not migrated."""
+    """The table or column does not exist; usually the database is not migrated."""
 
     code = "schema-missing"
     hint = "sqlkeel migrate up"
@@ -814,14 +814,14 @@ class PermissionDenied(DatabaseFault, sa_exc.ProgrammingError, sa_exc.Operationa
 
 
 class OutOfResources(DatabaseFault, sa_exc.OperationalError, sa_exc.InternalError, sa_exc.DataError):
-    """The server or the file has no room left: disk, memory, or what this account may use."""
+    """The server is out of resources: disk, memory, or the limits of this account."""
 
     code = "out-of-resources"
     hint = "Check the disk and the limits of the server; nothing of the transaction is written."
 
 
 class DatabaseUnavailable(DatabaseFault, sa_exc.OperationalError):
-    """No connection could be made."""
+    """No connection could be opened."""
 
     code = "database-unavailable"
     hint = "Start the server, or check host and port in the URL."
@@ -842,14 +842,14 @@ class DatabaseMissing(DatabaseUnavailable):
 
 
 class TransactionAborted(DatabaseFault, sa_exc.OperationalError, sa_exc.PendingRollbackError):
-    """An earlier statement or flush had failed, so that nothing of the transaction can be committed."""
+    """An earlier statement or flush failed, so the transaction cannot be committed."""
 
     code = "transaction-aborted"
     hint = "Put a statement that may fail into session.savepoint()."
 
 
 class CommitUnknown(DatabaseFault, sa_exc.OperationalError):
-    """The connection broke during COMMIT, and the server cannot say whether it took place."""
+    """The connection broke during COMMIT, and it is unknown whether it took place."""
 
     code = "commit-unknown"
     hint = "Check whether the row exists before you try again."

@@ -164,7 +164,7 @@ def named_stage(connection: AsyncConnection, of: Table, rows: BoundRows) -> Iter
     """Describe a temporary table for such *rows*, under a name that the connection does not use.
 
     The name depends on the content, because drivers cache the types of a statement by its text. It is not a `Table`,
-    because SQLAlchemy would compile each anew and apply a schema.
+    because SQLAlchemy would compile a new statement for each and apply a schema.
     """
     text = repr((schema_of(connection, of), of.name, [one.name for one in rows.columns], rows.names))
     first = f"sqlkeel_{hashlib.sha256(text.encode()).hexdigest()[:16]}"

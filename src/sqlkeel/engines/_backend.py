@@ -226,17 +226,17 @@ class Backend(ABC):
         return None
 
     def was_committed(self, connection: Connection, ticket: str) -> bool | None:
-        """Return whether the transaction was committed; ``None`` while nobody can say."""
+        """Return whether the transaction was committed; ``None`` while that is unknown."""
         return None
 
     @abstractmethod
     def in_transaction(self, raw: Any) -> bool:
-        """Return whether the driver knows the connection to be in a transaction; it asks nobody."""
+        """Return whether the driver knows that the connection is in a transaction; it does not ask the server."""
 
     def recovers(self, raw: Any) -> bool:
-        """Undo what a COMMIT or ROLLBACK that failed left behind, and tell whether the connection is as good as new.
+        """Undo what a failed COMMIT or ROLLBACK left behind, and return whether the connection can be used again.
 
-        ``False`` has it closed, which is the surest way to end a transaction on a server.
+        After ``False`` it is closed, which is the surest way to end a transaction on a server.
         """
         return False
 
@@ -257,10 +257,10 @@ class Backend(ABC):
 
     @abstractmethod
     def keeps_locks(self, connection: Connection) -> bool:
-        """Return whether the connection is in a transaction that keeps what it locks from others until it ends."""
+        """Return whether the connection is in a transaction that keeps its locks until it ends."""
 
     def begin_for_savepoint(self, connection: Connection) -> bool:
-        """Begin the transaction that a savepoint is to stand in, and tell whether the driver had not done so yet."""
+        """Begin the transaction around a savepoint; return whether the driver had not begun it yet."""
         return False
 
     def commits_by_itself(self, connection: Connection) -> bool:
@@ -421,13 +421,13 @@ def backend_for(url: URL) -> Backend:
 
 
 def backend_of(dialect: str) -> Backend | None:
-    """Return the file of a dialect, by its name in SQLAlchemy; ``None`` where there is none."""
+    """Return the backend for SQLAlchemy's name of a dialect; ``None`` if there is none."""
     kind: type[Backend] | None = class_for("engines", dialect)
     return None if kind is None else kind()
 
 
 def unique_violation(error: IntegrityError, url: URL) -> UniqueViolation | Diagnosis | None:
-    """Return what tells the unique constraint that was broken, if it was one; on an engine that is not ours, too."""
+    """Return the violated unique constraint, even on an engine that is not ours; ``None`` for another violation."""
     if isinstance(error, DatabaseFault):
         return error if isinstance(error, UniqueViolation) else None
     found = backend_for(url).diagnose(error.orig)
