@@ -73,9 +73,9 @@ class Reader(Generic[M]):
     async def get(self, key: Any, *, load: Sequence[Load] = (), include_deleted: bool = False) -> M | None:
         """Return the row with this key, or ``None``; a composite key is a tuple or a mapping.
 
-        A row that is in the session already is returned without a statement, unless *load* asks for more: that is
-        loaded anew, and all else that the object has loaded stays as it is. A key that no row can have, such as a
-        number that the column has no room for, has none.
+        A row that is already in the session is returned without a statement, unless *load* needs more: that is loaded
+        again, and everything else on the object stays as it is. For a key that no row can have, such as an integer that
+        does not fit the column, the result is ``None``.
 
         Raises:
             InvalidKey: When the key has another shape, or a value of another type, than the model's.
@@ -107,10 +107,10 @@ class Reader(Generic[M]):
     async def get_by_public_id(
         self, public_id: PublicID[M] | UUID | str, *, load: Sequence[Load] = (), include_deleted: bool = False
     ) -> M | None:
-        """Return the row that the outside knows by this id, or ``None``.
+        """Return the row with this public id, or ``None``.
 
-        A text is one with the prefix of the model, if it has one; of a text that is no id of the model there is no row:
-        to the outside both are the same.
+        A string needs the prefix of the model, if it has one. A string that is not an id of the model finds no row,
+        because clients cannot distinguish the two cases.
         """
         column = self._column("public_id")
         try:
@@ -122,10 +122,10 @@ class Reader(Generic[M]):
     async def get_one_by_public_id(
         self, public_id: PublicID[M] | UUID | str, *, load: Sequence[Load] = (), include_deleted: bool = False
     ) -> M:
-        """Return the row that the outside knows by this id, as `get_by_public_id` does.
+        """Return the row with this public id, as `get_by_public_id` does.
 
         Raises:
-            NotFound: When there is none, or the text is no id of the model.
+            NotFound: When there is none, or the string is not an id of the model.
         """
         found = await self.get_by_public_id(public_id, load=load, include_deleted=include_deleted)
         if found is None:
@@ -168,7 +168,7 @@ class Reader(Generic[M]):
     ) -> list[M]:
         """Return the rows with these keys, in the order of the keys; keys without a row are left out.
 
-        A key given twice, or two that are one to the database ("ab" and "AB" without case), bring their row twice.
+        A key given twice, or two that are equal in the database ("ab" and "AB" without case), return their row twice.
 
         Raises:
             InvalidKey: When a key has another shape or type than the model's.
@@ -187,7 +187,7 @@ class Reader(Generic[M]):
         return [found[identity] for identity in identities if identity in found]
 
     async def _match(self, found: dict[tuple[Any, ...], M], unmatched: list[tuple[Any, ...]]) -> None:
-        """Ask the database which of the rows found are those of keys that Python takes for others."""
+        """Ask the database which of the rows found belong to keys that Python considers different."""
         rows = dict(found)
         for statement in self._keys.pairs(unmatched):
             for place, *identity in await self.session.execute(statement, bind_arguments={"mapper": self._mapper}):
@@ -205,7 +205,7 @@ class Reader(Generic[M]):
     ) -> list[M]:
         """Return the rows that match, in a fixed order; *skip* and *limit* make a numbered page.
 
-        Skipping reads what it skips: for lists that are walked through, `page` is faster and misses nothing.
+        OFFSET reads the rows that it skips; to go through a list, `page` is faster and misses nothing.
 
         Raises:
             InvalidValue: When *skip* or *limit* is negative, or does not fit 64 bits.

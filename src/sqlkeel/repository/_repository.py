@@ -77,9 +77,9 @@ class Repository(Reader[M]):
 
         A session holds what it has loaded or been given with ``add()``; load an object of another one here first.
         Across requests, *expected_version* is the version that the client saw: without it, a second editor overwrites
-        what the first one wrote between the two requests. A set stands for one of several. Where the values change
-        nothing, the row is asked for its version, which takes one statement more. A list or mapping that was changed
-        in place and is given again is written.
+        what the first one wrote between the two requests. A set accepts several versions. If the values change nothing,
+        one more statement asks for the row's version. A list or mapping that was changed in place and is passed again
+        is written.
 
         Raises:
             VersionConflict: When the row is not at that version any more.
@@ -102,10 +102,10 @@ class Repository(Reader[M]):
         return obj
 
     async def touch(self, obj: M, *, expected_version: Versions | None = None) -> M:
-        """Count a change of *obj* that is none of its own columns, and write what waits to be written.
+        """Count a change of *obj* that is not in its own columns, and write the pending changes.
 
-        For the root of an aggregate: of two who edit different children of it, the second is told. Times of change move
-        with it, in the same UPDATE.
+        For the root of an aggregate: of two editors of different children, the second gets a conflict. Timestamps of
+        changes move in the same UPDATE.
 
         Raises:
             VersionConflict: When the row is not at that version any more.
@@ -122,13 +122,13 @@ class Repository(Reader[M]):
     async def delete(self, obj: M, *, expected_version: Versions | None = None) -> None:
         """Delete *obj* with what belongs to it; a soft-deletable row is marked, and `restore` brings it back.
 
-        An object that is in no session any more is taken into this one. An error ends the transaction, as that of each
-        flush that fails; where a missing row is no error, do it in a savepoint, ``session.begin_nested()``.
+        A detached object is attached to this session. An error ends the transaction, as any failed flush does; if a
+        missing row is acceptable, call it in a savepoint, ``session.begin_nested()``.
 
         Raises:
-            NotFound: When it is deleted already, by whomever.
+            NotFound: When it is already deleted, by this or another session.
             UsageError: When it was never written, is held by another session, or another object of the row by this one.
-            VersionConflict: When somebody else changed it since it was read.
+            VersionConflict: When another session changed it since it was read.
             ForeignKeyViolation: When rows that must not be orphaned point to it.
         """
         refuse_foreign(self.session.sync_session, obj, model=self.model, call="delete()")
@@ -138,10 +138,10 @@ class Repository(Reader[M]):
         await self.session.run_sync(flush_removal, obj)
 
     async def restore(self, obj: M) -> M:
-        """Bring back a deleted row and exactly what was deleted with it.
+        """Restore a deleted row and exactly the rows that were deleted with it.
 
         Raises:
-            RestoreConflict: When a live row has taken a unique value meanwhile; nothing is restored then.
+            RestoreConflict: When a live row has taken a unique value in between; nothing is restored then.
             NotFound: When the row is not deleted.
             NotSupported: When the model has no `SoftDeleteMixin`.
             UsageError: When it was never written, is held by another session, or another object of the row by this one.
@@ -153,10 +153,10 @@ class Repository(Reader[M]):
         return obj
 
     async def purge(self, *, older_than: timedelta, batch: int = 1_000) -> list[Purged]:
-        """Remove for good the rows that were deleted longer ago than *older_than*, and such rows of what is below.
+        """Permanently remove the rows that were deleted longer ago than *older_than*, and such rows below them.
 
-        A row to which something still points stays, and is counted. All of it is one transaction, the caller's, with
-        *batch* rows at a time; `sqlkeel.soft_delete.purge` commits after each batch, for more than some thousands.
+        A row that is still referenced stays, and is counted. It all happens in the caller's transaction, *batch* rows
+        at a time; for more than some thousands, `sqlkeel.soft_delete.purge` commits after each batch.
 
         Raises:
             InvalidValue: When *older_than* is not positive, or *batch* less than one.
