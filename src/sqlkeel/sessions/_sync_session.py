@@ -1,4 +1,4 @@
-"""The synchronous session inside of every session, on which all listeners of sqlkeel are registered."""
+"""The synchronous session inside every session, on which all listeners of sqlkeel are registered."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class SyncSession(orm.Session):
     @door
     @remembered
     def flush(self, objects: Sequence[Any] | None = None) -> None:
-        """Write the changes; what surrounds the flush may turn its error into a clearer one."""
+        """Write the pending changes; a hook around the flush may replace its error by a clearer one."""
         if self.is_flushing:
             raise AlreadyFlushing
         if not self.has_changes:
@@ -139,7 +139,7 @@ class SyncSession(orm.Session):
         return super().connection(**asked)
 
     def close(self) -> None:
-        """Give the connection back, and interrupt another task that still uses it.
+        """Return the connection to the pool, and interrupt another task that still uses it.
 
         Raises:
             SessionShared: When there was one; the session is closed.
@@ -161,7 +161,7 @@ class SyncSession(orm.Session):
         try:
             end()
         except BaseException:
-            # What could not be rolled back, or given back, is nobody's any more.
+            # A connection that could not be rolled back or returned is closed.
             for connection in root.connections if root is not None else ():
                 if not connection.closed:
                     connection.invalidate()
@@ -277,7 +277,7 @@ class SyncSession(orm.Session):
         self.hooks_at_end.add(hook, current)
 
     def leave_half_done(self, error: BaseException) -> None:
-        """Remember what ended a part of the work; only a rollback, of a savepoint around it at least, mends that."""
+        """Record the error of a failed part; only a rollback of the transaction, or a savepoint around, clears it."""
         if not self.turn.is_closed:
             current = self.get_nested_transaction() or self.get_transaction() or self.begin()
             self._half_done.setdefault(current, error)
@@ -305,7 +305,7 @@ class SyncSession(orm.Session):
 
     @property
     def is_half_done(self) -> bool:
-        """Whether something was left half done, though perhaps not in the transaction that goes on."""
+        """Whether any part has failed, though perhaps not in the current transaction."""
         return bool(self._half_done) or self.turn.sharing is not None
 
     def refuse_unwritten(self, *, again: bool = False) -> None:
@@ -351,7 +351,7 @@ def _state_of(instance: object) -> orm.InstanceState[Any] | None:
 
 @event.listens_for(SyncSession, "after_transaction_create")
 def _guard_block(session: SyncSession, transaction: SessionTransaction) -> None:
-    # SQLAlchemy leaves nobody else a say in what ends a transaction or savepoint that somebody holds in the hand.
+    # SQLAlchemy has no event for the end of a transaction or savepoint that the caller ends by hand.
     if transaction.origin not in _BY_ITSELF:
         transaction.__class__ = Block
     if transaction.nested:

@@ -1,4 +1,4 @@
-"""Rows that are marked as deleted instead of removed, and never shown unless asked for."""
+"""Soft delete: rows are marked as deleted instead of removed, and hidden unless requested."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ __all__ = ["SoftDeleteMixin", "include_deleted", "restore"]
 class SoftDeleteMixin(KeepsRows):
     """``deleted_at`` and ``deletion_id``: a deleted row stays in its table and out of every answer.
 
-    ``session.delete(obj)`` and ``Repository.delete`` mark the row, and every row that a relation made with `children`
-    would have taken along, with one ``deletion_id`` and one time, one statement for each level. ORM queries then leave
-    them out: entities, joins (in ON, so outer joins stay outer), EXISTS, subqueries, eager and lazy loads,
-    ``update()`` and ``delete()`` statements. ``execution_options(include_deleted=True)``, on a statement or a whole
-    session, shows them, and what is loaded later from the objects found; ``with include_deleted(session)`` shows them
-    in a block. Plain SQL text and Core statements on the table are yours to filter.
+    ``session.delete(obj)`` and ``Repository.delete`` mark the row, and every row that a relationship made with
+    `children` would have deleted with it, with one ``deletion_id`` and one time, one statement for each level. ORM
+    queries then omit them: entities, joins (in ON, so outer joins stay outer), EXISTS, subqueries, eager and lazy
+    loads, ``update()`` and ``delete()`` statements. ``execution_options(include_deleted=True)``, on a statement or a
+    whole session, shows them, including later loads from the objects found; ``with include_deleted(session)`` shows
+    them in a block. You have to filter SQL text and Core statements on the table yourself.
 
-    Use `unique_live` for what must be unique, and a real delete where the law wants data gone.
+    Use `unique_live` for unique values, and a real delete if the law requires that data is removed.
     """
 
     # The existing column: two classes of one table may have the mixin, and their base not.
@@ -79,9 +79,9 @@ def include_deleted(session: AnyAsyncSession | AnySyncSession) -> Iterator[None]
     """Show deleted rows to everything that the session does in the block.
 
     For what the option of a statement does not reach: ``get()`` of a loaded object, ``refresh``, a lazy load from an
-    object that was found before. Behind the block the session hides them again, also from lazy loads of objects found
-    inside; the objects and collections themselves stay as they were loaded. Blocks nest, and an exception ends them as
-    well. Nothing is sent, so that it is a plain ``with`` for both kinds of session.
+    object that was found before. After the block the session hides them again, also from lazy loads of objects found
+    inside; the objects and collections themselves stay as they were loaded. Blocks nest, and an exception ends them
+    too. Nothing is sent to the database, so it is a plain ``with`` for both kinds of session.
 
     Raises:
         NotSupported: When the session is not made over `SyncSession`, and shows deleted rows anyway.
@@ -108,7 +108,7 @@ _CONDITIONS: Final = (is_live, is_live_written, *OF_BASES)
 
 
 class _Shown(UserDefinedOption):
-    """Marks objects that were asked for with ``include_deleted``: their lazy loads show deleted rows, too."""
+    """Marks objects that were loaded with ``include_deleted``, so that their lazy loads show deleted rows too."""
 
     propagate_to_loaders = True
 
@@ -175,7 +175,7 @@ def _note_registry(mapper: Mapper[Any], cls: type) -> None:
 @event.listens_for(Base, "mapper_configured", propagate=True)
 @event.listens_for(SoftDeleteMixin, "mapper_configured", propagate=True)
 def _mark_properties(mapper: Mapper[Any], cls: type) -> None:
-    # What stands in a class is compiled with it, and no part of a statement that could be looked through.
+    # Expressions in a class are compiled with it, and are not parts of a statement that we could look through.
     for prop in mapper.column_attrs:
         for expression in prop.columns:
             mark(expression)
@@ -207,7 +207,7 @@ def _options_for(mapper: Mapper[Any] | None, *, written: bool) -> Iterable[Loade
 
 @event.listens_for(SyncSession, "do_orm_execute", retval=True)
 def _mark_selects(state: ORMExecuteState) -> Any:
-    """Run a SELECT again as one of the ORM that SQLAlchemy has not taken for one, though it names classes."""
+    """Run a SELECT again as an ORM statement if SQLAlchemy has not recognised it as one, although it names classes."""
     statement: Any = state.statement
     if not MARKED or (isinstance(statement, Select) and state.is_orm_statement):
         return None  # done when it is compiled

@@ -29,18 +29,18 @@ _FLUSH: Final = "sqlkeel.versions_of_flush"
 
 
 class _Counted(int):
-    """A version that `touch` sets, as nobody else may."""
+    """A version that `touch` sets; other code may not set one."""
 
 
 @with_columns
 class VersionMixin:
-    """``version`` counts the changes of a row, and a change made on an old version is refused.
+    """``version`` counts the changes of a row, and a change based on an old version is refused.
 
-    Each UPDATE and DELETE of the unit of work carries the version that was read; when somebody else was faster it
-    matches no row and `VersionConflict` is raised, with both versions and the row as it is now. ``update()``
-    statements, upserts and bulk updates raise the version too. Across requests, give the version that the client saw
-    to ``Repository.update(..., expected_version=…)``; `touch` counts the change of a child. What other programs write
-    counts nothing, unless a trigger counts: `TriggerVersionMixin`.
+    Each UPDATE and DELETE of the unit of work contains the version that was read. If another session changed the row,
+    the statement matches no row and raises `VersionConflict`, with both versions and the current row. ``update()``
+    statements, upserts and bulk updates increment the version too. Across requests, pass the version that the client
+    saw to ``Repository.update(..., expected_version=…)``; `touch` counts the change of a child. Writes of other
+    applications count only with a trigger: `TriggerVersionMixin`.
     """
 
     version: Mapped[int] = mixed_column(Integer(), server_default="1", sort_order=902, use_existing_column=True)
@@ -126,17 +126,17 @@ def refuse_version(obj: object, values: Mapping[str, Any]) -> None:
 
 
 def touch(obj: object) -> None:
-    """Count the next flush as a change of *obj*, whether or not it writes anything else of it.
+    """Make the next flush increment the version of *obj*, even if it writes nothing else of it.
 
-    For the root of an aggregate: who edits an order line changes the order, and two who edit different lines of one
-    order shall not miss each other. The flush then sends the UPDATE of the root, with its check, before those of its
-    children. Several calls before one flush count once, and a new object counts by itself. From a listener of a flush
-    that is writing already it is the next one.
+    For the root of an aggregate: editing an order line changes the order, and two editors of different lines of one
+    order should notice each other. The flush sends the UPDATE of the root, with its version check, before those of its
+    children. Several calls before one flush count once, and a new object needs no call. In a listener of a flush that
+    is already writing, it applies to the next flush.
 
     Raises:
         NotSupported: When the model has no version that the client counts.
         UsageError: When the object has left its session, so that no flush would count anything.
-        UnmappedInstanceError: SQLAlchemy's, for what is no object of a mapped class.
+        UnmappedInstanceError: From SQLAlchemy, for something that is not an object of a mapped class.
     """
     try:
         state = orm.attributes.instance_state(obj)
