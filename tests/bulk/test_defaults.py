@@ -414,7 +414,7 @@ class TestDefaultsOfTheServer:
     async def test_another_is_refused(self, server: Database) -> None:
         """One that the server makes in another way is refused where it cannot be brought."""
         async with server.transaction() as session:
-            with pytest.raises(NotSupported, match="expression of SQL"):
+            with pytest.raises(NotSupported, match="SQL expression"):
                 await upsert_many(session, Renumbered, [{"name": "a"}], on=[Renumbered.name])
 
 

@@ -198,5 +198,5 @@ class TestWhatIsNoRow:
     async def test_a_repository_says_the_same(self, db: Database, verb: str, source: Any) -> None:
         """It hands them on."""
         async with db.transaction() as session:
-            with pytest.raises(InvalidValue, match="of User come as"):
+            with pytest.raises(InvalidValue, match="of User have to be"):
                 await getattr(Repository(session, User), verb)(source)

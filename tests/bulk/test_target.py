@@ -137,7 +137,7 @@ class TestUnique:
         with pytest.raises(NotSupported) as caught:
             Target(Room).unique([field], SQLiteWriter().predicate)
 
-        assert caught.value.hint == "Unique are: Room.floor, Room.door; Room.id."
+        assert caught.value.hint == "These are unique: Room.floor, Room.door; Room.id."
 
     def test_null_is_refused(self) -> None:
         """The first field that is None is named."""

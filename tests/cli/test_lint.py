@@ -101,7 +101,7 @@ class TestModels:
         done = lint(make_project(tmp_path))
 
         assert done.returncode == 0, done.stdout + done.stderr
-        assert done.stdout == "The models keep all rules.\n"
+        assert done.stdout == "The models follow all rules.\n"
 
     def test_a_broken_rule_is_shown_with_its_place_and_fix(self, bad: Path) -> None:
         """Exit code 1, the file and line, what is wrong, and what to write."""
@@ -160,9 +160,9 @@ class TestModels:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["a:b", "--database-url", "sqlite+aiosqlite://"], "a:b cannot stand beside --database-url"),
-            (["a:b", "--fix-migration"], "a:b cannot stand beside --fix-migration"),
-            (["--fix-migration", "--baseline", "b.json"], "b.json cannot stand beside --fix-migration"),
+            (["a:b", "--database-url", "sqlite+aiosqlite://"], "a:b cannot be combined with --database-url"),
+            (["a:b", "--fix-migration"], "a:b cannot be combined with --fix-migration"),
+            (["--fix-migration", "--baseline", "b.json"], "b.json cannot be combined with --fix-migration"),
         ],
     )
     def test_what_would_not_be_looked_at(self, tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -191,7 +191,7 @@ class TestModels:
         """With DATABASE_URL set, the models are looked at as without."""
         done = lint(make_project(tmp_path), url="postgresql://nobody@127.0.0.1:1/nowhere")
 
-        assert (done.returncode, done.stdout) == (0, "The models keep all rules.\n")
+        assert (done.returncode, done.stdout) == (0, "The models follow all rules.\n")
 
 
 class TestSettings:
@@ -207,10 +207,10 @@ class TestSettings:
             ('ignore = ["snake-case"]', "ignore is a list, which has no reasons"),
             ('ignore = {"snake-case" = ""}', 'Ignoring "snake-case" needs a reason'),
             ('ignore = {"snakecase" = "a"}', "There is no rule snakecase"),
-            ('singular = "news"', "singular = 'news' in [tool.sqlkeel.lint] is no list of texts"),
-            ("schemas = [1]", "schemas = [1] in [tool.sqlkeel.lint] is no list of texts"),
-            ("baseline = 5", "baseline = 5 in [tool.sqlkeel.lint] is no text"),
-            ('app = "shop_models:Base"', "app = 'shop_models:Base' is no application with routes"),
+            ('singular = "news"', "singular = 'news' in [tool.sqlkeel.lint] is not a list of strings"),
+            ("schemas = [1]", "schemas = [1] in [tool.sqlkeel.lint] is not a list of strings"),
+            ("baseline = 5", "baseline = 5 in [tool.sqlkeel.lint] is not a string"),
+            ('app = "shop_models:Base"', "app = 'shop_models:Base' is not an application with routes"),
             ('ignored = {"snake-case" = "a"}', "[tool.sqlkeel.lint] has no setting ignored"),
             ('exclde = {"a" = "b"}', "Did you mean exclude?"),
         ],
@@ -315,7 +315,7 @@ class TestBaseline:
 
         assert (written.returncode, known.returncode, new.returncode) == (0, 0, 1)
         assert written.stdout == "Wrote 2 finding(s) to lint.json.\n"
-        assert known.stdout == "The models keep all rules.\n"
+        assert known.stdout == "The models follow all rules.\n"
         assert "tblUsers.Odd" in new.stdout
         assert new.stdout.endswith("1 finding(s).\n")
 
@@ -327,7 +327,7 @@ class TestBaseline:
         done = lint(bad, "--baseline", "lint.json", "--format", "json")
 
         assert (done.returncode, json.loads(done.stdout)) == (0, {"findings": []})
-        assert "2 finding(s) of lint.json are repaired: singular-table:tblUsers, snake-case:tblUsers" in done.stderr
+        assert "2 finding(s) of lint.json are fixed: singular-table:tblUsers, snake-case:tblUsers" in done.stderr
         assert "hint: sqlkeel lint --write-baseline lint.json" in done.stderr
 
     def test_in_the_settings(self, bad: Path) -> None:
@@ -371,7 +371,7 @@ class TestDatabase:
 
         done = await lint_database(tmp_path, "--database-url", url_of(sqlite))
 
-        assert (done.returncode, done.stdout) == (0, "The database keeps all rules.\n")
+        assert (done.returncode, done.stdout) == (0, "The database follows all rules.\n")
 
     def test_unreachable(self, tmp_path: Path) -> None:
         """A server that is down is exit code 2, and its password is not shown."""

@@ -280,9 +280,9 @@ class TestNumbersInTheURL:
                 "statement_cache_size in the database URL is a whole",
             ),
             ("postgresql+asyncpg://db/app?timeout=1&timeout=2", "timeout in the database URL is a number"),
-            ("postgresql+psycopg://db/app?row_factory=s3cret", "row_factory is no text"),
-            ("postgresql+asyncpg://db/app?server_settings=s3cret", "server_settings is no text"),
-            ("mariadb+asyncmy://db/app?ssl=s3cret", "ssl is no text"),
+            ("postgresql+psycopg://db/app?row_factory=s3cret", "row_factory is not a string"),
+            ("postgresql+asyncpg://db/app?server_settings=s3cret", "server_settings is not a string"),
+            ("mariadb+asyncmy://db/app?ssl=s3cret", "ssl is not a string"),
             ("mariadb+asyncmy://db/app?max_allowed_packet=s3cret", "max_allowed_packet in the database URL is a whole"),
         ],
     )

@@ -119,7 +119,7 @@ class TestTargets:
     @pytest.mark.parametrize("target", [MetaData(), ModuleType("empty"), object()])
     def test_nothing_to_check(self, target: object) -> None:
         """A target without tables is a mistake, not a success."""
-        with pytest.raises(ConfigurationError, match="holds no tables"):
+        with pytest.raises(ConfigurationError, match="contains no tables"):
             check(target)  # type: ignore[arg-type]
 
 

@@ -227,7 +227,7 @@ class TestTypes:
         change = f'with op.batch_alter_table("a") as batch:\n    batch.alter_column("x", type_={new})'
         made = [HEAD.format("", "", ""), f"ALTER TABLE a ADD COLUMN x {old} DEFAULT {value}"]
 
-        with pytest.raises(errors.MigrationError, match="a has rows whose x would become another value"):
+        with pytest.raises(errors.MigrationError, match="a has rows whose x would change"):
             await copied(sqlite, tmp_path, *made, change=change)
 
         assert await execute(sqlite, f"SELECT DISTINCT x = {value} FROM a") == [1]

@@ -14,7 +14,7 @@ class TestDescribe:
         """A table that is missing and one that nobody knows."""
         lines = describe([("add_table", TABLE), ("remove_table", TABLE)])
 
-        assert lines == ["has no table a", "has the unknown table a"]
+        assert lines == ["has no table a", "has the extra table a"]
 
     def test_a_column(self) -> None:
         """A column is named with its table."""
@@ -30,7 +30,7 @@ class TestDescribe:
 
         assert lines == [
             "has no index a_n_idx on a",
-            "has the unknown constraint a_n_key on a",
+            "has the extra constraint a_n_key on a",
             "has no foreign key a_n_fkey on a",
         ]
 

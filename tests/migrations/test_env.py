@@ -330,7 +330,7 @@ class TestRun:
         with pytest.raises(errors.ModelsDiffer) as caught:
             await migrations.check()
 
-        assert caught.value.differences == ("has the unknown table a",)
+        assert caught.value.differences == ("has the extra table a",)
 
     async def test_the_version_table_may_have_another_name(self, db: Database, tmp_path: Path) -> None:
         """Two projects can share a database."""

@@ -99,5 +99,5 @@ class TestShared:
         second = Migrations(sqlite, models(Column("c", Integer, ForeignKey("parent.id"))), tmp_path / "m")
         await second.new("second")
 
-        with pytest.raises(MigrationError, match="constraints that are called child_c_fkey"):
+        with pytest.raises(MigrationError, match="constraints that its naming_convention calls child_c_fkey"):
             await second.up()

@@ -96,7 +96,7 @@ class TestTablesOfOthers:
         with pytest.raises(errors.ModelsDiffer) as caught:
             await migrations.check()
 
-        assert caught.value.differences == ("has the unknown table b",)
+        assert caught.value.differences == ("has the extra table b",)
 
     async def test_what_a_revision_dropped_is_not_the_projects_any_more(self, db: Database, tmp_path: Path) -> None:
         """Somebody else may take the name of a table that was dropped; the way back counts for nothing."""
@@ -115,7 +115,7 @@ class TestTablesOfOthers:
         path.write_text(path.read_text().replace("revision = ", 'TABLE = "a"\nrevision = ', 1))
         await migrations.up()
 
-        with pytest.raises(errors.ModelsDiffer, match="has the unknown table a"):
+        with pytest.raises(errors.ModelsDiffer, match="has the extra table a"):
             await migrations.check()
 
     async def test_a_child_of_a_table_of_others(self, db: Database, tmp_path: Path) -> None:

@@ -87,6 +87,6 @@ class TestIndexOfAKey:
             await migrations.check()
 
         assert set(caught.value.differences) == {
-            "has the unknown index a_2 on thing",
-            "has the unknown index other on thing",
+            "has the extra index a_2 on thing",
+            "has the extra index other on thing",
         }

@@ -130,4 +130,4 @@ class TestCheck:
         with pytest.raises(errors.ModelsDiffer) as caught:
             await migrations.check()
 
-        assert set(caught.value.differences) == {"has no column a.n", "has the unknown table b"}
+        assert set(caught.value.differences) == {"has no column a.n", "has the extra table b"}

@@ -95,7 +95,7 @@ class TestAutogenerate:
             await Migrations(db, models(trigger=False), tmp_path / "migrations").check()
         calls = await migrate(db, tmp_path, models(trigger=False), "second")
 
-        assert caught.value.differences == ("has the unknown version trigger article_version_trigger on article",)
+        assert caught.value.differences == ("has the extra version trigger article_version_trigger on article",)
         assert calls == ["op.drop_version_trigger('article')", "op.create_version_trigger('article')"]
         assert await version_after_update(db) == 1
 

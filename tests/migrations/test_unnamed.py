@@ -76,4 +76,4 @@ class TestUnnamed:
         except errors.ModelsDiffer as error:
             found = error.differences
 
-        assert found == ("has the unknown constraint parcel_weight_check on parcel",)
+        assert found == ("has the extra constraint parcel_weight_check on parcel",)

@@ -258,7 +258,7 @@ class TestText:
 
     def test_without_columns(self) -> None:
         """No columns are refused at the call."""
-        with pytest.raises(ConfigurationError, match="no column"):
+        with pytest.raises(ConfigurationError, match="needs a column"):
             unique_live()
 
     def test_expressions_are_refused_on_mariadb(self) -> None:

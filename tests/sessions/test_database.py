@@ -204,7 +204,7 @@ class TestRunTransaction:
         wrong: Any = plain
         with pytest.raises(UsageError, match=r"db\.run_transaction\(work, \.\.\.\), not work\(\.\.\.\)"):
             await sqlite.run_transaction(call)
-        with pytest.raises(UsageError, match="plain, which is no asynchronous function"):
+        with pytest.raises(UsageError, match="plain, which is not an async function"):
             await sqlite.run_transaction(wrong)
         call.close()
 

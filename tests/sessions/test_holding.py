@@ -226,14 +226,14 @@ class TestChanges:
         """A repository writes rows of its own model, not of another and not of the base class."""
         async with db.transaction() as session:
             obj = await Repository(session, other).create(name="old")
-            with pytest.raises(UsageError, match=rf"is no Dog[\s\S]*Repository\(session, {other.__name__}\)"):
+            with pytest.raises(UsageError, match=rf"is not a Dog[\s\S]*Repository\(session, {other.__name__}\)"):
                 await CHANGES[change](Repository(session, Dog), obj)
 
     @pytest.mark.parametrize("what", [None, {"name": "x"}, Plain, 1])
     async def test_what_is_no_row_is_refused(self, sqlite: Database, what: Any, change: str) -> None:
         """A dictionary, a class or a key is not an object of the model."""
         async with sqlite.transaction() as session:
-            with pytest.raises(UsageError, match="is no row of Plain"):
+            with pytest.raises(UsageError, match="is not a row of Plain"):
                 await CHANGES[change](Repository(session, Plain), what)
 
     async def test_a_row_that_was_made_transient_is_refused(self, sqlite: Database, change: str) -> None:
@@ -365,7 +365,7 @@ class TestDelete:
         await make(sqlite, Plain)
 
         async with sqlite.transaction() as session:
-            with pytest.raises(UsageError, match="is no Versioned"):
+            with pytest.raises(UsageError, match="is not a Versioned"):
                 await Repository(session, Versioned).delete(await session.get_one(Plain, 1))
 
         assert await stored(sqlite, Plain) == ["old"]

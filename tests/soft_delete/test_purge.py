@@ -127,7 +127,7 @@ class TestAge:
 
     def test_a_model_without_soft_delete_is_refused(self) -> None:
         """It has no rows that are marked."""
-        with pytest.raises(NotSupported, match="Badge keeps no deleted rows"):
+        with pytest.raises(NotSupported, match="Badge has no soft delete"):
             purge(Database("sqlite+aiosqlite://"), Badge, older_than=MONTH)
 
 

@@ -48,7 +48,7 @@ class TestOrder:
 class TestRefusals:
     def test_a_model_without_soft_delete(self) -> None:
         """It has no deleted rows."""
-        with pytest.raises(NotSupported, match="Badge keeps no deleted rows"):
+        with pytest.raises(NotSupported, match="Badge has no soft delete"):
             plan(Badge)
 
     def test_tables_are_no_models(self) -> None:

@@ -167,7 +167,7 @@ class TestValues:
     @pytest.mark.parametrize(("column", "value"), [(name, one) for name, many in STRANGERS.items() for one in many])
     async def test_what_is_no_member_is_refused(self, sqlite: Database, column: str, value: object) -> None:
         """The text of a member is not the member; True is not 1."""
-        with pytest.raises(InvalidValue, match="is no "):
+        with pytest.raises(InvalidValue, match="is not a member of "):
             async with sqlite.transaction() as session:
                 session.add(Task(id=1, **{column: value}))
 
@@ -195,7 +195,7 @@ class TestValues:
             await session.execute(text("INSERT INTO task (id, status) VALUES (1, 'gone')"))
             await session.execute(text("PRAGMA ignore_check_constraints = 0"))
 
-        with pytest.raises(UnexpectedValue, match="'gone', which is no Status") as caught:
+        with pytest.raises(UnexpectedValue, match="'gone', which is not a member of Status") as caught:
             async with sqlite.read() as session:
                 await session.get(Task, 1)
         assert not isinstance(caught.value, LookupError | ValueError)

@@ -92,7 +92,7 @@ class TestUTCDateTime:
         ("kind", "value", "hint"),
         [
             (UTCDateTime(), "2026-11-22", "datetime.fromisoformat(text), with"),
-            (UTCDateTime(), 5, "datetime.now(timezone.utc)"),
+            (UTCDateTime(), 5, "Compute it before the statement: datetime.now("),
             (PlainDate(), "2026-11-22", "date.fromisoformat(text)"),
             (PlainDate(), 5, "date(2026, 11, 22)"),
             (PlainTime(), "09:30", "time.fromisoformat(text)"),

@@ -106,7 +106,7 @@ class TestRefusal:
         """A text, a fraction or anything else is no version and no set of them; True equals the first one."""
         row = await add(sqlite, kind)
 
-        with pytest.raises(InvalidValue, match=r"is no (version|set of versions)\."):
+        with pytest.raises(InvalidValue, match=r"is not a (version|set of versions)\."):
             refuse_other_version(row, expected)
 
     def test_a_new_row_has_no_version_to_expect(self, kind: type[Page]) -> None:

@@ -34,7 +34,7 @@ _Style = Annotated[_Format, typer.Option("--format", help="The format of the fin
 _Known = Annotated[Path | None, typer.Option(help="Ignore the findings in this file.", metavar="FILE")]
 _Write = Annotated[Path | None, typer.Option(help="Write the findings to this file.", metavar="FILE")]
 _Fix = Annotated[bool, typer.Option("--fix-migration", help="Write a migration that fixes the names.")]
-_TEXT: Final = (str, "text")
+_TEXT: Final = (str, "string")
 _LIST: Final = (list, "list of strings")
 _CHECKED_LATER: Final = (object, "")
 _SETTINGS: Final[Mapping[str, tuple[type, str]]] = {
@@ -207,7 +207,7 @@ def _without_known(findings: list[Finding], path: Path) -> list[Finding]:
     fresh, gone = Baseline.read(path).sift(findings)
     if gone:
         # Not to standard output, where another program may read the report.
-        typer.echo(f"{len(gone)} finding(s) of {path} are fixed:  {', '.join(gone)}", err=True)
+        typer.echo(f"{len(gone)} finding(s) of {path} are fixed: {', '.join(gone)}", err=True)
         typer.echo(f"hint: sqlkeel lint --write-baseline {path}", err=True)
     return fresh
 

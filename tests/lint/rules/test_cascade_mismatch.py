@@ -179,7 +179,7 @@ class TestLinks:
         ("relation", "rule", "message"),
         [
             ('relationship(secondary="post_tag")', "CASCADE", "Post.tags loads everything on the other side"),
-            ('relationship(secondary="post_tag", passive_deletes=True)', "", "Post.tags leaves the rows between"),
+            ('relationship(secondary="post_tag", passive_deletes=True)', "", "Post.tags leaves the association rows"),
         ],
     )
     def test_refused(self, relation: str, rule: str, message: str) -> None:

@@ -39,7 +39,7 @@ class TestSoftDeleteUnique:
         """With a mark that is NULL in live rows it keeps none of them apart."""
         (finding,) = marked(Column("deletion_id", Uuid), UniqueConstraint("email", mark))
 
-        assert finding.message == "Two live rows may have the same (email), because NULL equals nothing."
+        assert finding.message == "Two live rows may have the same (email), because NULLs are not equal."
 
     @pytest.mark.parametrize(
         "part",
