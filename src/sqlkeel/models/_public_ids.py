@@ -68,7 +68,7 @@ class PublicID(Generic[M_co]):
         prefix = prefix_of(cls.model)
         if not re.fullmatch(_pattern(prefix), text):
             raise InvalidKey(
-                f"{shown(text)} is not a public id of {cls.model.__name__}.", hint=f"Expected is {_form(prefix)}."
+                f"{shown(text)} is not a public id of {cls.model.__name__}.", hint=f"Write {_form(prefix)}."
             )
         return cls(UUID(int=_number(text[-26:])) if prefix else UUID(text))
 
