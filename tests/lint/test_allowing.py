@@ -9,7 +9,7 @@ from sqlalchemy import Column, Integer, MetaData, Table
 
 from sqlkeel.errors import ConfigurationError
 from sqlkeel.lint import Finding, Schema, allow
-from sqlkeel.lint._allowing import Allowance, allowances_in, parse_ignore, sift
+from sqlkeel.lint._allowing import Allowance, allowances_in, parse_ignore, suppress
 
 EVERYWHERE = Allowance("snake-case", ("*",), "a reason", "snake-case")
 
@@ -77,7 +77,7 @@ class TestSift:
         """What is covered goes, the rest stays in order, each once; what covers nothing is returned."""
         idle = Allowance("same-name", ("*",), "a reason", "same-name")
 
-        kept, unused = sift([finding("b", "other"), finding("a"), finding("a", "other")] * 2, [EVERYWHERE, idle])
+        kept, unused = suppress([finding("b", "other"), finding("a"), finding("a", "other")] * 2, [EVERYWHERE, idle])
 
         assert kept == [finding("a", "other"), finding("b", "other")]
         assert unused == [idle]
@@ -86,7 +86,7 @@ class TestSift:
         """Both are used, so that taking one away changes nothing and taking both away does."""
         other = Allowance("snake-case", ("a",), "a reason", "snake-case:a")
 
-        assert sift([finding("a")], [EVERYWHERE, other]) == ([], [])
+        assert suppress([finding("a")], [EVERYWHERE, other]) == ([], [])
 
     @pytest.mark.parametrize(
         ("place", "covered"), [("post.*", False), ("post*", True), ("p?st", True), ("POST", False)]

@@ -29,13 +29,13 @@ class TestSift:
         """What is known goes, what is new stays."""
         baseline = Baseline.of([finding("a")])
 
-        assert baseline.sift([finding("a"), finding("b")]) == ([finding("b")], [])
+        assert baseline.compare([finding("a"), finding("b")]) == ([finding("b")], [])
 
     def test_repaired(self) -> None:
         """What does not occur any more is named, in order."""
         baseline = Baseline.of([finding("b"), finding("a"), finding("c")])
 
-        assert baseline.sift([finding("c")]) == ([], ["snake-case:a", "snake-case:b"])
+        assert baseline.compare([finding("c")]) == ([], ["snake-case:a", "snake-case:b"])
 
     def test_one_more_at_the_same_place(self) -> None:
         """Two of a kind are let through where two were known; with a third all are shown."""
@@ -43,14 +43,14 @@ class TestSift:
         three = [*two, finding("a", "Three.")]
         baseline = Baseline.of(two)
 
-        assert baseline.sift(two) == ([], [])
-        assert baseline.sift(three) == (three, [])
+        assert baseline.compare(two) == ([], [])
+        assert baseline.compare(three) == (three, [])
 
     def test_one_of_two_repaired(self) -> None:
         """One less at the same place is repaired, too."""
         baseline = Baseline.of([finding("a", "One."), finding("a", "Two.")])
 
-        assert baseline.sift([finding("a", "Two.")]) == ([], ["snake-case:a"])
+        assert baseline.compare([finding("a", "Two.")]) == ([], ["snake-case:a"])
 
 
 class TestFile:
@@ -59,7 +59,7 @@ class TestFile:
         path = tmp_path / "baseline.json"
         Baseline.of([finding("b"), finding("a"), finding("a", "Two.")]).write(path)
 
-        assert Baseline.read(path).sift([finding("a"), finding("a", "Two."), finding("b")]) == ([], [])
+        assert Baseline.read(path).compare([finding("a"), finding("a", "Two."), finding("b")]) == ([], [])
         assert json.loads(path.read_text()) == {"version": 1, "findings": {"snake-case:a": 2, "snake-case:b": 1}}
         assert path.read_text().index("snake-case:a") < path.read_text().index("snake-case:b")
 

@@ -204,7 +204,7 @@ def _write_baseline(findings: list[Finding], path: Path) -> None:
 def _without_known(findings: list[Finding], path: Path) -> list[Finding]:
     from ..lint import Baseline
 
-    fresh, gone = Baseline.read(path).sift(findings)
+    fresh, gone = Baseline.read(path).compare(findings)
     if gone:
         # Not to standard output, where another program may read the report.
         typer.echo(f"{len(gone)} finding(s) of {path} are fixed: {', '.join(gone)}", err=True)

@@ -11,7 +11,7 @@ from ..errors import ConfigurationError
 from ._finding import Finding, Schema, Source
 from ._locating import source_of
 
-__all__ = ["Allowance", "allow", "allowances_in", "parse_ignore", "sift"]
+__all__ = ["Allowance", "allow", "allowances_in", "parse_ignore", "suppress"]
 
 _MARK: Final = "sqlkeel.allow:"
 _EXAMPLE: Final = 'ignore = {"singular-table:posts" = "the name that customers know"}'
@@ -75,7 +75,7 @@ def parse_ignore(ignore: Any, *, setting: str = "ignore") -> list[Allowance]:
     return [_entry(str(entry), reason) for entry, reason in ignore.items()]
 
 
-def sift(found: Iterable[Finding], allowances: Iterable[Allowance]) -> tuple[list[Finding], list[Allowance]]:
+def suppress(found: Iterable[Finding], allowances: Iterable[Allowance]) -> tuple[list[Finding], list[Allowance]]:
     """Return the findings that no exception suppresses, sorted, and the exceptions that suppress nothing."""
     given, idle, kept = list(allowances), set(allowances), []
     for finding in sorted(set(found)):

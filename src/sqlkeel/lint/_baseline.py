@@ -61,7 +61,7 @@ class Baseline:
         except OSError as error:
             raise ConfigurationError(f"The baseline {path} cannot be written: {error.strerror}.") from None
 
-    def sift(self, findings: Iterable[Finding]) -> tuple[list[Finding], list[str]]:
+    def compare(self, findings: Iterable[Finding]) -> tuple[list[Finding], list[str]]:
         """Return the new findings, and the fingerprints that no longer occur.
 
         If a place has more findings of a kind than before, all of them are returned, because nothing identifies the

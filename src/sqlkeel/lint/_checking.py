@@ -14,7 +14,7 @@ from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import Mapper, registry
 
 from ..errors import ConfigurationError
-from ._allowing import Allowance, allowances_in, parse_ignore, sift
+from ._allowing import Allowance, allowances_in, parse_ignore, suppress
 from ._finding import Finding, Problem, Schema
 from ._locating import source_of
 from ._reflecting import HasEngine, reflect
@@ -56,7 +56,7 @@ def check(
     apps = [*apps, *(one for one in _candidates(target) if is_app(one))]
     skipped = tuple(one.code for one in parse_ignore(exclude or {}, setting="exclude"))
     found = [finding for schema in schemas for finding in judge(schema, apps=apps, exclude=skipped)]
-    kept, idle = sift(found, allowances)
+    kept, idle = suppress(found, allowances)
     return one_per_cause(sorted([*kept, *_unused(idle, allowances, with_apps=bool(apps))]))
 
 
@@ -93,7 +93,7 @@ async def check_database(
     require_rules(one.code for one in allowances)
     skipped = [one.code for one in parse_ignore(exclude or {}, setting="exclude")]
     schema = await reflect(database, schemas=schemas, exclude=skipped, singular=singular)
-    return sift(judge(schema), allowances)[0]
+    return suppress(judge(schema), allowances)[0]
 
 
 def judge(schema: Schema, *, apps: Iterable[Any] = (), exclude: Iterable[str] = ()) -> Iterator[Finding]:
@@ -142,7 +142,7 @@ def _unused(idle: Iterable[Allowance], allowances: Iterable[Allowance], *, with_
     silent = set() if with_apps else {rule.code for rule in load_rules() if rule.is_about_apps}
     judged = [one for one in idle if one.code not in silent]
     found = [_plain(rule, problem) for rule in load_rules() for problem in rule.check_idle(judged)]
-    return sift(found, allowances)[0]
+    return suppress(found, allowances)[0]
 
 
 def _metadata_of(target: object) -> list[MetaData]:

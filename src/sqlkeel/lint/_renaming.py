@@ -214,7 +214,7 @@ class _Planner:
     def _constraint_steps(self) -> Iterator[Step]:
         for table in self._all():
             renames = self._without_taken(table, list(self._constraints(table)))
-            reason = self.backend.why_not(self.connection, table) if renames else None
+            reason = self.backend.rename_obstacle(self.connection, table) if renames else None
             # An index can always be renamed, even when a constraint cannot.
             for one in [one for one in renames if reason and _is_constraint(one.item)]:
                 self.refused.append(f"{_named(table, one.item)} → {one.new}: {reason}")

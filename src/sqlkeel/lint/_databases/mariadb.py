@@ -73,7 +73,7 @@ class MariaDBRenamer(Renamer):
         for name, body in connection.execute(text(_STORED)):
             yield StoredCode(name, body or "")
 
-    def why_not(self, connection: Connection, table: Table) -> str | None:
+    def rename_obstacle(self, connection: Connection, table: Table) -> str | None:
         """Return nothing: every constraint can be renamed."""
         return None
 

@@ -55,7 +55,7 @@ class PostgreSQLRenamer(Renamer):
         for name, body in connection.execute(text(_FUNCTIONS)):
             yield StoredCode(f"the function {name}()", body)
 
-    def why_not(self, connection: Connection, table: Table) -> str | None:
+    def rename_obstacle(self, connection: Connection, table: Table) -> str | None:
         """Return nothing: every constraint can be renamed."""
         return None
 

@@ -71,7 +71,7 @@ class Renamer(ABC):
         """Yield code that names tables and columns in a text that a rename does not update."""
 
     @abstractmethod
-    def why_not(self, connection: Connection, table: Table) -> str | None:
+    def rename_obstacle(self, connection: Connection, table: Table) -> str | None:
         """Return why constraints of this table cannot be renamed; ``None`` if they can."""
 
     @abstractmethod

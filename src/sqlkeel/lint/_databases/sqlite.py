@@ -80,7 +80,7 @@ class SQLiteRenamer(Renamer):
         """Yield nothing: SQLite updates views and triggers."""
         return iter(())
 
-    def why_not(self, connection: Connection, table: Table) -> str | None:
+    def rename_obstacle(self, connection: Connection, table: Table) -> str | None:
         """Return what a copy of the table would lose or break."""
         rows = connection.execute(_OF_TABLE, {"name": table.name}).all()
         known = {index.name for index in table.indexes}
