@@ -8,100 +8,20 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, create_engine, event, func, select
+from sqlalchemy import create_engine, event, func, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, selectinload, sessionmaker
+from sqlalchemy.orm import Session, selectinload, sessionmaker
 from sqlalchemy.orm.exc import StaleDataError, UnmappedInstanceError
 
 from sqlkeel.errors import ConfigurationError, TransactionAborted
 from sqlkeel.sessions import Database, SyncSession
 from sqlkeel.sessions._behaviour import REGISTERED, Behaviour, register, unregister
+from tests.sessions.behaviour_models import Base, Framed, Marked, Note, Noting, Picture, Wall
 
 Register = Callable[..., None]
 
 
-class Base(DeclarativeBase):
-    """A project's own."""
-
-
-class Marked:
-    """What the behaviours of these tests are registered for."""
-
-
-class Framed:
-    """Another one."""
-
-
-class Wall(Base):
-    """Something without a behaviour, with pictures."""
-
-    __tablename__ = "wall"
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    pictures: Mapped[list[Picture]] = relationship(cascade="all, delete", back_populates="wall")
-
-
-class Picture(Marked, Framed, Base):
-    """Something with two."""
-
-    __tablename__ = "picture"
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    version: Mapped[int] = mapped_column()
-    wall_id: Mapped[int | None] = mapped_column(ForeignKey("wall.id"))
-    wall: Mapped[Wall | None] = relationship(back_populates="pictures")
-    __mapper_args__ = {"version_id_col": version}
-
-
-class Note(Marked, Base):
-    """Something that leads to a picture, with methods whose names once meant something."""
-
-    __tablename__ = "note"
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    picture_id: Mapped[int | None] = mapped_column(ForeignKey("picture.id"))
-    picture: Mapped[Picture | None] = relationship()
-    __soft_delete__ = True
-
-    def __delete_from__(self, session: Session) -> None:
-        """Fail where a session calls it."""
-        raise AssertionError
-
-    def __version_conflict__(self, session: Session) -> None:
-        """Fail where a session calls it."""
-        raise AssertionError
-
-
 pytestmark = pytest.mark.tables(Base.metadata)
-
-
-class _Noting(Behaviour):
-    """Notes each call, and answers as it was told."""
-
-    def __init__(self, *, deletes: bool = False, hides: bool = False, conflict: Exception | None = None) -> None:
-        self.calls: list[tuple[Any, ...]] = []
-        self.answers = deletes, hides, conflict
-
-    def delete(self, session: Any, obj: Any) -> bool:
-        self.calls.append(("delete", obj))
-        return self.answers[0]
-
-    def hides(self, session: Any, obj: Any, **options: Any) -> bool:
-        self.calls.append(("hides", obj))
-        return self.answers[1]
-
-    def conflict(self, session: Any, obj: Any) -> Exception | None:
-        self.calls.append(("conflict", obj))
-        return self.answers[2]
-
-    @contextmanager
-    def around_flush(self, session: Any) -> Iterator[None]:
-        self.calls.append(("before the flush",))
-        yield
-        self.calls.append(("after the flush",))
-
-    def at_savepoint(self, session: Any, savepoint: Any) -> None:
-        self.calls.append(("savepoint", savepoint.nested))
-
-    def at_load_inside(self, state: Any) -> None:
-        self.calls.append(("load", state.loader_strategy_path.prop.key))
 
 
 @pytest.fixture
@@ -149,7 +69,7 @@ class TestDelete:
     )
     def test_it_takes_over(self, session: SyncSession, registered: Register, way: Callable[..., None]) -> None:
         """What a behaviour deletes is its own affair: SQLAlchemy sends no DELETE."""
-        registered(own := _Noting(deletes=True), of=Marked)
+        registered(own := Noting(deletes=True), of=Marked)
         note = session.get_one(Note, 1)
 
         way(session, note)
@@ -160,7 +80,7 @@ class TestDelete:
 
     def test_it_may_leave_it(self, session: SyncSession, registered: Register) -> None:
         """After false the object is deleted as any other; methods of the class are not asked."""
-        registered(own := _Noting(), of=Marked)
+        registered(own := Noting(), of=Marked)
         note = session.get_one(Note, 1)
 
         session.delete(note)
@@ -171,7 +91,7 @@ class TestDelete:
 
     def test_another_class_is_not_its_affair(self, session: SyncSession, registered: Register) -> None:
         """Neither for itself nor for what it takes along: a cascade of SQLAlchemy asks nobody."""
-        registered(own := _Noting(deletes=True), of=Framed)
+        registered(own := Noting(deletes=True), of=Framed)
         session.delete(session.get_one(Note, 1))
         wall = session.get_one(Wall, 1)
 
@@ -183,7 +103,7 @@ class TestDelete:
 
     def test_a_proxy_stands_for_its_object(self, session: SyncSession, registered: Register) -> None:
         """A proxy is of no class that a behaviour is registered for; the state of what it stands for is."""
-        registered(own := _Noting(deletes=True), of=Marked)
+        registered(own := Noting(deletes=True), of=Marked)
         note = session.get_one(Note, 1)
 
         session.delete(weakref.proxy(note))
@@ -195,7 +115,7 @@ class TestDelete:
         self, session: SyncSession, registered: Register, given: object
     ) -> None:
         """Also where a behaviour is registered for every object."""
-        registered(own := _Noting(deletes=True))
+        registered(own := Noting(deletes=True))
 
         with pytest.raises(UnmappedInstanceError):
             session.delete(given)
@@ -206,7 +126,7 @@ class TestHides:
     def test_get_finds_nothing(self, session: SyncSession, registered: Register) -> None:
         """Nothing is sent: the object is there, and does not count."""
         note = session.get_one(Note, 1)
-        registered(own := _Noting(hides=True), of=Marked)
+        registered(own := Noting(hides=True), of=Marked)
         sent: list[str] = []
         event.listen(session.get_bind(), "before_cursor_execute", lambda *args: sent.append(args[2]))
 
@@ -247,7 +167,7 @@ class TestHides:
 
     def test_what_is_not_held_is_no_object(self, session: SyncSession, registered: Register) -> None:
         """A behaviour of every object is not asked about None."""
-        registered(own := _Noting(hides=True))
+        registered(own := Noting(hides=True))
 
         assert session.get(Note, 2) is None
         assert own.calls == []
@@ -269,7 +189,7 @@ class TestConflict:
 
     def test_merge_raises_it(self, session: SyncSession, change: Callable[[], Picture], registered: Register) -> None:
         """In place of SQLAlchemy's error, which is its cause."""
-        registered(own := _Noting(conflict=ZeroDivisionError()), of=Marked)
+        registered(own := Noting(conflict=ZeroDivisionError()), of=Marked)
         stale = change()
 
         with pytest.raises(ZeroDivisionError) as caught:
@@ -283,7 +203,7 @@ class TestConflict:
         held = session.get_one(Picture, 1)
         session.commit()
         assert held.version == 1
-        registered(own := _Noting(conflict=ZeroDivisionError()), of=Marked)
+        registered(own := Noting(conflict=ZeroDivisionError()), of=Marked)
         change()
 
         with pytest.raises(ZeroDivisionError):
@@ -294,7 +214,7 @@ class TestConflict:
         self, session: SyncSession, change: Callable[[], Picture], registered: Register
     ) -> None:
         """A behaviour that finds no conflict leaves SQLAlchemy's error."""
-        registered(own := _Noting(), of=Marked)
+        registered(own := Noting(), of=Marked)
         stale = change()
 
         with pytest.raises(StaleDataError):
@@ -305,7 +225,7 @@ class TestConflict:
 class TestAroundFlush:
     def test_it_surrounds_the_listeners(self, session: SyncSession, registered: Register) -> None:
         """From before those of before_flush until after those of after_flush; a flush of nothing is none."""
-        registered(own := _Noting())
+        registered(own := Noting())
         for name in ("before_flush", "after_flush"):
             event.listen(session, name, lambda *_, name=name: own.calls.append((name,)))
         session.flush()
@@ -370,7 +290,7 @@ class TestAroundFlush:
 class TestSavepoints:
     async def test_each_is_told_once(self, db: Database, registered: Register) -> None:
         """Of the transaction around it, and of those of a flush, it hears nothing."""
-        registered(own := _Noting())
+        registered(own := Noting())
 
         async with db.transaction() as session:
             session.add(Wall(id=1))
@@ -383,7 +303,7 @@ class TestSavepoints:
         """A statement of its own loads it; other statements, and those outside, are not told."""
         async with db.transaction() as session:
             session.add(Wall(id=1, pictures=[Picture(id=1)]))
-        registered(own := _Noting())
+        registered(own := Noting())
 
         async with db.transaction() as session:
             await session.scalars(select(Wall).options(selectinload(Wall.pictures)))
@@ -436,8 +356,8 @@ class TestTwo:
 
     def test_the_first_that_deletes_is_the_last_that_is_asked(self, session: SyncSession, registered: Register) -> None:
         """An object is deleted in one way."""
-        registered(first := _Noting(deletes=True), of=Marked)
-        registered(second := _Noting(deletes=True), of=Framed)
+        registered(first := Noting(deletes=True), of=Marked)
+        registered(second := Noting(deletes=True), of=Framed)
 
         session.delete(picture := session.get_one(Picture, 1))
 
@@ -446,8 +366,8 @@ class TestTwo:
     def test_one_is_enough_to_hide(self, session: SyncSession, registered: Register) -> None:
         """It does not matter which."""
         session.add(picture := session.get_one(Picture, 1))
-        registered(_Noting(), of=Marked)
-        registered(_Noting(hides=True), of=Framed)
+        registered(Noting(), of=Marked)
+        registered(Noting(hides=True), of=Framed)
 
         assert session.get(Picture, 1) is None
         assert picture in session
@@ -482,7 +402,7 @@ class TestErrors:
 class TestRegister:
     def test_afterwards_nobody_asks(self, session: SyncSession) -> None:
         """A behaviour that is unregistered hears nothing more."""
-        register(own := _Noting(deletes=True, hides=True), of=Marked)
+        register(own := Noting(deletes=True, hides=True), of=Marked)
 
         unregister(own)
         session.delete(session.get_one(Note, 1))
@@ -513,12 +433,12 @@ class TestRegister:
 
     def test_it_is_registered_once(self, registered: Register) -> None:
         """Twice would be asked twice."""
-        registered(own := _Noting())
+        registered(own := Noting())
 
         with pytest.raises(ConfigurationError, match="registered already"):
             register(own)
 
-    @pytest.mark.parametrize("given", [_Noting, object(), None], ids=["a class", "something else", "nothing"])
+    @pytest.mark.parametrize("given", [Noting, object(), None], ids=["a class", "something else", "nothing"])
     def test_what_is_not_a_behaviour_is_refused(self, given: Any) -> None:
         """The hint says how it is done."""
         with pytest.raises(ConfigurationError, match="is not a Behaviour"):
@@ -527,4 +447,4 @@ class TestRegister:
     def test_what_is_not_registered_cannot_be_taken_back(self) -> None:
         """It may have been taken back already."""
         with pytest.raises(ConfigurationError, match="is not registered"):
-            unregister(_Noting())
+            unregister(Noting())
