@@ -178,14 +178,19 @@ def own_modules() -> Iterator[Callable[[], list[ModuleType]]]:
     sys.path.insert(0, folder)
 
     def written() -> list[ModuleType]:
-        return [one for one in [*sys.modules.values()] if (getattr(one, "__file__", None) or "").startswith(folder)]
+        return [one for one in [*sys.modules.values()] if place_of(one).startswith(folder)]
 
     try:
         yield written
     finally:
-        sys.path.remove(folder)
         for module in written():
             del sys.modules[module.__name__]
+        sys.path.remove(folder)
+
+
+def place_of(module: ModuleType) -> str:
+    """Return the file of a module, or the folder of a package without an ``__init__.py``."""
+    return getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), "")
 
 
 class TestExamples:
