@@ -369,7 +369,7 @@ class TestModels:
         await scoped.commit()
         await scoped.remove()
 
-        with pytest.raises(UsageError, match="in no session"):
+        with pytest.raises(UsageError, match="is detached from its session"):
             await repository.update(user, {"email": "c"})
         assert [user.email for user in await repository.get_all()] == ["b"]
         await scoped.remove()

@@ -195,7 +195,7 @@ class TestObjects:
     async def test_fewer_than_rows_are_refused(self, keeping: Database, model: type[Counted]) -> None:
         """Objects in the order of the rows cannot be fewer than these: nothing is inserted."""
         async with keeping.transaction() as session:
-            with pytest.raises(NotSupported, match="Of 3 rows"):
+            with pytest.raises(NotSupported, match="of 3 rows"):
                 await insert_many_returning(
                     session, model, [{"code": code, "n": n} for code, n in zip("abc", (1, -1, 2), strict=True)]
                 )

@@ -187,7 +187,9 @@ class TestWhatIsNoRow:
     ) -> None:
         """One row is the most likely of them: it stands alone where a list of one belongs."""
         async with db.transaction() as session:
-            with pytest.raises(InvalidValue, match=rf"of User come as .* not as {type(source).__name__}\.") as refused:
+            with pytest.raises(
+                InvalidValue, match=rf"of User have to be a list .* not {type(source).__name__}\."
+            ) as refused:
                 await VERBS[verb](session, User, source)
 
         assert f": {verb}(session, User, [" in refused.value.hint

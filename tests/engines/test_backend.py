@@ -220,7 +220,7 @@ class TestParseURL:
     @pytest.mark.parametrize("file", ["/app.db?", "/file:app.db?uri=true&"])
     def test_the_key_of_a_file_is_refused(self, file: str, name: str) -> None:
         """SQLite's driver takes none, in a URI neither, and the hint does not send it there."""
-        with pytest.raises(InvalidURL, match=f"holds {name} in its query") as caught:
+        with pytest.raises(InvalidURL, match=f"has {name} in its query") as caught:
             parse_url(f"sqlite+aiosqlite://{file}{name}=s3cret")
 
         assert "connect_args" not in caught.value.hint
@@ -345,7 +345,7 @@ class TestLimits:
     @pytest.mark.parametrize("seconds", [-1, -0.001, float("nan"), float("inf")])
     def test_what_is_no_time_is_refused(self, name: str, seconds: float) -> None:
         """A negative limit would be none on one database, and an error of the server on another."""
-        with pytest.raises(InvalidValue, match=f"no {name} limit") as caught:
+        with pytest.raises(InvalidValue, match=f"is not a number of seconds for the {name} limit") as caught:
             Limits(**{name: seconds})
 
         assert "0 for no limit" in caught.value.hint
@@ -353,7 +353,7 @@ class TestLimits:
     @pytest.mark.parametrize("seconds", ["30", timedelta(seconds=30)])
     def test_what_is_no_number_is_refused(self, seconds: Any) -> None:
         """A setting that was read from the environment is a text."""
-        with pytest.raises(InvalidValue, match="no statement limit"):
+        with pytest.raises(InvalidValue, match="is not a number of seconds for the statement limit"):
             Limits(statement=seconds)
 
     @pytest.mark.parametrize("seconds", [None, 0, 0.001, 10**9])

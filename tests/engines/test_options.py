@@ -271,19 +271,25 @@ class TestNumbersInTheURL:
         [
             (
                 "postgresql+psycopg://db/app?prepare_threshold=s3cret",
-                "prepare_threshold in the database URL is a whole",
+                "prepare_threshold in the database URL is not an integer",
             ),
-            ("postgresql+psycopg://db/app?connect_timeout=s3cret", "connect_timeout in the database URL is a whole"),
-            ("postgresql+asyncpg://db/app?timeout=s3cret", "timeout in the database URL is a number"),
+            (
+                "postgresql+psycopg://db/app?connect_timeout=s3cret",
+                "connect_timeout in the database URL is not an integer",
+            ),
+            ("postgresql+asyncpg://db/app?timeout=s3cret", "timeout in the database URL is not a number"),
             (
                 "postgresql+asyncpg://db/app?statement_cache_size=1.5",
-                "statement_cache_size in the database URL is a whole",
+                "statement_cache_size in the database URL is not an integer",
             ),
-            ("postgresql+asyncpg://db/app?timeout=1&timeout=2", "timeout in the database URL is a number"),
+            ("postgresql+asyncpg://db/app?timeout=1&timeout=2", "timeout in the database URL is not a number"),
             ("postgresql+psycopg://db/app?row_factory=s3cret", "row_factory is not a string"),
             ("postgresql+asyncpg://db/app?server_settings=s3cret", "server_settings is not a string"),
             ("mariadb+asyncmy://db/app?ssl=s3cret", "ssl is not a string"),
-            ("mariadb+asyncmy://db/app?max_allowed_packet=s3cret", "max_allowed_packet in the database URL is a whole"),
+            (
+                "mariadb+asyncmy://db/app?max_allowed_packet=s3cret",
+                "max_allowed_packet in the database URL is not an integer",
+            ),
         ],
     )
     def test_what_is_none(self, url: str, words: str) -> None:

@@ -149,7 +149,7 @@ class TestChanges:
         obj = await make(every_driver, model)
 
         async with every_driver.transaction() as session:
-            with pytest.raises(UsageError, match="in no session") as caught:
+            with pytest.raises(UsageError, match="is detached from its session") as caught:
                 await CHANGES[change](Repository(session, model), obj)
 
         assert "get_one(" in caught.value.hint
@@ -198,7 +198,7 @@ class TestChanges:
         async with sqlite.transaction() as session:
             obj = await session.get_one(Versioned, 1)
             session.expunge(obj)
-            with pytest.raises(UsageError, match="in no session"):
+            with pytest.raises(UsageError, match="is detached from its session"):
                 await CHANGES[change](Repository(session, Versioned), obj)
 
     async def test_after_the_end_of_the_session_all_is_refused(self, db: Database, change: str) -> None:
@@ -208,7 +208,7 @@ class TestChanges:
             repository = Repository(session, Versioned)
             obj = await repository.get_one((await session.scalars(select(Versioned.id))).one())
 
-        with pytest.raises(UsageError, match="in no session"):
+        with pytest.raises(UsageError, match="is detached from its session"):
             await CHANGES[change](repository, obj)
 
     async def test_a_stock_session_refuses_too(self, db: Database, change: str) -> None:
@@ -218,7 +218,7 @@ class TestChanges:
             repository = Repository(session, Versioned)
             obj = (await session.scalars(select(Versioned))).one()
             await session.close()
-            with pytest.raises(UsageError, match="in no session"):
+            with pytest.raises(UsageError, match="is detached from its session"):
                 await CHANGES[change](repository, obj)
 
     @pytest.mark.parametrize("other", [Plain, Animal])
@@ -243,7 +243,7 @@ class TestChanges:
         make_transient_to_detached(obj)
 
         async with sqlite.transaction() as session:
-            with pytest.raises(UsageError, match="in no session"):
+            with pytest.raises(UsageError, match="is detached from its session"):
                 await CHANGES[change](Repository(session, Versioned), obj)
 
 
@@ -376,7 +376,7 @@ class TestFunctions:
         """touch() of an object that has left its session would count nothing."""
         obj = await make(sqlite, Versioned)
 
-        with pytest.raises(UsageError, match="in no session"):
+        with pytest.raises(UsageError, match="is detached from its session"):
             touch(obj)
 
     async def test_restore_refuses_what_another_session_holds(self, sqlite: Database) -> None:

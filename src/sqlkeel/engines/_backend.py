@@ -123,7 +123,8 @@ class Limits(_Seconds):
         for name, seconds in made._asdict().items():
             if seconds is not None and not (isinstance(seconds, int | float) and 0 <= seconds < inf):
                 raise InvalidValue(
-                    f"{seconds!r} is not a {name} limit in seconds.", hint="0 for no limit, None for the server's own."
+                    f"{seconds!r} is not a number of seconds for the {name} limit.",
+                    hint="0 for no limit, None for the server's own.",
                 )
         return made
 
