@@ -316,7 +316,7 @@ class TestRefused:
             (object, "get(1), the number itself"),
             ([1], "get_many([key, ...]) takes several keys"),
             (str(ONE), "get(1), the number itself; what the outside knows a row by goes to get_by_public_id(id)"),
-            (ONE, "get_by_public_id(id), where the model has the DualIDMixin"),
+            (ONE, "get_by_public_id(id), if the model has the DualIDMixin"),
         ],
         ids=str,
     )
