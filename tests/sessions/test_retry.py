@@ -260,6 +260,12 @@ async def counter(every_driver: Database) -> tuple[Database, int]:
     return every_driver, counter.id
 
 
+async def how_many(db: Database, *, value: int) -> int:
+    """Return how many counters stand at a value."""
+    async with db.session() as session:
+        return await Repository(session, Counter).count(Counter.value == value)
+
+
 async def read_apart(db: Database, key: int) -> Counter:
     """Return the counter as it is now, read by a session of its own."""
     async with db.session() as session:
@@ -277,6 +283,57 @@ async def increment(session: Session, key: int) -> int:
     counter = await session.get_one(Counter, key)
     counter.value += 1
     return counter.value
+
+
+@pytest.mark.tables(Base.metadata)
+class TestCommittedByHand:
+    """What has committed something by itself is not run again: it would be written twice."""
+
+    async def test_a_transient_fault_after_it_is_raised(self, counter: tuple[Database, int]) -> None:
+        """The row is there once."""
+        database, _ = counter
+
+        async def add(session: Session) -> None:
+            session.add(Counter(value=7))
+            await session.commit()
+            raise Deadlock("after the commit")
+
+        with pytest.raises(Deadlock):
+            await database.run_transaction(add)
+
+        assert await how_many(database, value=7) == 1
+
+    async def test_a_conflict_after_it_is_raised(self, counter: tuple[Database, int]) -> None:
+        """The same for versions."""
+        database, key = counter
+
+        @retry_on_conflict(database)
+        async def add(session: Session) -> None:
+            session.add(Counter(value=7))
+            await session.commit()
+            raise VersionConflict("Counter", key, expected=1, current=2, current_row=None)
+
+        with pytest.raises(VersionConflict):
+            await add()
+
+        assert await how_many(database, value=7) == 1
+
+    async def test_a_rollback_by_hand_is_none(self, counter: tuple[Database, int]) -> None:
+        """Nothing is written then, and the next attempt may succeed."""
+        database, _ = counter
+        runs: list[int] = []
+
+        async def add(session: Session) -> None:
+            runs.append(1)
+            session.add(Counter(value=7))
+            if len(runs) == 1:
+                await session.rollback()
+                raise Deadlock("after the rollback")
+
+        await database.run_transaction(add)
+
+        assert len(runs) == 2
+        assert await how_many(database, value=7) == 1
 
 
 @pytest.mark.tables(Base.metadata)

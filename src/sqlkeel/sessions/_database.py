@@ -28,7 +28,7 @@ from ..errors import InvalidURL, InvalidValue, NestedTransaction, SessionShared,
 from ..models._constraints import understand_live_indexes
 from ..types._operands import check_operands
 from ._blocks import EnteredByAsyncWith, block, current_entry
-from ._retry import retry
+from ._retry import Tries, is_transient, retry
 from ._session import Session
 from ._unit_of_work import UnitOfWork
 
@@ -255,8 +255,9 @@ class Database(EnteredByAsyncWith):
 
         It retries after serialization failures, deadlocks, lock timeouts, a busy SQLite file and a connection lost
         before COMMIT, with a random pause that grows (conflicts of versions: `retry_on_conflict`). The function may run
-        several times, so call what must happen only once by `Session.on_commit`. The keyword arguments of this method
-        are not passed to the function.
+        several times, so call what must happen only once by `Session.on_commit`. A function that calls
+        ``session.commit()`` itself is not retried after that, because it would write twice. The keyword arguments of
+        this method are not passed to the function.
 
         Args:
             function: An async function whose first parameter is the session.
@@ -273,11 +274,14 @@ class Database(EnteredByAsyncWith):
         if await self._outer() is not None:
             raise NestedTransaction("A transaction inside another one cannot be retried alone.", hint=_OUTSIDE)
 
+        tries = Tries(is_transient)
+
         async def attempt() -> T:
             async with self.transaction(isolation=isolation) as session:
-                return await _begun(function, session, *args, **kwargs)
+                with tries.watch(session):
+                    return await _begun(function, session, *args, **kwargs)
 
-        return await retry(attempt, attempts=attempts, deadline=deadline)
+        return await retry(attempt, attempts=attempts, deadline=deadline, mends=tries.mends)
 
     def transactional(
         self, *given: Never, attempts: int = 5, isolation: IsolationLevel | None = None, deadline: float | None = None

@@ -7,7 +7,7 @@ import functools
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ..engines._backend import IsolationLevel
 from ..errors import CommitUnknown, TransientFault, VersionConflict
 
-__all__ = ["is_transient", "retry", "retry_on_conflict"]
+__all__ = ["Tries", "is_transient", "retry", "retry_on_conflict"]
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -82,6 +82,30 @@ def _origins(error: BaseException) -> Iterator[BaseException]:
         yield error.__context__
 
 
+class Tries:
+    """Decides whether a unit of work is run again: never after it has committed something by itself.
+
+    Args:
+        mends: Returns whether another attempt may succeed after an error.
+    """
+
+    def __init__(self, mends: Callable[[BaseException], bool]) -> None:
+        self._mends = mends
+        self._has_committed = False
+
+    @contextmanager
+    def watch(self, session: Any) -> Iterator[None]:
+        """Surround the function, inside its transaction."""
+        try:
+            yield
+        finally:
+            self._has_committed = session.sync_session.is_committed
+
+    def mends(self, error: BaseException) -> bool:
+        """Return whether to run the unit of work again after *error*."""
+        return not self._has_committed and self._mends(error)
+
+
 class _Opens(Protocol[S_co]):
     """An object that opens transactions, such as a `Database`."""
 
@@ -133,9 +157,11 @@ def retry_on_conflict(
         async def run(*args: P.args, **kwargs: P.kwargs) -> T:
             async def attempt() -> T:
                 async with database.transaction(isolation=isolation, durable=True) as session:
-                    return await function(session, *args, **kwargs)
+                    with tries.watch(session):
+                        return await function(session, *args, **kwargs)
 
-            return await retry(attempt, attempts=attempts, deadline=deadline, mends=_Conflicts())
+            tries = Tries(_Conflicts())
+            return await retry(attempt, attempts=attempts, deadline=deadline, mends=tries.mends)
 
         return run
 
