@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -50,6 +51,35 @@ class TestKeys:
             (user,) = await insert_many_returning(session, User, [{"email": "a"}])
 
             assert await delete_many(session, User, [user.id, user.id]) == 1
+
+    @pytest.mark.parametrize("key", [1.0, 1.4, Decimal("0.7"), "1", b"1"])
+    async def test_a_key_of_another_type_is_refused(self, every_driver: Database, key: Any) -> None:
+        """Drivers round it, each in its own way, to the key of a row that nobody named."""
+        async with every_driver.transaction() as session:
+            (user,) = await insert_many_returning(session, User, [{"email": "a"}])
+
+            with pytest.raises(InvalidKey, match=r"User\.id is an integer"):
+                await delete_many(session, User, [user.id, key])
+
+            assert await count_of(session, User) == 1
+
+    async def test_a_key_that_no_row_can_have_is_none(self, every_driver: Database) -> None:
+        """As for `get`: the column has no room for it, or it is NULL."""
+        async with every_driver.transaction() as session:
+            (user,) = await insert_many_returning(session, User, [{"email": "a"}])
+
+            assert await delete_many(session, User, [2**80, None, user.id]) == 1
+
+    async def test_a_key_is_a_tuple_or_a_mapping(self, every_driver: Database) -> None:
+        """The forms that `get` takes."""
+        hall = uuid.uuid4()
+
+        async with every_driver.transaction() as session:
+            await insert_many(session, Seat, [{"row": number, "hall": hall} for number in range(3)])
+            (user,) = await insert_many_returning(session, User, [{"email": "a"}])
+
+            assert await delete_many(session, Seat, [(0, hall), {"hall": hall, "row": 1}]) == 2
+            assert await delete_many(session, User, [(user.id,)]) == 1
 
     async def test_no_keys_send_nothing(self, every_driver: Database) -> None:
         """An empty source is zero rows and no statement."""

@@ -9,7 +9,7 @@ from sqlalchemy import Table
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..errors import InvalidKey, NotSupported, shown
+from ..errors import NotSupported
 from ..models._relations import is_soft
 from ..models._row_keys import keys_of
 from ..sessions._holding import AnyAsyncSession, session_in
@@ -31,8 +31,8 @@ _KEYS_AT_ONCE = 50_000
 async def delete_many(session: AnyAsyncSession, model: type[M], keys: Iterable[Any] | AsyncIterable[Any]) -> int:
     """Delete the rows of *keys* and return how many there were; any number of keys, of any type.
 
-    A composite key is a tuple in the order of the primary key. What hangs on the rows goes by the database's own ON
-    DELETE; relations of the ORM are not looked at. Objects of deleted rows leave the session.
+    A composite key is a tuple in the order of the primary key, or a mapping. The ON DELETE of the database decides about
+    rows that refer to them; relationships of the ORM do not count. Objects of deleted rows leave the session.
 
     Rows of a soft-deletable model are marked, with all that belongs to them, as ``session.delete`` does it: some
     statements for each 500 keys, and some for each level below. One call is one deletion: they share the time and the
@@ -41,13 +41,14 @@ async def delete_many(session: AnyAsyncSession, model: type[M], keys: Iterable[A
 
     Raises:
         NotSupported: For a model some of whose rows are marked as deleted, and others removed.
-        InvalidKey: For a key of the wrong length; for a soft-deletable model also for one of the wrong type.
+        InvalidKey: For a key of the wrong length, or with a value of the wrong type.
         InvalidValue: For an expression of SQL; nothing is deleted.
         ForeignKeyViolation: When other rows still point to one of them; nothing is deleted.
         NoTransaction: Where each statement commits by itself.
         ReadOnlySession: When the session was opened for reading.
     """
-    if is_soft(sa_inspect(model)):
+    mapper, sync = sa_inspect(model), session_in(session).sync_session
+    if is_soft(mapper):
         return await _mark(session_in(session), model, keys)
     deleted = 0
     async with Work(session, model) as work:
@@ -55,7 +56,8 @@ async def delete_many(session: AnyAsyncSession, model: type[M], keys: Iterable[A
         binder: Binder | None = None
         read = 0
         async for chunk in chunks(work.read(keys, "delete_many", "key"), _KEYS_AT_ONCE):
-            batch = _batch(chunk, work.target, read)
+            identities = keys_of(mapper, dialect_of(sync, mapper)).identities(chunk)
+            batch = _batch(chunk, identities, work.target, read)
             read += len(chunk)
             if binder is None:
                 await work.begin()
@@ -96,7 +98,7 @@ def _refuse_mixed(target: Target) -> None:
         )
 
 
-def _batch(chunk: list[Any], target: Target, read: int) -> Batch:
+def _batch(chunk: list[Any], identities: list[tuple[Any, ...]], target: Target, read: int) -> Batch:
     """Return the keys of a chunk as records, after so many that were *read* before."""
     width = len(target.key)
 
@@ -105,9 +107,5 @@ def _batch(chunk: list[Any], target: Target, read: int) -> Batch:
         return None if index is None else read + index
 
     if width == 1:
-        return Batch(target.key, list(zip(sorted_keys(chunk))), place_of=place_of)
-    records = [key if isinstance(key, tuple) else (key,) for key in chunk]
-    wrong = next((record for record in records if len(record) != width), None)
-    if wrong is not None:
-        raise InvalidKey(f"{shown(wrong)} is not a key of {target.name}.", hint=f"Its key is {', '.join(target.key)}.")
-    return Batch(target.key, in_order(records, width), place_of=place_of)
+        return Batch(target.key, list(zip(sorted_keys([key for (key,) in identities]))), place_of=place_of)
+    return Batch(target.key, in_order(identities, width), place_of=place_of)

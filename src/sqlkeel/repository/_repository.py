@@ -256,13 +256,13 @@ class Repository(Reader[M]):
         return await bulk.upsert_many(self.session, self.model, rows, on=on, update=update, revive=revive)
 
     async def delete_many(self, keys: Iterable[Any] | AsyncIterable[Any]) -> int:
-        """Delete rows by key, and return how many there were; a composite key is a tuple.
+        """Delete rows by key, and return how many there were; a composite key is a tuple or a mapping.
 
         Rows of a soft-deletable model are marked with what belongs to them, as one deletion: `restore` of one of them
         brings back all that this call deleted.
 
         Raises:
-            InvalidKey: For a key of another shape than the model's.
+            InvalidKey: For a key of another shape than the model's, or with a value of the wrong type.
             ForeignKeyViolation: When other rows still point to one of them; nothing is deleted.
         """
         return await bulk.delete_many(self.session, self.model, keys)
