@@ -163,11 +163,17 @@ class TestWhatIsNoRow:
             with pytest.raises(InvalidValue, match="A row is a mapping"):
                 await get_or_create(session, User, values, {})
             with pytest.raises(InvalidValue, match="A row is a mapping"):
-                await get_or_create(session, User, {"email": "a"}, values)
-            with pytest.raises(InvalidValue, match="A row is a mapping"):
                 await insert_many(session, User, [values])
 
         assert "model_dump()" in refused.value.hint
+
+    @pytest.mark.tables(Base.metadata)
+    @pytest.mark.parametrize("defaults", [Form(), User(email="a"), "email", ("email", "a")])
+    async def test_defaults_are_refused_like_a_row(self, db: Database, defaults: Any) -> None:
+        """Only None is none."""
+        async with db.transaction() as session:
+            with pytest.raises(InvalidValue, match="A row is a mapping"):
+                await get_or_create(session, User, {"email": "a"}, defaults)
 
     @pytest.mark.tables(Base.metadata)
     @pytest.mark.parametrize("keys", ["ab", b"ab", bytearray(b"ab"), memoryview(b"ab"), {"first": "a", "last": "b"}])

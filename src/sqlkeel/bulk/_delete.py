@@ -31,8 +31,8 @@ _KEYS_AT_ONCE = 50_000
 async def delete_many(session: AnyAsyncSession, model: type[M], keys: Iterable[Any] | AsyncIterable[Any]) -> int:
     """Delete the rows of *keys* and return how many there were; any number of keys, of any type.
 
-    A composite key is a tuple in the order of the primary key, or a mapping. The ON DELETE of the database decides about
-    rows that refer to them; relationships of the ORM do not count. Objects of deleted rows leave the session.
+    A composite key is a tuple in the order of the primary key, or a mapping. The ON DELETE of the database decides what
+    becomes of rows that refer to them; relationships of the ORM do not count. Objects of deleted rows leave the session.
 
     Rows of a soft-deletable model are marked, with all that belongs to them, as ``session.delete`` does it: some
     statements for each 500 keys, and some for each level below. One call is one deletion: they share the time and the
