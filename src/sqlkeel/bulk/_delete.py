@@ -32,7 +32,7 @@ async def delete_many(session: AnyAsyncSession, model: type[M], keys: Iterable[A
     """Delete the rows of *keys* and return how many there were; any number of keys, of any type.
 
     A composite key is a tuple in the order of the primary key, or a mapping. The ON DELETE of the database decides what
-    becomes of rows that refer to them; relationships of the ORM do not count. Objects of deleted rows leave the session.
+    becomes of rows that refer to them; relationships of the ORM do not count. Objects of deleted rows are expunged.
 
     Rows of a soft-deletable model are marked, with all that belongs to them, as ``session.delete`` does it: some
     statements for each 500 keys, and some for each level below. One call is one deletion: they share the time and the
