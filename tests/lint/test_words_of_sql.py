@@ -9,13 +9,13 @@ from sqlkeel.lint._databases.sqlite import SQLiteRenamer
 from sqlkeel.lint.rules.foreign_key_index import _leaves_out
 
 
-def why_not(*statements: str) -> str | None:
+def obstacle(*statements: str) -> str | None:
     """Return what a copy of the table t would lose."""
     engine = create_engine("sqlite://")
     with engine.connect() as connection:
         for statement in statements:
             connection.execute(text(statement))
-        found = SQLiteRenamer().why_not(connection, Table("t", MetaData(), autoload_with=connection))
+        found = SQLiteRenamer().rename_obstacle(connection, Table("t", MetaData(), autoload_with=connection))
     engine.dispose()
     return found
 
@@ -37,7 +37,7 @@ class TestCopy:
     )
     def test_nothing_is_lost(self, statements: tuple[str, ...]) -> None:
         """A word in a text, a name or a comment is none of the table."""
-        assert why_not(*statements) is None
+        assert obstacle(*statements) is None
 
     @pytest.mark.parametrize(
         ("statements", "lost"),
@@ -52,7 +52,7 @@ class TestCopy:
     )
     def test_something_is_lost(self, statements: tuple[str, ...], lost: str) -> None:
         """What the copy would not have is named; the name of a table has no case on SQLite."""
-        assert lost in (why_not(*statements) or "")
+        assert lost in (obstacle(*statements) or "")
 
 
 class TestPartialIndex:

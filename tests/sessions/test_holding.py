@@ -376,7 +376,7 @@ class TestFunctions:
         """touch() of an object that has left its session would count nothing."""
         obj = await make(sqlite, Versioned)
 
-        with pytest.raises(UsageError, match="is detached from its session"):
+        with pytest.raises(UsageError, match="is in no session"):
             touch(obj)
 
     async def test_restore_refuses_what_another_session_holds(self, sqlite: Database) -> None:
