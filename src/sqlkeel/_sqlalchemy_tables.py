@@ -50,7 +50,7 @@ sequences_of: Final[Callable[[MetaData], Mapping[str, Any]]] = attrgetter("_sequ
 
 
 def column_beside(table: Table | None, name: str, kind: Any) -> ColumnClause[Any]:
-    """Return a column of a table that no model has, and that its table does not know."""
+    """Return a column that exists in the database only; the `Table` object does not get it."""
     made: ColumnClause[Any] = column(name, kind)
     made.table = table
     return made

@@ -697,13 +697,13 @@ class TransientFault(DatabaseFault, sa_exc.OperationalError):
 
 
 class SerializationFailure(TransientFault):
-    """Concurrent transactions cannot be put in an order; the server gave this one up."""
+    """The result of concurrent transactions would match no serial order, so the server rolled this one back."""
 
     code = "serialization-failure"
 
 
 class Deadlock(TransientFault):
-    """Two transactions waited for each other; the server gave this one up."""
+    """Two transactions waited for each other, so the server rolled this one back."""
 
     code = "deadlock"
 

@@ -1,4 +1,4 @@
-"""Insert a row, or update or find the existing one: decided by the database in one statement."""
+"""Insert a row, or update or find the existing one: the database decides, so that concurrent calls do not race."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ async def upsert(
 ) -> Upserted[M]:
     """Insert a row, or update the one with the same *on*; return the refreshed object and whether it is new.
 
-    It is one statement without race conditions. An update changes only *values*, never the key, and also ``onupdate``
-    columns and the version. A deleted row is not touched unless you pass *revive*.
+    The database decides, usually in one statement, so concurrent calls do not race. An update changes only *values*,
+    never the key, and also ``onupdate`` columns and the version. A deleted row is not touched unless you pass *revive*.
 
     Args:
         session: The session; it does not commit.
@@ -84,8 +84,8 @@ async def upsert(
         on: The attributes of one unique constraint.
         update: The attributes to update, if not all; ``[]`` leaves an existing row unchanged.
         revive: If only deleted rows have the same *on*, restore and update the most recently deleted one; the result's
-            ``revived`` is then true. It costs one more statement, and six if a row is restored. The row is looked up by
-            *on*, for which a `unique_live` index alone is no help.
+            ``revived`` is then true. This costs one more statement, and six if a row is restored. The
+            deleted rows are searched by *on*; a `unique_live` index does not make that fast.
 
     Raises:
         NotSupported: When *on* is not unique; when objects are read from several tables, or an expression determines
@@ -183,7 +183,7 @@ async def _renew(work: Work, obj: Any, loaded: list[Any], written: set[Column[An
 
 
 async def _refusal(work: Work, merge: Merge, values: Mapping[str, Any]) -> UniqueViolation | NotSupported:
-    """Return the error for a row that the database silently neither inserted nor updated."""
+    """Return the error for a row that the database has neither inserted nor updated, without an error."""
     target = merge.target
     hidden = select(literal(1)).where(*_same(work, merge, values), not_(and_(true(), *target.guards))).limit(1)
     if (await work.connection.execute(hidden)).first() is not None:
@@ -234,12 +234,14 @@ async def upsert_many(
         rows: Mappings of attribute names, from any iterable; *on* must be among them.
         on: The attributes of one unique constraint.
         update: The attributes to update, if not all; ``[]`` leaves existing rows unchanged.
-        revive: For each *on* that only deleted rows have, restore and update the most recently deleted one.
+        revive: If only deleted rows have the *on* of a given row, restore and update the most recently deleted one.
 
     Raises:
-        NotSupported: When *on* is not unique; for *revive*, when the model has no soft delete.
+        NotSupported: When *on* is not unique, or the default of an omitted column is a SQL expression; for *revive*,
+            when the model has no soft delete.
         InvalidValue: When a value of *on* is missing or ``None``, or a value is a SQL expression.
-        UniqueViolation: When a row breaks another unique constraint, or meets a deleted row; nothing is written.
+        UniqueViolation: When a row breaks another unique constraint, or a deleted row has the same *on*; nothing is
+            written.
         UsageError: When the parent of a row to revive is deleted; nothing is written.
         UnknownField: For a field that the model does not have, and for an item of *on* or *update* that is not one of
             its attributes.
@@ -256,7 +258,7 @@ async def upsert_many(
 
 
 class _Merging:
-    """The stages of one `upsert_many`: one for each set of fields."""
+    """The stages of one `upsert_many`: one temporary table for each set of fields."""
 
     def __init__(
         self, work: Work, on: _Attributes, update: _Attributes | None, opened: AsyncExitStack, *, revive: bool
@@ -270,7 +272,7 @@ class _Merging:
         self.stages: dict[frozenset[str], Stage] = {}
 
     async def add(self, run: Run) -> None:
-        """Write a run to its stage."""
+        """Write a run, rows with the same fields, to the stage for these fields."""
         work, key = self.work, self.key
         _require(work.target, key, run.fields)
         merge = _merge(work, key, run.fields, self.update)
@@ -298,7 +300,7 @@ class _Merging:
             yield batch
 
     async def _place(self) -> None:
-        """From now on keep the positions of the rows, because some of them have other fields."""
+        """From now on also store each row's position, because the rows differ in their fields."""
         if self.placed:
             return
         self.placed = True
@@ -313,7 +315,7 @@ class _Merging:
         return self.stages[fields]
 
     async def finish(self) -> UpsertResult:
-        """Merge the stages, and refresh the session's objects."""
+        """Merge the stages into the model's table, and refresh the session's objects."""
         inserted = updated = revived = 0
         changed: set[Column[Any]] = set()
         merged: list[tuple[TableClause, Merge]] = []
@@ -334,9 +336,10 @@ class _Merging:
 
 
 async def _met(work: Work, merged: Iterable[tuple[TableClause, Merge]], held: Held) -> Collection[Any]:
-    """Return the held objects whose rows the stages may have met.
+    """Return the objects of the session whose rows may have been merged.
 
-    All of them, unless a plain read would revert a locked row to the snapshot.
+    Return all objects, except on a database where a plain read of a locked row shows the older snapshot. There, lock
+    the rows that the stages have in common with the table, and return their objects.
     """
     if work.writer.shows_locked:
         return held.objects.values()
@@ -346,7 +349,7 @@ async def _met(work: Work, merged: Iterable[tuple[TableClause, Merge]], held: He
             rows = _rows_met(select(*key), stage, merge).where(among(key, part))
             met.update(tuple(row) for row in await work.connection.execute(rows.with_for_update()))
     held.note_locked(met)
-    # A key that only the database considers equal belongs to some other object.
+    # The database may consider two keys equal that differ in Python. Such a row can belong to any object.
     return [held.objects[one] for one in met] if met <= held.objects.keys() else held.objects.values()
 
 
@@ -395,17 +398,18 @@ def _without_null(target: Target, key: Sequence[str], run: Run) -> Iterator[Batc
 def _refuse_expressions(target: Target, binder: Binder, run: Run) -> None:
     if binder.has_sql_default(run.fields):
         raise NotSupported(
-            f"A value of {target.name} is a SQL expression, which cannot be written to a temporary table.",
+            f"The default of a column of {target.name} that the rows omit is a SQL expression, which cannot be "
+            "written to a temporary table.",
             hint="Give the column the same server_default, or write the rows with upsert() one by one.",
         )
 
 
 async def _refuse_hidden(work: Work, stage: TableClause, merge: Merge) -> None:
-    """Refuse rows that met a deleted row: they were not written, but are not unchanged either."""
+    """Refuse rows with the key of a deleted row: the merge has skipped them, so they must not count as unchanged."""
     target, unique = merge.target, merge.unique
     if not target.guards or (unique.where is not None and not target.kinds and len(target.guards) == 1):
         return
-    # A locking read: MariaDB's snapshot would show rows as live that were deleted since.
+    # A locking read: MariaDB's snapshot would show rows as live that were deleted after it was taken.
     hidden = _rows_met(select(1), stage, merge).where(not_(and_(*target.guards))).limit(1)
     hidden = hidden.with_for_update(read=True, of=target.table)
     if (await work.connection.execute(hidden)).first() is not None:
@@ -413,9 +417,9 @@ async def _refuse_hidden(work: Work, stage: TableClause, merge: Merge) -> None:
 
 
 def _rows_met(columns: Select[Any], stage: TableClause, merge: Merge) -> Select[Any]:
-    """Select from the rows that the stage has met.
+    """Select from the rows of the table that have the key of a row of the stage.
 
-    In the order of the stage, whose rows are already locked: a table scan would lock the rows of other callers.
+    The join begins with the stage. A scan of the table would lock the rows of other callers as well.
     """
     same = [raw(column) == stage.c[column.name] for column in merge.unique.columns]
     if merge.unique.where is not None:

@@ -68,7 +68,7 @@ def _age(text: str) -> timedelta:
 
 
 def _project(models: str) -> Any:
-    """Return the project's settings, if it has any, with other models."""
+    """Return the settings of the project in this folder, if there are any, with *models* in place of its own."""
     from ..errors import InvalidValue
     from ..migrations import Project
 

@@ -56,15 +56,15 @@ class _Server(uvicorn.Server):
         self.ready = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Say when it serves, or has failed to."""
+        """Start the server, and set `ready` when it has started or failed to start."""
         try:
             await super().startup(sockets)
         except SystemExit:
-            self.should_exit = True  # Whoever serves says what is wrong; the process is not the server's to end.
+            self.should_exit = True  # The caller reports the failure; the server must not end the whole process.
         finally:
             self.ready.set()
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Leave Ctrl-C to whoever runs the event loop."""
+        """Leave Ctrl-C to the code that runs the event loop."""
         yield

@@ -124,7 +124,7 @@ class UnitOfWork:
         await self._writing.aclose()
 
     async def roll_back(self, error: BaseException | None = None) -> None:
-        """End it and discard its changes, whatever the response says."""
+        """End the unit of work and discard its changes, whatever the status of the response is."""
         if self.over:
             return
         self._refusal = _OVER if error is None else _FAILED.format(type(error).__name__)
@@ -140,7 +140,7 @@ class UnitOfWork:
 
 
 async def _end(block: AsyncExitStack, reason: BaseException) -> None:
-    """End a block and discard its changes; errors in between are noted or logged, and do not matter otherwise."""
+    """End a block and discard its changes; an error during the rollback is only noted or logged."""
     await block.__aexit__(type(reason), reason, reason.__traceback__)
 
 

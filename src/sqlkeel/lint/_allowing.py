@@ -47,7 +47,7 @@ class Allowance:
     """Where an exception in a model was written."""
 
     def covers(self, code: str, where: str) -> bool:
-        """Return whether the exception suppresses such a finding."""
+        """Return whether the exception suppresses a finding with this *code* at this place."""
         return code == self.code and any(fnmatchcase(where, place) for place in self.places)
 
 

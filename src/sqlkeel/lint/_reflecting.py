@@ -50,7 +50,7 @@ def engine_of(database: HasEngine) -> AsyncEngine:
 
 
 def reading_options(engine: AsyncEngine) -> dict[str, object]:
-    """Return the options of a connection that only reads and never waits for a writer."""
+    """Return the options of a read-only transaction, which never waits for a transaction that writes."""
     return backend_for(engine.url).begin_options(read_only=True)
 
 

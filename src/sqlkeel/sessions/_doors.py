@@ -40,13 +40,13 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 @renewable
 def door(method: _F) -> _F:
-    """Let one task at a time call *method*, and raise an error that was swallowed before."""
+    """Let one task at a time call *method*; raise `TransactionAborted` if an earlier error was swallowed."""
     return _guarded(method, ending=False)
 
 
 @renewable
 def last_door(method: _F) -> _F:
-    """Like `door`, for a method that ends a transaction: other tasks wait for it, and no flush is in progress."""
+    """Like `door`, for a method that ends a transaction: other tasks wait for it, and it is refused inside a flush."""
     return _guarded(_past_listeners(method), ending=True)
 
 
@@ -106,7 +106,7 @@ def _past_listeners(method: _F) -> _F:
 
 
 def _swallowed_before(session: Any, error: InvalidRequestError) -> TransactionAborted | None:
-    """Return the error to raise instead of *error*, if that only reports an earlier failure."""
+    """Return the error to raise instead of *error*, if *error* only reports an earlier failure."""
     if isinstance(error, TransactionAborted | SessionShared):
         return None
     nested = session.get_nested_transaction()
@@ -114,7 +114,7 @@ def _swallowed_before(session: Any, error: InvalidRequestError) -> TransactionAb
     if current is None or current.is_active:
         return None
     failure = session.failure_in(current)
-    if failure is not None and failure in (error, error.__cause__):  # this is the failure itself
+    if failure is not None and failure in (error, error.__cause__):  # *error* is the failure itself
         return None
     if failure is None and not isinstance(error, PendingRollbackError):
         return None  # nothing failed: a listener sends a statement while the transaction ends
@@ -142,7 +142,7 @@ def door_by_key(method: _F) -> _F:
 
 @renewable
 def watched(method: _F) -> _F:
-    """Watch each stream that *method* opens until it is closed."""
+    """Watch each stream that *method* opens, until the stream is closed."""
 
     @functools.wraps(method)
     def opening(self: Any, /, *args: Any, **options: Any) -> Any:
@@ -155,7 +155,7 @@ def watched(method: _F) -> _F:
 
 @renewable
 def past_flush(method: _F) -> _F:
-    """Refuse *method* in a read-only session, and remember if it fails: it bypasses flushes and their listeners."""
+    """Refuse *method* in a read-only session, and remember its failure: it bypasses the listeners of a flush."""
 
     @functools.wraps(method)
     def writing(self: Any, /, *args: Any, **options: Any) -> Any:
@@ -183,7 +183,7 @@ def remembered(method: _F) -> _F:
 
 @renewable
 def only_whole(method: _F) -> _F:
-    """Refuse *method*, a COMMIT or the promise of one, after a part of the work has failed."""
+    """Refuse *method*, a COMMIT or its first phase, after a part of the work has failed."""
 
     @functools.wraps(method)
     def ending(self: Any, /, *args: Any, **options: Any) -> Any:
@@ -194,7 +194,10 @@ def only_whole(method: _F) -> _F:
 
 
 class Block(SessionTransaction):
-    """A transaction or savepoint that the caller ends by hand or as a block, while no other task uses the session."""
+    """A transaction or savepoint that the caller ends, as a block or with a method of its own.
+
+    Neither calls a method of the session, so the class itself makes the checks of a door.
+    """
 
     session: Any  # The `SyncSession` that created it; its module imports this one.
 
@@ -221,8 +224,8 @@ class Block(SessionTransaction):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         turn = self.session.turn
-        # Another task's unfinished work cannot be committed. And SQLAlchemy would silently end a block in which a flush
-        # has failed and the error was swallowed.
+        # Another task's unfinished work cannot be committed. After a flush whose error was swallowed, SQLAlchemy would
+        # end the block silently.
         sharing = take_over(turn)
         user = turn.claimant
         try:
@@ -239,7 +242,7 @@ class Block(SessionTransaction):
         if sharing is not None:
             return sharing
         failure = self.session.failure_in(self)
-        if failure is None or (self.nested and self.is_active):  # an active one passes it on to its parent
+        if failure is None or (self.nested and self.is_active):  # an active savepoint passes its failure to its parent
             return None
         error = aborted(savepoint=self.nested, cause=failure)
         error.__cause__ = failure

@@ -104,17 +104,17 @@ class SyncSession(orm.Session):
                     self.is_flushing = False
                 self._run_postponed()
         except BaseException as error:
-            if is_written:  # what was to be done with it was not
+            if is_written:  # a postponed function or the end of a hook failed, after the flush had written
                 self.leave_half_done(error)
             raise
 
     def _autoflush(self) -> None:
-        """Flush before a query, which has passed a door already; most of them find nothing to write."""
+        """Flush before a query, if there is anything to write; the query has passed a door already."""
         if self.has_changes:
             super()._autoflush()
 
     def run_after_flush(self, function: Callable[[], None]) -> None:
-        """Call *function* now or, from a listener of the flush that is going on, when that has written its changes."""
+        """Call *function* now; during a flush, call it after the flush has written its changes."""
         if self.is_flushing:
             self._postponed.append(function)
         else:
@@ -142,16 +142,17 @@ class SyncSession(orm.Session):
         """Return the connection to the pool, and interrupt another task that still uses it.
 
         Raises:
-            SessionShared: When there was one; the session is closed.
+            SessionShared: When another task used the session: the task is interrupted, and the session is closed. If
+                the caller cannot wait for the task, because the call is not in a greenlet, nothing is closed.
         """
         self._end(super().close, closed=self._stays_closed)
 
     def reset(self) -> None:
-        """Close the session so that it can be used again; as `close`."""
+        """Close the session, like `close`; it can be used again."""
         self._end(super().reset)
 
     def invalidate(self) -> None:
-        """Close the session and its connections; as `close`."""
+        """Close the session, like `close`, and close its connections instead of returning them to the pool."""
         self._end(super().invalidate, closed=self._stays_closed)
 
     def _end(self, end: Callable[[], None], *, closed: bool = False) -> None:
@@ -173,25 +174,25 @@ class SyncSession(orm.Session):
             raise conflict
 
     def _flush_warning(self, method: Any) -> None:
-        """Refuse to let another task change what is being flushed; SQLAlchemy would warn, and may lose the change."""
+        """Refuse a change that another task makes during a flush; SQLAlchemy would warn, and may lose the change."""
         self.turn.refuse_others()
         super()._flush_warning(method)
 
     @at_once
     def delete(self, instance: object) -> None:
-        """Delete *instance*, in the way of its class where a behaviour of that has one."""
+        """Delete *instance*; a behaviour of its class may do something else than a DELETE, such as a soft delete."""
         state = _state_of(instance)
         if state is None or not issubclass(state.class_, REGISTERED.deleting) or not REGISTERED.delete(self, state):
             super().delete(instance)
 
     def delete_all(self, instances: Iterable[object]) -> None:
-        """Delete each of *instances* as `delete` does; SQLAlchemy's own would not ask its class."""
+        """Delete each of *instances* with `delete`; SQLAlchemy's own method would ignore the behaviours."""
         for instance in instances:
             self.delete(instance)
 
     @door
     def merge(self, instance: _M, **options: Any) -> _M:
-        """Copy the state of *instance* into the session; a class may turn the error into a clearer one."""
+        """Copy the state of *instance* into the session; a behaviour may replace its `StaleDataError`."""
         try:
             return super().merge(instance, **options)
         except StaleDataError as error:
@@ -202,7 +203,7 @@ class SyncSession(orm.Session):
 
     @door
     def merge_all(self, instances: Iterable[_M], **options: Any) -> Sequence[_M]:
-        """Copy the state of each of *instances* into the session as `merge` does, flushing before the first only."""
+        """Copy the state of each of *instances* into the session with `merge`; flush only before the first one."""
         waiting = iter(instances)
         first = [self.merge(instance, **options) for instance in islice(waiting, 1)]
         with self.no_autoflush:
@@ -210,7 +211,12 @@ class SyncSession(orm.Session):
 
     @door_by_key
     def get(self, entity: type[_M] | Mapper[_M], ident: Any, **options: Any) -> _M | None:
-        """Return the row with this key or ``None``; of a class that is versioned, at the version that is held."""
+        """Return the object with this key, or ``None``.
+
+        Raises:
+            VersionConflict: For ``with_for_update=``, when the session holds the object at another version than the
+                row has now.
+        """
         try:
             return super().get(entity, ident, **options)
         except StaleDataError as error:
@@ -220,12 +226,12 @@ class SyncSession(orm.Session):
             raise conflict from error
 
     def exec(self, statement: Any, **options: Any) -> Any:
-        """Execute *statement*; SQLModel's asynchronous session asks this of the session inside, and needs nothing else.
+        """Execute *statement*: the only method that SQLModel's asynchronous session calls on its synchronous session.
 
-        Of a ``select()`` of SQLModel that has one column or entity, the values and not rows are returned, as it does.
+        For SQLModel's ``select()`` of one column or entity, return the values instead of rows, as SQLModel does.
         """
         result = self.execute(statement, **options)
-        # By name: a select of SQLModel is made by importing SQLModel, and we do not.
+        # We compare the name of the class, because we do not import SQLModel.
         return result.scalars() if "SelectOfScalar" in {one.__name__ for one in type(statement).__mro__} else result
 
     def _conflict_of(self, instance: object) -> Exception | None:
@@ -239,10 +245,10 @@ class SyncSession(orm.Session):
         return self.identity_map.get(key)
 
     def _identity_lookup(self, mapper: Any, primary_key_identity: Any, *args: Any, **options: Any) -> Any:
-        """Return a loaded object for its key, unless a behaviour hides it; for ``get()`` and lazy loads alike.
+        """Return a loaded object for its key, unless a behaviour hides the object.
 
-        SQLAlchemy's own extensions override it too (``horizontal_shard``): these two answer without a statement that
-        a listener could see.
+        We override this method, as SQLAlchemy's own ``horizontal_shard`` does, because ``get()`` and lazy loads return
+        a loaded object without a statement. A listener would not see the call.
         """
         found = super()._identity_lookup(mapper, primary_key_identity, *args, **options)
         if isinstance(found, REGISTERED.hiding) and REGISTERED.hides(self, found, options):
@@ -257,17 +263,17 @@ class SyncSession(orm.Session):
     @property
     def has_changes(self) -> bool:
         """Whether a flush may have something to write."""
-        # What `new` and `deleted` are views of: each query that flushes first asks this.
+        # We read SQLAlchemy's own sets, because `new` and `deleted` would copy them before each query.
         return bool(private.new_states(self) or private.deleted_states(self) or self.identity_map.check_modified())
 
     @property
     def has_deletions(self) -> bool:
-        """Whether objects are marked to be deleted; `deleted` would list them."""
+        """Whether the session holds objects that the next flush will delete."""
         return bool(private.deleted_states(self))
 
     @property
     def has_lost_connection(self) -> bool:
-        """Whether a connection of the transaction is gone, and what was done with it."""
+        """Whether a connection of the transaction has broken, so that the database has discarded the work."""
         root = self.get_transaction()
         return root is not None and any(connection.invalidated for connection in root.connections)
 
@@ -277,23 +283,23 @@ class SyncSession(orm.Session):
         self.hooks_at_end.add(hook, current)
 
     def leave_half_done(self, error: BaseException) -> None:
-        """Record the error of a failed part; only a rollback of the transaction, or a savepoint around, clears it."""
+        """Record *error*, which ended a part of the work; only a rollback of the transaction or savepoint clears it."""
         if not self.turn.is_closed:
             current = self.get_nested_transaction() or self.get_transaction() or self.begin()
             self._half_done.setdefault(current, error)
 
     def failure_in(self, transaction: SessionTransaction | None) -> BaseException | None:
-        """Return what ended a part of *transaction*, itself a savepoint or not, and was swallowed."""
+        """Return the error that ended a part of *transaction*, a transaction or savepoint, and that was swallowed."""
         return None if transaction is None else self._half_done.get(transaction)
 
     def sharing_in(self, transaction: SessionTransaction | None) -> SessionShared | None:
-        """Return what a task was told that was refused in *transaction*; it may have written something before."""
+        """Return the error for *transaction* if a task was refused in it; that task may have written a part before."""
         if self.turn.sharing is None or transaction is None or transaction.nested or self.read_only:
             return None
         return SessionShared(self.turn.sharing.first, self.turn.sharing.second)
 
     def refuse_half_done(self) -> None:
-        """Raise what there is to say where a part of the work was left half done, or a task was refused in it."""
+        """Raise an error if a part of the transaction has failed, or if another task was refused in the transaction."""
         if self.turn.sharing is not None and (sharing := self.sharing_in(self.get_transaction())) is not None:
             raise sharing
         if self._half_done and (cause := self.failure_in(self.get_transaction())) is not None:
@@ -305,13 +311,13 @@ class SyncSession(orm.Session):
 
     @property
     def is_half_done(self) -> bool:
-        """Whether any part has failed, though perhaps not in the current transaction."""
+        """Whether a part has failed or a task was refused, perhaps in another transaction than the current one."""
         return bool(self._half_done) or self.turn.sharing is not None
 
     def refuse_unwritten(self, *, again: bool = False) -> None:
-        """Raise `ReadOnlySession` where a session for reading holds what would have to be written.
+        """Raise `ReadOnlySession` if a read-only session holds changes that a flush would write.
 
-        What has been refused before, to somebody who went on all the same, is refused *again* only where that is asked.
+        A change is refused once, and with *again* each time.
         """
         if not self.read_only or not self.has_changes:
             return
@@ -324,25 +330,26 @@ class SyncSession(orm.Session):
             refuse_reading(self, f"write {listing}")
 
     def count_as_committed(self) -> None:
-        """Treat the transaction as committed when it ends: the server says so, though its answer to COMMIT was lost."""
+        """Treat the transaction as committed at its end: the answer to COMMIT was lost, but the server confirms it."""
         if (root := self.get_transaction()) is not None:
             self.hooks_at_end.note_commit(root)
 
     def keep_values(self, state: orm.InstanceState[Any]) -> None:
-        """Keep what an object has that comes back into the session by a rollback, as of those that are in it."""
+        """Keep the values of an object that a rollback will return to the session."""
         if self.in_nested_transaction():
             self.kept_values.note_loaded(state)
         elif self.keeps_values:
             self.kept_values.note(state)
 
     def let_go(self) -> None:
-        """Detach every object, with the values that it had before a rollback expired them."""
-        orm.Session.expunge_all(self)  # another task may be in the middle of a statement, which `close` interrupts
+        """Detach every object, with the values that the object had before a rollback expired them."""
+        # Not our own `expunge_all`, which refuses the call while another task uses the session; `close` ends that task.
+        orm.Session.expunge_all(self)
         self.kept_values.give_back()
 
 
 def _state_of(instance: object) -> orm.InstanceState[Any] | None:
-    """Return the state of an object, or of what a proxy stands for; ``None`` for what is not mapped."""
+    """Return the state of an object, also through a proxy; ``None`` if its class is not mapped."""
     try:
         return orm.attributes.instance_state(instance)
     except orm.exc.NO_STATE:
@@ -351,7 +358,7 @@ def _state_of(instance: object) -> orm.InstanceState[Any] | None:
 
 @event.listens_for(SyncSession, "after_transaction_create")
 def _guard_block(session: SyncSession, transaction: SessionTransaction) -> None:
-    # SQLAlchemy has no event for the end of a transaction or savepoint that the caller ends by hand.
+    # A caller who ends this transaction or savepoint by hand calls no method of the session, and so passes no door.
     if transaction.origin not in _BY_ITSELF:
         transaction.__class__ = Block
     if transaction.nested:

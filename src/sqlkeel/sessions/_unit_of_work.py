@@ -71,7 +71,7 @@ class UnitOfWork:
             logger.warning("%s", left_behind("Blocks had joined a transaction whose async generator was closed early"))
 
     async def is_over(self) -> bool:
-        """Return whether a block can no longer join: this one is ending, or was dropped and is rolled back."""
+        """Return whether another block can no longer join this one, which is ending or was dropped and rolled back."""
         # A generator may be dropped. In the next turn of the loop, asyncio creates a task that closes it, and starts
         # the task in the turn after. Then the inner generator is dropped. A savepoint in it takes another turn to end.
         left = turns = 3 * len(self._entry.generators)

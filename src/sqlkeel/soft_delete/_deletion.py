@@ -36,11 +36,13 @@ __all__ = ["Deletion", "DeletionOfMany", "below_deleted", "refuse_below_deleted"
 
 
 class _Marking:
-    """Marks rows and all below them, set by set: the number of statements does not grow with the rows.
+    """Marks rows as deleted, and all rows that belong to them.
+
+    Each statement marks all rows of one class, so the number of statements does not grow with the number of rows.
 
     Args:
-        session: The session, whose objects of marked rows leave it.
-        state: That of the object to delete, where there is one.
+        session: The session; the objects of the marked rows leave it.
+        state: The state of the object to delete; ``None`` for a deletion by keys.
     """
 
     def __init__(self, session: orm.Session, state: InstanceState[Any] | None = None) -> None:
@@ -63,7 +65,7 @@ class _Marking:
         return marked
 
     def _mark_below(self, top: Mapper[Any]) -> None:
-        """Mark what belongs to the rows of *top* that are marked, level by level."""
+        """Mark the rows that belong to the marked rows of *top*, level by level."""
         _move_companions(self._connection(top), Mark(top), self.id)
         level = [top]
         while level:
@@ -88,17 +90,17 @@ class _Marking:
             rows = select(*edge.below).select_from(edge.target.persist_selectable)
             mark = Mark(edge.target)
             live = rows.where(*edge.rows(just_marked), mark.at.is_(None)).limit(1)
-            # A locking read: a snapshot would not show a row that came since, and still show one that is gone.
+            # A locking read: a snapshot would miss a row that was inserted since, and show one that is already gone.
             live = live.with_for_update(read=True, of=mark.table)
             if self._execute(edge.target, live).first() is not None:
                 columns = tuple(column.name for column in edge.below)
                 raise ForeignKeyViolation(table=edge.below[0].table.name, columns=columns)
 
     def _forget(self) -> None:
-        """Take the marked rows out of the session and out of the loaded collections they are in."""
+        """Remove the objects of the marked rows from the session and from loaded collections."""
         gone = {}
         if (own := self._own()) is not None:
-            # It may belong to no session, or to another; and its key may read otherwise than it was given.
+            # The object may be in no session or in another one, and the database may return its key in another form.
             gone[id(own)] = own
             set_committed_value(own, "deleted_at", self.moment)
             set_committed_value(own, "deletion_id", self.id)
@@ -111,7 +113,7 @@ class _Marking:
         return None if self.state is None else self.state.obj()
 
     def _loaded_by_columns(self) -> dict[tuple[Any, ...], list[Any]]:
-        """Return the loaded objects whose rows may be marked, by the columns that are to be read again."""
+        """Return the loaded objects whose rows may be marked, grouped by the columns to read again."""
         tables = {Mark(mapper).table for mapper in self.marked}
         written: dict[Mapper[Any], tuple[Any, ...]] = {}
         found: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
@@ -125,7 +127,7 @@ class _Marking:
         return found
 
     def _is_near(self, state: InstanceState[Any]) -> bool:
-        """Tell whether an object is of the same database: two shards may have rows of one key."""
+        """Return whether an object is from the same database; two shards may have rows with the same key."""
         return shard_of(self.session, state) == shard_of(self.session, self.state)
 
     def _note_marks(self, written: tuple[Any, ...], objects: list[Any]) -> Iterator[Any]:
@@ -154,15 +156,15 @@ class Deletion(_Marking):
         self.obj = obj
 
     def check(self) -> None:
-        """Refuse what cannot be deleted, before anything is sent.
+        """Refuse an object that cannot be deleted, before any statement is sent.
 
         Raises:
             UsageError: When the object was never saved.
-            ReadOnlySession: In a session for reading.
+            ReadOnlySession: When the session is read-only.
         """
         if sa_inspect(self.obj).identity is None:
             raise UsageError(f"{self.obj!r} was never saved; expunge it instead of deleting it.")
-        refuse_reading(self.session, "delete rows")  # first, because a read-only connection cannot open a savepoint
+        refuse_reading(self.session, "delete rows")  # before run(): a read-only connection cannot open a savepoint
 
     def run(self) -> None:
         """Mark the row and the rows that belong to it.
@@ -185,7 +187,7 @@ class Deletion(_Marking):
         self._forget()
 
     def _read_expired_version(self, state: Any) -> None:
-        """Load an expired version, as reading the attribute would; the caller has not seen another one."""
+        """Load an expired version. The caller has not read an older one that the deletion would have to check."""
         version = state.mapper.version_id_col
         if version is None or self.obj not in self.session:
             return
@@ -196,18 +198,18 @@ class Deletion(_Marking):
 
 
 class DeletionOfMany(_Marking):
-    """Marks the rows of many keys and all below them, as one deletion; the session is not of several shards."""
+    """Marks the rows of many keys, and the rows that belong to them, as one deletion; all are in one database."""
 
     def __init__(self, session: orm.Session, mapper: Mapper[Any]) -> None:
         super().__init__(session)
         self.mapper = mapper
 
     def run(self, identities: Sequence[tuple[Any, ...]]) -> int:
-        """Mark the rows that have one of *identities* and what belongs to them; return how many have one.
+        """Mark the rows with these *identities*, and the rows that belong to them; return the number of the former.
 
         Raises:
-            ForeignKeyViolation: When a relation that restricts still has live rows; nothing is marked then.
-            NoTransaction: Where each statement commits by itself.
+            ForeignKeyViolation: When a relationship that restricts still has live rows; nothing is marked then.
+            NoTransaction: When each statement commits by itself.
         """
         mapper, key = self.mapper, Mark(self.mapper).key
         self.session.flush()
@@ -223,7 +225,7 @@ class DeletionOfMany(_Marking):
         return marked
 
     def _of_class(self) -> list[ColumnElement[bool]]:
-        """Match the rows of the class, in a statement on the table that holds the mark."""
+        """Return the conditions for the rows of the class, in a statement on the table with `deleted_at`."""
         conditions, mark = kinds(self.mapper), Mark(self.mapper)
         if self.mapper.persist_selectable is mark.table:
             return conditions
@@ -232,7 +234,10 @@ class DeletionOfMany(_Marking):
 
 
 def _is_made_by_row(mapper: Mapper[Any]) -> bool:
-    """Tell whether a function of Python makes what a change moves in the row: one statement calls it once."""
+    """Return whether a Python function computes a value that each marked row gets, such as its ``updated_at``.
+
+    A statement calls the function once, so each row needs its own statement.
+    """
     mark = Mark(mapper)
     functions = (getattr(column.onupdate, "is_callable", False) for column in mark.table.columns)
     made = (isinstance(value, ColumnElement) for value in next_version(mapper, mark.table).values())
@@ -240,7 +245,7 @@ def _is_made_by_row(mapper: Mapper[Any]) -> bool:
 
 
 def _written(mapper: Mapper[Any], tables: Collection[Any]) -> tuple[Any, ...]:
-    """Return the mapped columns that marking changes, for a mapper whose rows are marked in one of *tables*."""
+    """Return the mapped columns that a deletion changes; none if the mapper's mark is in none of *tables*."""
     if not is_soft(mapper) or (mark := Mark(mapper)).table not in tables:
         return ()
     version, moved = (
@@ -266,10 +271,10 @@ def restore(session: AnySyncSession, obj: Any) -> None:
     Rows that were deleted separately before stay deleted. If one row cannot be restored, none is.
 
     Raises:
-        NotFound: When the row is not deleted, or gone.
-        RestoreConflict: When a live row has taken a unique value in between.
-        UsageError: When the parent row is deleted; restore that first, or instead. Also when *obj* was never written,
-            is held by another session, or this session holds another object for its row.
+        NotFound: When the row is not deleted, or no longer exists.
+        RestoreConflict: When a live row now has one of the unique values.
+        UsageError: When the parent row is deleted: restore the parent first, or only the parent. Also when *obj* was
+            never written, when another session holds it, or when this session holds another object for the same row.
     """
     session = session_in(session)
     refuse_foreign(session, obj, model=type(obj), call="restore()")
@@ -322,7 +327,7 @@ def _unmark(connection: Connection, mapper: Mapper[Any], deletion: uuid.UUID) ->
 
 
 def _take_back(session: orm.Session, obj: Any, tree: Iterable[Mapper[Any]], deletion: uuid.UUID) -> None:
-    """Reload the restored rows that are loaded; *obj* adds its loaded children to the session again."""
+    """Reload the objects of restored rows; first add *obj*, and with it its loaded children, to the session again."""
     if obj not in session:
         session.add(obj)
     for mapper in tree:
@@ -340,7 +345,10 @@ def _savepoint(session: orm.Session, mapper: Mapper[Any], state: InstanceState[A
     connection = writing_connection(session, mapper, state)
     if backend_for(connection.engine.url).commits_by_itself(connection):
         name = mapper.class_.__name__
-        raise NoTransaction(f"The connection commits each statement by itself; a {name} is several.")
+        raise NoTransaction(
+            f"This connection commits each statement by itself, but deleting or restoring a {name} takes several "
+            "statements in one transaction."
+        )
     begin_for_savepoint(connection)  # a SyncSession does this itself, but a stock session does not
     fault: TransientFault | None = None
     try:
@@ -352,8 +360,8 @@ def _savepoint(session: orm.Session, mapper: Mapper[Any], state: InstanceState[A
                 raise
     except Exception:
         if fault is not None:
-            # As in Session.savepoint: the savepoint may be gone, and an error about that would hide the fault.
-            raise fault  # noqa: B904 - it is the cause, not the consequence
+            # As in Session.savepoint: the savepoint may be gone, and the error about that would hide the fault.
+            raise fault  # noqa: B904 - the fault is the cause, not the consequence
         raise
 
 
@@ -370,14 +378,14 @@ def refuse_below_deleted(connection: Connection, mapper: Mapper[Any], value_of: 
             # A row may be its own parent.
             match.append(or_(*(column != value_of(column) for column in mapper.primary_key)))
         rows = select(mark.at).select_from(edge.owner.persist_selectable).where(*match)
-        # Lock the parent whether it is marked or not: a snapshot shows an older state, and it may be marked next.
+        # Lock the parent even if it seems live: a snapshot may be old, and another session may delete the parent next.
         found = connection.execute(rows.with_for_update(read=True, of=mark.table))
         if any(at is not None for at in found.scalars()):
             raise below_deleted(mapper, edge)
 
 
 def _refuse_moved_below_deleted(session: orm.Session, state: Any) -> None:
-    """Refuse a row, now written and locked, that another session has moved below a deleted one since it was read."""
+    """Refuse to restore a row if another session has moved it below a deleted parent since the caller read it."""
     mapper: Mapper[Any] = state.mapper
     keys = {
         column: mapper.get_property_by_column(column).key for _, edge in edges_above(mapper) for column in edge.below
@@ -395,7 +403,7 @@ def _refuse_moved_below_deleted(session: orm.Session, state: Any) -> None:
 
 
 def below_deleted(mapper: Mapper[Any], edge: Edge) -> UsageError:
-    """Return the error for a row that would be live below a deleted one."""
+    """Return the error for a row that would be live while its parent is deleted."""
     name = edge.owner.class_.__name__
     return UsageError(
         f"The {mapper.class_.__name__} belongs to a {name} that is deleted.",

@@ -62,11 +62,11 @@ class VersionMixin:
 def _check_version(mapper: Mapper[Any], cls: type) -> None:
     # Set here and not in __mapper_args__: a model's own __mapper_args__ would silently switch the check off.
     above = mapper.inherits if mapper.concrete else None
-    # SQLAlchemy hands it down to a class with a table of its own, too.
+    # A subclass with its own table inherits the setting as well.
     if mapper.version_id_col is None or (above is not None and mapper.version_id_col is above.version_id_col):
         if "version" not in mapper.columns:
             raise ConfigurationError(
-                f"{cls.__name__} has a table of its own, and no version in it.",
+                f"{cls.__name__} has its own table, and no version in it.",
                 hint="Repeat the column: version: Mapped[int] = mapped_column(server_default='1')",
             )
         private.check_version_by(mapper, mapper.columns["version"])
@@ -74,17 +74,21 @@ def _check_version(mapper: Mapper[Any], cls: type) -> None:
 
 @event.listens_for(VersionMixin, "mapper_configured", propagate=True)
 def _check_before_flush(mapper: Mapper[Any], cls: type) -> None:
-    # Not before: an AbstractConcreteBase is put above its classes when all of them are there.
+    # Not earlier: SQLAlchemy puts an AbstractConcreteBase above its subclasses once they are all mapped.
     if _is_missed_by_flush(mapper):
         event.listen(mapper, "before_update", _check_before_update)
         event.listen(mapper, "before_delete", _check_before_delete)
 
 
 def _is_missed_by_flush(mapper: Mapper[Any]) -> bool:
-    """Tell whether a class above has the table of the version, and no version: SQLAlchemy's flush asks that one."""
+    """Return whether SQLAlchemy's flush ignores the version of this class.
+
+    The flush uses the version of the first class of the hierarchy that has the table, and that class may have none.
+    """
     version: Any = mapper.version_id_col
     hierarchy = mapper.base_mapper.self_and_descendants
-    asked = next((one for one in hierarchy if version.table in one.tables), mapper)  # none has a union of tables
+    # If the class is read from a union of tables, no class of the hierarchy has the union among its tables.
+    asked = next((one for one in hierarchy if version.table in one.tables), mapper)
     return asked.version_id_col is not version
 
 
