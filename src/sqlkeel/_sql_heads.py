@@ -1,4 +1,4 @@
-"""What a statement is, told from its first words; and what a text of several statements holds."""
+"""Recognise a statement by its first words, and find the statements in a string that contains several."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _LONG: Final = 5_000
 
 
 class Heads(Generic[_T]):
-    """A table of what statements begin with: ``{"CREATE [OR REPLACE] TEMP|TEMPORARY": "temporary", ...}``.
+    """A table from the first words of a statement to a value: ``{"CREATE [OR REPLACE] TEMP|TEMPORARY": "temporary"}``.
 
-    What stands in brackets may be missing, and of words with a bar between them there is one. Of several heads that fit
-    the longest counts: ``{"SET": "set", "SET LOCAL": None}`` says nothing of SET LOCAL.
+    Words in brackets are optional, and a bar separates alternatives. If several heads match, the longest one counts:
+    with ``{"SET": "set", "SET LOCAL": None}``, SET LOCAL has no value.
     """
 
     def __init__(self, grammar: Grammar, heads: Mapping[str, _T | None]) -> None:
@@ -35,7 +35,7 @@ class Heads(Generic[_T]):
                 node[_ANSWER] = answer
 
     def of(self, sql: str, start: int = 0) -> _T | None:
-        """Return what is said of the statement that begins at *start*; only as many tokens are read as that takes."""
+        """Return the value for the statement that begins at *start*; read no more tokens than that needs."""
         node, answer = self._root, None
         for token in self.grammar.tokens(sql, start):
             below = node.get(token.key)
@@ -46,7 +46,7 @@ class Heads(Generic[_T]):
 
 
 _ANSWER: Final = object()
-"""Where a table keeps what is said of the words up to there."""
+"""The key under which a node of the table keeps the value for the words up to that node."""
 
 
 def _spellings(head: str) -> list[tuple[str, ...]]:
@@ -63,9 +63,9 @@ def _spellings(head: str) -> list[tuple[str, ...]]:
 
 
 def starts_of(grammar: Grammar, sql: str) -> Iterator[int]:
-    """Yield where each statement of a text may begin: psycopg and asyncmy send several at once.
+    """Yield the position at which each statement may begin: psycopg and asyncmy send several statements at once.
 
-    What stands behind the first semicolon of a function, a procedure or a trigger is its body, which is not executed.
+    After the CREATE of a function, a procedure or a trigger, the semicolons are in its body, which is not executed yet.
     """
     yield 0
     if ";" not in sql:
@@ -79,7 +79,7 @@ def starts_of(grammar: Grammar, sql: str) -> Iterator[int]:
 
 
 _LONGEST_HEAD: Final = 15
-"""Tokens before the word that says what is made: ``CREATE OR REPLACE DEFINER = a@b AGGREGATE FUNCTION``."""
+"""The most tokens before the kind of object: ``CREATE OR REPLACE DEFINER = a@b AGGREGATE FUNCTION``."""
 
 _WITH_BODY: Final = {"EVENT", "FUNCTION", "PACKAGE", "PROCEDURE", "TRIGGER"}
 
@@ -90,7 +90,7 @@ def _has_body(grammar: Grammar, sql: str, start: int) -> bool:
 
 
 def has_phrase(grammar: Grammar, sql: str, phrase: str, *, start: int = 0, before: str = ";") -> bool:
-    """Tell whether words follow each other in the statement from *start* on, up to the token *before*."""
+    """Return whether the statement at *start* contains the words of *phrase* in a row, up to the token *before*."""
     words = phrase.split()
     last = deque[str](maxlen=len(words))
     for token in grammar.tokens(sql, start):
@@ -103,9 +103,9 @@ def has_phrase(grammar: Grammar, sql: str, phrase: str, *, start: int = 0, befor
 
 
 def kept(read: Callable[[str], _T]) -> Callable[[str], _T]:
-    """Return *read* with its answers kept: an application sends the same statements again and again.
+    """Return *read* with a cache of its results, because an application sends the same statements again and again.
 
-    A text of more than 5,000 characters is seldom sent twice, and is not kept.
+    The result for a string of more than 5,000 characters is not cached, because such a statement is seldom repeated.
     """
     known = lru_cache(maxsize=500)(read)
 

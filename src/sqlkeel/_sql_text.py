@@ -1,7 +1,7 @@
-"""SQL read as tokens: words, names, texts, numbers and signs, by the rules of each database.
+"""A lexer for SQL: it cuts SQL into words, names, texts, numbers and signs, by the rules of each database.
 
-Whoever wants to know what a piece of SQL says asks here, and never a regular expression of its own: a word inside of a
-text, a name or a comment is none of the statement. It is a lexer and no parser: it does not know what may stand where.
+All modules that look into SQL use it instead of a regular expression, which would find words inside a text, a quoted
+name or a comment as well. It is not a parser: it does not know which token may follow which.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["GRAMMARS", "MARIADB", "POSTGRESQL", "SQLITE", "Grammar", "Kind", "To
 
 
 class Kind(Enum):
-    """What a token is."""
+    """The kind of a token."""
 
     WORD = auto()
     """A keyword, or a name without quotes."""
@@ -28,14 +28,14 @@ class Kind(Enum):
     NUMBER = auto()
 
     PARAMETER = auto()
-    """A place for a value, in any style of the drivers."""
+    """A placeholder for a value, in any style of the drivers."""
 
     SIGN = auto()
-    """All else: an operator, a bracket, a comma."""
+    """Anything else: an operator, a bracket, a comma."""
 
 
 class Token(NamedTuple):
-    """A piece of SQL, as it is written, and where it begins."""
+    """A piece of SQL as it is written, and the position at which it begins."""
 
     kind: Kind
     text: str
@@ -43,17 +43,17 @@ class Token(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What to compare: a word in capitals, all else as it is written; a name in quotes is never a keyword."""
+        """The text for comparisons: a word in capitals, any other token as written; a quoted name is not a keyword."""
         return self.text.upper() if self.kind is Kind.WORD else self.text
 
     @property
     def end(self) -> int:
-        """Where the next one may begin."""
+        """The position after the token."""
         return self.start + len(self.text)
 
     @property
     def name(self) -> str | None:
-        """The name that a word, or a name in quotes, spells; a word as it is written."""
+        """The name without its quotes; a word as it is written; ``None`` for other kinds of tokens."""
         if self.kind is Kind.WORD:
             return self.text
         if self.kind is not Kind.NAME:
@@ -70,27 +70,27 @@ _OF_DRIVERS: Final = r"%\(\w++\)s|%s"
 
 
 def _quoted(quote: str) -> str:
-    """Return what reads a text or a name up to its end; one that has none ends with the SQL."""
+    """Return a pattern for a text or name in quotes; without a closing quote, it reaches to the end of the SQL."""
     return rf"{quote}(?:[^{quote}]++|{quote}{quote})*+{quote}?+"
 
 
 def _escaped(quote: str) -> str:
-    """Return the same for a text in which a backslash takes the next character along."""
+    """Return the same pattern for a text in which a backslash escapes the next character."""
     return rf"{quote}(?:[^{quote}\\]++|\\.|{quote}{quote})*+\\?+{quote}?+"
 
 
 class Grammar:
-    """How one database tells the tokens of its SQL apart.
+    """The lexical rules of one database.
 
     Args:
-        comments: What reads a comment.
-        nested: What begins a comment that may hold others.
-        tag: What begins a text, and ends it.
-        executed: What begins a comment whose content is executed.
-        texts: What reads a text.
-        names: What reads a name in quotes.
-        parameters: What reads a place for a value, beside those of the drivers.
-        words: What reads a word.
+        comments: A pattern for a comment.
+        nested: A pattern for the start of a comment that may contain other comments.
+        tag: A pattern for the tag that begins and ends a text.
+        executed: A pattern for the start of a comment whose content is executed.
+        texts: A pattern for a text.
+        names: A pattern for a name in quotes.
+        parameters: A pattern for a placeholder, in addition to those of the drivers.
+        words: A pattern for a word.
         first: The characters with which a comment, a text or a name begins.
     """
 
@@ -118,7 +118,7 @@ class Grammar:
         self._finder = cache(self._make_finder)
 
     def tokens(self, sql: str, start: int = 0) -> Iterator[Token]:
-        """Yield the tokens from *start* on, one after the other: a long text is not looked at to its end before."""
+        """Yield the tokens from *start* on; the rest of the SQL is read only when the caller asks for more tokens."""
         position, is_executed, match = start, False, self._pattern.match
         while (found := match(sql, position)) is not None:
             position, kind = found.end(), found.lastgroup
@@ -135,10 +135,10 @@ class Grammar:
                 is_executed = True
 
     def find(self, sql: str, *words: str) -> Iterator[int]:
-        """Yield where one of these words or signs, in small letters, stands outside of texts and comments.
+        """Yield each position of these lower-case words or signs outside texts and comments.
 
-        A word in quotes, which may be the name of a function, is found as well. A long text is searched without being
-        cut into tokens, and most have none of the words at all.
+        A word in quotes is found as well, because it may be the name of a function. The search does not cut the SQL
+        into tokens, and returns at once for SQL without any of the words.
         """
         lowered = sql.lower()
         if not any(word in lowered for word in words):
@@ -152,12 +152,12 @@ class Grammar:
                 position = _END_OF[found.lastgroup or ""](sql, found)
 
     def _make_finder(self, words: tuple[str, ...]) -> re.Pattern[str]:
-        """Return what matches up to the next of the words, in one go: Python would be asked at each text otherwise."""
+        """Return a pattern up to the next of the words: one match, where a loop would call Python for each text."""
         sought = "|".join(
             rf"(?<![\w$]){one}(?![\w$])|[\"`]{one}[\"`]" if one.isidentifier() else re.escape(one) for one in words
         )
         stops = self._first + "".join({one[0] + one[0].upper() for one in words})
-        # No group is in what is repeated: Python 3.11 may lose count of it.
+        # No group inside the repetition: Python 3.11 may lose count of such a group.
         ends = rf"(?P<FOUND>(?i:{sought}))|{self._starts}"
         passed = rf"[^{re.escape(stops)}]++|(?!{_without_groups(ends)})(?:{self._passed}|.)"
         return re.compile(rf"(?:{passed})*+(?:{ends})", re.DOTALL)
@@ -172,7 +172,7 @@ _EDGE: Final = re.compile(r"/\*|\*/")
 
 
 def _end_of_nested(sql: str, found: re.Match[str]) -> int:
-    """Return where a comment ends that may hold others, of which the start was found."""
+    """Return the end of a comment that may contain other comments."""
     depth = 1
     for edge in _EDGE.finditer(sql, found.end()):
         depth += 1 if edge[0] == "/*" else -1
@@ -182,7 +182,7 @@ def _end_of_nested(sql: str, found: re.Match[str]) -> int:
 
 
 def _end_of_tagged(sql: str, found: re.Match[str]) -> int:
-    """Return where a text ends that goes on up to the tag with which it begins."""
+    """Return the end of a text that ends with the tag with which it begins."""
     tag = found["TAG"]
     end = sql.find(tag, found.end())
     return len(sql) if end < 0 else end + len(tag)
@@ -210,7 +210,7 @@ MARIADB: Final = Grammar(
     first="-/#'\"`",
     words=r"[\w$]++",
 )
-"""https://mariadb.com/kb/en/comment-syntax/; what stands in ``/*! … */`` is executed, and read as if it stood alone."""
+"""https://mariadb.com/kb/en/comment-syntax/; MariaDB executes the content of ``/*! … */``, so it is read as tokens."""
 
 SQLITE: Final = Grammar(
     comments=rf"{_LINE}|{_BLOCK}",
@@ -222,4 +222,4 @@ SQLITE: Final = Grammar(
 """https://www.sqlite.org/lang_keywords.html, https://www.sqlite.org/lang_comment.html."""
 
 GRAMMARS: Final = {"mariadb": MARIADB, "mysql": MARIADB, "postgresql": POSTGRESQL, "sqlite": SQLITE}
-"""The grammars by the names that SQLAlchemy gives the dialects."""
+"""The grammars, by SQLAlchemy's name of the dialect."""

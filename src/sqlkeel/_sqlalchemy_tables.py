@@ -1,7 +1,7 @@
-"""What we ask of SQLAlchemy's tables, columns and types that it does not promise: private names, as in `_sqlalchemy`.
+"""Private names of SQLAlchemy's tables, columns and types that we use.
 
-It stands in a file of its own because only migrations, lint and bulk ask for it, which most programs load later.
-`tests/test_sqlalchemy_tables.py` has a canary for each name, which says what breaks.
+They are not in `_sqlalchemy`, because only migrations, lint and bulk use them, and most applications load those later
+or never. `tests/test_sqlalchemy_tables.py` has a canary test for each name; its message names the feature that breaks.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ __all__ = [
 _Getter = Callable[[Any], Any]
 
 ASKS_FOR_DEFAULTS: Final = "_process_execute_defaults"
-"""The method in whose frame the caller's defaults are called."""
+"""The method of SQLAlchemy that calls the Python defaults of columns."""
 
 affinity_of: Final[_Getter] = attrgetter("_type_affinity")
-"""The general type that a type is one of: ``Integer`` of a ``BigInteger``."""
+"""The general type of a type: ``Integer`` for a ``BigInteger``."""
 
 variants_of: Final[_Getter] = attrgetter("_variant_mapping")
-"""What a type is on other databases."""
+"""The types that a type is replaced by on other databases, by dialect."""
 
 is_bound_to_type: Final[_Getter] = attrgetter("_type_bound")
-"""Whether a constraint is made by the type of its column."""
+"""Whether the type of a column has created the constraint."""
 
 ddl_condition_of: Final[_Getter] = attrgetter("_ddl_if")
-"""What ``ddl_if()`` of a constraint or an index was given."""
+"""The condition that ``ddl_if()`` of a constraint or an index got."""
 
 sequences_of: Final[Callable[[MetaData], Mapping[str, Any]]] = attrgetter("_sequences")
-"""The sequences of a ``MetaData``, those that no column uses among them."""
+"""The sequences of a ``MetaData``, also those that no column uses."""
 
 
 def column_beside(table: Table | None, name: str, kind: Any) -> ColumnClause[Any]:
@@ -57,35 +57,35 @@ def column_beside(table: Table | None, name: str, kind: Any) -> ColumnClause[Any
 
 
 def index_of(table: Table, name: str) -> Index:
-    """Return an index of which only the name is known, to be dropped."""
+    """Return an index with a name and without columns, to be dropped."""
     return Index(name, _table=table)
 
 
 def is_made(condition: Any, statement: Any, item: Any, connection: Any) -> bool:
-    """Tell whether a ``ddl_if()`` has something made on a connection's database."""
+    """Return whether a ``ddl_if()`` condition lets SQLAlchemy create *item* on a connection's database."""
     return bool(condition._should_execute(statement, item, connection, checkfirst=False))
 
 
 def is_made_in(constraint: Any, compiler: Any) -> bool:
-    """Tell whether a type needs its constraint in a database."""
+    """Return whether SQLAlchemy creates the constraint of a type on the compiler's database."""
     return bool(constraint._should_create_for_compiler(compiler))
 
 
 def copy_of_column(column: Column[Any]) -> Column[Any]:
-    """Return a column that is in no table; the public ``copy()`` is deprecated."""
+    """Return a copy of a column that is in no table; the public ``copy()`` is deprecated."""
     copied: Column[Any] = column._copy()
     return copied
 
 
 def plain_function(make: Any) -> Any:
-    """Return the function without a parameter that a default was given; ``None`` for one that takes the context.
+    """Return the caller's function of a default if it has no parameter; ``None`` if it takes the context.
 
-    SQLAlchemy passes the context to every default, through a wrapper of its own where the function takes nothing.
+    SQLAlchemy passes the context to every default. It wraps a function without a parameter to drop the context.
     """
     wrapped_by = getattr(make, "__globals__", {}).get("__name__")
     return getattr(make, "__wrapped__", None) if wrapped_by == "sqlalchemy.sql.schema" else None
 
 
 def remove_column(table: Table, column: Column[Any]) -> None:
-    """Take a column out of a table: there is no public way, as tables only grow."""
+    """Remove a column from a `Table`; SQLAlchemy has no public method for that."""
     table._columns.remove(column)

@@ -1,6 +1,6 @@
-"""What we use of web frameworks that they do not promise: a module for each, which imports nothing of it.
+"""Undocumented names of web frameworks that we use: one module for each framework, which does not import it.
 
-`tests/frameworks` has a canary for each name, which says what breaks.
+`tests/frameworks` has a canary test for each name; its message names the feature that breaks.
 """
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""What we use of Litestar that it does not promise: undocumented names stand here and nowhere else."""
+"""The undocumented names of Litestar that we use; no other module uses any."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import Any, Final
 __all__ = ["ANSWERS_UNHANDLED", "answer_of", "application_of", "handle_within", "headers_of", "names_given"]
 
 ANSWERS_UNHANDLED: Final = "litestar.middleware._internal.exceptions.middleware"
-"""The module that answers, inside of its ``except`` block, what nobody in an application has handled."""
+"""The module that answers an exception without a handler; it sends the response inside its ``except`` block."""
 
 
 def application_of(scope: Any) -> Any:
-    """Return the application that a scope belongs to."""
+    """Return the application of a scope."""
     return scope["litestar_app"]
 
 
 def handle_within(route: Any, kind: type) -> None:
-    """Have a route handle its requests by ``handle()`` of *kind*, which calls that of the route by ``super()``.
+    """Make a route handle its requests with ``handle()`` of *kind*, which calls the route's own with ``super()``.
 
-    A middleware is outside of the exception handlers. They take a response for started when its start passes them on
-    its way out, and then answer nothing any more, a COMMIT that fails out there included.
+    A middleware would run outside the exception handlers. Once the start of a response has passed them, they answer no
+    further exception, so they could not answer a COMMIT that fails in a middleware.
     """
     own = type(route)
     route.__class__ = type(own.__name__, (kind, own), {"__slots__": ()})
 
 
 def headers_of(handler: Any) -> dict[str, str]:
-    """Return the headers that a handler says its response has, on whatever layer they are."""
+    """Return the response headers that a handler declares, on any layer of the application."""
     declared = [header for header in handler.resolve_response_headers() if not header.documentation_only]
     return {header.name: str(header.value) for header in declared}
 
 
 def names_given(handler: Any) -> set[str]:
-    """Return the names of the parameters of a handler, and of the dependencies that it uses."""
+    """Return the names of the parameters of a handler, and of the parameters of its dependencies."""
     provided = handler.resolve_dependencies()
     names, known = [*handler.parsed_fn_signature.parameters], set[str]()
     while names:
@@ -50,7 +50,7 @@ def _parameters(provider: Any) -> Iterable[str]:
 
 
 def answer_of(handler: Any) -> tuple[Any, Any] | None:
-    """Return the function of a handler and the type that it answers with; ``None`` where a DTO changes that."""
+    """Return the function of a handler and the type that it returns; ``None`` if a DTO converts the result."""
     signature = getattr(handler, "parsed_fn_signature", None)
     if signature is None or handler.resolve_return_dto() is not None:
         return None

@@ -1,4 +1,4 @@
-"""What we use of Starlette that it does not promise: undocumented names stand here and nowhere else."""
+"""The undocumented names of Starlette that we use; no other module uses any."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ __all__ = [
 ]
 
 HANDLERS: Final = "starlette.exception_handlers"
-"""Where `ExceptionMiddleware` puts its handlers in the scope, and each route looks for them."""
+"""The key in the scope under which `ExceptionMiddleware` stores its handlers, and where each route looks them up."""
 
 ROUTE: Final = "route"
-"""Where a router puts the route in the scope before it runs it."""
+"""The key in the scope under which a router stores a route before it runs the route."""
 
 ROUTING: Final = "starlette.routing"
-"""The module whose function a route makes of an endpoint that is a function."""
+"""The module of the function with which a route wraps an endpoint that is a function."""
 
 ANSWERS_UNHANDLED: Final = "starlette.middleware.errors"
-"""The module that answers, inside of its ``except`` block, what nobody in an application has handled."""
+"""The module that answers an exception without a handler; it sends the response inside its ``except`` block."""
 
 
 def has_started(app: Any) -> bool:
-    """Tell whether an application has been called: what is installed then would have no effect."""
+    """Return whether an application has been called; a handler that is installed after that has no effect."""
     return app.middleware_stack is not None
 
 
 def put_inside(app: Any, make: Callable[[Any], Any]) -> None:
-    """Put something around the routes of an application, inside of its exception handlers.
+    """Wrap the routes of an application, inside its exception handlers.
 
-    ``add_middleware()`` is outside of them: an error of what stands there would miss them.
+    ``add_middleware()`` would wrap the exception handlers as well, so they would not handle an error of the wrapper.
     """
     app.router.middleware_stack = make(app.router.middleware_stack)
 
 
 def wrap_lifespan(app: Any, make: Callable[[Any], Any]) -> None:
-    """Put something around the start and the end of an application that is made already."""
+    """Wrap the lifespan of an application that exists already."""
     app.router.lifespan_context = make(app.router.lifespan_context)
 
 
 def handle_unless_handled(app: Any, kind: type[Exception], handler: Any) -> None:
-    """Add an exception handler for what has none; ``None`` lets the exception pass, which ``add_…`` refuses."""
+    """Add an exception handler for a class without one; ``None``, which ``add_…`` refuses, lets the exception pass."""
     app.exception_handlers.setdefault(kind, handler)
 
 
 def has_answered(error: BaseException) -> bool:
-    """Tell whether the route that handles *error* has sent its start, though a middleware may hold that back.
+    """Return whether the route that raised *error* has sent the start of its response, perhaps to a middleware only.
 
-    With a handler it would raise a RuntimeError instead of *error*.
+    If it has, a handler for *error* would make Starlette raise a RuntimeError instead.
     """
     trace = error.__traceback__
     return trace is not None and trace.tb_frame.f_locals.get("response_started") is True

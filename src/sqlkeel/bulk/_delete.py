@@ -29,22 +29,22 @@ _KEYS_AT_ONCE = 50_000
 
 
 async def delete_many(session: AnyAsyncSession, model: type[M], keys: Iterable[Any] | AsyncIterable[Any]) -> int:
-    """Delete the rows of *keys* and return how many there were; any number of keys, of any type.
+    """Delete the rows with these *keys*, any number of them, and return the number of deleted rows.
 
-    A composite key is a tuple in the order of the primary key, or a mapping. The ON DELETE of the database decides what
-    becomes of rows that refer to them; relationships of the ORM do not count. Objects of deleted rows are expunged.
+    A composite key is a tuple in the order of the primary key, or a mapping. Only the database's ON DELETE applies to
+    rows that reference the deleted rows; the ORM's cascades do not run. Objects of deleted rows leave the session.
 
-    Rows of a soft-deletable model are marked, with all that belongs to them, as ``session.delete`` does it: some
-    statements for each 500 keys, and some for each level below. One call is one deletion: they share the time and the
-    ``deletion_id``, and `restore` of any of these rows brings all of them back. Rows that are to come back one by one
-    are deleted one by one. Versions are not compared.
+    Rows of a soft-deletable model are marked, and the rows that belong to them, as by ``session.delete``. This costs
+    some statements for each 500 keys, and some for each level below. One call is one deletion: all its rows share the
+    time and the ``deletion_id``, and `restore` of any of them restores them all. To restore rows one by one later,
+    delete them one by one. Versions are not compared.
 
     Raises:
-        NotSupported: For a model some of whose rows are marked as deleted, and others removed.
+        NotSupported: For a model with soft-deletable rows and with other rows.
         InvalidKey: For a key of the wrong length, or with a value of the wrong type.
-        InvalidValue: For an expression of SQL; nothing is deleted.
-        ForeignKeyViolation: When other rows still point to one of them; nothing is deleted.
-        NoTransaction: Where each statement commits by itself.
+        InvalidValue: For a SQL expression as a key; nothing is deleted.
+        ForeignKeyViolation: When other rows still reference one of the rows; nothing is deleted.
+        NoTransaction: When each statement commits by itself.
         ReadOnlySession: When the session was opened for reading.
     """
     mapper, sync = sa_inspect(model), session_in(session).sync_session
@@ -68,14 +68,14 @@ async def delete_many(session: AnyAsyncSession, model: type[M], keys: Iterable[A
 
 
 async def _mark(session: AsyncSession, model: type[Any], keys: Iterable[Any] | AsyncIterable[Any]) -> int:
-    """Mark the rows of *keys*, which are all read before the first one is."""
+    """Mark the rows with these *keys* as deleted; read all keys first."""
     mapper, sync = sa_inspect(model), session.sync_session
     refuse_reading(session, f"delete rows of {model.__name__}")
     refuse_detour(sync, mapper, "A bulk call")
     if not isinstance(Mark(mapper).table, Table):
         raise NotSupported(
-            f"{model.__name__} is read from several tables, none of which holds the mark of all rows.",
-            hint="Delete the rows of each class below it: delete_many(session, Below, keys).",
+            f"{model.__name__} is read from several tables, and no table has the deleted_at of all its rows.",
+            hint="Delete the rows of each subclass: delete_many(session, Subclass, keys).",
         )
     source = reading(keys, f"Keys of {model.__name__}", hint=f"delete_many(session, {model.__name__}, [key])")
     try:
@@ -94,12 +94,12 @@ def _refuse_mixed(target: Target) -> None:
     if has_soft_rows(target.mapper):
         raise NotSupported(
             f"Some rows of {target.name} are marked as deleted, and others removed.",
-            hint="Give delete_many() a class below it; or repository.delete(obj), which does what is right for each.",
+            hint="Pass a subclass to delete_many(), or call repository.delete(obj) for each object.",
         )
 
 
 def _batch(chunk: list[Any], identities: list[tuple[Any, ...]], target: Target, read: int) -> Batch:
-    """Return the keys of a chunk as records, after so many that were *read* before."""
+    """Return the keys of a chunk as records; *read* is the number of keys in the chunks before."""
     width = len(target.key)
 
     def place_of(record: Record) -> int | None:

@@ -1,4 +1,4 @@
-"""The pages for people: where to go, and what the API answers. They load nothing, so they work without a network."""
+"""The HTML pages of the demo: links to the API and its documentation. They load no files, so they work offline."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["api_page", "front_page"]
 
 Operations = Iterable[tuple[str, str, Mapping[str, Any]]]
-"""Method, path, and what OpenAPI says of it."""
+"""Method, path, and the operation in the OpenAPI document."""
 
 _STYLE = """
 body { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem }
@@ -22,7 +22,7 @@ h2 { font-size: 1rem; margin: .5rem 0 }
 
 
 def front_page(title: str, openapi: Mapping[str, Any]) -> str:
-    """Return the page at ``/``: a link to everything that a browser can read without knowing an id."""
+    """Return the page at ``/``, with a link to each URL that needs no id."""
     lists = [(path, operation["summary"]) for path, operation in _readable(openapi)]
     links = [*lists, ("/docs", "What the API takes and answers"), ("/openapi.json", "The same for programs")]
     rows = "".join(f'<tr><td><a href="{escape(path)}">{escape(path)}</a><td>{escape(text)}' for path, text in links)
@@ -30,7 +30,7 @@ def front_page(title: str, openapi: Mapping[str, Any]) -> str:
 
 
 def api_page(title: str, openapi: Mapping[str, Any]) -> str:
-    """Return the page at ``/docs``: each operation with what it takes and what it answers."""
+    """Return the page at ``/docs``: each operation with its parameters and responses."""
     sections = "".join(_section(*one) for one in _operations(openapi))
     schemas = openapi.get("components", {}).get("schemas", {})
     fields = "".join(_schema(name, schema) for name, schema in sorted(schemas.items()))
@@ -73,7 +73,7 @@ def _answered(operation: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _json(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the schema of a body, which is empty where there is none."""
+    """Return the schema of a body; empty if the message has no body."""
     schema: Mapping[str, Any] = message.get("content", {}).get("application/json", {}).get("schema", {})
     return schema
 
@@ -88,13 +88,13 @@ def _schema(name: str, schema: Mapping[str, Any]) -> str:
 
 
 def _table(rows: Iterable[tuple[str, ...]]) -> str:
-    """Return a table of cells of HTML, the first of which is a name."""
+    """Return a table of cells of HTML; the first cell of a row is a name."""
     cells = (f"<td><code>{first}</code>" + "".join(f"<td>{one}" for one in others) for first, *others in rows)
     return f"<table>{''.join(f'<tr>{one}' for one in cells)}</table>"
 
 
 def _kind(schema: Mapping[str, Any]) -> str:
-    """Return a type in words, with a link to the schema that it names."""
+    """Return a type in words, with a link if the type names a schema."""
     if not schema:
         return ""
     if "$ref" in schema:

@@ -1,4 +1,4 @@
-"""The tour on a terminal: a row as each step ends, the total behind the last, and what to do next."""
+"""Print the tour on a terminal: a row when each step ends, then the total and the next commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Report"]
 
 
 class Report:
-    """Prints the tour while it is walked.
+    """Prints the steps of the tour while they run.
 
     Args:
         console: Where to print.
@@ -36,17 +36,17 @@ class Report:
 
     @contextmanager
     def walk(self) -> Iterator[None]:
-        """Print the head of the table, and show on a terminal which step is walked while the block runs."""
+        """Print the head of the table; on a terminal, show the running step until the block ends."""
         self._print("[bold]pattern", "[bold]what was done", "[bold]statements", "[bold]result")
         with self._bars:
             yield
 
     def begin(self, step: Step) -> None:
-        """Show the step that is walked now."""
+        """Show the step that is running now."""
         self._bars.update(self._step, description=step.pattern)
 
     def advance(self, done: int, total: int) -> None:
-        """Show how many files of an import are on their way."""
+        """Show the progress of an import: how many of its files are done."""
         speed = self._bars.tasks[self._files].speed
         rate = f"{speed:,.0f}/s" if speed else ""
         self._bars.update(self._files, completed=done, total=total, visible=done < total, rate=rate)
@@ -70,7 +70,7 @@ class Report:
         )
 
     def _print(self, *cells: str) -> None:
-        """Print one row: the widths depend on the terminal only, so that rows stand below each other."""
+        """Print one row; the widths depend on the terminal only, so that the columns of all rows are aligned."""
         row = Table(box=None, expand=True, show_header=False, padding=(0, 1, 1, 0))
         row.add_column(ratio=4)
         row.add_column(ratio=5)

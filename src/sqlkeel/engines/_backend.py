@@ -270,7 +270,7 @@ class Backend(ABC):
 
     @abstractmethod
     def commits(self, statement: str) -> bool:
-        """Tell whether a statement ends the transaction and keeps it: COMMIT as text, or what implies it."""
+        """Return whether a statement ends the transaction and keeps it: COMMIT as text, or what implies it."""
 
     @abstractmethod
     def lock(self, connection: Connection, name: str, *, nowait: bool) -> bool:

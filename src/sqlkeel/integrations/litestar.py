@@ -145,7 +145,7 @@ def _method_of(handler: HTTPRouteHandler) -> str:
 
 
 def _uses_database(handler: HTTPRouteHandler) -> bool:
-    """Tell whether a handler, or a dependency of it, has a session or the database by name."""
+    """Return whether a handler, or a dependency of it, has a session or the database by name."""
     return not _OF_THE_DATABASE.isdisjoint(unpromised.names_given(handler))
 
 

@@ -53,7 +53,7 @@ def quiet() -> Namespace:
 
 
 def is_command(config: Config) -> bool:
-    """Tell whether the command ``alembic`` runs, which prints a `CommandError` without a traceback."""
+    """Return whether the command ``alembic`` runs, which prints a `CommandError` without a traceback."""
     return hasattr(config.cmd_opts, "cmd")
 
 

@@ -16,7 +16,7 @@ from ..errors import CascadeMismatch
 from ._relation_names import explained
 
 if TYPE_CHECKING:
-    # The public ``Relationship`` is no ``WriteOnlyMapped``; what ``relationship()`` returns is.
+    # The public ``Relationship`` is not a ``WriteOnlyMapped``; the class that ``relationship()`` returns is one.
     from .._sqlalchemy import DeclaredRelationship
 
 __all__ = [
@@ -39,7 +39,7 @@ _RULES: Final[dict[OnDelete, dict[str, Any]]] = {
     "restrict": {"passive_deletes": "all"},
     "set null": {"passive_deletes": True},
 }
-# NO ACTION refuses as RESTRICT does, at the end of the statement or, where deferred, of the transaction.
+# NO ACTION refuses like RESTRICT, but at the end of the statement or, for a deferred key, of the transaction.
 _ACCEPTED: Final[dict[OnDelete, tuple[str, ...]]] = {
     "cascade": ("CASCADE",),
     "restrict": ("RESTRICT", "NO ACTION"),
@@ -61,27 +61,28 @@ def children(
     order_by: Any = False,
     **options: Any,
 ) -> DeclaredRelationship[Any]:
-    """Declare the rows that point to this one, and what becomes of them when it is deleted.
+    """Declare the child rows, which reference this row, and what happens to them when this row is deleted.
 
-    The database does it, in one statement however many there are; the ORM touches only what it has loaded. The foreign
-    key of the other table gets its ON DELETE when the mappers are configured, or is checked where it has one.
+    The database deletes or changes the children, in one statement for any number of them; the ORM changes only loaded
+    objects. When the mappers are configured, the foreign key of the children gets its ON DELETE; if the key has one
+    already, the two are compared.
 
     Args:
         back_populates: The `parent` attribute on the other side.
-        on_delete: ``"cascade"``, the default, deletes them too, ``"set null"`` lets them stay without a parent,
-            ``"restrict"`` refuses to delete a row that has any. Where the children are soft-deletable and this row is
-            not, they would be gone for good with it: that is only done where ``"cascade"`` is written.
-        delete_orphan: Delete a child that is taken out of the collection; without it the child loses its parent,
-            which a NOT NULL foreign key refuses.
+        on_delete: ``"cascade"``, the default, also deletes the children. ``"set null"`` keeps them without a parent.
+            ``"restrict"`` refuses to delete a row that has children. If the children are soft-deletable and this row is
+            not, a cascade would remove them for good, so you have to write ``"cascade"`` explicitly.
+        delete_orphan: Delete a child that is removed from the collection. Without this option the child loses its
+            parent, which a NOT NULL foreign key refuses.
         order_by: As in `sqlalchemy.orm.relationship`.
-        options: All else that `sqlalchemy.orm.relationship` takes, such as ``lazy`` or ``foreign_keys``.
+        options: Other arguments of `sqlalchemy.orm.relationship`, such as ``lazy`` or ``foreign_keys``.
 
     Raises:
         CascadeMismatch: At the call, for options that contradict each other; when the mappers are configured, for a
-            foreign key or a reverse side that disagrees. The message holds the text to write.
+            foreign key or a reverse side that disagrees. The hint contains the code to write.
     """
     if "uselist" in options:
-        raise CascadeMismatch("children() are several rows.", hint="One row is child(...): Mapped[Model | None].")
+        raise CascadeMismatch("children() are several rows.", hint="For one row, child(...): Mapped[Model | None].")
     _refuse_options("children", options, _SET_BY_US)
     _refuse_contradictions("children", on_delete, back_populates, delete_orphan=delete_orphan)
     rule, marked = _rule(on_delete, delete_orphan=delete_orphan), _marked(options, "children", on_delete)
@@ -91,23 +92,22 @@ def children(
 def child(
     *, back_populates: str | None = None, on_delete: OnDelete | None = None, delete_orphan: bool = False, **options: Any
 ) -> DeclaredRelationship[Any]:
-    """Declare the only row that points to this one, ``Mapped[Account | None]``, and what becomes of it with this one.
+    """Declare the only child row, ``Mapped[Account | None]``, and what happens to it when this row is deleted.
 
-    All that `children` says of several rows holds for it: ORM and database do the same when this row is deleted. A
-    unique constraint on the foreign key is asked for, because nothing else keeps a second row from pointing here; of a
-    soft-deletable model that is ``unique_live("user_id")``, so that a deleted row lets another one take its place. A
-    query loads it by a join where ``load=`` names it. ``Mapped[Account]`` says that there always is one, which no
-    database checks.
+    The child behaves as a collection of `children` with at most one row. Its foreign key must be unique, because
+    nothing else prevents a second child. In a soft-deletable model, write ``unique_live("user_id")``, so that a new
+    child can replace a deleted one. ``load=`` loads the child with a join. The annotation ``Mapped[Account]`` claims
+    that the child always exists, which no database checks.
 
     Args:
         back_populates: The `parent` attribute on the other side.
         on_delete: As in `children`.
-        delete_orphan: Delete the row that another one, or ``None``, takes the place of. A flush inserts before it
-            deletes: where one follows the other, assign ``None`` and flush before.
-        options: All else that `sqlalchemy.orm.relationship` takes, such as ``lazy`` or ``foreign_keys``.
+        delete_orphan: Delete the child when another one, or ``None``, is assigned. A flush inserts before it deletes:
+            to replace the child, assign ``None`` and flush first.
+        options: Other arguments of `sqlalchemy.orm.relationship`, such as ``lazy`` or ``foreign_keys``.
 
     Raises:
-        CascadeMismatch: As `children` does; and when the mappers are configured, where the foreign key is not unique.
+        CascadeMismatch: As for `children`; and, when the mappers are configured, if the foreign key is not unique.
     """
     _refuse_options("child", options, {*_SET_BY_US, "order_by", "uselist"})
     _refuse_contradictions("child", on_delete, back_populates, delete_orphan=delete_orphan)
@@ -127,14 +127,14 @@ def _refuse_contradictions(
         _refuse_unknown(on_delete)
     if delete_orphan and on_delete not in {None, "cascade"}:
         raise CascadeMismatch(
-            f'{call}(on_delete="{on_delete}", delete_orphan=True) keeps children and deletes them.',
+            f'{call}(on_delete="{on_delete}", delete_orphan=True) both keeps and deletes children.',
             hint='Drop delete_orphan=True, or use on_delete="cascade".',
         )
     if on_delete == "restrict" and back_populates is None:
         # SQLAlchemy leaves the foreign key alone under passive_deletes="all"; only the other side writes it.
         place = "the collection" if call == "children" else "its place"
         raise CascadeMismatch(
-            f'{call}(on_delete="restrict") would not save that a child was taken out of {place}.',
+            f'{call}(on_delete="restrict") would not save the removal of a child from {place}.',
             hint=f'Name the other side: {call}(on_delete="restrict", back_populates="...").',
         )
 
@@ -142,15 +142,15 @@ def _refuse_contradictions(
 def parent(
     *, back_populates: str | None = None, on_delete: OnDelete | None = None, **options: Any
 ) -> DeclaredRelationship[Any]:
-    """Declare the row that this one points to.
+    """Declare the parent row, which this row references.
 
-    Its `children` side says what happens when that row is deleted. Where there is none, say it here or in the
-    ``ForeignKey``: a foreign key without ON DELETE is a decision that nobody made. Give ``remote_side`` in a tree whose
-    rows point to their own table.
+    The `children` attribute of the parent decides what happens when the parent is deleted. If the parent has no such
+    attribute, pass *on_delete* here or ``ondelete`` to the ``ForeignKey``; a foreign key without ON DELETE is refused.
+    In a tree whose rows reference their own table, pass ``remote_side``.
 
     Raises:
         CascadeMismatch: At the call, for options that contradict each other; when the mappers are configured, for a
-            foreign key or a reverse side that disagrees, or when nothing says what happens.
+            foreign key or a reverse side that disagrees, or if neither side has an ON DELETE.
     """
     _refuse_options("parent", options, _SET_BY_US)
     if on_delete is not None:
@@ -159,20 +159,20 @@ def parent(
 
 
 def association(secondary: Any, *, back_populates: str | None = None, **options: Any) -> DeclaredRelationship[Any]:
-    """Declare a many-to-many through a table that holds nothing but the two foreign keys.
+    """Declare a many-to-many relationship through a table that has only the two foreign keys.
 
-    Deleting either side deletes the rows between, in the database. For a link with data of its own map a class and use
-    `children` on both sides.
+    If a row of either side is deleted, the database deletes its rows in this table. If a pair has data, such as a role,
+    map a class for the table and use `children` on both sides.
 
     Args:
-        secondary: The table, its name, or a mapped class; its primary key (or a unique constraint) is the two foreign
-            keys, so that a pair stands there once.
+        secondary: The table, its name, or a mapped class; its primary key (or a unique constraint) consists of the two
+            foreign keys, so that each pair exists once.
         back_populates: The `association` attribute on the other side.
-        options: All else that `sqlalchemy.orm.relationship` takes.
+        options: Other arguments of `sqlalchemy.orm.relationship`.
 
     Raises:
         CascadeMismatch: At the call, for options that contradict each other; when the mappers are configured, for
-            foreign keys that disagree or a table that lets a pair in twice.
+            foreign keys that disagree or a table that allows a pair twice.
     """
     _refuse_options("association", options, {"cascade", "passive_deletes", "viewonly"})
     table = getattr(secondary, "__table__", secondary)
@@ -181,7 +181,7 @@ def association(secondary: Any, *, back_populates: str | None = None, **options:
 
 
 def states_on_delete(relation: RelationshipProperty[Any]) -> bool:
-    """Return whether a relation was declared here, so that what a delete takes along was said and compared."""
+    """Return whether a function of this module declared the relationship, so that its ON DELETE is compared."""
     return _KEY in relation.info
 
 
@@ -194,7 +194,7 @@ def _refuse_options(call: str, options: dict[str, Any], refused: AbstractSet[str
     if wrong:
         raise CascadeMismatch(
             f"{call}() sets {', '.join(wrong)} itself.",
-            hint="Say what you want with on_delete= and delete_orphan=, or use sqlalchemy.orm.relationship().",
+            hint="Use on_delete= and delete_orphan= instead, or sqlalchemy.orm.relationship().",
         )
 
 
@@ -206,7 +206,7 @@ def _refuse_unknown(on_delete: object) -> None:
 
 
 def _watched(relation: DeclaredRelationship[Any]) -> DeclaredRelationship[Any]:
-    """Let the relation be configured with its mapper; nobody else's mappers and tables are listened to."""
+    """Configure the relationship together with its mapper; the listeners are on this mapper and its tables only."""
     attach, set_up = relation.set_parent, relation.do_init
 
     def do_init() -> None:
@@ -224,13 +224,13 @@ def _watched(relation: DeclaredRelationship[Any]) -> DeclaredRelationship[Any]:
 
 
 def configure_relations(metadata: MetaData) -> None:
-    """Have the relations of the models on *metadata* write their ON DELETE; other models are not asked."""
+    """Configure the models of *metadata*, so that their relationships set their ON DELETE; leave other models alone."""
     for registry in [*metadata.info.get(_KEY, ())]:
         registry.configure(cascade=True)
 
 
 def _configure_before_create(mapper: Mapper[Any]) -> None:
-    """Have ON DELETE written before tables are made, on any base class."""
+    """Set each ON DELETE before ``create_all()`` creates the tables, on any base class."""
     registries = mapper.registry.metadata.info.setdefault(_KEY, WeakSet())
     if mapper.registry not in registries:
         registries.add(mapper.registry)
@@ -248,7 +248,7 @@ def _configure(prop: RelationshipProperty[Any]) -> None:
         relation = prop.info[_KEY]
         _CONFIGURE[relation.kind](prop, relation.on_delete)
     except CascadeMismatch as error:
-        # SQLAlchemy asks a mapper again at every later use, but only while it counts as not configured.
+        # Each later use of the mapper must fail as well, so we mark the mapper as not configured.
         private.configure_again(prop.parent)
         private.fails_as_it_is(error)
         raise
@@ -328,7 +328,7 @@ class KeepsRows:
 
 
 def is_soft(mapper: Mapper[Any]) -> bool:
-    """Tell whether objects of the mapper are marked instead of removed."""
+    """Return whether objects of the mapper are marked instead of removed."""
     return issubclass(mapper.class_, KeepsRows)
 
 

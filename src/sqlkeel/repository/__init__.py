@@ -1,4 +1,4 @@
-"""Repositories: the everyday questions to one table, and the everyday changes, inside the caller's transaction."""
+"""Repositories: the usual queries and changes for one table, inside the caller's transaction."""
 
 from typing import TYPE_CHECKING
 

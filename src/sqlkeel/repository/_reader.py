@@ -1,4 +1,4 @@
-"""The everyday questions to one table: by key, by condition, by page; deleted rows are left out unless asked for."""
+"""The usual queries on one table: by key, by condition, by page; without deleted rows by default."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _VALUES_AT_ONCE: Final = 5_000
 
 
 class Reader(Generic[M]):
-    """Reads the rows of one model: what every `Repository` begins with, and all of it for a table that is only read.
+    """Reads the rows of one model: the reading half of `Repository`, for a table that the application never writes.
 
     Raises:
-        NotSupported: Without a model; for a soft-deletable model in a session that is not made over `SyncSession`.
+        NotSupported: Without a model; for a soft-deletable model in a session that is not based on `SyncSession`.
     """
 
     model: type[M]
@@ -67,13 +67,13 @@ class Reader(Generic[M]):
 
     @property
     def session(self) -> Session:
-        """The session; of an ``async_scoped_session`` the one of the running task, also where it is another one now."""
-        return cast("Session", session_in(self._session))  # with what methods of a user's own want: lock_rows()
+        """The session; for an ``async_scoped_session``, the session of the task that is running now."""
+        return cast("Session", session_in(self._session))  # a cast, so that a caller's methods can call lock_rows()
 
     async def get(self, key: Any, *, load: Sequence[Load] = (), include_deleted: bool = False) -> M | None:
         """Return the row with this key, or ``None``; a composite key is a tuple or a mapping.
 
-        A row that is already in the session is returned without a statement, unless *load* needs more: that is loaded
+        A row that is already in the session is returned without a statement. With *load*, the relationships are loaded
         again, and everything else on the object stays as it is. For a key that no row can have, such as an integer that
         does not fit the column, the result is ``None``.
 
@@ -96,8 +96,8 @@ class Reader(Generic[M]):
         """Return the row with this key.
 
         Raises:
-            NotFound: When there is none.
-            InvalidKey, MultipleFound: As `get` does.
+            NotFound: When no row has the key.
+            InvalidKey, MultipleFound: As for `get`.
         """
         found = await self.get(key, load=load, include_deleted=include_deleted)
         if found is None:
@@ -109,8 +109,8 @@ class Reader(Generic[M]):
     ) -> M | None:
         """Return the row with this public id, or ``None``.
 
-        A string needs the prefix of the model, if it has one. A string that is not an id of the model finds no row,
-        because clients cannot distinguish the two cases.
+        If the model has a prefix, a string must begin with it. For a string that is not an id of the model, the result
+        is ``None`` as well, so that clients cannot distinguish the two cases.
         """
         column = self._column("public_id")
         try:
@@ -125,7 +125,7 @@ class Reader(Generic[M]):
         """Return the row with this public id, as `get_by_public_id` does.
 
         Raises:
-            NotFound: When there is none, or the string is not an id of the model.
+            NotFound: When no row has the id, or the string is not an id of the model.
         """
         found = await self.get_by_public_id(public_id, load=load, include_deleted=include_deleted)
         if found is None:
@@ -139,7 +139,7 @@ class Reader(Generic[M]):
         """Return the only row that matches.
 
         Raises:
-            NotFound: When none does. MultipleFound: When several do.
+            NotFound: When no row matches. MultipleFound: When several match.
             UsageError: When the conditions name another table.
         """
         found = await self.one_or_none(*where, load=load, include_deleted=include_deleted)
@@ -187,7 +187,7 @@ class Reader(Generic[M]):
         return [found[identity] for identity in identities if identity in found]
 
     async def _match(self, found: dict[tuple[Any, ...], M], unmatched: list[tuple[Any, ...]]) -> None:
-        """Ask the database which of the rows found belong to keys that Python considers different."""
+        """Match the remaining keys to the rows in the database, which may consider keys equal that differ in Python."""
         rows = dict(found)
         for statement in self._keys.pairs(unmatched):
             for place, *identity in await self.session.execute(statement, bind_arguments={"mapper": self._mapper}):
@@ -203,9 +203,9 @@ class Reader(Generic[M]):
         load: Sequence[Load] = (),
         include_deleted: bool = False,
     ) -> list[M]:
-        """Return the rows that match, in a fixed order; *skip* and *limit* make a numbered page.
+        """Return the rows that match, in a fixed order; *skip* and *limit* select a numbered page.
 
-        OFFSET reads the rows that it skips; to go through a list, `page` is faster and misses nothing.
+        The database also reads the rows that *skip* leaves out. To read a whole list, `page` is faster and complete.
 
         Raises:
             InvalidValue: When *skip* or *limit* is negative, or does not fit 64 bits.
@@ -232,10 +232,10 @@ class Reader(Generic[M]):
         load: Sequence[Load] = (),
         include_deleted: bool = False,
     ) -> Page[M]:
-        """Return one page and the cursors to its neighbours; rows that come or go meanwhile shift nothing.
+        """Return one page and the cursors to its neighbours; inserts and deletes between two pages shift no row.
 
-        *order_by* takes columns of the model; ties are broken by the key and NULL comes last. Give the same filter and
-        order with each cursor. Set ``cursor_secret`` on the class to sign the cursors.
+        *order_by* takes columns of the model; rows with equal values are ordered by the key, and NULL comes last. Pass
+        the same conditions and order with each cursor. Set ``cursor_secret`` on the class to sign the cursors.
 
         Raises:
             InvalidCursor: When the cursor is damaged, made up, or belongs to another list.
@@ -258,11 +258,11 @@ class Reader(Generic[M]):
     ) -> AsyncIterator[M]:
         """Yield the rows that match, *batch* at a time, so that memory stays bounded: ``async for row in …``.
 
-        Each batch is a statement that goes on where the last one ended, as the pages of `page` do. The session may be
-        used in between, and rows that come or go shift nothing; but it is not one snapshot, unless the transaction is.
-        Any order but that of the key wants an index, or each batch sorts the table. ``session.stream_scalars()`` is
-        another thing: one statement whose cursor stays open on the server, which sees one snapshot, and keeps the
-        connection, and on MariaDB the session, busy until its last row.
+        Each batch is one statement that continues after the last row of the batch before, like `page`. Between batches
+        you can use the session, and inserts and deletes shift no row. The batches see one snapshot only if the
+        transaction does. For another order than that of the key, create an index; otherwise each batch sorts the table.
+        ``session.stream_scalars()`` instead sends one statement and keeps its cursor open on the server. It sees one
+        snapshot, and keeps the connection, and on MariaDB the session, busy until its last row.
 
         Raises:
             InvalidValue: When *batch* is not positive.
@@ -294,7 +294,7 @@ class Reader(Generic[M]):
         return sum(await self.session.scalars(statement, execution_options=_shown(include_deleted)))  # of shards
 
     async def exists(self, *where: ColumnExpressionArgument[bool], include_deleted: bool = False) -> bool:
-        """Return whether a row matches; the database stops at the first.
+        """Return whether a row matches; the database stops at the first match.
 
         Raises:
             UsageError: When the conditions name another table.
@@ -352,7 +352,7 @@ class Reader(Generic[M]):
 
 def _shown(include_deleted: bool) -> dict[str, bool]:
     if not isinstance(include_deleted, bool):
-        # A text from a URL, "false", would be taken for true.
+        # The string "false" from a URL would count as true.
         raise InvalidValue(f"include_deleted= is True or False, not {shown(include_deleted)}.")
-    # Left out rather than False, which would overrule a session that shows them.
+    # No option instead of False, which would take precedence over a session that shows deleted rows.
     return {"include_deleted": True} if include_deleted else {}

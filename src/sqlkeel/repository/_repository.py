@@ -1,4 +1,4 @@
-"""The repository: the everyday questions to one table and the everyday changes, inside the caller's transaction."""
+"""The repository: the usual queries and changes for one table, inside the caller's transaction."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from .. import bulk, soft_delete  # loaded when a verb of theirs is first called
+from .. import bulk, soft_delete  # their modules are loaded at the first call of one of their functions
 from ..errors import NotSupported
 from ..models._fields import assign, changes_row, refuse_fields, values_of_row
 from ..models._relations import is_soft
@@ -33,26 +33,27 @@ Rows: TypeAlias = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
 class Repository(Reader[M]):
     """Reads and writes the rows of one model; it never commits, and never opens a transaction of its own.
 
-    ``class UserRepository(Repository[User])`` gives the questions of your domain a home; ``Repository(session, User)``
-    does without a class. Lists have an order that does not change between calls: what you ask for, then the key.
-    Deleted rows do not exist here unless ``include_deleted=True`` is said. It works with any mapped class and any
-    `AsyncSession`; for what it does not have, write the ``select()``.
+    Write the queries of your domain as methods of ``class UserRepository(Repository[User])``, or use
+    ``Repository(session, User)`` without a class. Lists have the same order in each call: the order that you ask for,
+    then the key. Deleted rows are left out unless you pass ``include_deleted=True``. A repository works with any mapped
+    class and any `AsyncSession`; for other queries, write the ``select()``.
 
-    What one row is given is a mapping, or keywords, or both, of which the keywords win: ``create(payload,
-    author_id=user.id)``. A field with the name of an option, such as ``on``, comes in the mapping. Many rows are an
-    iterable of mappings, also an asynchronous one. A reader with ``one`` in its name raises `NotFound`, another one
-    returns ``None``. A verb for one row that exists takes its object; one for many rows takes keys.
+    Pass the values of one row as a mapping, as keywords, or as both; keywords take precedence: ``create(payload,
+    author_id=user.id)``. Put a field with the name of an option, such as ``on``, into the mapping. Pass many rows as
+    an iterable of mappings, also an asynchronous one. If no row is found, `one` and the ``get_one…`` methods raise
+    `NotFound`; `get`, `get_by_public_id` and `one_or_none` return ``None``. To change or delete one row, pass its
+    object; for many rows, pass keys.
 
     Raises:
-        NotSupported: Without a model; for a soft-deletable model in a session that is not made over `SyncSession`.
+        NotSupported: Without a model; for a soft-deletable model in a session that is not based on `SyncSession`.
     """
 
     async def create(self, values: Mapping[str, Any] | None = None, /, **fields: Any) -> M:
-        """Insert a row and return it with what the database has filled in.
+        """Insert a row and return its object, with the values that the database has set.
 
         Raises:
             UnknownField: When the model has no such field.
-            InvalidValue: When *values* is no mapping.
+            InvalidValue: When *values* is not a mapping.
             ConstraintViolation: When the database refuses the row.
         """
         values = values_of_row(self.model, values, fields)
@@ -73,18 +74,17 @@ class Repository(Reader[M]):
         expected_version: Versions | None = None,
         **fields: Any,
     ) -> M:
-        """Change *obj*, which this session holds, and write it.
+        """Assign *values* to an object of this session, and write the change.
 
-        A session holds what it has loaded or been given with ``add()``; load an object of another one here first.
-        Across requests, *expected_version* is the version that the client saw: without it, a second editor overwrites
-        what the first one wrote between the two requests. A set accepts several versions. If the values change nothing,
-        one more statement asks for the row's version. A list or mapping that was changed in place and is passed again
-        is written.
+        The session must have loaded the object, or got it with ``add()``. Across requests, pass the version that the
+        client saw as *expected_version*, or a set of acceptable versions. Without it, a second editor overwrites the
+        changes that the first editor made between the two requests. If the values change nothing, one more statement
+        reads the row's version. A list or mapping that was changed in place is written if you pass it again.
 
         Raises:
-            VersionConflict: When the row is not at that version any more.
-            UnknownField: When the model has no such field, or computes it.
-            InvalidValue: For a version among the values, and when *values* is no mapping.
+            VersionConflict: When the row no longer has the expected version.
+            UnknownField: When the model has no such field, or computes the field.
+            InvalidValue: For a version among the values, and when *values* is not a mapping.
             UsageError: When nothing would be written: this session does not hold the object, or has deleted it.
             ConstraintViolation: When the database refuses the values.
         """
@@ -102,13 +102,13 @@ class Repository(Reader[M]):
         return obj
 
     async def touch(self, obj: M, *, expected_version: Versions | None = None) -> M:
-        """Count a change of *obj* that is not in its own columns, and write the pending changes.
+        """Count a change of a child as a change of *obj*, and write the pending changes.
 
-        For the root of an aggregate: of two editors of different children, the second gets a conflict. Timestamps of
-        changes move in the same UPDATE.
+        Use it for the root of an aggregate: if two editors change different children, the second gets a conflict. The
+        same UPDATE sets the ``onupdate`` timestamps.
 
         Raises:
-            VersionConflict: When the row is not at that version any more.
+            VersionConflict: When the row no longer has the expected version.
             NotSupported: When the model has no version.
             UsageError: When nothing would be counted: this session does not hold the object, or has deleted it.
         """
@@ -120,16 +120,17 @@ class Repository(Reader[M]):
         return obj
 
     async def delete(self, obj: M, *, expected_version: Versions | None = None) -> None:
-        """Delete *obj* with what belongs to it; a soft-deletable row is marked, and `restore` brings it back.
+        """Delete *obj* and the rows that belong to it; a soft-deletable row is marked, and `restore` restores it.
 
-        A detached object is attached to this session. An error ends the transaction, as any failed flush does; if a
-        missing row is acceptable, call it in a savepoint, ``session.begin_nested()``.
+        A detached object is attached to this session. An error ends the transaction, as after any failed flush. If the
+        row may be missing, call this method in a savepoint, ``session.begin_nested()``.
 
         Raises:
-            NotFound: When it is already deleted, by this or another session.
-            UsageError: When it was never written, is held by another session, or another object of the row by this one.
-            VersionConflict: When another session changed it since it was read.
-            ForeignKeyViolation: When rows that must not be orphaned point to it.
+            NotFound: When the row is already deleted, by this or another session.
+            UsageError: When *obj* was never written, when another session holds it, or when this session holds another
+                object for the same row.
+            VersionConflict: When another session changed the row since it was read.
+            ForeignKeyViolation: When rows that the deletion must keep still reference the row.
         """
         refuse_foreign(self.session.sync_session, obj, model=self.model, call="delete()")
         if expected_version is not None:
@@ -141,10 +142,11 @@ class Repository(Reader[M]):
         """Restore a deleted row and exactly the rows that were deleted with it.
 
         Raises:
-            RestoreConflict: When a live row has taken a unique value in between; nothing is restored then.
+            RestoreConflict: When a live row now has one of the unique values; nothing is restored then.
             NotFound: When the row is not deleted.
             NotSupported: When the model has no `SoftDeleteMixin`.
-            UsageError: When it was never written, is held by another session, or another object of the row by this one.
+            UsageError: When *obj* was never written, when another session holds it, or when this session holds another
+                object for the same row; also when the parent row is deleted.
         """
         if not is_soft(self._mapper):
             raise NotSupported(f"{self._name} has no soft delete.", hint="Give the model the SoftDeleteMixin.")
@@ -153,10 +155,10 @@ class Repository(Reader[M]):
         return obj
 
     async def purge(self, *, older_than: timedelta, batch: int = 1_000) -> list[Purged]:
-        """Permanently remove the rows that were deleted longer ago than *older_than*, and such rows below them.
+        """Permanently remove the rows that were soft-deleted longer ago than *older_than*, and such rows below them.
 
-        A row that is still referenced stays, and is counted. It all happens in the caller's transaction, *batch* rows
-        at a time; for more than some thousands, `sqlkeel.soft_delete.purge` commits after each batch.
+        A row that is still referenced stays, and is counted. All statements run in the caller's transaction, *batch*
+        rows at a time. For more than some thousand rows use `sqlkeel.soft_delete.purge`, which commits each batch.
 
         Raises:
             InvalidValue: When *older_than* is not positive, or *batch* less than one.
@@ -167,14 +169,15 @@ class Repository(Reader[M]):
     async def get_or_create(
         self, key: Mapping[str, Any] | None = None, /, defaults: Mapping[str, Any] | None = None, **fields: Any
     ) -> tuple[M, bool]:
-        """Return the row with the unique values *key*, made with *defaults* if there is none, and whether it was made.
+        """Return the row with *key*, or create it from *key* and *defaults*; and whether it was created.
 
-        Of any number of concurrent callers, one makes the row and all get it: ``get_or_create(email="a",
+        Of any number of concurrent callers, exactly one creates the row, and all get it: ``get_or_create(email="a",
         defaults={"name": "Ann"})``.
 
         Raises:
             NotSupported: When the fields of *key* are not unique.
-            InvalidValue: When a value of *key* is ``None``, any is an expression of SQL, or either is no mapping.
+            InvalidValue: When a value of *key* is ``None``, a value is a SQL expression, or *key* or *defaults* is not
+                a mapping.
             UnknownField: When the model has no such field.
             ConstraintViolation: When the new row breaks another constraint.
         """
@@ -191,27 +194,29 @@ class Repository(Reader[M]):
         revive: bool = False,
         **fields: Any,
     ) -> Upserted[M]:
-        """Insert the row or, where the unique columns *on* exist, update it: one statement; tells which it was.
+        """Insert a row, or update the row with the same *on*; return the object and whether the row is new.
 
-        Only the values given are written (of those, only *update* where it is given); ``updated_at`` and ``version``
-        move. With *revive*, the row that was deleted last comes back where no live one has the values.
+        An update writes only *values*, or the part of them that *update* names, and also sets ``updated_at`` and
+        ``version``. With *revive*, if no live row has the same *on*, the most recently deleted one is restored and
+        updated.
 
         Raises:
-            NotSupported: When *on* is not unique; for *revive*, when the model keeps no deleted rows.
-            InvalidValue: When a value of *on* is missing or ``None``, or *values* is no mapping.
-            UnknownField: When the model has no such field, and for what is no attribute of it in *on* or *update*.
-            UniqueViolation: When the row breaks another unique constraint, or the one that is there is deleted.
-            UsageError: When the row above the one to revive is deleted.
+            NotSupported: When *on* is not unique; for *revive*, when the model has no soft delete.
+            InvalidValue: When a value of *on* is missing or ``None``, or *values* is not a mapping.
+            UnknownField: When the model has no such field, and for an item of *on* or *update* that is not one of its
+                attributes.
+            UniqueViolation: When the row breaks another unique constraint, or the existing row is deleted.
+            UsageError: When the parent of the row to revive is deleted.
         """
         values = values_of_row(self.model, values, fields)
         return await bulk.upsert(self.session, self.model, values, on=on, update=update, revive=revive)
 
     async def insert_many(self, rows: Rows) -> int:
-        """Insert *rows* at the speed of the database's bulk path; returns how many. All or nothing.
+        """Insert all *rows* or none, by the fastest way of the database; return how many.
 
         Raises:
             UnknownField: For a field that the model does not have.
-            InvalidValue: For an expression of SQL as a value, and for a row that is no mapping.
+            InvalidValue: For a SQL expression as a value, and for a row that is not a mapping.
             ConstraintViolation: When the database refuses a row.
         """
         return await bulk.insert_many(self.session, self.model, rows)
@@ -220,19 +225,19 @@ class Repository(Reader[M]):
         """Insert *rows* and return their objects, in the order of the rows; several times slower than `insert_many`.
 
         Raises:
-            UnknownField, InvalidValue, ConstraintViolation: As `insert_many` does.
-            NotSupported: When objects are read from several tables, or an expression tells their class.
+            UnknownField, InvalidValue, ConstraintViolation: As for `insert_many`.
+            NotSupported: When objects are read from several tables, or an expression determines their class.
         """
         return await bulk.insert_many_returning(self.session, self.model, rows)
 
     async def update_many(self, rows: Rows) -> int:
-        """Update rows by the key that each mapping holds, and return how many; a version in it is checked.
+        """Update rows by the key in each mapping, and return how many; a version in a mapping is checked.
 
         Raises:
-            NotFound: When there is no row of a key, or it is deleted; nothing is updated.
-            VersionConflict: When rows have another version than was given; nothing is updated.
-            InvalidKey: When a row leaves out a part of the key.
-            InvalidValue: For an expression of SQL as a value, and for a row that is no mapping.
+            NotFound: When no row has a key, or the row is deleted; nothing is updated.
+            VersionConflict: When rows have another version than the mapping; nothing is updated.
+            InvalidKey: When a mapping leaves out a part of the key.
+            InvalidValue: For a SQL expression as a value, and for a row that is not a mapping.
             UnknownField: For a field that the model does not have.
         """
         return await bulk.update_many(self.session, self.model, rows)
@@ -245,24 +250,24 @@ class Repository(Reader[M]):
         update: Sequence[QueryableAttribute[Any]] | None = None,
         revive: bool = False,
     ) -> UpsertResult:
-        """Insert or update *rows*; rows that would not change are not written. Returns what was done, counted.
+        """Insert or update *rows*, and return how many of each; rows that would not change are not written.
 
         Raises:
-            NotSupported: When *on* is not unique; for *revive*, when the model keeps no deleted rows.
-            InvalidValue: When a value of *on* is missing or ``None``, and for a row that is no mapping.
-            UnknownField: As `upsert` does.
+            NotSupported: When *on* is not unique; for *revive*, when the model has no soft delete.
+            InvalidValue: When a value of *on* is missing or ``None``, and for a row that is not a mapping.
+            UnknownField: As for `upsert`.
             ConstraintViolation: When the database refuses a row; nothing is written.
         """
         return await bulk.upsert_many(self.session, self.model, rows, on=on, update=update, revive=revive)
 
     async def delete_many(self, keys: Iterable[Any] | AsyncIterable[Any]) -> int:
-        """Delete rows by key, and return how many there were; a composite key is a tuple or a mapping.
+        """Delete rows by key, and return the number of deleted rows; a composite key is a tuple or a mapping.
 
-        Rows of a soft-deletable model are marked with what belongs to them, as one deletion: `restore` of one of them
-        brings back all that this call deleted.
+        Rows of a soft-deletable model are marked, with the rows that belong to them, as one deletion: `restore` of one
+        of them restores all rows that this call deleted.
 
         Raises:
             InvalidKey: For a key of another shape than the model's, or with a value of the wrong type.
-            ForeignKeyViolation: When other rows still point to one of them; nothing is deleted.
+            ForeignKeyViolation: When other rows still reference one of the rows; nothing is deleted.
         """
         return await bulk.delete_many(self.session, self.model, keys)

@@ -1,4 +1,4 @@
-"""What mixins, and modules of ours, do in every session where SQLAlchemy has no event for it: one protocol."""
+"""Behaviours: how a mixin or a module takes part in every session at points for which SQLAlchemy has no event."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ _OfClass: TypeAlias = "tuple[tuple[type, _W], ...]"
 
 
 class Behaviour:
-    """What a mixin, or a module, does in every `SyncSession`; each method does nothing until it is overridden.
+    """The calls that a mixin or a module gets from every `SyncSession`; a method that is not overridden does nothing.
 
-    `register` makes it known, for the objects of a class or for all. The first three methods are asked about an object,
-    and only of a class that the behaviour is registered for; the class that comes first in the method resolution order
-    is asked first. The other three are called in every session. An error that a method raises reaches whoever called
-    the session. Use an event of SQLAlchemy where there is one: it can be listened to for one session, too.
+    `register` adds a behaviour, for the objects of one class or for all objects. The session calls the first three
+    methods with an object of that class. If several behaviours apply, the order is that of their classes in the method
+    resolution order. The session calls the other three methods whatever the class is. An error that a method raises
+    reaches the caller of the session. If SQLAlchemy has an event, listen to the event instead: a listener can also be
+    limited to one session.
     """
 
     # `session` is a SyncSession, whose module imports this one.
 
     def delete(self, session: Any, obj: Any) -> bool:
-        """Delete *obj* in a way of its own and return true; after false the next behaviour is asked, then SQLAlchemy.
+        """Delete *obj* and return true, or return false: then the next behaviour, or SQLAlchemy, deletes the object.
 
-        Called by ``session.delete()``, ``delete_all()`` and what is built on them; not for objects that a cascade of
-        SQLAlchemy deletes.
+        Called by ``session.delete()``, ``delete_all()`` and the methods that use them; not for objects that a cascade
+        of SQLAlchemy deletes.
         """
         return False
 
@@ -46,17 +47,17 @@ class Behaviour:
         execution_options: Mapping[str, Any] = immutabledict(),
         **_: Any,
     ) -> bool:
-        """Tell whether the loaded object *obj* does not count, so that the answer is ``None``.
+        """Return whether the loaded object *obj* is hidden, so that the caller gets ``None``.
 
-        Called by ``get()`` and by the lazy load of a many-to-one relation, each time they find an object in the
-        session: they send no statement then, which a listener could change.
+        Called by ``get()`` and by the lazy load of a many-to-one relationship, each time they find an object in the
+        session. They send no statement in this case, so a listener could not change the result.
 
         Args:
             session: The session.
-            obj: What it holds under the key.
-            passive: What SQLAlchemy may do to answer: without ``SQL_OK`` it may not send a statement.
-            lazy_loaded_from: The object whose relation is being loaded; ``None`` for ``get()``.
-            execution_options: Those given to ``get()``; the session has its own.
+            obj: The object that the session holds under the key.
+            passive: SQLAlchemy's flags for the load; without ``SQL_OK`` the behaviour may not send a statement.
+            lazy_loaded_from: The object whose relationship is being loaded; ``None`` for ``get()``.
+            execution_options: The options of the call of ``get()``, without those of the session.
         """
         return False
 
@@ -65,27 +66,28 @@ class Behaviour:
         return None
 
     def around_flush(self, session: Any) -> AbstractContextManager[None]:
-        """Surround each flush that has something to write, its listeners included; it may turn the error into another.
+        """Return a context manager around each flush that has something to write, and around the flush's listeners.
 
-        Where it raises after the flush has written, the transaction cannot be committed any more.
+        The context manager may replace the error of the flush. If it raises after the flush has written, the
+        transaction can no longer be committed.
         """
         return nullcontext()
 
     def at_savepoint(self, session: Any, savepoint: SessionTransaction) -> None:
-        """Do something when a savepoint is made; a listener of SQLAlchemy is called for each transaction."""
+        """Handle the creation of a savepoint; SQLAlchemy calls its own listeners for each transaction as well."""
 
     def at_load_inside(self, state: ORMExecuteState) -> None:
-        """Do something when a relation is loaded in a savepoint; a listener is called for each statement."""
+        """Handle the load of a relationship in a savepoint; SQLAlchemy calls its own listeners for each statement."""
 
 
 class _Registered:
-    """The behaviours that are registered, method by method: a session asks only those that override it."""
+    """The registered behaviours, by method: a session calls only the behaviours that override the method."""
 
     deleting: tuple[type, ...]
     hiding: tuple[type, ...]
-    """The classes that `delete` and `hides` are asked about: most objects are of none, and pay for nothing else."""
+    """The classes with a behaviour for `delete` and `hides`: all other objects cost one `isinstance` only."""
 
-    # Tuples, each replaced as a whole: another thread may be going through the former one.
+    # Tuples that are replaced as a whole, because another thread may be iterating over the old tuple.
     _delete: _OfClass[Callable[[Any, Any], bool]]
     _hides: _OfClass[Callable[..., bool]]
     _conflict: _OfClass[Callable[[Any, Any], Exception | None]]
@@ -123,13 +125,13 @@ class _Registered:
                 yield of, getattr(behaviour, method)
 
     def delete(self, session: Any, state: InstanceState[Any]) -> bool:
-        """Let the first behaviour delete the object that wants to, and tell whether there was one."""
-        # The object of the state: the caller's may be a proxy, which is of no class of ours.
+        """Call the behaviours of the object's class until one has deleted the object; return whether one did."""
+        # We pass the object of the state, because the caller's object may be a proxy of another class.
         return any(way(session, state.obj()) for way in _nearest_first(self._delete, state.class_))
 
     def hides(self, session: Any, found: Any, options: Mapping[str, Any]) -> bool:
-        """Tell whether a behaviour hides what was *found* in the session, of one of the classes in `hiding`."""
-        if found is None or isinstance(found, LoaderCallableStatus):  # of the class `object` as well
+        """Return whether a behaviour hides the object *found* in the session, whose class is in `hiding`."""
+        if found is None or isinstance(found, LoaderCallableStatus):  # both are also instances of `object`
             return False
         for kind, way in self._hides:  # noqa: SIM110 - any() costs as much as the rest
             if isinstance(found, kind) and way(session, found, **options):
@@ -137,27 +139,27 @@ class _Registered:
         return False
 
     def conflict(self, session: Any, state: InstanceState[Any]) -> Exception | None:
-        """Return the first conflict that a behaviour finds for the object."""
+        """Return the first error that a behaviour has for the object; ``None`` if no behaviour has one."""
         found = (way(session, state.obj()) for way in _nearest_first(self._conflict, state.class_))
         return next((conflict for conflict in found if conflict is not None), None)
 
 
 def _nearest_first(ways: Iterable[tuple[type, _W]], kind: type) -> list[_W]:
-    """Return those of the classes that *kind* inherits from, in the order in which it would inherit a method."""
-    # Not cached by class: a cache that lets go of its classes costs more than this.
+    """Return the methods registered for a class in the inheritance of *kind*, in its method resolution order."""
+    # Not cached by class: a cache that does not keep its classes alive costs more than this loop.
     found = [(kind.__mro__.index(of), way) for of, way in ways if of in kind.__mro__]
     return [way for _, way in sorted(found, key=lambda one: one[0])] if len(found) > 1 else [way for _, way in found]
 
 
 REGISTERED: Final = _Registered()
-"""What every `SyncSession` asks."""
+"""The behaviours that every `SyncSession` calls."""
 
 
 def register(behaviour: Behaviour, *, of: type = object) -> None:
-    """Make *behaviour* known to every `SyncSession`, for the objects of a class and those that inherit from it.
+    """Register *behaviour* with every `SyncSession`, for the objects of a class and its subclasses.
 
     Raises:
-        ConfigurationError: When it is registered already, or is no `Behaviour`.
+        ConfigurationError: When *behaviour* is registered already, or is not a `Behaviour`.
     """
     if not isinstance(behaviour, Behaviour):
         raise ConfigurationError(f"{behaviour!r} is not a Behaviour.", hint="register(MyBehaviour(), of=MyMixin)")
@@ -167,11 +169,11 @@ def register(behaviour: Behaviour, *, of: type = object) -> None:
 
 
 def unregister(behaviour: Behaviour) -> None:
-    """Have no session ask *behaviour* any more.
+    """Remove *behaviour*, so that no session calls it again.
 
     Raises:
-        ConfigurationError: When it is not registered.
+        ConfigurationError: When *behaviour* is not registered.
     """
     if behaviour not in REGISTERED:
-        raise ConfigurationError(f"{behaviour!r} is not registered.", hint="Give the object that register() was given.")
+        raise ConfigurationError(f"{behaviour!r} is not registered.", hint="Pass the same object as to register().")
     REGISTERED.remove(behaviour)

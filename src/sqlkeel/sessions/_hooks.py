@@ -1,4 +1,4 @@
-"""Hooks: what waits until a transaction has ended, and whether that was by a commit."""
+"""Hooks: functions that wait for the end of a transaction, and run after a COMMIT or after a ROLLBACK."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Hook", "Hooks"]
 
 
 class Hook(NamedTuple):
-    """What is called when a transaction has ended in the way it waits for."""
+    """A function to call when a transaction has ended: with a COMMIT (``after_commit``) or with a ROLLBACK."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
@@ -21,7 +21,7 @@ class Hook(NamedTuple):
 
 
 class Hooks:
-    """The hooks of a session: by the transaction or savepoint whose end they wait for, then those that are due."""
+    """The hooks of a session: those that wait, by their transaction or savepoint, and those that are due."""
 
     def __init__(self) -> None:
         self._waiting: dict[SessionTransaction, list[Hook]] = defaultdict(list)
@@ -29,12 +29,12 @@ class Hooks:
         self._due: list[Hook] = []
 
     def __bool__(self) -> bool:
-        """Tell whether something waits for the end of a transaction, or is due because of one."""
+        """Return whether any hook waits or is due."""
         return bool(self._waiting or self._due)
 
     @property
     def are_due(self) -> bool:
-        """Whether a transaction or savepoint has ended for which something waited."""
+        """Whether hooks are due, because their transaction or savepoint has ended."""
         return bool(self._due)
 
     def add(self, hook: Hook, transaction: SessionTransaction) -> None:
@@ -42,13 +42,14 @@ class Hooks:
         self._waiting[transaction].append(hook)
 
     def note_commit(self, transaction: SessionTransaction) -> None:
-        """Note that the transaction or savepoint is committed; it ends afterwards."""
+        """Record that the transaction or savepoint is committed; `end` follows."""
         self._committed.add(transaction)
 
     def end(self, ended: SessionTransaction) -> bool:
-        """Hand the hooks of a transaction on that has ended, and tell whether it was committed.
+        """Make the hooks of an ended transaction due or drop them, and return whether it was committed.
 
-        Those of a savepoint move to the transaction around it, or are dropped with it if they wait for a commit.
+        The hooks of a released savepoint move to the transaction around it. After a rollback of the savepoint, its
+        commit hooks are dropped.
         """
         hooks = self._waiting.pop(ended, ())
         committed = ended in self._committed
@@ -61,11 +62,11 @@ class Hooks:
         return committed
 
     def take_due(self) -> list[Hook]:
-        """Return the hooks whose transaction has ended in the way they wait for, once."""
+        """Return the hooks that are due, and forget them."""
         due, self._due = self._due, []
         return due
 
     def drop(self) -> None:
-        """Forget the hooks of a transaction whose end nobody knows: neither kind may be called."""
+        """Forget all hooks: it is unknown whether their transaction was committed, so neither kind may run."""
         self._waiting.clear()
         self._due.clear()

@@ -1,4 +1,4 @@
-"""What a session refuses before it is sent: options that come too late or in vain, and loads that nobody awaits."""
+"""Refuse, before a statement is sent, options without an effect, and lazy loads that are not awaited."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def are_in_force(
     """Return whether the session's connection is open and already has these options, so that they can be omitted.
 
     Raises:
-        UsageError: When it is open without them; SQLAlchemy would ignore them with a warning.
+        UsageError: When the connection is open without the options; SQLAlchemy would ignore them with a warning.
     """
     current = session.get_transaction()
     if current is None or not current.connections:
@@ -59,7 +59,7 @@ def _normal(level: str) -> str:
 
 
 def refuse_on_statement(state: ORMExecuteState) -> None:
-    """Refuse options that only a connection can have.
+    """Refuse a statement with options that only a connection can have.
 
     Raises:
         UsageError: For an isolation level, and for a schema other than the connection's if the statement loads or
@@ -94,16 +94,16 @@ def _meets_objects(state: ORMExecuteState) -> bool:
 
 
 def refuse_hidden_load(state: ORMExecuteState) -> None:
-    """Refuse a load that an attribute read of asynchronous code asks for, before it fails in the driver.
+    """Refuse the load that reading an unloaded attribute starts in asynchronous code: it would fail in the driver.
 
     Raises:
         UnloadedAttribute: With the attribute's name, and how to load it.
     """
-    if in_greenlet() or not (state.is_relationship_load or state.is_column_load):  # the cheaper question first
+    if in_greenlet() or not (state.is_relationship_load or state.is_column_load):  # the cheapest check first
         return
     if async_session(state.session) is None:
         return
-    # Only a SELECT has the options that these read.
+    # The caller passes SELECTs only: other statements do not have these options.
     if state.is_column_load:
         names = private.loads_only(state) or ("a column",)
         raise UnloadedAttribute(

@@ -1,4 +1,4 @@
-"""Conflicts of versions: which versions are expected, and the error where a row is at another one."""
+"""Conflicts of versions: the versions that a caller expects, and the error for a row at another version."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ _MOST_NAMED: Final = 100
 def conflict_of(
     model: str, identity: Sequence[Any], row: Mapping[str, Any] | None, *, version: str, expected: Versions | None
 ) -> VersionConflict:
-    """Return the error for a row that is at another version than the *expected* one, or one of them; it is not checked.
+    """Return the error for a row whose version is not *expected*; the caller has compared the versions.
 
     Args:
-        model: The name of its class.
-        identity: The values of its key.
-        row: Its values as they are now, by attribute; ``None`` where it is gone.
-        version: The attribute that holds the version.
-        expected: What the caller had, or gave; ``None`` where nobody knows.
+        model: The name of the row's class.
+        identity: The values of the row's key.
+        row: The current values of the row, by attribute; ``None`` if the row no longer exists.
+        version: The name of the version attribute.
+        expected: The version or versions that the caller has read or passed; ``None`` if unknown.
     """
     current = None if row is None else row[version]
     return VersionConflict(model, plain_key(identity), expected=_named(expected), current=current, current_row=row)
 
 
 def _named(expected: Versions | None) -> int | frozenset[int] | None:
-    """Return the one version that is expected, or the several, as far as they can be told one by one."""
+    """Return the expected version, or the set of them; ``None`` for a container that is not a small set of integers."""
     if isinstance(expected, _NO_VERSIONS) or not isinstance(expected, Container):
-        return cast("int | None", expected)  # a version that a project generates itself may be a text
+        return cast("int | None", expected)  # a version that an application generates itself may be a string
     named = list(islice(expected, _MOST_NAMED + 1)) if isinstance(expected, Collection) else [None]
     are_told = len(named) <= _MOST_NAMED and all(isinstance(version, int) for version in named)
     return frozenset(cast("list[int]", named)) if are_told else None
@@ -92,7 +92,7 @@ def _holds(accepted: Container[int], version: int) -> bool:
     try:
         return version in accepted
     except Exception as error:  # a container of something else, such as a network of addresses
-        raise InvalidValue(f"{shown(accepted)} is not a set of versions.", hint="{3, 4}, of whole numbers.") from error
+        raise InvalidValue(f"{shown(accepted)} is not a set of versions.", hint="{3, 4}, a set of integers.") from error
 
 
 def _version(obj: Any, key: str) -> int | None:

@@ -224,7 +224,7 @@ def _refuse_given(state: ORMExecuteState, mapper: Mapper[Any], following: Any) -
 
 
 def _is_next(statement: Any, column: Column[Any], value: Any, following: Any) -> bool:
-    """Tell whether *value* is the next version: that of the row and one, or one more than the WHERE asks for."""
+    """Return whether *value* is the next version: that of the row and one, or one more than the WHERE asks for."""
     given: Any = value.value if isinstance(value, BindParameter) else value
     if not isinstance(given, int):
         return hasattr(given, "compare") and bool(given.compare(following))

@@ -1,4 +1,4 @@
-"""What a statement does on MariaDB beyond itself, told from its text: to the session, and to the transaction."""
+"""Find in the text of a statement what it changes on MariaDB beyond its rows: the session or the transaction."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _COMMITS: Final = Heads(
         "UNLOCK TABLE|TABLES": True,
     },
 )
-"""The statements that commit what came before them; a procedure, and what was prepared, may."""
+"""The statements that commit the transaction before them; CALL and EXECUTE are among them because they may."""
 
 _SETS_NO_VARIABLE: Final = Heads(
     MARIADB, {"SET [GLOBAL|SESSION|LOCAL] TRANSACTION|STATEMENT|PASSWORD|DEFAULT|ROLE": True}
@@ -48,11 +48,11 @@ _SETS_NO_VARIABLE: Final = Heads(
 _SETS: Final = Heads(MARIADB, {"SET": True})
 _SETS_FOR_ONE: Final = Heads(MARIADB, {"SET STATEMENT": True})
 _OURS: Final = "sqlkeel"
-"""What the variables of a session begin with that we set ourselves, and never read from another transaction."""
+"""The first letters of the session variables that we set ourselves; we read them in the same transaction only."""
 
 
 def leaves_traces(statement: str, parameters: Any) -> bool:
-    """Tell whether a text changes the session: a setting, a variable, a lock, a table, a prepared statement."""
+    """Return whether a statement changes the session: a setting, a variable, a lock, a table, a prepared statement."""
     return _leaves_traces(statement)
 
 
@@ -63,13 +63,13 @@ def _leaves_traces(statement: str) -> bool:
 
 
 def _suspects(statement: str) -> Iterator[int]:
-    # An INSERT of many rows has an INTO, and is a long text to search.
+    # INTO only together with a variable: an INSERT of many rows contains INTO, and would take long to search.
     words = ("get_lock", "into", "@") if "@" in statement else ("get_lock",)
     return MARIADB.find(statement, *words)
 
 
 def _is_trace(statement: str, position: int) -> bool:
-    """Tell whether what stands there is a call of GET_LOCK(), or writes into a variable of the session."""
+    """Return whether a call of GET_LOCK(), or a write to a variable of the session, begins at *position*."""
     first, second, third, *_ = (*(one.key for one in islice(MARIADB.tokens(statement, position), 3)), "", "")
     if first == "@":
         return third == ":=" and not second.lower().startswith(_OURS)
@@ -78,7 +78,7 @@ def _is_trace(statement: str, position: int) -> bool:
 
 @kept
 def commits(statement: str) -> bool:
-    """Tell whether a text commits what came before it, as DDL does."""
+    """Return whether a statement commits the transaction before it, as DDL does."""
     return any(_COMMITS.of(statement, start) or _sets_autocommit(statement, start) for start in _starts(statement))
 
 
@@ -87,7 +87,7 @@ def _sets_autocommit(statement: str, start: int) -> bool:
         return False
     before = ["", ""]
     for token in MARIADB.tokens(statement, start):
-        # One sign before it is a variable of the caller's; two are for one of the server's.
+        # @autocommit is a variable of the caller; @@autocommit is the server's setting.
         if token.text in ("=", ":=") and before[-1] == "AUTOCOMMIT" and before[-3:-1] not in (["SET", "@"], [",", "@"]):
             return True
         before = [*before[-2:], token.key]
@@ -95,14 +95,14 @@ def _sets_autocommit(statement: str, start: int) -> bool:
 
 
 def _starts(statement: str) -> Iterator[int]:
-    """Yield where each statement begins; that of SET STATEMENT stands behind its settings."""
+    """Yield the position of each statement; in SET STATEMENT … FOR, the statement begins after the settings."""
     for start in starts_of(MARIADB, statement):
         tokens = MARIADB.tokens(statement, start) if _SETS_FOR_ONE.of(statement, start) else iter(())
         yield next((token.end for token in tokens if token.key == "FOR"), start)
 
 
 def variables_set(statement: str) -> str | None:
-    """Return what one SET of variables sets, without the SET; ``None`` for any other statement, or several."""
+    """Return the assignments of a single SET of variables; ``None`` for any other statement, and for several."""
     tokens = [*MARIADB.tokens(statement)]
     while tokens and tokens[-1].text == ";":
         tokens.pop()

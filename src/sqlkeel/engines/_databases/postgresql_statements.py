@@ -1,4 +1,4 @@
-"""What a statement does on PostgreSQL beyond its own transaction, told from its text."""
+"""Find in the text of a statement what it changes on PostgreSQL beyond its transaction."""
 
 from __future__ import annotations
 
@@ -38,45 +38,45 @@ _FUNCTIONS: Final = {
     "set_config": "set",
 }
 _FALSE: Final = {"false", "'f'", "'fa'", "'fal'", "'fals'", "'false'", "'n'", "'no'", "'of'", "'off'", "'0'"}
-"""What is no, as a word or a text: the server takes the beginnings of its words."""
+"""The spellings of *false*: the server also accepts an abbreviation."""
 
 _WRITES: Final = {"insert", "merge"}
-"""The words before an INTO that names a table, which may be called temp."""
+"""The words before an INTO that is followed by the name of a table; that name may be ``temp``."""
 
 
 class _Found(NamedTuple):
-    """What a text changes, and the parameters that say whether it changes a setting for the session."""
+    """The state of the session that a statement changes, and the parameters that decide whether a setting is local."""
 
     state: str | None
     flags: tuple[str, ...] = ()
 
 
 def commits(statement: str) -> bool:
-    """Tell whether a text ends the transaction and keeps it."""
+    """Return whether a statement commits the transaction."""
     return any(_COMMITS.of(statement, start) for start in starts_of(POSTGRESQL, statement))
 
 
 def find_session_state(statement: str) -> str | None:
-    """Return what a text changes beyond its transaction: ``listen``, ``set``, ``prepare``, …; ``None`` if nothing.
+    """Return the state that a statement changes beyond its transaction, such as ``listen`` or ``set``, or ``None``.
 
-    No parser: it finds what people write, a statement of that kind or a call of that name, not what they hide in a
-    function.
+    This is not a parser: it finds statements of that kind and calls of functions by name, but not what a function does
+    inside.
     """
     return _read(statement).state
 
 
 def leaves_traces(statement: str, parameters: Any) -> bool:
-    """Tell whether a text with these parameters changes the session; those of several executions are a list."""
+    """Return whether a statement with these parameters changes the session; a list has those of several executions."""
     state, flags = _read(statement)
     if state is not None or not flags:
         return state is not None
-    # Whether the setting is local is a parameter: func.set_config(name, value, True).
+    # A parameter decides whether the setting is local: func.set_config(name, value, True).
     rows = parameters if isinstance(parameters, list) else [parameters]
     return any(_is_false(row, flag) for row in rows for flag in flags)
 
 
 def _is_false(row: Any, place: str) -> bool:
-    # Zero is equal to it, and none.
+    # `is`, because 0 equals False and is not a boolean.
     if isinstance(row, Mapping):
         return row.get(place[2:-2]) is False
     number = place[1:]
@@ -97,7 +97,7 @@ def _find(statement: str) -> _Found:
     lowered = statement.lower()
     if "temp" in lowered and _selects_into_temporary(statement):
         return _Found("temporary")
-    # Asked first: an INSERT of many rows is a long text to search.
+    # A substring test first: an INSERT of many rows would take long to search.
     return _find_call(statement) if "advisory_lock" in lowered or "set_config" in lowered else _Found(None)
 
 

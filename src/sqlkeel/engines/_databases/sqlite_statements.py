@@ -1,4 +1,4 @@
-"""What a statement does on SQLite beyond its own transaction, told from its text."""
+"""Find in the text of a statement what it changes on SQLite beyond its transaction."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ASKS: Final = (
     "TABLE_",
     "WAL_CHECKPOINT",
 )
-"""How the names of those PRAGMAs begin that are asked with a value; any other one sets something by it."""
+"""The first letters of the PRAGMAs that only read, even with a value; any other PRAGMA with a value sets something."""
 
 _OF_THE_FILE: Final = {"APPLICATION_ID", "USER_VERSION"}
 """The PRAGMAs whose value is written into the file."""
@@ -45,12 +45,12 @@ _OF_THE_FILE: Final = {"APPLICATION_ID", "USER_VERSION"}
 
 @kept
 def commits(statement: str) -> bool:
-    """Tell whether a statement ends the transaction and keeps it; SQLite's driver sends one at a time."""
+    """Return whether a statement commits the transaction; SQLite's driver sends one statement at a time."""
     return _COMMITS.of(statement) is not None
 
 
 def leaves_traces(statement: str, parameters: Any) -> bool:
-    """Tell whether a statement attaches, sets or makes something temporary."""
+    """Return whether a statement attaches a database, changes a setting, or creates a temporary object."""
     return _leaves_traces(statement)
 
 

@@ -33,7 +33,7 @@ def _is_number(text: str) -> bool:
 
 
 def _is_wrapped(tokens: list[Token]) -> bool:
-    """Tell whether the first bracket is closed by the last one."""
+    """Return whether the first bracket is closed by the last one."""
     depth = 0
     for place, token in enumerate(tokens):
         depth += {"(": 1, ")": -1}.get(token.text, 0)
