@@ -535,10 +535,10 @@ class PreconditionRequired(KeelError):
 class VersionConflict(KeelError, orm_exc.StaleDataError):
     """The row was changed by another session since it was read; nothing was written.
 
-    ``expected`` is the version that the caller had, an ``int``. Where a client gave several, as ``If-Match`` may, it is
-    a ``frozenset`` of them; it is ``None`` where nobody knows the version, or the versions cannot be listed: more than
-    100, or ``If-Match: *``. ``current`` is the version in the database (``None``: the row is gone), ``current_row`` its
-    values as they are now, by attribute. Where one flush met several changed rows, ``others`` holds the rest.
+    ``expected`` is the version that the caller had, an ``int``. If a client named several, as ``If-Match`` may, it is a
+    ``frozenset``. It is ``None`` if the version is unknown, or the versions cannot be listed: more than 100, or
+    ``If-Match: *``. ``current`` is the version in the database (``None``: the row no longer exists), ``current_row``
+    the row's current values by attribute. If several rows of one flush had changed, ``others`` holds the rest.
     """
 
     code = "version-conflict"
@@ -564,7 +564,7 @@ class VersionConflict(KeelError, orm_exc.StaleDataError):
 
 
 def _expectation(expected: int | frozenset[int] | None) -> str:
-    """Say on which version a change was made, or of which a client expected one."""
+    """Return the part of the message about the version of the change, or about the versions that a client expected."""
     if not isinstance(expected, frozenset):
         return f"change was made on {'another one' if expected is None else f'version {shown(expected)}'}"
     if not expected:
@@ -574,7 +574,7 @@ def _expectation(expected: int | frozenset[int] | None) -> str:
     return f"client expected {'one of' if len(named) > 1 else 'version'} {listing}"
 
 
-# --- what the server said ---------------------------------------------------------------------
+# --- errors of the server ----------------------------------------------------------------------
 
 
 class DatabaseFault(KeelError, sa_exc.DBAPIError):

@@ -73,7 +73,7 @@ class Held:
     ) -> None:
         """Reload everything that *objects* have loaded, and relationships that depend on a column in *written*.
 
-        The collections that rows have *joined* are reloaded too.
+        Also reload the collections that rows have *joined*.
 
         Unflushed changes of an object are kept, except in columns that were written. Attributes are reloaded and not
         expired, because async code could not lazy-load them.

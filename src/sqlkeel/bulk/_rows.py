@@ -64,7 +64,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows with the same fields, as they were given; *mixed* means that rows with other fields came in between.
+    """Rows with the same fields, as the caller passed them; *mixed*: rows with other fields came between them.
 
     *places* are the positions of the rows among all rows. If the records are in another order than the rows, *place_of*
     finds the position of a record.
@@ -221,7 +221,7 @@ def refuse_expressions(target: Target, fields: Sequence[str], records: Iterable[
 
 
 def refuse_expressions_among(target: Target, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Refuse the same in any of *rows*; checks their types first, which runs no Python code per row."""
+    """Refuse a SQL expression or an object in any of *rows*; check the types first, without Python code per row."""
     rows = [*rows]
     if any(map(_is_no_value, set(map(type, chain.from_iterable(map(methodcaller("values"), rows)))))):
         for row in rows:

@@ -37,7 +37,7 @@ _TURN: Final[Column[Any]] = Column("sqlkeel_turn", BigInteger())
 
 @dataclass(frozen=True)
 class Stage:
-    """A temporary table of rows with the same fields: what it holds, and how it is merged."""
+    """A temporary table of rows with the same fields: its rows, and the rules for merging them."""
 
     table: TableClause
     rows: BoundRows
@@ -45,7 +45,7 @@ class Stage:
 
 
 async def placed(work: Work, stage: Stage, rows: BoundRows, opened: AsyncExitStack) -> Stage:
-    """Return a stage for *rows* with positions, and move the rows of *stage* there; they were the first."""
+    """Return a new stage that also stores positions, with the rows of *stage*, which get the first positions."""
     unique, connection = stage.merge.unique, work.connection
     await work.writer.keep_last(connection, stage.table, unique)
     table = await opened.enter_async_context(work.writer.stage(connection, work.target, rows, unique))

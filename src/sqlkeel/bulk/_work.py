@@ -1,4 +1,4 @@
-"""One bulk call on a session: it begins with its first row, is all or nothing, and leaves no stale object behind."""
+"""One bulk call on a session: it writes all rows or none, and refreshes the session's objects."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ T = TypeVar("T")
 class Work:
     """A bulk call: ``async with Work(session, model) as work``.
 
-    Nothing is sent before `begin`, which flushes the session and opens a savepoint. So a call that fails in its second
-    chunk leaves nothing of the first, on any database.
+    The first statement is in `begin`, which flushes the session and opens a savepoint. If a later chunk of rows fails,
+    the rollback to the savepoint removes the rows of earlier chunks, on any database.
 
     Raises:
         ReadOnlySession: When the session was opened for reading.
@@ -120,7 +120,7 @@ class Work:
         return raw(column) == self.writer.rounded(value, column, self.dialect)
 
     def _refuse_commit(self, session: Session) -> None:
-        """Refuse a commit by the code that produces the rows, which would commit the first half of the call."""
+        """Refuse a commit by the generator of the rows, which would commit the first half of the call."""
         if (session.get_nested_transaction() or session.get_transaction()) is self._transaction:
             raise UsageError(f"commit() was called while rows of {self.target.name} were written.", hint=_LATER)
 
@@ -132,7 +132,7 @@ class Work:
         return self._is_closed() and not self._was_closed
 
     def _refuse_closed(self, error: BaseException) -> None:
-        """Report that the code which produces the rows closed the session; SQLAlchemy's error would not say that."""
+        """Raise our error if the generator of the rows has closed the session; SQLAlchemy's error would hide that."""
         own = isinstance(error, KeelError) and not isinstance(error, SessionClosed)
         if isinstance(error, InvalidRequestError) and not own and self._is_newly_closed():
             message = f"The session was closed while rows of {self.target.name} were written; nothing is written."
@@ -213,7 +213,7 @@ class Work:
             self._locate(self._binder, error)
 
     def _locate(self, binder: Binder, error: Exception) -> None:
-        """Add to *error* the value that it is about; if it is about none, but a value does not fit, raise that."""
+        """Add the refused value to *error*; if the error names no value, raise an error about one that does not fit."""
         if isinstance(error, InvalidValue | ValueRefused) and None in (error.row, error.column):
             binder.locate(error)
         if isinstance(error, NotNullViolation) and error.row is None:

@@ -1,4 +1,4 @@
-"""The import: what is installed goes into the tables, thousands of rows at a time."""
+"""The import: write the installed distributions to the tables, thousands of rows at a time."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ Progress = Callable[[int], None]
 
 
 class Importer:
-    """Brings the tables up to what is installed, in the transaction of the session it is given.
+    """Updates the tables to the installed distributions, in the caller's transaction.
 
     An empty index is filled with plain inserts; later runs write only the rows that differ.
 
     Args:
-        session: Where to write.
-        progress: Called with the number of files of each distribution, once they are on their way.
+        session: The session to write with.
+        progress: A function that is called with the number of files of each distribution when they are sent.
     """
 
     def __init__(self, session: Session, *, progress: Progress = lambda files: None) -> None:
@@ -45,7 +45,7 @@ class Importer:
         self.written: dict[str, UpsertResult] = {}
 
     async def run(self, distributions: Sequence[Distribution]) -> dict[str, UpsertResult]:
-        """Write *distributions*, and return what was done for each table."""
+        """Write *distributions*, and return the numbers of written rows by table."""
         self.empty = not await ProjectRepository(self.session).exists()
         releases = await self._write_releases(distributions)
         await self._write_people(releases)

@@ -1,4 +1,4 @@
-"""The tables: projects and their releases, who made them, every installed file, and money for it."""
+"""The tables: projects, releases, people, installed files, and payments."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = [
 
 
 def exact(length: int) -> TypeEngine[str]:
-    """Text that equals only itself: MariaDB's own collation takes ``readme.md`` for ``README.md``."""
+    """Return a text type with exact comparison: in MariaDB's default collation ``readme.md`` equals ``README.md``."""
     return String(length).with_variant(String(length, collation="utf8mb4_nopad_bin"), "mariadb")
 
 
@@ -51,7 +51,7 @@ class Base(sqlkeel.Base):
 
 
 class Project(DualIDMixin, TimestampMixin, VersionMixin, Base):
-    """A project, such as SQLAlchemy; its description is edited by people, one at a time."""
+    """A project, such as SQLAlchemy; people edit its description, so it has a version."""
 
     __tablename__ = "project"
 
@@ -68,7 +68,7 @@ class Project(DualIDMixin, TimestampMixin, VersionMixin, Base):
 
 
 class Release(DualIDMixin, TimestampMixin, SoftDeleteMixin, Base):
-    """One version of a project; withdrawn with all of its files, and brought back with them."""
+    """One version of a project; it is soft-deleted and restored together with its files."""
 
     __tablename__ = "release"
     __table_args__ = (unique_live("project_id", "number"),)
@@ -104,7 +104,7 @@ class ReleaseFile(IntKeyMixin, TimestampMixin, SoftDeleteMixin, Base):
 
 
 class ReleaseRequirement(IntKeyMixin, Base):
-    """A line of what a release needs to be installed."""
+    """One requirement of a release, as a line of its metadata."""
 
     __tablename__ = "release_requirement"
     __table_args__ = (UniqueConstraint("release_id", "position"),)
@@ -117,7 +117,7 @@ class ReleaseRequirement(IntKeyMixin, Base):
 
 
 class Person(IntKeyMixin, Base):
-    """Somebody who wrote or maintains a release."""
+    """An author or maintainer of a release."""
 
     __tablename__ = "person"
     __table_args__ = (UniqueConstraint("name", "email"),)
@@ -129,7 +129,7 @@ class Person(IntKeyMixin, Base):
 
 
 class ReleasePerson(Base):
-    """What a person did for a release: a many-to-many link with data of its own is a model."""
+    """The role of a person in a release: a many-to-many link with its own data is a model."""
 
     __tablename__ = "release_person"
 
@@ -152,7 +152,7 @@ class Classifier(IntKeyMixin, Base):
 
 
 class ReleaseClassifier(Base):
-    """The labels of a release: a many-to-many link with nothing but the two keys."""
+    """The labels of a release: a many-to-many link with only the two keys."""
 
     __tablename__ = "release_classifier"
 
@@ -174,7 +174,7 @@ class PaymentAccount(DualIDMixin, TimestampMixin, Base):
 
 
 class PaymentTransfer(UUIDKeyMixin, TimestampMixin, Base):
-    """Money that went from one account to another; the sender chooses the key, so that a retry is recognised."""
+    """A payment from one account to another; the client chooses the key, so that a retry is recognised."""
 
     __tablename__ = "payment_transfer"
     __table_args__ = (CheckConstraint("amount > 0", name="amount"),)

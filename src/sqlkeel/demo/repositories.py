@@ -1,4 +1,4 @@
-"""The questions of this service, one repository for each model that has any of its own."""
+"""The queries of this service: one repository for each model that has its own queries."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ReleaseFileRepository(Repository[ReleaseFile]):
         """Return a file of a release.
 
         Raises:
-            NotFound: When there is none.
+            NotFound: When the release has no such file.
         """
         found = await self.one_or_none(ReleaseFile.release_id == release.id, ReleaseFile.path == path)
         if found is None:
@@ -91,9 +91,10 @@ class PaymentAccountRepository(Repository[PaymentAccount]):
     """Accounts."""
 
     async def lock(self, public_ids: Iterable[UUID]) -> dict[UUID, PaymentAccount]:
-        """Return the accounts as they are now, and let nobody else change them before the end of the transaction.
+        """Return the current accounts, and lock them until the transaction ends.
 
-        All at once and in one order, so that two transfers in opposite directions wait instead of deadlocking.
+        One statement locks all of them in the order of the key, so that two transfers in opposite directions wait for
+        each other and do not deadlock.
         """
         statement = (
             select(PaymentAccount)

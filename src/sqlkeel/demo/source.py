@@ -1,4 +1,4 @@
-"""What is installed in this environment, read from the metadata that installers leave behind."""
+"""The distributions that are installed in this environment, read from their metadata."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Author", "Distribution", "File", "Role", "installed"]
 
 
 class Role(enum.StrEnum):
-    """What somebody does for a distribution; the beginning of the header that says so."""
+    """The role of a person in a distribution; the value is the beginning of the metadata header."""
 
     AUTHOR = "author"
     MAINTAINER = "maintainer"
@@ -31,7 +31,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Somebody named in the metadata, as author or maintainer."""
+    """A person whom the metadata names as author or maintainer."""
 
     name: str
     email: str

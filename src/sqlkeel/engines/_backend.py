@@ -71,7 +71,7 @@ _CUT: Final = "@.*/"
 """What the name of a database looks like when it begins in the password."""
 
 _QUERY_BEFORE: Final = r"\A[^:/]*://[^:/]*:\d*/[^?@]*\?[^@]*=[^@]*@"
-"""What a URL begins with whose password stands in the query and has an @: all before that is read as the password."""
+"""The start of a URL whose password is in the query and has an @; SQLAlchemy reads too much of it as the password."""
 
 _HIDDEN: Final = (
     r"(?i)(?<![a-z])pass(?!file|word\Z|word_)|(?<=.)passw(?!ord_)|pwd|passphrase|secret|token|scram_\w+_key"
@@ -83,7 +83,7 @@ Not among them: ``passfile`` is a path, and ``password_encryption`` is a setting
 """
 
 _AS_DATABASE: Final = r"[;&#]\s*([\w.-]+)\s*="
-"""A parameter that stands in the name of the database, as with other programs or where the ``?`` is forgotten."""
+"""A parameter inside the name of the database: written for another program, or after a forgotten ``?``."""
 
 _SETTING: Final = r"([\w.-]+)="
 """The name of a setting in ``options``."""

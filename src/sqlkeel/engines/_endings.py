@@ -55,9 +55,9 @@ def install(engine: Engine, backend: Backend) -> None:
 
 
 def close_failed(context: ExceptionContext, backend: Backend) -> bool:
-    """Mark the connection to be closed if COMMIT or ROLLBACK failed on it, and return whether it will be.
+    """If COMMIT or ROLLBACK failed on the connection, mark it to be closed; return whether it is marked.
 
-    The reason does not matter: deciding after which errors the transaction is over would take a list for each server.
+    This happens after any error, because only a list for each server could tell which errors end the transaction.
     """
     connection = context.connection
     if connection is None or connection.invalidated or context.is_disconnect:
@@ -76,9 +76,9 @@ def close_failed(context: ExceptionContext, backend: Backend) -> bool:
 def failed_in_commit(context: ExceptionContext, error: BaseException) -> bool:
     """Return whether an error comes from a COMMIT, or may come from one.
 
-    SQLAlchemy calls a dialect method without a statement to begin, commit and roll back; our wrappers record which one
-    raised the error. An unrecorded error counts as one of COMMIT, because the method may have been replaced, or
-    SQLAlchemy may commit by another one. Otherwise the caller might retry work that was committed.
+    SQLAlchemy begins, commits and rolls back with dialect methods and without a statement; our wrappers record which
+    method raised the error. An unrecorded error counts as one of COMMIT, because other code may have replaced the
+    method. If it counted as a ROLLBACK, the caller might retry work that was committed.
     """
     end = getattr(error, _END, None)
     if end is not None:
@@ -91,7 +91,7 @@ def doom(connection: Connection, cause: BaseException, backend: Backend) -> None
 
     PostgreSQL answers the COMMIT of a failed transaction with a ROLLBACK and no error. MariaDB after a deadlock, and
     SQLite after an interrupted write, have rolled back and are outside a transaction, so later statements would be
-    committed. And a savepoint whose end failed leaves its changes in the transaction.
+    committed. If the end of a savepoint failed, its changes are still in the transaction.
     """
     info_of(connection).setdefault(ABORTED, cause)  # the first error; later ones are its consequences
     # Only now and only on this connection, because a listener on the engine would cost time for each statement.
@@ -104,10 +104,10 @@ def doom(connection: Connection, cause: BaseException, backend: Backend) -> None
 
 
 def end_lost(connection: Connection) -> None:
-    """Raise our own error when a transaction whose connection is gone is used.
+    """Make later calls of the connection raise our own error, because it has lost its database connection.
 
-    SQLAlchemy's error would advise a rollback in the middle of the work, and no event fires before it. Replacing the
-    private method of this one object costs nothing as long as connections do not break.
+    SQLAlchemy's error would advise a rollback in the middle of the work, and SQLAlchemy has no event before it. We
+    replace a private method of this one object, so working connections cost nothing.
     """
     private.refuse_use(connection, _refuse_lost)
 

@@ -45,7 +45,7 @@ _CONNECTING: Final = "sqlkeel_connecting"
 """The attribute of an error that was raised before there was a connection."""
 
 _UNKNOWN: Final = r"(?:unexpected keyword argument|invalid connection option) ['\"](\w+)['\"]"
-"""What a driver says of an argument that it does not have, which has no code; what it says else may hold a value."""
+"""The message of a driver about an unknown argument; the rest of the message may contain a value."""
 
 _OTHER_NAMES: Final = {
     "sslmode": "With asyncpg write ?ssl=require; pass certificates as connect_args={'ssl': an SSLContext}.",

@@ -37,14 +37,14 @@ callers: dict[asyncio.Task[Any] | None, asyncio.Task[Any] | None] = {}
 
 
 async def finish(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run *work* to its end even if the current task is cancelled in between, and return its result.
+    """Run *work* to its end, even if the current task is cancelled in the meantime, and return its result.
 
-    The cancellation is not lost, but delivered at the task's next ``await``. So code that directly follows a COMMIT
-    knows that it succeeded; a cancellation raised at that point would suggest the opposite. An ``asyncio.timeout`` that
-    expired in between, and ends before the next ``await``, has nothing left to cancel.
+    The task gets the cancellation at its next ``await``. So the code directly after a COMMIT runs; a cancellation that
+    was raised there would suggest that the COMMIT failed. An ``asyncio.timeout`` that expires during *work*, and whose
+    block ends before the next ``await``, cancels nothing.
 
-    The work runs in the caller's own task. A cancellation from a callback that the work has scheduled is not held back:
-    a timeout in the driver works as usual. Use `apart` to await code of others.
+    The work runs in the caller's own task. A cancellation from a callback that the work has scheduled is not held back,
+    so a timeout in the driver works as usual. Use `apart` to await code of the application, such as hooks.
     """
     task = asyncio.current_task()
     return await (work if task is None else _Ending(work, task))
@@ -60,9 +60,9 @@ async def apart(work: Coroutine[Any, Any, _T]) -> _T:
 
 
 def disown() -> None:
-    """Prevent callbacks that were scheduled so far from cancelling what the current `finish` awaits from here on.
+    """From now on, ignore cancellations from callbacks that the work of the current `finish` has scheduled so far.
 
-    For COMMIT: listeners run before it in the same task, and their callbacks are not the driver's.
+    Called before COMMIT: listeners have run in the same task, and their callbacks must not cancel the COMMIT.
     """
     mark = _mark.get()
     if mark is not None and mark[0].task is current_task():
@@ -211,9 +211,10 @@ def _end_turn(turn: asyncio.Future[None], then: Callable[[], None] | None) -> No
 
 
 def _start(work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
-    """Start a task in the caller's own context, so that what a hook sets there is visible here.
+    """Start a task in the caller's own context, so that the caller sees context variables that a hook sets.
 
-    It is not created by the loop, whose factory may start it eagerly: a context cannot be entered twice.
+    The loop does not create the task, because its factory may start the task at once, and a context cannot be entered
+    twice.
     """
     # Before Python 3.12, asyncio cannot return the current context and would use the task's own.
     return asyncio.Task(work, loop=asyncio.get_running_loop(), context=getcurrent().gr_context)
@@ -222,8 +223,7 @@ def _start(work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
 async def _for_caller(work: Coroutine[Any, Any, _T], caller: asyncio.Task[Any] | None) -> _T:
     task = asyncio.current_task()
     callers[task] = caller
-    # In the caller's context: what a hook schedules here, such as cancelling a scope, does not belong to the outer
-    # work.
+    # In the caller's context: a callback that a hook schedules, such as one that cancels a scope, is not the work's.
     token = _mark.set(None)
     try:
         return await work
@@ -233,7 +233,7 @@ async def _for_caller(work: Coroutine[Any, Any, _T], caller: asyncio.Task[Any] |
 
 
 def _deliver(task: asyncio.Task[Any], message: tuple[object]) -> None:
-    """Cancel *task* again, unless the code that cancelled it has taken that back, as a timeout that ended does."""
+    """Cancel *task* again, unless the request was withdrawn, as by a timeout whose block has ended."""
     if task.cancelling():
         task.uncancel()
         task.cancel(*message)
@@ -250,8 +250,8 @@ def current_task() -> asyncio.Task[Any] | None:
 def ref_to(task: asyncio.Task[Any] | None) -> TaskRef:
     """Return the reference that an open block keeps to its task.
 
-    It is weak because a task keeps its coroutine even after it has ended. For ``wait_for(anext(generator))`` that is
-    the generator, which holds the block, and a strong reference would keep both alive forever.
+    The reference is weak, because a task keeps its coroutine even after its end. In ``wait_for(anext(generator))`` the
+    coroutine is the generator, and the generator holds the block: a strong reference would keep both alive forever.
     """
     return None if task is None else weakref.ref(task)
 
@@ -270,9 +270,9 @@ def caller_of(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
 
 
 def take_back_cancellation() -> bool:
-    """Return whether a `CancelledError` was not requested by the current task's caller, and reset the request.
+    """Return whether a `CancelledError` came from the work itself and not from the caller, and reset the request.
 
-    It is the caller's if the task is not one of `apart` and was cancelled.
+    It came from the caller if the current task was cancelled and is not one of `apart`.
     """
     task = asyncio.current_task()
     if task is None or not task.cancelling():

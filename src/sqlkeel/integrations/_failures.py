@@ -17,8 +17,8 @@ __all__ = ["Answer", "WatchedScope", "answered", "are_watched"]
 
 Handler = Callable[[Any, Exception], Any]
 
-# A route answers exceptions by itself, so that nothing outside of it sees more than the status of the answer. Its
-# handlers, and the route itself, are found in the scope.
+# A route answers exceptions by itself, so that code outside the route sees only the status of the response. The scope
+# contains the route and its handlers.
 _HANDLERS: Final = starlette_names.HANDLERS
 _STACK: Final = fastapi_names.CLOSED_AT_THE_END
 _ROUTE: Final = starlette_names.ROUTE
@@ -26,8 +26,8 @@ _ROUTING: Final = starlette_names.ROUTING
 _MIDDLEWARES: Final = 50
 """The maximum search depth for the endpoint, because an ``app`` attribute may mean something else and form a cycle."""
 
-# Two middlewares answer what nobody in their application has handled. Those of a mounted application are inside of the
-# unit of work, and have no handlers to watch.
+# Two middlewares answer the exceptions that have no handler in their application. In a mounted application they run
+# inside the unit of work, and there are no handlers to watch.
 _ANSWERING: Final = {starlette_names.ANSWERS_UNHANDLED, litestar_names.ANSWERS_UNHANDLED}
 
 
@@ -40,7 +40,7 @@ class Unit(Protocol):
         ...
 
     async def roll_back(self, error: BaseException | None = None) -> None:
-        """End it and keep nothing."""
+        """End the unit of work and discard its changes."""
 
 
 class Answer(Exception):

@@ -219,7 +219,7 @@ def _tagging(scope: Any, send: Send) -> Send:
 def _without_body(request: Request[Any, Any, Any], error: Exception) -> Response[None]:
     scope: Any = request.scope
     handler: HTTPRouteHandler = scope["route_handler"]
-    # A cache needs those of a 200 (RFC 9110, 15.4.5); this is outside of the route, which would add them.
+    # A cache needs the headers of a 200 (RFC 9110, 15.4.5). This runs outside the route, which would add them.
     headers = {name: value for name, value in unpromised.headers_of(handler).items() if name.lower() != "etag"}
     return Response(None, status_code=304, headers={**headers, "ETag": scope[_ETAG]})
 

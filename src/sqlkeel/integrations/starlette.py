@@ -74,7 +74,8 @@ def install(
     unpromised.put_inside(app, lambda routes: UnitOfWorkMiddleware(routes, database))
     for kind in (KeelError, exc.TimeoutError):
         unpromised.handle_unless_handled(app, kind, _handler(statuses, docs))
-    # It is met behind the start, where nobody can answer: with a handler Starlette would say that, and hide the error.
+    # SessionClosed is raised after the response has started. With a handler, Starlette would raise its own RuntimeError
+    # about that, and hide ours.
     unpromised.handle_unless_handled(app, SessionClosed, None)
     unpromised.handle_unless_handled(app, NotModified, _without_body)
 

@@ -45,7 +45,7 @@ _ours: Final = Plugin(_NAME)
 def comparison(backend: Migrator, ownership: Ownership, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of ``context.configure`` that compare types, defaults and CHECKs, and render differences.
 
-    The project's *options* take precedence. Its ``include_object`` and ``include_name`` are asked about every
+    The project's *options* take precedence. Alembic still calls its ``include_object`` and ``include_name``, for each
     object that the project owns.
     """
     include = options.get("include_object")
@@ -142,7 +142,7 @@ def _compare_type(
 def _has_other_length(context: AutogenContext, found: Column[Any], wanted: Column[Any]) -> bool:
     """Return whether the database has another length, precision or character set than the models.
 
-    Alembic ignores one that only one side states. The display width of an integer does not count.
+    Alembic ignores a length that only one side states. The display width of an integer does not count.
     """
     dialect = context.migration_context.dialect
     backend = migrator_for(dialect.name)
@@ -189,7 +189,7 @@ def _plain(kind: Any, dialect: Dialect) -> Any:
 
 
 def _is_told(context: AutogenContext, what: str) -> bool:
-    """Return whether the project compares by its own function, or not at all."""
+    """Return whether the project has its own comparison function for *what*, or has turned the comparison off."""
     option: Any = context.opts.get(f"compare_{what}", True)
     return option is not True
 

@@ -92,9 +92,9 @@ class Migrations:
     async def up(self, target: str = "head") -> list[Revision]:
         """Apply all missing revisions up to *target*, and return them in order.
 
-        If two processes call it, one waits for the other and then finds nothing to do. When a revision fails, its error
-        is raised with a note that names the revision and what it left behind: nothing on PostgreSQL and SQLite, but on
-        MariaDB, which commits every DDL statement, the statements that ran.
+        If two processes call it, the second waits and then has nothing to do. If a revision fails, the error has a note
+        with the name of the revision and the state of the database. PostgreSQL and SQLite roll the revision back.
+        MariaDB commits each DDL statement, so the statements that ran before the error stay.
 
         Args:
             target: ``"head"``, a revision id, ``"+1"``, or ``"heads"`` if the history has several heads.
@@ -301,7 +301,7 @@ _PAUSE: Final = 0.01
 async def _alembic() -> AsyncIterator[None]:
     """Use Alembic exclusively: ``alembic.op`` and ``alembic.context`` are globals of the process.
 
-    It is always acquired before a lock in the database, never while holding one.
+    Acquire it before any lock in the database, never while holding one.
     """
     # Polled: an asyncio lock belongs to one event loop, and a threading lock would block the whole loop.
     while not _in_use.acquire(blocking=False):  # noqa: ASYNC110 - there is no event that all loops could await
@@ -416,7 +416,7 @@ def _write(scripts: ScriptDirectory, revision: RevisionContext) -> Path:
         for _ in revision.generate_scripts():
             pass
         path.write_text(formatted(path.read_text(encoding="utf-8")), encoding="utf-8")
-        unpromised.run_hooks(path, hooks)  # after our formatting, so that the project's hooks win
+        unpromised.run_hooks(path, hooks)  # after our formatting, so that the project's hooks run last
     return path
 
 

@@ -56,7 +56,7 @@ def refuse_other_tables(mapper: Mapper[Any], where: ColumnElement[Any] | None) -
 def refuse_other_than_conditions(model: type[Any], where: Iterable[Any]) -> None:
     """Refuse a truth value of Python, which ``User.name is None`` and ``User.name in names`` are, and other values.
 
-    SQLAlchemy takes False and None for a condition that no row has: the list would be empty, and nobody told.
+    SQLAlchemy accepts False and None as a condition that no row meets: the list would silently be empty.
 
     Raises:
         UsageError: Shows how to write such a condition.

@@ -16,11 +16,11 @@ __all__ = ["assign", "changes_row", "refusal_of_field", "refuse_fields", "values
 
 
 def values_of_row(model: type[Any], values: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what one row is given: of the mapping, and of the keywords, *fields*, which win.
+    """Return the fields of one row, from the mapping and from the keywords *fields*, which take precedence.
 
     Raises:
-        InvalidValue: When *values* is no mapping.
-        UnknownField: When a field is not given by its name.
+        InvalidValue: When *values* is not a mapping.
+        UnknownField: When a name of a field is not a string.
     """
     if values is None:
         return dict(fields)

@@ -93,7 +93,7 @@ class _Key:
         self.descending = descending
         self.nullable = nullable
         self.place = place
-        """Where the value stands in the identity of an object, for a whole number of the key: that is the row's own."""
+        """The position of the value in an object's identity, for an integer in the key; the identity has the row's own."""
 
     @cached_property
     def forwards(self) -> list[ColumnElement[Any]]:

@@ -143,13 +143,13 @@ class Database(EnteredByAsyncWith):
         After a failure, objects keep their values, so that a handler can read them, but they are detached. A
         cancellation cannot interrupt COMMIT and the `Session.on_commit` hooks: the block ends first, and the
         cancellation is delivered at the next ``await``. Inside another transaction of the same task, the block joins
-        that one, and only the outermost block commits; after a joined block has failed, it cannot. Another task opens
-        its own transaction.
+        that transaction. Only the outermost block commits, and it cannot commit after a joined block has failed. In
+        another task, the block opens its own transaction.
 
         Args:
-            isolation: ``"serializable"``, ``"repeatable read"``, …; for this transaction only. SQLite has only the
-                first, and gives it for any.
-            read_only: Let the server refuse writes; reads see one snapshot where *isolation* gives one.
+            isolation: ``"serializable"``, ``"repeatable read"``, …; for this transaction only. SQLite's transactions
+                are always serializable.
+            read_only: Let the server refuse writes; reads see one snapshot if the isolation level has one.
             statement_timeout: Seconds that a statement of this transaction may run, 0 for no limit.
             lock_timeout: Seconds to wait for a lock in this transaction, 0 for no limit. MariaDB counts whole seconds.
             savepoint: Inside another transaction, open a savepoint, so that the outer block can continue if this fails.
@@ -188,10 +188,10 @@ class Database(EnteredByAsyncWith):
     async def read(self) -> AsyncIterator[Session]:
         """Open a session that only reads, without the round trips of BEGIN and ROLLBACK.
 
-        Each statement sees what is committed when it starts; use ``transaction(read_only=True)`` if several must see
-        the same. The session refuses a flush or a writing statement before it is sent, and the server would refuse it
-        too. The connections have their own pool of the same size. Behind a pooler, this is a read-only transaction with
-        its round trips.
+        Each statement sees the rows that are committed when it starts; use ``transaction(read_only=True)`` if several
+        statements must see the same state. The session refuses a flush or a writing statement before it is sent, and
+        the server would refuse it as well. The connections have their own pool of the same size. Behind a pooler, the
+        block is a read-only transaction with its round trips.
 
         Raises:
             ReadOnlySession: When the session is asked to write, or holds changes when the block ends.

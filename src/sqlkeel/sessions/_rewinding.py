@@ -1,4 +1,4 @@
-"""Savepoints: what is rolled back to one is as it was, in each database and in the objects that the session holds."""
+"""Savepoints: a rollback to one restores the rows on each database, and the objects of the session."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _READ: Final = "sqlkeel.rewinding.read"
 """The key for objects that were read inside the last savepoint that was rolled back."""
 
 _UNWRITTEN: Final = "sqlkeel.rewinding.unwritten"
-"""Where it keeps the savepoints that were made when the flush had written nothing yet."""
+"""The key for the savepoints that were created by a flush listener before the flush had written anything."""
 
 _Way: TypeAlias = Callable[[orm.Session, Any], None]
 _State: TypeAlias = InstanceState[Any]
@@ -38,22 +38,23 @@ class _Notes:
 
     def __init__(self) -> None:
         self.since: int = private.new_run()
-        """The number of the last query before it, as SQLAlchemy counts them: what a later one made was read inside."""
+        """SQLAlchemy's number of the last query before the savepoint: later queries ran inside the savepoint."""
 
         self.read: WeakSet[_State] = WeakSet()
-        """The objects from before that show what a statement inside has written, each once, however often it was."""
+        """The older objects that were refreshed with values that a statement inside the savepoint has written."""
 
         self.relations: set[Any] = set()
-        """The relations that statements of their own have loaded inside, of whichever objects."""
+        """The relationships that were loaded by a separate statement inside the savepoint, of any object."""
 
         self.ways: list[_Note] = []
-        """What else is to be done, the last of it first."""
+        """The other steps of the rollback, to be done in reverse order."""
 
 
 def note_read(session: orm.Session, objects: Iterable[object]) -> None:
-    """Record objects that were refreshed with what a statement wrote; SQLAlchemy restores only what it has flushed.
+    """Record objects that were refreshed with values that a statement wrote; SQLAlchemy restores flushed values only.
 
-    Otherwise they would keep these values after the rollback, and assigning one of the values would write nothing.
+    Without the record, the objects would keep these values after the rollback, and assigning one of the values again
+    would write nothing.
     """
     if (savepoint := session.get_nested_transaction()) is not None:
         _notes_of(session, savepoint).read.update(map(orm.attributes.instance_state, objects))
@@ -69,7 +70,7 @@ def expunge(session: orm.Session, objects: Iterable[object]) -> None:
     gone: list[object] = []
 
     def note(_: orm.Session, obj: object) -> None:
-        gone.append(obj)  # objects that cascade from it leave the session too
+        gone.append(obj)  # the event also fires for objects that leave the session by a cascade
 
     event.listen(session, "persistent_to_detached", note)
     try:
@@ -107,7 +108,7 @@ def _notes_of(session: orm.Session, transaction: SessionTransaction) -> _Notes:
 
 
 class _Savepoints(Behaviour):
-    """Begins the transaction around each savepoint, and notes what a rollback to it is to take back."""
+    """Begins the transaction around each savepoint, and records the objects that a rollback has to restore."""
 
     def at_savepoint(self, session: SyncSession, savepoint: SessionTransaction) -> None:
         _notes_of(session, savepoint)
@@ -125,18 +126,18 @@ register(_Savepoints())
 
 
 def _begin_around(session: SyncSession) -> None:
-    """Begin the transaction in the database: engines that are not ours may do so with the first write only."""
+    """Begin the transaction in the database, because an engine that is not ours may wait for the first write."""
     root = session.get_transaction()
     for connection in root.connections if root is not None else ():
         begin_for_savepoint(connection)
-    # Only there: the listener would be called for each transaction of each session.
+    # For sharded sessions only: elsewhere the listener would run for each transaction without need.
     if session.connection_callable is not None and not event.contains(session, *_FLUSHES):
         event.listen(session, *_FLUSHES)
 
 
 @event.listens_for(SyncSession, "after_begin")
 def _begin_below(session: SyncSession, transaction: SessionTransaction, connection: Connection) -> None:
-    # The first statement of a session comes in a savepoint.
+    # The session's first statement is inside a savepoint.
     if session.in_nested_transaction() and transaction.parent is None:
         begin_for_savepoint(connection)
 
@@ -144,8 +145,8 @@ def _begin_below(session: SyncSession, transaction: SessionTransaction, connecti
 def _open_in_shards(session: orm.Session, part: SessionTransaction) -> None:
     """Open the savepoint in the shards to which a flush is about to write.
 
-    A ``ShardedSession`` flushes on the connections of the transaction around it, and a rollback to the savepoint would
-    take nothing back. A flush opens a part of the transaction, as the first thing after its listeners.
+    A ``ShardedSession`` flushes on the connections of the outer transaction, so a rollback to the savepoint would undo
+    nothing. This runs when a flush opens its part of the transaction, directly after its listeners.
     """
     if part.nested or part.parent is None or not session.in_nested_transaction():
         return
@@ -158,7 +159,7 @@ _FLUSHES: Final = ("after_transaction_create", _open_in_shards)
 
 
 def _note_unwritten(session: SyncSession, savepoint: SessionTransaction) -> None:
-    # A savepoint flushes first, and a rollback takes for its own what was not written before it.
+    # Creating a savepoint flushes first. In a flush listener it cannot, so a rollback also undoes the older changes.
     is_writing = savepoint.parent is not None and savepoint.parent.origin is SessionTransactionOrigin.SUBTRANSACTION
     if not session.is_flushing or is_writing:
         return
@@ -169,7 +170,7 @@ def _note_unwritten(session: SyncSession, savepoint: SessionTransaction) -> None
 
 
 def _remember_lost(session: SyncSession, ended: SessionTransaction) -> None:
-    """Have nothing committed after a rollback in ``before_flush``, with which what the flush was to write is gone."""
+    """Prevent COMMIT after a rollback in ``before_flush`` that has discarded the changes which the flush had to write."""
     if ended in session.info[_UNWRITTEN]:
         session.leave_half_done(AlreadyFlushing("rolled back to a savepoint what the flush was to write"))
 
@@ -192,7 +193,7 @@ def _rewind(session: orm.Session) -> None:
 
 
 def _forget_read(session: orm.Session, kept: _Notes, savepoint: SessionTransaction, new: set[_State]) -> None:
-    """Expire the objects that were read inside, because whatever wrote their rows is undone."""
+    """Expire the objects that were read inside the savepoint, because the writes to their rows are undone."""
     states = [*session.identity_map.all_states(), *private.deleted_states(savepoint)]
     made = [state for state in states if private.run_of(state) > kept.since]
     leading = [*_leading_to(states, {*made, *new}), *_with_any(states, kept.relations)]
@@ -203,12 +204,12 @@ def _forget_read(session: orm.Session, kept: _Notes, savepoint: SessionTransacti
 
 
 def _leading_to(states: Iterable[_State], others: set[_State]) -> list[_State]:
-    """Return the states with a relationship to one of *others*, which was therefore loaded inside too."""
+    """Return the states with a loaded relationship to one of *others*: it was loaded inside the savepoint as well."""
     return [state for state in states if not others.isdisjoint(_related(state))] if others else []
 
 
 def _with_any(states: Iterable[_State], relations: set[Any]) -> list[_State]:
-    """Return the states that have loaded one of these relationships, which may lack rows that have come back."""
+    """Return the states that have loaded one of these relationships: it may lack rows that the rollback restored."""
     return [
         state for state in states if any(one.key in state.dict and state.mapper.isa(one.parent) for one in relations)
     ]
@@ -223,7 +224,7 @@ def _related(state: _State) -> Iterator[_State]:
 
 
 def drop_gone(session: orm.Session) -> None:
-    """Remove objects from the session that were read inside a rolled-back savepoint and have no row any more."""
+    """Remove the objects that were read inside a rolled-back savepoint and whose rows no longer exist."""
     for found in session.info.pop(_READ, ()):
         state = found()
         obj = None if state is None or not state.expired else state.obj()
@@ -243,12 +244,12 @@ def _forget(session: orm.Session, obj: Any) -> None:
     if obj in session:
         session.expire(obj)
     elif orm.object_session(obj) is session:
-        # Deleted since: SQLAlchemy adds it again, and expires what is modified.
+        # The object was deleted later. SQLAlchemy adds it again, and expires modified objects only.
         orm.attributes.flag_dirty(obj)
 
 
 def _make_new(session: orm.Session, obj: Any) -> None:
-    # Even an object that was deleted since, which SQLAlchemy would add to the session again.
+    # Also for an object that was deleted later, because SQLAlchemy would add it to the session again.
     if orm.object_session(obj) is session:
         orm.make_transient(obj)  # as SQLAlchemy does with objects added inside
 

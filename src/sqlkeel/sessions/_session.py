@@ -84,12 +84,12 @@ class Session(EnteredByAsyncWith, AsyncSession):
     def on_commit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Call ``function(*args, **kwargs)`` after the outermost commit; sync or async, in order, once.
 
-        For what cannot be rolled back: a mail, a message, a cache. A hook made inside a savepoint is dropped when that
-        rolls back. The data is committed by then, so a hook that fails is logged on ``sqlkeel.session`` and does not
-        stop the others; what must not be lost belongs into a table instead.
+        Use it for effects that cannot be rolled back: a mail, a message, a cache. A hook that was added inside a
+        savepoint is dropped when the savepoint is rolled back. A hook runs after COMMIT, so its error is logged on
+        ``sqlkeel.session``, and the other hooks still run. If a message must not be lost, write it to a table instead.
 
         Raises:
-            UsageError: When *function* is not one: it was called, and this is what it returned.
+            UsageError: When *function* is not callable, usually because the caller called it: pass ``f``, not ``f()``.
         """
         _refuse_called(function, "on_commit")
         self.sync_session.add_hook(Hook(function, args, kwargs, after_commit=True))
@@ -97,17 +97,17 @@ class Session(EnteredByAsyncWith, AsyncSession):
     def on_rollback(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Call ``function(*args, **kwargs)`` after the transaction, or the savepoint around the call, was rolled back.
 
-        For what was done outside the database already: a file that was written, a lock that was taken elsewhere.
-        Sync or async, in order, once; a hook that fails is logged and does not stop the others.
+        Use it to undo earlier effects outside the database: delete a file, release a lock of another system. The
+        function may be sync or async. Hooks run in order, once; an error is logged, and the other hooks still run.
 
         Raises:
-            UsageError: As `on_commit` does.
+            UsageError: As for `on_commit`.
         """
         _refuse_called(function, "on_rollback")
         self.sync_session.add_hook(Hook(function, args, kwargs, after_commit=False))
 
     async def run_due_hooks(self) -> None:
-        """Run the hooks of what has ended; `commit`, `rollback` and the blocks do so by themselves."""
+        """Run the hooks of ended transactions; `commit`, `rollback` and the blocks call this themselves."""
         hooks = self.sync_session.hooks_at_end.take_due()
         try:
             while hooks:
@@ -120,7 +120,7 @@ class Session(EnteredByAsyncWith, AsyncSession):
             raise
 
     async def hooks_apart(self) -> None:
-        """Run the hooks of what has ended in a task of their own, where there are any: as the end of a transaction."""
+        """Run the due hooks, if there are any, in a separate task, as the end of a transaction does."""
         if self.sync_session.hooks_at_end.are_due:
             await apart(self.run_due_hooks())
 
@@ -284,7 +284,7 @@ class Session(EnteredByAsyncWith, AsyncSession):
 def _refuse_called(function: object, call: str) -> None:
     if not callable(function):
         if inspect.iscoroutine(function):
-            function.close()  # nobody is going to wait for it
+            function.close()  # otherwise Python warns that it was never awaited
         raise UsageError(
             f"{call}() is given {shown(function)}, and not a function.",
             hint=f"session.{call}(send_mail, user.email), and not send_mail(user.email).",

@@ -26,7 +26,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _User = asyncio.Task[Any] | threading.Thread
 
 _process: Final = [os.getpid()]
-"""The id of this process, read once and again after a fork, because each use of a session checks it."""
+"""The id of this process, kept here because each use of a session checks it; read again after a fork."""
 
 
 def _renew() -> None:
@@ -44,9 +44,8 @@ class Turn:
     """The right to use a session: one task has it until its call returns.
 
     A call of another task is refused. The end of a block does not wait for another task's statement, which may take
-    forever. It interrupts the statement as `asyncio.timeout` does, and the task that sent it gets a `SessionShared`
-    too. The connection is closed, and the pool creates another one. A COMMIT or a ROLLBACK is not interrupted but
-    awaited.
+    forever. It interrupts that task, as `asyncio.timeout` does, and both tasks get a `SessionShared`. The pool then
+    replaces the connection. Only a COMMIT or ROLLBACK of another task is awaited, not interrupted.
     """
 
     loop: asyncio.AbstractEventLoop | None = None
@@ -56,7 +55,7 @@ class Turn:
     """The error of a task that was refused in this transaction; that task may have left half of its changes."""
 
     home: asyncio.AbstractEventLoop | None = None
-    """The event loop of the block around the session; only that loop can end what is begun in the block."""
+    """The event loop of the block around the session; only that loop can end transactions of the block."""
 
     is_going_on: bool = False
     """Whether any task has the turn."""

@@ -38,9 +38,9 @@ _ASKS_FOR: Final = 15.0
 class UnitOfWork:
     """The life of a session from its first statement to its end; `Database.transaction` creates it.
 
-    It ends in one step that a cancellation cannot split: COMMIT, returning the connection, the hooks. If the answer to
-    COMMIT is lost, PostgreSQL is asked for the outcome (``pg_xact_status``, manual 9.27.10); other databases cannot
-    tell.
+    The end is one step that a cancellation cannot interrupt: COMMIT, return of the connection, hooks. If the answer to
+    COMMIT is lost, the session asks PostgreSQL for the outcome (``pg_xact_status``, manual 9.27.10); on other databases
+    the outcome stays unknown.
     """
 
     def __init__(self, session: Session, backend: Backend, task: TaskRef, entry: Entry) -> None:

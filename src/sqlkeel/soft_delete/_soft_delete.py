@@ -101,7 +101,7 @@ def include_deleted(session: AnyAsyncSession | AnySyncSession) -> Iterator[None]
         inner.execution_options = before
 
 
-# Made once: made for each statement, it costs as much as the rest of the statement's preparation.
+# Created once, because creating it for each statement would double the cost of preparing a statement.
 _ONLY_LIVE = ReadingOption(SoftDeleteMixin, is_live, include_aliases=True)
 _ONLY_LIVE_WRITTEN = MarkingOption(SoftDeleteMixin, is_live_written, include_aliases=True)
 _CONDITIONS: Final = (is_live, is_live_written, *OF_BASES)
@@ -114,7 +114,7 @@ class _Shown(UserDefinedOption):
 
 
 class _SoftDelete(Behaviour):
-    """Marks the objects of a class with the mixin instead of deleting them, and hides those that are marked."""
+    """Marks objects of a class with the mixin instead of deleting them, and hides marked objects."""
 
     def delete(self, session: SyncSession, obj: Any) -> bool:
         deletion = Deletion(session, obj)
@@ -153,20 +153,20 @@ def _is_deleted(session: orm.Session, found: Any, passive: orm.PassiveFlag) -> b
 
 
 class _InBlock:
-    """The value of ``include_deleted`` in a block, which shows and does not mark."""
+    """The value of ``include_deleted`` in a block: it shows deleted rows, but does not mark the loaded objects."""
 
 
 _SHOWN: Final = _Shown()
 _IN_BLOCK: Final = _InBlock()
 
 _OPTIONS: Final = "sqlkeel.live_options"
-"""Where a metadata's ``info`` keeps the options of a registry: they refer to its classes, and must not outlive it."""
+"""The key in a metadata's ``info`` for the options of its classes, so that they are freed with the metadata."""
 
 
 @event.listens_for(SoftDeleteMixin, "after_mapper_constructed", propagate=True)
 def _note_registry(mapper: Mapper[Any], cls: type) -> None:
     MARKED.setdefault(mapper.registry, WeakSet()).add(mapper)
-    # Made at the first statement: until then a class may get a base (AbstractConcreteBase), and a base more classes.
+    # Created at the first statement: before that, a class may still get a base (AbstractConcreteBase) or subclasses.
     mapper.registry.metadata.info.pop(_OPTIONS, None)
     event.listen(mapper, "before_delete", refuse_orphan)
     name_inner_rows(mapper, SoftDeleteMixin)
@@ -175,7 +175,7 @@ def _note_registry(mapper: Mapper[Any], cls: type) -> None:
 @event.listens_for(Base, "mapper_configured", propagate=True)
 @event.listens_for(SoftDeleteMixin, "mapper_configured", propagate=True)
 def _mark_properties(mapper: Mapper[Any], cls: type) -> None:
-    # Expressions in a class are compiled with it, and are not parts of a statement that we could look through.
+    # An expression in a class, such as a column_property(), is compiled with the class and is not in the statement.
     for prop in mapper.column_attrs:
         for expression in prop.columns:
             mark(expression)
@@ -183,10 +183,10 @@ def _mark_properties(mapper: Mapper[Any], cls: type) -> None:
 
 
 def _options_of(registry: orm.registry, *, written: bool) -> tuple[LoaderCriteriaOption, ...]:
-    """Return the options for a SELECT, or for an UPDATE or DELETE: for the mixin, and for bases that are not soft."""
+    """Return the options for a SELECT or, if *written*, for an UPDATE or DELETE: for the mixin and bases without it."""
     made = registry.metadata.info.setdefault(_OPTIONS, {})
     if registry not in made:
-        # Not registry.mappers: it fails where a class is to be mapped when all are configured (AbstractConcreteBase).
+        # Not registry.mappers: it fails for a class that is mapped later, at configuration (AbstractConcreteBase).
         bases = hard_bases(list(MARKED[registry]))
         shown, changed = ([with_loader_criteria(base, fn, include_aliases=True) for base in bases] for fn in OF_BASES)
         made[registry] = (_ONLY_LIVE, *shown), (_ONLY_LIVE_WRITTEN, *changed)
@@ -207,7 +207,7 @@ def _options_for(mapper: Mapper[Any] | None, *, written: bool) -> Iterable[Loade
 
 @event.listens_for(SyncSession, "do_orm_execute", retval=True)
 def _mark_selects(state: ORMExecuteState) -> Any:
-    """Run a SELECT again as an ORM statement if SQLAlchemy has not recognised it as one, although it names classes."""
+    """Run a SELECT as an ORM statement if it names mapped classes and SQLAlchemy has not recognised that."""
     statement: Any = state.statement
     if not MARKED or (isinstance(statement, Select) and state.is_orm_statement):
         return None  # done when it is compiled
@@ -245,7 +245,7 @@ def _leave_out_beside(state: ORMExecuteState, *, written: bool) -> None:
     statement: Any = state.statement
     mark_rows(statement)
     refuse_inner_writes(statement)
-    # A strategy of SQLAlchemy that asks no option, and takes conditions with a list of parameters.
+    # SQLAlchemy's strategy core_only ignores loader options, but accepts conditions with a list of parameters.
     is_core = state.execution_options.get("dml_strategy") == "core_only"
     if written and (is_core or not state.is_executemany):
         state.statement = statement.where(*conditions_beside(statement, own_too=is_core))

@@ -224,7 +224,7 @@ def _refuse_given(state: ORMExecuteState, mapper: Mapper[Any], following: Any) -
 
 
 def _is_next(statement: Any, column: Column[Any], value: Any, following: Any) -> bool:
-    """Return whether *value* is the next version: that of the row and one, or one more than the WHERE asks for."""
+    """Return whether *value* is the next version: the row's version plus 1, or 1 more than the version in the WHERE."""
     given: Any = value.value if isinstance(value, BindParameter) else value
     if not isinstance(given, int):
         return hasattr(given, "compare") and bool(given.compare(following))
@@ -238,21 +238,21 @@ def _update_by_key(state: ORMExecuteState, mapper: Mapper[Any]) -> Any:
     rows: Any = state.parameters
     if any(version not in row for row in rows):
         raise UsageError(
-            f"A row to update {mapper.class_.__name__} has no {version}, by which it would be checked.",
-            hint="Repository.update_many(rows) takes rows with and without it.",
+            f"A row to update {mapper.class_.__name__} has no {version}, so it cannot be checked.",
+            hint="Repository.update_many(rows) also accepts rows without a version.",
         )
     if state.session.autoflush:
         state.session.flush()
-    # SQLAlchemy asks for the base alone where these rows go, whatever the statement was given to find its database.
+    # SQLAlchemy finds the database of these rows by the base class only, whatever bind_arguments the statement has.
     connection = state.session.connection(bind_arguments={"mapper": mapper.base_mapper})
-    # What was written before the row that failed is to be taken back, and not to be found as a change.
+    # The savepoint undoes the rows that were written before the failed row, so that they do not count as changed.
     begin_for_savepoint(connection)
     savepoint = connection.begin_nested()
     try:
         result = state.invoke_statement()
     except Exception as error:
         if not isinstance(error, TransientFault) and not connection.invalidated:
-            # Else the transaction, or the connection, is gone, and the savepoint with it.
+            # Otherwise the transaction or the connection is gone, and with it the savepoint.
             savepoint.rollback()
         if isinstance(error, StaleDataError) and (conflict := _conflict(_given(mapper, rows), lambda _: connection)):
             raise conflict from error
@@ -276,7 +276,7 @@ def _version_of(mapper: Mapper[Any]) -> Column[Any]:
 def find_conflict(
     connection: Connection, mapper: Mapper[Any], identity: Sequence[Any], expected: int | None
 ) -> VersionConflict | None:
-    """Compare a row with the version that somebody read; ``None`` where it is still the same."""
+    """Return the conflict between a row and the *expected* version; ``None`` if the row still has that version."""
     mapped: dict[str, Any] = {prop.key: next(iter(prop.columns)) for prop in mapper.column_attrs}
     columns = {key: column for key, column in mapped.items() if isinstance(column, Column)}
     version: Any = mapper.version_id_col
@@ -292,19 +292,19 @@ def find_conflict(
 
 
 def refuse_stale(session: orm.Session, obj: object) -> None:
-    """Refuse *obj* where its row is at another version than the object; no UPDATE of it would tell.
+    """Refuse *obj* if its row has another version than the object; for changes that send no UPDATE of the row.
 
-    The row is locked against changes by others until the transaction ends.
+    The row is locked against changes by other transactions until this one ends.
 
     Raises:
-        VersionConflict: When somebody else changed or removed the row.
+        VersionConflict: When another session changed or removed the row.
     """
     state = orm.attributes.instance_state(obj)
     [row] = _versions([state])
     connection = writing_connection(session, row.mapper, state)
     if (conflict := find_conflict(connection, row.mapper, row.identity, row.version)) is not None:
         if isinstance(session, SyncSession):
-            session.leave_half_done(conflict)  # relations may have been changed that the next flush would write
+            session.leave_half_done(conflict)  # relationships may have changed, and the next flush would write them
         raise conflict
 
 
@@ -316,12 +316,12 @@ class _Written(NamedTuple):
 
     @property
     def key(self) -> tuple[Mapper[Any], Any]:
-        """What the rows of one connection have in common: the mapper, and the shard where there are several."""
+        """The mapper and, with several shards, the shard: rows with the same two use the same connection."""
         return self.mapper, None if self.state is None else self.state.identity_token
 
 
 class _Flush:
-    """The versioned rows that a flush is about to write: the failed flush itself no longer knows them."""
+    """The versioned rows that a flush is about to write, listed first because a failed flush no longer has them."""
 
     def __init__(self, session: orm.Session) -> None:
         self.session = session
@@ -329,16 +329,16 @@ class _Flush:
         self.rows: list[_Written] = []
 
     def note(self) -> None:
-        """List the rows; when the listeners of before_flush have run, which may change more of them."""
+        """List the rows; called after the listeners of before_flush, because these may change more rows."""
         self.rows = list(_written_rows(self.session))
         self.transaction = self.session.get_transaction()
 
     def conflict(self) -> VersionConflict | None:
-        """Ask the database which of the rows somebody else has changed."""
+        """Ask the database which of the rows another session has changed; return the conflict."""
         with as_flushing(self.session):
             connections = {row.key: self._connection_of(row) for row in self.rows}
-        # What is in a transaction still, after the session's own was rolled back, is in somebody else's: of a savepoint
-        # around the flush, or of the caller whose connection the session was given. That one goes on.
+        # The session's transaction was rolled back. A connection that is still in a transaction is in that of a
+        # savepoint around the flush, or in that of the caller who passed the connection. Such a transaction continues.
         free = {connection for connection in connections.values() if not connection.in_transaction()}
         try:
             return _conflict(self.rows, lambda row: connections[row.key])
@@ -347,7 +347,7 @@ class _Flush:
                 connection.rollback()
 
     def _connection_of(self, row: _Written) -> Connection:
-        # Not the session's own: after the flush has failed, it gives none.
+        # Not session.connection(), which raises after the flush has failed.
         assert self.transaction is not None, "a flush that has written has begun"
         return self.transaction.bound_connection(row.mapper.base_mapper, **shard_of(self.session, row.state))
 
@@ -377,7 +377,7 @@ def _versions(states: Iterable[orm.InstanceState[Any]]) -> Iterator[_Written]:
 
 
 class _Versions(Behaviour):
-    """Says which row made SQLAlchemy find stale data, and what it holds now."""
+    """Turns SQLAlchemy's ``StaleDataError`` into the conflict, with the row and its current values."""
 
     def conflict(self, session: orm.Session, obj: VersionMixin) -> VersionConflict | None:
         mapper = orm.object_mapper(obj)
@@ -404,7 +404,7 @@ register(_Versions(), of=VersionMixin)
 
 @event.listens_for(SyncSession, "after_transaction_create")
 def _list_rows(session: orm.Session, transaction: orm.SessionTransaction) -> None:
-    # A flush that has something to write opens a part of the transaction, as the first thing after its listeners.
+    # After its listeners, a flush with changes first opens a part of the transaction.
     flush: _Flush | None = session.info.get(_FLUSH)
     if flush is not None and transaction.parent is not None and not transaction.nested:
         flush.note()

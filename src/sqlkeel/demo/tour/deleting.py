@@ -1,4 +1,4 @@
-"""Deleting over HTTP: withdrawn and brought back exactly, or gone for good."""
+"""Delete over HTTP: soft-delete and restore exactly the same rows, purge, or delete for good."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps in the order in which they are walked; each finds what the ones before have left."""
+"""The steps in the order in which they run; each uses the rows that earlier steps have left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step of the tour is, what it has at hand, and the row of the table that it becomes."""
+"""A step of the tour, the objects that it uses, and its row in the printed table."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Progress = Callable[[int, int], None]
 
 
 class Unexpected(Exception):
-    """Something is not as it has to be; the tour fails."""
+    """A check has failed, so the tour fails."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One pattern to show; the walk returns the result in words, or raises."""
+    """One pattern to show; its function *walk* returns the result in words, or raises."""
 
     pattern: str
     done: str
@@ -35,7 +35,7 @@ class Step:
 
 
 def step(pattern: str) -> Callable[[Walk], Step]:
-    """Make a step of a function; the first line of its docstring says what is done."""
+    """Turn a function into a step; the first line of its docstring describes the step."""
 
     def make(walk: Walk) -> Step:
         return Step(pattern, (walk.__doc__ or "").partition("\n")[0].rstrip("."), walk)
@@ -45,7 +45,7 @@ def step(pattern: str) -> Callable[[Walk], Step]:
 
 @dataclass(frozen=True)
 class Row:
-    """What became of a step."""
+    """The result of a step."""
 
     pattern: str
     done: str
@@ -57,10 +57,10 @@ class Row:
 
 @dataclass
 class Tour:
-    """What the steps have at hand.
+    """The objects that the steps use.
 
-    ``db`` is the database of the service; ``witness`` is the same one over connections of its own, which sees only what
-    is committed; ``http`` talks to the service over a real socket.
+    ``db`` is the database of the service. ``witness`` is the same database over separate connections, which see only
+    committed rows. ``http`` sends requests to the service over a real socket.
     """
 
     db: Database
@@ -72,7 +72,7 @@ class Tour:
     checks: int = 0
 
     async def take(self, step: Step) -> Row:
-        """Walk one step."""
+        """Run one step."""
         self.statements = self.checks = 0
         try:
             result, passed = await step.walk(self), True
@@ -81,10 +81,10 @@ class Tour:
         return Row(step.pattern, step.done, self.statements, self.checks, result, passed)
 
     def expect(self, fact: bool, otherwise: str) -> None:
-        """Count a check, and go on where *fact* holds.
+        """Count a check, and continue if *fact* is true.
 
         Raises:
-            Unexpected: Where it does not, with the sentence *otherwise*.
+            Unexpected: When *fact* is false, with the sentence *otherwise*.
         """
         self.checks += 1
         if not fact:
@@ -92,7 +92,7 @@ class Tour:
 
     @asynccontextmanager
     async def counted(self, *, exactly: int | None = None) -> AsyncIterator[QueryLog]:
-        """Count what the service sends in the block: the pattern itself, without what prepares and checks it."""
+        """Count the statements of the service in the block, without those that prepare and check the step."""
         self.checks += exactly is not None
         async with queries(self.db, exactly=exactly) as log:
             try:
@@ -101,20 +101,20 @@ class Tour:
                 self.statements += len(log)
 
     async def see(self, statement: Executable) -> Sequence[Any]:
-        """Return the rows that somebody else sees in the database now, deleted ones too."""
+        """Return the rows that another connection sees in the database now, including deleted ones."""
         async with self.witness.read() as session:
             result = await session.execute(statement, execution_options={"include_deleted": True})
             return result.all()
 
     async def see_one(self, statement: Executable) -> Any:
-        """Return the first value of the first row that somebody else sees."""
+        """Return the first value of the first row that another connection sees."""
         return (await self.see(statement))[0][0]
 
     async def call(self, method: str, path: str, *, status: int = 200, **options: Any) -> httpx.Response:
         """Send a request to the service.
 
         Raises:
-            Unexpected: When it is answered with another status.
+            Unexpected: When the response has another status.
         """
         response = await self.http.request(method, path, **options)
         self.expect(response.status_code == status, f"{method} {path}: {response.status_code}, not {status}")

@@ -289,7 +289,7 @@ class PostgreSQLBackend(Backend):
         )
 
     def commits(self, statement: str) -> bool:
-        """Know COMMIT by its two names, and PREPARE TRANSACTION, which somebody else may commit."""
+        """Return whether it is COMMIT, END, or PREPARE TRANSACTION, which another session may commit."""
         return commits(statement)
 
     def in_transaction(self, raw: Any) -> bool:

@@ -122,7 +122,7 @@ def default_in(connection: Connection, table: str, column: str) -> str | None:
 
 
 def _default_of(line: str) -> str | None:
-    """Return what stands behind DEFAULT, with its ON UPDATE; ``None`` where that is NULL or nothing."""
+    """Return the SQL after DEFAULT, with its ON UPDATE; ``None`` for NULL, and if there is no DEFAULT."""
     words: list[str] = []
     depth, end = 0, -1
     for token in MARIADB.tokens(line):

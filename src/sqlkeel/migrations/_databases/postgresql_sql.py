@@ -14,7 +14,7 @@ from .. import _alembic as unpromised
 
 __all__ = ["ComparesIndexes", "is_same"]
 
-# The planner drops what it has no use for in a list of columns.
+# The planner drops the parts of a list of columns that have no effect.
 _IS_DEFAULT: Final = text("""
 SELECT c.opcdefault FROM pg_catalog.pg_opclass c JOIN pg_catalog.pg_am m ON m.oid = c.opcmethod
  WHERE c.opcname = :name AND m.amname = :using ORDER BY 1 DESC LIMIT 1
@@ -61,7 +61,7 @@ def is_same(connection: Connection, ours: str, theirs: str, *, kind: str | None 
 
 
 def _collations(sql: str) -> list[str]:
-    """Return the collations that are named; the planner drops what it has no use for in a list of columns."""
+    """Return the collations that the SQL names; from a list of columns, the planner drops those without an effect."""
     tokens = [*POSTGRESQL.tokens(sql)]
     places = [place for place, token in enumerate(tokens, 1) if token.key == "COLLATE"]
     return [_name(tokens[place : place + 3]) for place in places]
@@ -133,7 +133,7 @@ class ComparesIndexes:
 
 
 class _Tail(NamedTuple):
-    """What stands behind the expression in a part of an index, and where it begins."""
+    """The options after the expression in a part of an index, and the position at which they begin."""
 
     start: int
     operators: str | None

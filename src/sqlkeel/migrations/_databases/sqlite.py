@@ -173,7 +173,7 @@ class SQLiteMigrator(Migrator):
     def is_same_type(
         self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
     ) -> bool | None:
-        """Compare ours with what stands in the table: reflection takes a BINARY(16) for a NUMERIC(16)."""
+        """Compare our type with the text in the CREATE TABLE: reflection would return NUMERIC(16) for a BINARY(16)."""
         declared = connection.execute(_DECLARED, {"table": found.table.name, "column": found.name}).scalar()
         ours = dialect.type_compiler_instance.process(wanted.type)
         return declared is not None and form(declared) == form(ours)
