@@ -315,7 +315,7 @@ class TestRefused:
             ("", "get(1), the number itself"),
             (object, "get(1), the number itself"),
             ([1], "get_many([key, ...]) takes several keys"),
-            (str(ONE), "get(1), the number itself; what the outside knows a row by goes to get_by_public_id(id)"),
+            (str(ONE), "get(1), the number itself; pass a public id to get_by_public_id(id)"),
             (ONE, "get_by_public_id(id), if the model has the DualIDMixin"),
         ],
         ids=str,

@@ -301,7 +301,7 @@ def _as_number(value: Any) -> str:
         int(value)
     except (ValueError, TypeError, OverflowError):
         if isinstance(value, str) and len(value) > _DIGITS:
-            return "get(1), the number itself; what the outside knows a row by goes to get_by_public_id(id)"
+            return "get(1), the number itself; pass a public id to get_by_public_id(id)"
         return "get(1), the number itself"
     return f"int({shown(value)})"
 

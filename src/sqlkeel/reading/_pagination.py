@@ -93,7 +93,7 @@ class _Key:
         self.descending = descending
         self.nullable = nullable
         self.place = place
-        """The position of the value in an object's identity, for an integer in the key; the identity has the row's own."""
+        """The position of an integer key value in an object's identity, which has the value as the row stores it."""
 
     @cached_property
     def forwards(self) -> list[ColumnElement[Any]]:

@@ -170,7 +170,7 @@ def _note_unwritten(session: SyncSession, savepoint: SessionTransaction) -> None
 
 
 def _remember_lost(session: SyncSession, ended: SessionTransaction) -> None:
-    """Prevent COMMIT after a rollback in ``before_flush`` that has discarded the changes which the flush had to write."""
+    """Prevent COMMIT after a rollback in ``before_flush``, which has discarded the changes of the flush."""
     if ended in session.info[_UNWRITTEN]:
         session.leave_half_done(AlreadyFlushing("rolled back to a savepoint what the flush was to write"))
 
