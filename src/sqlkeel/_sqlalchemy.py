@@ -96,7 +96,7 @@ __all__ = [
 _Getter = Callable[[Any], Any]
 
 OVERRIDDEN: Final[Mapping[str, str]] = {
-    "_connection_cls": "a block of an engine's connection raises what its end raised, and not what the block did",
+    "_connection_cls": "a block of an engine's connection raises the error of its end instead of the block's own error",
     "_autoflush": "queries that find nothing to write flush all the same",
     "_criterion_exists": "any() and has() over a relation of one table see deleted rows",
     "_flush_warning": "what another task links during a flush is lost",

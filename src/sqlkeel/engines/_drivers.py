@@ -19,7 +19,7 @@ READS_ROWS: Final = frozenset({"_decode_row", "load_row", "load_rows"})
 """The functions of asyncpg and psycopg that convert received rows to Python values."""
 
 READS_TIMES: Final = "datetime"
-"""The module, in both drivers, for types of which PostgreSQL has values that Python has not."""
+"""The module, in both drivers, for types whose values in PostgreSQL include some that Python does not have."""
 
 
 def transport_of(driver: Any) -> Any:

@@ -48,7 +48,7 @@ def become(operation: Any, kind: type[Any]) -> Any:
 
 
 def quiet() -> Namespace:
-    """Return the options of a command that says nothing of what it does."""
+    """Return the options of a command that prints nothing."""
     return Namespace(quiet=True)
 
 

@@ -142,8 +142,8 @@ async def _migrate_in_turn(engine: AsyncEngine, project: Project, options: dict[
 def _migrate(target: Target, options: dict[str, Any]) -> None:
     if target.connection.get_execution_options().get("schema_translate_map"):
         raise NotSupported(
-            "Alembic does not support schema_translate_map: it compares the schemas that the models name, and records "
-            "in one of them what was applied to all.",
+            "Alembic does not support schema_translate_map: it compares the schemas that the models name, and stores "
+            "the applied revisions of all schemas in one of them.",
             hint=_TENANTS,
         )
     backend = migrator_for(target.connection.dialect.name)

@@ -66,14 +66,15 @@ class Base(AsyncAttrs, DeclarativeBase):
 def _refuse_no_tables(metadata: MetaData, *_: Any, **__: Any) -> None:
     if not metadata.tables:
         raise UsageError(
-            "sqlkeel.Base has no tables: it is what the base of a project inherits from.",
+            "sqlkeel.Base has no tables: your own base class inherits from it.",
             hint="class Base(sqlkeel.Base): ..., and then Base.metadata.create_all",
         )
 
 
 @event.listens_for(Base, "after_mapper_constructed", propagate=True)
 def _read_back(mapper: Mapper[Any], cls: type) -> None:
-    # Also fetches what the server sets on an UPDATE: SQLAlchemy would expire it, and async code could not read it.
+    # Also fetches values that the server sets on an UPDATE: SQLAlchemy would expire them, and async code could not read
+    # them.
     if mapper.eager_defaults == "auto":
         private.read_back_defaults(mapper)
 

@@ -135,11 +135,11 @@ def retry_on_conflict(
 ) -> Callable[[Callable[Concatenate[S, P], Awaitable[T]]], Callable[P, Coroutine[Any, Any, T]]]:
     """Decorate a function that reads and changes rows, so that it is repeated after a version conflict.
 
-    Use it for a change that is right whatever the row has become: add one, append a line, mark as seen. Callers omit
-    the first parameter, a session; each attempt passes the session of a new transaction, so the function has to read
-    there what it changes. The requirements of `run_transaction` apply, and its transient faults are retried too. Do not
-    use it for a decision of a person, who has to see the conflict. If the conflict recurs on the same version, which
-    then was passed in, by ``expected_version`` for example, and not read, it is raised at once.
+    Use it for a change that is correct for any state of the row: add one, append a line, mark as seen. If a person made
+    the decision, show the conflict to that person instead. Callers omit the first parameter, a session. Each attempt
+    passes the session of a new transaction, and the function has to read the rows in that session. The requirements of
+    `run_transaction` apply, and its transient faults are also retried. A second conflict on the same version is raised
+    at once: the function did not read that version but got it from the caller, for example as ``expected_version``.
 
     Args:
         database: A `Database`.

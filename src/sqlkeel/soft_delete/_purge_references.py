@@ -70,7 +70,7 @@ class References:
             if self._goes_along(key):
                 if not self._may_hold(key.table):
                     continue
-                # A path that comes back to a key, as in a tree, would not end: any row there counts.
+                # A path that returns to the same key, as in a tree, would not end, so any row there counts.
                 if key not in path:
                     match = and_(match, or_(*self.needing(key.table, below, (*path, key))))
             yield exists().select_from(below).where(match)

@@ -196,7 +196,7 @@ class MariaDBWriter(Writer):
         return (await connection.execute(same.with_for_update())).first()
 
     async def upsert(self, session: AsyncSession, values: Mapping[str, Any], merge: Merge) -> tuple[Any, bool] | None:
-        """Record in a user variable what the statement met: nothing, the row, or another row.
+        """Record in a user variable whether the statement found no row, the row itself, or another row.
 
         ON DUPLICATE KEY UPDATE reacts to a conflict on any unique key. A row with a conflict on another key is left
         unchanged here, and a plain INSERT then raises the proper error.

@@ -91,7 +91,7 @@ def _count_files(distributions: Iterable[Distribution]) -> int:
 
 
 def _changed(distributions: Sequence[Distribution]) -> list[Distribution]:
-    """Return the distributions as if somebody had worked on the one with the most files."""
+    """Return the distributions as if the one with the most files had been changed."""
     chosen = max(distributions, key=lambda each: _count_files([each]))
     edited = replace(chosen, files=lambda: _edited(chosen.files()))
     return [edited if each is chosen else each for each in distributions]
