@@ -385,8 +385,8 @@ class SessionClosed(UsageError, sa_exc.InvalidRequestError):
 class SessionShared(UsageError, sa_exc.InvalidRequestError):
     """Two tasks used one session at the same time, but it has only one connection to the server.
 
-    ``first`` is where the task that has the session is, ``second`` where the other task called it. ``closed`` means
-    that the first task had already closed it.
+    ``first`` is the file and line at which the task is that has the session, ``second`` the file and line of the other
+    task's call. ``closed`` means that the first task had already closed the session.
     """
 
     code = "session-shared"

@@ -154,7 +154,7 @@ def unmarked(merge: Merge) -> dict[Any, Any]:
 
 
 def _is_of(error: IntegrityError, work: Work, merge: Merge) -> bool:
-    """Return whether the error is about the constraint by which the row is found."""
+    """Return whether the error names the unique constraint of the upsert."""
     found = unique_violation(error, work.connection.engine.url)
     if found is None:
         return False

@@ -13,8 +13,8 @@ __all__ = ["create_app"]
 
 
 def create_app(db: Database) -> FastAPI:
-    """Return the service on *db*, whose tables are there."""
-    # FastAPI's own pages of the API load scripts from another host.
+    """Return the service on *db*; its tables must exist."""
+    # Without FastAPI's own pages for the API, which load scripts from another host.
     app = FastAPI(
         title="Package index", description="What is installed on this machine.", docs_url=None, redoc_url=None
     )

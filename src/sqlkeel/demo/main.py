@@ -28,18 +28,18 @@ PORT = 8000
 async def run(
     *, database_url: str | None = None, serve: bool = False, keep: bool = False, command: str = "sqlkeel demo"
 ) -> int:
-    """Walk the tour, print its rows and the total, and return the exit code: 0 where everything was as it has to be.
+    """Run the tour, print its rows and the total, and return the exit code: 0 if all checks have passed.
 
     Args:
         database_url: An empty database; ``None`` for a temporary SQLite file.
-        serve: Go on serving on port 8000 until Ctrl-C.
-        keep: Leave the tables, or the file, where they are.
-        command: What the user types to see this again.
+        serve: After the tour, serve on port 8000 until Ctrl-C.
+        keep: Keep the tables, or the file.
+        command: The command that the user types to run the tour again.
 
     Raises:
         KeelError: When the database cannot be used, or the port is taken.
     """
-    # asyncmy logs each note of the server as a warning, such as that a primary key needs no name.
+    # asyncmy logs each note of the server as a warning, such as one that MariaDB ignores the name of a primary key.
     logging.getLogger("asyncmy").setLevel(logging.ERROR)
     console = Console()
     with listen(PORT if serve else 0) as opened:
@@ -79,5 +79,5 @@ async def _serve(console: Console, address: str) -> None:
 
 
 async def wait_for_interrupt() -> None:
-    """Wait until the task is cancelled, which is what asyncio makes of Ctrl-C."""
+    """Wait until the task is cancelled: asyncio cancels the task on Ctrl-C."""
     await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""Moving money: exact, all or nothing, and safe beside other transfers."""
+"""Transfers of money: exact, all or nothing, and safe with concurrent transfers."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ async def transfer(session: Session, order: TransferIn) -> PaymentTransfer:
     """Move the amount of *order*.
 
     Raises:
-        NotFound: When there is no such account.
-        CheckViolation: When the sender has less than that.
-        UniqueViolation: When a transfer with this id was made before.
+        NotFound: When one of the accounts does not exist.
+        CheckViolation: When the balance of the sender is less than the amount.
+        UniqueViolation: When a transfer with this id exists already.
     """
     accounts = await PaymentAccountRepository(session).lock([order.sender, order.recipient])
     return await _move(session, accounts, order)
 
 
 async def transfer_batch(session: Session, orders: Sequence[TransferIn]) -> BatchOut:
-    """Make the transfers that can be made, and say which were refused and why."""
+    """Make all possible transfers, and return the refused ones with the reasons."""
     named = [public_id for order in orders for public_id in (order.sender, order.recipient)]
     accounts = await PaymentAccountRepository(session).lock(named)
     refused: list[RefusedLine] = []

@@ -42,7 +42,7 @@ class Out(BaseModel):
 
 
 class PageOut(Out, Generic[Item]):
-    """A page of a list; give ``next`` back as ``after``."""
+    """A page of a list; send ``next`` as ``after`` to get the next page."""
 
     items: list[Item]
     next: str | None
@@ -64,7 +64,7 @@ class ProjectIn(BaseModel):
 
 
 class ProjectEdit(BaseModel):
-    """What may be changed of a project."""
+    """The changes of a project that a client can send."""
 
     description: str
 

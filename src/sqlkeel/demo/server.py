@@ -18,10 +18,10 @@ HOST = "127.0.0.1"
 
 
 def listen(port: int) -> socket.socket:
-    """Take a port; 0 takes any that is free.
+    """Listen on a port; 0 means any free port.
 
     Raises:
-        ConfigurationError: When something else listens there.
+        ConfigurationError: When another program listens on the port.
     """
     opened = socket.socket()
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -37,7 +37,7 @@ def listen(port: int) -> socket.socket:
 
 @asynccontextmanager
 async def serving(app: FastAPI, opened: socket.socket) -> AsyncIterator[str]:
-    """Serve *app* on the socket while the block runs; gives its address."""
+    """Serve *app* on the socket while the block runs; yield the service's address."""
     server = _Server(uvicorn.Config(app, log_level="error", access_log=False, ws="none"))
     task = asyncio.create_task(server.serve(sockets=[opened]))
     try:

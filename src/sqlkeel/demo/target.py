@@ -1,4 +1,4 @@
-"""The database that the tour runs on: a file of its own, or one that is given and holds nothing else."""
+"""The database of the tour: a temporary file, or an empty database that the user names."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ ALEMBIC = "alembic_version"
 
 @asynccontextmanager
 async def empty_database(url: str | None, *, keep: bool) -> AsyncIterator[Database]:
-    """Open the database for the tour, without tables; afterwards take the tables away again.
+    """Open the database for the tour, without tables; drop the tables at the end.
 
     Args:
-        url: Where it is; ``None`` for an SQLite file in a new directory.
-        keep: Leave the tables, or the file, where they are.
+        url: The URL of the database; ``None`` for an SQLite file in a new directory.
+        keep: Keep the tables, or the file.
 
     Raises:
-        ConfigurationError: When it holds anything that is not ours.
-        DatabaseUnavailable: When it cannot be reached.
+        ConfigurationError: When the database has tables that are not those of the demo.
+        DatabaseUnavailable: When the database cannot be reached.
     """
     directory = Path(tempfile.mkdtemp(prefix="sqlkeel-demo-")) if url is None else None
     try:
@@ -49,7 +49,7 @@ async def empty_database(url: str | None, *, keep: bool) -> AsyncIterator[Databa
 
 
 async def _refuse_strangers(db: Database) -> None:
-    """See that nothing is lost when the tables are dropped."""
+    """Refuse a database with other tables, because the tour drops tables."""
     async with db.engine.connect() as connection:
         tables = set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
     ours = {ALEMBIC, *Base.metadata.tables} if ALEMBIC in tables else set()

@@ -118,7 +118,7 @@ class Limits(_Seconds):
     __slots__ = ()
 
     def __new__(cls, statement: float | None = None, lock: float | None = None, idle: float | None = None) -> Self:
-        """Make the limits of those that are given."""
+        """Create the limits, and check each given number."""
         made = super().__new__(cls, statement, lock, idle)
         for name, seconds in made._asdict().items():
             if seconds is not None and not (isinstance(seconds, int | float) and 0 <= seconds < inf):
@@ -192,7 +192,7 @@ class Backend(ABC):
         """Listen to the engine's events; *limits* apply to a transaction without its own."""
 
     def watch(self, engine: Engine) -> None:
-        """Record what `aborts` needs to know on an engine that is not a Database's, if the driver does not tell."""
+        """Record the state that `aborts` needs, on an engine without a Database, if the driver does not report it."""
         return
 
     @abstractmethod
@@ -215,29 +215,29 @@ class Backend(ABC):
         """Return whether *error* has ended the transaction, so that nothing of it can be committed."""
 
     def is_too_large(self, context: ExceptionContext) -> bool:
-        """Return whether the server closed the connection because the statement is larger than it takes."""
+        """Return whether the server closed the connection because the statement is larger than the server accepts."""
         return False
 
     def leaves_unsent(self, error: Any, connection: Connection) -> bool:
-        """Return whether *error* has left a statement half sent, where no end of a transaction will finish it."""
+        """Return whether *error* has left a statement half sent, so that the server still waits for the rest."""
         return False
 
     def transaction_ticket(self, session: orm.Session) -> str | None:
-        """Return an id of the transaction for `was_committed`; ``None`` if the server cannot be asked."""
+        """Return an id of the transaction for `was_committed`; ``None`` if the server cannot report outcomes."""
         return None
 
     def was_committed(self, connection: Connection, ticket: str) -> bool | None:
-        """Return whether the transaction was committed; ``None`` while that is unknown."""
+        """Return whether the transaction was committed; ``None`` while the server does not know the outcome."""
         return None
 
     @abstractmethod
     def in_transaction(self, raw: Any) -> bool:
-        """Return whether the driver knows that the connection is in a transaction; it does not ask the server."""
+        """Return whether the connection is in a transaction, as far as the driver knows without a query."""
 
     def recovers(self, raw: Any) -> bool:
-        """Undo what a failed COMMIT or ROLLBACK left behind, and return whether the connection can be used again.
+        """Clean up after a failed COMMIT or ROLLBACK, and return whether the connection can be used again.
 
-        After ``False`` it is closed, which is the surest way to end a transaction on a server.
+        After ``False`` the connection is closed, which is the surest way to end a transaction on a server.
         """
         return False
 

@@ -61,7 +61,7 @@ class _Duration(_Moment):
 
     @classmethod
     def adapt_emulated_to_native(cls, impl: Any, **options: Any) -> Any:
-        """Check values of that type too."""
+        """Return PostgreSQL's own type with the same checks."""
         native: Any = super().adapt_emulated_to_native(impl, **options)  # type: ignore[misc]
         return native.adapt(_checked(type(native)))
 

@@ -98,7 +98,7 @@ class UnitOfWork:
         """Return the read-only session of the request; see `Database.read`.
 
         Raises:
-            NoTransaction: When it has ended, or this is a WebSocket.
+            NoTransaction: When the unit of work has ended, or the connection is a WebSocket.
         """
         self._check()
         if self._read_session is None:
@@ -106,7 +106,7 @@ class UnitOfWork:
         return self._read_session
 
     async def commit(self) -> None:
-        """End it and keep its changes, whatever the response says; this releases the connection.
+        """Commit the unit of work now, whatever the status of the response will be; this releases the connection.
 
         Raises:
             DatabaseFault: When COMMIT fails; nothing is written then.
@@ -147,10 +147,10 @@ async def _end(block: AsyncExitStack, reason: BaseException) -> None:
 class UnitOfWorkMiddleware:
     """Hold the start of a response back until its unit of work is committed.
 
-    A status below 400 commits. Any other status and any exception rolls back. So does an exception that Starlette,
-    FastAPI or a mounted Litestar answers inside, whatever its status, and a cancellation that one of their middlewares
-    answers. When COMMIT fails, the response is dropped and the error is raised out of the application. Put this inside
-    whatever turns exceptions into responses; then the client never sees a success that was not committed.
+    A status below 400 commits. Any other status and any exception rolls back, even if Starlette, FastAPI or a mounted
+    Litestar answers the exception with a status below 400. So does a cancellation that one of their middlewares
+    answers. When COMMIT fails, the response is dropped and the error leaves the application. Put this middleware inside
+    the one that turns exceptions into responses; then the client never sees a success that was not committed.
     `Session.on_commit` hooks run before the response is sent. Background tasks and the body of a streaming response run
     after it, and need their own session.
     """
@@ -175,7 +175,7 @@ class UnitOfWorkMiddleware:
             await self._serve_in(unit, scope, receive, send)
         finally:
             if outer is not None:
-                # It belongs to an outer application, whose exception handlers run outside of this one.
+                # The scope belongs to an outer application, and its exception handlers run outside this middleware.
                 scope[KEY] = outer
 
     async def _serve_in(self, unit: UnitOfWork, scope: Scope, receive: Receive, send: Send) -> None:

@@ -259,7 +259,7 @@ ReadSessionDep = Annotated[Session, Depends(get_read_session)]
 """A read-only session, without the round trips of BEGIN and COMMIT: for GET."""
 
 DatabaseDep = Annotated[Database, Depends(get_database)]
-"""The database itself: for ``async with db.transaction()`` in a WebSocket, a background task, or beside the request."""
+"""The database: for ``async with db.transaction()`` in a WebSocket, a background task, or a separate transaction."""
 
 IfMatch = Annotated[Versions, Depends(get_expected_version)]
 """The version that a client has read, for ``expected_version=``; a request without it is answered with 428."""

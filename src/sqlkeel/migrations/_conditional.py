@@ -46,7 +46,7 @@ def _render(context: AutogenContext, conditional: _Conditional) -> list[str]:
 def skip_conditional(
     context: AutogenContext, modify: ops.ModifyTableOps, schema: Any, name: Any, found: Any, wanted: Table | None
 ) -> PriorityDispatchResult:
-    """Do not report as missing what has a condition that this database does not meet."""
+    """Do not report an index or constraint as missing if its condition does not hold on this database."""
     if found is not None and wanted is not None:
         idle = {str(item.name) for item in _conditional(wanted) if not _holds(context, item)}
         modify.ops[:] = [one for one in modify.ops if not (_adds(one) and _name(one) in idle)]

@@ -159,7 +159,7 @@ def _write(context: AutogenContext, upgrade: ops.UpgradeOps, change: ChangeMembe
 def _split(
     change: ChangeMembers, *, is_made: bool, is_dropped: bool
 ) -> tuple[list[ChangeMembers], list[ChangeMembers]]:
-    """Return the changes at the beginning of a revision, and those at its end."""
+    """Return the changes of types at the beginning of a revision, and those at its end."""
     found, wanted = change.found, change.wanted
     if not is_dropped or (is_made and _only_adds(found, wanted)):
         return [change], []

@@ -100,7 +100,7 @@ def _calls(module: ast.Module) -> Iterator[ast.Call]:
 
 
 def _constant(value: ast.expr, module: Any) -> Any:
-    """Return a string argument, given as a literal or by the name of a module-level constant."""
+    """Return a string argument that is written as a literal or as the name of a module-level constant."""
     if isinstance(value, ast.Constant):
         return value.value
     return getattr(module, value.id, None) if isinstance(value, ast.Name) else None

@@ -309,22 +309,22 @@ def _configure_parent(relation: RelationshipProperty[Any], on_delete: OnDelete |
 
 
 def _refuse_loss(relation: RelationshipProperty[Any], above: Mapper[Any], below: Mapper[Any]) -> None:
-    """Refuse a row that is really deleted above rows that are to be kept: the database would take them along."""
+    """Refuse a cascade from a model without soft delete to one with it: the database would delete the rows for good."""
     soft = next((one for one in below.self_and_descendants if is_soft(one)), None)
     if soft is not None and not is_soft(above):
         parent_name, child = above.class_.__name__, soft.class_.__name__
         problem = (
-            f"would remove the rows of {child} for good: {parent_name} has no SoftDeleteMixin to mark them with it."
+            f"would remove the rows of {child} for good: {parent_name} has no SoftDeleteMixin, so it is really deleted."
         )
         hint = (
-            f'Give {parent_name} the SoftDeleteMixin; or keep it while it has such rows, on_delete="restrict"; or say '
-            'that they go for good, on_delete="cascade".'
+            f"Give {parent_name} the SoftDeleteMixin. Or write "
+            f'on_delete="restrict" to keep a {parent_name} that has such rows, or on_delete="cascade" to remove them.'
         )
         _refuse(relation, problem, hint)
 
 
 class KeepsRows:
-    """A base of models whose rows are marked when they are deleted, and not removed; the `SoftDeleteMixin` has it."""
+    """The base class of `SoftDeleteMixin`: a deletion marks the rows of its models and does not remove them."""
 
 
 def is_soft(mapper: Mapper[Any]) -> bool:
@@ -334,11 +334,11 @@ def is_soft(mapper: Mapper[Any]) -> bool:
 
 def _configure_association(relation: RelationshipProperty[Any], on_delete: OnDelete) -> None:
     if relation.direction is not RelationshipDirection.MANYTOMANY:
-        _refuse(relation, "is no many-to-many.", "Give the table between: association(user_role).")
+        _refuse(relation, "is not a many-to-many relationship.", "Pass the association table: association(user_role).")
     between = [one for one in relation.parent.registry.mappers if one.local_table is relation.secondary]
     for mapper in filter(is_soft, between):
         name = mapper.class_.__name__
-        problem = f"would remove the rows of {name} for good, and show those that are marked as deleted."
+        problem = f"would remove the rows of {name} for good, and also load its soft-deleted rows."
         _refuse(relation, problem, f"Use children() on both sides, to {name}.")
     keys = [
         *_foreign_keys(relation, relation.synchronize_pairs),
@@ -379,14 +379,17 @@ def _set_on_delete(relation: RelationshipProperty[Any], key: ForeignKeyConstrain
 
 
 def _write_on_delete(key: ForeignKeyConstraint, text: str) -> None:
-    # The constraint is what is created and compared; copies of the table are made from its elements.
+    # Set on both: CREATE TABLE and comparisons use the constraint, copies of the table use its elements.
     key.ondelete = text
     for element in key.elements:
         element.ondelete = text
 
 
 def _cascade_to_subclasses(relation: RelationshipProperty[Any]) -> None:
-    """Let the cascade delete whole objects where a model is spread over several tables (joined inheritance)."""
+    """Add ON DELETE CASCADE to the keys of subclass tables (joined inheritance), and refuse a partial deletion.
+
+    Without it, the database would delete only the row of one table of an object.
+    """
     base = relation.mapper
     while base.inherits is not None and not base.concrete:
         base = base.inherits
@@ -454,7 +457,7 @@ def _unique_sets(table: Table) -> Iterator[set[str]]:
 
 
 def _refuse_not_unique(relation: RelationshipProperty[Any], key: ForeignKeyConstraint) -> None:
-    """Refuse a foreign key by which a second row could point to the same one."""
+    """Refuse a foreign key without a unique constraint, because a second row could reference the same parent."""
     columns = {column.name for column in key.columns}
     if any(unique <= columns for unique in (*_unique_sets(key.table), *_live_sets(key.table))):
         return
@@ -469,7 +472,7 @@ def _refuse_not_unique(relation: RelationshipProperty[Any], key: ForeignKeyConst
 
 
 def _live_sets(table: Table) -> Iterator[set[str]]:
-    """Yield the columns that are unique among living rows, by ``unique_live``."""
+    """Yield the sets of columns that `unique_live` makes unique among live rows."""
     for index in table.indexes:
         if index.unique and index.dialect_kwargs.get("mariadb_live") and len(index.columns) == len(index.expressions):
             yield {column.name for column in index.columns}

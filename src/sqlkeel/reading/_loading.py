@@ -104,9 +104,9 @@ def refuse_options(statement: Select[Any], error: Exception) -> None:
 def reloading(session: orm.Session, load: Iterable[Load], *, held: Any = None) -> Iterator[None]:
     """Let the query in the block reload relationships that may be stale, and keep the values that it does not load.
 
-    A query fills only attributes that an object of the session has not loaded yet. Of the relationships in *load*, all
-    those that *held* has loaded may be stale (the object that the caller asked for by its key). On other objects, those
-    that were assumed empty when their row was inserted may be stale. Pending changes are kept.
+    A query fills only attributes that an object of the session has not loaded yet. *held* is the object that the caller
+    asked for by its key: all its loaded relationships in *load* may be stale. On other objects, a relationship may be
+    stale if `Repository.create` assumed that it is empty. Pending changes are kept.
     """
     taken: dict[tuple[int, str], _Taken] = {}
     for path in (_path(element) for element in load if not isinstance(element, ORMOption)):

@@ -104,7 +104,7 @@ def refuse_unheld(session: orm.Session, obj: object, *, model: type[Any], call: 
 
     Raises:
         UsageError: When the object is not a row of *model*, was never added, is detached, belongs to another session,
-            or is deleted. The hint says how to get an object that this session holds.
+            or is deleted. The hint shows how to get an object that this session holds.
     """
     state = _state_of(obj, model)
     if obj in session and obj not in session.deleted:

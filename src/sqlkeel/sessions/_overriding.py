@@ -20,7 +20,7 @@ _AROUND: Final = "_sqlkeel_around"
 
 
 def renewable(wrap: _W) -> _W:
-    """Let what *wrap* has made of a method be made of another one, by `stand_before`."""
+    """Decorate *wrap*, which wraps methods, so that `stand_before` can apply the same wrapper to another method."""
 
     @functools.wraps(wrap)
     def wrapping(method: Any) -> Any:

@@ -20,7 +20,7 @@ __all__ = ["add_conditions", "live_in_joins"]
 
 
 def live_in_joins(select: Any) -> None:
-    """Move the conditions on joined classes to where they belong, or add them where SQLAlchemy puts none.
+    """Move the conditions on joined classes to the correct clause, and add them if SQLAlchemy adds none.
 
     SQLAlchemy puts them into the ON clause of a plain join, and otherwise into WHERE, which loses the rows that an
     outer join should keep. It puts none on a class in a join passed to ``select_from()``, or on either side of a full

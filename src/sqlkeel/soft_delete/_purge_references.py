@@ -97,7 +97,7 @@ class References:
                 yield self.soft[key.table]
 
     def _may_hold(self, table: Table, passed: frozenset[Table] = frozenset()) -> bool:
-        """Return whether any row below *table* may have to stay."""
+        """Return whether a row that references *table*, directly or not, may prevent a removal."""
         ways = (key for key in self._binding(table) if key.table not in passed)
         return any(not self._goes_along(key) or self._may_hold(key.table, passed | {table}) for key in ways)
 

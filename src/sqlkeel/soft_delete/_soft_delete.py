@@ -84,7 +84,7 @@ def include_deleted(session: AnyAsyncSession | AnySyncSession) -> Iterator[None]
     too. Nothing is sent to the database, so it is a plain ``with`` for both kinds of session.
 
     Raises:
-        NotSupported: When the session is not made over `SyncSession`, and shows deleted rows anyway.
+        NotSupported: When the session is not based on `SyncSession`, and shows deleted rows anyway.
     """
     current = session_in(session)
     inner = getattr(current, "sync_session", current)

@@ -214,7 +214,7 @@ def _fits_server(inner: TypeEngine[Any], value: Any, dialect: Dialect) -> bool:
 
 
 def _as_read(inner: TypeEngine[Any], value: Any) -> Any:
-    """Return a string in the str subclass in which it was read, as BIT has one."""
+    """Return a string as an instance of the str subclass that the driver returns, for example for BIT."""
     kind = _class_of(inner)
     if type(value) is not str or kind is None or kind is str or not issubclass(kind, str):
         return value

@@ -214,7 +214,7 @@ def _refuse_given(state: ORMExecuteState, mapper: Mapper[Any], following: Any) -
     parameters: Any = state.parameters or {}
     for key, value in (*private.values_of(statement).items(), *parameters.items()):
         name = getattr(key, "key", key)
-        # A parameter with the name of the attribute sets nothing where the column has another one.
+        # A parameter with the name of the attribute sets nothing if the column has another name.
         is_set = name == column.key or key not in parameters
         if name in names and not (is_set and _is_next(statement, column, value, following)):
             raise UsageError(

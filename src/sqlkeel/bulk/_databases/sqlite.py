@@ -120,7 +120,7 @@ class SQLiteWriter(Writer):
         return await lock_first(connection, rows)
 
     async def upsert(self, session: AsyncSession, values: Mapping[str, Any], merge: Merge) -> tuple[Any, bool] | None:
-        """Let the statement call a function of ours if it updates, because its result does not show that."""
+        """Let the statement call our function when it updates, because its result does not show an update."""
         noting = getattr(func, _CONFLICT)() == 1
         statement = upserting_insert(insert, values, merge, noting)
         connection = await session.connection(bind_arguments={"mapper": merge.target.mapper})

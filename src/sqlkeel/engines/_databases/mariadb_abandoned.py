@@ -18,7 +18,7 @@ logger = logging.getLogger("sqlkeel.pool")
 Connect = Callable[[Mapping[str, Any]], Any]
 
 SERVER: Final = "sqlkeel_server"
-"""The key in a connection's ``info`` for its server; behind a load balancer the next connection may reach another."""
+"""The key in a connection's ``info`` for the server's id: a load balancer may send the next connection to another."""
 
 _WHICH_SERVER: Final = """
 SELECT GROUP_CONCAT(variable_value ORDER BY variable_name SEPARATOR ' '),
@@ -69,7 +69,7 @@ def kill_abandoned_statements(engine: Engine, connect: Connect) -> None:
 
 
 async def _kill(number: int, server: Server, connect: Callable[[], Any]) -> None:
-    """Kill a connection from a new one, unless that is on another server, where the number is another client's."""
+    """Kill a connection from a new one, unless the new one is on another server: the id is another client's there."""
     try:
         for _ in range(_TRIES):
             if await _kill_once(number, server, connect):

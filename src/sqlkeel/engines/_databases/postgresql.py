@@ -143,8 +143,8 @@ _VALUES_OF: Final[Mapping[str, Container[str]]] = {
     "42601": {"jsonpath_gram.y", "jsonpath_scan.l", "tsquery.c", "tsvector_parser.c"},
     "54000": {"indextuple.c", "nbtutils.c", "to_tsany.c", "tsvector.c"},
 }
-"""Source files of the server that report a wrong value as a syntax error in a language of their own, or a value that is
-too long for an index or a text search vector as a program limit."""
+"""Source files of the server that report a wrong value with the code of a syntax error or a program limit: the parsers
+of jsonpath and text search, and the code for indexes and text search vectors, for which the value is too long."""
 
 _PERHAPS_OF_A_VALUE: Final = {DataFault, NotSupportedFault, OperationalFault, ProgrammingFault}
 """Classes of errors that may be caused by a value, or by the statement itself."""

@@ -112,7 +112,7 @@ def _stem(name: str, forms: Collection[str]) -> str:
 
 @lru_cache(maxsize=4)
 def _joins_id(schema: Schema) -> bool:
-    """Return whether the project writes the names of its keys as ``userid``."""
+    """Return whether the project writes the names of its key columns without an underscore, ``userid``."""
     columns = (column for table in schema.metadata.tables.values() for column in table.columns)
     names = [column.name for column in columns if column.foreign_keys]
     joined = [name for name in names if name.endswith("id") and not name.endswith("_id")]

@@ -244,7 +244,7 @@ class SQLiteCopy:
 
 
 def _listed(check: CheckConstraint) -> str | None:
-    """Return the column that a CHECK keeps to a list."""
+    """Return the column whose values a CHECK limits to a list."""
     tokens = dropwhile(lambda token: token.text == "(", SQLITE.tokens(str(check.sqltext)))
     column, *rest = islice(tokens, 3)
     return column.name.casefold() if column.name and [one.key for one in rest] == ["IN", "("] else None
