@@ -77,7 +77,8 @@ def _database_cascades(relation: RelationshipProperty[Any]) -> bool:
 def _loss(relation: RelationshipProperty[Any], soft: Mapper[Any], above: Mapper[Any]) -> CascadeMismatch:
     child, name = soft.class_.__name__, above.class_.__name__
     return CascadeMismatch(
-        f"{relation} would permanently remove the rows of {child}: {name} has no SoftDeleteMixin, so it is really deleted.",
+        f"{relation} would permanently remove the rows of {child}: {name} has no SoftDeleteMixin and is really "
+        "deleted.",
         hint=f"Give {name} the SoftDeleteMixin; or use children(), which permanently removes them too if "
         'on_delete="cascade" is written, and keeps the parent with on_delete="restrict".',
     )
