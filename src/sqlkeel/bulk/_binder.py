@@ -172,7 +172,7 @@ class Binder:
                     noted[repr(own(record))] = number + 1
 
     def locate(self, error: InvalidValue | ValueRefused) -> None:
-        """Add to *error* the row and column that it is about, among the rows that were bound last.
+        """Find the row and column of *error* among the rows that were bound last, and add them to the error.
 
         Called only after an error, as above. The database may have named the column.
         """
@@ -209,7 +209,7 @@ class Binder:
         return None if refused.column is None else refused
 
     def touched(self, fields: tuple[str, ...]) -> dict[Column[Any], str]:
-        """Return the columns that an update sets by itself for each row, with their names among the rows."""
+        """Return the columns that an update sets to a new value for each row, with their names in the bound rows."""
         shape = self._shape(fields)
         width = len(shape.touched.columns)
         return dict(zip(shape.touched.columns, shape.names[len(shape.names) - width :], strict=True))

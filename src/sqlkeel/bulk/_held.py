@@ -191,7 +191,7 @@ def newly_loaded(session: AsyncSession) -> Iterator[list[Any]]:
 
 
 def _of_two_types(keys: Iterable[Identity], held: Iterable[Identity]) -> bool:
-    """Return whether a part of the key has another type than in the objects."""
+    """Return whether a part of the given keys has another type than the same part in the objects' keys."""
     return any(len(set(map(type, part))) > 1 for part in zip(*keys, *held, strict=True))
 
 

@@ -202,7 +202,7 @@ def _same(columns: Iterable[Column[Any]], given: FromClause) -> list[ColumnEleme
 
 @dataclass(frozen=True)
 class _Matches:
-    """The given keys as the database reads them, each with its existing row."""
+    """The caller's keys as the database reads them, each with its existing row."""
 
     target: Target
     version: str | None

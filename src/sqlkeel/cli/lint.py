@@ -265,7 +265,7 @@ def _load(project: Project, path: str) -> Any:
 
 @contextmanager
 def _loading(what: str, kind: type[Exception] = Exception) -> Iterator[None]:
-    """Report an error in the project's own code as one message with its place; nothing was checked."""
+    """Report an error of the project's own code as one message with file and line; no check has run."""
     import traceback
 
     from ..errors import KeelError

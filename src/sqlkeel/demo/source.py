@@ -22,7 +22,7 @@ class Role(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A line of RECORD; bytecode has neither size nor hash there."""
+    """A line of the file RECORD; a line for bytecode has neither size nor hash."""
 
     path: str
     size: int | None

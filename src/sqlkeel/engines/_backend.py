@@ -249,7 +249,7 @@ class Backend(ABC):
     """Whether rolling back to a savepoint makes an aborted transaction usable again."""
 
     def met(self, error: Exception) -> Exception:
-        """Return the actual error if the driver raised another one in its place."""
+        """Return the original error if the driver has raised another error in place of it."""
         return error
 
     @abstractmethod
@@ -270,7 +270,7 @@ class Backend(ABC):
 
     @abstractmethod
     def commits(self, statement: str) -> bool:
-        """Return whether a statement ends the transaction and keeps it: COMMIT as text, or what implies it."""
+        """Return whether a statement commits the transaction: COMMIT as text, or a statement that implies a COMMIT."""
 
     @abstractmethod
     def lock(self, connection: Connection, name: str, *, nowait: bool) -> bool:

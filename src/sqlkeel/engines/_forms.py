@@ -39,7 +39,7 @@ def conversions() -> dict[Any, Any]:
 
 
 def _of_its_base(known: Mapping[Any, Callable[..., str]]) -> Callable[..., str]:
-    """Return a conversion by the base class, for subclasses that the driver does not know."""
+    """Return a function that converts a value to its base class, because the driver does not know the subclass."""
     bases = [kind for kind in _BASES if kind in known]
 
     def write(value: Any, *rest: Any) -> str:

@@ -30,7 +30,7 @@ def is_of_reading(error: BaseException) -> bool:
 
 
 def unreadable(execution: Any, error: Exception, statement: str | None) -> UnreadableValue:
-    """Return the error with the columns that may hold such a value, because no driver names the column."""
+    """Return the error with all columns that may have the unreadable value, because no driver names the column."""
     of_times = PurePath([*_codes_of(error)][-1].co_filename).stem == drivers.READS_TIMES
     read = [(name, column) for name, column, kind in _read_by(execution) if not issubclass(kind, _AS_LARGE)]
     names = ", ".join(name if column is None else f"{column.table.name}.{column.name}" for name, column in read)

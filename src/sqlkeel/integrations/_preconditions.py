@@ -24,7 +24,7 @@ _VERSION: Final = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 
 
 class _Any:
-    """Every version: ``*`` only requires that the resource exists."""
+    """A container of all versions, for ``*``, which only requires that the resource exists."""
 
     def __contains__(self, version: object) -> bool:
         return True

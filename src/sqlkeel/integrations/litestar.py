@@ -190,7 +190,7 @@ ETagDep: TypeAlias = NamedDependency[ETag]
 
 
 def _keeping(route: Application) -> Application:
-    """Commit the changes of a handler that ends with 304, which is not a refusal."""
+    """Commit the changes of a handler that answers 304, because 304 is not a failure."""
 
     async def keeping(scope: Any, receive: Any, send: Any) -> None:
         try:

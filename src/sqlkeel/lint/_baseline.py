@@ -23,7 +23,7 @@ def fingerprint(finding: Finding) -> str:
 
 @dataclass(frozen=True)
 class Baseline:
-    """How many findings there were of each fingerprint."""
+    """The number of accepted findings for each fingerprint."""
 
     counts: Mapping[str, int]
 

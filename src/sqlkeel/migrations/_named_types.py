@@ -60,7 +60,7 @@ class UseType(_TypeOperation):
         return DropType(self.kind)
 
     def to_diff_tuple(self) -> tuple[str, NamedType]:
-        """Return what is missing in the database."""
+        """Return the difference for a type that is missing in the database."""
         return "add_type", self.kind
 
 
@@ -72,7 +72,7 @@ class DropType(_TypeOperation):
         return UseType(self.kind)
 
     def to_diff_tuple(self) -> tuple[str, NamedType]:
-        """Return what exists in the database only."""
+        """Return the difference for a type that exists in the database only."""
         return "remove_type", self.kind
 
 

@@ -43,7 +43,7 @@ class KeepsValues:
     dialect: Dialect
 
     def alter_column(self, table_name: str, column_name: str, **options: Any) -> None:
-        """Change a column if the values of its rows survive.
+        """Change a column, but only if all values of its rows fit the new type.
 
         Raises:
             MigrationError: When a value would change. The servers themselves refuse text that is too long.

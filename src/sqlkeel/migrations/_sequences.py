@@ -35,7 +35,7 @@ class CreateSequence(_SequenceOperation):
         return DropSequence(self.sequence)
 
     def to_diff_tuple(self) -> tuple[str, Sequence]:
-        """Return what is missing in the database."""
+        """Return the difference for a sequence that is missing in the database."""
         return "add_sequence", self.sequence
 
 

@@ -42,7 +42,7 @@ class CreateVersionTrigger(_TriggerOperation):
         return DropVersionTrigger(self.trigger.table.name, **self.arguments)
 
     def to_diff_tuple(self) -> tuple[str, VersionTrigger]:
-        """Return what is missing in the database."""
+        """Return the difference for a trigger that is missing in the database."""
         return "add_version_trigger", self.trigger
 
 

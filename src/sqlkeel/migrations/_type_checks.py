@@ -78,7 +78,7 @@ def _drops(context: AutogenContext, table: Table, names: set[str]) -> Iterator[o
 
 
 def given_a_type(operation: Any) -> list[str]:
-    """Return the column that gets a new type, and with it a CHECK."""
+    """Return the column that gets a new type and the CHECK of that type."""
     if isinstance(operation, ops.AddColumnOp):
         return [operation.column.name]
     changes = isinstance(operation, ops.AlterColumnOp) and operation.modify_type is not None

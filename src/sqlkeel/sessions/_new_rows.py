@@ -69,7 +69,7 @@ class NewRow:
 
 
 def called_empty(session: orm.Session, key: str) -> list[Any]:
-    """Return the objects whose relationship *key* may have been assumed empty, and is still empty."""
+    """Return the objects whose relationship *key* is empty, perhaps only because `create` assumed that."""
     states = list(session.info.get(_CALLED_EMPTY, ()))
     return [obj for state in states if (obj := state.obj()) is not None and not state.dict.get(key, True)]
 

@@ -145,7 +145,7 @@ class _Versions:
         return expired
 
     def put_back(self) -> None:
-        """Restore the old version of objects with pending changes on another version; the flush will check it."""
+        """Restore the old version on objects with pending changes, so that the flush detects the conflict."""
         for state, (key, version) in self.before.items():
             moved = isinstance(version, int) and state.dict.get(key) != version + 1
             if moved and state.committed_state:

@@ -83,7 +83,7 @@ def _origins(error: BaseException) -> Iterator[BaseException]:
 
 
 class Tries:
-    """Decides whether a unit of work is run again: never after it has committed something by itself.
+    """Decides whether a unit of work is run again; a unit that has called commit() itself is never repeated.
 
     Args:
         mends: Returns whether another attempt may succeed after an error.

@@ -78,7 +78,7 @@ class Turn:
         return Use(self, ending)
 
     def is_mine(self) -> bool:
-        """Whether the current task already has the turn, so that its next call is part of the same use."""
+        """Whether the current task already has the turn: a call of the task then belongs to the same use."""
         task = current_task()
         if task is not None and task is self._task:
             return True

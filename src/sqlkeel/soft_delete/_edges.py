@@ -96,7 +96,7 @@ class Edge(NamedTuple):
 
 
 def edges_below(mapper: Mapper[Any], *, restricting: bool = False) -> Iterator[Edge]:
-    """Yield the foreign keys that a deletion follows; or, if *restricting*, those whose live children refuse it."""
+    """Yield the foreign keys that a deletion follows or, if *restricting*, those whose live children prevent it."""
     # The rows may be of any subclass, which may have its own relationships.
     relations = dict.fromkeys(relation for one in rows_of(mapper) for relation in one.relationships)
     for relation in relations:

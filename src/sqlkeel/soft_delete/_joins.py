@@ -83,7 +83,7 @@ def _of(entity: Any) -> list[Living]:
 
 
 def _is_made_by_hand(table: Any) -> bool:
-    """Return whether it is a join written by the user, and not the joined tables of an inherited class."""
+    """Return whether the user wrote the join; SQLAlchemy also joins the tables of an inherited class."""
     inner = table.element if isinstance(table, FromGrouping) else table
     entity = private.notes_of(inner).get(ENTITY)  # for a join by SQLAlchemy's ORM, the entity on the left
     return isinstance(inner, Join) and (entity is None or inner != entity.selectable)
@@ -112,7 +112,7 @@ def _step(select: Any, step: Any, before: list[Any]) -> Any:
 
 
 def _joined(table: Any) -> tuple[Any, list[Living]]:
-    """Return a nested join as a plain one: of an ORM join, SQLAlchemy would consider only the left side."""
+    """Return a nested join as a plain one, because SQLAlchemy would consider only the left side of an ORM join."""
     changed, rest = _with_conditions(table)
     inner: Any = changed.element if isinstance(changed, FromGrouping) else changed
     if ENTITY in private.notes_of(inner):

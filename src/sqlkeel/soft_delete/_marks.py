@@ -29,7 +29,7 @@ MARKED: Final[WeakKeyDictionary[registry, WeakSet[Mapper[Any]]]] = WeakKeyDictio
 
 
 class Mark:
-    """The columns with the mark of a mapper's rows, whatever their names, and the key of their table."""
+    """The mark of a mapper's rows: its columns, under any name, and the key of the table that has them."""
 
     def __init__(self, mapper: Mapper[Any]) -> None:
         self.mapper = mapper

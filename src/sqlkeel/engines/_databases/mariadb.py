@@ -275,7 +275,7 @@ def _is_out_of_step(error: Any) -> bool:
 
 
 def _length(statement: str | None, parameters: Any) -> int:
-    """Return the minimum length of a statement; the driver's executemany sends short ones, of one row or a few."""
+    """Return the minimum length of a statement; the driver's executemany sends short statements of a few rows."""
     rows = parameters if isinstance(parameters, list) else [parameters]
     values = ((row.values() if isinstance(row, Mapping) else row) or () for row in rows)
     longest = max((sum(len(one) for one in row if isinstance(one, str | bytes)) for row in values), default=0)

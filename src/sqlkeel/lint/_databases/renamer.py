@@ -48,11 +48,11 @@ class Renamer(ABC):
 
     @abstractmethod
     def adapt(self, metadata: MetaData, connection: Connection) -> None:
-        """Add to reflected tables what the models would have and the database does not keep."""
+        """Add properties to reflected tables that the models have and the database does not store."""
 
     @abstractmethod
     def require(self, url: URL) -> None:
-        """Check that there is a database to read.
+        """Check that the database exists.
 
         Raises:
             ConfigurationError: When connecting would create one.

@@ -29,7 +29,7 @@ class MadeColumn:
 
 
 def column_as_made(connection: Connection, dialect: Dialect, column: Column[Any], *, like: Table) -> MadeColumn | None:
-    """Return what the server makes of a column; ``None`` if the server refuses it.
+    """Return a column as the server stores its definition; ``None`` if the server refuses the column.
 
     Args:
         connection: Not read-only, because MariaDB then refuses temporary tables. The user needs that privilege.

@@ -86,7 +86,7 @@ class Migrator(ABC):
     def is_same_type(
         self, connection: Connection, dialect: Dialect, found: Column[Any], wanted: Column[Any]
     ) -> bool | None:
-        """Return whether a reflected type that looks different is what the server makes of the model's.
+        """Return whether a reflected type is the server's form of the model's type, although the two look different.
 
         ``None`` if the server cannot create the model's type.
         """
