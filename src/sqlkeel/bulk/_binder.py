@@ -156,7 +156,7 @@ class Binder:
         self.recent.append(batch)
 
     def note_empty(self, batch: Batch, key: Iterable[str]) -> None:
-        """Record the rows with nothing in a required column, because the database may refuse them much later.
+        """Record the rows without a value in a required column, because the database may refuse them much later.
 
         Of rows with the same *key* only the last counts. No Python code runs per row until such a row is found.
         """

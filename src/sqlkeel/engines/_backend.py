@@ -168,7 +168,7 @@ class Backend(ABC):
     """A hint for failed connections to a database without a server."""
 
     def in_memory(self, url: URL) -> bool:
-        """Return whether the connection is the database."""
+        """Return whether the database exists only in its connection, as SQLite's in memory."""
         return False
 
     @abstractmethod

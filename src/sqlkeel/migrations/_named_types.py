@@ -140,7 +140,7 @@ def _uses(context: AutogenContext) -> list[_Use]:
 
 
 class _Use(NamedTuple):
-    """A column that has, gets or loses a type."""
+    """A column that has, gets or loses a named type of the server."""
 
     table: str
     column: str

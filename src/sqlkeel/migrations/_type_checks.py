@@ -104,7 +104,7 @@ def name_of(context: AutogenContext, constraint: Any) -> str | None:
 
 
 def is_made(context: AutogenContext, constraint: Any) -> bool:
-    """Return whether the type needs the constraint in this database."""
+    """Return whether the type needs its CHECK on this database."""
     dialect = context.migration_context.dialect
     compiler: Any = dialect.ddl_compiler(dialect, None)  # type: ignore[arg-type]  # without a statement
     return private.is_made_in(constraint, compiler)

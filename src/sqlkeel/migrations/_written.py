@@ -36,7 +36,7 @@ _ESCAPED: Final = re.compile(r"(?<![:\w\\]):\w+(?![:\w])|\\:\w*(?![:\w])")
 
 
 def literal_text(sql: str) -> str:
-    """Return *sql* escaped for text(), with no parameter in it."""
+    """Return *sql* escaped for text(), so that text() finds no parameter in it."""
     return _ESCAPED.sub(r"\\\g<0>", sql)
 
 

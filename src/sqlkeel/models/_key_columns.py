@@ -42,7 +42,7 @@ def portions(keys: Sequence[_T], width: int = 1, *, values: int = VALUES_AT_ONCE
 
 
 def key_in(mapper: Mapper[Any], table: Any) -> tuple[Any, ...]:
-    """Return the columns of one of the mapper's tables that hold its primary key; ``None`` for a missing one."""
+    """Return the primary key columns in one of the mapper's tables; ``None`` for each one that the table lacks."""
     return tuple(_counterpart(mapper, column, table) for column in mapper.primary_key)
 
 

@@ -341,7 +341,7 @@ def check_bound(name: str, value: int, *, least: int) -> None:
 
 
 def _kind_in_union(mapper: Mapper[Any]) -> list[_Key]:
-    """Return the class name as a part of the order in a union of tables, which may have equal keys."""
+    """Return the class name as a part of the order: in a union of tables, two rows may have equal keys."""
     kind: Any = mapper.polymorphic_on
     if not isinstance(getattr(kind, "table", None), FromClause) or isinstance(kind.table, Table):
         return []

@@ -76,18 +76,18 @@ class Values:
             self._values.append((obj, dict(state.dict)))
 
     def give_back(self) -> None:
-        """Give the objects the values that they miss, once."""
+        """Restore the values that the objects lack, and forget the kept values."""
         kept, self._values = self._values, []
         for obj, values in kept:
             for key in values.keys() - vars(obj).keys():
                 set_committed_value(obj, key, values[key])
 
     def renew_loaded(self, states: Iterable[InstanceState[Any]]) -> None:
-        """Keep the names of what these objects have loaded, and of no others: those of a savepoint are read again."""
+        """Keep the names of the attributes that these objects have loaded, which a rolled-back savepoint loads again."""
         self._loaded = {state.key: frozenset(state.dict) for state in states}
 
     def note_loaded(self, state: InstanceState[Any]) -> None:
-        """Keep the names of what one more object has loaded."""
+        """Keep the names of the attributes that one more object has loaded."""
         self._loaded[state.key] = frozenset(state.dict)
 
     def take_loaded(self) -> dict[Any, frozenset[str]]:

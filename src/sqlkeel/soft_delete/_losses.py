@@ -34,7 +34,7 @@ def _refuse_loss(session: SyncSession, *_: Any) -> None:
 
 @event.listens_for(SyncSession, "after_flush")
 def _refuse_late_loss(session: SyncSession, *_: Any) -> None:
-    """Do the same for objects that a later listener has deleted; the flush is rolled back."""
+    """Also check the objects that a later flush listener has deleted; an error rolls back the flush."""
     if session.has_deletions:
         known = session.info.pop(_LOOKED_AT, {})
         _refuse(mapper for mapper in map(orm.object_mapper, session.deleted) if mapper not in known)

@@ -105,7 +105,7 @@ def _problem(table: Table, constraint: Any) -> Problem:
 
 
 def _is_made_later(constraint: Any) -> bool:
-    """Return whether the constraint is not the project's own: an empty primary key, or the CHECK of an Enum."""
+    """Return whether SQLAlchemy created the constraint itself: an empty primary key, or the CHECK of an Enum."""
     if isinstance(constraint, PrimaryKeyConstraint) and not len(constraint.columns):
         return True
     return constraint.name is not None and not isinstance(constraint.name, str)

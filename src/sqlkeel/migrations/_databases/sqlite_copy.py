@@ -43,7 +43,7 @@ _KIND: Final = "SELECT wr, strict FROM pragma_table_list WHERE schema = 'main' A
 
 @dataclass(frozen=True)
 class _Traits:
-    """What a table has besides its columns, read from the statement that created it."""
+    """The parts of a table besides its columns, read from the statement that created the table."""
 
     collations: dict[str, str]
     counts_up: bool
@@ -140,7 +140,7 @@ class SQLiteCopy:
 
     @contextmanager
     def without_views(self) -> Iterator[None]:
-        """Rename the new table without SQLite checking the views, which name a table that does not exist now.
+        """Rename the new table without SQLite's check of the views, because their table does not exist at that moment.
 
         After the rename it exists again; the end of the run checks that the views can be read.
         """
