@@ -83,7 +83,7 @@ class Values:
                 set_committed_value(obj, key, values[key])
 
     def renew_loaded(self, states: Iterable[InstanceState[Any]]) -> None:
-        """Keep the names of the attributes that these objects have loaded, which a rolled-back savepoint loads again."""
+        """Keep the names of the attributes that these objects have loaded: a rolled-back savepoint reloads them."""
         self._loaded = {state.key: frozenset(state.dict) for state in states}
 
     def note_loaded(self, state: InstanceState[Any]) -> None:
