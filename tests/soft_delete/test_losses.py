@@ -125,7 +125,7 @@ class TestRemovedAbove:
         up, down = base_of(relation)
         await fill(every_driver, up, down, "up_id")
 
-        with pytest.raises(CascadeMismatch, match="rows of Down for good") as caught:
+        with pytest.raises(CascadeMismatch, match="permanently remove the rows of Down") as caught:
             async with every_driver.transaction() as session:
                 await session.delete(await session.get_one(up, 1))
         kept = await stored(every_driver, down), await stored(every_driver, up)
@@ -140,7 +140,7 @@ class TestRemovedAbove:
         async with db.transaction() as session:
             session.add(Firm(id=1, shops=[Shop(id=1, passive=[Passive(id=1)])]))
 
-        with pytest.raises(CascadeMismatch, match=r"Shop\.\w+ would remove"):
+        with pytest.raises(CascadeMismatch, match=r"Shop\.\w+ would permanently remove"):
             async with db.transaction() as session:
                 await session.delete(await session.get_one(Firm, 1))
 
@@ -166,7 +166,7 @@ class TestOrphans:
         async with every_driver.transaction() as session:
             session.add(Shop(id=1, orphaned=[Orphaned(id=1)]))
 
-        with pytest.raises(CascadeMismatch, match=r"Shop\.orphaned would remove a row of Orphaned"):
+        with pytest.raises(CascadeMismatch, match=r"Shop\.orphaned would permanently remove a row of Orphaned"):
             async with every_driver.transaction() as session:
                 shop = await session.get_one(Shop, 1, options=[selectinload(Shop.orphaned)])
                 shop.orphaned.clear()
