@@ -21,7 +21,7 @@ from sqlalchemy.orm import (
 
 import sqlkeel
 from sqlkeel import IntKeyMixin, parent
-from sqlkeel.bulk import delete_many, insert_many, insert_many_returning, update_many, upsert, upsert_many
+from sqlkeel.bulk import insert_many, insert_many_returning, update_many, upsert, upsert_many
 from sqlkeel.repository import Repository
 from sqlkeel.sessions import Database, Session
 
@@ -321,17 +321,6 @@ class TestKeysOfOtherTypes:
             await update_many(session, Line, [{"id": str(line.id), "price": 2}])
 
             assert (line.price, line.total) == (2, 2)
-
-    async def test_a_deleted_row_is_forgotten(self, sqlite: Database) -> None:
-        """Its object leaves the session, and those of other rows stay."""
-        async with sqlite.transaction() as session:
-            lines = Repository(session, Line)
-            line, other = await lines.create(code="a"), await lines.create(code="b")
-
-            await delete_many(session, Line, [str(line.id)])
-
-            assert line not in session
-            assert other in session
 
 
 class Vehicle(IntKeyMixin, Base):
