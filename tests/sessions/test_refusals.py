@@ -27,7 +27,7 @@ class User(Base):
 
 
 class TestLateOptions:
-    @pytest.mark.parametrize("begin", [{}, {"isolation": "serializable"}, {"timeout": 5}])
+    @pytest.mark.parametrize("begin", [{}, {"isolation": "serializable"}, {"statement_timeout": 5}])
     async def test_another_schema_after_it_is_refused(self, every_driver: Database, begin: dict[str, Any]) -> None:
         """What is written would go to the schema of before, with a warning in the log."""
         options = {"schema_translate_map": {None: "tenant"}}
