@@ -20,8 +20,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"durable": True},
     {"isolation": "serializable"},
     {"read_only": True},
-    {"timeout": 1},
-    {"timeout": 0},
+    {"statement_timeout": 1},
+    {"statement_timeout": 0},
     {"lock_timeout": 1},
     {"durable": True, "savepoint": True},
 ]
