@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlkeel import Database, Repository, Session
 from sqlkeel.errors import ForeignKeyViolation
 from tests.properties.examples import tried
-from tests.properties.test_soft_delete import Base, Clip, Debt, Fan, Film, Medium, Person, Post
+from tests.properties.soft_delete_world import Base, Clip, Debt, Fan, Film, Medium, Person, Post
 
 pytestmark = pytest.mark.tables(Base.metadata)
 

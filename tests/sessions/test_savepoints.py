@@ -186,7 +186,7 @@ class TestAutocommit:
             await session.delete(await session.get_one(Host, 2))
 
         async with make() as session:
-            with pytest.raises(NoTransaction, match="autocommit mode|commits each statement by itself"):
+            with pytest.raises(NoTransaction, match=r"autocommit mode|commits each statement by itself"):
                 await write(session)
         found = await stored(make)
         await engine.dispose()
