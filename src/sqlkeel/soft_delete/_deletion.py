@@ -248,12 +248,9 @@ def _written(mapper: Mapper[Any], tables: Collection[Any]) -> tuple[Any, ...]:
     """Return the mapped columns that a deletion changes; none if the mapper's mark is in none of *tables*."""
     if not is_soft(mapper) or (mark := Mark(mapper)).table not in tables:
         return ()
-    version, moved = (
-        mapper.version_id_col,
-        [column for column in mapper.columns if getattr(column, "onupdate", None) is not None],
-    )
+    versions = [mapper.version_id_col] if mapper.version_id_col is not None else []
+    moved = [column for column in mapper.columns if getattr(column, "onupdate", None) is not None]
     among = {mark.table, *(one.table for one in mark.companions())}
-    versions = [version] if version is not None else []
     written = dict.fromkeys([mark.at, mark.deletion, *versions, *moved])
     return tuple(column for column in written if column.table in among)
 
