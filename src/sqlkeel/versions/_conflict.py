@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Any, Final, TypeAlias, cast
 
@@ -75,6 +76,10 @@ def refuse_other_version(obj: Any, expected: Versions) -> None:
         raise NotSupported(f"{name} has no version.", hint="Give the model the VersionMixin.")
     if isinstance(expected, _NO_VERSIONS) or not isinstance(expected, (int, Container)):
         raise InvalidValue(f"{shown(expected)} is not a version.", hint="expected_version=3, or a set of several.")
+    if isinstance(expected, (AbstractSet, list, tuple)):
+        for one in expected:
+            if isinstance(one, bool) or not isinstance(one, int):
+                raise InvalidValue(f"{shown(one)} is not a version.", hint="{3, 4}, a set of integers.")
     if state.identity is None:
         raise UsageError(f"The {name} is not written yet, and has no version.", hint="Leave out the version.")
     version = mapper.get_property_by_column(mapper.version_id_col).key
